@@ -1,0 +1,1 @@
+"""LightCRCF: deformable registration of 3-D medical volumes in seconds on a CPU."""

@@ -1,0 +1,1 @@
+"""Grids, and the kernels that sample on them."""

@@ -1,0 +1,1 @@
+"""The LightCRCF network, its re-parameterised blocks, and their configuration."""

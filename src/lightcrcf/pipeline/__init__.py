@@ -1,0 +1,1 @@
+"""From two volumes to a registration."""

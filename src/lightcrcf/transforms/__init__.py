@@ -1,0 +1,1 @@
+"""Affine, displacement field, their chain, and the ITK adapter."""

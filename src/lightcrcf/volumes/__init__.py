@@ -1,0 +1,1 @@
+"""Volumes and the files that they come from and go to."""

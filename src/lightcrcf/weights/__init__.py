@@ -1,0 +1,1 @@
+"""The shipped models and the one place that reads them."""
