@@ -1,0 +1,151 @@
+"""Files that appear whole or not at all, and gzip that is fast and always gives the same bytes."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from isal import igzip, isal_zlib
+
+from lightcrcf.errors import InputError
+
+__all__ = ["GZIP_MAX_RATIO", "atomic_path", "is_gzip", "open_binary", "read_gzip", "write_gzip"]
+
+# DEFLATE codes at most 258 bytes in 2 bits (zlib's manual: 1032:1); the rest is for the blocks' headers.
+GZIP_MAX_RATIO = 1100
+# isal's stubs leave these without types.
+_igzip: Any = igzip
+_IsalError: type[Exception] = cast(Any, isal_zlib).error
+_CHUNK = 1 << 20
+_LEVEL = 1
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well, and vanishes when it does not.
+
+    The block makes a file or a folder there. A file replaces what was at `path`. A folder is renamed if `path` is new;
+    otherwise its entries replace those of the same name in `path`, and what else lies there is left alone.
+    The temporary name ends as `path` does, so that writers that go by the suffix work.
+
+    Raises:
+        InputError: if the folder of `path` is missing, or it or the disk cannot take the file.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     with atomic_path(Path(folder, "note.txt")) as temporary:
+        ...         _ = temporary.write_text("whole")
+        ...     [p.name for p in Path(folder).iterdir()]
+        ['note.txt']
+    """
+    target = Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps "..", whose name cannot be replaced
+    if not target.parent.is_dir():
+        raise _cannot_write(target, f"no folder {target.parent}")
+    temporary = target.with_name(f".tmp-{secrets.token_hex(6)}-{target.name[-60:]}")
+    try:
+        yield temporary
+        _replace(temporary, target)
+    except OSError as error:
+        raise _cannot_write(target, error.strerror or str(error)) from error
+    finally:
+        with suppress(OSError):
+            _remove(temporary)
+
+
+def _replace(temporary: Path, target: Path) -> None:
+    if temporary.is_dir() and target.is_dir():
+        for entry in sorted(temporary.iterdir()):
+            _replace(entry, target / entry.name)
+    else:
+        temporary.replace(target)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _cannot_write(path: Path, reason: str) -> InputError:
+    return InputError(
+        str(path),
+        expected="a place that can be written to",
+        got=reason,
+        remedy="make the folder, its permissions and the free space fit, or choose another place",
+    )
+
+
+def write_gzip(path: str | os.PathLike[str], *chunks: Any) -> None:
+    """Write the bytes of `chunks` (bytes, memoryviews, C-contiguous arrays) as one gzip file, atomically.
+
+    The header holds neither a time nor a name, so that the same bytes in give the same bytes out.
+
+    Raises:
+        InputError: as `atomic_path`.
+    """
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("wb") as raw,
+        _igzip.IGzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=raw, mtime=0) as stream,
+    ):
+        for chunk in chunks:
+            stream.write(memoryview(chunk).cast("B"))
+
+
+def read_gzip(path: str | os.PathLike[str], *, limit: int = 1 << 34) -> bytes:
+    """All bytes that a gzip file holds; a file that is not compressed is read as it is.
+
+    Args:
+        path: the file.
+        limit: bytes that the content may have at most.
+
+    Raises:
+        InputError: if the file is missing, truncated, damaged, or holds more than `limit` bytes.
+    """
+    parts, size = [], 0
+    with open_binary(path) as stream:
+        while part := stream.read(_CHUNK):
+            parts.append(part)
+            if (size := size + len(part)) > limit:
+                raise InputError(
+                    str(path), expected=f"at most {limit} bytes", got="more", remedy="check that this is the right file"
+                )
+    return b"".join(parts)
+
+
+def is_gzip(path: str | os.PathLike[str]) -> bool:
+    """True if the file starts as gzip does, whatever it is called."""
+    with Path(path).open("rb") as stream:
+        return stream.read(2) == b"\x1f\x8b"
+
+
+@contextmanager
+def open_binary(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a file to read its bytes, through gzip if its content (not its name) says so.
+
+    Raises:
+        InputError: from within the block too, if the file cannot be opened, is cut off, or is damaged.
+    """
+    try:
+        with _igzip.open(path, "rb") if is_gzip(path) else Path(path).open("rb") as stream:
+            yield cast(BinaryIO, stream)
+    except FileNotFoundError:
+        raise _cannot_read(path, "no such file", "check the name") from None
+    except EOFError:
+        raise _cannot_read(path, "a gzip file that ends early", "copy or download it again") from None
+    except (zlib.error, _IsalError, igzip.BadGzipFile) as error:
+        raise _cannot_read(path, f"damaged gzip data ({error})", "copy or download it again") from error
+    except OSError as error:
+        raise _cannot_read(path, error.strerror or str(error), "make it a readable file") from error
+
+
+def _cannot_read(path: str | os.PathLike[str], reason: str, remedy: str) -> InputError:
+    return InputError(str(path), expected="a readable file", got=reason, remedy=remedy)
