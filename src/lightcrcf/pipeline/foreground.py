@@ -1,0 +1,150 @@
+"""What of a volume is tissue, and what kind of image it seems to be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightcrcf.errors import InputError
+from lightcrcf.geometry.alignment_kernels import block_mean
+from lightcrcf.geometry.grid import Grid
+from lightcrcf.volumes.volume import Volume
+
+__all__ = ["Content", "content", "foreground", "is_skull_stripped", "litres"]
+
+Kind = Literal["skull-stripped brain", "whole head or body", "small crop", "other"]
+
+# A constant value makes up most of the border of a masked image; noise, even where it rounds to zero, does not leave
+# the darker tissue so thin: with noise, the voxels between the background and the threshold are many.
+_CONSTANT_BORDER = 0.5
+_FAINT_PER_BRIGHT = 0.3
+_CROP_LITRES = 0.5
+_BRAIN_LITRES = (0.4, 2.3)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What an image seems to show. It is a guess from volumes alone, good enough to choose defaults and to warn.
+
+    Args:
+        foreground_litres: volume of what is not background.
+        background_fraction_exact: share of voxels that equal the border's constant value, 0 if there is none.
+        kind: "skull-stripped brain" (0.4 to 2.3 litres on a constant background), "small crop" (a field of view below
+            half a litre), "whole head or body" (more than 2.3 litres) or "other".
+    """
+
+    foreground_litres: float
+    background_fraction_exact: float
+    kind: Kind
+
+
+def background_value(data: NDArray) -> tuple[float, float]:
+    """The most common value on the six faces of `data`, and its share of them."""
+    faces = np.concatenate([np.take(data, (0, -1), axis=a).ravel() for a in range(3)])
+    values, counts = np.unique(faces, return_counts=True)
+    best = int(counts.argmax())
+    return float(values[best]), float(counts[best] / faces.size)
+
+
+def foreground(data: NDArray) -> NDArray[np.bool_]:
+    """True where there is tissue rather than air or padding.
+
+    An image that was masked (constant border, few faint voxels) keeps every voxel that differs from the constant.
+    Otherwise Otsu's threshold on the square root of the intensity separates noise from tissue; the square root
+    keeps bright fat from pulling the threshold into the tissue.
+
+    Args:
+        data: (D, H, W), any numeric type; values that are not finite are background.
+
+    Returns:
+        (D, H, W) bool; all False for a constant image.
+
+    Source:
+        Otsu, A threshold selection method from gray-level histograms, IEEE Trans. SMC 1979.
+
+    Example:
+        >>> data = np.zeros((6, 7, 8)); data[2:5, 2:5, 2:6] = 9
+        >>> int(foreground(data).sum())
+        36
+    """
+    finite = np.isfinite(data)
+    value, share = background_value(np.where(finite, data, 0))
+    base = value if share >= _CONSTANT_BORDER else float(np.min(data, where=finite, initial=np.inf))
+    strength = np.sqrt(np.abs(np.where(finite, data, base) - base), dtype=np.float32)
+    if not strength.any():
+        return np.zeros(data.shape, dtype=np.bool_)
+    bright = strength > _otsu(strength)
+    faint = np.count_nonzero(strength) - np.count_nonzero(bright)
+    if share >= _CONSTANT_BORDER and faint < _FAINT_PER_BRIGHT * np.count_nonzero(bright):
+        return strength > 0
+    return bright
+
+
+def _otsu(values: NDArray[np.float32]) -> float:
+    """The threshold that maximises the variance between two classes."""
+    counts, edges = np.histogram(values, bins=256)
+    centres = (edges[:-1] + edges[1:]) / 2
+    low = np.cumsum(counts)[:-1].astype(np.float64)
+    high = values.size - low
+    first = np.cumsum(counts * centres)
+    mean_low = first[:-1] / np.maximum(low, 1)
+    mean_high = (first[-1] - first[:-1]) / np.maximum(high, 1)
+    return float(edges[1 + int(np.argmax(low * high * (mean_high - mean_low) ** 2))])
+
+
+def litres(mask: NDArray[np.bool_], grid: Grid) -> float:
+    """Volume of the True voxels of `mask` on `grid`.
+
+    Example:
+        >>> litres(np.ones((10, 10, 10), bool), Grid((10, 10, 10), np.diag([10.0, 10.0, 10.0, 1.0])))
+        1.0
+    """
+    return float(np.count_nonzero(mask) * abs(np.linalg.det(grid.affine[:3, :3])) * 1e-6)
+
+
+def content(volume: Volume) -> Content:
+    """What `volume` seems to show, judged at about 4 mm.
+
+    Raises:
+        InputError: if the volume is constant.
+    """
+    data, grid = thin_out(volume, voxels=100_000)
+    mask = foreground(data)
+    if not mask.any():
+        raise InputError(
+            volume.source, expected="an image with some contrast", got="one value everywhere", remedy="check the file"
+        )
+    inside = litres(mask, grid)
+    value, share = background_value(data)
+    exact = float(np.mean(data == value)) if share >= _CONSTANT_BORDER else 0.0
+    return Content(
+        inside, exact, _kind(inside, litres(np.ones_like(mask), grid), bool((mask == (data != value)).all()))
+    )
+
+
+def _kind(inside: float, field_of_view: float, masked: bool) -> Kind:
+    if field_of_view < _CROP_LITRES:
+        return "small crop"
+    if masked and _BRAIN_LITRES[0] <= inside <= _BRAIN_LITRES[1]:
+        return "skull-stripped brain"
+    return "whole head or body" if inside > _BRAIN_LITRES[1] else "other"
+
+
+def is_skull_stripped(volume: Volume) -> bool:
+    """True if `volume` looks like a brain on a constant background; see `Content`."""
+    return content(volume).kind == "skull-stripped brain"
+
+
+def thin_out(volume: Volume, *, voxels: int | None = None, spacing_mm: float = 0.0) -> tuple[NDArray[np.float32], Grid]:
+    """Block means of `volume` with at most about `voxels` voxels, or about `spacing_mm` apart, and their grid."""
+    grid = volume.grid
+    if voxels is not None:
+        spacing_mm = float((grid.size * np.prod(grid.spacing_mm) / voxels) ** (1 / 3))
+    f0, f1, f2 = (max(1, min(n, round(spacing_mm / s))) for n, s in zip(grid.shape, grid.spacing_mm, strict=True))
+    data = block_mean(volume.data, (f0, f1, f2))
+    step = np.diag([f0, f1, f2, 1.0])
+    step[:3, 3] = (f0 - 1) / 2, (f1 - 1) / 2, (f2 - 1) / 2
+    return data, Grid((data.shape[0], data.shape[1], data.shape[2]), grid.affine @ step)
