@@ -1,0 +1,34 @@
+"""How this project compiles its loops with Numba."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from numba import njit
+
+__all__ = ["device", "kernel"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Fused multiply-add only: the other relaxations let the compiler drop the NaN-safe clamps that keep reads in bounds.
+_FASTMATH = {"contract"}
+
+
+def kernel(function: F) -> F:
+    """Compile a kernel: parallel over `prange`, and cached on disk.
+
+    The cache lies beside the source, in NUMBA_CACHE_DIR, or in the user's cache folder, whichever can be written;
+    where none can, the kernel is compiled anew in each process. Numba looks only at the kernel's own file to tell
+    whether a cached kernel is stale: after editing a device function, touch the files of the kernels that use it.
+    """
+    options: dict[str, Any] = {"parallel": True, "fastmath": _FASTMATH, "error_model": "numpy"}
+    try:
+        return cast(F, njit(cache=True, **options)(function))
+    except RuntimeError:  # "cannot cache function: no locator available": nothing is writable
+        return cast(F, njit(**options)(function))
+
+
+def device(function: F) -> F:
+    """Compile a function that only kernels call; it becomes part of each of them."""
+    return cast(F, njit(fastmath=_FASTMATH, error_model="numpy")(function))

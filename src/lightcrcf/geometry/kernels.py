@@ -1,0 +1,267 @@
+"""Warping, composing and resampling on voxel grids.
+
+Displacements `u` are (3, D, H, W) float32 in voxels of their own grid; channel c moves along array axis c, and the
+pull-back is moved(x) = moving(x + u(x)). Every voxel of a result is computed on its own, so that results do not
+depend on the number of threads. Inputs are copied only if they are not C-contiguous, writable float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numba import prange
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from lightcrcf.geometry.compiled import kernel
+from lightcrcf.geometry.sampling import (
+    cubic_row,
+    displaced_row,
+    mask_row,
+    nearest_row,
+    trilinear_row,
+    upsampled_row,
+)
+
+__all__ = [
+    "compose",
+    "compose_upsampled",
+    "resample",
+    "upsample",
+    "warp",
+    "warp_upsampled",
+]
+
+Array = NDArray[Any]
+Float32 = NDArray[np.float32]
+Shape = tuple[int, int, int]
+
+
+def resample(
+    moving: Array,
+    shape: Shape,
+    matrix: ArrayLike,
+    *,
+    field: Float32 | None = None,
+    field_matrix: ArrayLike | None = None,
+    vector_matrix: ArrayLike | None = None,
+    interpolation: Literal["linear", "nearest", "cubic"] = "linear",
+    fill: float = 0.0,
+) -> Array:
+    """out[x] = moving at matrix @ [x, 1] + vector_matrix @ field(field_matrix @ [x, 1]).
+
+    Args:
+        moving: (D, H, W); linear and cubic compute in float32, nearest keeps any dtype.
+        shape: of the result.
+        matrix: (3, 4), voxels of the result to voxels of `moving`.
+        field: (3, d, h, w) displacement, interpolated linearly; None for no displacement.
+        field_matrix: (3, 4), voxels of the result to voxels of `field`; the identity if None.
+        vector_matrix: (3, 3), field vectors to voxels of `moving`; the identity if None.
+        interpolation: linear, nearest, or cubic (Catmull-Rom).
+        fill: value outside of `moving`.
+
+    Returns:
+        Array of `shape`: float32, or with nearest the dtype of `moving`.
+
+    An index in [-0.5, n - 0.5) is inside and clamped to the border voxels, as in ITK; outside, `moving` is `fill`
+    and the field is zero.
+
+    Example:
+        >>> moving = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+        >>> resample(moving, (1, 1, 3), [[1, 0, 0, 1], [0, 1, 0, 2], [0, 0, 1, 2]], interpolation="nearest", fill=-1)
+        array([[[22, 23, -1]]], dtype=int16)
+    """
+    displaced = field is not None
+    vectors = _ready(field if displaced else np.zeros((3, 1, 1, 1)))
+    matrices = (
+        _ready(matrix, np.float64),
+        _ready(np.eye(3, 4) if field_matrix is None else field_matrix, np.float64),
+        _ready(np.eye(3) if vector_matrix is None else vector_matrix, np.float32),
+    )
+    if interpolation == "nearest":
+        index = np.empty(shape, np.int64)
+        _nearest_index(moving.shape, *matrices, vectors, displaced, index)
+        nearest = moving.reshape(-1).take(index, mode="clip")
+        nearest[index < 0] = fill
+        return nearest
+    out = np.empty(shape, np.float32)
+    _resample(_ready(moving), *matrices, vectors, displaced, interpolation == "cubic", np.float32(fill), out)
+    return out
+
+
+def warp(features: Float32, displacement: Float32) -> Float32:
+    """out(x) = features(x + u(x)), trilinear, clamped at the borders.
+
+    Args:
+        features: (C, D, H, W).
+        displacement: u, (3, D, H, W) voxels.
+
+    Returns:
+        (C, D, H, W) float32.
+
+    Example:
+        >>> ramp = np.arange(4, dtype=np.float32).reshape(1, 1, 1, 4)
+        >>> shift = np.array([0, 0, 1.5], np.float32).reshape(3, 1, 1, 1) * np.ones_like(ramp)
+        >>> warp(ramp, shift).ravel().tolist()
+        [1.5, 2.5, 3.0, 3.0]
+    """
+    features = _ready(features)
+    out = np.empty_like(features)
+    _pull(features, _ready(displacement), False, False, out)
+    return out
+
+
+def warp_upsampled(features: Float32, coarse: Float32) -> Float32:
+    """warp(features, upsample(coarse, features.shape[1:])) in one pass, without the full-size field.
+
+    Args:
+        features: (C, D, H, W).
+        coarse: (3, d, h, w) voxels of the half-resolution grid; see `upsample`.
+
+    Returns:
+        (C, D, H, W) float32.
+    """
+    features = _ready(features)
+    out = np.empty_like(features)
+    _pull(features, _ready(coarse), True, False, out)
+    return out
+
+
+def compose(u: Float32, v: Float32) -> Float32:
+    """(u o v)(x) = v(x) + u(x + v(x)): moving by the result is moving by u, then by v.
+
+    Args:
+        u: (3, D, H, W) voxels, clamped at the borders.
+        v: (3, D, H, W) voxels of the same grid.
+
+    Returns:
+        (3, D, H, W) float32.
+
+    Example:
+        >>> image = np.array([0, 0, 9, 4, 1, 0], np.float32).reshape(1, 1, 1, 6)
+        >>> one = np.array([0, 0, 1], np.float32).reshape(3, 1, 1, 1) * np.ones_like(image)
+        >>> wide = one * np.arange(6, dtype=np.float32) * 0.25
+        >>> bool(np.allclose(warp(image, compose(wide, one))[..., :4], warp(warp(image, wide), one)[..., :4]))
+        True
+    """
+    v = _ready(v)
+    out = np.empty_like(v)
+    _pull(_ready(u), v, False, True, out)
+    return out
+
+
+def compose_upsampled(coarse: Float32, residual: Float32) -> Float32:
+    """compose(upsample(coarse, residual.shape[1:]), residual): one step from coarse to fine.
+
+    Args:
+        coarse: (3, d, h, w) voxels of the half-resolution grid.
+        residual: (3, D, H, W) voxels.
+
+    Returns:
+        (3, D, H, W) float32.
+    """
+    _, depth, height, width = residual.shape
+    return compose(upsample(coarse, (depth, height, width)), residual)
+
+
+def upsample(coarse: Float32, shape: Shape) -> Float32:
+    """A displacement on the grid of twice the resolution: out(x) = 2 * coarse((x - 0.5) / 2), clamped.
+
+    Args:
+        coarse: (3, d, h, w) voxels of its grid.
+        shape: of the fine grid, at most (2 d, 2 h, 2 w).
+
+    Returns:
+        (3, *shape) float32, voxels of the fine grid.
+
+    Example:
+        >>> coarse = np.zeros((3, 1, 1, 2), np.float32)
+        >>> coarse[2, 0, 0] = [1, 3]
+        >>> upsample(coarse, (1, 1, 4))[2].ravel().tolist()
+        [2.0, 3.0, 5.0, 6.0]
+    """
+    out = np.empty((3, *shape), np.float32)
+    _upsample(_ready(coarse), out)
+    return out
+
+
+def _ready(array: ArrayLike | None, dtype: DTypeLike = np.float32) -> Array:
+    """The array as the one type that the kernels are compiled for."""
+    return np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED", "WRITEABLE"])
+
+
+@kernel
+def _pull(features: Array, displacement: Array, coarse: bool, add: bool, out: Array) -> None:
+    """out = features(x + u(x)), and plus u(x) if `add`; u is upsampled on the fly if `coarse`."""
+    channels, depth, height, width = out.shape
+    for i in prange(depth):
+        line = np.empty(displacement.shape[3] + 2, np.float32)
+        u = np.empty((3, width), np.float32)
+        position = np.empty((3, width), np.float32)
+        for j in range(height):
+            for c in range(3):
+                if coarse:
+                    upsampled_row(displacement[c], i, j, line, u[c])
+                else:
+                    u[c] = displacement[c, i, j]
+            for k in range(width):
+                position[0, k] = np.float32(i) + u[0, k]
+                position[1, k] = np.float32(j) + u[1, k]
+                position[2, k] = np.float32(k) + u[2, k]
+            for c in range(channels):
+                trilinear_row(features[c], position[0], position[1], position[2], out[c, i, j])
+                if add:
+                    out[c, i, j] += u[c]
+
+
+@kernel
+def _upsample(coarse: Array, out: Array) -> None:
+    _, depth, height, _ = out.shape
+    for i in prange(depth):
+        line = np.empty(coarse.shape[3] + 2, np.float32)
+        for c in range(3):
+            for j in range(height):
+                upsampled_row(coarse[c], i, j, line, out[c, i, j])
+
+
+@kernel
+def _resample(
+    moving: Array,
+    matrix: Array,
+    field_matrix: Array,
+    vector_matrix: Array,
+    field: Array,
+    displaced: bool,
+    cubic: bool,
+    fill: Any,
+    out: Array,
+) -> None:
+    depth, height, width = out.shape
+    for i in prange(depth):
+        position, scratch = np.empty((3, width), np.float32), np.empty((4, width), np.float32)
+        for j in range(height):
+            displaced_row(matrix, field_matrix, vector_matrix, field, displaced, i, j, position, scratch)
+            z, y, x = position[0], position[1], position[2]
+            if cubic:
+                cubic_row(moving, z, y, x, out[i, j])
+            else:
+                trilinear_row(moving, z, y, x, out[i, j])
+            mask_row(moving.shape, z, y, x, fill, out[i, j])
+
+
+@kernel
+def _nearest_index(
+    moving_shape: Any,
+    matrix: Array,
+    field_matrix: Array,
+    vector_matrix: Array,
+    field: Array,
+    displaced: bool,
+    out: Array,
+) -> None:
+    depth, height, width = out.shape
+    for i in prange(depth):
+        position, scratch = np.empty((3, width), np.float32), np.empty((4, width), np.float32)
+        for j in range(height):
+            displaced_row(matrix, field_matrix, vector_matrix, field, displaced, i, j, position, scratch)
+            nearest_row(moving_shape, position[0], position[1], position[2], out[i, j])

@@ -1,0 +1,168 @@
+"""The one place that reads images between voxels: Numba functions for kernels to call.
+
+They work on one row of voxels (the last axis), which keeps their inner loops free of branches. Coordinates are
+float32 voxel indices. Every clamp is written so that NaN ends at index 0: no coordinate reads out of bounds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lightcrcf.geometry.compiled import device
+
+__all__ = ["affine_row", "cubic_row", "displaced_row", "mask_row", "nearest_row", "trilinear_row", "upsampled_row"]
+
+Array = Any  # Numba's functions take its own array types
+
+ZERO, HALF, ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
+NEAR, FAR = np.float32(0.75), np.float32(0.25)  # weights of the two nearest coarse voxels, half-voxel alignment
+NEAR_NEAR, NEAR_FAR, FAR_FAR = np.float32(2 * 0.5625), np.float32(2 * 0.1875), np.float32(2 * 0.0625)
+
+
+@device
+def clamp(x: Any, last: Any) -> Any:
+    """x within [0, last]; NaN becomes 0."""
+    x = x if x > ZERO else ZERO
+    return x if x < last else last
+
+
+@device
+def trilinear_row(volume: Array, z: Array, y: Array, x: Array, out: Array) -> None:
+    """out[k] = volume (D, H, W) at (z[k], y[k], x[k]), trilinear, clamped at the borders."""
+    depth, height, width = volume.shape
+    flat = volume.reshape(-1)
+    last_z, last_y, last_x = np.float32(depth - 1), np.float32(height - 1), np.float32(width - 1)
+    for k in range(out.size):
+        a, b, c = clamp(z[k], last_z), clamp(y[k], last_y), clamp(x[k], last_x)
+        i, j, l = np.int32(a), np.int32(b), np.int32(c)  # noqa: E741 (i, j, l: the voxel below)
+        a, b, c = a - np.float32(i), b - np.float32(j), c - np.float32(l)
+        # Unsigned, so that Numba leaves out its test for negative indices.
+        right = np.uint64(1) if l < width - 1 else np.uint64(0)
+        down = np.uint64(width) if j < height - 1 else np.uint64(0)
+        back = np.uint64(height * width) if i < depth - 1 else np.uint64(0)
+        p = np.uint64((i * height + j) * width + l)
+        q, r, s = p + down, p + back, p + down + back
+        near_up = flat[p] + c * (flat[p + right] - flat[p])
+        near_down = flat[q] + c * (flat[q + right] - flat[q])
+        far_up = flat[r] + c * (flat[r + right] - flat[r])
+        far_down = flat[s] + c * (flat[s + right] - flat[s])
+        near = near_up + b * (near_down - near_up)
+        far = far_up + b * (far_down - far_up)
+        out[k] = near + a * (far - near)
+
+
+@device
+def keys(t: Any) -> Any:
+    """Weights of the four voxels around fraction t, Keys' cubic with a = -0.5 (Catmull-Rom)."""
+    half, two = np.float32(0.5), np.float32(2.0)
+    three, four, five = np.float32(3.0), np.float32(4.0), np.float32(5.0)
+    return (
+        half * t * (t * (two - t) - ONE),
+        half * (t * t * (three * t - five) + two),
+        half * t * (t * (four - three * t) + ONE),
+        half * t * t * (t - ONE),
+    )
+
+
+@device
+def cubic_row(volume: Array, z: Array, y: Array, x: Array, out: Array) -> None:
+    """As `trilinear_row`, with 4x4x4 Catmull-Rom weights; voxels beyond a border repeat it."""
+    depth, height, width = volume.shape
+    last_z, last_y, last_x = np.float32(depth - 1), np.float32(height - 1), np.float32(width - 1)
+    for k in range(out.size):
+        a, b, c = clamp(z[k], last_z), clamp(y[k], last_y), clamp(x[k], last_x)
+        i, j, l = np.int64(a), np.int64(b), np.int64(c)  # noqa: E741
+        wz, wy, wx = keys(a - np.float32(i)), keys(b - np.float32(j)), keys(c - np.float32(l))
+        l0, l1 = max(l - 1, 0), l
+        l2, l3 = min(l + 1, width - 1), min(l + 2, width - 1)
+        total = ZERO
+        for m in range(4):
+            slab = volume[min(max(i + m - 1, 0), depth - 1)]
+            plane = ZERO
+            for n in range(4):
+                line = slab[min(max(j + n - 1, 0), height - 1)]
+                plane += wy[n] * (wx[0] * line[l0] + wx[1] * line[l1] + wx[2] * line[l2] + wx[3] * line[l3])
+            total += wz[m] * plane
+        out[k] = total
+
+
+@device
+def nearest_row(shape: Any, z: Array, y: Array, x: Array, out: Array) -> None:
+    """out[k] = flat index of the voxel nearest to (z[k], y[k], x[k]), ties upwards as in ITK; -1 outside."""
+    depth, height, width = shape
+    end_z, end_y, end_x = np.float32(depth), np.float32(height), np.float32(width)
+    for k in range(out.size):
+        a, b, c = z[k] + HALF, y[k] + HALF, x[k] + HALF
+        inside = a >= ZERO and a < end_z and b >= ZERO and b < end_y and c >= ZERO and c < end_x
+        out[k] = (np.int64(a) * height + np.int64(b)) * width + np.int64(c) if inside else -1
+
+
+@device
+def mask_row(shape: Any, z: Array, y: Array, x: Array, fill: Any, out: Array) -> None:
+    """Put `fill` where (z[k], y[k], x[k]) is outside [-0.5, n - 0.5), which is where ITK's interpolators end."""
+    end_z, end_y = np.float32(shape[0]) - HALF, np.float32(shape[1]) - HALF
+    end_x = np.float32(shape[2]) - HALF
+    for k in range(out.size):
+        a, b, c = z[k], y[k], x[k]
+        inside = (a >= -HALF) & (a < end_z) & (b >= -HALF) & (b < end_y) & (c >= -HALF) & (c < end_x)
+        out[k] = out[k] if inside else fill
+
+
+@device
+def affine_row(matrix: Array, i: int, j: int, out: Array) -> None:
+    """out[a, k] = (matrix (3, 4) @ [i, j, k, 1])[a]: starts in float64, steps in float32."""
+    for a in range(3):
+        start = np.float32(matrix[a, 0] * i + matrix[a, 1] * j + matrix[a, 3])
+        step = np.float32(matrix[a, 2])
+        for k in range(out.shape[1]):
+            out[a, k] = start + np.float32(k) * step
+
+
+@device
+def displaced_row(
+    matrix: Array,
+    field_matrix: Array,
+    vector_matrix: Array,
+    field: Array,
+    displaced: bool,
+    i: int,
+    j: int,
+    out: Array,
+    scratch: Array,
+) -> None:
+    """out[:, k] = matrix @ [x, 1] + vector_matrix @ field(field_matrix @ [x, 1]) at x = (i, j, k).
+
+    `field` (3, d, h, w) is zero outside and left out unless `displaced`; out is (3, W), scratch (4, W).
+    """
+    affine_row(matrix, i, j, out)
+    if displaced:
+        affine_row(field_matrix, i, j, scratch)
+        z, y, x, vector = scratch[0], scratch[1], scratch[2], scratch[3]
+        for c in range(3):
+            trilinear_row(field[c], z, y, x, vector)
+            mask_row(field.shape[1:], z, y, x, ZERO, vector)
+            for a in range(3):
+                weight = vector_matrix[a, c]
+                for k in range(out.shape[1]):
+                    out[a, k] += weight * vector[k]
+
+
+@device
+def upsampled_row(coarse: Array, i: int, j: int, line: Array, out: Array) -> None:
+    """out[k] = 2 * coarse (d, h, w) at ((i, j, k) - 0.5) / 2, clamped; `line` is scratch of w + 2 voxels."""
+    d, h, w = coarse.shape
+    i0, j0 = i >> 1, j >> 1
+    i1 = min(max(i0 + (1 if i & 1 else -1), 0), d - 1)
+    j1 = min(max(j0 + (1 if j & 1 else -1), 0), h - 1)
+    nn, nf, fn, ff = coarse[i0, j0], coarse[i0, j1], coarse[i1, j0], coarse[i1, j1]
+    for m in range(w):
+        line[m + 1] = NEAR_NEAR * nn[m] + NEAR_FAR * (nf[m] + fn[m]) + FAR_FAR * ff[m]
+    line[0], line[w + 1] = line[1], line[w]
+    for m in range(out.size // 2):
+        out[2 * m] = FAR * line[m] + NEAR * line[m + 1]
+        out[2 * m + 1] = NEAR * line[m + 1] + FAR * line[m + 2]
+    if out.size & 1:
+        m = out.size // 2
+        out[2 * m] = FAR * line[m] + NEAR * line[m + 1]
