@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,9 @@ class Volume:
             (integers stay integers unless the header scales them).
         grid: where the voxels lie.
         source: the file, or a word for an object in memory; used in messages.
-        header: what the writer copies to a file made on this grid (for NIfTI: qform and sform codes, units).
+        header: what the writer copies to a file made on this grid (see `nifti_header.geometry_fields`); empty for
+            formats that have nothing to copy.
+        notes: what the reader had to assume or mend, one sentence each; meant for the user's log and run record.
 
     Raises:
         InputError: if data and grid disagree in shape.
@@ -34,7 +35,8 @@ class Volume:
     data: NDArray[Any]
     grid: Grid
     source: str = "volume in memory"
-    header: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    header: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.data.shape != self.grid.shape:
@@ -53,4 +55,4 @@ class Volume:
     def canonical(self) -> Volume:
         """The same volume with its axes closest to RAS+ (a view; no interpolation)."""
         order = self.grid.canonical()
-        return Volume(order.array(self.data), order.grid(self.grid), self.source, self.header)
+        return Volume(order.array(self.data), order.grid(self.grid), self.source, self.header, self.notes)

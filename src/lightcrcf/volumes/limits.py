@@ -1,0 +1,119 @@
+"""Is there room? Sizes that a header claims are checked before anything is allocated."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from lightcrcf.errors import InputError, MemoryEstimateError
+from lightcrcf.files import GZIP_MAX_RATIO
+
+__all__ = ["available_memory", "check_memory", "check_shape", "check_stored"]
+
+
+def available_memory() -> int | None:
+    """Bytes that this process can still allocate without swapping, or None where the system does not say.
+
+    Control groups (containers, batch systems) count as well as the machine.
+    """
+    known = [n for n in (_machine_available(), *_group_available()) if n is not None]
+    return min(known, default=None)
+
+
+def _machine_available() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:  # macOS tells only how much is built in
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _group_available() -> Iterator[int]:
+    root = Path("/sys/fs/cgroup")
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        try:  # the limit reads "max" where there is none
+            yield max(int((root / limit).read_text()) - int((root / used).read_text()), 0)
+        except (OSError, ValueError):
+            continue
+
+
+def check_memory(
+    subject: str, needed: int, *, remedy: str = "use a machine with more memory, or crop the volume"
+) -> None:
+    """Refuse work that needs `needed` bytes when fewer are available.
+
+    Raises:
+        MemoryEstimateError: if they are not.
+    """
+    available = available_memory()
+    if available is not None and needed > available:
+        raise MemoryEstimateError(
+            subject,
+            expected=f"at most {_gib(available)} GiB of memory to be needed",
+            got=f"{_gib(needed)} GiB",
+            remedy=remedy,
+        )
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.3g}" if size < 10**4 * 2**30 else f"{size / 2**30:.1e}"
+
+
+def check_shape(source: str, shape: Sequence[int]) -> tuple[int, int, int]:
+    """The three sizes of a volume; trailing axes of size one are dropped.
+
+    Raises:
+        InputError: if what is left is not three sizes above one.
+
+    Example:
+        >>> check_shape("brain.nii", (5, 7, 11, 1))
+        (5, 7, 11)
+    """
+    sizes = [int(n) for n in shape]
+    while len(sizes) > 3 and sizes[-1] == 1:
+        sizes.pop()
+    if min(sizes, default=0) < 1:
+        raise InputError(source, expected="positive sizes", got=str(tuple(sizes)), remedy="the header is damaged")
+    if len(sizes) < 3 or 1 in sizes[:3]:
+        remedy = "stack the slices into a volume; of DICOM give the folder of the series"
+        raise InputError(source, expected="a 3-D volume", got=f"2-D or less {tuple(sizes)}", remedy=remedy)
+    if len(sizes) > 3:
+        remedy = "extract one frame, for instance img.slicer[..., 0] in nibabel, or average them"
+        raise InputError(source, expected="a 3-D volume", got=f"{len(sizes)}-D {tuple(sizes)}", remedy=remedy)
+    return sizes[0], sizes[1], sizes[2]
+
+
+def check_stored(source: str, shape: Sequence[int], itemsize: int, *, stored: int, compressed: bool) -> int:
+    """Bytes of the voxels, once it is plausible that the file holds them and sure that memory does.
+
+    Args:
+        source: the file, for messages.
+        shape: sizes as the header says.
+        itemsize: bytes of one voxel in the file.
+        stored: bytes of the file that holds the voxels.
+        compressed: whether it is compressed.
+
+    Raises:
+        InputError: if the file is too short for what its header says.
+        MemoryEstimateError: if the voxels would not fit into memory.
+    """
+    needed = math.prod(int(n) for n in shape) * itemsize
+    if needed > stored * (GZIP_MAX_RATIO if compressed else 1):
+        raise InputError(
+            source,
+            expected=f"{needed} bytes of voxels as the header says",
+            got=f"a file of {stored} bytes{', compressed' if compressed else ''}",
+            remedy="copy or download it again; it is cut off or its header is damaged",
+        )
+    check_memory(source, needed)
+    return needed

@@ -1,0 +1,91 @@
+"""From the matrix that a file gives to a grid with orthogonal axes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lightcrcf.errors import InputError
+from lightcrcf.geometry.grid import Grid
+
+__all__ = ["corners", "orthogonal_grid"]
+
+# ITK and most others treat axes as orthogonal; 1e-2 is a cosine of 89.4 degrees.
+_MENDABLE = 1e-2
+_ROUNDING = 1e-6
+
+
+def corners(shape: tuple[int, int, int]) -> NDArray[np.float64]:
+    """(8, 3) voxel indices of the corner voxels."""
+    return np.array(np.meshgrid(*[(0.0, n - 1.0) for n in shape], indexing="ij")).reshape(3, -1).T
+
+
+def orthogonal_grid(shape: tuple[int, int, int], affine: ArrayLike, source: str) -> tuple[Grid, tuple[str, ...]]:
+    """The grid of a file, with slight shear mended, and notes on what was mended.
+
+    The axes are replaced by the nearest orthonormal directions (the polar decomposition's rotation, possibly with a
+    reflection); spacing and the centre of the volume stay.
+
+    Args:
+        shape: voxels along the array axes.
+        affine: (4, 4) voxel to RAS+ mm.
+        source: the file, for messages.
+
+    Raises:
+        InputError: if the matrix is not finite, a spacing is zero, or the axes are far from orthogonal.
+
+    Example:
+        >>> grid, notes = orthogonal_grid((5, 7, 11), np.diag([1.0, 2.0, 3.0, 1.0]), "brain.nii")
+        >>> grid.spacing_mm.tolist(), notes
+        ([1.0, 2.0, 3.0], ())
+    """
+    matrix = _checked(np.array(affine, dtype=np.float64), source)
+    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    directions = matrix[:3, :3] / spacing
+    shear = np.abs(directions.T @ directions - np.eye(3)).max()
+    if shear <= _ROUNDING:
+        return Grid(shape, matrix), ()
+    if shear >= _MENDABLE:
+        raise InputError(
+            source,
+            expected="orthogonal axes",
+            got=f"axes that meet at {np.degrees(np.arccos(min(shear, 1.0))):.1f} degrees",
+            remedy="resample it onto an orthogonal grid first, e.g. with nibabel.processing.resample_to_output",
+        )
+    mended = _mend(matrix, spacing, directions, (np.array(shape) - 1) / 2)
+    moved = np.linalg.norm((mended - matrix)[:3] @ np.c_[corners(shape), np.ones(8)].T, axis=0).max()
+    note = f"slight shear removed; corners moved by up to {moved:.2g} mm"
+    return Grid(shape, mended), (note,) if moved > 1e-3 else ()
+
+
+def _checked(matrix: NDArray[np.float64], source: str) -> NDArray[np.float64]:
+    if matrix.shape != (4, 4):
+        got = f"an array of shape {matrix.shape}"
+        raise InputError(source, expected="a 4x4 voxel-to-world matrix", got=got, remedy="give the image's affine")
+    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    if not np.isfinite(matrix).all() or not spacing.all():
+        got = "zero spacing" if np.isfinite(matrix).all() else "NaN or infinity in the orientation or spacing"
+        raise InputError(
+            source, expected="finite positive spacing", got=got, remedy="set the header's voxel sizes and orientation"
+        )
+    if abs(np.linalg.det(matrix[:3, :3] / spacing)) < 1e-6:
+        raise InputError(
+            source,
+            expected="three independent axes",
+            got="a singular voxel-to-world matrix",
+            remedy="repair the header's orientation",
+        )
+    return matrix
+
+
+def _mend(
+    matrix: NDArray[np.float64],
+    spacing: NDArray[np.float64],
+    directions: NDArray[np.float64],
+    centre: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    left, _, right = np.linalg.svd(directions)
+    mended = np.array(matrix)
+    mended[:3, :3] = (left @ right) * spacing
+    mended[:3, 3] += (matrix[:3, :3] - mended[:3, :3]) @ centre
+    return mended
