@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+import numpy as np
 from numba import njit
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-__all__ = ["device", "kernel"]
+__all__ = ["device", "kernel", "ready"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,3 +34,8 @@ def kernel(function: F) -> F:
 def device(function: F) -> F:
     """Compile a function that only kernels call; it becomes part of each of them."""
     return cast(F, njit(fastmath=_FASTMATH, error_model="numpy")(function))
+
+
+def ready(array: ArrayLike | None, dtype: DTypeLike = np.float32) -> NDArray[Any]:
+    """The array as the one type that kernels are compiled for: C-contiguous, aligned, writable; copied only if not."""
+    return np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED", "WRITEABLE"])

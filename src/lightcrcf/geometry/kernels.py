@@ -11,14 +11,17 @@ from typing import Any, Literal
 
 import numpy as np
 from numba import prange
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from lightcrcf.geometry.compiled import kernel
+from lightcrcf.geometry.compiled import kernel, ready
+from lightcrcf.geometry.points import invert
 from lightcrcf.geometry.sampling import (
+    ONE,
     cubic_row,
     displaced_row,
     mask_row,
     nearest_row,
+    neighbours,
     trilinear_row,
     upsampled_row,
 )
@@ -26,6 +29,8 @@ from lightcrcf.geometry.sampling import (
 __all__ = [
     "compose",
     "compose_upsampled",
+    "invert",
+    "jacobian_determinant",
     "resample",
     "upsample",
     "warp",
@@ -72,11 +77,11 @@ def resample(
         array([[[22, 23, -1]]], dtype=int16)
     """
     displaced = field is not None
-    vectors = _ready(field if displaced else np.zeros((3, 1, 1, 1)))
+    vectors = ready(field if displaced else np.zeros((3, 1, 1, 1)))
     matrices = (
-        _ready(matrix, np.float64),
-        _ready(np.eye(3, 4) if field_matrix is None else field_matrix, np.float64),
-        _ready(np.eye(3) if vector_matrix is None else vector_matrix, np.float32),
+        ready(matrix, np.float64),
+        ready(np.eye(3, 4) if field_matrix is None else field_matrix, np.float64),
+        ready(np.eye(3) if vector_matrix is None else vector_matrix, np.float32),
     )
     if interpolation == "nearest":
         index = np.empty(shape, np.int64)
@@ -85,7 +90,7 @@ def resample(
         nearest[index < 0] = fill
         return nearest
     out = np.empty(shape, np.float32)
-    _resample(_ready(moving), *matrices, vectors, displaced, interpolation == "cubic", np.float32(fill), out)
+    _resample(ready(moving), *matrices, vectors, displaced, interpolation == "cubic", np.float32(fill), out)
     return out
 
 
@@ -105,9 +110,9 @@ def warp(features: Float32, displacement: Float32) -> Float32:
         >>> warp(ramp, shift).ravel().tolist()
         [1.5, 2.5, 3.0, 3.0]
     """
-    features = _ready(features)
+    features = ready(features)
     out = np.empty_like(features)
-    _pull(features, _ready(displacement), False, False, out)
+    _pull(features, ready(displacement), False, False, out)
     return out
 
 
@@ -121,9 +126,9 @@ def warp_upsampled(features: Float32, coarse: Float32) -> Float32:
     Returns:
         (C, D, H, W) float32.
     """
-    features = _ready(features)
+    features = ready(features)
     out = np.empty_like(features)
-    _pull(features, _ready(coarse), True, False, out)
+    _pull(features, ready(coarse), True, False, out)
     return out
 
 
@@ -144,9 +149,9 @@ def compose(u: Float32, v: Float32) -> Float32:
         >>> bool(np.allclose(warp(image, compose(wide, one))[..., :4], warp(warp(image, wide), one)[..., :4]))
         True
     """
-    v = _ready(v)
+    v = ready(v)
     out = np.empty_like(v)
-    _pull(_ready(u), v, False, True, out)
+    _pull(ready(u), v, False, True, out)
     return out
 
 
@@ -181,13 +186,28 @@ def upsample(coarse: Float32, shape: Shape) -> Float32:
         [2.0, 3.0, 5.0, 6.0]
     """
     out = np.empty((3, *shape), np.float32)
-    _upsample(_ready(coarse), out)
+    _upsample(ready(coarse), out)
     return out
 
 
-def _ready(array: ArrayLike | None, dtype: DTypeLike = np.float32) -> Array:
-    """The array as the one type that the kernels are compiled for."""
-    return np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED", "WRITEABLE"])
+def jacobian_determinant(displacement: Float32) -> Float32:
+    """det(I + du/dx) at every voxel: local volume change, negative where the map folds.
+
+    Args:
+        displacement: u, (3, D, H, W) voxels.
+
+    Returns:
+        (D, H, W) float32. Derivatives are central differences, one-sided at the borders.
+
+    Example:
+        >>> u = np.zeros((3, 4, 5, 6), np.float32)
+        >>> u[1] = 0.5 * np.arange(5, dtype=np.float32)[:, None]
+        >>> np.unique(jacobian_determinant(u)).tolist()
+        [1.5]
+    """
+    out = np.empty(displacement.shape[1:], np.float32)
+    _jacobian(ready(displacement), out)
+    return out
 
 
 @kernel
@@ -265,3 +285,24 @@ def _nearest_index(
         for j in range(height):
             displaced_row(matrix, field_matrix, vector_matrix, field, displaced, i, j, position, scratch)
             nearest_row(moving_shape, position[0], position[1], position[2], out[i, j])
+
+
+@kernel
+def _jacobian(u: Array, out: Array) -> None:
+    depth, height, width = out.shape
+    for i in prange(depth):
+        i0, i1, by_i = neighbours(i, depth)
+        for j in range(height):
+            j0, j1, by_j = neighbours(j, height)
+            for k in range(width):
+                k0, k1, by_k = neighbours(k, width)
+                a0 = ONE + by_i * (u[0, i1, j, k] - u[0, i0, j, k])
+                a1 = by_i * (u[1, i1, j, k] - u[1, i0, j, k])
+                a2 = by_i * (u[2, i1, j, k] - u[2, i0, j, k])
+                b0 = by_j * (u[0, i, j1, k] - u[0, i, j0, k])
+                b1 = ONE + by_j * (u[1, i, j1, k] - u[1, i, j0, k])
+                b2 = by_j * (u[2, i, j1, k] - u[2, i, j0, k])
+                c0 = by_k * (u[0, i, j, k1] - u[0, i, j, k0])
+                c1 = by_k * (u[1, i, j, k1] - u[1, i, j, k0])
+                c2 = ONE + by_k * (u[2, i, j, k1] - u[2, i, j, k0])
+                out[i, j, k] = a0 * (b1 * c2 - b2 * c1) - a1 * (b0 * c2 - b2 * c0) + a2 * (b0 * c1 - b1 * c0)

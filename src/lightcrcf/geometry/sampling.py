@@ -12,7 +12,19 @@ import numpy as np
 
 from lightcrcf.geometry.compiled import device
 
-__all__ = ["affine_row", "cubic_row", "displaced_row", "mask_row", "nearest_row", "trilinear_row", "upsampled_row"]
+__all__ = [
+    "ONE",
+    "affine_row",
+    "cubic_row",
+    "displaced_row",
+    "is_inside",
+    "mask_row",
+    "nearest_row",
+    "neighbours",
+    "trilinear_cell",
+    "trilinear_row",
+    "upsampled_row",
+]
 
 Array = Any  # Numba's functions take its own array types
 
@@ -51,6 +63,43 @@ def trilinear_row(volume: Array, z: Array, y: Array, x: Array, out: Array) -> No
         near = near_up + b * (near_down - near_up)
         far = far_up + b * (far_down - far_up)
         out[k] = near + a * (far - near)
+
+
+@device
+def neighbours(i: int, n: int) -> Any:
+    """The voxels before and after i, within n, and the float32 inverse of their distance (0 if n is 1)."""
+    before, after = max(i - 1, 0), min(i + 1, n - 1)
+    return before, after, ONE / np.float32(after - before) if n > 1 else ZERO
+
+
+@device
+def cell(x: float, n: int) -> Any:
+    """Voxel below x, voxel above, fraction between them, and 1 if x is not clamped (else 0); x is float64."""
+    free = 1.0 if x > 0.0 and x < n - 1 else 0.0
+    inside = clamp(x, np.float64(n - 1))
+    low: Any = min(np.int64(inside), max(n - 2, 0))
+    return low, min(low + 1, n - 1), inside - low, free
+
+
+@device
+def trilinear_cell(field: Array, z: float, y: float, x: float, out: Array) -> None:
+    """out[c] = field (C, D, H, W)[c] at (z, y, x) and its three derivatives, float64, clamped; out is (C, 4)."""
+    i0, i1, a, free_z = cell(z, field.shape[1])
+    j0, j1, b, free_y = cell(y, field.shape[2])
+    k0, k1, c, free_x = cell(x, field.shape[3])
+    for n in range(field.shape[0]):
+        image = field[n]
+        v000, v001, v010, v011 = image[i0, j0, k0], image[i0, j0, k1], image[i0, j1, k0], image[i0, j1, k1]
+        v100, v101, v110, v111 = image[i1, j0, k0], image[i1, j0, k1], image[i1, j1, k0], image[i1, j1, k1]
+        v00, v01 = v000 + c * (v001 - v000), v010 + c * (v011 - v010)
+        v10, v11 = v100 + c * (v101 - v100), v110 + c * (v111 - v110)
+        d0 = (v001 - v000) + b * ((v011 - v010) - (v001 - v000))
+        d1 = (v101 - v100) + b * ((v111 - v110) - (v101 - v100))
+        v0, v1 = v00 + b * (v01 - v00), v10 + b * (v11 - v10)
+        out[n, 0] = v0 + a * (v1 - v0)
+        out[n, 1] = free_z * (v1 - v0)
+        out[n, 2] = free_y * ((v01 - v00) + a * ((v11 - v10) - (v01 - v00)))
+        out[n, 3] = free_x * (d0 + a * (d1 - d0))
 
 
 @device
@@ -100,14 +149,18 @@ def nearest_row(shape: Any, z: Array, y: Array, x: Array, out: Array) -> None:
 
 
 @device
-def mask_row(shape: Any, z: Array, y: Array, x: Array, fill: Any, out: Array) -> None:
-    """Put `fill` where (z[k], y[k], x[k]) is outside [-0.5, n - 0.5), which is where ITK's interpolators end."""
+def is_inside(shape: Any, z: Any, y: Any, x: Any) -> Any:
+    """Whether ITK's linear interpolators take a voxel index as inside: [-0.5, n - 0.5) along each axis."""
     end_z, end_y = np.float32(shape[0]) - HALF, np.float32(shape[1]) - HALF
     end_x = np.float32(shape[2]) - HALF
+    return (z >= -HALF) & (z < end_z) & (y >= -HALF) & (y < end_y) & (x >= -HALF) & (x < end_x)
+
+
+@device
+def mask_row(shape: Any, z: Array, y: Array, x: Array, fill: Any, out: Array) -> None:
+    """Put `fill` where (z[k], y[k], x[k]) is outside."""
     for k in range(out.size):
-        a, b, c = z[k], y[k], x[k]
-        inside = (a >= -HALF) & (a < end_z) & (b >= -HALF) & (b < end_y) & (c >= -HALF) & (c < end_x)
-        out[k] = out[k] if inside else fill
+        out[k] = out[k] if is_inside(shape, z[k], y[k], x[k]) else fill
 
 
 @device

@@ -1,0 +1,163 @@
+"""Displacements at points between voxels, and the other way: the point that a displacement brings to a place.
+
+The map is y -> y + u(y), in voxels of u's grid, float64. Its inverse is found point by point with Newton's method on
+the trilinear interpolant; a step that does not bring the point closer is halved, and replaced by the plain
+fixed-point step -(y + u(y) - x), so that folds and borders end the search at the best point found.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+from numpy.typing import ArrayLike, NDArray
+
+from lightcrcf.geometry.compiled import device, kernel, ready
+from lightcrcf.geometry.sampling import is_inside, trilinear_cell
+
+__all__ = ["displacement_at", "invert", "invert_at"]
+
+Array = NDArray[Any]
+Float = NDArray[np.float64]
+Float32 = NDArray[np.float32]
+
+_MIN_DETERMINANT = 0.02  # below, the map is close to folding and Newton's step too long to be of use
+
+
+def displacement_at(displacement: Float32, voxels: ArrayLike) -> Float:
+    """u at continuous voxel indices, trilinear; zero outside, as in ITK.
+
+    Args:
+        displacement: u, (3, D, H, W) voxels.
+        voxels: (N, 3).
+
+    Returns:
+        (N, 3) float64 voxels.
+    """
+    points = ready(voxels, np.float64)
+    out = np.empty_like(points)
+    _displacement_at(ready(displacement), points, out)
+    return out
+
+
+def invert_at(displacement: Float32, voxels: ArrayLike, *, iterations: int = 100, tolerance: float = 1e-6) -> Float:
+    """The points y with y + u(y) = x, with u clamped at the borders.
+
+    Args:
+        displacement: u, (3, D, H, W) voxels.
+        voxels: x, (N, 3).
+        iterations: at most so many steps a point.
+        tolerance: stop at |y + u(y) - x| <= tolerance voxels.
+
+    Returns:
+        (N, 3) float64; where u folds, one of the solutions, or the closest point found.
+    """
+    points = ready(voxels, np.float64)
+    out = np.empty_like(points)
+    _invert_at(ready(displacement), points, iterations, tolerance, out)
+    return out
+
+
+def invert(displacement: Float32, *, iterations: int = 30, tolerance: float = 1e-3) -> Float32:
+    """The displacement v that undoes u: x + v(x) + u(x + v(x)) = x at every voxel, with u clamped at the borders.
+
+    Args:
+        displacement: u, (3, D, H, W) voxels.
+        iterations: at most so many steps a voxel.
+        tolerance: stop at an error of so many voxels.
+
+    Returns:
+        v, (3, D, H, W) float32 voxels.
+
+    Example:
+        >>> stretch = np.zeros((3, 2, 3, 5), np.float32)
+        >>> stretch[2] = 0.5 * np.arange(5)
+        >>> (3 * invert(stretch)[2, 0, 0]).round(3).tolist()
+        [0.0, -1.0, -2.0, -3.0, -4.0]
+    """
+    u = ready(displacement)
+    out = np.empty_like(u)
+    _invert(u, iterations, tolerance, out)
+    return out
+
+
+@device
+def _step(state: Array, residual: Array, out: Array) -> None:
+    """out = (I + Du)^-1 residual, by Cramer's rule; the residual itself if close to singular."""
+    a0, a1, a2 = 1.0 + state[0, 1], state[0, 2], state[0, 3]
+    b0, b1, b2 = state[1, 1], 1.0 + state[1, 2], state[1, 3]
+    c0, c1, c2 = state[2, 1], state[2, 2], 1.0 + state[2, 3]
+    p, q, r = b1 * c2 - b2 * c1, b2 * c0 - b0 * c2, b0 * c1 - b1 * c0
+    determinant = a0 * p + a1 * q + a2 * r
+    x, y, z = residual
+    if not determinant > _MIN_DETERMINANT:
+        out[0], out[1], out[2] = x, y, z
+        return
+    scale = 1.0 / determinant
+    out[0] = scale * (p * x + (a2 * c1 - a1 * c2) * y + (a1 * b2 - a2 * b1) * z)
+    out[1] = scale * (q * x + (a0 * c2 - a2 * c0) * y + (a2 * b0 - a0 * b2) * z)
+    out[2] = scale * (r * x + (a1 * c0 - a0 * c1) * y + (a0 * b1 - a1 * b0) * z)
+
+
+@device
+def _solve(u: Array, x: Array, y: Array, iterations: int, tolerance: float, work: Array) -> None:
+    """Improve y in place until y + u(y) = x; work is (6, 4): three rows for u and Du, residual, step, trial."""
+    state, residual, step, trial = work[:3], work[3, :3], work[4, :3], work[5, :3]
+    length, error = 1.0, np.inf
+    trial[:] = y
+    for _ in range(iterations + 1):
+        trilinear_cell(u, trial[0], trial[1], trial[2], state)
+        squared = 0.0
+        for c in range(3):
+            squared += (trial[c] + state[c, 0] - x[c]) ** 2
+        if squared < error:
+            for c in range(3):
+                residual[c] = trial[c] + state[c, 0] - x[c]
+                y[c] = trial[c]
+            if squared <= tolerance * tolerance:
+                return
+            error, length = squared, min(2.0 * length, 1.0)
+            _step(state, residual, step)
+        else:
+            length *= 0.5
+            step[:] = residual
+        for c in range(3):
+            trial[c] = y[c] - length * step[c]
+
+
+@kernel
+def _displacement_at(u: Array, points: Array, out: Array) -> None:
+    for n in prange(points.shape[0]):
+        state = np.empty((3, 4), np.float64)
+        z, y, x = points[n]
+        trilinear_cell(u, z, y, x, state)
+        weight = 1.0 if is_inside(u.shape[1:], z, y, x) else 0.0
+        for c in range(3):
+            out[n, c] = weight * state[c, 0]
+
+
+@kernel
+def _invert_at(u: Array, points: Array, iterations: int, tolerance: float, out: Array) -> None:
+    for n in prange(points.shape[0]):
+        work = np.empty((6, 4), np.float64)
+        out[n] = points[n]
+        _solve(u, points[n], out[n], iterations, tolerance, work)
+
+
+@kernel
+def _invert(u: Array, iterations: int, tolerance: float, out: Array) -> None:
+    _, depth, height, width = out.shape
+    for i in prange(depth):
+        work = np.empty((8, 4), np.float64)
+        x, y = work[6, :3], work[7, :3]
+        for j in range(height):
+            for c in range(3):
+                x[c] = y[c] = 0.0
+            for k in range(width):
+                # Starts from the displacement found for the voxel before.
+                y[0], y[1], y[2] = i + y[0] - x[0], j + y[1] - x[1], k + y[2] - x[2]
+                x[0], x[1], x[2] = i, j, k
+                _solve(u, x, y, iterations, tolerance, work)
+                for c in range(3):
+                    out[c, i, j, k] = y[c] - x[c]
