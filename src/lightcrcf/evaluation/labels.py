@@ -1,0 +1,88 @@
+"""Label volumes as integer codes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lightcrcf.errors import InputError
+
+__all__ = ["as_codes", "bounding_boxes", "check_same_shape", "compact", "label_codes"]
+
+Codes = NDArray[np.integer]
+
+
+def as_codes(labels: ArrayLike, name: str) -> Codes:
+    """`labels` as integers; floats are accepted if they hold integers (many tools write label maps so).
+
+    Raises:
+        InputError: if a value has a fraction or is not finite, or if the type is no number.
+    """
+    values = np.asarray(labels)
+    if values.dtype == np.bool_:
+        return values.view(np.uint8)
+    if np.issubdtype(values.dtype, np.integer):
+        return values
+    if not np.issubdtype(values.dtype, np.floating):
+        raise InputError(name, expected="integers", got=str(values.dtype), remedy="give a label volume")
+    odd = values[~np.isfinite(values) | (values != np.rint(values))]
+    if odd.size:
+        raise InputError(name, expected="whole numbers", got=f"{odd[0]}", remedy="give labels, not an image")
+    return values.astype(np.int64)
+
+
+def check_same_shape(reference: NDArray[np.generic], other: NDArray[np.generic], name: str) -> None:
+    """Refuse arrays of different shapes.
+
+    Raises:
+        InputError: naming `name`, the second array.
+    """
+    if reference.shape != other.shape:
+        raise InputError(
+            name,
+            expected=f"the shape {reference.shape}",
+            got=str(other.shape),
+            remedy="resample it onto the fixed grid first",
+        )
+
+
+def label_codes(labels: ArrayLike) -> NDArray[np.int64]:
+    """The codes that occur, ascending, without 0.
+
+    Example:
+        >>> label_codes([[0, 2035, 4], [4, 0, 0]]).tolist()
+        [4, 2035]
+    """
+    values = as_codes(labels, "labels")
+    return np.unique(values[values != 0]).astype(np.int64)
+
+
+def compact(values: Codes, codes: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Replace each value by 1 + its place in the ascending `codes`, or by 0 if it is none of them.
+
+    Example:
+        >>> compact(np.array([0, 2035, 7, 4]), np.array([4, 2035])).tolist()
+        [0, 2, 0, 1]
+    """
+    if len(codes) == 0:
+        return np.zeros(values.shape, dtype=np.intp)
+    place = np.minimum(np.searchsorted(codes, values), len(codes) - 1)
+    return np.where(codes[place] == values, place + 1, 0)
+
+
+def bounding_boxes(labels: Codes, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The box of each code in one pass over a (D, H, W) volume.
+
+    Returns:
+        (len(codes), 3, 2): first and one-past-last index along each axis; an absent code has first > last.
+    """
+    where = np.nonzero(labels)
+    row = compact(labels[where], codes)
+    boxes = np.empty((len(codes), 3, 2), dtype=np.int64)
+    for axis, (index, length) in enumerate(zip(where, labels.shape, strict=True)):
+        hits = np.bincount(row * length + index, minlength=(len(codes) + 1) * length)
+        present = hits.reshape(-1, length)[1:] > 0
+        empty = ~present.any(axis=1)
+        boxes[:, axis, 0] = np.where(empty, length, present.argmax(axis=1))
+        boxes[:, axis, 1] = np.where(empty, 0, length - present[:, ::-1].argmax(axis=1))
+    return boxes
