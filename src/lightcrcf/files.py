@@ -19,9 +19,7 @@ __all__ = ["GZIP_MAX_RATIO", "atomic_path", "is_gzip", "open_binary", "read_gzip
 
 # DEFLATE codes at most 258 bytes in 2 bits (zlib's manual: 1032:1); the rest is for the blocks' headers.
 GZIP_MAX_RATIO = 1100
-# isal's stubs leave these without types.
-_igzip: Any = igzip
-_IsalError: type[Exception] = cast(Any, isal_zlib).error
+_IsalError: type[Exception] = cast(Any, isal_zlib).error  # without a type in isal's stubs
 _CHUNK = 1 << 20
 _LEVEL = 1
 
@@ -94,7 +92,7 @@ def write_gzip(path: str | os.PathLike[str], *chunks: Any) -> None:
     with (
         atomic_path(path) as temporary,
         temporary.open("wb") as raw,
-        _igzip.IGzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=raw, mtime=0) as stream,
+        igzip.IGzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=raw, mtime=0) as stream,
     ):
         for chunk in chunks:
             stream.write(memoryview(chunk).cast("B"))
@@ -135,7 +133,7 @@ def open_binary(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         InputError: from within the block too, if the file cannot be opened, is cut off, or is damaged.
     """
     try:
-        with _igzip.open(path, "rb") if is_gzip(path) else Path(path).open("rb") as stream:
+        with igzip.open(path, "rb") if is_gzip(path) else Path(path).open("rb") as stream:
             yield cast(BinaryIO, stream)
     except FileNotFoundError:
         raise _cannot_read(path, "no such file", "check the name") from None

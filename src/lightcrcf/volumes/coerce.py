@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from nibabel.spatialimages import SpatialImage
+
 from lightcrcf.errors import InputError
+from lightcrcf.volumes.arrays import array_volume
 from lightcrcf.volumes.read import read
 from lightcrcf.volumes.volume import Volume
 
@@ -13,13 +16,37 @@ __all__ = ["coerce"]
 
 
 def coerce(obj: Any) -> Volume:
-    """A volume from a path or a volume.
+    """A volume from a path, a nibabel image, a SimpleITK image, (array, affine) or a volume; none is changed.
+
+    Args:
+        obj: one of these; an affine is (4, 4), voxel to RAS+ mm.
 
     Raises:
         InputError: if `obj` is none of these, or cannot be used.
+        MemoryEstimateError: if a file would not fit into memory.
+
+    Example:
+        >>> import numpy as np
+        >>> coerce((np.zeros((5, 7, 11)), np.eye(4))).grid.shape
+        (5, 7, 11)
     """
     if isinstance(obj, Volume):
         return obj
     if isinstance(obj, str | os.PathLike):
         return read(obj)
-    raise InputError("volume", expected="a path or a volume", got=type(obj).__name__, remedy="give one of these")
+    if isinstance(obj, SpatialImage):
+        from lightcrcf.volumes.nibabel_images import from_nibabel
+
+        return from_nibabel(obj)
+    if type(obj).__module__.split(".")[0] == "SimpleITK" and type(obj).__name__ == "Image":
+        from lightcrcf.volumes.itk_images import from_image
+
+        return from_image(obj, "SimpleITK image")
+    if isinstance(obj, tuple | list) and len(obj) == 2:
+        return array_volume(obj[0], obj[1], "array")
+    raise InputError(
+        "volume",
+        expected="a path, a nibabel or SimpleITK image, or (array, affine)",
+        got=type(obj).__name__,
+        remedy="give one of these; a bare array does not say where its voxels lie",
+    )

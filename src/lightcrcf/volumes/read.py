@@ -1,8 +1,9 @@
-"""Any file that holds a volume, by its content."""
+"""Any file or folder that holds a volume, by its content."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from lightcrcf.errors import InputError
 from lightcrcf.volumes.nifti import is_nifti, nifti_header_path, read_nifti
@@ -12,10 +13,11 @@ __all__ = ["read"]
 
 
 def read(path: str | os.PathLike[str]) -> Volume:
-    """Read a 3-D volume; what the file is called does not matter, only what it holds.
+    """Read a 3-D volume.
 
     Args:
-        path: a NIfTI file.
+        path: a NIfTI file (.nii, .nii.gz, .hdr with .img), NRRD, MHA, MHD, MGH, MGZ or anything else that ITK reads, or
+            a folder with one DICOM series. Content goes before name.
 
     Returns:
         The voxels as stored (integers stay integers unless scaled, everything else is float32), with notes on what was
@@ -25,7 +27,29 @@ def read(path: str | os.PathLike[str]) -> Volume:
         InputError: if the file is missing, damaged, or not a 3-D scalar volume with a usable geometry.
         MemoryEstimateError: if it would not fit into memory.
     """
+    # SimpleITK takes 0.3 s to import, and most runs see NIfTI only.
+    path = Path(path)
+    if path.is_dir():
+        from lightcrcf.volumes.dicom import read_series
+
+        return read_series(path)
+    name = path.name.lower()
     header = nifti_header_path(path)
-    if not is_nifti(header):
-        raise InputError(str(path), expected="a NIfTI file", got="something else", remedy="convert it")
-    return read_nifti(header)
+    if is_nifti(header):
+        return read_nifti(header)
+    if name.removesuffix(".gz").endswith((".nii", ".hdr", ".img")):
+        raise _not_nifti(path)
+    if name.endswith((".mgh", ".mgz")):
+        from lightcrcf.volumes.nibabel_images import read_mgh
+
+        return read_mgh(path)
+    from lightcrcf.volumes.itk_images import read_image
+
+    return read_image(path)
+
+
+def _not_nifti(path: Path) -> InputError:
+    size = path.stat().st_size
+    got = "an empty file" if size == 0 else f"{size} bytes without a NIfTI header"
+    remedy = "check the file; if it is Analyze 7.5, which does not say left from right, convert it to NIfTI"
+    return InputError(str(path), expected="a NIfTI file", got=got, remedy=remedy)

@@ -3,27 +3,54 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
-from lightcrcf.errors import UsageError
+from lightcrcf.errors import InputError, UsageError
 from lightcrcf.volumes.nifti import write_nifti
 from lightcrcf.volumes.volume import Volume
 
-__all__ = ["write"]
+__all__ = ["check_target", "write"]
+
+_NIFTI, _ITK = (".nii", ".nii.gz"), (".nrrd", ".mha", ".mhd")
+
+
+def check_target(path: str | os.PathLike[str]) -> None:
+    """Refuse early what `write` would refuse late: an unknown format, or a folder that is missing or read-only.
+
+    Raises:
+        UsageError: if the name ends in none of the formats.
+        InputError: if the folder cannot be written to.
+    """
+    if not str(path).lower().endswith(_NIFTI + _ITK):
+        raise UsageError(
+            str(path),
+            expected=f"a name ending in {', '.join(_NIFTI + _ITK)}",
+            got=repr(Path(path).name),
+            remedy="choose one of these formats",
+        )
+    folder = Path(path).parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        got = f"no permission to write to {folder}" if folder.is_dir() else f"no folder {folder}"
+        raise InputError(str(path), expected="a folder that can be written to", got=got, remedy="choose another place")
 
 
 def write(path: str | os.PathLike[str], volume: Volume, *, like: Volume | None = None) -> None:
     """Write a volume so that it appears whole or not at all; the same volume gives the same bytes.
 
     Args:
-        path: ends in .nii or .nii.gz.
+        path: ends in .nii, .nii.gz, .nrrd, .mha or .mhd (which comes with a .raw).
         volume: what to write; its dtype is kept (bool becomes uint8, 64-bit integers become int32 where they fit).
-        like: the volume whose grid this one is on; its qform and sform codes and units are copied.
+        like: the volume whose grid this one is on; its qform and sform, their codes and units are copied to NIfTI.
+            By default, those of the file that `volume` came from.
 
     Raises:
         UsageError: if the name ends in something else.
         InputError: if the file cannot be written.
     """
-    name = str(path).lower()
-    if not name.endswith((".nii", ".nii.gz")):
-        raise UsageError(str(path), expected="a name ending in .nii or .nii.gz", got=name, remedy="rename it")
-    write_nifti(path, volume, (like or volume).header)
+    check_target(path)
+    if str(path).lower().endswith(_NIFTI):
+        write_nifti(path, volume, (like or volume).header)
+        return
+    from lightcrcf.volumes.itk_images import write_image
+
+    write_image(path, volume)

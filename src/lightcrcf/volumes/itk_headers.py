@@ -1,0 +1,68 @@
+"""What the text headers of NRRD and MetaImage say before ITK is let near the voxels."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from lightcrcf.errors import InputError
+from lightcrcf.files import open_binary
+
+__all__ = ["image_io", "stored_bytes"]
+
+_HEAD = 1 << 16
+
+
+def image_io(path: str | os.PathLike[str]) -> str:
+    """The ITK reader that fits the content, or "" where ITK shall look itself.
+
+    Raises:
+        InputError: if the file is missing or cannot be read.
+    """
+    head = _head(path)
+    if head.startswith("NRRD000"):
+        return "NrrdImageIO"
+    if re.search(r"^NDims\s*=", head, re.MULTILINE):
+        return "MetaImageIO"
+    return "GDCMImageIO" if head[128:132] == "DICM" else ""
+
+
+def stored_bytes(path: str | os.PathLike[str]) -> tuple[int, bool]:
+    """Bytes of the file that holds the voxels (an upper bound of theirs) and whether they may be compressed.
+
+    Raises:
+        InputError: if the header names a data file that is not there.
+    """
+    head = _head(path)
+    fields: dict[str, str]
+    if head.startswith("NRRD000"):
+        fields = dict(re.findall(r"^([^:\n]+): (.*?)\r?$", head.split("\n\n")[0], re.MULTILINE))
+        name = fields.get("data file", fields.get("datafile", "LOCAL"))
+        packed = fields.get("encoding", "raw") != "raw"
+    else:
+        fields = dict(re.findall(r"^(\w+)\s*=[ \t]*(.*?)\r?$", head, re.MULTILINE))
+        name = fields.get("ElementDataFile", "LOCAL")
+        packed = fields.get("CompressedData", "False").lower().startswith("t") or "NDims" not in fields
+    return _size(Path(path), name), packed
+
+
+def _head(path: str | os.PathLike[str]) -> str:
+    with open_binary(path) as stream:
+        return stream.read(_HEAD).decode("latin-1")
+
+
+def _size(path: Path, name: str) -> int:
+    if name.upper() == "LOCAL":
+        return path.stat().st_size
+    if name.upper().startswith("LIST") or "%" in name:
+        raise InputError(
+            str(path),
+            expected="one data file",
+            got=f"a list of files ({name})",
+            remedy="convert it to .nrrd, .mha or .nii.gz",
+        )
+    data = path.parent / name
+    if not data.is_file():
+        raise InputError(str(path), expected=f"its data file {name} beside it", got="none", remedy="copy both files")
+    return data.stat().st_size
