@@ -1,1 +1,1 @@
-"""The LightCRCF network, its re-parameterised blocks, and their configuration."""
+"""The LightCRCF network: configuration, re-parameterised blocks and the coarse-to-fine composition."""

@@ -1,0 +1,112 @@
+"""What a network looks like. Free of PyTorch, so that every engine can read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from lightcrcf.errors import InputError, UsageError
+
+__all__ = ["LEVELS", "VARIANTS", "NetworkConfig", "level_inputs", "variant"]
+
+LEVELS = 4
+"""Resolutions at which flows are predicted: 1/2, 1/4, 1/8 and 1/16 of the working resolution."""
+
+TEXTURE = ("anisotropic", "sobel", "laplacian")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes of one network. Tuples run from fine to coarse: 1/2, 1/4, 1/8, 1/16.
+
+    Args:
+        stream: "dual", one encoder shared by both images whose moving features are warped; or "single",
+            one encoder over both images together, with the warped moving image fed to each level.
+        encoder: feature channels of each level.
+        decoder: channels of each level's TaRep block pair.
+        groups: flow groups of the GfRep head; 1 is a plain convolution.
+        branches: TaRep's training branches beside the 3x3x3 kernel; empty is a plain convolution.
+        correlation: replace the warped moving features by their 27 local products with the fixed features.
+        slope: negative slope of the leaky ReLU.
+    """
+
+    stream: Literal["dual", "single"] = "dual"
+    encoder: tuple[int, ...] = (8, 16, 24, 24)
+    decoder: tuple[int, ...] = (8, 16, 16, 12)
+    groups: int = 4
+    branches: tuple[str, ...] = TEXTURE
+    correlation: bool = False
+    slope: float = 0.2
+
+    def __post_init__(self) -> None:
+        wrong = (
+            self.stream not in ("dual", "single")
+            or len(self.encoder) != LEVELS
+            or len(self.decoder) != LEVELS
+            or not all(1 <= c <= 1024 for c in (*self.encoder, *self.decoder, self.groups))
+            or not set(self.branches) <= set(TEXTURE)
+            or (self.correlation and self.stream == "single")
+        )
+        if wrong:
+            raise InputError(
+                "network configuration",
+                expected=f"{LEVELS} encoder and decoder widths, known branches {TEXTURE}, a known stream",
+                got=str(self),
+                remedy="see lightcrcf.network.config.VARIANTS",
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> NetworkConfig:
+        """The inverse of `to_dict`.
+
+        Raises:
+            InputError: for unknown names or impossible sizes.
+        """
+        unknown = set(values) - {f.name for f in fields(cls)}
+        if unknown:
+            raise InputError(
+                "network configuration",
+                expected=f"the names {sorted(f.name for f in fields(cls))}",
+                got=f"{sorted(unknown)}",
+                remedy="use the version that wrote this model",
+            )
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+VARIANTS: Mapping[str, NetworkConfig] = {
+    "default": NetworkConfig(),
+    "paper-single-stream": NetworkConfig(stream="single", encoder=(8, 16, 16, 16), decoder=(16, 16, 16, 16)),
+    "no-tarep": NetworkConfig(branches=()),
+    "no-gfrep": NetworkConfig(groups=1),
+    "correlation": NetworkConfig(correlation=True, decoder=(8, 16, 16, 8)),
+}
+
+
+def variant(name: str) -> NetworkConfig:
+    """The configuration called `name`.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    if name not in VARIANTS:
+        raise UsageError("variant", expected=f"one of {', '.join(VARIANTS)}", got=name, remedy="correct the name")
+    return VARIANTS[name]
+
+
+def level_inputs(config: NetworkConfig, level: int) -> int:
+    """Channels that enter the decoder of `level` (0 is 1/2, 3 is 1/16).
+
+    dual: fixed features, warped moving features (or their 27 correlations), flow.
+    single: joint features, the coarser level's decoder features, fixed and warped moving image, flow.
+    The coarsest level has neither a flow nor a coarser level.
+    """
+    coarsest = level == LEVELS - 1
+    flow = 0 if coarsest else 3
+    if config.stream == "single":
+        return config.encoder[level] + 2 + flow + (0 if coarsest else config.decoder[level + 1])
+    return config.encoder[level] + (27 if config.correlation else config.encoder[level]) + flow

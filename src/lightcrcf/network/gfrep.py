@@ -1,0 +1,60 @@
+"""GfRep, group-flow re-parameterisation: several flow heads while training, one 3x3x3 convolution afterwards.
+
+flow = 1x1x1( concatenation over groups g of 3x3x3_g (x) )
+
+The chain is linear, so it adds no expressivity over one convolution; it changes the path that training takes.
+The heads start near zero and the 1x1x1 convolution starts as their mean: were both tiny, the gradient would vanish.
+
+Source: Liu et al., Medical Physics 2025, doi 10.1002/mp.17827; identities IV and V of `reparam`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv3d
+
+from lightcrcf.network import reparam
+
+__all__ = ["GfRep"]
+
+FLOW = 3
+
+
+class GfRep(nn.Module):
+    """Flow head: `inputs` channels to a 3-channel flow, 3x3x3, padding 1.
+
+    Args:
+        inputs: channels.
+        groups: number of flow groups; 1 is a plain convolution.
+    """
+
+    def __init__(self, inputs: int, groups: int) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(nn.Conv3d(inputs, FLOW, 3, padding=1) for _ in range(groups))
+        for head in self.heads:
+            nn.init.normal_(head.weight, std=1e-3)
+            nn.init.zeros_(head.bias)
+        self.mix = nn.Conv3d(FLOW * groups, FLOW, 1) if groups > 1 else None
+        if self.mix is not None:
+            with torch.no_grad():
+                self.mix.weight.copy_(torch.eye(FLOW).repeat(1, groups).view(FLOW, -1, 1, 1, 1) / groups)
+                self.mix.bias.zero_()
+
+    def fused_kernel(self) -> tuple[Tensor, Tensor]:
+        """Weight (3, in, 3, 3, 3) and bias (3,) of the equal plain convolution."""
+        weight, bias = reparam.concatenate([(head.weight, head.bias) for head in self.heads])
+        if self.mix is None:
+            return weight, bias
+        # Products of small weights lose too much in the 8 bits of bfloat16.
+        with torch.autocast(weight.device.type, enabled=False):
+            return reparam.after_pointwise(weight, bias, self.mix.weight, self.mix.bias)
+
+    def branches(self, x: Tensor) -> Tensor:
+        """The head as it is defined, group by group."""
+        flows = torch.cat([head(x) for head in self.heads], dim=1)
+        return flows if self.mix is None else self.mix(flows)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in, D, H, W) to (N, 3, D, H, W), in voxels of this level."""
+        return conv3d(x, *self.fused_kernel(), padding=1)

@@ -1,0 +1,142 @@
+"""TaRep, texture-aware re-parameterisation: many branches while training, one 3x3x3 convolution afterwards.
+
+y = sum over branches of
+    3x3x3 kernel
+    3x3x1, 3x1x3 and 1x3x3 kernels                                ("anisotropic")
+    1x1x1 kernel, then scale times the Sobel mask of each axis     ("sobel")
+    1x1x1 kernel, then scale times the 3-D Laplacian mask          ("laplacian")
+
+Reconstruction: the paper names the branches but publishes no layout. Three choices are ours. Masks have unit L2 norm,
+so that one learning rate suits all branches. Branches have no batch normalisation by default, because batches hold
+one pair and the train/evaluation gap of batch statistics would be large; `normalise=True` adds it. Without it the
+branches are folded in every forward pass, so training costs one convolution and nothing changes at deployment.
+
+Source: Liu et al., Medical Physics 2025, doi 10.1002/mp.17827; masks as in Zhang et al., "ECBSR", ACM MM 2021, in 3-D.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv3d
+
+from lightcrcf.network import reparam
+
+__all__ = ["TaRep", "laplacian_mask", "sobel_mask"]
+
+ANISOTROPIC = ((3, 3, 1), (3, 1, 3), (1, 3, 3))
+
+
+def sobel_mask(axis: int) -> Tensor:
+    """(3, 3, 3) float64: central difference along `axis`, (1, 2, 1) smoothing along the others, unit L2 norm.
+
+    Example:
+        >>> (sobel_mask(0)[2] * 72**0.5).round().int().tolist()
+        [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
+    """
+    smooth = torch.tensor([1.0, 2.0, 1.0], dtype=torch.float64)
+    slope = torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64)
+    a, b, c = (slope if axis == k else smooth for k in range(3))
+    mask = a.view(3, 1, 1) * b.view(1, 3, 1) * c.view(1, 1, 3)
+    return mask / mask.norm()
+
+
+def laplacian_mask() -> Tensor:
+    """(3, 3, 3) float64: 6-neighbour Laplacian, centre -6, unit L2 norm."""
+    mask = torch.zeros(3, 3, 3, dtype=torch.float64)
+    for index in ((0, 1, 1), (2, 1, 1), (1, 0, 1), (1, 2, 1), (1, 1, 0), (1, 1, 2)):
+        mask[index] = 1.0
+    mask[1, 1, 1] = -6.0
+    return mask / mask.norm()
+
+
+class Texture(nn.Module):
+    """1x1x1 convolution, then a fixed mask with a learnable scale for each channel."""
+
+    def __init__(self, inputs: int, outputs: int, mask: Tensor) -> None:
+        super().__init__()
+        self.pointwise = nn.Conv3d(inputs, outputs, 1, padding=1)
+        self.scale = nn.Parameter(torch.full((outputs,), 0.1))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.register_buffer("mask", mask.float(), persistent=False)
+
+    def kernel(self) -> tuple[Tensor, Tensor]:
+        """Weight (out, in, 3, 3, 3) and bias (out,) of the equal plain convolution."""
+        # The mask acts on each channel alone, so identity III needs no sum over the middle channels.
+        mask = self.mask.to(self.scale.dtype) * self.scale.view(-1, 1, 1, 1)
+        weight = self.pointwise.weight * mask.unsqueeze(1)
+        return weight, self.bias + mask.sum(dim=(1, 2, 3)) * self.pointwise.bias
+
+    def forward(self, x: Tensor, stride: int) -> Tensor:
+        """(N, in, D, H, W) to (N, out, D/stride, H/stride, W/stride); the 1x1x1 convolution carries the padding."""
+        mask = self.mask.to(x.dtype) * self.scale.view(-1, 1, 1, 1)
+        return conv3d(self.pointwise(x), mask.unsqueeze(1), self.bias, stride=stride, groups=mask.shape[0])
+
+
+class TaRep(nn.Module):
+    """Texture-aware block: `inputs` to `outputs` channels, 3x3x3, padding 1. No activation.
+
+    Args:
+        inputs, outputs: channels.
+        branches: any of "anisotropic", "sobel", "laplacian".
+        stride: 1 or 2.
+        normalise: batch normalisation at the end of each branch.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, branches: tuple[str, ...], *, stride: int = 1, normalise: bool = False
+    ) -> None:
+        super().__init__()
+        self.stride, self.inputs = stride, inputs
+        self.main = nn.Conv3d(inputs, outputs, 3, stride=stride, padding=1)
+        small = ANISOTROPIC if "anisotropic" in branches else ()
+        self.anisotropic = nn.ModuleList(
+            nn.Conv3d(inputs, outputs, k, stride=stride, padding=tuple(s // 2 for s in k)) for k in small
+        )
+        masks = [sobel_mask(a) for a in range(3)] if "sobel" in branches else []
+        masks += [laplacian_mask()] if "laplacian" in branches else []
+        self.texture = nn.ModuleList(Texture(inputs, outputs, mask) for mask in masks)
+        count = 1 + len(self.anisotropic) + len(self.texture)
+        self.norms = nn.ModuleList(nn.BatchNorm3d(outputs) for _ in range(count if normalise else 0))
+        self._initialise(1 + len(self.anisotropic))
+
+    def _initialise(self, kernels: int) -> None:
+        """Branches share the variance that a single kernel would have (He et al. 2015)."""
+        gain = math.sqrt(2.0 / 1.04 / kernels)
+        for convolution in (self.main, *self.anisotropic):
+            fan_in = convolution.weight[0].numel()
+            nn.init.normal_(convolution.weight, std=gain / math.sqrt(fan_in))
+            nn.init.zeros_(convolution.bias)
+
+    def _kernels(self) -> Iterator[tuple[Tensor, Tensor]]:
+        yield self.main.weight, self.main.bias
+        for convolution in self.anisotropic:
+            yield reparam.embed(convolution.weight), convolution.bias
+        for texture in self.texture:
+            yield texture.kernel()
+
+    def fused_kernel(self) -> tuple[Tensor, Tensor]:
+        """Weight (out, in, 3, 3, 3) and bias (out,) of the equal plain convolution (evaluation statistics)."""
+        kernels = list(self._kernels())
+        if self.norms:
+            kernels = [
+                reparam.batch_norm(w, b, n.running_mean, n.running_var, n.weight, n.bias, n.eps)
+                for (w, b), n in zip(kernels, self.norms, strict=True)
+            ]
+        return sum(w for w, _ in kernels), sum(b for _, b in kernels)
+
+    def branches(self, x: Tensor) -> Tensor:
+        """The block as it is defined, branch by branch: (N, in, D, H, W) to (N, out, ...)."""
+        outputs = [self.main(x), *(c(x) for c in self.anisotropic), *(t(x, self.stride) for t in self.texture)]
+        if self.norms:
+            outputs = [norm(y) for norm, y in zip(self.norms, outputs, strict=True)]
+        return torch.stack(outputs).sum(dim=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in, D, H, W) to (N, out, D/stride, H/stride, W/stride)."""
+        if self.norms and self.training:
+            return self.branches(x)
+        return conv3d(x, *self.fused_kernel(), stride=self.stride, padding=1)

@@ -1,0 +1,56 @@
+"""Checkpoints: weights, optimiser state and step as safetensors, tied to their configuration."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lightcrcf.errors import InputError
+from lightcrcf.training.config import TrainingConfig
+from lightcrcf.weights.store import read_tensors, write_tensors
+
+__all__ = ["restore", "save"]
+
+
+def digest(config: TrainingConfig) -> str:
+    """What must be the same for a run to go on: everything but the schedule, the run section and the paths."""
+    text = config.model_dump_json(exclude={"run": True, "stages": True, "data": {"root"}})
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def save(path: Path, config: TrainingConfig, model: nn.Module, optimiser: torch.optim.Optimizer, step: int) -> None:
+    """Write the state, whole or not at all."""
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        for key, value in optimiser.state.get(parameter, {}).items():
+            tensors[f"optimiser.{key}.{name}"] = value
+    arrays = {k: v.detach().cpu().contiguous().numpy() for k, v in tensors.items()}
+    write_tensors(path, arrays, {"step": str(step), "config": digest(config)})
+
+
+def restore(path: Path, config: TrainingConfig, model: nn.Module, optimiser: torch.optim.Optimizer) -> int:
+    """Load the state that `save` wrote; returns the step.
+
+    Raises:
+        InputError: if the file is damaged or belongs to another configuration.
+    """
+    arrays, metadata = read_tensors(path)
+    if metadata.get("config") != digest(config):
+        raise InputError(
+            str(path), expected="a checkpoint of this configuration", got="another one's",
+            remedy="restore the configuration or train into another folder",
+        )  # fmt: skip
+    tensors = {k: torch.from_numpy(v.copy()) for k, v in arrays.items()}
+    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+    for name, parameter in model.named_parameters():
+        state: dict[str, Tensor] = {}
+        for key in ("step", "exp_avg", "exp_avg_sq"):
+            stored = tensors.get(f"optimiser.{key}.{name}")
+            if stored is not None:
+                state[key] = stored if key == "step" else stored.to(parameter.device).reshape(parameter.shape)
+        if state:
+            optimiser.state[parameter] = state
+    return int(metadata["step"])

@@ -1,0 +1,172 @@
+"""The training configuration: one TOML file, checked before anything is read."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lightcrcf.errors import InputError
+from lightcrcf.network.config import LEVELS, VARIANTS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["Augment", "Cohort", "Data", "Loss", "Run", "Stage", "TrainingConfig", "load_config"]
+
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """Unknown names are errors: a misspelt option must not be ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Cohort(Section):
+    """One folder of images, one subject each.
+
+    Args:
+        folder: relative to the data root.
+        image: file name with {id} in the subject's place.
+        labels: the same for label maps, used by validation only.
+        train: identifiers to train on.
+        monitor: identifiers to validate on while training; not in train.
+        skull_strip_with_labels: set voxels without a label to zero (whole heads for a brain model).
+    """
+
+    folder: Path
+    image: str
+    labels: str | None = None
+    train: list[str] = Field(min_length=2)
+    monitor: list[str] = []
+    skull_strip_with_labels: bool = False
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> Cohort:
+        both = set(self.train) & set(self.monitor)
+        if both:
+            raise ValueError(f"subjects {sorted(both)} are in both train and monitor")
+        if self.monitor and self.labels is None:
+            raise ValueError("monitor subjects need labels")
+        return self
+
+
+class Data(Section):
+    """What to train on.
+
+    Args:
+        root: folder of the cohorts' folders.
+        cohorts: pairs are drawn within a cohort.
+        spacing_mm: of the working grid.
+        content: kind of image, as `pipeline.foreground` calls it; recorded in the weights.
+        shape: training crop in working voxels, multiples of 16.
+    """
+
+    root: Path
+    cohorts: list[Cohort] = Field(min_length=1)
+    spacing_mm: Positive = 1.0
+    content: str = "skull-stripped brain"
+    shape: tuple[int, int, int] = (160, 192, 144)
+
+    @model_validator(mode="after")
+    def _multiples(self) -> Data:
+        if any(n < 16 or n % 16 for n in self.shape):
+            raise ValueError(f"shape {self.shape} must be multiples of 16")
+        return self
+
+
+class Augment(Section):
+    """Random changes of each pair. Angles in degrees, shifts in mm, the rest relative; all are standard deviations."""
+
+    pose_probability: Fraction = 0.5
+    rotation_deg: float = 6.0
+    scale: float = 0.06
+    shear: float = 0.03
+    shift_mm: float = 4.0
+    misalign_rotation_deg: float = 1.0
+    misalign_scale: float = 0.01
+    misalign_shift_mm: float = 1.0
+    flip_probability: Fraction = 0.5
+    gamma: float = 0.15
+    noise: float = 0.01
+
+
+class Loss(Section):
+    """similarity + regularity * diffusion + folding * folding penalty, summed over levels with their weights."""
+
+    similarity: Literal["lncc", "mse"] = "lncc"
+    window: Annotated[int, Field(ge=3, le=15)] = 5
+    regularity: Annotated[float, Field(ge=0)] = 1.0
+    folding: Annotated[float, Field(ge=0)] = 0.0
+    level_weights: tuple[float, float, float, float] = (1.0, 0.3, 0.1, 0.0)
+
+
+class Stage(Section):
+    """A part of the schedule. `finest` is the last level that is trained: 0 is 1/2, 3 is 1/16."""
+
+    steps: Annotated[int, Field(ge=1)]
+    learning_rate: Positive = 1e-3
+    final_learning_rate: Positive = 1e-4
+    finest: Annotated[int, Field(ge=0, lt=LEVELS)] = 0
+    regularity: Annotated[float, Field(ge=0)] | None = None
+
+
+class Run(Section):
+    """Where and how to run. Every `checkpoint_steps` the run can be resumed from `folder`."""
+
+    folder: Path
+    seed: int = 0
+    precision: Literal["f32", "bf16"] = "bf16"
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: Annotated[int, Field(ge=1)] | None = None
+    checkpoint_steps: Annotated[int, Field(ge=1)] = 200
+    validate_steps: Annotated[int, Field(ge=1)] = 500
+    log_steps: Annotated[int, Field(ge=1)] = 10
+
+
+class TrainingConfig(Section):
+    """All of a run. Paths are relative to the file that names them."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+    variant: str = "default"
+    data: Data
+    stages: list[Stage] = Field(min_length=1)
+    loss: Loss = Loss()
+    augment: Augment = Augment()
+    run: Run
+
+    @model_validator(mode="after")
+    def _known_variant(self) -> TrainingConfig:
+        if self.variant not in VARIANTS:
+            raise ValueError(f"variant {self.variant!r} is not one of {', '.join(VARIANTS)}")
+        return self
+
+
+def load_config(path: Path) -> TrainingConfig:
+    """Read and check a TOML file; relative paths become relative to the file's folder.
+
+    Raises:
+        InputError: if it is missing, no TOML, or a value is wrong; the first wrong value is named.
+    """
+    path = Path(path)
+    expected = "a TOML training configuration (recipes/*.toml)"
+    try:
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        config = TrainingConfig.model_validate(values)
+    except OSError as error:
+        raise InputError(str(path), expected=expected, got=str(error.strerror), remedy="check the path") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(str(path), expected=expected, got=f"broken TOML: {error}", remedy="mend that line") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "file"
+        raise InputError(f"{path} [{where}]", expected=expected, got=first["msg"], remedy="correct this value") from None
+    here = path.parent
+    data = config.data.model_copy(update={"root": here / config.data.root})
+    return config.model_copy(update={"data": data, "run": config.run.model_copy(update={"folder": here / config.run.folder})})

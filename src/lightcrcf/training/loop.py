@@ -1,0 +1,217 @@
+"""The training loop: draw a pair, run the network, step; checkpoint, monitor, export."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool3d
+
+from lightcrcf.errors import InputError, UsageError
+from lightcrcf.network import sampling
+from lightcrcf.network.config import LEVELS, variant
+from lightcrcf.network.model import LightCRCF
+from lightcrcf.training import losses
+from lightcrcf.training.checkpoint import restore, save
+from lightcrcf.training.config import Loss, Stage, TrainingConfig, load_config
+from lightcrcf.training.data import Subject, draw, load_cohort, render
+from lightcrcf.training.monitor import monitor
+from lightcrcf.weights.store import write_weights
+
+__all__ = ["Trainer", "train"]
+
+
+def train(config_path: Path, *, resume: bool = False) -> Path:
+    """Run a configuration to its end; returns the exported weights.
+
+    Everything goes to the configuration's run folder: `log.jsonl`, `checkpoint.safetensors`, `NAME.safetensors`.
+
+    Raises:
+        InputError: for a bad configuration, bad data, or a checkpoint of another configuration.
+        UsageError: if the folder holds a run and `resume` is False.
+    """
+    config = load_config(Path(config_path))
+    folder = config.run.folder
+    checkpoint = folder / "checkpoint.safetensors"
+    if checkpoint.exists() and not resume:
+        raise UsageError(
+            str(folder), expected="an empty run folder", got="a checkpoint", remedy="add --resume or name another folder"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(config)
+    if resume and checkpoint.exists():
+        trainer.step = restore(checkpoint, config, trainer.model, trainer.optimiser)
+    return trainer.run()
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a step lies in the schedule."""
+
+    stage: Stage
+    learning_rate: float
+
+
+def position(stages: list[Stage], step: int) -> Position:
+    """The stage of `step` and its cosine-annealed learning rate."""
+    for stage in stages:
+        if step < stage.steps:
+            cosine = 0.5 * (1.0 + math.cos(math.pi * step / stage.steps))
+            rate = stage.final_learning_rate + (stage.learning_rate - stage.final_learning_rate) * cosine
+            return Position(stage, rate)
+        step -= stage.steps
+    return Position(stages[-1], stages[-1].final_learning_rate)
+
+
+def objective(fields: list[Tensor], fixed: Tensor, moving: Tensor, loss: Loss, regularity: float) -> dict[str, Tensor]:
+    """The loss of one batch and its parts.
+
+    Each supervised level is brought to the resolution at which it is compared: its own, and half for the finest.
+
+    Args:
+        fields: displacements from 1/16 on, coarse to fine (`LightCRCF.forward`).
+        fixed, moving: (N, 1, D, H, W) at working resolution.
+    """
+    finest = LEVELS - len(fields)
+    zero = fixed.new_zeros(())
+    parts = {"similarity": zero, "regularity": zero, "folding": zero}
+    for offset, field in enumerate(reversed(fields)):
+        level, u, weight = finest + offset, field, loss.level_weights[offset]
+        if weight == 0.0:
+            continue
+        if offset == 0:
+            # The finest field is judged at half resolution even before the finest level is trained.
+            while level > 0:
+                u, level = sampling.upsample(u), level - 1
+        f, m = (avg_pool3d(image, 2 ** (level + 1)) for image in (fixed, moving))
+        tissue, moved = (f > 0).float(), sampling.warp(m, u)
+        if loss.similarity == "lncc":
+            parts["similarity"] = parts["similarity"] + weight * losses.lncc(f, moved, window=loss.window, weight=tissue)
+        else:
+            parts["similarity"] = parts["similarity"] + weight * losses.mean_squared_error(f, moved, weight=tissue)
+        parts["regularity"] = parts["regularity"] + weight * losses.diffusion(u)
+        if offset == 0 and loss.folding > 0:
+            parts["folding"] = losses.folding(u)
+    parts["loss"] = parts["similarity"] + regularity * parts["regularity"] + loss.folding * parts["folding"]
+    return parts
+
+
+class Trainer:
+    """A run: the network, its optimiser, the data, and the step reached.
+
+    Args:
+        config: checked configuration; data are read and aligned here.
+    """
+
+    def __init__(self, config: TrainingConfig) -> None:
+        self.config, self.step = config, 0
+        if config.run.device == "cuda" and not torch.cuda.is_available():
+            raise UsageError("device", expected="a CUDA device", got="none", remedy='set device = "cpu"')
+        if config.run.threads:
+            torch.set_num_threads(config.run.threads)
+        torch.set_flush_denormal(True)
+        torch.manual_seed(config.run.seed)
+        self.device = torch.device(config.run.device)
+        model = LightCRCF(variant(config.variant)).to(self.device)
+        self.model = model.to(memory_format=torch.channels_last_3d)
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=1e-3, fused=True)
+        cache = config.run.folder / "cache"
+        loaded = [load_cohort(cohort, config.data, cache) for cohort in config.data.cohorts]
+        self.cohorts: list[list[Subject]] = [subjects for subjects, _ in loaded]
+        self.monitored: list[list[Subject]] = [subjects for _, subjects in loaded if len(subjects) > 1]
+        self.log_file = config.run.folder / "log.jsonl"
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole schedule."""
+        return sum(stage.steps for stage in self.config.stages)
+
+    def run(self) -> Path:
+        """Train to the end of the schedule; a checkpoint is left when interrupted."""
+        run = self.config.run
+        started, window = time.monotonic(), []
+        try:
+            while self.step < self.total_steps:
+                window.append(self.train_step())
+                self.step += 1
+                if self.step % run.log_steps == 0:
+                    self._log(_mean(window), time.monotonic() - started)
+                    started, window = time.monotonic(), []
+                if self.step % run.checkpoint_steps == 0:
+                    self._checkpoint()
+                if self.step % run.validate_steps == 0 or self.step == self.total_steps:
+                    self._monitor()
+        finally:
+            self._checkpoint()
+        return self.export()
+
+    def train_step(self) -> dict[str, float]:
+        """One pair, one step. Depends on the seed and the step's number only, so that resuming changes nothing."""
+        where = position(self.config.stages, self.step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = where.learning_rate
+        fixed, moving = self.batch(np.random.default_rng([self.config.run.seed, self.step]))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.run.precision == "bf16"):
+            fields = self.model(fixed, moving, where.stage.finest)
+        regularity = self.config.loss.regularity if where.stage.regularity is None else where.stage.regularity
+        parts = objective([u.float() for u in fields], fixed, moving, self.config.loss, regularity)
+        if not torch.isfinite(parts["loss"]):
+            raise InputError(
+                f"step {self.step}", expected="a finite loss", got=str(float(parts["loss"])),
+                remedy="lower the learning rate, or check the images",
+            )  # fmt: skip
+        self.optimiser.zero_grad(set_to_none=True)
+        parts["loss"].backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        return {**{name: float(value.detach()) for name, value in parts.items()}, "learning_rate": where.learning_rate}
+
+    def batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Two different subjects of one cohort as (1, 1, D, H, W) each; cohorts are drawn by their number of pairs."""
+        sizes = np.array([len(cohort) for cohort in self.cohorts], dtype=float)
+        cohort = self.cohorts[int(rng.choice(len(sizes), p=sizes / sizes.sum()))]
+        first, second = rng.choice(len(cohort), size=2, replace=False)
+        config = self.config
+        images = render(cohort[first], cohort[second], draw(rng, config.augment), config.data, config.augment)
+        fixed, moving = (torch.from_numpy(image)[None, None].to(self.device) for image in images)
+        return fixed, moving
+
+    def export(self) -> Path:
+        """Write the fused weights to `NAME.safetensors`; returns the path."""
+        path = self.config.run.folder / f"{self.config.name}.safetensors"
+        plain = self.model.fuse()
+        write_weights(
+            path, plain.plain_arrays(), name=self.config.name, config=plain.config,
+            spacing_mm=self.config.data.spacing_mm, content=self.config.data.content,
+        )  # fmt: skip
+        return path
+
+    def _checkpoint(self) -> None:
+        save(self.config.run.folder / "checkpoint.safetensors", self.config, self.model, self.optimiser, self.step)
+
+    def _monitor(self) -> None:
+        self.export()
+        finest = position(self.config.stages, self.step - 1).stage.finest
+        for subjects in self.monitored:
+            self._write({"step": self.step, "monitor": monitor(self.model, subjects, self.config.data.spacing_mm, finest)})
+
+    def _log(self, parts: dict[str, float], seconds: float) -> None:
+        self._write({"step": self.step, **parts, "seconds_per_step": seconds / self.config.run.log_steps})
+
+    def _write(self, record: dict[str, Any]) -> None:
+        with self.log_file.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(record) + "\n")
+        if sys.stderr.isatty():
+            text = " ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in record.items())
+            print(f"\r\x1b[K{self.step}/{self.total_steps}  {text}"[:160], end="", file=sys.stderr, flush=True)
+
+
+def _mean(parts: list[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([p[name] for p in parts])) for name in parts[0]}

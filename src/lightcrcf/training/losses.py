@@ -1,0 +1,76 @@
+"""Losses of unsupervised registration. Images are (N, 1, D, H, W), displacements (N, 3, D, H, W) in voxels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool3d, relu
+
+__all__ = ["diffusion", "folding", "lncc", "mean_squared_error"]
+
+
+def _box(x: Tensor, window: int) -> Tensor:
+    """Mean over window**3 voxels, zero outside: three passes, one for each axis."""
+    half = window // 2
+    for size, padding in (
+        ((window, 1, 1), (half, 0, 0)),
+        ((1, window, 1), (0, half, 0)),
+        ((1, 1, window), (0, 0, half)),
+    ):
+        x = avg_pool3d(x, size, stride=1, padding=padding)
+    return x
+
+
+def lncc(fixed: Tensor, moved: Tensor, *, window: int = 9, weight: Tensor | None = None, floor: float = 1e-5) -> Tensor:
+    """One minus the mean squared local normalised cross-correlation, in [0, 1].
+
+    `cc(x) = cov(f, m)^2 / (var(f) var(m))` over the cube of `window` voxels about x.
+
+    Args:
+        fixed, moved: (N, 1, D, H, W), of about unit range.
+        window: odd edge length in voxels.
+        weight: (N, 1, D, H, W) of the voxels that count; all by default.
+        floor: added to the product of variances, so that flat regions count as uncorrelated.
+
+    Example:
+        >>> image = torch.rand(1, 1, 9, 9, 9, generator=torch.Generator().manual_seed(0))
+        >>> float(lncc(image, 2 * image + 1, window=5, floor=1e-9)) < 1e-3
+        True
+    """
+    sums = _box(torch.cat([fixed, moved, fixed * fixed, moved * moved, fixed * moved], dim=1), window)
+    mean_f, mean_m, square_f, square_m, product = sums.split(1, dim=1)
+    covariance = product - mean_f * mean_m
+    variance_f = (square_f - mean_f * mean_f).clamp_min(0)
+    variance_m = (square_m - mean_m * mean_m).clamp_min(0)
+    cc = covariance * covariance / (variance_f * variance_m + floor)
+    return 1.0 - (cc.mean() if weight is None else (cc * weight).sum() / weight.sum().clamp_min(1.0))
+
+
+def mean_squared_error(fixed: Tensor, moved: Tensor, *, weight: Tensor | None = None) -> Tensor:
+    """Mean of (fixed - moved)^2 over all voxels or those that `weight` counts."""
+    error = (fixed - moved) ** 2
+    return error.mean() if weight is None else (error * weight).sum() / weight.sum().clamp_min(1.0)
+
+
+def diffusion(displacement: Tensor) -> Tensor:
+    """Mean squared forward difference of the displacement, averaged over the three axes (no unit).
+
+    Example:
+        >>> ramp = torch.arange(4.0).view(1, 1, 4, 1, 1).expand(1, 3, 4, 4, 4)
+        >>> round(float(diffusion(ramp)), 4)
+        0.3333
+    """
+    return torch.stack([displacement.diff(dim=axis).square().mean() for axis in (2, 3, 4)]).mean()
+
+
+def folding(displacement: Tensor, *, margin: float = 0.1) -> Tensor:
+    """Mean of max(0, margin - det(I + du/dx)) with forward differences: zero unless a voxel nearly folds."""
+    u = displacement[:, :, :-1, :-1, :-1]
+    dx = displacement[:, :, 1:, :-1, :-1] - u
+    dy = displacement[:, :, :-1, 1:, :-1] - u
+    dz = displacement[:, :, :-1, :-1, 1:] - u
+    a, b, c = dx[:, 0] + 1, dx[:, 1], dx[:, 2]
+    d, e, f = dy[:, 0], dy[:, 1] + 1, dy[:, 2]
+    g, h, i = dz[:, 0], dz[:, 1], dz[:, 2] + 1
+    determinant = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+    return relu(margin - determinant).mean()

@@ -1,0 +1,164 @@
+"""The one place that reads and writes weights. Files are safetensors; nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as parse
+from safetensors.numpy import save as serialise
+
+from lightcrcf.errors import InputError, UsageError
+from lightcrcf.files import atomic_path
+from lightcrcf.network.config import NetworkConfig
+
+__all__ = ["Weights", "load", "names", "read_tensors", "write_tensors", "write_weights"]
+
+FORMAT = "lightcrcf-weights-1"
+_LARGEST_FILE = 64 << 20
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """A trained network, fused to plain convolutions.
+
+    Args:
+        name: of the model.
+        config: of the fused network.
+        arrays: float32, names as "encoder.0.weight", "levels.0.first.bias", "levels.0.head.weight".
+        spacing_mm: of the working grid that it was trained on.
+        content: what kind of image it was trained on, in the words of `pipeline.foreground`.
+        sha256: of the file.
+        card: the model card, Markdown; empty for a file of the user's own.
+    """
+
+    name: str
+    config: NetworkConfig
+    arrays: Arrays
+    spacing_mm: float
+    content: str
+    sha256: str
+    card: str = ""
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained numbers."""
+        return sum(a.size for a in self.arrays.values())
+
+
+def names() -> list[str]:
+    """The shipped models."""
+    return sorted(p.name.removesuffix(".safetensors") for p in _shipped().iterdir() if p.name.endswith(".safetensors"))
+
+
+def _shipped() -> Any:
+    return resources.files("lightcrcf.weights") / "models"
+
+
+def load(name_or_path: str | os.PathLike[str]) -> Weights:
+    """A shipped model by name, or a file that ends in .safetensors.
+
+    Raises:
+        UsageError: if no shipped model has this name.
+        InputError: if the file is missing, damaged, or no LightCRCF model.
+    """
+    text = os.fspath(name_or_path)
+    if text.endswith(".safetensors"):
+        path = Path(text)
+        return _weights(_bytes(path), path.name.removesuffix(".safetensors"), text, "")
+    if text not in names():
+        raise UsageError(
+            "model", expected=f"one of {', '.join(names()) or 'none shipped'}, or a .safetensors file", got=text,
+            remedy="see `lightcrcf models list`",
+        )  # fmt: skip
+    card = _shipped() / f"{text}.md"
+    return _weights((_shipped() / f"{text}.safetensors").read_bytes(), text, text, card.read_text(encoding="utf-8"))
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise _bad(str(path), f"{path.stat().st_size} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise _bad(str(path), str(error.strerror)) from None
+
+
+def _bad(source: str, got: str) -> InputError:
+    return InputError(
+        source, expected="a LightCRCF weights file (safetensors)", got=got, remedy="give a file that `train` wrote"
+    )
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    metadata = header.get("__metadata__", {})
+    return {str(k): str(v) for k, v in metadata.items()}
+
+
+def _parse(content: bytes, source: str) -> tuple[Arrays, dict[str, str]]:
+    try:
+        return parse(content), _metadata(content)
+    except (SafetensorError, ValueError, AttributeError) as error:
+        raise _bad(source, f"unreadable content ({type(error).__name__})") from None
+
+
+def _weights(content: bytes, name: str, source: str, card: str) -> Weights:
+    arrays, metadata = _parse(content, source)
+    if metadata.get("format") != FORMAT:
+        raise _bad(source, f"format {metadata.get('format', 'unknown')!r}")
+    try:
+        config = NetworkConfig.from_dict(json.loads(metadata["config"]))
+        spacing_mm, kind = float(metadata["spacing_mm"]), metadata["content"]
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise _bad(source, f"broken metadata ({error})") from None
+    if not all(a.dtype == np.float32 and np.isfinite(a).all() for a in arrays.values()) or not spacing_mm > 0:
+        raise _bad(source, "numbers that are not finite float32")
+    return Weights(metadata.get("name", name), config, arrays, spacing_mm, kind, hashlib.sha256(content).hexdigest(), card)
+
+
+def write_weights(
+    path: Path, arrays: Mapping[str, NDArray[Any]], *, name: str, config: NetworkConfig, spacing_mm: float, content: str
+) -> None:
+    """Write a fused network as `load` reads it."""
+    metadata = {
+        "format": FORMAT,
+        "name": name,
+        "config": json.dumps(config.to_dict(), sort_keys=True),
+        "spacing_mm": repr(float(spacing_mm)),
+        "content": content,
+    }
+    write_tensors(path, {k: np.ascontiguousarray(v, dtype=np.float32) for k, v in arrays.items()}, metadata)
+
+
+def write_tensors(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
+    """Write any tensors, whole or not at all; same input, same bytes."""
+    ordered = {k: arrays[k] for k in sorted(arrays)}
+    content = serialise(ordered)
+    # The library keeps metadata in a hash map, whose order differs from run to run; ours is sorted.
+    length = int.from_bytes(content[:8], "little")
+    header = {"__metadata__": dict(sorted(metadata.items())), **json.loads(content[8 : 8 + length])}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
+
+
+def read_tensors(path: Path) -> tuple[Arrays, dict[str, str]]:
+    """Tensors and metadata of any safetensors file.
+
+    Raises:
+        InputError: if it is missing or damaged.
+    """
+    return _parse(_bytes(path), str(path))
