@@ -28,11 +28,11 @@ def check_usable(volume: Volume, role: str) -> None:
             got=f"{bad} of {volume.data.size} NaN or infinite",
             remedy="replace them, for instance with numpy.nan_to_num",
         )
-    low, high = volume.data.min(), volume.data.max()
+    low, high = float(volume.data.min()), float(volume.data.max())
     if low == high:
         raise InputError(
             volume.source,
             expected=f"a {role} image with contrast",
-            got=f"{low} in every voxel",
+            got=f"{low:g} in every voxel",
             remedy="check that this is the right file",
         )

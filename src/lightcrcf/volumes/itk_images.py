@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -28,25 +28,26 @@ _stderr = threading.RLock()
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the process's standard error free of what ITK's and MetaIO's C++ code prints past Python.
+def quiet() -> Iterator[list[str]]:
+    """Catch what ITK's C++ code prints past Python to standard error; the list holds it when the block has ended.
 
-    The file descriptor is redirected, for all threads; whoever else reads through here meanwhile waits.
+    The process's file descriptor is redirected, for all threads; whoever else comes here meanwhile waits.
     """
-    with _stderr:
+    said: list[str] = []
+    with _stderr, TemporaryFile() as sink:
         try:
             kept = os.dup(2)
         except OSError:  # closed, so that nothing can be printed
-            yield
+            yield said
             return
-        sink = os.open(os.devnull, os.O_WRONLY)
         try:
-            os.dup2(sink, 2)
-            yield
+            os.dup2(sink.fileno(), 2)
+            yield said
         finally:
             os.dup2(kept, 2)
-            os.close(sink)
             os.close(kept)
+            sink.seek(0)
+            said.extend(sink.read().decode(errors="replace").splitlines())
 
 
 def reason(error: Exception) -> str:
@@ -63,6 +64,7 @@ def read_image(path: str | os.PathLike[str]) -> Volume:
         MemoryEstimateError: if it would not fit into memory.
     """
     source = str(path)
+    stored, packed = stored_bytes(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(source)
     reader.SetImageIO(image_io(path))
@@ -73,14 +75,15 @@ def read_image(path: str | os.PathLike[str]) -> Volume:
         raise _unreadable(source, error) from error
     shape = check_shape(source, reader.GetSize())
     itemsize = check_scalar(source, reader)
-    stored, packed = stored_bytes(path)
     needed = check_stored(source, shape, itemsize, stored=stored, compressed=packed)
     check_memory(source, 2 * needed)  # ITK's buffer and the array
     try:
-        with quiet():
+        with quiet() as said:
             image = reader.Execute()
     except RuntimeError as error:
         raise _unreadable(source, error) from error
+    if reader.GetImageIO() == "MetaImageIO" and said:  # it reports data that do not unpack, and goes on with zeros
+        raise _unreadable(source, RuntimeError(said[-1]))
     return from_image(image, source)
 
 

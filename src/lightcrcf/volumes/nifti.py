@@ -127,7 +127,7 @@ def _shape(header: Any, source: str) -> tuple[int, ...]:
 def _dtype(header: Any, source: str) -> np.dtype[Any]:
     try:
         dtype: np.dtype[Any] = header.get_data_dtype()
-    except HeaderDataError:
+    except (HeaderDataError, KeyError):
         dtype = np.dtype(np.void)
     if dtype.kind not in "iuf":
         raise InputError(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.volumes.orientation import corners, orthogonal_grid
+from lightcrcf.volumes.orientation import corner_distance, orthogonal_grid
 
 __all__ = ["geometry_fields", "header_for", "header_grid"]
 
@@ -22,6 +22,7 @@ _FIELDS = (
     *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
 )
 _DISAGREEMENT_MM = 1e-2
+_SAME_MM = 1e-3
 
 
 def geometry_fields(header: Any) -> dict[str, NDArray[Any]]:
@@ -44,11 +45,15 @@ def header_grid(header: Any, shape: tuple[int, int, int], source: str) -> tuple[
         InputError: if voxel sizes are not positive or no usable matrix is left.
     """
     _check_spacing(header, source)
-    unit = _MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
+    unit = _unit(header)
     notes = () if unit == 1.0 else (f"voxel sizes converted to mm (times {unit:g})",)
     matrix, more = _matrix(header, shape, source)
     grid, mended = orthogonal_grid(shape, np.diag([unit, unit, unit, 1.0]) @ matrix, source)
     return grid, (*notes, *more, *mended)
+
+
+def _unit(header: Any) -> float:
+    return _MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
 
 
 def _check_spacing(header: Any, source: str) -> None:
@@ -85,7 +90,7 @@ def _qform(header: Any, source: str) -> NDArray[np.float64]:
         copy["pixdim"][0] = 1
     try:
         return np.asarray(copy.get_qform(), dtype=np.float64)
-    except HeaderDataError as error:
+    except (HeaderDataError, ValueError) as error:
         raise InputError(
             source, expected="a rotation in the qform", got=str(error), remedy="repair its header"
         ) from error
@@ -96,7 +101,7 @@ def _compare(
 ) -> tuple[str, ...]:
     if qform is None:
         return ()
-    apart = np.linalg.norm((sform - qform)[:3] @ np.c_[corners(shape), np.ones(8)].T, axis=0).max()
+    apart = corner_distance(sform, qform, shape)
     if apart <= _DISAGREEMENT_MM:
         return ()
     return (f"sform and qform disagree by up to {apart:.3g} mm; the sform is used",)
@@ -136,12 +141,16 @@ def _copied(header: Any, grid: Grid, fields: Mapping[str, Any]) -> bool:
     for name in _FIELDS:
         trial[name] = fields[name]
     trial["pixdim"][4:] = 1
+    if trial["pixdim"][0] not in (-1, 1):
+        trial["pixdim"][0] = 1
     trial["xyzt_units"] = int(fields["xyzt_units"]) & 7
+    unit = _unit(trial)
     try:
-        same = header_grid(trial, grid.shape, "header")[0].isclose(grid)
-    except InputError:
+        matrix = np.diag([unit, unit, unit, 1.0]) @ trial.get_best_affine()
+    except HeaderDataError:
         return False
-    if same:
-        for name in _FIELDS:
-            header[name] = trial[name]
-    return same
+    if not corner_distance(matrix, grid.affine, grid.shape) <= _SAME_MM:
+        return False  # another grid, or one that had to be mended
+    for name in _FIELDS:
+        header[name] = trial[name]
+    return True

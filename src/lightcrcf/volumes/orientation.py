@@ -8,16 +8,22 @@ from numpy.typing import ArrayLike, NDArray
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 
-__all__ = ["corners", "orthogonal_grid"]
+__all__ = ["corner_distance", "orthogonal_grid"]
 
 # ITK and most others treat axes as orthogonal; 1e-2 is a cosine of 89.4 degrees.
 _MENDABLE = 1e-2
 _ROUNDING = 1e-6
 
 
-def corners(shape: tuple[int, int, int]) -> NDArray[np.float64]:
-    """(8, 3) voxel indices of the corner voxels."""
-    return np.array(np.meshgrid(*[(0.0, n - 1.0) for n in shape], indexing="ij")).reshape(3, -1).T
+def corner_distance(a: ArrayLike, b: ArrayLike, shape: tuple[int, int, int]) -> float:
+    """How far apart two (4, 4) voxel-to-world matrices put a corner voxel at most, in the world's unit.
+
+    Example:
+        >>> corner_distance(np.eye(4), np.diag([2.0, 1.0, 1.0, 1.0]), (5, 7, 11))
+        4.0
+    """
+    corners = np.array(np.meshgrid(*[(0.0, n - 1.0) for n in shape], [1.0], indexing="ij")).reshape(4, -1)
+    return float(np.linalg.norm((np.asarray(a) - np.asarray(b))[:3] @ corners, axis=0).max())
 
 
 def orthogonal_grid(shape: tuple[int, int, int], affine: ArrayLike, source: str) -> tuple[Grid, tuple[str, ...]]:
@@ -53,7 +59,7 @@ def orthogonal_grid(shape: tuple[int, int, int], affine: ArrayLike, source: str)
             remedy="resample it onto an orthogonal grid first, e.g. with nibabel.processing.resample_to_output",
         )
     mended = _mend(matrix, spacing, directions, (np.array(shape) - 1) / 2)
-    moved = np.linalg.norm((mended - matrix)[:3] @ np.c_[corners(shape), np.ones(8)].T, axis=0).max()
+    moved = corner_distance(mended, matrix, shape)
     note = f"slight shear removed; corners moved by up to {moved:.2g} mm"
     return Grid(shape, mended), (note,) if moved > 1e-3 else ()
 

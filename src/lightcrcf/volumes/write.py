@@ -29,6 +29,10 @@ def check_target(path: str | os.PathLike[str]) -> None:
             remedy="choose one of these formats",
         )
     folder = Path(path).parent
+    if Path(path).is_dir():
+        raise InputError(
+            str(path), expected="a file to write", got="a folder of that name", remedy="choose another name"
+        )
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         got = f"no permission to write to {folder}" if folder.is_dir() else f"no folder {folder}"
         raise InputError(str(path), expected="a folder that can be written to", got=got, remedy="choose another place")

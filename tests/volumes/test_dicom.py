@@ -1,0 +1,85 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from lightcrcf.errors import InputError
+from lightcrcf.volumes import read
+
+
+def test_series_is_read_where_it_lies(
+    tmp_path: Path, data: np.ndarray, affine: np.ndarray, write_series: Callable[..., None]
+) -> None:
+    write_series(tmp_path / "dicom", data, affine)
+    volume = read(tmp_path / "dicom")
+    voxel = np.argwhere(volume.data == 3000)[0]
+    np.testing.assert_allclose(volume.grid.world(voxel), (affine @ [1, 4, 9, 1])[:3], atol=1e-4)
+    assert sorted(volume.data.shape) == sorted(data.shape)
+    assert volume.data.dtype == np.int16
+    # GDCM sorts slices along their normal, so that the third axis may run against the one that was written
+    corner = volume.grid.voxels((affine @ [4, 6, 2, 1])[:3]).round().astype(int)
+    assert volume.data[tuple(corner)] == data[4, 6, 2]
+
+
+def test_two_series_are_refused_and_listed(tmp_path: Path, data: np.ndarray, write_series: Callable[..., None]) -> None:
+    write_series(tmp_path / "dicom", data, np.eye(4), uid=1)
+    write_series(tmp_path / "dicom", data[:, :, :4], np.eye(4), uid=2)
+    with pytest.raises(InputError, match="one DICOM series, got 2 series: ") as caught:
+        read(tmp_path / "dicom")
+    assert "T1 number 1 (11 files, such as 1_" in str(caught.value)
+    assert "T1 number 2 (4 files, such as 2_" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("fault", "apart"), [({"skip": (4,)}, "mm off"), ({"tilt_mm": 0.4}, "mm off")])
+def test_uneven_and_tilted_slices_are_refused(
+    tmp_path: Path,
+    data: np.ndarray,
+    write_series: Callable[..., None],
+    fault: dict,
+    apart: str,
+    capfd: pytest.CaptureFixture,
+) -> None:
+    write_series(tmp_path / "dicom", data, np.eye(4), **fault)
+    with pytest.raises(InputError, match="evenly spaced slices") as caught:
+        read(tmp_path / "dicom")
+    assert apart in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_broken_slice_is_refused(tmp_path: Path, data: np.ndarray, write_series: Callable[..., None]) -> None:
+    write_series(tmp_path / "dicom", data, np.eye(4))
+    path = tmp_path / "dicom" / "1_95.dcm"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(InputError):
+        read(tmp_path / "dicom")
+
+
+@pytest.mark.parametrize("content", [None, b"text", bytes(128) + b"DICM" + b"junk" * 50])
+def test_a_folder_without_dicom(tmp_path: Path, content: bytes | None, capfd: pytest.CaptureFixture) -> None:
+    if content is not None:
+        (tmp_path / "a.dcm").write_bytes(content)
+    with pytest.raises(InputError, match="one DICOM series, got no DICOM images"):
+        read(tmp_path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_one_slice_sends_to_the_folder(tmp_path: Path, data: np.ndarray, write_series: Callable[..., None]) -> None:
+    write_series(tmp_path / "dicom", data, np.eye(4))
+    with pytest.raises(InputError, match="of DICOM give the folder"):
+        read(tmp_path / "dicom" / "1_99.dcm")
+
+
+def test_colours_are_refused(tmp_path: Path) -> None:
+    for k in range(3):
+        image = sitk.Image((5, 7, 1), sitk.sitkVectorUInt8, 3)
+        image.SetOrigin((0, 0, float(k)))
+        image.SetMetaData("0020|000e", "1.2.826.0.1.3680043.2.1125.5")
+        writer = sitk.ImageFileWriter()
+        writer.KeepOriginalImageUIDOn()
+        writer.SetFileName(str(tmp_path / f"{k}.dcm"))
+        writer.Execute(image)
+    with pytest.raises(InputError, match="one real number per voxel, got 3 components"):
+        read(tmp_path)
