@@ -6,6 +6,7 @@ ITK's world is LPS+ mm: the first two coordinates have the other sign. Direction
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ def flip_lps_ras(vectors: ArrayLike) -> NDArray[np.float64]:
         >>> flip_lps_ras([1, 2, 3]).tolist()
         [-1.0, -2.0, 3.0]
     """
-    return np.multiply(vectors, _FLIP, dtype=np.float64)
+    flipped: NDArray[np.float64] = np.multiply(vectors, _FLIP, dtype=np.float64)
+    return flipped
 
 
 def write_affine(path: str | os.PathLike[str], affine: Affine) -> None:
@@ -99,7 +101,7 @@ def _itk_transform(path: str | os.PathLike[str]) -> Any:
     try:
         return sitk.ReadTransform(str(path))
     except RuntimeError as error:
-        got = str(error).strip().splitlines()[-1].removeprefix("ITK ERROR: ").strip()
+        got = re.sub(r"^ITK ERROR: |\(0x[0-9a-f]+\)", "", str(error).strip().splitlines()[-1])
         raise InputError(
             str(path), expected="an ITK transform file", got=got, remedy="write or copy it again"
         ) from error
