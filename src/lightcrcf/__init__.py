@@ -1,1 +1,36 @@
-"""LightCRCF: deformable registration of 3-D medical volumes in seconds on a CPU."""
+"""LightCRCF: deformable registration of 3-D medical volumes in seconds on a CPU.
+
+Example:
+    >>> import lightcrcf
+    >>> registration = lightcrcf.register("fixed.nii.gz", "moving.nii.gz")  # doctest: +SKIP
+    >>> registration.moved.data.shape, registration.qc["verdict"]  # doctest: +SKIP
+    ((160, 192, 160), 'pass')
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightcrcf.pipeline.register import Registration, register
+
+    __version__: str
+
+__all__ = ["Registration", "__version__", "register"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that `import lightcrcf` stays instant."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("lightcrcf")
+    if name in __all__:
+        from lightcrcf.pipeline import register as module
+
+        return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,169 @@
+"""Rows of pictures that show a registration: what was given, what came out, how space was deformed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
+from numpy.typing import NDArray
+
+from lightcrcf.pipeline.foreground import foreground
+from lightcrcf.report.figure import Painter, Row
+from lightcrcf.report.painters import FOLD_COLOUR, LARGEST_RATIO, gray, grid_lines, outlined, ratio_map
+from lightcrcf.report.planes import Plane, planes, slice_image, thinned
+from lightcrcf.transforms.chain import Chain
+from lightcrcf.transforms.field import DisplacementField
+from lightcrcf.volumes.volume import Volume
+
+__all__ = ["Views"]
+
+Float32 = NDArray[np.float32]
+
+_TILE_MM, _LINE_MM = 24.0, 6.0
+
+
+class Views:
+    """The rows that can be drawn of one registration, all on the same planes of the fixed volume.
+
+    Args:
+        fixed: the volume that was aligned with.
+        moving: the volume as it was given.
+        moved: the result, on the fixed grid.
+        chain: fixed points to moving points.
+    """
+
+    def __init__(self, fixed: Volume, moving: Volume, moved: Volume, chain: Chain) -> None:
+        self.planes = planes(fixed)
+        self._chain = chain
+        self._moving = moving
+        self._fixed_values = [slice_image(fixed, plane) for plane in self.planes]
+        self._fixed = _scaled(self._fixed_values, fixed)
+        self._moved = _scaled([slice_image(moved, plane) for plane in self.planes], moved)
+        self._levels = _contour_levels(fixed)
+
+    def fixed(self) -> Row:
+        """The fixed volume."""
+        return _gray_row("fixed", self._fixed)
+
+    def moved(self) -> Row:
+        """The result."""
+        return _gray_row("moved", self._moved)
+
+    def outlined_as_given(self) -> Row:
+        """The moving volume where its header puts it, under the outlines of the fixed one."""
+        return self._outlined("moving, as given", self._through(None))
+
+    def outlined_affine(self) -> Row:
+        """The moving volume after affine alignment only, under the outlines of the fixed one."""
+        return self._outlined("after affine", self._after_affine())
+
+    def outlined_moved(self) -> Row:
+        """The result, under the outlines of the fixed volume."""
+        return self._outlined("moved", self._moved)
+
+    def checkerboard_affine(self) -> Row:
+        """Tiles of the fixed volume and of the moving one after affine alignment, in turn."""
+        return self._checkerboard("tiles, after affine", self._after_affine())
+
+    def checkerboard_moved(self) -> Row:
+        """Tiles of the fixed and of the moved volume, in turn; edges run on where they agree."""
+        return self._checkerboard("tiles, moved", self._moved)
+
+    def deformed_grid(self, field: DisplacementField) -> Row:
+        """Where a regular grid on the fixed volume goes, over the fixed volume."""
+        return _row(
+            "deformation",
+            (
+                partial(grid_lines, image=image, lines=_grid_lines(field, plane))
+                for image, plane in zip(self._fixed, self.planes, strict=True)
+            ),
+        )
+
+    def volume_change(self, field: DisplacementField) -> Row:
+        """The determinant of the field's Jacobian: how much larger each place is in the moving volume."""
+        determinant = Volume(field.jacobian_determinant(), field.grid, "Jacobian determinant")
+        colours = colormaps["RdBu_r"].with_extremes(bad="black", under=FOLD_COLOUR)
+        scale = ScalarMappable(LogNorm(1 / LARGEST_RATIO, LARGEST_RATIO), colours)
+        painters = (
+            partial(ratio_map, ratio=slice_image(determinant, plane), values=values, levels=self._levels, scale=scale)
+            for values, plane in zip(self._fixed_values, self.planes, strict=True)
+        )
+        return _row("volume change", painters, scale)
+
+    def _after_affine(self) -> list[Float32]:
+        return self._through(Chain(self._chain.before, None, self._chain.after))
+
+    def _through(self, chain: Chain | None) -> list[Float32]:
+        return _scaled([slice_image(self._moving, plane, chain) for plane in self.planes], self._moving)
+
+    def _outlined(self, title: str, images: list[Float32]) -> Row:
+        return _row(
+            title,
+            (
+                partial(outlined, image=image, values=values, levels=self._levels)
+                for image, values in zip(images, self._fixed_values, strict=True)
+            ),
+        )
+
+    def _checkerboard(self, title: str, others: list[Float32]) -> Row:
+        tiles = [
+            _tiles(image, other, max(2, round(_TILE_MM / plane.pixel_mm)))
+            for image, other, plane in zip(self._fixed, others, self.planes, strict=True)
+        ]
+        return _gray_row(title, tiles)
+
+
+def _row(title: str, painters: Iterable[Painter], scale: ScalarMappable | None = None) -> Row:
+    return Row(title, tuple(painters), scale)
+
+
+def _gray_row(title: str, images: list[Float32]) -> Row:
+    return _row(title, (partial(gray, image=image) for image in images))
+
+
+def _scaled(images: list[Float32], volume: Volume) -> list[Float32]:
+    """Grey values between 0 and 1; the window is one for the whole volume."""
+    data = thinned(volume)[0]
+    mask = foreground(data)
+    low, high = float(np.percentile(data, 0.5)), float(np.percentile(data[mask] if mask.any() else data, 99.7))
+    width = max(high - low, float(np.finfo(np.float32).tiny))
+    return [np.clip((image - low) / width, 0, 1, dtype=np.float32) for image in images]
+
+
+def _contour_levels(volume: Volume) -> tuple[float, ...]:
+    """The values at the foreground's border, and between its darker and its brighter tissue."""
+    data = thinned(volume)[0]
+    mask = foreground(data)
+    if not mask.any() or mask.all():
+        return ()
+    inside = data[mask].astype(np.float64)
+    border = float(np.median(data[~mask]) + np.median(inside)) / 2
+    return (border, _two_class_threshold(inside))
+
+
+def _two_class_threshold(values: NDArray[np.float64]) -> float:
+    """The threshold half-way between the means of the two classes that it makes."""
+    threshold = float(values.mean())
+    for _ in range(20):
+        high = values > threshold
+        if high.all() or not high.any():
+            break
+        threshold = float(values[high].mean() + values[~high].mean()) / 2
+    return threshold
+
+
+def _tiles(first: Float32, second: Float32, size: int) -> Float32:
+    rows, columns = np.indices(first.shape) // size
+    return np.where((rows + columns) % 2 == 0, first, second)
+
+
+def _grid_lines(field: DisplacementField, plane: Plane) -> list[NDArray[np.float64]]:
+    """(N, 2) pixel positions (column, row) of each line of a regular grid after the field moved it."""
+    moved = plane.grid.voxels(field.points(plane.world.reshape(-1, 3)))[:, [1, 0]]
+    moved = moved.reshape(*plane.grid.shape[:2], 2)
+    step = max(2, round(_LINE_MM / plane.pixel_mm))
+    return [*moved[step // 2 :: step], *moved[:, step // 2 :: step].transpose(1, 0, 2)]

@@ -1,0 +1,119 @@
+"""Three orthogonal planes through a volume, laid out as radiologists read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightcrcf.geometry.grid import Grid
+from lightcrcf.pipeline.foreground import foreground
+from lightcrcf.transforms.affine import Affine
+from lightcrcf.transforms.chain import Chain
+from lightcrcf.volumes.volume import Volume
+
+__all__ = ["Plane", "planes", "slice_image", "thinned"]
+
+Float = NDArray[np.float64]
+
+_MARGIN_MM = 12.0
+_MOST_PIXELS = 320
+_OFF_MIDDLE = 0.07  # of the width: the very middle of a brain is the fluid between its halves
+_THIN_VOXELS = 600_000
+# Name, normal, image columns, image rows (each an axis of the canonical grid), and the letters at left, right, top,
+# bottom. The patient's right is on the left of the picture, the face on the left of the sagittal one.
+_LAYOUT = (
+    ("axial", 2, 0, 1, "RLAP"),
+    ("coronal", 1, 0, 2, "RLSI"),
+    ("sagittal", 0, 1, 2, "APSI"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """A picture's pixels in the world.
+
+    Args:
+        name: axial, coronal or sagittal (the closest of them, for oblique volumes).
+        grid: (rows, columns, 1) pixels, from the top left corner.
+        letters: what lies at left, right, top and bottom.
+    """
+
+    name: str
+    grid: Grid
+    letters: str
+
+    @property
+    def pixel_mm(self) -> float:
+        """Size of the square pixels."""
+        return float(self.grid.spacing_mm[0])
+
+    @property
+    def world(self) -> Float:
+        """(rows, columns, 3) RAS+ mm of the pixel centres."""
+        rows, columns, _ = self.grid.shape
+        return self.grid.world(np.moveaxis(np.indices((rows, columns, 1)), 0, -1))[:, :, 0]
+
+
+def planes(volume: Volume) -> tuple[Plane, Plane, Plane]:
+    """The planes through the middle of what `volume` shows, each just large enough for it.
+
+    The pictures follow the volume's own axes, with square pixels however thick its slices are.
+    """
+    volume = volume.canonical()
+    spacing, size = volume.grid.spacing_mm, np.array(volume.grid.shape)
+    thin, step = thinned(volume)
+    low, high, middle = (corner * step * spacing for corner in _extent(foreground(thin)))
+    middle[0] += _OFF_MIDDLE * (high[0] - low[0])
+    low, high = np.maximum(low - _MARGIN_MM, 0), np.minimum(high + _MARGIN_MM, (size - 1) * spacing)
+    pixel = max(float(spacing.min()), float((high - low).max()) / _MOST_PIXELS)
+    first, second, third = (_plane(volume.grid, layout, low, high, middle, pixel) for layout in _LAYOUT)
+    return first, second, third
+
+
+def thinned(volume: Volume) -> tuple[NDArray[Any], int]:
+    """Every n-th voxel of `volume` along each axis, and n: enough to see what the volume shows, and how bright."""
+    step = max(1, round((volume.data.size / _THIN_VOXELS) ** (1 / 3)))
+    return np.ascontiguousarray(volume.data[::step, ::step, ::step]), step
+
+
+def slice_image(volume: Volume, plane: Plane, chain: Chain | None = None) -> NDArray[np.float32]:
+    """(rows, columns) float32 values on `plane` of `volume`, moved by `chain` if given; NaN outside it."""
+    chain = chain or Chain(Affine.identity(), None, Affine.identity())
+    values = Volume(np.asarray(volume.data, dtype=np.float32), volume.grid, volume.source)
+    return chain.resample(values, plane.grid, "linear", fill=float("nan")).data[:, :, 0]
+
+
+def _plane(
+    grid: Grid,
+    layout: tuple[str, int, int, int, str],
+    low_mm: Float,
+    high_mm: Float,
+    middle_mm: Float,
+    pixel_mm: float,
+) -> Plane:
+    """The plane through `middle_mm`, from `high_mm` down to `low_mm`; these are mm along the grid's axes."""
+    name, normal, column, row, letters = layout
+    directions = grid.directions
+    start = middle_mm.copy()
+    start[[row, column]] = high_mm[[row, column]]
+    affine = np.eye(4)
+    affine[:3, :3] = np.column_stack([-directions[:, row], -directions[:, column], directions[:, normal]]) * pixel_mm
+    affine[:3, 3] = grid.affine[:3, 3] + directions @ start
+    rows, columns = (round((high_mm[axis] - low_mm[axis]) / pixel_mm) + 1 for axis in (row, column))
+    return Plane(name, Grid((rows, columns, 1), affine), letters)
+
+
+def _extent(mask: NDArray[np.bool_]) -> tuple[Float, Float, Float]:
+    """First, last and middle voxel of `mask` along each axis."""
+    if not mask.any():
+        mask = np.ones_like(mask)
+    low, high, middle = np.zeros(3), np.zeros(3), np.zeros(3)
+    for axis in range(3):
+        counts = mask.sum(axis=tuple(a for a in range(3) if a != axis))
+        filled = np.flatnonzero(counts)
+        low[axis], high[axis] = filled[0], filled[-1]
+        middle[axis] = np.round(np.average(np.arange(len(counts)), weights=counts))
+    return low, high, middle
