@@ -119,10 +119,8 @@ def _is_surface(patterns: NDArray[np.uint8]) -> Mask:
 def _distance_map(surface: Mask, spacing: tuple[float, float, float]) -> Float:
     """Euclidean distance of every corner to the nearest of the surface's corners."""
     image = sitk.GetImageFromArray(surface.view(np.uint8))
-    image.SetSpacing(spacing[::-1])  # type: ignore[no-untyped-call]  # SimpleITK is typed in part
-    squared = sitk.SignedMaurerDistanceMap(  # type: ignore[no-untyped-call]
-        image, insideIsPositive=False, squaredDistance=True, useImageSpacing=True
-    )
+    image.SetSpacing(spacing[::-1])
+    squared = sitk.SignedMaurerDistanceMap(image, insideIsPositive=False, squaredDistance=True, useImageSpacing=True)
     # Corners that the surface encloses are negative there; they belong to it, so their distance is 0.
     return np.asarray(np.sqrt(np.maximum(sitk.GetArrayViewFromImage(squared), 0.0), dtype=np.float64))
 

@@ -1,0 +1,68 @@
+"""A transform as one dense displacement on a grid, as the measures of regularity need it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightcrcf.geometry.grid import Grid
+from lightcrcf.geometry.kernels import resample
+
+if TYPE_CHECKING:
+    from lightcrcf.transforms.chain import Chain
+
+__all__ = ["deformation", "total_displacement"]
+
+Field = NDArray[np.float32]
+
+
+def deformation(chain: Chain, onto: Grid) -> Field:
+    """What `chain` does beyond its affines: v with before^-1(before(x) + u(before(x))) = x + v(x).
+
+    The determinant of x + v(x) is that of the whole chain, up to the constant factor of the affines.
+
+    Args:
+        chain: fixed points to moving points.
+        onto: the fixed grid.
+
+    Returns:
+        (3, D, H, W) displacement in voxels of `onto`; zeros if the chain has no field.
+    """
+    if chain.field is None:
+        return np.zeros((3, *onto.shape), dtype=np.float32)
+    lattice = chain.field.grid
+    before = chain.before.matrix
+    where = (lattice.inverse @ before @ onto.affine)[:3]
+    vectors = np.linalg.inv((before @ onto.affine)[:3, :3]) @ lattice.affine[:3, :3]
+    sampled = np.stack([resample(component, onto.shape, where) for component in chain.field.displacement])
+    return _mapped(vectors, sampled)
+
+
+def total_displacement(chain: Chain, fixed: Grid, moving: Grid) -> Field:
+    """What an evaluation that knows only voxels gets: w with T(x) = x + w(x), affines included.
+
+    Args:
+        chain: fixed points to moving points.
+        fixed: grid of the fixed image; x are its voxel indices.
+        moving: grid of the moving image; T(x) are its voxel indices.
+
+    Returns:
+        (3, D, H, W) float32.
+    """
+    matrix = moving.inverse @ chain.after.matrix @ chain.before.matrix @ fixed.affine
+    # T(x) = M (x + v(x)) + t, so w(x) = (M - 1) x + t + M v(x).
+    indices = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in fixed.shape), indexing="ij", sparse=True)
+    linear, shift = matrix[:3, :3].astype(np.float32), matrix[:3, 3].astype(np.float32)
+    total = _mapped(linear, deformation(chain, fixed))
+    for row in range(3):
+        total[row] += shift[row]
+        for column in range(3):
+            total[row] += (linear[row, column] - np.float32(row == column)) * indices[column]
+    return total
+
+
+def _mapped(linear: NDArray[np.floating], vectors: Field) -> Field:
+    """A (3, 3) matrix applied to each vector of a (3, D, H, W) field."""
+    return np.tensordot(linear.astype(np.float32), vectors, axes=1)

@@ -1,0 +1,239 @@
+"""How a registration is scored: which labels count, which spacing, which measures of the field.
+
+`default`    Labels moved by nearest neighbour. Every label of the fixed volume that the moving volume has too; one
+             lost on the way counts Dice 0. HD95 in mm. Folding and SDlogJ of the field, affines left out (they only
+             scale it), on the fixed grid.
+`learn2reg`  As the evaluation code of the Learn2Reg challenge: the same labels and the same nearest neighbour, HD95 in
+             voxels (it passes a spacing of 1), SDlogJ of the whole displacement with its + 3. Folding is reported
+             exactly, which that code cannot do.
+
+Source: Hering et al., "Learn2Reg", IEEE TMI 2023; MDL-UzL/L2R, evaluation code. It rounds positions up to half a voxel
+outside of the moving volume to background, where ours take the border voxel, as ITK does; labels that touch the border
+can differ there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightcrcf.errors import InputError, UsageError
+from lightcrcf.evaluation.fields import deformation, total_displacement
+from lightcrcf.evaluation.metrics import (
+    dice,
+    folding_percent,
+    hd95_by_label,
+    label_codes,
+    mse,
+    ndv_percent,
+    sdlogj,
+    sdlogj_l2r,
+)
+
+if TYPE_CHECKING:
+    from lightcrcf.transforms.chain import Chain
+    from lightcrcf.volumes.volume import Volume
+
+__all__ = ["PROTOCOLS", "Evaluation", "Protocol", "evaluate", "learn2reg_aggregates"]
+
+Protocol = Literal["default", "learn2reg"]
+PROTOCOLS: tuple[Protocol, ...] = ("default", "learn2reg")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of one registration; None where the input for a measure was not given.
+
+    Args:
+        protocol: `default` or `learn2reg`.
+        dice: overlap of each scored label.
+        mean_dice: their mean.
+        hd95: robust Hausdorff distance of each scored label; infinite for a label that was lost.
+        mean_hd95: their mean: of the finite ones in `default`, of all in `learn2reg`.
+        hd95_unit: `mm` or `voxel`.
+        folding_percent: voxels of the fixed grid with a Jacobian determinant <= 0.
+        folding_percent_labelled: the same among voxels that carry a label in the fixed volume.
+        ndv_percent: non-diffeomorphic volume among voxels that carry a label in the fixed volume.
+        sdlogj: spread of log J over the fixed grid; the variant that `protocol` names.
+        mse: mean squared difference of the images, in squared units of theirs.
+        notes: what to know when reading the figures.
+    """
+
+    protocol: Protocol
+    dice: Mapping[int, float]
+    mean_dice: float
+    hd95: Mapping[int, float]
+    mean_hd95: float
+    hd95_unit: Literal["mm", "voxel"]
+    folding_percent: float | None
+    folding_percent_labelled: float | None
+    ndv_percent: float | None
+    sdlogj: float | None
+    mse: float | None
+    notes: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain types, for JSON; NaN and infinity stay as they are."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _FieldScores:
+    folding_percent: float | None = None
+    folding_percent_labelled: float | None = None
+    ndv_percent: float | None = None
+    sdlogj: float | None = None
+
+
+def evaluate(
+    fixed_labels: Volume,
+    *,
+    moved_labels: Volume | None = None,
+    moving_labels: Volume | None = None,
+    transform: Chain | None = None,
+    fixed: Volume | None = None,
+    moved: Volume | None = None,
+    protocol: Protocol = "default",
+) -> Evaluation:
+    """Score one registration.
+
+    Args:
+        fixed_labels: labels of the fixed subject.
+        moved_labels: labels of the moving subject on the fixed grid. Without them, `moving_labels` are moved by
+            `transform`.
+        moving_labels: labels of the moving subject on their own grid. Given beside `moved_labels` they say which
+            labels the moving subject has at all.
+        transform: fixed points to moving points; also gives the measures of the field.
+        fixed: fixed image, for the mean squared error.
+        moved: moved image on the fixed grid, for the same.
+        protocol: see the module.
+
+    Raises:
+        UsageError: if there is nothing to score, or only one of `fixed` and `moved` is given.
+        InputError: if labels are not whole numbers, grids differ, or no label is in both subjects.
+    """
+    if protocol not in PROTOCOLS:
+        raise UsageError("protocol", expected=" or ".join(PROTOCOLS), got=str(protocol), remedy="name one of them")
+    carried = _carried(fixed_labels, moved_labels, moving_labels, transform)
+    labels, notes = _scored_labels(fixed_labels, moving_labels)
+    l2r = protocol == "learn2reg"
+    spacing = np.ones(3) if l2r else fixed_labels.grid.spacing_mm
+    overlap = dice(fixed_labels.data, carried.data, labels)
+    distance = hd95_by_label(fixed_labels.data, carried.data, spacing, labels.tolist())
+    field = _FieldScores() if transform is None else _field_scores(transform, fixed_labels, moving_labels, protocol)
+    return Evaluation(
+        protocol=protocol,
+        dice=overlap,
+        mean_dice=float(np.mean(list(overlap.values()))),
+        hd95=distance,
+        mean_hd95=_mean_distance(distance, keep_infinite=l2r),
+        hd95_unit="voxel" if l2r else "mm",
+        mse=_image_difference(fixed, moved),
+        notes=(*notes, *_lost(distance, l2r)),
+        **vars(field),
+    )
+
+
+def learn2reg_aggregates(cases: Sequence[Evaluation]) -> dict[str, dict[str, float]]:
+    """Mean, sample standard deviation and the challenge's "30" quantile over cases.
+
+    The quantile is that of the worst 30 % by the challenge's convention: 0.3 for Dice and HD95, 0.7 for SDlogJ.
+
+    Returns:
+        {"mean" | "std" | "30": {"dice", "hd95", "sdlogj"}}; NaN where no case has the measure.
+    """
+    columns = {
+        "dice": [case.mean_dice for case in cases],
+        "hd95": [case.mean_hd95 for case in cases],
+        "sdlogj": [case.sdlogj for case in cases if case.sdlogj is not None],
+    }
+    quantiles = {"dice": 0.3, "hd95": 0.3, "sdlogj": 0.7}
+    nan = float("nan")
+    return {
+        "mean": {name: float(np.mean(values)) if values else nan for name, values in columns.items()},
+        "std": {name: float(np.std(values, ddof=1)) if len(values) > 1 else nan for name, values in columns.items()},
+        "30": {name: float(np.quantile(v, quantiles[name])) if v else nan for name, v in columns.items()},
+    }
+
+
+def _carried(
+    fixed_labels: Volume, moved_labels: Volume | None, moving_labels: Volume | None, transform: Chain | None
+) -> Volume:
+    if moved_labels is not None:
+        _check_grid(fixed_labels, moved_labels)
+        return moved_labels
+    if moving_labels is None or transform is None:
+        raise UsageError(
+            "labels to score",
+            expected="moved labels, or moving labels and a transform",
+            got="neither",
+            remedy="add what is missing",
+        )
+    return transform.resample(moving_labels, fixed_labels.grid, interpolation="nearest")
+
+
+def _check_grid(fixed: Volume, moved: Volume) -> None:
+    if not fixed.grid.isclose(moved.grid, tolerance_mm=0.01):
+        raise InputError(
+            moved.source,
+            expected=f"the grid of {fixed.source}, {fixed.grid.shape}",
+            got=f"another, {moved.grid.shape}",
+            remedy="resample it onto the fixed grid by nearest neighbour first",
+        )
+
+
+def _scored_labels(fixed: Volume, moving: Volume | None) -> tuple[NDArray[np.int64], list[str]]:
+    codes, notes = label_codes(fixed.data), []
+    if moving is None:
+        notes.append("labels that the moving volume never had count Dice 0: give its labels to leave them out")
+    else:
+        missing = np.setdiff1d(codes, label_codes(moving.data))
+        codes = np.setdiff1d(codes, missing)
+        if len(missing):
+            notes.append(f"left out, not in the moving volume: {', '.join(map(str, missing))}")
+    if len(codes) == 0:
+        raise InputError(fixed.source, expected="labels to score", got="none", remedy="check the label volumes")
+    return codes, notes
+
+
+def _lost(distance: Mapping[int, float], infinite_mean: bool) -> list[str]:
+    lost = [str(label) for label, value in distance.items() if np.isinf(value)]
+    if not lost:
+        return []
+    effect = "which makes their mean infinite, as in that code" if infinite_mean else "left out of its mean"
+    return [f"lost on the way, Dice 0 and HD95 infinite, {effect}: {', '.join(lost)}"]
+
+
+def _mean_distance(distance: Mapping[int, float], *, keep_infinite: bool) -> float:
+    values = np.array(list(distance.values()))
+    if not keep_infinite:
+        values = values[np.isfinite(values)]
+    return float(values.mean()) if values.size else float("inf")
+
+
+def _field_scores(
+    transform: Chain, fixed_labels: Volume, moving_labels: Volume | None, protocol: Protocol
+) -> _FieldScores:
+    field = deformation(transform, fixed_labels.grid)
+    labelled = np.asarray(fixed_labels.data) != 0
+    if protocol == "default":
+        spread = sdlogj(field)
+    else:
+        moving_grid = fixed_labels.grid if moving_labels is None else moving_labels.grid
+        spread = sdlogj_l2r(total_displacement(transform, fixed_labels.grid, moving_grid))
+    return _FieldScores(folding_percent(field), folding_percent(field, labelled), ndv_percent(field, labelled), spread)
+
+
+def _image_difference(fixed: Volume | None, moved: Volume | None) -> float | None:
+    if fixed is None and moved is None:
+        return None
+    if fixed is None or moved is None:
+        raise UsageError(
+            "mean squared error", expected="both images", got="one", remedy="give the fixed and the moved image"
+        )
+    _check_grid(fixed, moved)
+    return mse(fixed.data, moved.data)
