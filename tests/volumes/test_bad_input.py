@@ -74,7 +74,7 @@ CASES: dict[str, Case] = {
     "zero spacing": ("a.nii", lambda p: nifti(p, pixdim={2: 0}), "positive voxel sizes, got 1.5, 0, 3"),
     "negative spacing": ("a.nii", lambda p: nifti(p, pixdim={1: -1.5}), "positive voxel sizes"),
     "NaN spacing": ("a.nii", lambda p: nifti(p, pixdim={3: np.nan}), "positive voxel sizes"),
-    "NaN in the sform": ("a.nii", lambda p: nifti(p, srow_x={0: np.nan}), "NaN or infinity"),
+    "NaN in the sform": ("a.nii", lambda p: nifti(p, srow_x={0: np.nan}), "NaN, infinity"),
     "zero sform": ("a.nii", lambda p: nifti(p, srow_x=0, srow_y=0, srow_z=0), "zero spacing"),
     "flat sform": (
         "a.nii",

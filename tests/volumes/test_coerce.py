@@ -71,7 +71,7 @@ def test_floats_become_float32_and_bool_stays(affine: np.ndarray) -> None:
         ((np.zeros((5, 7, 11), object), np.eye(4)), "one real number per voxel"),
         ((np.zeros((5, 7, 11)), np.eye(3)), "4x4 voxel-to-world"),
         ((np.zeros((5, 7, 11)), np.diag([1.0, 0, 1, 1])), "zero spacing"),
-        ((np.zeros((5, 7, 11)), np.diag([1.0, np.nan, 1, 1])), "NaN or infinity"),
+        ((np.zeros((5, 7, 11)), np.diag([1.0, np.nan, 1, 1])), "NaN, infinity"),
         ((np.zeros((5, 7, 11)), np.ones((4, 4))), "orthogonal|independent"),
         (nib.Nifti1Image(np.zeros((5, 7, 11, 9), np.uint8), np.eye(4)), "extract one frame"),
         (nib.Nifti1Image(np.zeros((5, 7, 11), np.complex64), np.eye(4)), "one real number per voxel"),

@@ -29,8 +29,7 @@ def read_series(folder: str | os.PathLike[str]) -> Volume:
     """
     source = str(folder)
     series = _only_series(source)
-    with quiet():
-        names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(source, series)
+    names = _files(source, series)
     _check_room(source, names)
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(names)
@@ -47,8 +46,11 @@ def read_series(folder: str | os.PathLike[str]) -> Volume:
 
 
 def _only_series(source: str) -> str:
-    with quiet():
-        found = sitk.ImageSeriesReader.GetGDCMSeriesIDs(source)
+    try:
+        with quiet():
+            found = sitk.ImageSeriesReader.GetGDCMSeriesIDs(source)
+    except RuntimeError as error:
+        raise _unreadable(source, error) from error
     if len(found) == 1:
         return str(found[0])
     listed = ", ".join(_describe(source, series) for series in found[:8]) + (", ..." if len(found) > 8 else "")
@@ -62,9 +64,20 @@ def _only_series(source: str) -> str:
     )
 
 
+def _files(source: str, series: str) -> tuple[str, ...]:
+    """The files of a series, in the order of their slices."""
+    try:
+        with quiet():
+            names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(source, series)
+    except RuntimeError as error:
+        raise _unreadable(source, error) from error
+    if not names:
+        raise _unreadable(source, RuntimeError(f"no readable slices in series {series}"))
+    return tuple(names)
+
+
 def _describe(source: str, series: str) -> str:
-    with quiet():
-        names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(source, series)
+    names = _files(source, series)
     text = _information(source, names[0])[1]
     return f"{text or series} ({len(names)} files, such as {Path(names[0]).name})"
 
@@ -96,15 +109,15 @@ def _check_room(source: str, names: tuple[str, ...]) -> None:
 def _check_positions(source: str, reader: sitk.ImageSeriesReader, image: sitk.Image) -> None:
     """Refuse slices that are not where a regular grid has them."""
     count = image.GetSize()[2]
-    keys = [reader.HasMetaDataKey(k, _POSITION) for k in range(count)]
-    if not all(keys):
+    told = np.array([_position(reader, k) for k in range(count)])
+    lost = int(np.isnan(told).any(axis=1).sum())
+    if lost:
         raise InputError(
             source,
             expected="slices with positions",
-            got=f"{keys.count(False)} of {count} without",
+            got=f"{lost} of {count} without",
             remedy="export the original series, or convert it with dcm2niix",
         )
-    told = np.array([reader.GetMetaData(k, _POSITION).split("\\") for k in range(count)], dtype=np.float64)
     grid = np.array([image.TransformIndexToPhysicalPoint((0, 0, k)) for k in range(count)])
     apart = float(np.linalg.norm(told - grid, axis=1).max())
     if apart > _LARGEST_OFFSET * image.GetSpacing()[2]:
@@ -114,3 +127,13 @@ def _check_positions(source: str, reader: sitk.ImageSeriesReader, image: sitk.Im
             got=f"slices up to {apart:.2g} mm off (missing slices, several time points, or a tilted gantry)",
             remedy="export the whole series, or convert it with dcm2niix",
         )
+
+
+def _position(reader: sitk.ImageSeriesReader, k: int) -> tuple[float, ...]:
+    """Where slice k says that it lies, or NaN."""
+    text = reader.GetMetaData(k, _POSITION) if reader.HasMetaDataKey(k, _POSITION) else ""
+    try:
+        x, y, z = (float(number) for number in text.split("\\"))
+    except ValueError:
+        return (float("nan"),) * 3
+    return x, y, z

@@ -1,22 +1,19 @@
-"""Images of nibabel, in memory or in the formats that only nibabel reads (FreeSurfer's MGH and MGZ)."""
+"""Images of nibabel in memory."""
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.freesurfer.mghformat import MGHImage
 
 from lightcrcf.errors import InputError
-from lightcrcf.files import is_gzip, open_binary
 from lightcrcf.volumes.arrays import array_volume, plain_array
-from lightcrcf.volumes.limits import check_shape, check_stored
+from lightcrcf.volumes.limits import check_shape
 from lightcrcf.volumes.nifti_header import geometry_fields, header_grid
 from lightcrcf.volumes.volume import Volume
 
-__all__ = ["from_nibabel", "read_mgh"]
+__all__ = ["from_nibabel"]
 
 
 def from_nibabel(image: Any, source: str | None = None) -> Volume:
@@ -39,23 +36,3 @@ def from_nibabel(image: Any, source: str | None = None) -> Volume:
         return array_volume(data, header.get_best_affine() if image.affine is None else image.affine, source)
     grid, notes = header_grid(header, shape, source)
     return Volume(data, grid, source, geometry_fields(header), notes)
-
-
-def read_mgh(path: str | os.PathLike[str]) -> Volume:
-    """Read FreeSurfer's .mgh or .mgz.
-
-    Raises:
-        InputError: if the file is damaged or not a 3-D volume.
-        MemoryEstimateError: if it would not fit into memory.
-    """
-    source = str(path)
-    with open_binary(path) as stream:
-        stored = os.fstat(stream.fileno()).st_size
-    try:
-        image: Any = MGHImage.from_filename(source)
-        itemsize = image.get_data_dtype().itemsize
-    except Exception as error:  # nibabel raises whatever the parsing of a damaged header runs into
-        got = f"what nibabel cannot read ({error})"
-        raise InputError(source, expected="an MGH file", got=got, remedy="copy it again or convert it") from error
-    check_stored(source, check_shape(source, image.shape), itemsize, stored=stored, compressed=is_gzip(path))
-    return from_nibabel(image, source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import nibabel as nib
 import numpy as np
@@ -13,15 +13,15 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from lightcrcf.errors import InputError
-from lightcrcf.files import atomic_path, is_gzip, open_binary, write_gzip
-from lightcrcf.volumes.limits import check_shape, check_stored
+from lightcrcf.files import atomic_path, open_binary, write_gzip
+from lightcrcf.volumes.limits import check_shape
 from lightcrcf.volumes.nifti_header import geometry_fields, header_for, header_grid
 from lightcrcf.volumes.volume import Volume
+from lightcrcf.volumes.voxels import read_voxels
 
 __all__ = ["is_nifti", "load_nifti", "nifti_header_path", "read_nifti", "save_nifti", "to_storable", "write_nifti"]
 
 _SINGLE, _PAIR = (b"n+1\0", b"n+2\0"), (b"ni1\0", b"ni2\0")
-_CHUNK = 1 << 22
 
 
 class ShapeCheck(Protocol):
@@ -90,12 +90,7 @@ def load_nifti(path: str | os.PathLike[str], check: ShapeCheck) -> tuple[Any, ND
     header, data_path = _header(Path(path))
     dtype = _dtype(header, source)
     shape = check(source, _shape(header, source))
-    offset = _offset(header, source)
-    with open_binary(data_path):  # a missing second file is told before its size is asked for
-        packed = is_gzip(data_path)
-    stored = data_path.stat().st_size - (0 if packed else offset)
-    size = check_stored(source, shape, dtype.itemsize, stored=stored, compressed=packed)
-    return header, _voxels(data_path, offset, size, dtype).reshape(shape, order="F")
+    return header, read_voxels(data_path, _offset(header, source), shape, dtype)
 
 
 def _header(path: Path) -> tuple[Any, Path]:
@@ -149,31 +144,6 @@ def _offset(header: Any, source: str) -> int:
     if not np.isfinite(offset) or offset < 0:
         raise InputError(source, expected="a vox_offset of 0 or more", got=f"{offset:g}", remedy="repair the header")
     return max(int(offset), least)
-
-
-def _voxels(path: Path, offset: int, size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    raw = np.empty(size // dtype.itemsize, dtype)
-    with open_binary(path) as stream:
-        filled = _fill(stream, offset, raw.view(np.uint8).data)
-        while filled == size and stream.read(_CHUNK):  # to the end, where gzip keeps its checksum
-            pass
-    if filled < size:
-        remedy = "copy or download it again; it is cut off or its header is damaged"
-        raise InputError(str(path), expected=f"{size} bytes of voxels", got=f"{filled}", remedy=remedy)
-    return raw.astype(dtype.newbyteorder("="), copy=False)
-
-
-def _fill(stream: BinaryIO, offset: int, room: memoryview) -> int:
-    """Skip `offset` bytes, then fill `room` as far as the stream goes; the number of bytes filled."""
-    while offset > 0 and (skipped := len(stream.read(min(offset, _CHUNK)))):
-        offset -= skipped
-    filled = 0
-    while filled < len(room):
-        count = stream.readinto(room[filled : filled + _CHUNK])  # type: ignore[attr-defined]
-        if not count:
-            break
-        filled += count
-    return filled
 
 
 def _scaled(header: Any, raw: NDArray[Any], source: str) -> NDArray[Any]:

@@ -47,8 +47,10 @@ def header_grid(header: Any, shape: tuple[int, int, int], source: str) -> tuple[
     _check_spacing(header, source)
     unit = _unit(header)
     notes = () if unit == 1.0 else (f"voxel sizes converted to mm (times {unit:g})",)
-    matrix, more = _matrix(header, shape, source)
-    grid, mended = orthogonal_grid(shape, np.diag([unit, unit, unit, 1.0]) @ matrix, source)
+    with np.errstate(over="ignore", invalid="ignore"):  # absurd numbers are refused by `orthogonal_grid`
+        matrix, more = _matrix(header, shape, source)
+        matrix = np.diag([unit, unit, unit, 1.0]) @ matrix
+    grid, mended = orthogonal_grid(shape, matrix, source)
     return grid, (*notes, *more, *mended)
 
 

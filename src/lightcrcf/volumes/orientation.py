@@ -13,6 +13,7 @@ __all__ = ["corner_distance", "orthogonal_grid"]
 # ITK and most others treat axes as orthogonal; 1e-2 is a cosine of 89.4 degrees.
 _MENDABLE = 1e-2
 _ROUNDING = 1e-6
+_ABSURD_MM = 1e9  # a thousand kilometres
 
 
 def corner_distance(a: ArrayLike, b: ArrayLike, shape: tuple[int, int, int]) -> float:
@@ -68,9 +69,10 @@ def _checked(matrix: NDArray[np.float64], source: str) -> NDArray[np.float64]:
     if matrix.shape != (4, 4):
         got = f"an array of shape {matrix.shape}"
         raise InputError(source, expected="a 4x4 voxel-to-world matrix", got=got, remedy="give the image's affine")
-    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
-    if not np.isfinite(matrix).all() or not spacing.all():
-        got = "zero spacing" if np.isfinite(matrix).all() else "NaN or infinity in the orientation or spacing"
+    finite = bool((np.abs(matrix) < _ABSURD_MM).all())  # False for NaN too
+    spacing = np.linalg.norm(matrix[:3, :3], axis=0) if finite else np.zeros(3)
+    if not (spacing > 1 / _ABSURD_MM).all():
+        got = "zero spacing" if finite else "NaN, infinity or absurd numbers in the orientation or spacing"
         raise InputError(
             source, expected="finite positive spacing", got=got, remedy="set the header's voxel sizes and orientation"
         )

@@ -40,7 +40,7 @@ def read(path: str | os.PathLike[str]) -> Volume:
     if name.removesuffix(".gz").endswith((".nii", ".hdr", ".img")):
         raise _not_nifti(path)
     if name.endswith((".mgh", ".mgz")):
-        from lightcrcf.volumes.nibabel_images import read_mgh
+        from lightcrcf.volumes.mgh import read_mgh
 
         return read_mgh(path)
     from lightcrcf.volumes.itk_images import read_image
