@@ -113,6 +113,7 @@ class Stage(Section):
     steps: Annotated[int, Field(ge=1)]
     learning_rate: Positive = 1e-3
     final_learning_rate: Positive = 1e-4
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
     finest: Annotated[int, Field(ge=0, lt=LEVELS)] = 0
     regularity: Annotated[float, Field(ge=0)] | None = None
 

@@ -6,6 +6,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from lightcrcf.errors import InputError, UsageError
 from lightcrcf.network import sampling
 from lightcrcf.network.config import LEVELS, variant
 from lightcrcf.network.model import LightCRCF
-from lightcrcf.training import losses
+from lightcrcf.training import compiled, losses
 from lightcrcf.training.checkpoint import restore, save
 from lightcrcf.training.config import Loss, Stage, TrainingConfig, load_config
 from lightcrcf.training.data import Subject, draw, load_cohort, render
@@ -61,42 +62,65 @@ class Position:
 
 
 def position(stages: list[Stage], step: int) -> Position:
-    """The stage of `step` and its cosine-annealed learning rate."""
+    """The stage of `step` and its cosine-annealed learning rate, warmed up at its start."""
     for stage in stages:
         if step < stage.steps:
+            warm = min(1.0, (step + 1) / stage.warmup_steps) if stage.warmup_steps else 1.0
             cosine = 0.5 * (1.0 + math.cos(math.pi * step / stage.steps))
             rate = stage.final_learning_rate + (stage.learning_rate - stage.final_learning_rate) * cosine
-            return Position(stage, rate)
+            return Position(stage, rate * warm)
         step -= stage.steps
     return Position(stages[-1], stages[-1].final_learning_rate)
 
 
-def objective(fields: list[Tensor], fixed: Tensor, moving: Tensor, loss: Loss, regularity: float) -> dict[str, Tensor]:
+@dataclass(frozen=True)
+class Operations:
+    """Warp and window mean of one device."""
+
+    warp: Callable[[Tensor, Tensor], Tensor]
+    window_mean: Callable[[Tensor, int], Tensor]
+
+    @classmethod
+    def on(cls, device: torch.device) -> Operations:
+        """Compiled kernels on the CPU, PyTorch's elsewhere."""
+        if device.type == "cpu":
+            return cls(compiled.warp, compiled.window_mean)
+        return cls(sampling.warp, losses.window_mean)
+
+
+def objective(
+    fields: list[Tensor], fixed: Tensor, moving: Tensor, loss: Loss, regularity: float, operations: Operations
+) -> dict[str, Tensor]:
     """The loss of one batch and its parts.
 
-    Each supervised level is brought to the resolution at which it is compared: its own, and half for the finest.
+    Each supervised level is compared at its own resolution, the finest at half resolution even before that level is
+    trained.
 
     Args:
         fields: displacements from 1/16 on, coarse to fine (`LightCRCF.forward`).
         fixed, moving: (N, 1, D, H, W) at working resolution.
+        loss, regularity: what to weigh how.
+        operations: of the tensors' device.
     """
     finest = LEVELS - len(fields)
-    zero = fixed.new_zeros(())
-    parts = {"similarity": zero, "regularity": zero, "folding": zero}
+    pyramid = [(avg_pool3d(fixed, 2), avg_pool3d(moving, 2))]
+    for _ in range(LEVELS - 1):
+        pyramid.append((avg_pool3d(pyramid[-1][0], 2), avg_pool3d(pyramid[-1][1], 2)))
+    parts = {name: fixed.new_zeros(()) for name in ("similarity", "regularity", "folding")}
     for offset, field in enumerate(reversed(fields)):
-        level, u, weight = finest + offset, field, loss.level_weights[offset]
+        weight, level, u = loss.level_weights[offset], finest + offset, field
         if weight == 0.0:
             continue
-        if offset == 0:
-            # The finest field is judged at half resolution even before the finest level is trained.
-            while level > 0:
-                u, level = sampling.upsample(u), level - 1
-        f, m = (avg_pool3d(image, 2 ** (level + 1)) for image in (fixed, moving))
-        tissue, moved = (f > 0).float(), sampling.warp(m, u)
+        while offset == 0 and level > 0:
+            u, level = sampling.upsample(u), level - 1
+        f, m = pyramid[level]
+        moved, tissue = operations.warp(m, u), (f > 0).float()
         if loss.similarity == "lncc":
-            parts["similarity"] = parts["similarity"] + weight * losses.lncc(f, moved, window=loss.window, weight=tissue)
+            mean = operations.window_mean
+            similarity = losses.lncc(f, moved, window=loss.window, weight=tissue, mean=mean)
         else:
-            parts["similarity"] = parts["similarity"] + weight * losses.mean_squared_error(f, moved, weight=tissue)
+            similarity = losses.mean_squared_error(f, moved, weight=tissue)
+        parts["similarity"] = parts["similarity"] + weight * similarity
         parts["regularity"] = parts["regularity"] + weight * losses.diffusion(u)
         if offset == 0 and loss.folding > 0:
             parts["folding"] = losses.folding(u)
@@ -122,6 +146,7 @@ class Trainer:
         self.device = torch.device(config.run.device)
         model = LightCRCF(variant(config.variant)).to(self.device)
         self.model = model.to(memory_format=torch.channels_last_3d)
+        self.model.warp = Operations.on(self.device).warp
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=1e-3, fused=True)
         cache = config.run.folder / "cache"
         loaded = [load_cohort(cohort, config.data, cache) for cohort in config.data.cohorts]
@@ -162,7 +187,9 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.run.precision == "bf16"):
             fields = self.model(fixed, moving, where.stage.finest)
         regularity = self.config.loss.regularity if where.stage.regularity is None else where.stage.regularity
-        parts = objective([u.float() for u in fields], fixed, moving, self.config.loss, regularity)
+        parts = objective(
+            [u.float() for u in fields], fixed, moving, self.config.loss, regularity, Operations.on(self.device)
+        )
         if not torch.isfinite(parts["loss"]):
             raise InputError(
                 f"step {self.step}", expected="a finite loss", got=str(float(parts["loss"])),

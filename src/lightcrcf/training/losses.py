@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool3d, relu
 
-__all__ = ["diffusion", "folding", "lncc", "mean_squared_error"]
+__all__ = ["diffusion", "folding", "lncc", "mean_squared_error", "window_mean"]
 
 
-def _box(x: Tensor, window: int) -> Tensor:
-    """Mean over window**3 voxels, zero outside: three passes, one for each axis."""
-    half = window // 2
+def window_mean(images: Tensor, radius: int) -> Tensor:
+    """Mean over cubes of 2 * radius + 1 voxels, zeros outside: three passes, one for each axis."""
+    window = 2 * radius + 1
     for size, padding in (
-        ((window, 1, 1), (half, 0, 0)),
-        ((1, window, 1), (0, half, 0)),
-        ((1, 1, window), (0, 0, half)),
+        ((window, 1, 1), (radius, 0, 0)),
+        ((1, window, 1), (0, radius, 0)),
+        ((1, 1, window), (0, 0, radius)),
     ):
-        x = avg_pool3d(x, size, stride=1, padding=padding)
-    return x
+        images = avg_pool3d(images, size, stride=1, padding=padding)
+    return images
 
 
-def lncc(fixed: Tensor, moved: Tensor, *, window: int = 9, weight: Tensor | None = None, floor: float = 1e-5) -> Tensor:
+def lncc(
+    fixed: Tensor,
+    moved: Tensor,
+    *,
+    window: int = 9,
+    weight: Tensor | None = None,
+    floor: float = 1e-5,
+    mean: Callable[[Tensor, int], Tensor] = window_mean,
+) -> Tensor:
     """One minus the mean squared local normalised cross-correlation, in [0, 1].
 
     `cc(x) = cov(f, m)^2 / (var(f) var(m))` over the cube of `window` voxels about x.
@@ -31,13 +41,14 @@ def lncc(fixed: Tensor, moved: Tensor, *, window: int = 9, weight: Tensor | None
         window: odd edge length in voxels.
         weight: (N, 1, D, H, W) of the voxels that count; all by default.
         floor: added to the product of variances, so that flat regions count as uncorrelated.
+        mean: the window mean to use, `window_mean` or one that agrees with it.
 
     Example:
         >>> image = torch.rand(1, 1, 9, 9, 9, generator=torch.Generator().manual_seed(0))
         >>> float(lncc(image, 2 * image + 1, window=5, floor=1e-9)) < 1e-3
         True
     """
-    sums = _box(torch.cat([fixed, moved, fixed * fixed, moved * moved, fixed * moved], dim=1), window)
+    sums = mean(torch.cat([fixed, moved, fixed * fixed, moved * moved, fixed * moved], dim=1), window // 2)
     mean_f, mean_m, square_f, square_m, product = sums.split(1, dim=1)
     covariance = product - mean_f * mean_m
     variance_f = (square_f - mean_f * mean_f).clamp_min(0)
