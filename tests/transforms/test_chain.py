@@ -49,8 +49,14 @@ def test_a_chain_without_field_is_its_affines(affine: Affine, fixed_points: NDAr
     np.testing.assert_allclose(chain.inverse().points(expected), fixed_points, atol=1e-9)
 
 
-def test_resample_reads_the_moving_volume_where_the_points_go(chain: Chain, moving: Volume, fixed_grid: Grid) -> None:
-    """Point by point: the moving volume is smooth enough to be interpolated at the points by hand."""
+@pytest.mark.parametrize("shift", [0.0, 2.5])
+def test_resample_reads_the_moving_volume_where_the_points_go(
+    chain: Chain, moving: Volume, fixed_grid: Grid, shift: float
+) -> None:
+    """Point by point, interpolated by hand."""
+    before = np.eye(4)
+    before[0, 1], before[:3, 3] = 0.02 * shift, shift
+    chain = Chain(Affine(before), chain.field, chain.after)
     moved = chain.resample(moving, fixed_grid, fill=-9.0)
     assert moved.grid is fixed_grid
     assert moved.data.dtype == np.float32
