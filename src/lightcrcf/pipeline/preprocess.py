@@ -61,7 +61,9 @@ def prepare(volume: Volume) -> Prepared:
     data = np.ascontiguousarray(canonical.data, dtype=np.float32)
     mask = foreground(data)
     if not mask.any():
-        raise InputError(volume.source, expected="an image with some contrast", got="a constant", remedy="check the file")
+        raise InputError(
+            volume.source, expected="an image with some contrast", got="a constant", remedy="check the file"
+        )
     level = float(data[~mask].min()) if not mask.all() else float(data.min())
     scale = float(np.percentile(data[mask], _BRIGHT_PERCENTILE)) - level
     unit = (data - np.float32(level)) / np.float32(scale if scale > 0 else 1.0)

@@ -167,7 +167,11 @@ def load_config(path: Path) -> TrainingConfig:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "file"
-        raise InputError(f"{path} [{where}]", expected=expected, got=first["msg"], remedy="correct this value") from None
+        raise InputError(
+            f"{path} [{where}]", expected=expected, got=first["msg"], remedy="correct this value"
+        ) from None
     here = path.parent
     data = config.data.model_copy(update={"root": here / config.data.root})
-    return config.model_copy(update={"data": data, "run": config.run.model_copy(update={"folder": here / config.run.folder})})
+    return config.model_copy(
+        update={"data": data, "run": config.run.model_copy(update={"folder": here / config.run.folder})}
+    )

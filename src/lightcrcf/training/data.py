@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lightcrcf.errors import InputError
 from lightcrcf.files import atomic_path
@@ -115,7 +117,9 @@ def _aligned(reference: Volume, volume: Volume, cache: Path) -> Affine:
     return affine
 
 
-def _random_affine(rng: np.random.Generator, rotation_deg: float, scale: float, shear: float, shift_mm: float) -> Float64:
+def _random_affine(
+    rng: np.random.Generator, rotation_deg: float, scale: float, shear: float, shift_mm: float
+) -> Float64:
     """(4, 4): stretch and shear, then rotate about a random axis, then shift."""
     axis = rng.normal(size=3)
     axis /= np.linalg.norm(axis)
@@ -138,16 +142,16 @@ def draw(rng: np.random.Generator, augment: Augment) -> Change:
     )
     gammas = np.exp(rng.normal(size=2) * augment.gamma)
     flip = bool(rng.random() < augment.flip_probability)
-    return Change(pose if posed else None, misalign, flip, (float(gammas[0]), float(gammas[1])), int(rng.integers(2**31)))
+    return Change(
+        pose if posed else None, misalign, flip, (float(gammas[0]), float(gammas[1])), int(rng.integers(2**31))
+    )
 
 
-def render(
-    fixed: Subject, moving: Subject, change: Change, data: Data, augment: Augment
-) -> tuple[Float32, Float32]:
+def render(fixed: Subject, moving: Subject, change: Change, data: Data, augment: Augment) -> tuple[Tensor, Tensor]:
     """Both images of one pair on one grid of `data.shape` voxels about the fixed image's foreground.
 
     Returns:
-        fixed and moving, (D, H, W) float32.
+        fixed and moving, (D, H, W) float32 on the CPU.
     """
     middle = (fixed.image.box[0] + fixed.image.box[1] + 1) / 2
     if change.pose is None and np.allclose(fixed.image.grid.spacing_mm, data.spacing_mm, rtol=1e-3):
@@ -162,11 +166,17 @@ def render(
     pose = np.eye(4) if change.pose is None else centre @ change.pose @ about
     to_moving = moving.from_reference.compose(fixed.from_reference.inverse()).matrix @ centre @ change.misalign @ about
     images = [fixed.image.onto(grid, pose), moving.image.onto(grid, to_moving @ pose)]
-    rng = np.random.default_rng(change.noise_seed)
-    for image, gamma in zip(images, change.gammas, strict=True):
-        tissue = image > 0
-        np.power(image, np.float32(gamma), out=image)
-        image += augment.noise * rng.standard_normal(image.shape, dtype=np.float32) * tissue
-    if change.flip:
-        images = [np.ascontiguousarray(image[::-1]) for image in images]
-    return images[0], images[1]
+    generator = torch.Generator().manual_seed(change.noise_seed)
+    pair = [
+        _recoloured(torch.from_numpy(i), g, augment.noise, generator)
+        for i, g in zip(images, change.gammas, strict=True)
+    ]
+    fixed_image, moving_image = (image.flip(0) for image in pair) if change.flip else pair
+    return fixed_image, moving_image
+
+
+def _recoloured(image: Tensor, gamma: float, noise: float, generator: torch.Generator) -> Tensor:
+    """Gamma and noise on the tissue; the background stays zero. Changes `image`."""
+    tissue = image > 0
+    image.pow_(gamma)
+    return image.add_(torch.randn(image.shape, generator=generator) * tissue, alpha=noise)

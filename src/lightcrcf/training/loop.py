@@ -44,7 +44,10 @@ def train(config_path: Path, *, resume: bool = False) -> Path:
     checkpoint = folder / "checkpoint.safetensors"
     if checkpoint.exists() and not resume:
         raise UsageError(
-            str(folder), expected="an empty run folder", got="a checkpoint", remedy="add --resume or name another folder"
+            str(folder),
+            expected="an empty run folder",
+            got="a checkpoint",
+            remedy="add --resume or name another folder",
         )
     folder.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(config)
@@ -207,7 +210,7 @@ class Trainer:
         first, second = rng.choice(len(cohort), size=2, replace=False)
         config = self.config
         images = render(cohort[first], cohort[second], draw(rng, config.augment), config.data, config.augment)
-        fixed, moving = (torch.from_numpy(image)[None, None].to(self.device) for image in images)
+        fixed, moving = (image[None, None].to(self.device) for image in images)
         return fixed, moving
 
     def export(self) -> Path:
@@ -227,7 +230,9 @@ class Trainer:
         self.export()
         finest = position(self.config.stages, self.step - 1).stage.finest
         for subjects in self.monitored:
-            self._write({"step": self.step, "monitor": monitor(self.model, subjects, self.config.data.spacing_mm, finest)})
+            self._write(
+                {"step": self.step, "monitor": monitor(self.model, subjects, self.config.data.spacing_mm, finest)}
+            )
 
     def _log(self, parts: dict[str, float], seconds: float) -> None:
         self._write({"step": self.step, **parts, "seconds_per_step": seconds / self.config.run.log_steps})

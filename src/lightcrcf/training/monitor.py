@@ -44,7 +44,11 @@ def _scores(fixed: Subject, moving: Subject, grid, world, field) -> dict[str, fl
     target = resample(fixed.labels.data, grid.shape, grid.to(fixed.labels.grid)[:3], interpolation="nearest")
     step = moving.labels.grid.inverse @ world @ grid.affine
     half = grid.half()
-    options = {"field": field, "field_matrix": grid.to(half)[:3], "vector_matrix": (moving.labels.grid.inverse @ world @ half.affine)[:3, :3]}
+    options = {
+        "field": field,
+        "field_matrix": grid.to(half)[:3],
+        "vector_matrix": (moving.labels.grid.inverse @ world @ half.affine)[:3, :3],
+    }
     affine = resample(moving.labels.data, grid.shape, step[:3], interpolation="nearest")
     moved = resample(moving.labels.data, grid.shape, step[:3], interpolation="nearest", **options)
     common = np.intersect1d(np.unique(fixed.labels.data), np.unique(moving.labels.data))

@@ -125,7 +125,9 @@ def _weights(content: bytes, name: str, source: str, card: str) -> Weights:
         raise _bad(source, f"broken metadata ({error})") from None
     if not all(a.dtype == np.float32 and np.isfinite(a).all() for a in arrays.values()) or not spacing_mm > 0:
         raise _bad(source, "numbers that are not finite float32")
-    return Weights(metadata.get("name", name), config, arrays, spacing_mm, kind, hashlib.sha256(content).hexdigest(), card)
+    return Weights(
+        metadata.get("name", name), config, arrays, spacing_mm, kind, hashlib.sha256(content).hexdigest(), card
+    )
 
 
 def write_weights(

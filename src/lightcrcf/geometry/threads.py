@@ -1,0 +1,22 @@
+"""How many threads the compiled kernels use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numba
+
+__all__ = ["use_threads"]
+
+
+@contextmanager
+def use_threads(count: int | None) -> Iterator[int]:
+    """Run the block's kernels on at most `count` threads (all by default); the old number comes back afterwards."""
+    before = numba.get_num_threads()
+    number = before if count is None else max(1, min(count, numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(number)
+    try:
+        yield number
+    finally:
+        numba.set_num_threads(before)
