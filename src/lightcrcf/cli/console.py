@@ -35,26 +35,27 @@ def _finite(data: Any) -> Any:
     return data
 
 
-def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Columns for people, on stdout: the first aligned left, the others right.
+def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: bool = True) -> None:
+    """Columns for people, on stdout: the first aligned left, the others right (left too unless they are numbers).
 
     Example:
         >>> print_table(["stage", "mm"], [["before", 12.5], ["after", 0.75]])
-        stage      mm
-        before   12.5
-        after    0.75
+        stage     mm
+        before  12.5
+        after   0.75
     """
     lines = [[str(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for first, *others in lines:
-        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        pad = str.rjust if numbers else str.ljust
+        cells = [pad(cell, width) for cell, width in zip(others, widths[1:], strict=True)]
         typer.echo("  ".join([first.ljust(widths[0]), *cells]).rstrip())
 
 
 @contextmanager
-def progress_on_terminal(*, quiet: bool = False) -> Iterator[Progress | None]:
+def progress_on_terminal() -> Iterator[Progress | None]:
     """A bar on stderr that follows (stage, fraction); None where stderr is no terminal, so that logs stay clean."""
-    if quiet or not sys.stderr.isatty():
+    if not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
+from io import StringIO
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -46,10 +47,9 @@ class PointTable:
         Raises:
             InputError: if the file is missing or not text, or a column or a cell is missing.
         """
-        lines = _lines(path)
-        first = lines[0] if lines else ""
-        delimiter = max(",;\t", key=first.count)
-        header, *rows = (row for row in csv.reader(lines, delimiter=delimiter) if row) if first.strip() else ([],)
+        text = _text(path)
+        delimiter = max(",;\t", key=text.partition("\n")[0].count)
+        header, *rows = [row for row in csv.reader(StringIO(text, newline=""), delimiter=delimiter) if row] or [[]]
         names = [name.strip().lower() for name in header]
         if any(names.count(axis) != 1 for axis in _AXES):
             raise _bad(path, "one column each of x, y and z in the first row", ", ".join(header) or "an empty row")
@@ -118,15 +118,13 @@ def move_points(
     return len(points)
 
 
-def _lines(path: Path) -> list[str]:
+def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise _bad(path, "a CSV file", "no such file") from None
+        return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
         raise _bad(path, "a CSV file", "bytes that are no UTF-8 text") from None
     except OSError as error:
-        raise _bad(path, "a CSV file", error.strerror or str(error)) from error
+        raise _bad(path, "a CSV file", error.strerror or str(error)) from None
 
 
 def _bad(path: Path | str, expected: str, got: str) -> InputError:

@@ -83,8 +83,7 @@ def _draw(axes: Axes, plane: Plane, paint: Painter) -> None:
     paint(axes)
     axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5), aspect="equal", anchor="C")
     axes.set_axis_off()
-    left, right, top, bottom = plane.letters
-    for letter, x, y in ((left, 0.02, 0.5), (right, 0.98, 0.5), (top, 0.5, 0.98), (bottom, 0.5, 0.02)):
+    for letter, x, y in zip(plane.letters, (0.02, 0.98, 0.5, 0.5), (0.5, 0.5, 0.97, 0.03), strict=True):
         axes.text(x, y, letter, transform=axes.transAxes, ha="center", va="center", **_INK)
 
 

@@ -39,8 +39,8 @@ def grid_lines(axes: Axes, *, image: Float32, lines: list[NDArray[np.float64]]) 
 def ratio_map(axes: Axes, *, ratio: Float32, values: Float32, levels: tuple[float, ...], scale: ScalarMappable) -> None:
     """A map of volume ratios under contours; zero and below, where space folds, has a colour of its own."""
     shown = np.where(ratio <= 0, np.float32(_BELOW_SCALE), np.maximum(ratio, np.float32(1 / LARGEST_RATIO)))
-    inside = np.isfinite(values)
-    axes.imshow(np.ma.masked_where(~inside, shown), cmap=scale.cmap, norm=scale.norm, interpolation="nearest")
+    colours = scale.to_rgba(np.where(np.isfinite(values), shown, np.float32(np.nan)))
+    axes.imshow(colours, interpolation="nearest")
     _contours(axes, values, levels, ("#555555", "#999999"))
 
 
@@ -56,4 +56,4 @@ def _box3(image: Float32) -> Float32:
     padded = np.pad(image, 1, mode="edge")
     rows, columns = image.shape
     shifted = [padded[r : r + rows, c : c + columns] for r in range(3) for c in range(3)]
-    return np.mean(shifted, axis=0, dtype=np.float32)
+    return np.asarray(np.mean(shifted, axis=0, dtype=np.float32))

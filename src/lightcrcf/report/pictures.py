@@ -45,6 +45,19 @@ class Views:
         self._moved = _scaled([slice_image(moved, plane) for plane in self.planes], moved)
         self._levels = _contour_levels(fixed)
 
+    def before_after(self) -> list[Row]:
+        """Fixed; moving as given, after affine alignment, and in the end."""
+        return [self.fixed(), self.outlined_as_given(), self.outlined_affine(), self.outlined_moved()]
+
+    def tiles(self) -> list[Row]:
+        """Fixed and moving in turn, after affine alignment and in the end."""
+        return [self.checkerboard_affine(), self.checkerboard_moved()]
+
+    def deformation(self) -> list[Row]:
+        """What the field does to a regular grid and to volumes; nothing if there is no field."""
+        field = self._chain.field
+        return [] if field is None else [self.deformed_grid(field), self.volume_change(field)]
+
     def fixed(self) -> Row:
         """The fixed volume."""
         return _gray_row("fixed", self._fixed)

@@ -1,0 +1,157 @@
+"""The command line: the subcommands together, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from types import FrameType
+from typing import Annotated, Any, NoReturn, TextIO
+
+import typer
+
+from lightcrcf.cli import apply, demo, evaluate, info, models, points, register, train
+from lightcrcf.errors import LightCRCFError
+
+__all__ = ["Terminated", "app", "main", "run"]
+
+# Click's base of everything that is wrong with a command line; typer exports it under no name of its own.
+_CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
+_INTERNAL, _USAGE, _BAD_INPUT, _OUT_OF_MEMORY, _INTERRUPTED, _BROKEN_PIPE, _TERMINATED = 1, 2, 3, 5, 130, 141, 143
+
+app = typer.Typer(
+    help="Deformable registration of 3-D medical volumes in seconds on a CPU.",
+    epilog="Exit codes: 0 done, 1 internal error, 2 usage, 3 bad input, 4 quality control failed (with --fail-on-qc), "
+    "5 not enough memory, 130 interrupted.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # boxes would cost every --help the import of rich
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
+for _command in (
+    register.register,
+    apply.apply,
+    points.points,
+    evaluate.evaluate,
+    train.train,
+    demo.demo,
+    info.info,
+):
+    app.command()(_command)
+app.add_typer(models.app, name="models")
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came; it unwinds as Ctrl-C does, so that temporary files are removed."""
+
+
+def main() -> NoReturn:
+    """Run the command line of this process and leave with its exit code."""
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = _BROKEN_PIPE
+    if code == _BROKEN_PIPE:
+        # Python flushes stdout once more on its way out and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; whatever goes wrong is one line on stderr.
+
+    Example:
+        >>> run(["--version"])  # doctest: +ELLIPSIS
+        lightcrcf ...
+        0
+    """
+    state: dict[str, Any] = {"debug": False, "arguments": list(arguments)}
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            with typer.main.get_command(app).make_context("lightcrcf", list(arguments), obj=state) as context:
+                context.command.invoke(context)
+        except typer.Exit as done:
+            return int(done.exit_code)
+        except BaseException as error:  # SystemExit and KeyboardInterrupt end here too
+            return _report(error, debug=state["debug"])
+    return 0
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from lightcrcf import __version__
+
+        typer.echo(f"lightcrcf {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="LIGHTCRCF_DEBUG", help="Print a traceback when something fails.")
+    ] = False,
+) -> None:
+    context.obj["debug"] = debug
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def _report(error: BaseException, *, debug: bool) -> int:
+    """Say in one line what went wrong, below its traceback if asked for; returns the exit code."""
+    if isinstance(error, BrokenPipeError):
+        return _BROKEN_PIPE
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    text, code = _explain(error)
+    typer.echo(" ".join(text.split()), err=True)
+    return code
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    """The line for the user, and the exit code."""
+    match error:
+        case LightCRCFError():
+            return f"error: {error}", error.exit_code
+        case _CommandLineError():
+            return _usage_line(error), _USAGE
+        case Terminated():
+            return "terminated", _TERMINATED
+        case KeyboardInterrupt():
+            return "interrupted", _INTERRUPTED
+        case MemoryError():
+            detail = str(error) or "the system gave none"
+            return f"error: not enough memory: {detail}; close other programs or crop the volumes", _OUT_OF_MEMORY
+        case OSError(filename=str()):
+            return f"error: {error.filename}: {error.strerror}", _BAD_INPUT
+    return f"internal error: {type(error).__name__}: {error}; LIGHTCRCF_DEBUG=1 shows the traceback", _INTERNAL
+
+
+def _usage_line(error: Any) -> str:
+    path = error.ctx.command_path if getattr(error, "ctx", None) else "lightcrcf"
+    return f"error: {error.format_message().rstrip('.')}; see '{path} --help'"
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    typer.echo(f"warning: {' '.join(str(message).split())}", err=True)
+
+
+def _on_sigterm(_signal: int, _frame: FrameType | None) -> None:
+    raise Terminated

@@ -1,0 +1,30 @@
+"""`lightcrcf train`: train a model on your own volumes."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lightcrcf.errors import UsageError
+
+__all__ = ["train"]
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="TOML file that names the data and the recipe.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+) -> None:
+    """Train a model as a TOML file says."""
+    if find_spec("torch") is None:
+        raise UsageError(
+            "lightcrcf train",
+            expected="PyTorch",
+            got="an installation without it",
+            remedy='run: pip install "lightcrcf[train]"',
+        )
+    from lightcrcf.training.loop import train as run
+
+    run(config, resume=resume)

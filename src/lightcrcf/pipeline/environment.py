@@ -1,0 +1,61 @@
+"""What a run depends on besides its input: package versions, processor, threads, engines."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from lightcrcf.weights.store import load, names
+
+__all__ = ["cpu_name", "describe_environment", "engines", "usable_cores", "versions"]
+
+_PACKAGES = ("numpy", "numba", "openvino", "nibabel", "SimpleITK", "safetensors", "isal", "matplotlib", "torch")
+
+
+def describe_environment() -> dict[str, Any]:
+    """All of it, for `lightcrcf info` and bug reports; nothing heavy is imported."""
+    return {
+        "lightcrcf": version("lightcrcf"),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cpu": cpu_name(),
+        "threads": usable_cores(),
+        "engines": engines(),
+        "models": {name: load(name).sha256 for name in names()},
+        "packages": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the packages that can change a result."""
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # torch comes with an extra only
+            continue
+    return found
+
+
+def engines() -> list[str]:
+    """What can run the network here, the default first."""
+    return [name for name in ("openvino", "torch") if find_spec(name) is not None]
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpu_name() -> str:
+    """The processor as it calls itself."""
+    listing = Path("/proc/cpuinfo")
+    if listing.is_file():
+        for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,66 @@
+"""`lightcrcf apply`: a volume through the transform of an earlier run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightcrcf.cli.main import run
+from lightcrcf.geometry.grid import Grid
+from lightcrcf.transforms.affine import Affine
+from lightcrcf.transforms.itk import write_affine
+from lightcrcf.volumes import Volume, read, write
+
+GRID = Grid((7, 9, 11), np.diag([1.0, 2.0, 3.0, 1.0]))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A transform that takes fixed points one fixed voxel to the right in moving, and volumes to try it on."""
+    matrix = np.eye(4)
+    matrix[0, 3] = 1.0
+    out = tmp_path / "run"
+    out.mkdir()
+    write_affine(out / "affine.tfm", Affine(matrix))
+    image = np.random.default_rng(3).normal(100, 20, GRID.shape).astype(np.float32)
+    write(tmp_path / "image.nii.gz", Volume(image, GRID))
+    write(tmp_path / "labels.nii.gz", Volume((image > 100).astype(np.uint8) * 7, GRID))
+    return out
+
+
+def apply(folder: Path, name: str, *options: str) -> tuple[int, Path]:
+    here, out = folder.parent, folder.parent / "out.nii.gz"
+    files = ["--reference", str(here / "image.nii.gz"), "--input", str(here / name), "--output", str(out)]
+    return run(["apply", *files, "--transform", str(folder), *options]), out
+
+
+@pytest.mark.parametrize("interpolation", ["auto", "linear", "nearest", "cubic"])
+def test_the_result_is_what_lies_one_voxel_on(folder: Path, interpolation: str) -> None:
+    code, out = apply(folder, "image.nii.gz", "--interpolation", interpolation)
+    assert code == 0
+    given, moved = read(folder.parent / "image.nii.gz").data, read(out).data
+    np.testing.assert_allclose(moved[:-1], given[1:], rtol=1e-5)
+    assert np.all(moved[-1] == 0)
+
+
+def test_inverse_goes_the_other_way(folder: Path) -> None:
+    code, out = apply(folder, "image.nii.gz", "--inverse")
+    assert code == 0
+    np.testing.assert_allclose(read(out).data[1:], read(folder.parent / "image.nii.gz").data[:-1], rtol=1e-5)
+
+
+def test_labels_stay_labels(folder: Path) -> None:
+    code, out = apply(folder, "labels.nii.gz")
+    assert code == 0
+    moved = read(out)
+    assert moved.is_integer
+    assert set(np.unique(moved.data)) == {0, 7}
+
+
+def test_a_missing_input_is_3_and_leaves_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out = apply(folder, "none.nii.gz")
+    assert code == 3
+    assert not out.exists()
+    assert capsys.readouterr().err.count("\n") == 1
