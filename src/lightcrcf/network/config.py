@@ -75,7 +75,8 @@ class NetworkConfig:
                 got=f"{sorted(unknown)}",
                 remedy="use the version that wrote this model",
             )
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**arguments)
 
 
 VARIANTS: Mapping[str, NetworkConfig] = {

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv3d
 
 from lightcrcf.network import reparam
+from lightcrcf.network.tarep import bias_of, convolutions
 
 __all__ = ["GfRep"]
 
@@ -32,23 +33,23 @@ class GfRep(nn.Module):
     def __init__(self, inputs: int, groups: int) -> None:
         super().__init__()
         self.heads = nn.ModuleList(nn.Conv3d(inputs, FLOW, 3, padding=1) for _ in range(groups))
-        for head in self.heads:
+        for head in convolutions(self.heads):
             nn.init.normal_(head.weight, std=1e-3)
-            nn.init.zeros_(head.bias)
+            nn.init.zeros_(bias_of(head))
         self.mix = nn.Conv3d(FLOW * groups, FLOW, 1) if groups > 1 else None
         if self.mix is not None:
             with torch.no_grad():
                 self.mix.weight.copy_(torch.eye(FLOW).repeat(1, groups).view(FLOW, -1, 1, 1, 1) / groups)
-                self.mix.bias.zero_()
+                bias_of(self.mix).zero_()
 
     def fused_kernel(self) -> tuple[Tensor, Tensor]:
         """Weight (3, in, 3, 3, 3) and bias (3,) of the equal plain convolution."""
-        weight, bias = reparam.concatenate([(head.weight, head.bias) for head in self.heads])
+        weight, bias = reparam.concatenate([(head.weight, bias_of(head)) for head in convolutions(self.heads)])
         if self.mix is None:
             return weight, bias
         # Products of small weights lose too much in the 8 bits of bfloat16.
         with torch.autocast(weight.device.type, enabled=False):
-            return reparam.after_pointwise(weight, bias, self.mix.weight, self.mix.bias)
+            return reparam.after_pointwise(weight, bias, self.mix.weight, bias_of(self.mix))
 
     def branches(self, x: Tensor) -> Tensor:
         """The head as it is defined, group by group."""

@@ -29,10 +29,10 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d, interpolate, leaky_relu, pad
 
 from lightcrcf.errors import InputError
+from lightcrcf.network import sampling
 from lightcrcf.network.config import LEVELS, NetworkConfig, level_inputs
 from lightcrcf.network.gfrep import GfRep
-from lightcrcf.network import sampling
-from lightcrcf.network.tarep import TaRep
+from lightcrcf.network.tarep import TaRep, bias_of, convolutions
 
 __all__ = ["Level", "LightCRCF", "correlate", "space_to_depth"]
 
@@ -136,7 +136,9 @@ class LightCRCF(nn.Module):
         sizes = fixed.shape[2:]
         padding = [p for n in reversed(sizes) for p in (0, -n % MULTIPLE)]
         fixed, moving = pad(fixed, padding), pad(moving, padding)
-        fields = self._dual(fixed, moving, finest) if self.config.stream == "dual" else self._single(fixed, moving, finest)
+        fields = (
+            self._dual(fixed, moving, finest) if self.config.stream == "dual" else self._single(fixed, moving, finest)
+        )
         steps = [2 ** (level + 1) for level in range(LEVELS - 1, finest - 1, -1)]
         return [
             u[:, :, : -(-sizes[0] // s), : -(-sizes[1] // s), : -(-sizes[2] // s)]
@@ -180,10 +182,10 @@ class LightCRCF(nn.Module):
         plain = LightCRCF(replace(self.config, branches=(), groups=1)).double()
         with torch.no_grad():
             for old, new in zip(source.modules_to_fuse(), plain.modules_to_fuse(), strict=True):
-                target = new.main if isinstance(new, TaRep) else new.heads[0]
+                target = new.main if isinstance(new, TaRep) else convolutions(new.heads)[0]
                 weight, bias = old.fused_kernel()
                 target.weight.copy_(weight)
-                target.bias.copy_(bias)
+                bias_of(target).copy_(bias)
         dtype = next(self.parameters()).dtype
         return plain.to(dtype).eval()
 

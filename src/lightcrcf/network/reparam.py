@@ -51,9 +51,7 @@ def batch_norm(
     return weight * scale.view(-1, 1, 1, 1, 1), (bias - mean) * scale + shift
 
 
-def before_pointwise(
-    pointwise: Tensor, pointwise_bias: Tensor, weight: Tensor, bias: Tensor
-) -> tuple[Tensor, Tensor]:
+def before_pointwise(pointwise: Tensor, pointwise_bias: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """Identity III: a 1x1x1 convolution before a 3x3x3 one.
 
     Exact at the borders when the 1x1x1 convolution carries the padding (it then sees zeros outside and gives its
@@ -82,9 +80,7 @@ def concatenate(kernels: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     return torch.cat([weight for weight, _ in kernels]), torch.cat([bias for _, bias in kernels])
 
 
-def after_pointwise(
-    weight: Tensor, bias: Tensor, pointwise: Tensor, pointwise_bias: Tensor
-) -> tuple[Tensor, Tensor]:
+def after_pointwise(weight: Tensor, bias: Tensor, pointwise: Tensor, pointwise_bias: Tensor) -> tuple[Tensor, Tensor]:
     """Identity V: a 3x3x3 convolution before a 1x1x1 one; exact with any padding.
 
     Args:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ from torch.nn.functional import conv3d
 
 from lightcrcf.network import reparam
 
-__all__ = ["TaRep", "laplacian_mask", "sobel_mask"]
+__all__ = ["TaRep", "Texture", "bias_of", "convolutions", "laplacian_mask", "sobel_mask"]
 
 ANISOTROPIC = ((3, 3, 1), (3, 1, 3), (1, 3, 3))
 
@@ -41,7 +42,7 @@ def sobel_mask(axis: int) -> Tensor:
     slope = torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64)
     a, b, c = (slope if axis == k else smooth for k in range(3))
     mask = a.view(3, 1, 1) * b.view(1, 3, 1) * c.view(1, 1, 3)
-    return mask / mask.norm()
+    return mask / torch.linalg.vector_norm(mask)
 
 
 def laplacian_mask() -> Tensor:
@@ -50,7 +51,22 @@ def laplacian_mask() -> Tensor:
     for index in ((0, 1, 1), (2, 1, 1), (1, 0, 1), (1, 2, 1), (1, 1, 0), (1, 1, 2)):
         mask[index] = 1.0
     mask[1, 1, 1] = -6.0
-    return mask / mask.norm()
+    return mask / torch.linalg.vector_norm(mask)
+
+
+def bias_of(convolution: nn.Conv3d) -> Tensor:
+    """The bias that every convolution here has."""
+    return cast(Tensor, convolution.bias)
+
+
+def convolutions(modules: nn.ModuleList) -> list[nn.Conv3d]:
+    """The modules of a list that holds convolutions only."""
+    return [cast(nn.Conv3d, module) for module in modules]
+
+
+def _normalised(weight: Tensor, bias: Tensor, norm: nn.BatchNorm3d) -> tuple[Tensor, Tensor]:
+    mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+    return reparam.batch_norm(weight, bias, mean, variance, norm.weight, norm.bias, norm.eps)
 
 
 class Texture(nn.Module):
@@ -61,6 +77,7 @@ class Texture(nn.Module):
         self.pointwise = nn.Conv3d(inputs, outputs, 1, padding=1)
         self.scale = nn.Parameter(torch.full((outputs,), 0.1))
         self.bias = nn.Parameter(torch.zeros(outputs))
+        self.mask: Tensor
         self.register_buffer("mask", mask.float(), persistent=False)
 
     def kernel(self) -> tuple[Tensor, Tensor]:
@@ -68,7 +85,7 @@ class Texture(nn.Module):
         # The mask acts on each channel alone, so identity III needs no sum over the middle channels.
         mask = self.mask.to(self.scale.dtype) * self.scale.view(-1, 1, 1, 1)
         weight = self.pointwise.weight * mask.unsqueeze(1)
-        return weight, self.bias + mask.sum(dim=(1, 2, 3)) * self.pointwise.bias
+        return weight, self.bias + mask.sum(dim=(1, 2, 3)) * bias_of(self.pointwise)
 
     def forward(self, x: Tensor, stride: int) -> Tensor:
         """(N, in, D, H, W) to (N, out, D/stride, H/stride, W/stride); the 1x1x1 convolution carries the padding."""
@@ -94,7 +111,7 @@ class TaRep(nn.Module):
         self.main = nn.Conv3d(inputs, outputs, 3, stride=stride, padding=1)
         small = ANISOTROPIC if "anisotropic" in branches else ()
         self.anisotropic = nn.ModuleList(
-            nn.Conv3d(inputs, outputs, k, stride=stride, padding=tuple(s // 2 for s in k)) for k in small
+            nn.Conv3d(inputs, outputs, (a, b, c), stride=stride, padding=(a // 2, b // 2, c // 2)) for a, b, c in small
         )
         masks = [sobel_mask(a) for a in range(3)] if "sobel" in branches else []
         masks += [laplacian_mask()] if "laplacian" in branches else []
@@ -106,27 +123,25 @@ class TaRep(nn.Module):
     def _initialise(self, kernels: int) -> None:
         """Branches share the variance that a single kernel would have (He et al. 2015)."""
         gain = math.sqrt(2.0 / 1.04 / kernels)
-        for convolution in (self.main, *self.anisotropic):
+        for convolution in (self.main, *convolutions(self.anisotropic)):
             fan_in = convolution.weight[0].numel()
             nn.init.normal_(convolution.weight, std=gain / math.sqrt(fan_in))
-            nn.init.zeros_(convolution.bias)
+            nn.init.zeros_(bias_of(convolution))
 
     def _kernels(self) -> Iterator[tuple[Tensor, Tensor]]:
-        yield self.main.weight, self.main.bias
-        for convolution in self.anisotropic:
-            yield reparam.embed(convolution.weight), convolution.bias
+        yield self.main.weight, bias_of(self.main)
+        for convolution in convolutions(self.anisotropic):
+            yield reparam.embed(convolution.weight), bias_of(convolution)
         for texture in self.texture:
-            yield texture.kernel()
+            yield cast(Texture, texture).kernel()
 
     def fused_kernel(self) -> tuple[Tensor, Tensor]:
         """Weight (out, in, 3, 3, 3) and bias (out,) of the equal plain convolution (evaluation statistics)."""
         kernels = list(self._kernels())
         if self.norms:
-            kernels = [
-                reparam.batch_norm(w, b, n.running_mean, n.running_var, n.weight, n.bias, n.eps)
-                for (w, b), n in zip(kernels, self.norms, strict=True)
-            ]
-        return sum(w for w, _ in kernels), sum(b for _, b in kernels)
+            norms = [cast(nn.BatchNorm3d, norm) for norm in self.norms]
+            kernels = [_normalised(w, b, n) for (w, b), n in zip(kernels, norms, strict=True)]
+        return torch.stack([w for w, _ in kernels]).sum(dim=0), torch.stack([b for _, b in kernels]).sum(dim=0)
 
     def branches(self, x: Tensor) -> Tensor:
         """The block as it is defined, branch by branch: (N, in, D, H, W) to (N, out, ...)."""

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.engines.base import Engine, open_engine
+from lightcrcf.engines.base import open_engine
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.geometry.alignment_kernels import block_mean
 from lightcrcf.geometry.grid import Grid
@@ -20,7 +20,7 @@ from lightcrcf.geometry.threads import use_threads
 from lightcrcf.pipeline import quality
 from lightcrcf.pipeline.affine import Alignment, align
 from lightcrcf.pipeline.deform import on_fixed
-from lightcrcf.pipeline.foreground import Content, content
+from lightcrcf.pipeline.foreground import content
 from lightcrcf.pipeline.models import Choice, choose_model
 from lightcrcf.pipeline.preprocess import Prepared, prepare, working_grid
 from lightcrcf.pipeline.provenance import Stopwatch, provenance
@@ -208,7 +208,7 @@ def _check_mask(mask: Volume | None, image: Volume) -> None:
 
 
 def _open(
-    background: ThreadPoolExecutor, choice: Choice, engine: str, device: str, precision: str, threads: int | None
+    background: ThreadPoolExecutor, choice: Choice, engine: Any, device: Any, precision: Any, threads: int | None
 ) -> Any:
     if choice.weights is None:
         return None

@@ -1,6 +1,6 @@
 """Warp and window mean for training on the CPU: this project's compiled kernels with their gradients.
 
-PyTorch's own (`network.sampling`, `avg_pool3d`) run these on one core for a batch of one; the results agree to rounding.
+PyTorch's own (`network.sampling`, `avg_pool3d`) use one core for a batch of one; the results agree to rounding.
 On a GPU the caller uses PyTorch's.
 """
 

@@ -148,7 +148,7 @@ class Trainer:
         torch.manual_seed(config.run.seed)
         self.device = torch.device(config.run.device)
         model = LightCRCF(variant(config.variant)).to(self.device)
-        self.model = model.to(memory_format=torch.channels_last_3d)
+        self.model: LightCRCF = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.model.warp = Operations.on(self.device).warp
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=1e-3, fused=True)
         cache = config.run.folder / "cache"

@@ -49,12 +49,13 @@ def lncc(
         True
     """
     sums = mean(torch.cat([fixed, moved, fixed * fixed, moved * moved, fixed * moved], dim=1), window // 2)
-    mean_f, mean_m, square_f, square_m, product = sums.split(1, dim=1)
+    mean_f, mean_m, square_f, square_m, product = torch.split(sums, 1, dim=1)
     covariance = product - mean_f * mean_m
     variance_f = (square_f - mean_f * mean_f).clamp_min(0)
     variance_m = (square_m - mean_m * mean_m).clamp_min(0)
     cc = covariance * covariance / (variance_f * variance_m + floor)
-    return 1.0 - (cc.mean() if weight is None else (cc * weight).sum() / weight.sum().clamp_min(1.0))
+    average: Tensor = cc.mean() if weight is None else (cc * weight).sum() / weight.sum().clamp_min(1.0)
+    return 1.0 - average
 
 
 def mean_squared_error(fixed: Tensor, moved: Tensor, *, weight: Tensor | None = None) -> Tensor:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from lightcrcf.evaluation.labels import label_codes
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.evaluation.regularity import folding_percent
-from lightcrcf.geometry.kernels import resample
+from lightcrcf.geometry.grid import Grid
 from lightcrcf.network import sampling
 from lightcrcf.network.model import LightCRCF
 from lightcrcf.pipeline.preprocess import working_grid
 from lightcrcf.training.data import Subject
+from lightcrcf.transforms.affine import Affine
+from lightcrcf.transforms.chain import Chain
+from lightcrcf.transforms.field import DisplacementField
 
 __all__ = ["monitor"]
+
+IDENTITY = Chain(Affine.identity(), None, Affine.identity())
 
 
 def monitor(model: LightCRCF, subjects: list[Subject], spacing_mm: float, finest: int) -> dict[str, float]:
@@ -38,23 +45,23 @@ def monitor(model: LightCRCF, subjects: list[Subject], spacing_mm: float, finest
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
-def _scores(fixed: Subject, moving: Subject, grid, world, field) -> dict[str, float]:
+def _scores(
+    fixed: Subject, moving: Subject, grid: Grid, world: NDArray[np.float64], displacement: NDArray[np.float32]
+) -> dict[str, float]:
     if fixed.labels is None or moving.labels is None:
         raise ValueError("monitor subjects carry labels")
-    target = resample(fixed.labels.data, grid.shape, grid.to(fixed.labels.grid)[:3], interpolation="nearest")
-    step = moving.labels.grid.inverse @ world @ grid.affine
-    half = grid.half()
-    options = {
-        "field": field,
-        "field_matrix": grid.to(half)[:3],
-        "vector_matrix": (moving.labels.grid.inverse @ world @ half.affine)[:3, :3],
-    }
-    affine = resample(moving.labels.data, grid.shape, step[:3], interpolation="nearest")
-    moved = resample(moving.labels.data, grid.shape, step[:3], interpolation="nearest", **options)
-    common = np.intersect1d(np.unique(fixed.labels.data), np.unique(moving.labels.data))
-    codes = [int(c) for c in common if c != 0]
+    chain = Chain(Affine.identity(), DisplacementField(grid.half(), displacement), Affine(world))
+    target, affine, moved = (
+        through.resample(labels, grid, "nearest").data
+        for through, labels in (
+            (IDENTITY, fixed.labels),
+            (Chain(Affine.identity(), None, Affine(world)), moving.labels),
+            (chain, moving.labels),
+        )
+    )
+    common = np.intersect1d(label_codes(fixed.labels.data), label_codes(moving.labels.data)).tolist()
     return {
-        "dice_affine": float(np.nanmean(list(dice(target, affine, codes).values()))),
-        "dice": float(np.nanmean(list(dice(target, moved, codes).values()))),
-        "folding_percent": folding_percent(field),
+        "dice_affine": float(np.nanmean(list(dice(target, affine, common).values()))),
+        "dice": float(np.nanmean(list(dice(target, moved, common).values()))),
+        "folding_percent": folding_percent(displacement),
     }
