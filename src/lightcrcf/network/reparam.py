@@ -26,7 +26,7 @@ def embed(weight: Tensor) -> Tensor:
 
     Example:
         >>> embed(torch.ones(1, 1, 3, 1, 3)).sum(dim=(0, 1, 2, 4)).tolist()
-        [0.0, 6.0, 0.0]
+        [0.0, 9.0, 0.0]
     """
     padding = [p for size in reversed(weight.shape[2:]) for p in ((3 - size) // 2,) * 2]
     return torch.nn.functional.pad(weight, padding)

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.geometry.alignment_kernels import gram, scores
-from lightcrcf.geometry.grid import Grid
+from lightcrcf.pipeline.affine_images import Level
 
-__all__ = ["Fit", "Level", "Pair", "correlations", "fit"]
+__all__ = ["Fit", "Pair", "correlations", "fit"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -20,36 +20,16 @@ FAMILIES = {"translation": 3, "rigid": 6, "similarity": 7, "affine": 12}
 
 
 @dataclass(frozen=True, eq=False)
-class Level:
-    """One image at one resolution.
-
-    Args:
-        image: (D, H, W) float32 with background at zero.
-        samples: (D, H, W) float32, where this image is compared with the other one (0 or 1).
-        valid: (D, H, W) float32, where this image may be read by the other one's samples (0 or 1).
-        grid: where the voxels lie.
-    """
-
-    image: Float32
-    samples: Float32
-    valid: Float32
-    grid: Grid
-
-
-@dataclass(frozen=True, eq=False)
 class Pair:
-    """Two images at one resolution and how much each direction counts.
+    """Two images at one resolution.
 
     Args:
         fixed, moving: the images.
-        forward, backward: weight of the comparison at the fixed image's samples, and at the moving image's.
-        keep: whether what lies outside the other image counts as background, rather than not at all.
+        keep: whether what lies outside the other image's grid counts as background, rather than not at all.
     """
 
     fixed: Level
     moving: Level
-    forward: float
-    backward: float
     keep: bool
 
 
@@ -122,18 +102,20 @@ def _direction(reference: Level, other: Level, matrix: Float64, changes: Float64
     return _System(float(cost), jacobian @ hessian @ jacobian.T, jacobian @ descent)
 
 
-def _system(pair: Pair, matrix: Float64, units: Float64) -> _System:
-    """Both directions, weighted; the cost is 1 - correlation squared."""
-    parts = []
-    if pair.forward > 0:
-        parts.append((pair.forward, _direction(pair.fixed, pair.moving, matrix, units @ matrix, pair.keep)))
-    if pair.backward > 0:
-        back = np.linalg.inv(matrix)
-        parts.append((pair.backward, _direction(pair.moving, pair.fixed, back, -back @ units, pair.keep)))
+def _system(pair: Pair, matrix: Float64, units: Float64, prior: float) -> _System:
+    """Half of each direction's 1 - correlation squared, and the prior on stretching."""
+    back = np.linalg.inv(matrix)
+    parts = (
+        _direction(pair.fixed, pair.moving, matrix, units @ matrix, pair.keep),
+        _direction(pair.moving, pair.fixed, back, -back @ units, pair.keep),
+    )
+    values, vectors = np.linalg.eigh(matrix[:3, :3] @ matrix[:3, :3].T)
+    strain = (vectors * 0.5 * np.log(values)) @ vectors.T
+    stretches = (units + units.transpose(0, 2, 1))[:, :3, :3].reshape(len(units), 9) / 2
     return _System(
-        sum(w * p.cost for w, p in parts),
-        np.asarray(sum(w * p.hessian for w, p in parts)),
-        np.asarray(sum(w * p.descent for w, p in parts)),
+        (parts[0].cost + parts[1].cost) / 2 + prior * float((strain**2).sum()),
+        (parts[0].hessian + parts[1].hessian) / 2 + prior * stretches @ stretches.T,
+        (parts[0].descent + parts[1].descent) / 2 - prior * stretches @ strain.ravel(),
     )
 
 
@@ -147,13 +129,12 @@ def fit(pair: Pair, matrix: Float64, family: str, *, iterations: int, tolerance_
         iterations: at most so many steps, refused ones included.
         tolerance_mm: stop once a step moves no point within the brain's reach by more than about this.
     """
-    reach = 0.5 * float(np.linalg.norm(extent_mm(pair.fixed))) / np.sqrt(3)
-    centre = pair.fixed.grid.world(centroid(pair.fixed))
+    reach, centre = pair.fixed.radius_mm(), pair.fixed.centroid_mm()
     size = FAMILIES[family]
 
     def system(at: Float64) -> tuple[_System, Float64]:
         units = generators(at[:3, :3] @ centre + at[:3, 3], reach)[:size]
-        return _system(pair, at, units), units
+        return _system(pair, at, units, prior), units
 
     (now, units), damping, steps = system(matrix), 1e-3, 0
     if not np.isfinite(now.cost):
@@ -174,34 +155,16 @@ def fit(pair: Pair, matrix: Float64, family: str, *, iterations: int, tolerance_
     return Fit(matrix, now.cost, steps)
 
 
-def centroid(level: Level) -> Float64:
-    """(3,) mean voxel index of the samples."""
-    sums = [level.samples.sum(axis=tuple(b for b in range(3) if b != a), dtype=np.float64) for a in range(3)]
-    return np.array([np.arange(len(s)) @ s / s.sum() for s in sums])
-
-
-def extent_mm(level: Level) -> Float64:
-    """(3,) size in mm of the box around the samples along the array axes."""
-    sizes = []
-    for axis in range(3):
-        used = np.flatnonzero(level.samples.any(axis=tuple(b for b in range(3) if b != axis)))
-        sizes.append((used[-1] - used[0] + 1) * level.grid.spacing_mm[axis])
-    return np.array(sizes)
-
-
-def correlations(pair: Pair, matrices: Float64, *, keep: bool = True) -> Float64:
-    """(n,) correlation under each of (n, 4, 4) affines, directions weighted as in `pair`; -1 where undefined."""
+def correlations(pair: Pair, matrices: Float64) -> Float64:
+    """(n,) correlation under each of (n, 4, 4) affines, mean of both directions; -1 where undefined."""
     total = np.zeros(len(matrices))
-    for weight, reference, other, towards in (
-        (pair.forward, pair.fixed, pair.moving, matrices),
-        (pair.backward, pair.moving, pair.fixed, np.linalg.inv(matrices)),
+    for reference, other, towards in (
+        (pair.fixed, pair.moving, matrices),
+        (pair.moving, pair.fixed, np.linalg.inv(matrices)),
     ):
-        if weight > 0:
-            index = (other.grid.inverse @ towards @ reference.grid.affine)[:, :3]
-            total += weight * _correlation(
-                scores(reference.image, reference.samples, other.image, other.valid, index, keep)
-            )
-    return total / (pair.forward + pair.backward)
+        index = (other.grid.inverse @ towards @ reference.grid.affine)[:, :3]
+        total += _correlation(scores(reference.image, reference.samples, other.image, other.valid, index, pair.keep)) / 2
+    return total
 
 
 def _correlation(sums: Float64) -> Float64:

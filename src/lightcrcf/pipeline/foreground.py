@@ -30,14 +30,16 @@ class Content:
     """What an image seems to show. It is a guess from volumes alone, good enough to choose defaults and to warn.
 
     Args:
-        foreground_litres: volume of what is not background.
+        foreground_litres: volume of what is not background (everything in a small crop that fills its grid).
         background_fraction_exact: share of voxels that equal the border's constant value, 0 if there is none.
-        kind: "skull-stripped brain" (0.4 to 2.3 litres on a constant background), "small crop" (a field of view below
-            half a litre), "whole head or body" (more than 2.3 litres) or "other".
+        masked: whether everything outside the anatomy was set to one value, so that the background says nothing.
+        kind: "skull-stripped brain" (masked, 0.4 to 2.3 litres), "small crop" (a field of view below half a litre),
+            "whole head or body" (more than 2.3 litres) or "other".
     """
 
     foreground_litres: float
     background_fraction_exact: float
+    masked: bool
     kind: Kind
 
 
@@ -106,7 +108,7 @@ def litres(mask: NDArray[np.bool_], grid: Grid) -> float:
 
 
 def content(volume: Volume) -> Content:
-    """What `volume` seems to show, judged at about 4 mm.
+    """What `volume` seems to show, judged at about 100 000 voxels.
 
     Raises:
         InputError: if the volume is constant.
@@ -117,17 +119,16 @@ def content(volume: Volume) -> Content:
         raise InputError(
             volume.source, expected="an image with some contrast", got="one value everywhere", remedy="check the file"
         )
-    inside = litres(mask, grid)
     value, share = background_value(data)
     exact = float(np.mean(data == value)) if share >= _CONSTANT_BORDER else 0.0
-    return Content(
-        inside, exact, _kind(inside, litres(np.ones_like(mask), grid), bool((mask == (data != value)).all()))
-    )
+    masked = exact > 0 and bool((mask == (data != value)).all())
+    view = litres(np.ones_like(mask), grid)
+    crop = view < _CROP_LITRES
+    inside = view if crop and not masked else litres(mask, grid)
+    return Content(inside, exact, masked, "small crop" if crop else _kind(inside, masked))
 
 
-def _kind(inside: float, field_of_view: float, masked: bool) -> Kind:
-    if field_of_view < _CROP_LITRES:
-        return "small crop"
+def _kind(inside: float, masked: bool) -> Kind:
     if masked and _BRAIN_LITRES[0] <= inside <= _BRAIN_LITRES[1]:
         return "skull-stripped brain"
     return "whole head or body" if inside > _BRAIN_LITRES[1] else "other"

@@ -12,7 +12,7 @@ from lightcrcf.errors import InputError
 from lightcrcf.files import atomic_path
 from lightcrcf.pipeline.register import Registration
 from lightcrcf.transforms.itk import write_affine, write_field
-from lightcrcf.volumes import Volume, write
+from lightcrcf.volumes import write
 
 __all__ = ["check_output_folder", "save"]
 

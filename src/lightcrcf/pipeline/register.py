@@ -158,9 +158,13 @@ def register(
             qc = quality.verdict(evidence)
     record = provenance(
         inputs.fixed, inputs.moving, options, contents, choice, affine, alignment, pair.grid, pair.images, field, watch,
-        metrics, qc, engine=None if network is None else network.description,
+        metrics, qc, engine=None if network is None else _engine(network),
     )  # fmt: skip
     return Registration(inputs.fixed, inputs.moving, moved, chain, backward, labels, others, metrics, qc, record)
+
+
+def _engine(network: Engine) -> dict[str, str]:
+    return {"name": network.name, "device": network.device, "precision": network.precision}
 
 
 def _check_preset(preset: str) -> None:
