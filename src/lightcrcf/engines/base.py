@@ -1,0 +1,133 @@
+"""What every engine does, and how to open one. Importing this module imports neither OpenVINO nor PyTorch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightcrcf.errors import InputError, UsageError
+from lightcrcf.network.config import LEVELS
+from lightcrcf.weights.store import Weights
+
+__all__ = ["ENGINES", "MULTIPLE", "Engine", "available", "open_engine"]
+
+Float32 = NDArray[np.float32]
+Shape = tuple[int, int, int]
+
+ENGINES = ("openvino", "torch")
+MULTIPLE = 2**LEVELS
+"""Sizes of an engine's input are multiples of this."""
+
+
+class Engine(ABC):
+    """One network, ready to run.
+
+    Args:
+        name: of the engine, one of `ENGINES`.
+        device: "cpu" or "cuda".
+        precision: in which the convolutions compute, "f32" or "bf16". Flows are warped and composed in float32.
+    """
+
+    def __init__(self, name: str, device: str, precision: str) -> None:
+        self.name, self.device, self.precision = name, device, precision
+
+    def displacement(self, fixed: Float32, moving: Float32) -> Float32:
+        """The displacement that moves `moving` onto `fixed`, at half resolution.
+
+        Args:
+            fixed, moving: (D, H, W) float32 normalised intensities on one grid; sizes are multiples of `MULTIPLE`.
+
+        Returns:
+            (3, D/2, H/2, W/2) float32 in voxels of the half grid (`Grid.half`), pull-back.
+
+        Raises:
+            InputError: if the sizes differ or are no multiples.
+        """
+        for subject, image in (("fixed image", fixed), ("moving image", moving)):
+            _check(subject, image, fixed.shape)
+        return self._displacement(np.ascontiguousarray(fixed), np.ascontiguousarray(moving))
+
+    @abstractmethod
+    def _displacement(self, fixed: Float32, moving: Float32) -> Float32:
+        """`displacement` of checked, C-contiguous images."""
+
+    @abstractmethod
+    def prepare(self, shape: Shape) -> None:
+        """Do early what the first `displacement` of images of this shape would do: compile, allocate."""
+
+
+def _check(subject: str, image: Float32, shape: tuple[int, ...]) -> None:
+    fits = image.ndim == 3 and image.dtype == np.float32 and min(image.shape) > 0
+    if not fits or image.shape != shape or any(n % MULTIPLE for n in image.shape):
+        raise InputError(
+            subject,
+            expected=f"a float32 volume with sizes that are multiples of {MULTIPLE}, alike for both images",
+            got=f"{image.dtype} {image.shape}",
+            remedy="pad both images to one grid",
+        )
+
+
+def available() -> dict[str, str]:
+    """Installed engines and the versions of their libraries, the default first; nothing is imported."""
+    found = {}
+    for name in ENGINES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # torch comes with an extra only
+            continue
+    return found
+
+
+def open_engine(
+    weights: Weights,
+    *,
+    name: Literal["auto", "openvino", "torch"] = "auto",
+    device: Literal["cpu", "cuda"] = "cpu",
+    precision: Literal["auto", "f32", "bf16"] = "auto",
+    threads: int | None = None,
+) -> Engine:
+    """An engine that runs `weights`.
+
+    Args:
+        weights: from `lightcrcf.weights.store.load`.
+        name: auto takes openvino on the CPU and torch on CUDA.
+        device: cpu or cuda.
+        precision: of the convolutions; auto is f32.
+        threads: CPU threads of the convolutions and kernels; all usable cores if None.
+
+    Raises:
+        UsageError: if the engine is not installed, or cannot do what is asked for here.
+    """
+    chosen = name if name != "auto" else "torch" if device == "cuda" else "openvino"
+    _check_choice("engine", chosen, ENGINES)
+    _check_choice("device", device, ("cpu", "cuda"))
+    _check_choice("precision", precision, ("auto", "f32", "bf16"))
+    if threads is not None and threads < 1:
+        raise UsageError("threads", expected="at least 1", got=str(threads), remedy="correct the number")
+    if chosen not in available():
+        raise UsageError(
+            f"engine {chosen}", expected=f"{chosen} to be installed", got="no such package",
+            remedy='install "lightcrcf[train]"' if chosen == "torch" else "install lightcrcf with its dependencies",
+        )  # fmt: skip
+    return _open(weights, chosen, device, "f32" if precision == "auto" else precision, threads)
+
+
+def _check_choice(subject: str, got: Any, choices: tuple[str, ...]) -> None:
+    if got not in choices:
+        raise UsageError(subject, expected=f"one of {', '.join(choices)}", got=str(got), remedy="correct the name")
+
+
+def _open(weights: Weights, name: str, device: str, precision: str, threads: int | None) -> Engine:
+    if name == "torch":
+        from lightcrcf.engines.torch import TorchEngine
+
+        return TorchEngine(weights, device=device, precision=precision, threads=threads)
+    if device != "cpu":
+        raise UsageError("engine openvino", expected="device cpu", got=device, remedy="choose engine torch")
+    from lightcrcf.engines.openvino import OpenVINOEngine
+
+    return OpenVINOEngine(weights, precision=precision, threads=threads)

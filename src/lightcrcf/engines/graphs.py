@@ -1,0 +1,141 @@
+"""The network as OpenVINO graphs, cut at the warps (OpenVINO has no 3-D grid sampling). Built from plain arrays.
+
+One encoder graph, and one graph for each level. Shapes are static, so that the compiler can choose its kernels.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightcrcf.network.config import LEVELS, NetworkConfig
+
+__all__ = ["encoder_graph", "level_graph", "openvino"]
+
+Arrays = Mapping[str, NDArray[np.float32]]
+Shape = tuple[int, int, int]
+Node = Any
+
+_CONVERTER = "openvino.tools.ovc"
+
+
+def _import_openvino() -> Any:
+    """OpenVINO without its model converter, whose import costs 0.3 s and reports itself over the network."""
+    blocked = _CONVERTER not in sys.modules
+    if blocked:
+        sys.modules[_CONVERTER] = None  # type: ignore[assignment]  # the documented way to make an import fail
+    try:
+        import openvino
+    finally:
+        if blocked:
+            del sys.modules[_CONVERTER]
+    return openvino
+
+
+openvino: Any = _import_openvino()
+op: Any = openvino.opset13
+
+
+def encoder_graph(config: NetworkConfig, arrays: Arrays, shape: Shape) -> Any:
+    """Features of all levels from space-to-depth images.
+
+    Args:
+        config: of the network.
+        arrays: its fused weights.
+        shape: (D/2, H/2, W/2).
+
+    Returns:
+        A model with the input (2, 8, *shape) for two streams (fixed, moving), or (1, 16, *shape) for one. Outputs:
+        features of each level, fine to coarse; for one stream also the (1, 2, ...) images at each level.
+    """
+    single = config.stream == "single"
+    blocks = _parameter(16, shape) if single else _parameter(8, shape, batch=2)
+    features, x = [], blocks
+    for level in range(LEVELS):
+        x = _activation(_convolution(x, arrays, f"encoder.{level}", stride=1 if level == 0 else 2), config.slope)
+        features.append(x)
+    images = _image_pyramid(blocks, shape) if single else []
+    return openvino.Model([op.result(output) for output in (*features, *images)], [blocks])
+
+
+def level_graph(config: NetworkConfig, arrays: Arrays, level: int, shape: Shape) -> Any:
+    """Residual flow of one level.
+
+    Args:
+        config: of the network.
+        arrays: its fused weights.
+        level: 0 is 1/2, 3 is 1/16.
+        shape: of this level's grid.
+
+    Returns:
+        A model. Inputs for two streams: fixed features, warped moving features, flow (not at the coarsest level).
+        Inputs for one stream: joint features, fixed image, warped moving image, flow and the coarser level's decoder
+        features (both not at the coarsest level). Outputs: residual flow (1, 3, *shape); for one stream also the
+        decoder features.
+    """
+    single, coarsest = config.stream == "single", level == LEVELS - 1
+    width = config.encoder[level]
+    channels = [width, 1, 1] if single else [width, width]
+    inputs = [_parameter(c, shape) for c in (channels if coarsest else [*channels, 3])]
+    parts = list(inputs)
+    if single and not coarsest:
+        inputs.append(_parameter(config.decoder[level + 1], tuple(n // 2 for n in shape)))
+        parts.insert(1, _nearest(inputs[-1], shape))
+    elif config.correlation:
+        parts[1] = _correlation(parts[0], parts[1], shape)
+    x = op.concat(parts, 1)
+    for block in ("first", "second"):
+        x = _activation(_convolution(x, arrays, f"levels.{level}.{block}"), config.slope)
+    outputs = [_convolution(x, arrays, f"levels.{level}.head"), *([x] if single else [])]
+    return openvino.Model([op.result(output) for output in outputs], inputs)
+
+
+def _parameter(channels: int, shape: tuple[int, ...], *, batch: int = 1) -> Node:
+    return op.parameter([batch, channels, *shape], np.float32)
+
+
+def _convolution(x: Node, arrays: Arrays, name: str, *, stride: int = 1) -> Node:
+    weight, bias = arrays[f"{name}.weight"], arrays[f"{name}.bias"]
+    ones = [1, 1, 1]
+    convolved = op.convolution(x, op.constant(weight), [stride] * 3, ones, ones, ones)
+    return op.add(convolved, op.constant(bias.reshape(1, -1, 1, 1, 1)))
+
+
+def _activation(x: Node, slope: float) -> Node:
+    return op.prelu(x, op.constant(np.array([slope], np.float32)))
+
+
+def _nearest(x: Node, shape: Shape) -> Node:
+    """Every voxel twice along each axis."""
+    sizes, axes = op.constant(np.array(shape)), op.constant(np.array([2, 3, 4]))
+    return op.interpolate(
+        x, sizes, "nearest", "sizes", axes=axes, coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+    )
+
+
+def _image_pyramid(blocks: Node, shape: Shape) -> list[Node]:
+    """(1, 16, *shape) space-to-depth images to their means over 2, 4, 8 and 16 voxels, (1, 2, ...)."""
+    pairs = op.reshape(blocks, op.constant(np.array([1, 2, 8, shape[0] * shape[1] * shape[2]])), False)
+    flat = op.reduce_mean(pairs, op.constant(np.array([2])), False)
+    images = [op.reshape(flat, op.constant(np.array([1, 2, *shape])), False)]
+    for _ in range(LEVELS - 1):
+        two, none = [2, 2, 2], [0, 0, 0]
+        images.append(op.avg_pool(images[-1], two, none, none, two, True))
+    return images
+
+
+def _correlation(fixed: Node, warped: Node, shape: Shape) -> Node:
+    """As `network.model.correlate`."""
+    edge = op.constant(np.array([0, 0, 1, 1, 1]))
+    around = op.pad(warped, edge, edge, "constant", op.constant(np.float32(0)))
+    step, axes, channel = (op.constant(np.array(v)) for v in ([1, 1, 1], [2, 3, 4], [1]))
+    products = []
+    for offset in np.ndindex(3, 3, 3):
+        start, stop = op.constant(np.array(offset)), op.constant(np.array(offset) + shape)
+        shifted = op.slice(around, start, stop, step, axes)
+        products.append(op.reduce_mean(op.multiply(fixed, shifted), channel, True))
+    return op.concat(products, 1)

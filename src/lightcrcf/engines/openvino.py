@@ -1,0 +1,124 @@
+"""The default engine on the CPU: OpenVINO runs the convolutions, this project's kernels warp and compose in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from lightcrcf.engines.base import Engine, Shape
+from lightcrcf.engines.blocks import space_to_depth
+from lightcrcf.engines.graphs import encoder_graph, level_graph, openvino
+from lightcrcf.errors import UsageError
+from lightcrcf.geometry.kernels import compose, upsample, warp
+from lightcrcf.network.config import LEVELS
+from lightcrcf.weights.store import Weights
+
+__all__ = ["OpenVINOEngine"]
+
+Float32 = NDArray[np.float32]
+
+
+class OpenVINOEngine(Engine):
+    """Runs the fused network with OpenVINO; arguments as in `engines.base.open_engine`.
+
+    Graphs are compiled for one shape and kept until another shape comes.
+
+    Raises:
+        UsageError: if bf16 is asked for and the processor does not have it.
+    """
+
+    def __init__(self, weights: Weights, *, precision: str, threads: int | None) -> None:
+        if precision == "bf16" and "BF16" not in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise UsageError(
+                "precision bf16", expected="a processor with AVX512-BF16 or AMX", got="none", remedy="choose f32"
+            )
+        super().__init__("openvino", "cpu", precision)
+        self._weights, self._threads = weights, threads
+        self._dual = weights.config.stream == "dual"
+        self._shape: Shape | None = None
+        self._encoder: Any = None
+        self._levels: list[Any] = []
+
+    def prepare(self, shape: Shape) -> None:
+        """Compile the graphs for images of this shape."""
+        if shape == self._shape:
+            return
+        config, arrays = self._weights.config, self._weights.arrays
+        sizes = [_half(shape, level + 1) for level in range(LEVELS)]
+        with ThreadPoolExecutor(LEVELS + 1) as pool:
+            levels = [pool.submit(self._compile, level_graph(config, arrays, n, sizes[n])) for n in range(LEVELS)]
+            encoder = pool.submit(self._compile, encoder_graph(config, arrays, sizes[0]))
+            self._encoder, self._levels = encoder.result(), [level.result() for level in levels]
+        self._shape = shape
+
+    def _compile(self, graph: Any) -> Any:
+        properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self.precision}
+        if self._threads:
+            properties["INFERENCE_NUM_THREADS"] = self._threads
+        return _core().compile_model(graph, "CPU", properties).create_infer_request()
+
+    def _displacement(self, fixed: Float32, moving: Float32) -> Float32:
+        depth, height, width = fixed.shape
+        self.prepare((depth, height, width))
+        with _kernel_threads(self._threads):
+            outputs = _run(self._encoder, [self._blocks(fixed, moving)])
+            field, context = self._step(LEVELS - 1, outputs, None, [])
+            for level in range(LEVELS - 2, -1, -1):
+                field, context = self._step(level, outputs, field, context)
+        return field
+
+    def _blocks(self, fixed: Float32, moving: Float32) -> Float32:
+        """Space-to-depth images, (2, 8, D/2, H/2, W/2) or (1, 16, D/2, H/2, W/2)."""
+        blocks = space_to_depth(fixed, moving)
+        return blocks if self._dual else blocks.reshape(1, 16, *blocks.shape[2:])
+
+    def _step(
+        self, level: int, outputs: list[Float32], coarse: Float32 | None, context: list[Float32]
+    ) -> tuple[Float32, list[Float32]]:
+        """The field (3, d, h, w) at `level`, and for one stream the decoder features that the next level takes."""
+        features = outputs[level]
+        joint = [] if self._dual else [features]
+        fixed, moving = features if self._dual else outputs[LEVELS + level].reshape(2, 1, *features.shape[2:])
+        if coarse is None:
+            residual, *context = _run(self._levels[level], [*joint, fixed[None], moving[None]])
+            return residual[0], context
+        up = upsample(coarse, fixed.shape[1:])
+        inputs = [*joint, fixed[None], warp(moving, up)[None], up[None], *context]
+        residual, *context = _run(self._levels[level], inputs)
+        return compose(up, residual[0]), context
+
+
+def _half(shape: Shape, times: int) -> Shape:
+    depth, height, width = (n >> times for n in shape)
+    return depth, height, width
+
+
+@cache
+def _core() -> Any:
+    return openvino.Core()
+
+
+def _run(request: Any, inputs: list[Float32]) -> list[Float32]:
+    """Outputs of a graph: views of its own memory, valid until it runs again."""
+    tensors = [openvino.Tensor(array, shared_memory=True) for array in inputs]  # kept alive here: OpenVINO does not
+    for index, tensor in enumerate(tensors):
+        request.set_input_tensor(index, tensor)
+    request.infer()
+    return [output.data for output in request.output_tensors]
+
+
+@contextmanager
+def _kernel_threads(count: int | None) -> Iterator[None]:
+    before = numba.get_num_threads()
+    numba.set_num_threads(min(count or before, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
