@@ -17,12 +17,13 @@ from lightcrcf.geometry.compiled import kernel, ready
 from lightcrcf.geometry.points import invert
 from lightcrcf.geometry.sampling import (
     ONE,
+    blend_row,
     cubic_row,
     displaced_row,
+    locate_row,
     mask_row,
     nearest_row,
     neighbours,
-    trilinear_row,
     upsampled_row,
 )
 
@@ -217,7 +218,8 @@ def _pull(features: Array, displacement: Array, coarse: bool, add: bool, out: Ar
     for i in prange(depth):
         line = np.empty(displacement.shape[3] + 2, np.float32)
         u = np.empty((3, width), np.float32)
-        position = np.empty((3, width), np.float32)
+        position, fraction = np.empty((3, width), np.float32), np.empty((3, width), np.float32)
+        corner = np.empty(width, np.int64)
         for j in range(height):
             for c in range(3):
                 if coarse:
@@ -228,8 +230,9 @@ def _pull(features: Array, displacement: Array, coarse: bool, add: bool, out: Ar
                 position[0, k] = np.float32(i) + u[0, k]
                 position[1, k] = np.float32(j) + u[1, k]
                 position[2, k] = np.float32(k) + u[2, k]
+            locate_row(features.shape[1:], position[0], position[1], position[2], corner, fraction)
             for c in range(channels):
-                trilinear_row(features[c], position[0], position[1], position[2], out[c, i, j])
+                blend_row(features[c], corner, fraction, out[c, i, j])
                 if add:
                     out[c, i, j] += u[c]
 
@@ -258,14 +261,16 @@ def _resample(
 ) -> None:
     depth, height, width = out.shape
     for i in prange(depth):
-        position, scratch = np.empty((3, width), np.float32), np.empty((4, width), np.float32)
+        position, scratch = np.empty((3, width), np.float32), np.empty((7, width), np.float32)
+        corner = np.empty(width, np.int64)
         for j in range(height):
-            displaced_row(matrix, field_matrix, vector_matrix, field, displaced, i, j, position, scratch)
+            displaced_row(matrix, field_matrix, vector_matrix, field, displaced, i, j, position, corner, scratch)
             z, y, x = position[0], position[1], position[2]
             if cubic:
                 cubic_row(moving, z, y, x, out[i, j])
             else:
-                trilinear_row(moving, z, y, x, out[i, j])
+                locate_row(moving.shape, z, y, x, corner, scratch[:3])
+                blend_row(moving, corner, scratch[:3], out[i, j])
             mask_row(moving.shape, z, y, x, fill, out[i, j])
 
 
@@ -281,9 +286,10 @@ def _nearest_index(
 ) -> None:
     depth, height, width = out.shape
     for i in prange(depth):
-        position, scratch = np.empty((3, width), np.float32), np.empty((4, width), np.float32)
+        position, scratch = np.empty((3, width), np.float32), np.empty((7, width), np.float32)
+        corner = np.empty(width, np.int64)
         for j in range(height):
-            displaced_row(matrix, field_matrix, vector_matrix, field, displaced, i, j, position, scratch)
+            displaced_row(matrix, field_matrix, vector_matrix, field, displaced, i, j, position, corner, scratch)
             nearest_row(moving_shape, position[0], position[1], position[2], out[i, j])
 
 

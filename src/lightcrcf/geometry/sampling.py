@@ -15,14 +15,15 @@ from lightcrcf.geometry.compiled import device
 __all__ = [
     "ONE",
     "affine_row",
+    "blend_row",
     "cubic_row",
     "displaced_row",
     "is_inside",
+    "locate_row",
     "mask_row",
     "nearest_row",
     "neighbours",
     "trilinear_cell",
-    "trilinear_row",
     "upsampled_row",
 ]
 
@@ -41,28 +42,38 @@ def clamp(x: Any, last: Any) -> Any:
 
 
 @device
-def trilinear_row(volume: Array, z: Array, y: Array, x: Array, out: Array) -> None:
-    """out[k] = volume (D, H, W) at (z[k], y[k], x[k]), trilinear, clamped at the borders."""
+def locate_row(shape: Any, z: Array, y: Array, x: Array, corner: Array, fraction: Array) -> None:
+    """Find the cells of (z[k], y[k], x[k]), clamped at the borders, for `blend_row`.
+
+    corner[k] becomes the flat index of the cell's first voxel, int64, and fraction[:, k] the place in the cell, in
+    [0, 1] along each axis.
+    """
+    depth, height, width = shape
+    last_z, last_y, last_x = np.float32(depth - 1), np.float32(height - 1), np.float32(width - 1)
+    top_z, top_y, top_x = max(depth - 2, 0), max(height - 2, 0), max(width - 2, 0)
+    for k in range(z.size):
+        a, b, c = clamp(z[k], last_z), clamp(y[k], last_y), clamp(x[k], last_x)
+        i, j, l = min(np.int32(a), top_z), min(np.int32(b), top_y), min(np.int32(c), top_x)  # noqa: E741
+        fraction[0, k], fraction[1, k], fraction[2, k] = a - np.float32(i), b - np.float32(j), c - np.float32(l)
+        corner[k] = (i * height + j) * width + l
+
+
+@device
+def blend_row(volume: Array, corner: Array, fraction: Array, out: Array) -> None:
+    """out[k] = volume (D, H, W) in the cells that `locate_row` found, trilinear; exact at voxels."""
     depth, height, width = volume.shape
     flat = volume.reshape(-1)
-    last_z, last_y, last_x = np.float32(depth - 1), np.float32(height - 1), np.float32(width - 1)
+    # Unsigned, so that Numba leaves out its test for negative indices.
+    right, down = np.uint64(1 if width > 1 else 0), np.uint64(width if height > 1 else 0)
+    back = np.uint64(height * width if depth > 1 else 0)
     for k in range(out.size):
-        a, b, c = clamp(z[k], last_z), clamp(y[k], last_y), clamp(x[k], last_x)
-        i, j, l = np.int32(a), np.int32(b), np.int32(c)  # noqa: E741 (i, j, l: the voxel below)
-        a, b, c = a - np.float32(i), b - np.float32(j), c - np.float32(l)
-        # Unsigned, so that Numba leaves out its test for negative indices.
-        right = np.uint64(1) if l < width - 1 else np.uint64(0)
-        down = np.uint64(width) if j < height - 1 else np.uint64(0)
-        back = np.uint64(height * width) if i < depth - 1 else np.uint64(0)
-        p = np.uint64((i * height + j) * width + l)
+        a, b, c = fraction[0, k], fraction[1, k], fraction[2, k]
+        a0, b0, c0 = ONE - a, ONE - b, ONE - c
+        p = np.uint64(corner[k])
         q, r, s = p + down, p + back, p + down + back
-        near_up = flat[p] + c * (flat[p + right] - flat[p])
-        near_down = flat[q] + c * (flat[q + right] - flat[q])
-        far_up = flat[r] + c * (flat[r + right] - flat[r])
-        far_down = flat[s] + c * (flat[s + right] - flat[s])
-        near = near_up + b * (near_down - near_up)
-        far = far_up + b * (far_down - far_up)
-        out[k] = near + a * (far - near)
+        near = b0 * (c0 * flat[p] + c * flat[p + right]) + b * (c0 * flat[q] + c * flat[q + right])
+        far = b0 * (c0 * flat[r] + c * flat[r + right]) + b * (c0 * flat[s] + c * flat[s + right])
+        out[k] = a0 * near + a * far
 
 
 @device
@@ -117,7 +128,7 @@ def keys(t: Any) -> Any:
 
 @device
 def cubic_row(volume: Array, z: Array, y: Array, x: Array, out: Array) -> None:
-    """As `trilinear_row`, with 4x4x4 Catmull-Rom weights; voxels beyond a border repeat it."""
+    """out[k] = volume (D, H, W) at (z[k], y[k], x[k]), 4x4x4 Catmull-Rom weights; voxels beyond a border repeat it."""
     depth, height, width = volume.shape
     last_z, last_y, last_x = np.float32(depth - 1), np.float32(height - 1), np.float32(width - 1)
     for k in range(out.size):
@@ -183,19 +194,22 @@ def displaced_row(
     i: int,
     j: int,
     out: Array,
+    corner: Array,
     scratch: Array,
 ) -> None:
     """out[:, k] = matrix @ [x, 1] + vector_matrix @ field(field_matrix @ [x, 1]) at x = (i, j, k).
 
-    `field` (3, d, h, w) is zero outside and left out unless `displaced`; out is (3, W), scratch (4, W).
+    `field` (3, d, h, w) is zero outside and left out unless `displaced`. out is (3, W); corner (W) int64 and
+    scratch (7, W) are overwritten.
     """
     affine_row(matrix, i, j, out)
     if displaced:
-        affine_row(field_matrix, i, j, scratch)
-        z, y, x, vector = scratch[0], scratch[1], scratch[2], scratch[3]
+        place, fraction, vector = scratch[:3], scratch[3:6], scratch[6]
+        affine_row(field_matrix, i, j, place)
+        locate_row(field.shape[1:], place[0], place[1], place[2], corner, fraction)
         for c in range(3):
-            trilinear_row(field[c], z, y, x, vector)
-            mask_row(field.shape[1:], z, y, x, ZERO, vector)
+            blend_row(field[c], corner, fraction, vector)
+            mask_row(field.shape[1:], place[0], place[1], place[2], ZERO, vector)
             for a in range(3):
                 weight = vector_matrix[a, c]
                 for k in range(out.shape[1]):
