@@ -42,7 +42,7 @@ def sobel_mask(axis: int) -> Tensor:
     slope = torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64)
     a, b, c = (slope if axis == k else smooth for k in range(3))
     mask = a.view(3, 1, 1) * b.view(1, 3, 1) * c.view(1, 1, 3)
-    return mask / torch.linalg.vector_norm(mask)
+    return _unit(mask)
 
 
 def laplacian_mask() -> Tensor:
@@ -51,7 +51,12 @@ def laplacian_mask() -> Tensor:
     for index in ((0, 1, 1), (2, 1, 1), (1, 0, 1), (1, 2, 1), (1, 1, 0), (1, 1, 2)):
         mask[index] = 1.0
     mask[1, 1, 1] = -6.0
-    return mask / torch.linalg.vector_norm(mask)
+    return _unit(mask)
+
+
+def _unit(mask: Tensor) -> Tensor:
+    unit: Tensor = mask / torch.linalg.vector_norm(mask)
+    return unit
 
 
 def bias_of(convolution: nn.Conv3d) -> Tensor:

@@ -108,14 +108,30 @@ class Loss(Section):
 
 
 class Stage(Section):
-    """A part of the schedule. `finest` is the last level that is trained: 0 is 1/2, 3 is 1/16."""
+    """A part of the schedule.
+
+    Args:
+        steps: pairs of this stage.
+        learning_rate, final_learning_rate: of Adam, annealed by a cosine.
+        warmup_steps: over which the learning rate grows from zero.
+        finest: last level that is trained: 0 is 1/2, 3 is 1/16.
+        compare: where the finest field is judged: at full or at half the working resolution.
+        regularity, window: instead of the loss section's.
+    """
 
     steps: Annotated[int, Field(ge=1)]
     learning_rate: Positive = 1e-3
     final_learning_rate: Positive = 1e-4
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     finest: Annotated[int, Field(ge=0, lt=LEVELS)] = 0
+    compare: Literal["full", "half"] = "half"
     regularity: Annotated[float, Field(ge=0)] | None = None
+    window: Annotated[int, Field(ge=3, le=15)] | None = None
+
+    def loss(self, common: Loss) -> Loss:
+        """The loss section with this stage's own values in place."""
+        own = {"regularity": self.regularity, "window": self.window}
+        return common.model_copy(update={k: v for k, v in own.items() if v is not None})
 
 
 class Run(Section):

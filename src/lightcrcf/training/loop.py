@@ -92,43 +92,46 @@ class Operations:
 
 
 def objective(
-    fields: list[Tensor], fixed: Tensor, moving: Tensor, loss: Loss, regularity: float, operations: Operations
+    fields: list[Tensor], fixed: Tensor, moving: Tensor, loss: Loss, compare: str, operations: Operations
 ) -> dict[str, Tensor]:
     """The loss of one batch and its parts.
 
-    Each supervised level is compared at its own resolution, the finest at half resolution even before that level is
-    trained.
+    Each supervised level is compared at its own resolution; the finest at half or full resolution, whichever level
+    that is.
 
     Args:
         fields: displacements from 1/16 on, coarse to fine (`LightCRCF.forward`).
         fixed, moving: (N, 1, D, H, W) at working resolution.
-        loss, regularity: what to weigh how.
+        loss: what to weigh how.
+        compare: "half" or "full", for the finest field.
         operations: of the tensors' device.
     """
-    finest = LEVELS - len(fields)
-    pyramid = [(avg_pool3d(fixed, 2), avg_pool3d(moving, 2))]
-    for _ in range(LEVELS - 1):
+    pyramid = [(fixed, moving)]
+    for _ in range(LEVELS):
         pyramid.append((avg_pool3d(pyramid[-1][0], 2), avg_pool3d(pyramid[-1][1], 2)))
+    target = 0 if compare == "full" else 1
     parts = {name: fixed.new_zeros(()) for name in ("similarity", "regularity", "folding")}
     for offset, field in enumerate(reversed(fields)):
-        weight, level, u = loss.level_weights[offset], finest + offset, field
+        # The field of level l lies on the image that was halved l + 1 times.
+        weight, halvings, u = loss.level_weights[offset], LEVELS - len(fields) + offset + 1, field
         if weight == 0.0:
             continue
-        while offset == 0 and level > 0:
-            u, level = sampling.upsample(u), level - 1
-        f, m = pyramid[level]
-        moved, tissue = operations.warp(m, u), (f > 0).float()
-        if loss.similarity == "lncc":
-            mean = operations.window_mean
-            similarity = losses.lncc(f, moved, window=loss.window, weight=tissue, mean=mean)
-        else:
-            similarity = losses.mean_squared_error(f, moved, weight=tissue)
-        parts["similarity"] = parts["similarity"] + weight * similarity
         parts["regularity"] = parts["regularity"] + weight * losses.diffusion(u)
         if offset == 0 and loss.folding > 0:
             parts["folding"] = losses.folding(u)
-    parts["loss"] = parts["similarity"] + regularity * parts["regularity"] + loss.folding * parts["folding"]
+        while offset == 0 and halvings > target:
+            u, halvings = sampling.upsample(u), halvings - 1
+        similarity = _similarity(*pyramid[halvings], u, loss, operations)
+        parts["similarity"] = parts["similarity"] + weight * similarity
+    parts["loss"] = parts["similarity"] + loss.regularity * parts["regularity"] + loss.folding * parts["folding"]
     return parts
+
+
+def _similarity(fixed: Tensor, moving: Tensor, displacement: Tensor, loss: Loss, operations: Operations) -> Tensor:
+    moved, tissue = operations.warp(moving, displacement), (fixed > 0).float()
+    if loss.similarity == "lncc":
+        return losses.lncc(fixed, moved, window=loss.window, weight=tissue, mean=operations.window_mean)
+    return losses.mean_squared_error(fixed, moved, weight=tissue)
 
 
 class Trainer:
@@ -189,10 +192,8 @@ class Trainer:
         fixed, moving = self.batch(np.random.default_rng([self.config.run.seed, self.step]))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.run.precision == "bf16"):
             fields = self.model(fixed, moving, where.stage.finest)
-        regularity = self.config.loss.regularity if where.stage.regularity is None else where.stage.regularity
-        parts = objective(
-            [u.float() for u in fields], fixed, moving, self.config.loss, regularity, Operations.on(self.device)
-        )
+        loss, operations = where.stage.loss(self.config.loss), Operations.on(self.device)
+        parts = objective([u.float() for u in fields], fixed, moving, loss, where.stage.compare, operations)
         if not torch.isfinite(parts["loss"]):
             raise InputError(
                 f"step {self.step}", expected="a finite loss", got=str(float(parts["loss"])),
