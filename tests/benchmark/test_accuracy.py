@@ -56,12 +56,18 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     def run(command: Sequence[str]) -> Measured:
         seen.append(list(command))
         out = Path(option(command, "--out"))
-        out.mkdir(parents=True)
+        out.mkdir(parents=True, exist_ok=True)
         fixed, moving = (Path(option(command, name)).name[4:8] for name in ("--fixed", "--moving"))
         write_affine(out / AFFINE_NAME, shift(fixed, moving))
-        if "--model" not in command:
-            write_field(out / FIELD_NAME, DisplacementField.zero(GRID))
-        if "lightcrcf.benchmark.peers" in command:
+        write_field(out / FIELD_NAME, DisplacementField.zero(GRID))
+        if "register" in command:
+            model = option(command, "--model")
+            if model == "none":
+                (out / FIELD_NAME).unlink()
+            told = {"name": None} if model == "none" else {"name": "brain", "sha256": "0123456789abcdef"}
+            versions = {"lightcrcf": "0.1", "numba": "0.60", "openvino": "2026.1", "numpy": "2.0"}
+            (out / "run.json").write_text(json.dumps({"versions": versions, "model": told}))
+        else:
             (out / AFFINE_NAME).rename(out / "affine.txt")
             labels = np.zeros(GRID.shape, dtype=np.int16)
             labels[2:9] = 4
@@ -77,7 +83,9 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 def test_a_run_writes_the_record(data: Path, commands: list[list[str]], tmp_path: Path) -> None:
     out = tmp_path / "history" / "2026-01-01-brain-accuracy.json"
-    accuracy.main(["--data", str(data), "--out", str(out), "--threads", "3", "--note", "idle otherwise"])
+    model = str(tmp_path / "candidate.safetensors")
+    settings = ["--threads", "3", "--note", "idle otherwise", "--model", model]
+    accuracy.main(["--data", str(data), "--out", str(out), *settings])
     record = records.read(out)
     assert [method.name for method in record.methods] == list(methods.METHODS)
     assert record.summary["identity"]["dice"].mean < 0.8
@@ -91,8 +99,12 @@ def test_a_run_writes_the_record(data: Path, commands: list[list[str]], tmp_path
     assert record.cases[0].dice_by_label.keys() == {4, 207}
     syn = next(method for method in record.methods if method.name == "ants-syn")
     assert syn.timing.endswith("3 ITK threads; idle otherwise")
-    ours = [command for command in commands if "register" in command]
-    assert len(ours) == 10
+    ours = record.methods[-1]
+    assert ours.versions == {"lightcrcf": "0.1", "numba": "0.60", "openvino": "2026.1", "model brain": "0123456789ab"}
+    assert ours.command.endswith("--threads 3 --model candidate.safetensors")
+    registrations = [command for command in commands if "register" in command]
+    assert {option(command, "--model") for command in registrations} == {"none", model}
+    assert len(registrations) == 12  # five pairs and a first run that does not count, twice
     assert all(option(command, "--threads") == "3" for command in commands)
 
 
@@ -119,7 +131,7 @@ def test_results_of_other_tools_are_reused_only_if_asked(data: Path, commands: l
 
 def test_missing_data_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"sub-1101_T1w\.nii\.gz: expected a volume"):
-        accuracy.measure(tmp_path, ["identity"], Bench(tmp_path, threads=2, reuse=False))
+        accuracy.measure(tmp_path, ["identity"], Bench(tmp_path, threads=2))
 
 
 def test_syn_runs_in_antspyx(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

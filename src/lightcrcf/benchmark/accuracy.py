@@ -50,11 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--work", type=Path, help="keep what the methods leave in this folder")
     parser.add_argument("--reuse", action="store_true", help="take other tools' results that WORK already holds")
+    parser.add_argument("--model", default="auto", help="of our network: a name, or a .safetensors file")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--note", default="", help="what else the machine did, for the record")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:
-        bench = Bench(options.work or Path(temporary), options.threads, options.reuse)
+        bench = Bench(options.work or Path(temporary), options.threads, options.reuse, options.model)
         record = measure(options.data, options.methods, bench, options.note)
     if options.out.exists():
         record = records.merge(records.read(options.out), record)
@@ -76,6 +77,8 @@ def measure(folder: Path, names: Sequence[str], bench: Bench, note: str = "") ->
     pairs = [_pair(folder, fixed, moving) for fixed, moving in DATA.pairs]
     methods, cases = [], []
     for name in names:
+        if METHODS[name].warm_up:
+            METHODS[name].run(pairs[0], bench)
         outcomes = []
         for pair in pairs:
             outcomes.append(METHODS[name].run(pair, bench))
@@ -134,7 +137,7 @@ def _method(name: str, outcomes: Sequence[Outcome], bench: Bench, note: str) -> 
         title=contender.title,
         versions=stamp.versions,
         settings=contender.settings,
-        command=contender.command.format(threads=bench.threads),
+        command=contender.command.format(threads=bench.threads, model=Path(bench.model).name),
         timing=f"{timing}; {note}" if note and stamp.seconds is not None else timing,
         measured=stamp.measured,
         machine=stamp.machine,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightcrcf.benchmark.records import Machine
+from lightcrcf.pipeline.environment import cpu_name, usable_cores
 
 __all__ = ["Measured", "machine", "run"]
 
@@ -66,16 +67,9 @@ def machine() -> Machine:
     """This machine, without its name."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return Machine(
-        cpu=_cpu(),
-        cores=os.cpu_count() or 1,
+        cpu=cpu_name(),
+        cores=usable_cores(),
         memory_gib=round(memory / 2**30, 1),
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
     )
-
-
-def _cpu() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
