@@ -10,17 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.errors import InputError, UsageError
-from lightcrcf.network.config import LEVELS
+from lightcrcf.network.config import MULTIPLE
 from lightcrcf.weights.store import Weights
 
-__all__ = ["ENGINES", "MULTIPLE", "Engine", "available", "open_engine"]
+__all__ = ["ENGINES", "Engine", "available", "open_engine"]
 
 Float32 = NDArray[np.float32]
 Shape = tuple[int, int, int]
 
 ENGINES = ("openvino", "torch")
-MULTIPLE = 2**LEVELS
-"""Sizes of an engine's input are multiples of this."""
 
 
 class Engine(ABC):
@@ -39,7 +37,7 @@ class Engine(ABC):
         """The displacement that moves `moving` onto `fixed`, at half resolution.
 
         Args:
-            fixed, moving: (D, H, W) float32 normalised intensities on one grid; sizes are multiples of `MULTIPLE`.
+            fixed, moving: (D, H, W) float32 normalised intensities on one grid; sizes are multiples of 16.
 
         Returns:
             (3, D/2, H/2, W/2) float32 in voxels of the half grid (`Grid.half`), pull-back.

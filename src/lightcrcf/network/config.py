@@ -8,10 +8,22 @@ from typing import Any, Literal
 
 from lightcrcf.errors import InputError, UsageError
 
-__all__ = ["LEVELS", "VARIANTS", "NetworkConfig", "level_inputs", "variant"]
+__all__ = [
+    "LEVELS",
+    "MULTIPLE",
+    "VARIANTS",
+    "NetworkConfig",
+    "check_tensors",
+    "level_inputs",
+    "tensor_shapes",
+    "variant",
+]
 
 LEVELS = 4
 """Resolutions at which flows are predicted: 1/2, 1/4, 1/8 and 1/16 of the working resolution."""
+
+MULTIPLE = 2**LEVELS
+"""Working sizes are multiples of this."""
 
 TEXTURE = ("anisotropic", "sobel", "laplacian")
 
@@ -44,7 +56,9 @@ class NetworkConfig:
             self.stream not in ("dual", "single")
             or len(self.encoder) != LEVELS
             or len(self.decoder) != LEVELS
-            or not all(1 <= c <= 1024 for c in (*self.encoder, *self.decoder, self.groups))
+            or not all(isinstance(c, int) and 1 <= c <= 1024 for c in (*self.encoder, *self.decoder, self.groups))
+            or not isinstance(self.slope, int | float)
+            or not 0 <= self.slope <= 1
             or not set(self.branches) <= set(TEXTURE)
             or (self.correlation and self.stream == "single")
         )
@@ -111,3 +125,43 @@ def level_inputs(config: NetworkConfig, level: int) -> int:
     if config.stream == "single":
         return config.encoder[level] + 2 + flow + (0 if coarsest else config.decoder[level + 1])
     return config.encoder[level] + (27 if config.correlation else config.encoder[level]) + flow
+
+
+def tensor_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the fused network's weights and biases.
+
+    Example:
+        >>> from math import prod
+        >>> shapes = tensor_shapes(NetworkConfig())
+        >>> shapes["levels.0.first.weight"]
+        (8, 19, 3, 3, 3)
+        >>> sum(prod(shape) for shape in shapes.values())
+        111752
+    """
+    inputs = (8 if config.stream == "dual" else 16, *config.encoder[:-1])
+    kernels = {f"encoder.{n}": pair for n, pair in enumerate(zip(config.encoder, inputs, strict=True))}
+    for level, width in enumerate(config.decoder):
+        kernels[f"levels.{level}.first"] = (width, level_inputs(config, level))
+        kernels[f"levels.{level}.second"] = (width, width)
+        kernels[f"levels.{level}.head"] = (3, width)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, pair in kernels.items():
+        shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (*pair, 3, 3, 3), pair[:1]
+    return shapes
+
+
+def check_tensors(subject: str, config: NetworkConfig, got: Mapping[str, tuple[int, ...]]) -> None:
+    """Compare names and shapes with `tensor_shapes`.
+
+    Raises:
+        InputError: about `subject`, if they differ.
+    """
+    wanted = tensor_shapes(config)
+    wrong = sorted(name for name in {*wanted, *got} if wanted.get(name) != got.get(name))
+    if wrong:
+        raise InputError(
+            subject,
+            expected=f"the tensors of {config}",
+            got=f"{wrong[0]} {got.get(wrong[0], 'missing')}",
+            remedy="use the version that wrote this model",
+        )

@@ -28,15 +28,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d, interpolate, leaky_relu, pad
 
-from lightcrcf.errors import InputError
 from lightcrcf.network import sampling
-from lightcrcf.network.config import LEVELS, NetworkConfig, level_inputs
+from lightcrcf.network.config import LEVELS, MULTIPLE, NetworkConfig, check_tensors, level_inputs
 from lightcrcf.network.gfrep import GfRep
 from lightcrcf.network.tarep import TaRep, bias_of, convolutions
 
 __all__ = ["Level", "LightCRCF", "correlate", "space_to_depth"]
-
-MULTIPLE = 2**LEVELS
 
 
 def space_to_depth(image: Tensor) -> Tensor:
@@ -202,16 +199,8 @@ class LightCRCF(nn.Module):
             InputError: if names or shapes do not fit the configuration.
         """
         model = cls(replace(config, branches=(), groups=1))
-        state = model.state_dict()
-        wanted = {_plain_name(key): tuple(value.shape) for key, value in state.items()}
-        got = {key: tuple(value.shape) for key, value in arrays.items()}
-        if wanted != got:
-            wrong = sorted(k for k in {*wanted, *got} if wanted.get(k) != got.get(k))
-            raise InputError(
-                "weights", expected=f"the tensors of {config}", got=f"{wrong[0]} {got.get(wrong[0], 'missing')}",
-                remedy="use the version that wrote this model",
-            )  # fmt: skip
-        model.load_state_dict({key: torch.tensor(arrays[_plain_name(key)]) for key in state})
+        check_tensors("weights", config, {key: tuple(value.shape) for key, value in arrays.items()})
+        model.load_state_dict({key: torch.tensor(arrays[_plain_name(key)]) for key in model.state_dict()})
         return model.eval()
 
     def modules_to_fuse(self) -> list[TaRep | GfRep]:

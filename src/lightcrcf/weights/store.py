@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from safetensors.numpy import save as serialise
 
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.files import atomic_path
-from lightcrcf.network.config import NetworkConfig
+from lightcrcf.network.config import NetworkConfig, check_tensors
 
 __all__ = ["Weights", "load", "names", "read_tensors", "write_tensors", "write_weights"]
 
@@ -90,8 +91,8 @@ def _bytes(path: Path) -> bytes:
         if path.stat().st_size > _LARGEST_FILE:
             raise _bad(str(path), f"{path.stat().st_size} bytes")
         return path.read_bytes()
-    except OSError as error:
-        raise _bad(str(path), str(error.strerror)) from None
+    except (OSError, ValueError) as error:  # ValueError: a path that no system can have
+        raise _bad(str(path), getattr(error, "strerror", None) or str(error)) from None
 
 
 def _bad(source: str, got: str) -> InputError:
@@ -110,7 +111,7 @@ def _metadata(content: bytes) -> dict[str, str]:
 def _parse(content: bytes, source: str) -> tuple[Arrays, dict[str, str]]:
     try:
         return parse(content), _metadata(content)
-    except (SafetensorError, ValueError, AttributeError) as error:
+    except (SafetensorError, ValueError, AttributeError, KeyError) as error:  # KeyError: a type that NumPy lacks
         raise _bad(source, f"unreadable content ({type(error).__name__})") from None
 
 
@@ -121,9 +122,11 @@ def _weights(content: bytes, name: str, source: str, card: str) -> Weights:
     try:
         config = NetworkConfig.from_dict(json.loads(metadata["config"]))
         spacing_mm, kind = float(metadata["spacing_mm"]), metadata["content"]
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise _bad(source, f"broken metadata ({error})") from None
-    if not all(a.dtype == np.float32 and np.isfinite(a).all() for a in arrays.values()) or not spacing_mm > 0:
+    check_tensors(source, config, {name: a.shape for name, a in arrays.items()})
+    finite = all(a.dtype == np.float32 and np.isfinite(a).all() for a in arrays.values())
+    if not finite or not 0 < spacing_mm < math.inf:
         raise _bad(source, "numbers that are not finite float32")
     return Weights(
         metadata.get("name", name), config, arrays, spacing_mm, kind, hashlib.sha256(content).hexdigest(), card
