@@ -37,14 +37,21 @@ def data() -> np.ndarray:
     return values
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_series() -> Callable[..., None]:
-    """Write DICOM slices with SimpleITK: write_series(folder, array, affine, uid=1, skip=(), tilt_mm=0)."""
+    """Write DICOM slices with SimpleITK, called as `_write_series` below."""
     return _write_series
 
 
 def _write_series(
-    folder: Path, array: np.ndarray, affine: np.ndarray, *, uid: int = 1, skip: tuple[int, ...] = (), tilt_mm: float = 0
+    folder: Path,
+    array: np.ndarray,
+    affine: np.ndarray,
+    *,
+    uid: int = 1,
+    skip: tuple[int, ...] = (),
+    tilt_mm: float = 0,
+    compress: bool = False,
 ) -> None:
     folder.mkdir(exist_ok=True)
     lps = np.diag([-1.0, -1, 1, 1]) @ affine
@@ -53,6 +60,8 @@ def _write_series(
     series = f"1.2.826.0.1.3680043.2.1125.{uid}"
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
+    writer.SetUseCompression(compress)
+    writer.SetCompressor("JPEG")  # lossless; the JPEG 2000 encoder crashes on images this small
     for k in set(range(array.shape[2])) - set(skip):
         image = sitk.GetImageFromArray(np.ascontiguousarray(array[:, :, k : k + 1].T))
         position = lps[:3, 3] + k * (lps[:3, 2] + tilt_mm * turn[:, 1])

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ import SimpleITK as sitk
 
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume, read, write
-from lightcrcf.volumes.itk_images import from_image, to_image
+from lightcrcf.volumes.itk_images import from_image, quiet, to_image
 
 SUFFIXES = [".nrrd", ".mha", ".mhd"]
 
@@ -79,3 +80,11 @@ def test_the_callers_image_and_array_stay(data: np.ndarray, affine: np.ndarray) 
     image.SetPixel(0, 0, 0, 77)
     assert volume.data[0, 0, 0] == before[0, 0, 0]
     np.testing.assert_array_equal(data, before)
+
+
+def test_standard_error_is_caught_and_given_back(capfd: pytest.CaptureFixture[str]) -> None:
+    with quiet() as said:
+        os.write(2, b"noise\n")
+    os.write(2, b"signal\n")
+    assert said == ["noise"]
+    assert capfd.readouterr().err == "signal\n"

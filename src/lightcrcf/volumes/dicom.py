@@ -9,6 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from lightcrcf.errors import InputError
+from lightcrcf.volumes.dicom_lengths import check_whole
 from lightcrcf.volumes.itk_images import check_scalar, from_image, quiet, reason
 from lightcrcf.volumes.limits import check_memory, check_stored
 from lightcrcf.volumes.volume import Volume
@@ -28,6 +29,9 @@ def read_series(folder: str | os.PathLike[str]) -> Volume:
         MemoryEstimateError: if it would not fit into memory.
     """
     source = str(folder)
+    for path in sorted(Path(folder).iterdir()):
+        if path.is_file():
+            check_whole(path)
     series = _only_series(source)
     names = _files(source, series)
     _check_room(source, names)

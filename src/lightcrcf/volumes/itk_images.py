@@ -16,6 +16,7 @@ import SimpleITK as sitk
 from lightcrcf.errors import InputError
 from lightcrcf.files import atomic_path
 from lightcrcf.volumes.arrays import array_volume
+from lightcrcf.volumes.dicom_lengths import check_whole
 from lightcrcf.volumes.itk_headers import image_io, stored_bytes
 from lightcrcf.volumes.limits import check_memory, check_shape, check_stored
 from lightcrcf.volumes.nifti import to_storable
@@ -65,6 +66,7 @@ def read_image(path: str | os.PathLike[str]) -> Volume:
     """
     source = str(path)
     stored, packed = stored_bytes(path)
+    check_whole(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(source)
     reader.SetImageIO(image_io(path))
