@@ -18,8 +18,8 @@ __all__ = ["MULTIPLE", "Prepared", "prepare", "working_grid"]
 MULTIPLE = 16
 """Working sizes are multiples of this: the network halves the resolution four times."""
 
-_MARGIN_MM = 5.0
-_BRIGHT_PERCENTILE = 98.0
+_MARGIN_MM, _MARGIN_VOXELS = 5.0, 16.0  # whichever is less
+_DARK_PERCENTILE, _BRIGHT_PERCENTILE = 0.5, 98.0
 _CEILING = 1.25
 _SAME_SPACING = 1e-3
 
@@ -52,7 +52,8 @@ def prepare(volume: Volume) -> Prepared:
     """Canonical axes and unit intensities of one image.
 
     The darkest value becomes 0 and the 98th percentile of the foreground 1; both ends are clipped, at 0 and 1.25.
-    Local correlation does not mind, but the network's weights expect this range.
+    Local correlation does not mind, but the network's weights expect this range. Where the background is brighter than
+    some tissue (a white background, or intensities centred on zero), it becomes 0 as well.
 
     Raises:
         InputError: if the image has no foreground.
@@ -64,10 +65,14 @@ def prepare(volume: Volume) -> Prepared:
         raise InputError(
             volume.source, expected="an image with some contrast", got="a constant", remedy="check the file"
         )
-    level = float(data[~mask].min()) if not mask.all() else float(data.min())
-    scale = float(np.percentile(data[mask], _BRIGHT_PERCENTILE)) - level
+    dark, bright = np.percentile(data[mask], (_DARK_PERCENTILE, _BRIGHT_PERCENTILE))
+    around = float(data.min() if mask.all() else data[~mask].min())
+    level = min(around, float(dark))
+    scale = float(bright) - level
     unit = (data - np.float32(level)) / np.float32(scale if scale > 0 else 1.0)
     np.clip(unit, 0.0, _CEILING, out=unit)
+    if level < around:
+        unit[~mask] = 0.0
     return Prepared(unit, canonical.grid, _box(mask), level, scale)
 
 
@@ -89,7 +94,7 @@ def working_grid(fixed: Prepared, spacing_mm: float) -> Grid:
         step = np.diag([*(spacing_mm / fixed.grid.spacing_mm), 1.0])
         lattice = Grid(fixed.grid.shape, fixed.grid.affine @ step)
         box = fixed.box / np.diag(step)[:3]
-    wanted = box[1] - box[0] + 1 + 2 * _MARGIN_MM / spacing_mm
+    wanted = box[1] - box[0] + 1 + 2 * min(_MARGIN_MM / spacing_mm, _MARGIN_VOXELS)
     shape = tuple(int(-(-n // MULTIPLE) * MULTIPLE) for n in wanted)
     start = np.round(((box[0] + box[1] + 1) - np.array(shape)) / 2)
     start -= start % 2

@@ -1,0 +1,130 @@
+"""Generated brains, for tests that need two whole images: any grid, any person, nothing interpolated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lightcrcf.geometry.grid import Grid
+from lightcrcf.volumes import Volume
+from lightcrcf.weights import store
+
+RADII_MM = np.array([62.0, 78.0, 55.0])
+AXES = {"R": (1, 0, 0), "L": (-1, 0, 0), "A": (0, 1, 0), "P": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}
+
+
+def turned(x: float, y: float, z: float) -> NDArray[np.float64]:
+    """(3, 3) rotation by so many degrees about each axis in turn."""
+    matrix = np.eye(3)
+    for axis, degrees in enumerate((x, y, z)):
+        c, s, turn = np.cos(np.radians(degrees)), np.sin(np.radians(degrees)), np.eye(3)
+        a, b = (axis + 1) % 3, (axis + 2) % 3
+        turn[[a, a, b, b], [a, b, a, b]] = c, -s, s, c
+        matrix = turn @ matrix
+    return matrix
+
+
+def box(
+    shape: tuple[int, int, int],
+    spacing_mm: tuple[float, float, float],
+    *,
+    axes: str = "RAS",
+    turn: tuple[float, float, float] = (0, 0, 0),
+    centre: tuple[float, float, float] = (0, 0, 0),
+) -> Grid:
+    """A grid about `centre` whose array axes point along `axes`, turned by degrees."""
+    affine = np.eye(4)
+    affine[:3, :3] = turned(*turn) @ np.array([AXES[letter] for letter in axes], dtype=float).T * spacing_mm
+    affine[:3, 3] = np.array(centre) - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    return Grid(shape, affine)
+
+
+def waves(points: NDArray[Any], seed: int, length_mm: float, count: int = 10) -> NDArray[np.float32]:
+    """A smooth function of (..., 3) points, about one in size."""
+    rng = np.random.default_rng(seed)
+    total = np.zeros(points.shape[:-1], np.float32)
+    for _ in range(count):
+        direction = rng.normal(size=3)
+        frequency = 2 * np.pi / length_mm * direction / np.linalg.norm(direction)
+        total += np.sin(points @ frequency.astype(np.float32) + np.float32(rng.uniform(0, 2 * np.pi)))
+    return total * np.float32(np.sqrt(2 / count))
+
+
+def tissue(points: NDArray[Any]) -> NDArray[np.int16]:
+    """1: folded cortex, 2: white matter, 3: ventricles of one and the same 1.1-litre brain about the origin."""
+    radius, folds = np.linalg.norm(points / RADII_MM, axis=-1), waves(points, 11, 24.0)
+    ventricle = np.linalg.norm((np.abs(points - (3, 6, 0)) - (11, 0, 4)) / (7, 26, 10), axis=-1) < 1.0
+    white = np.where(ventricle, 3, 2)
+    return np.where(radius > 1, 0, np.where(radius + 0.12 * folds < 0.8, white, 1)).astype(np.int16)
+
+
+def brain(
+    grid: Grid, *, person: int = 0, shift_mm: tuple[float, float, float] = (0, 0, 0), head: bool = False
+) -> tuple[Volume, Volume]:
+    """Image and tissue labels of a person on any grid.
+
+    Args:
+        grid: where to look.
+        person: 0 is the original, any other number deforms it by some 4 mm.
+        shift_mm: where the brain's middle lies.
+        head: leave skull, scalp and noisy air in the image.
+    """
+    points = (grid.world(np.moveaxis(np.indices(grid.shape), 0, -1)) - shift_mm).astype(np.float32)
+    if person:
+        points = points + 2.5 * np.stack([waves(points, 100 * person + axis, 75.0, 6) for axis in range(3)], axis=-1)
+    labels = tissue(points)
+    image = np.array([0, 90, 150, 40], np.float32)[labels] + np.where(labels, 6 * waves(points, 5, 16.0), 0)
+    if head:
+        radius = np.linalg.norm(points / (RADII_MM + 18), axis=-1)
+        noise = np.abs(np.random.default_rng(person).normal(scale=4.0, size=grid.shape))
+        image = image + noise + np.where((labels == 0) & (radius < 1), np.where(radius > 0.9, 180, 30), 0)
+    header: dict[str, Any] = {}
+    return (
+        Volume(np.clip(4 * image, 0, None).astype(np.int16), grid, f"person {person}", header),
+        Volume(labels, grid, f"labels of person {person}", header),
+    )
+
+
+@pytest.fixture(scope="session")
+def grids() -> Callable[..., Grid]:
+    """`box`: a grid from shape, spacing, axes, turn and centre."""
+    return box
+
+
+@pytest.fixture(scope="session")
+def brains() -> Callable[..., tuple[Volume, Volume]]:
+    """`brain`: image and labels of a generated person on a grid."""
+    return brain
+
+
+@pytest.fixture(scope="session")
+def pair() -> tuple[Volume, Volume]:
+    """Two generated persons, coarse: the fixed one straight, the moving one turned, elsewhere, with other voxels."""
+    fixed = brain(box((47, 60, 43), (3.0, 3.0, 3.0), axes="LPS"))[0]
+    where = box((50, 46, 58), (3.1, 2.9, 3.2), axes="ASR", turn=(8, -5, 6), centre=(14, -9, 20))
+    return fixed, brain(where, person=1, shift_mm=(14, -9, 20))[0]
+
+
+@pytest.fixture(scope="session")
+def coarse_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped network with a working grid of 3 mm, as a file: quick, and accurate enough to test the rest."""
+    shipped = store.load("brain-t1")
+    path = tmp_path_factory.mktemp("models") / "coarse.safetensors"
+    store.write_weights(
+        path, shipped.arrays, name="coarse", config=shipped.config, spacing_mm=3.0, content=shipped.content
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real volumes."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real volumes: {folder} is absent")
+    return folder
