@@ -21,6 +21,7 @@ Float32 = NDArray[np.float32]
 
 WINDOW_RADIUS = 2
 _VARIANCE_FLOOR = 1e-5
+_WORSE = 0.9
 
 
 @dataclass
@@ -75,6 +76,8 @@ def overlap(fixed: NDArray[np.bool_], moved: NDArray[np.bool_]) -> float:
 
 def deformation_evidence(evidence: Evidence, displacement: Float32, mask: NDArray[np.bool_], spacing_mm: float) -> None:
     """Fill in folding, Jacobian and displacement figures of a (3, d, h, w) field in voxels of `spacing_mm`."""
+    if not mask.any():
+        return
     determinant = jacobian_determinant(displacement)[mask]
     length = np.sqrt(np.square(displacement).sum(axis=0))[mask]
     evidence.folding_percent = 100.0 * float(np.mean(determinant <= 0))
@@ -91,8 +94,13 @@ def verdict(evidence: Evidence) -> dict[str, Any]:
         fails.append(f"the images overlap by only {reached:.2f} (Dice of their foregrounds)")
     elif reached is not None and reached < 0.85:
         checks.append(f"the foregrounds overlap by {reached:.2f} (Dice); 0.85 or more is usual")
-    if evidence.correlation_affine is not None and after is not None and after < evidence.correlation_affine:
-        fails.append("the deformation made the images less alike than the affine had")
+    affine = evidence.correlation_affine
+    if affine is not None and after is not None and after < affine:
+        worse = (
+            f"the deformation made the images less alike than the affine had ({affine:.2f} before, {after:.2f} after)"
+        )
+        # Images that were nearly equal already can only lose a little; then the affine alone is the better answer.
+        (fails if after < _WORSE * affine else checks).append(worse)
     if after is not None and after < 0.15:
         checks.append(f"the images resemble each other little (mean squared local correlation {after:.2f})")
     if evidence.folding_percent is not None and evidence.folding_percent > 2.0:

@@ -1,0 +1,109 @@
+"""The verdict: each figure alone, and each reason in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lightcrcf.pipeline.quality import Evidence, deformation_evidence, local_correlation, overlap, verdict
+
+SHAPE = (17, 22, 13)
+GOOD: dict[str, Any] = {
+    "overlap_before": 0.94,
+    "overlap_after": 0.97,
+    "correlation_header": 0.05,
+    "correlation_affine": 0.3,
+    "correlation_after": 0.6,
+    "folding_percent": 0.01,
+    "affine_scales": (0.95, 1.0, 1.05),
+}
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    return np.random.default_rng(5).random(SHAPE).astype(np.float32)
+
+
+def test_an_image_correlates_with_any_linear_function_of_itself(image: np.ndarray) -> None:
+    inside = np.zeros(SHAPE, bool)
+    inside[2:-2, 2:-2, 2:-2] = True
+    assert local_correlation(image, 0.2 - 0.7 * image, inside) > 0.99
+    assert local_correlation(image, image[::-1].copy(), inside) < 0.1
+
+
+def test_local_correlation_is_that_of_numpy_in_one_window(image: np.ndarray) -> None:
+    other = np.sqrt(image) + image[::-1]
+    mask = np.zeros(SHAPE, bool)
+    mask[8, 9, 6] = True
+    window = np.s_[6:11, 7:12, 4:9]
+    expected = np.corrcoef(image[window].ravel(), other[window].ravel())[0, 1] ** 2
+    assert local_correlation(image, other, mask) == pytest.approx(expected, rel=0.01)  # the floor takes a little
+
+
+def test_nothing_to_look_at_gives_zero_and_no_figures(image: np.ndarray) -> None:
+    nowhere, evidence = np.zeros(SHAPE, bool), Evidence()
+    assert local_correlation(image, image, nowhere) == 0
+    assert overlap(nowhere, nowhere) == 0
+    deformation_evidence(evidence, np.zeros((3, *SHAPE), np.float32), nowhere, 2.0)
+    assert evidence.folding_percent is None
+
+
+def test_overlap_is_dice() -> None:
+    a, b = np.zeros((2, *SHAPE), bool)
+    a[2:6], b[4:6] = True, True
+    assert overlap(a, b) == pytest.approx(2 * 2 / (4 + 2))
+
+
+def test_only_the_fixed_foreground_counts() -> None:
+    u = np.zeros((3, *SHAPE), np.float32)
+    u[0, 10:12] = 4.0  # voxels 11 and 12 lie before voxel 10 afterwards: folded
+    mask = np.zeros(SHAPE, bool)
+    mask[:6] = True
+    evidence = Evidence()
+    deformation_evidence(evidence, u, mask, 2.0)
+    assert (evidence.folding_percent, evidence.displacement_p99_mm, evidence.jacobian_p01) == (0, 0, 1)
+    deformation_evidence(evidence, u, np.ones(SHAPE, bool), 2.0)
+    assert evidence.folding_percent is not None
+    assert evidence.folding_percent > 5
+    assert evidence.displacement_p99_mm == pytest.approx(8.0)
+
+
+def test_a_good_registration_passes_without_reasons() -> None:
+    assert verdict(Evidence(**GOOD)) == {"verdict": "pass", "reasons": []}
+
+
+@pytest.mark.parametrize(
+    ("change", "word", "reason"),
+    [
+        ({"overlap_after": 0.3}, "fail", "overlap by only 0.30"),
+        ({"overlap_after": 0.8}, "check", "overlap by 0.80"),
+        ({"correlation_after": 0.2}, "fail", "less alike"),
+        ({"correlation_affine": 0.99, "correlation_after": 0.95}, "check", "less alike"),  # an image and itself
+        ({"correlation_affine": 0.1, "correlation_after": 0.12}, "check", "resemble each other little"),
+        ({"folding_percent": 1.0}, "check", "1.00 % of the field folds"),
+        ({"folding_percent": 3.0}, "fail", "3.0 % of the field folds"),
+        ({"affine_scales": (0.5, 1.0, 1.1)}, "check", "stretches by 0.50 to 1.10"),
+        ({"affine_scales": (0.9, 1.0, 1.8)}, "check", "stretches by 0.90 to 1.80"),
+        ({"mismatch": ["no model fits"]}, "check", "no model fits"),
+    ],
+)
+def test_one_bad_figure_is_enough(change: dict[str, Any], word: str, reason: str) -> None:
+    judged = verdict(Evidence(**{**GOOD, **change}))
+    assert judged["verdict"] == word
+    assert len(judged["reasons"]) == 1
+    assert reason in judged["reasons"][0]
+
+
+def test_the_worst_figure_decides_and_comes_first() -> None:
+    judged = verdict(Evidence(**{**GOOD, "mismatch": ["odd"], "folding_percent": 3.0}))
+    assert judged["verdict"] == "fail"
+    assert judged["reasons"][-1] == "odd"
+
+
+def test_without_a_deformation_the_affine_is_judged() -> None:
+    figures = {k: v for k, v in GOOD.items() if "after" not in k and "folding" not in k}
+    assert verdict(Evidence(**figures))["verdict"] == "pass"
+    assert verdict(Evidence(**{**figures, "overlap_before": 0.4}))["verdict"] == "fail"
+    assert verdict(Evidence(**{**figures, "correlation_affine": 0.1}))["verdict"] == "check"
