@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ def save(
 ) -> dict[str, str]:
     """Write a registration to a folder; the folder appears, or its files are replaced, when all are complete.
 
+    What an earlier run left there and this one does not replace is removed.
+
     Args:
         registration: what to write.
         folder: made if it does not exist, with those above it.
@@ -51,20 +54,15 @@ def save(
     """
     check_output_folder(folder)
     target = Path(os.path.abspath(folder))  # noqa: PTH100
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            str(target), expected="a folder for the results", got=str(error.strerror), remedy="choose another place"
-        ) from None
-    fixed = registration.fixed
+    fixed, earlier = registration.fixed, _earlier_files(target)
     volumes = {"moved.nii.gz": (registration.moved, "the moving image on the fixed grid")}
     for source, labels in registration.moved_labels.items():
         volumes[_free_name("moved_labels", volumes)] = (labels, f"labels moved from {source}")
     for source, image in registration.also.items():
         volumes[_free_name(f"moved_{_stem(source)}", volumes)] = (image, f"moved from {source}")
     files = {name: what for name, (_, what) in volumes.items()}
-    with atomic_path(target) as temporary:
+    _spare_inputs(registration, target, earlier)
+    with _parents(target), atomic_path(target) as temporary:
         temporary.mkdir()
         for name, (volume, _) in volumes.items():
             write(temporary / name, volume, like=fixed)
@@ -72,9 +70,53 @@ def save(
         for name, writer in (extra_files or {}).items():
             writer(temporary / name)
             files[name] = "report with pictures" if name == "report.html" else "further output"
+        _spare_inputs(registration, target, files)
         record: dict[str, Any] = {**registration.provenance, "files": files}
         (temporary / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    for name in earlier - set(files):  # an old warp.nii.gz beside a new affine.tfm would be another transform
+        (target / name).unlink(missing_ok=True)
     return files
+
+
+def _earlier_files(folder: Path) -> set[str]:
+    """What an earlier run left in the folder, as its run.json says."""
+    try:
+        files = json.loads((folder / "run.json").read_text(encoding="utf-8"))["files"]
+        return {name for name in files if Path(name).name == name}
+    except (OSError, ValueError, LookupError, TypeError):
+        return set()
+
+
+def _spare_inputs(registration: Registration, folder: Path, names: Iterable[str]) -> None:
+    """Refuse to replace or remove what the results were made from."""
+    images = (registration.fixed.source, registration.moving.source)
+    inputs = [Path(s) for s in (*images, *registration.moved_labels, *registration.also)]
+    for path in (folder / name for name in names):
+        if path.exists() and any(i.exists() and i.samefile(path) for i in inputs):
+            raise InputError(
+                str(path),
+                expected="a folder that holds none of the inputs",
+                got="an input that the results would replace",
+                remedy="choose another folder",
+            )
+
+
+@contextmanager
+def _parents(target: Path) -> Iterator[None]:
+    """Make the folders above `target`; those that are new go again if the block fails."""
+    new = [p for p in target.parents if not p.exists()]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException as error:
+        for folder in new:
+            with suppress(OSError):
+                folder.rmdir()
+        if isinstance(error, OSError):
+            raise InputError(
+                str(target), expected="a folder for the results", got=str(error.strerror), remedy="choose another place"
+            ) from None
+        raise
 
 
 def _transforms(registration: Registration, folder: Path) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.engines.base import open_engine
+from lightcrcf.engines.base import Engine, open_engine
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.geometry.alignment_kernels import block_mean
 from lightcrcf.geometry.grid import Grid
@@ -29,11 +29,13 @@ from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.transforms.itk import read_affine
 from lightcrcf.volumes import Volume, check_usable, coerce
+from lightcrcf.volumes.limits import check_memory
 
 __all__ = ["PRESETS", "Registration", "register"]
 
 PRESETS = ("fast", "default", "accurate")
-_PREVIEW_SPACING_MM = 1.0
+_PREVIEW_VOXELS = 4e6
+_BYTES_PER_VOXEL = 80  # of the working grid: measured on a brain, images and features together
 Progress = Callable[[str, float], None]
 PathLike = str | os.PathLike[str]
 
@@ -117,6 +119,7 @@ def register(
         'pass'
     """
     _check_preset(preset)
+    _check_together(init, threads, fixed_mask, moving_mask)
     options = {
         "model": os.fspath(model), "init": os.fspath(init), "preset": preset, "inverse": inverse, "engine": engine,
         "device": device, "precision": precision, "threads": threads,
@@ -148,8 +151,8 @@ def register(
             chain = Chain(Affine.identity(), field, affine)
         with watch.stage("resample", 0.75):
             moved = _resampled(chain, inputs.moving, inputs.fixed, "linear")
-            labels = {v.source: _resampled(chain, v, inputs.fixed, "nearest") for v in inputs.labels}
-            others = {v.source: _resampled(chain, v, inputs.fixed, "auto") for v in inputs.also}
+            labels = _named((v.source, _resampled(chain, v, inputs.fixed, "nearest")) for v in inputs.labels)
+            others = _named((v.source, _resampled(chain, v, inputs.fixed, "auto")) for v in inputs.also)
         with watch.stage("inverse", 0.85):
             backward = chain.inverse() if inverse else None
         with watch.stage("quality", 0.9):
@@ -176,6 +179,18 @@ def _check_preset(preset: str) -> None:
             expected="fast, the network alone",
             got=preset,
             remedy="the refinement that default and accurate stand for is not part of this version yet; use fast",
+        )
+
+
+def _check_together(init: PathLike, threads: int | None, *masks: Any) -> None:
+    if threads is not None and threads < 1:
+        raise UsageError("threads", expected="at least 1", got=str(threads), remedy="correct the number")
+    if os.fspath(init) != "auto" and any(mask is not None for mask in masks):
+        raise UsageError(
+            "mask",
+            expected="init auto, as masks say where the affine alignment may look",
+            got=f"init {os.fspath(init)}",
+            remedy="leave the masks or the init out",
         )
 
 
@@ -245,8 +260,13 @@ class _Pair:
     def prepare(cls, inputs: _Inputs, affine: Affine, choice: Choice) -> _Pair:
         fixed, moving = prepare(inputs.fixed), prepare(inputs.moving)
         # Without a model the grid serves quality control only.
-        spacing_mm = choice.weights.spacing_mm if choice.weights else _preview_spacing(inputs.fixed)
+        spacing_mm = choice.weights.spacing_mm if choice.weights else _preview_spacing(fixed)
         grid = working_grid(fixed, spacing_mm)
+        check_memory(
+            inputs.fixed.source,
+            grid.size * _BYTES_PER_VOXEL,
+            remedy=f"crop the volume, or check its voxel size: the working grid has {spacing_mm:g} mm",
+        )
         aligned = moving.onto(grid, affine.matrix)
         if not aligned.any():
             raise InputError(
@@ -258,8 +278,20 @@ class _Pair:
         return cls((fixed, moving), grid, spacing_mm, fixed.onto(grid), aligned, moving.onto(grid))
 
 
-def _preview_spacing(fixed: Volume) -> float:
-    return max(_PREVIEW_SPACING_MM, float(fixed.grid.spacing_mm.min()))
+def _preview_spacing(fixed: Prepared) -> float:
+    """As fine as the fixed image, unless that makes too many voxels."""
+    spacing = fixed.grid.spacing_mm
+    box_mm = (fixed.box[1] - fixed.box[0] + 1) * spacing
+    return max(float(spacing.min()), float(np.cbrt(np.prod(box_mm) / _PREVIEW_VOXELS)))
+
+
+def _named(volumes: Iterable[tuple[str, Volume]]) -> dict[str, Volume]:
+    """By source; arrays in memory all have the same one, so that the second gets a number."""
+    named: dict[str, Volume] = {}
+    for source, volume in volumes:
+        number = sum(key == source or key.startswith(f"{source} #") for key in named) + 1
+        named[source if number == 1 else f"{source} #{number}"] = volume
+    return named
 
 
 def _resampled(chain: Chain, volume: Volume, fixed: Volume, interpolation: Any) -> Volume:
