@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,7 +55,7 @@ def register(
     moving: Annotated[Path, typer.Option(help="Volume to move.")],
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
     model: Annotated[
-        str, typer.Option(help="auto, a name from `lightcrcf models list`, or a .safetensors file.")
+        str, typer.Option(help="auto, none (affine only), a name from `lightcrcf models list`, or a .safetensors file.")
     ] = "auto",
     init: Annotated[
         str, typer.Option(help="auto: affine alignment included; none: trust the headers; or an ITK affine file.")
@@ -84,16 +85,14 @@ def register(
 ) -> None:
     """Align the moving volume with the fixed one, deformably."""
     _refuse_refinement(preset, refine, diffeomorphic)
-    from lightcrcf.pipeline.outputs import save
+    from lightcrcf.pipeline.outputs import check_output_folder, save
     from lightcrcf.pipeline.register import register as run
-    from lightcrcf.report.html import report_files
-    from lightcrcf.volumes import read
 
-    fixed_volume, moving_volume = read(fixed), read(moving)
+    check_output_folder(out)
     with progress_on_terminal() as progress:
         registration = run(
-            fixed_volume,
-            moving_volume,
+            fixed,
+            moving,
             model=model,
             init=init,
             preset=preset.value,
@@ -108,11 +107,9 @@ def register(
             threads=threads,
             progress=progress,
         )
-        command = ["lightcrcf", *context.obj["arguments"]]
-        pages = report_files(registration, fixed_volume, moving_volume, command=command) if report else {}
-        save(registration, out, extra_files=pages)
+        files = save(registration, out, extra_files=_pages(registration, context) if report else None)
     if json:
-        print_json(registration.provenance)
+        print_json({**registration.provenance, "files": files})
     else:
         _print_for_people(out, registration)
     if fail_on_qc and registration.qc["verdict"] == "fail":
@@ -138,6 +135,12 @@ def _refuse_refinement(preset: Preset, refine: int | None, diffeomorphic: bool) 
                 got=option,
                 remedy="this version has no refinement yet; leave the option out",
             )
+
+
+def _pages(registration: Registration, context: typer.Context) -> dict[str, Callable[[Path], None]]:
+    from lightcrcf.report.html import report_files
+
+    return report_files(registration, command=["lightcrcf", *context.obj["arguments"]])
 
 
 def _print_for_people(out: Path, registration: Registration) -> None:

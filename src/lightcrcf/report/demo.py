@@ -6,6 +6,7 @@ import csv
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from lightcrcf.report.html import report_files
 from lightcrcf.report.pictures import Views
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
-from lightcrcf.volumes import read, write
+from lightcrcf.volumes import write
 
 __all__ = ["Outcome", "Stage", "measure", "run_demo", "write_inputs"]
 
@@ -82,20 +83,15 @@ def run_demo(
     """
     pair = pair or make_pair()
     write_inputs(pair, out)
-    fixed, moving, labels = (read(out / name) for name in ("fixed.nii.gz", "moving.nii.gz", "moving_labels.nii.gz"))
     start = time.perf_counter()
-    registration = register(fixed, moving, moving_labels=[labels], progress=progress)
-    seconds = time.perf_counter() - start
-    views = Views(fixed, moving, registration.moved, registration.transform)
-    save(
-        registration,
-        out,
-        extra_files={
-            "before_after.png": lambda path: _write(path, png(views.planes, views.before_after())),
-            "deformation.png": lambda path: _write(path, png(views.planes, views.deformation())),
-            **report_files(registration, fixed, moving, command=_command(out)),
-        },
+    registration = register(
+        out / "fixed.nii.gz", out / "moving.nii.gz", moving_labels=[out / "moving_labels.nii.gz"], progress=progress
     )
+    seconds = time.perf_counter() - start
+    views = Views(registration.fixed, registration.moving, registration.moved, registration.transform)
+    pictures = {"before_after.png": views.before_after(), "deformation.png": views.deformation()}
+    writers = {name: partial(_write, content=png(views.planes, rows)) for name, rows in pictures.items() if rows}
+    save(registration, out, extra_files={**writers, **report_files(registration, command=_command(out))})
     return Outcome(pair.subject, seconds, str(registration.qc["verdict"]), measure(pair, registration.transform))
 
 

@@ -10,19 +10,30 @@ from importlib import resources
 from pathlib import Path
 from shlex import join
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lightcrcf.pipeline.register import Registration
 from lightcrcf.report.figure import Row, png
 from lightcrcf.report.pictures import Views
 from lightcrcf.report.planes import Plane
-
-if TYPE_CHECKING:
-    from lightcrcf.pipeline.register import Registration
-    from lightcrcf.volumes import Volume
+from lightcrcf.volumes import Volume
 
 __all__ = ["report_files", "report_page", "table_rows"]
 
-_UNITS = {"percent": "%", "mm": "mm", "s": "s", "mb": "MB", "mib": "MiB", "deg": "°", "litres": "l"}
+_WORDS = {
+    "overlap_before": "overlap of the foregrounds after affine, Dice",
+    "overlap_after": "overlap of the foregrounds in the end, Dice",
+    "correlation_header": "squared local correlation as given",
+    "correlation_affine": "squared local correlation after affine",
+    "correlation_after": "squared local correlation in the end",
+    "folding_percent": "folding in the foreground, %",
+    "jacobian_p01": "smallest volume change (1st percentile)",
+    "jacobian_p99": "largest volume change (99th percentile)",
+    "displacement_p99_mm": "largest displacement (99th percentile), mm",
+    "affine_scales": "stretches of the affine",
+    "inverse_consistency_mean_mm": "there and back again, mean, mm",
+    "inverse_consistency_max_mm": "there and back again, maximum, mm",
+}
 _DEFORMATION = Template(
     """<h2>Deformation</h2>
 <figure><img alt="deformed grid and volume change" src="$picture">
@@ -32,33 +43,31 @@ each place is in the moving volume than in the fixed one (red) or smaller (blue)
 )
 
 
-def report_files(
-    registration: Registration, fixed: Volume, moving: Volume, *, command: Sequence[str]
-) -> dict[str, Callable[[Path], object]]:
+def report_files(registration: Registration, *, command: Sequence[str]) -> dict[str, Callable[[Path], None]]:
     """What a report adds to the folder of a registration: file names, and who writes each; see `report_page`."""
-    return {
-        "report.html": lambda path: path.write_text(
-            report_page(registration, fixed, moving, command=command), encoding="utf-8"
-        )
-    }
+
+    def write_page(path: Path) -> None:
+        path.write_text(report_page(registration, command=command), encoding="utf-8")
+
+    return {"report.html": write_page}
 
 
-def report_page(registration: Registration, fixed: Volume, moving: Volume, *, command: Sequence[str]) -> str:
+def report_page(registration: Registration, *, command: Sequence[str]) -> str:
     """The page: verdict, pictures, numbers, and how to repeat the run.
 
     Args:
         registration: the result.
-        fixed, moving: the volumes as they were given.
         command: the words of the command line that made it.
     """
+    fixed, moving = registration.fixed, registration.moving
     views = Views(fixed, moving, registration.moved, registration.transform)
     verdict, provenance = str(registration.qc["verdict"]), registration.provenance
     return _template().substitute(
         title=escape(f"{Path(fixed.source).name} and {Path(moving.source).name}"),
-        version=escape(f"LightCRCF {provenance.get('version', '')}"),
+        version=escape(f"LightCRCF {provenance['versions']['lightcrcf']}, {_model(provenance['model'])}"),
         verdict=escape(verdict),
         verdict_class=verdict if verdict in ("pass", "check", "fail") else "check",
-        reasons=_list(registration.qc.get("reasons", ())),
+        reasons=_list(registration.qc["reasons"]),
         subjects=_rows([("fixed", _describe(fixed)), ("moving", _describe(moving))], kind="text"),
         before_after=_picture(views.planes, views.before_after()),
         fixed=_picture(views.planes, [views.fixed()]),
@@ -66,33 +75,35 @@ def report_page(registration: Registration, fixed: Volume, moving: Volume, *, co
         tiles=_picture(views.planes, views.tiles()),
         deformation=_deformation(views),
         metrics=_rows(table_rows(registration.metrics)),
-        timings=_rows(table_rows(provenance.get("timings_s", {}))),
+        timings=_rows(table_rows(provenance["timings_s"])),
         command=escape(join(command)),
         provenance=escape(json.dumps(provenance, indent=2, default=str)),
     )
 
 
-def table_rows(values: Mapping[str, Any], *, prefix: str = "") -> list[tuple[str, str]]:
-    """Names and numbers for people, of a mapping that may hold mappings.
+def table_rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and numbers for people.
 
     Example:
-        >>> table_rows({"folding_percent": 0.25, "dice": {"before": 0.5}, "label_count": 3})
-        [('folding, %', '0.25'), ('dice before', '0.5'), ('label count', '3')]
+        >>> table_rows({"affine_scales": (0.95, 1.0, 1.0625), "load network": 0.5})
+        [('stretches of the affine', '0.95, 1, 1.062'), ('load network', '0.5')]
     """
-    rows: list[tuple[str, str]] = []
-    for key, value in values.items():
-        *words, last = f"{prefix}{key}".split("_")
-        name = f"{' '.join(words)}, {_UNITS[last]}" if words and last in _UNITS else " ".join([*words, last])
-        if isinstance(value, Mapping):
-            rows += table_rows(value, prefix=f"{prefix}{key}_")
-        else:
-            rows.append((name, f"{value:.4g}" if isinstance(value, float) else str(value)))
-    return rows
+    return [(_WORDS.get(name, name.replace("_", " ")), _number(value)) for name, value in values.items()]
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_number, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _deformation(views: Views) -> str:
     rows = views.deformation()
     return _DEFORMATION.substitute(picture=_picture(views.planes, rows)) if rows else ""
+
+
+def _model(model: Mapping[str, Any]) -> str:
+    return f"model {model['name']}" if model["name"] else str(model["reason"])
 
 
 def _describe(volume: Volume) -> str:

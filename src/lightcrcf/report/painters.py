@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgba
 from numpy.typing import NDArray
 
 __all__ = ["FOLD_COLOUR", "LARGEST_RATIO", "gray", "grid_lines", "outlined", "ratio_map"]
@@ -14,7 +15,6 @@ Float32 = NDArray[np.float32]
 
 FOLD_COLOUR = "#ff00ff"
 LARGEST_RATIO = 3.0
-_BELOW_SCALE = 1e-6
 _OUTLINE_COLOURS = ("#ffd24a", "#37d5ff")
 _LINE_COLOUR = "#7cfc9a"
 
@@ -38,8 +38,8 @@ def grid_lines(axes: Axes, *, image: Float32, lines: list[NDArray[np.float64]]) 
 
 def ratio_map(axes: Axes, *, ratio: Float32, values: Float32, levels: tuple[float, ...], scale: ScalarMappable) -> None:
     """A map of volume ratios under contours; zero and below, where space folds, has a colour of its own."""
-    shown = np.where(ratio <= 0, np.float32(_BELOW_SCALE), np.maximum(ratio, np.float32(1 / LARGEST_RATIO)))
-    colours = scale.to_rgba(np.where(np.isfinite(values), shown, np.float32(np.nan)))
+    colours = scale.to_rgba(np.where(np.isfinite(values), ratio, np.float32(np.nan)))
+    colours[np.isfinite(values) & (ratio <= 0)] = to_rgba(FOLD_COLOUR)
     axes.imshow(colours, interpolation="nearest")
     _contours(axes, values, levels, ("#555555", "#999999"))
 

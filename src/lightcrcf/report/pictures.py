@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lightcrcf.pipeline.foreground import foreground
 from lightcrcf.report.figure import Painter, Row
-from lightcrcf.report.painters import FOLD_COLOUR, LARGEST_RATIO, gray, grid_lines, outlined, ratio_map
+from lightcrcf.report.painters import LARGEST_RATIO, gray, grid_lines, outlined, ratio_map
 from lightcrcf.report.planes import Plane, planes, slice_image, thinned
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.field import DisplacementField
@@ -99,7 +99,7 @@ class Views:
     def volume_change(self, field: DisplacementField) -> Row:
         """The determinant of the field's Jacobian: how much larger each place is in the moving volume."""
         determinant = Volume(field.jacobian_determinant(), field.grid, "Jacobian determinant")
-        colours = colormaps["RdBu_r"].with_extremes(bad="black", under=FOLD_COLOUR)
+        colours = colormaps["RdBu_r"].with_extremes(bad="black")
         scale = ScalarMappable(LogNorm(1 / LARGEST_RATIO, LARGEST_RATIO), colours)
         painters = (
             partial(ratio_map, ratio=slice_image(determinant, plane), values=values, levels=self._levels, scale=scale)

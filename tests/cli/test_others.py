@@ -1,0 +1,71 @@
+"""`lightcrcf models`, `info`, `train` and `demo`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from lightcrcf.cli.main import run
+from lightcrcf.pipeline.demo import deformed_copy, phantom
+from lightcrcf.weights.store import load, names
+
+
+def test_models_are_listed_and_described(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["models", "list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [model["name"] for model in listed] == names()
+    assert run(["models", "list"]) == 0
+    assert all(name in capsys.readouterr().out for name in names())
+    for model in listed:
+        assert run(["models", "show", model["name"]]) == 0
+        assert model["sha256"] in capsys.readouterr().out
+        assert run(["models", "show", model["name"], "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["card"] == load(model["name"]).card
+
+
+def test_an_unknown_model_is_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["models", "show", "no-such-model"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_info_tells_versions_and_engines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["info", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["engines"][0] == "openvino"
+    assert facts["threads"] >= 1
+    assert "numpy" in facts["packages"]
+    assert list(facts["models"]) == names()
+    assert run(["info"]) == 0
+    assert facts["packages"]["numba"] in capsys.readouterr().out
+
+
+def test_training_without_pytorch_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert run(["train", "recipe.toml"]) == 2
+    assert 'pip install "lightcrcf[train]"' in capsys.readouterr().err
+
+
+def test_training_without_its_recipe_is_3(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch", reason="the extra train is not installed")
+    assert run(["train", "no-such-recipe.toml"]) == 3
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_demo_measures_itself_and_leaves_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = deformed_copy(*phantom(spacing_mm=4.0), seed=7)
+    monkeypatch.setattr("lightcrcf.report.demo.make_pair", lambda: small)
+    assert run(["demo", "--out", str(tmp_path / "demo"), "--json"]) == 0
+    outcome = json.loads(capsys.readouterr().out)
+    before, affine, deformable = outcome["stages"]
+    assert before["mean_mm"] > 5 * affine["mean_mm"]
+    assert deformable["mean_mm"] <= 1.1 * affine["mean_mm"]
+    assert affine["dice"] > before["dice"]
+    left = {path.name for path in (tmp_path / "demo").iterdir()}
+    assert {"before_after.png", "report.html", "points.csv", "fixed.nii.gz", "moving_labels.nii.gz", "run.json"} <= left
