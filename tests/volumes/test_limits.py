@@ -31,6 +31,22 @@ def test_the_tightest_limit_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert limits.available_memory() == 3_000
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_control_groups_count_without_their_file_cache(tmp_path: Path, version: int) -> None:
+    names = ("memory.max", "memory.current", "file")
+    if version == 1:
+        names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache")
+    base = tmp_path / ("" if version == 2 else "memory")
+    for group, limit in (("", "max"), ("job", "1000"), ("job/step", "4000")):
+        (base / group).mkdir(parents=True, exist_ok=True)
+        (base / group / names[0]).write_text(f"{limit}\n")
+        (base / group / names[1]).write_text("900\n")
+        (base / group / "memory.stat").write_text(f"anon 600\n{names[2]} 300\n")
+    (tmp_path / "self").write_text("3:cpu:/other\n" + ("0::/job/step\n" if version == 2 else "4:memory:/job/step\n"))
+    assert list(limits._group_available(tmp_path / "self", tmp_path)) == [3400, 400]
+    assert list(limits._group_available(tmp_path / "missing", tmp_path)) == []
+
+
 @pytest.mark.parametrize(("shape", "left"), [((5, 7, 11), (5, 7, 11)), ((5, 7, 11, 1, 1), (5, 7, 11))])
 def test_shape(shape: tuple[int, ...], left: tuple[int, int, int]) -> None:
     assert limits.check_shape("a", shape) == left

@@ -44,7 +44,6 @@ def test_failure_leaves_nothing_and_keeps_the_old(tmp_path: Path, volume: Volume
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_interrupt_leaves_nothing(tmp_path: Path, volume: Volume, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:

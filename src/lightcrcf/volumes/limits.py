@@ -35,16 +35,33 @@ def _machine_available() -> int | None:
         return None
 
 
-def _group_available() -> Iterator[int]:
-    root = Path("/sys/fs/cgroup")
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        try:  # the limit reads "max" where there is none
-            yield max(int((root / limit).read_text()) - int((root / used).read_text()), 0)
-        except (OSError, ValueError):
+def _group_available(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
+    """What the memory control groups of this process leave, versions 2 and 1, for each group up to the root's."""
+    try:
+        entries = [line.split(":", 2) for line in proc.read_text().splitlines()]
+    except OSError:
+        return
+    for _, controllers, path in entries:
+        if controllers == "":
+            base, names = root, ("memory.max", "memory.current", "file")
+        elif "memory" in controllers.split(","):
+            base, names = root / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache")
+        else:
             continue
+        group = base / path.lstrip("/")
+        for folder in (group, *group.parents):
+            if folder.is_relative_to(base) and (left := _left(folder, *names)) is not None:
+                yield left
+
+
+def _left(folder: Path, limit: str, used: str, cache: str) -> int | None:
+    """Limit less usage of one group; cached files count as free, since the kernel gives them up."""
+    try:  # the limit reads "max" where there is none
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        in_use = int((folder / used).read_text()) - int(stat.get(cache, 0))
+        return max(int((folder / limit).read_text()) - in_use, 0)
+    except (OSError, ValueError):
+        return None
 
 
 def check_memory(
