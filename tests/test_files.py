@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from lightcrcf.errors import InputError
-from lightcrcf.files import atomic_path, is_gzip, open_binary, read_gzip, write_gzip
+from lightcrcf.files import atomic_path, is_gzip, open_binary, write_gzip
+
+
+def content(path: Path) -> bytes:
+    with open_binary(path) as stream:
+        return stream.read()
 
 
 def names(folder: Path) -> list[str]:
@@ -88,14 +93,14 @@ def test_gzip_round_trip_is_the_same_bytes_whatever_the_name(tmp_path: Path) -> 
         write_gzip(tmp_path / name, b"head", data)
     assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "other.gz").read_bytes()
     assert (tmp_path / "a.gz").read_bytes()[3:8] == bytes(5)  # no flags (no name), time zero
-    assert gzip.decompress((tmp_path / "a.gz").read_bytes()) == read_gzip(tmp_path / "a.gz") == b"head" + data.tobytes()
+    assert gzip.decompress((tmp_path / "a.gz").read_bytes()) == content(tmp_path / "a.gz") == b"head" + data.tobytes()
 
 
 def test_content_decides_what_is_gzip(tmp_path: Path) -> None:
     (tmp_path / "plain.gz").write_bytes(b"plain")
     write_gzip(tmp_path / "packed", b"packed")
     assert (is_gzip(tmp_path / "plain.gz"), is_gzip(tmp_path / "packed")) == (False, True)
-    assert (read_gzip(tmp_path / "plain.gz"), read_gzip(tmp_path / "packed")) == (b"plain", b"packed")
+    assert (content(tmp_path / "plain.gz"), content(tmp_path / "packed")) == (b"plain", b"packed")
 
 
 def damaged(case: str, path: Path) -> Path:
@@ -119,15 +124,9 @@ def damaged(case: str, path: Path) -> Path:
 def test_bad_gzip_is_one_line(tmp_path: Path, case: str) -> None:
     path = damaged(case, tmp_path / "a.gz")
     with pytest.raises(InputError) as caught:
-        read_gzip(path)
+        content(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_a_bomb_is_refused_early(tmp_path: Path) -> None:
-    write_gzip(tmp_path / "bomb.gz", bytes(8 << 20))
-    with pytest.raises(InputError, match="at most 4096 bytes"):
-        read_gzip(tmp_path / "bomb.gz", limit=4096)
 
 
 def test_open_binary_gives_the_first_bytes_without_the_rest(tmp_path: Path) -> None:

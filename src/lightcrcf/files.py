@@ -15,12 +15,11 @@ from isal import igzip, isal_zlib
 
 from lightcrcf.errors import InputError
 
-__all__ = ["GZIP_MAX_RATIO", "atomic_path", "is_gzip", "open_binary", "read_gzip", "write_gzip"]
+__all__ = ["GZIP_MAX_RATIO", "atomic_path", "is_gzip", "open_binary", "write_gzip"]
 
 # DEFLATE codes at most 258 bytes in 2 bits (zlib's manual: 1032:1); the rest is for the blocks' headers.
 GZIP_MAX_RATIO = 1100
 _IsalError: type[Exception] = cast(Any, isal_zlib).error  # without a type in isal's stubs
-_CHUNK = 1 << 20
 _LEVEL = 1
 
 
@@ -96,27 +95,6 @@ def write_gzip(path: str | os.PathLike[str], *chunks: Any) -> None:
     ):
         for chunk in chunks:
             stream.write(memoryview(chunk).cast("B"))
-
-
-def read_gzip(path: str | os.PathLike[str], *, limit: int = 1 << 34) -> bytes:
-    """All bytes that a gzip file holds; a file that is not compressed is read as it is.
-
-    Args:
-        path: the file.
-        limit: bytes that the content may have at most.
-
-    Raises:
-        InputError: if the file is missing, truncated, damaged, or holds more than `limit` bytes.
-    """
-    parts, size = [], 0
-    with open_binary(path) as stream:
-        while part := stream.read(_CHUNK):
-            parts.append(part)
-            if (size := size + len(part)) > limit:
-                raise InputError(
-                    str(path), expected=f"at most {limit} bytes", got="more", remedy="check that this is the right file"
-                )
-    return b"".join(parts)
 
 
 def is_gzip(path: str | os.PathLike[str]) -> bool:
