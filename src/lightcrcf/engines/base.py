@@ -13,7 +13,7 @@ from lightcrcf.errors import InputError, UsageError
 from lightcrcf.network.config import MULTIPLE
 from lightcrcf.weights.store import Weights
 
-__all__ = ["ENGINES", "Engine", "available", "open_engine"]
+__all__ = ["ENGINES", "Engine", "Shape", "available", "open_engine"]
 
 Float32 = NDArray[np.float32]
 Shape = tuple[int, int, int]

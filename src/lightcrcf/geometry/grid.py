@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lightcrcf.errors import InputError
 
-__all__ = ["Grid"]
+__all__ = ["AxisOrder", "Grid"]
 
 Float = NDArray[np.float64]
 
