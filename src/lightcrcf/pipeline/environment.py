@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from lightcrcf.engines.base import available
 from lightcrcf.weights.store import load, names
 
-__all__ = ["cpu_name", "describe_environment", "engines", "usable_cores", "versions"]
+__all__ = ["cpu_name", "describe_environment", "usable_cores", "versions"]
 
 _PACKAGES = ("numpy", "numba", "openvino", "nibabel", "SimpleITK", "safetensors", "isal", "matplotlib", "torch")
 
@@ -24,7 +24,7 @@ def describe_environment() -> dict[str, Any]:
         "system": platform.platform(),
         "cpu": cpu_name(),
         "threads": usable_cores(),
-        "engines": engines(),
+        "engines": list(available()),
         "models": {name: load(name).sha256 for name in names()},
         "packages": versions(),
     }
@@ -39,11 +39,6 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:  # torch comes with an extra only
             continue
     return found
-
-
-def engines() -> list[str]:
-    """What can run the network here, the default first."""
-    return [name for name in ("openvino", "torch") if find_spec(name) is not None]
 
 
 def usable_cores() -> int:
