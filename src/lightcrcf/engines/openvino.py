@@ -20,7 +20,7 @@ from lightcrcf.geometry.kernels import compose, upsample, warp
 from lightcrcf.network.config import LEVELS
 from lightcrcf.weights.store import Weights
 
-__all__ = ["OpenVINOEngine"]
+__all__ = ["OpenVINOEngine", "bfloat16_is_native"]
 
 Float32 = NDArray[np.float32]
 
@@ -35,7 +35,7 @@ class OpenVINOEngine(Engine):
     """
 
     def __init__(self, weights: Weights, *, precision: str, threads: int | None) -> None:
-        if precision == "bf16" and "BF16" not in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        if precision == "bf16" and not bfloat16_is_native():
             raise UsageError(
                 "precision bf16", expected="a processor with AVX512-BF16 or AMX", got="none", remedy="choose f32"
             )
@@ -98,6 +98,11 @@ class OpenVINOEngine(Engine):
 def _half(shape: Shape, times: int) -> Shape:
     depth, height, width = (n >> times for n in shape)
     return depth, height, width
+
+
+def bfloat16_is_native() -> bool:
+    """Whether this processor multiplies in bfloat16; elsewhere it would be slower than float32."""
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 @cache
