@@ -13,7 +13,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import ArrayLike, NDArray
 
-from lightcrcf.geometry.compiled import kernel, ready
+from lightcrcf.geometry.compiled import device, kernel, ready
 from lightcrcf.geometry.points import invert
 from lightcrcf.geometry.sampling import (
     ONE,
@@ -211,40 +211,54 @@ def jacobian_determinant(displacement: Float32) -> Float32:
     return out
 
 
+# The kernels hand whole planes to device functions, and those are free of array expressions: Numba compiles the body
+# of `prange` twice, and for each array expression it compiles seconds of error messages about shapes.
+
+
 @kernel
 def _pull(features: Array, displacement: Array, coarse: bool, add: bool, out: Array) -> None:
     """out = features(x + u(x)), and plus u(x) if `add`; u is upsampled on the fly if `coarse`."""
-    channels, depth, height, width = out.shape
-    for i in prange(depth):
-        line = np.empty(displacement.shape[3] + 2, np.float32)
-        u = np.empty((3, width), np.float32)
-        position, fraction = np.empty((3, width), np.float32), np.empty((3, width), np.float32)
-        corner = np.empty(width, np.int64)
-        for j in range(height):
-            for c in range(3):
-                if coarse:
-                    upsampled_row(displacement[c], i, j, line, u[c])
-                else:
-                    u[c] = displacement[c, i, j]
-            for k in range(width):
-                position[0, k] = np.float32(i) + u[0, k]
-                position[1, k] = np.float32(j) + u[1, k]
-                position[2, k] = np.float32(k) + u[2, k]
-            locate_row(features.shape[1:], position[0], position[1], position[2], corner, fraction)
-            for c in range(channels):
-                blend_row(features[c], corner, fraction, out[c, i, j])
-                if add:
-                    out[c, i, j] += u[c]
+    for i in prange(out.shape[1]):
+        _pull_plane(features, displacement, coarse, add, np.int64(i), out)
+
+
+@device
+def _pull_plane(features: Array, displacement: Array, coarse: bool, add: bool, i: Any, out: Array) -> None:
+    channels, _, height, width = out.shape
+    line, u = np.empty(displacement.shape[3] + 2, np.float32), np.empty((3, width), np.float32)
+    corner, fraction = np.empty(width, np.int64), np.empty((3, width), np.float32)
+    place = np.empty((3, width), np.float32)
+    for j in range(height):
+        for c in range(3):
+            if coarse:
+                upsampled_row(displacement[c], i, j, line, u[c])
+            else:
+                for k in range(width):
+                    u[c, k] = displacement[c, i, j, k]
+        for k in range(width):
+            place[0, k] = np.float32(i) + u[0, k]
+            place[1, k] = np.float32(j) + u[1, k]
+            place[2, k] = np.float32(k) + u[2, k]
+        locate_row(features.shape[1:], place, corner, fraction)
+        for c in range(channels):
+            blend_row(features[c], corner, fraction, out[c, i, j])
+            if add:
+                for k in range(width):
+                    out[c, i, j, k] += u[c, k]
 
 
 @kernel
 def _upsample(coarse: Array, out: Array) -> None:
-    _, depth, height, _ = out.shape
-    for i in prange(depth):
-        line = np.empty(coarse.shape[3] + 2, np.float32)
-        for c in range(3):
-            for j in range(height):
-                upsampled_row(coarse[c], i, j, line, out[c, i, j])
+    for i in prange(out.shape[1]):
+        _upsample_plane(coarse, np.int64(i), out)
+
+
+@device
+def _upsample_plane(coarse: Array, i: Any, out: Array) -> None:
+    line = np.empty(coarse.shape[3] + 2, np.float32)
+    for c in range(3):
+        for j in range(out.shape[2]):
+            upsampled_row(coarse[c], i, j, line, out[c, i, j])
 
 
 @kernel
@@ -259,19 +273,34 @@ def _resample(
     fill: Any,
     out: Array,
 ) -> None:
-    depth, height, width = out.shape
-    for i in prange(depth):
-        position, scratch = np.empty((3, width), np.float32), np.empty((7, width), np.float32)
-        corner = np.empty(width, np.int64)
-        for j in range(height):
-            displaced_row(matrix, field_matrix, vector_matrix, field, displaced, i, j, position, corner, scratch)
-            z, y, x = position[0], position[1], position[2]
-            if cubic:
-                cubic_row(moving, z, y, x, out[i, j])
-            else:
-                locate_row(moving.shape, z, y, x, corner, scratch[:3])
-                blend_row(moving, corner, scratch[:3], out[i, j])
-            mask_row(moving.shape, z, y, x, fill, out[i, j])
+    for i in prange(out.shape[0]):
+        _resample_plane(moving, matrix, field_matrix, vector_matrix, field, displaced, cubic, fill, np.int64(i), out)
+
+
+@device
+def _resample_plane(
+    moving: Array,
+    matrix: Array,
+    field_matrix: Array,
+    vector_matrix: Array,
+    field: Array,
+    displaced: bool,
+    cubic: bool,
+    fill: Any,
+    i: Any,
+    out: Array,
+) -> None:
+    _, height, width = out.shape
+    corner, fraction = np.empty(width, np.int64), np.empty((3, width), np.float32)
+    place, vector = np.empty((3, width), np.float32), np.empty((4, width), np.float32)
+    for j in range(height):
+        displaced_row(matrix, field_matrix, vector_matrix, field, displaced, i, j, place, corner, fraction, vector)
+        if cubic:
+            cubic_row(moving, place, out[i, j])
+        else:
+            locate_row(moving.shape, place, corner, fraction)
+            blend_row(moving, corner, fraction, out[i, j])
+        mask_row(moving.shape, place, fill, out[i, j])
 
 
 @kernel
@@ -284,31 +313,50 @@ def _nearest_index(
     displaced: bool,
     out: Array,
 ) -> None:
-    depth, height, width = out.shape
-    for i in prange(depth):
-        position, scratch = np.empty((3, width), np.float32), np.empty((7, width), np.float32)
-        corner = np.empty(width, np.int64)
-        for j in range(height):
-            displaced_row(matrix, field_matrix, vector_matrix, field, displaced, i, j, position, corner, scratch)
-            nearest_row(moving_shape, position[0], position[1], position[2], out[i, j])
+    for i in prange(out.shape[0]):
+        _nearest_plane(moving_shape, matrix, field_matrix, vector_matrix, field, displaced, np.int64(i), out)
+
+
+@device
+def _nearest_plane(
+    moving_shape: Any,
+    matrix: Array,
+    field_matrix: Array,
+    vector_matrix: Array,
+    field: Array,
+    displaced: bool,
+    i: Any,
+    out: Array,
+) -> None:
+    _, height, width = out.shape
+    corner, fraction = np.empty(width, np.int64), np.empty((3, width), np.float32)
+    place, vector = np.empty((3, width), np.float32), np.empty((4, width), np.float32)
+    for j in range(height):
+        displaced_row(matrix, field_matrix, vector_matrix, field, displaced, i, j, place, corner, fraction, vector)
+        nearest_row(moving_shape, place, out[i, j])
 
 
 @kernel
 def _jacobian(u: Array, out: Array) -> None:
+    for i in prange(out.shape[0]):
+        _jacobian_plane(u, np.int64(i), out)
+
+
+@device
+def _jacobian_plane(u: Array, i: Any, out: Array) -> None:
     depth, height, width = out.shape
-    for i in prange(depth):
-        i0, i1, by_i = neighbours(i, depth)
-        for j in range(height):
-            j0, j1, by_j = neighbours(j, height)
-            for k in range(width):
-                k0, k1, by_k = neighbours(k, width)
-                a0 = ONE + by_i * (u[0, i1, j, k] - u[0, i0, j, k])
-                a1 = by_i * (u[1, i1, j, k] - u[1, i0, j, k])
-                a2 = by_i * (u[2, i1, j, k] - u[2, i0, j, k])
-                b0 = by_j * (u[0, i, j1, k] - u[0, i, j0, k])
-                b1 = ONE + by_j * (u[1, i, j1, k] - u[1, i, j0, k])
-                b2 = by_j * (u[2, i, j1, k] - u[2, i, j0, k])
-                c0 = by_k * (u[0, i, j, k1] - u[0, i, j, k0])
-                c1 = by_k * (u[1, i, j, k1] - u[1, i, j, k0])
-                c2 = ONE + by_k * (u[2, i, j, k1] - u[2, i, j, k0])
-                out[i, j, k] = a0 * (b1 * c2 - b2 * c1) - a1 * (b0 * c2 - b2 * c0) + a2 * (b0 * c1 - b1 * c0)
+    i0, i1, by_i = neighbours(i, depth)
+    for j in range(height):
+        j0, j1, by_j = neighbours(j, height)
+        for k in range(width):
+            k0, k1, by_k = neighbours(k, width)
+            a0 = ONE + by_i * (u[0, i1, j, k] - u[0, i0, j, k])
+            a1 = by_i * (u[1, i1, j, k] - u[1, i0, j, k])
+            a2 = by_i * (u[2, i1, j, k] - u[2, i0, j, k])
+            b0 = by_j * (u[0, i, j1, k] - u[0, i, j0, k])
+            b1 = ONE + by_j * (u[1, i, j1, k] - u[1, i, j0, k])
+            b2 = by_j * (u[2, i, j1, k] - u[2, i, j0, k])
+            c0 = by_k * (u[0, i, j, k1] - u[0, i, j, k0])
+            c1 = by_k * (u[1, i, j, k1] - u[1, i, j, k0])
+            c2 = ONE + by_k * (u[2, i, j, k1] - u[2, i, j, k0])
+            out[i, j, k] = a0 * (b1 * c2 - b2 * c1) - a1 * (b0 * c2 - b2 * c0) + a2 * (b0 * c1 - b1 * c0)

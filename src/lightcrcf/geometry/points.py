@@ -90,7 +90,7 @@ def _step(state: Array, residual: Array, out: Array) -> None:
     c0, c1, c2 = state[2, 1], state[2, 2], 1.0 + state[2, 3]
     p, q, r = b1 * c2 - b2 * c1, b2 * c0 - b0 * c2, b0 * c1 - b1 * c0
     determinant = a0 * p + a1 * q + a2 * r
-    x, y, z = residual
+    x, y, z = residual[0], residual[1], residual[2]
     if not determinant > _MIN_DETERMINANT:
         out[0], out[1], out[2] = x, y, z
         return
@@ -105,7 +105,8 @@ def _solve(u: Array, x: Array, y: Array, iterations: int, tolerance: float, work
     """Improve y in place until y + u(y) = x; work is (6, 4): three rows for u and Du, residual, step, trial."""
     state, residual, step, trial = work[:3], work[3, :3], work[4, :3], work[5, :3]
     length, error = 1.0, np.inf
-    trial[:] = y
+    for c in range(3):
+        trial[c] = y[c]
     for _ in range(iterations + 1):
         trilinear_cell(u, trial[0], trial[1], trial[2], state)
         squared = 0.0
@@ -121,7 +122,8 @@ def _solve(u: Array, x: Array, y: Array, iterations: int, tolerance: float, work
             _step(state, residual, step)
         else:
             length *= 0.5
-            step[:] = residual
+            for c in range(3):
+                step[c] = residual[c]
         for c in range(3):
             trial[c] = y[c] - length * step[c]
 
@@ -130,7 +132,7 @@ def _solve(u: Array, x: Array, y: Array, iterations: int, tolerance: float, work
 def _displacement_at(u: Array, points: Array, out: Array) -> None:
     for n in prange(points.shape[0]):
         state = np.empty((3, 4), np.float64)
-        z, y, x = points[n]
+        z, y, x = points[n, 0], points[n, 1], points[n, 2]
         trilinear_cell(u, z, y, x, state)
         weight = 1.0 if is_inside(u.shape[1:], z, y, x) else 0.0
         for c in range(3):
@@ -141,23 +143,28 @@ def _displacement_at(u: Array, points: Array, out: Array) -> None:
 def _invert_at(u: Array, points: Array, iterations: int, tolerance: float, out: Array) -> None:
     for n in prange(points.shape[0]):
         work = np.empty((6, 4), np.float64)
-        out[n] = points[n]
+        for c in range(3):
+            out[n, c] = points[n, c]
         _solve(u, points[n], out[n], iterations, tolerance, work)
 
 
 @kernel
 def _invert(u: Array, iterations: int, tolerance: float, out: Array) -> None:
-    _, depth, height, width = out.shape
-    for i in prange(depth):
-        work = np.empty((8, 4), np.float64)
-        x, y = work[6, :3], work[7, :3]
-        for j in range(height):
+    for i in prange(out.shape[1]):
+        _invert_plane(u, iterations, tolerance, np.int64(i), out)
+
+
+@device
+def _invert_plane(u: Array, iterations: int, tolerance: float, i: Any, out: Array) -> None:
+    _, _, height, width = out.shape
+    work, x, y = np.empty((6, 4), np.float64), np.empty(3, np.float64), np.empty(3, np.float64)
+    for j in range(height):
+        for c in range(3):
+            x[c] = y[c] = 0.0
+        for k in range(width):
+            # Starts from the displacement found for the voxel before.
+            y[0], y[1], y[2] = i + y[0] - x[0], j + y[1] - x[1], k + y[2] - x[2]
+            x[0], x[1], x[2] = i, j, k
+            _solve(u, x, y, iterations, tolerance, work)
             for c in range(3):
-                x[c] = y[c] = 0.0
-            for k in range(width):
-                # Starts from the displacement found for the voxel before.
-                y[0], y[1], y[2] = i + y[0] - x[0], j + y[1] - x[1], k + y[2] - x[2]
-                x[0], x[1], x[2] = i, j, k
-                _solve(u, x, y, iterations, tolerance, work)
-                for c in range(3):
-                    out[c, i, j, k] = y[c] - x[c]
+                out[c, i, j, k] = y[c] - x[c]

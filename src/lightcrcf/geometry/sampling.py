@@ -42,8 +42,8 @@ def clamp(x: Any, last: Any) -> Any:
 
 
 @device
-def locate_row(shape: Any, z: Array, y: Array, x: Array, corner: Array, fraction: Array) -> None:
-    """Find the cells of (z[k], y[k], x[k]), clamped at the borders, for `blend_row`.
+def locate_row(shape: Any, place: Array, corner: Array, fraction: Array) -> None:
+    """Find the cells of place[:, k], clamped at the borders, for `blend_row`.
 
     corner[k] becomes the flat index of the cell's first voxel, int64, and fraction[:, k] the place in the cell, in
     [0, 1] along each axis.
@@ -51,8 +51,8 @@ def locate_row(shape: Any, z: Array, y: Array, x: Array, corner: Array, fraction
     depth, height, width = shape
     last_z, last_y, last_x = np.float32(depth - 1), np.float32(height - 1), np.float32(width - 1)
     top_z, top_y, top_x = max(depth - 2, 0), max(height - 2, 0), max(width - 2, 0)
-    for k in range(z.size):
-        a, b, c = clamp(z[k], last_z), clamp(y[k], last_y), clamp(x[k], last_x)
+    for k in range(corner.size):
+        a, b, c = clamp(place[0, k], last_z), clamp(place[1, k], last_y), clamp(place[2, k], last_x)
         i, j, l = min(np.int32(a), top_z), min(np.int32(b), top_y), min(np.int32(c), top_x)  # noqa: E741
         fraction[0, k], fraction[1, k], fraction[2, k] = a - np.float32(i), b - np.float32(j), c - np.float32(l)
         corner[k] = (i * height + j) * width + l
@@ -127,12 +127,12 @@ def keys(t: Any) -> Any:
 
 
 @device
-def cubic_row(volume: Array, z: Array, y: Array, x: Array, out: Array) -> None:
-    """out[k] = volume (D, H, W) at (z[k], y[k], x[k]), 4x4x4 Catmull-Rom weights; voxels beyond a border repeat it."""
+def cubic_row(volume: Array, place: Array, out: Array) -> None:
+    """out[k] = volume (D, H, W) at place[:, k], 4x4x4 Catmull-Rom weights; voxels beyond a border repeat it."""
     depth, height, width = volume.shape
     last_z, last_y, last_x = np.float32(depth - 1), np.float32(height - 1), np.float32(width - 1)
     for k in range(out.size):
-        a, b, c = clamp(z[k], last_z), clamp(y[k], last_y), clamp(x[k], last_x)
+        a, b, c = clamp(place[0, k], last_z), clamp(place[1, k], last_y), clamp(place[2, k], last_x)
         i, j, l = np.int64(a), np.int64(b), np.int64(c)  # noqa: E741
         wz, wy, wx = keys(a - np.float32(i)), keys(b - np.float32(j)), keys(c - np.float32(l))
         l0, l1 = max(l - 1, 0), l
@@ -149,12 +149,12 @@ def cubic_row(volume: Array, z: Array, y: Array, x: Array, out: Array) -> None:
 
 
 @device
-def nearest_row(shape: Any, z: Array, y: Array, x: Array, out: Array) -> None:
-    """out[k] = flat index of the voxel nearest to (z[k], y[k], x[k]), ties upwards as in ITK; -1 outside."""
+def nearest_row(shape: Any, place: Array, out: Array) -> None:
+    """out[k] = flat index of the voxel nearest to place[:, k], ties upwards as in ITK; -1 outside."""
     depth, height, width = shape
     end_z, end_y, end_x = np.float32(depth), np.float32(height), np.float32(width)
     for k in range(out.size):
-        a, b, c = z[k] + HALF, y[k] + HALF, x[k] + HALF
+        a, b, c = place[0, k] + HALF, place[1, k] + HALF, place[2, k] + HALF
         inside = a >= ZERO and a < end_z and b >= ZERO and b < end_y and c >= ZERO and c < end_x
         out[k] = (np.int64(a) * height + np.int64(b)) * width + np.int64(c) if inside else -1
 
@@ -168,10 +168,10 @@ def is_inside(shape: Any, z: Any, y: Any, x: Any) -> Any:
 
 
 @device
-def mask_row(shape: Any, z: Array, y: Array, x: Array, fill: Any, out: Array) -> None:
-    """Put `fill` where (z[k], y[k], x[k]) is outside."""
+def mask_row(shape: Any, place: Array, fill: Any, out: Array) -> None:
+    """Put `fill` where place[:, k] is outside."""
     for k in range(out.size):
-        out[k] = out[k] if is_inside(shape, z[k], y[k], x[k]) else fill
+        out[k] = out[k] if is_inside(shape, place[0, k], place[1, k], place[2, k]) else fill
 
 
 @device
@@ -195,21 +195,22 @@ def displaced_row(
     j: int,
     out: Array,
     corner: Array,
+    fraction: Array,
     scratch: Array,
 ) -> None:
     """out[:, k] = matrix @ [x, 1] + vector_matrix @ field(field_matrix @ [x, 1]) at x = (i, j, k).
 
-    `field` (3, d, h, w) is zero outside and left out unless `displaced`. out is (3, W); corner (W) int64 and
-    scratch (7, W) are overwritten.
+    `field` (3, d, h, w) is zero outside and left out unless `displaced`. out is (3, W); corner (W) int64,
+    fraction (3, W) and scratch (4, W) are overwritten.
     """
     affine_row(matrix, i, j, out)
     if displaced:
-        place, fraction, vector = scratch[:3], scratch[3:6], scratch[6]
+        place, vector = scratch[:3], scratch[3]
         affine_row(field_matrix, i, j, place)
-        locate_row(field.shape[1:], place[0], place[1], place[2], corner, fraction)
+        locate_row(field.shape[1:], place, corner, fraction)
         for c in range(3):
             blend_row(field[c], corner, fraction, vector)
-            mask_row(field.shape[1:], place[0], place[1], place[2], ZERO, vector)
+            mask_row(field.shape[1:], place, ZERO, vector)
             for a in range(3):
                 weight = vector_matrix[a, c]
                 for k in range(out.shape[1]):
