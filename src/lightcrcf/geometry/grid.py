@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +14,7 @@ from lightcrcf.errors import InputError
 __all__ = ["AxisOrder", "Grid"]
 
 Float = NDArray[np.float64]
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,17 +58,17 @@ class Grid:
     @cached_property
     def inverse(self) -> Float:
         """(4, 4) float64, RAS+ world mm to voxel index."""
-        return np.linalg.inv(self.affine)
+        return np.asarray(np.linalg.inv(self.affine), dtype=np.float64)
 
     @property
     def spacing_mm(self) -> Float:
         """(3,) distance between neighbouring voxels along each array axis."""
-        return np.linalg.norm(self.affine[:3, :3], axis=0)
+        return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0), dtype=np.float64)
 
     @property
     def directions(self) -> Float:
         """(3, 3) unit vectors of the array axes, as columns, in RAS+."""
-        return self.affine[:3, :3] / self.spacing_mm
+        return np.asarray(self.affine[:3, :3] / self.spacing_mm)
 
     @property
     def size(self) -> int:
@@ -143,7 +145,7 @@ class AxisOrder:
         flips = tuple(bool(directions[a, best[a]] < 0) for a in range(3))
         return cls((best[0], best[1], best[2]), (flips[0], flips[1], flips[2]))
 
-    def array(self, data: NDArray) -> NDArray:
+    def array(self, data: NDArray[T]) -> NDArray[T]:
         """A view of (..., D, H, W) `data` in the new order of its last three axes."""
         lead = data.ndim - 3
         moved = data.transpose(*range(lead), *(lead + p for p in self.permutation))

@@ -14,8 +14,10 @@ from lightcrcf.geometry.compiled import device
 
 __all__ = [
     "ONE",
+    "ZERO",
     "affine_row",
     "blend_row",
+    "clamp",
     "cubic_row",
     "displaced_row",
     "is_inside",
