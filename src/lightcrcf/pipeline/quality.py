@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.geometry.kernels import jacobian_determinant
 
-__all__ = ["Evidence", "deformation_evidence", "local_correlation", "overlap", "verdict"]
+__all__ = ["Evidence", "containment", "deformation_evidence", "local_correlation", "overlap", "verdict"]
 
 Float32 = NDArray[np.float32]
 
@@ -29,7 +29,8 @@ class Evidence:
     """What quality control looks at. Everything is None until measured.
 
     Args:
-        overlap_before, overlap_after: Dice overlap of the foregrounds, before and after the deformation.
+        overlap_before, overlap_after: Dice overlap of the foregrounds, before and after the deformation; for images
+            of different kinds (a brain and a whole head) the share of the smaller that lies in the larger.
         correlation_header, correlation_affine, correlation_after: mean squared local correlation in the fixed
             foreground under the headers' alignment, after the affine and after the deformation.
         folding_percent: voxels of the fixed foreground where the field folds.
@@ -74,6 +75,12 @@ def overlap(fixed: NDArray[np.bool_], moved: NDArray[np.bool_]) -> float:
     return 2.0 * int((fixed & moved).sum()) / total if total else 0.0
 
 
+def containment(fixed: NDArray[np.bool_], moved: NDArray[np.bool_]) -> float:
+    """Share of the smaller mask that lies in the larger one: a brain inside a whole head; 0 if one is empty."""
+    smaller = min(int(fixed.sum()), int(moved.sum()))
+    return int((fixed & moved).sum()) / smaller if smaller else 0.0
+
+
 def deformation_evidence(evidence: Evidence, displacement: Float32, mask: NDArray[np.bool_], spacing_mm: float) -> None:
     """Fill in folding, Jacobian and displacement figures of a (3, d, h, w) field in voxels of `spacing_mm`."""
     if not mask.any():
@@ -91,9 +98,9 @@ def verdict(evidence: Evidence) -> dict[str, Any]:
     after = evidence.correlation_after if evidence.correlation_after is not None else evidence.correlation_affine
     reached = evidence.overlap_after if evidence.overlap_after is not None else evidence.overlap_before
     if reached is not None and reached < 0.5:
-        fails.append(f"the images overlap by only {reached:.2f} (Dice of their foregrounds)")
+        fails.append(f"the images overlap by only {reached:.2f} (of their foregrounds)")
     elif reached is not None and reached < 0.85:
-        checks.append(f"the foregrounds overlap by {reached:.2f} (Dice); 0.85 or more is usual")
+        checks.append(f"the foregrounds overlap by {reached:.2f}; 0.85 or more is usual")
     affine = evidence.correlation_affine
     if affine is not None and after is not None and after < affine:
         worse = (

@@ -156,7 +156,10 @@ def register(
         with watch.stage("inverse", 0.85):
             backward = chain.inverse() if inverse else None
         with watch.stage("quality", 0.9):
-            evidence = _evidence(pair, displacement, alignment, choice)
+            alike = contents[0].kind == contents[1].kind
+            evidence = _evidence(
+                pair, displacement, alignment, choice, quality.overlap if alike else quality.containment
+            )
             metrics = _metrics(evidence, chain, backward)
             qc = quality.verdict(evidence)
     record = provenance(
@@ -300,7 +303,11 @@ def _resampled(chain: Chain, volume: Volume, fixed: Volume, interpolation: Any) 
 
 
 def _evidence(
-    pair: _Pair, displacement: NDArray[np.float32] | None, alignment: Alignment | None, choice: Choice
+    pair: _Pair,
+    displacement: NDArray[np.float32] | None,
+    alignment: Alignment | None,
+    choice: Choice,
+    overlap: Callable[[NDArray[np.bool_], NDArray[np.bool_]], float],
 ) -> quality.Evidence:
     """Measured at half the working resolution."""
     evidence = quality.Evidence(mismatch=list(choice.mismatch))
@@ -310,12 +317,12 @@ def _evidence(
     mask = fixed > 0.05
     evidence.correlation_header = quality.local_correlation(fixed, header, mask)
     evidence.correlation_affine = quality.local_correlation(fixed, affine, mask)
-    evidence.overlap_before = quality.overlap(mask, affine > 0.05)
+    evidence.overlap_before = overlap(mask, affine > 0.05)
     evidence.affine_scales = alignment.scales if alignment else None
     if displacement is not None:
         moved = block_mean(warp_upsampled(pair.moving_image[None], displacement)[0], halves)
         evidence.correlation_after = quality.local_correlation(fixed, moved, mask)
-        evidence.overlap_after = quality.overlap(mask, moved > 0.05)
+        evidence.overlap_after = overlap(mask, moved > 0.05)
         quality.deformation_evidence(evidence, displacement, mask, 2 * pair.spacing_mm)
     return evidence
 
