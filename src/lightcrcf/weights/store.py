@@ -144,12 +144,13 @@ def write_weights(
         "spacing_mm": repr(float(spacing_mm)),
         "content": content,
     }
-    write_tensors(path, {k: np.ascontiguousarray(v, dtype=np.float32) for k, v in arrays.items()}, metadata)
+    write_tensors(path, {k: np.asarray(v, dtype=np.float32) for k, v in arrays.items()}, metadata)
 
 
 def write_tensors(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
     """Write any tensors, whole or not at all; same input, same bytes."""
-    ordered = {k: arrays[k] for k in sorted(arrays)}
+    # The library writes the memory of an array as it lies, strides or not.
+    ordered = {k: np.asarray(arrays[k], order="C") for k in sorted(arrays)}
     content = serialise(ordered)
     # The library keeps metadata in a hash map, whose order differs from run to run; ours is sorted.
     length = int.from_bytes(content[:8], "little")

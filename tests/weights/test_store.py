@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from lightcrcf.errors import InputError, UsageError
+from lightcrcf.network.config import VARIANTS, NetworkConfig, tensor_shapes
+from lightcrcf.weights.store import load, names, read_tensors, write_tensors, write_weights
+
+Arrays = dict[str, NDArray[np.float32]]
+METADATA = {
+    "format": "lightcrcf-weights-1",
+    "name": "mine",
+    "config": json.dumps(NetworkConfig().to_dict()),
+    "spacing_mm": "1.5",
+    "content": "skull-stripped brain",
+}
+
+
+def arrays_of(config: NetworkConfig) -> Arrays:
+    rng = np.random.default_rng(20250117)
+    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in tensor_shapes(config).items()}
+
+
+def write(path: Path, config: NetworkConfig = VARIANTS["default"], arrays: Arrays | None = None) -> Path:
+    write_weights(
+        path, arrays or arrays_of(config), name="mine", config=config, spacing_mm=1.5, content="skull-stripped brain"
+    )
+    return path
+
+
+@pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS)
+def test_what_is_written_is_read(config: NetworkConfig, tmp_path: Path) -> None:
+    path = write(tmp_path / "model.safetensors", config)
+    weights = load(path)
+    assert (weights.name, weights.config, weights.spacing_mm) == ("mine", config, 1.5)
+    assert (weights.content, weights.card) == ("skull-stripped brain", "")
+    assert weights.arrays.keys() == tensor_shapes(config).keys()
+    assert all(np.array_equal(weights.arrays[name], array) for name, array in arrays_of(config).items())
+    assert weights.parameters == sum(array.size for array in weights.arrays.values())
+    assert weights.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_same_weights_are_the_same_bytes_in_any_order(tmp_path: Path) -> None:
+    arrays = arrays_of(NetworkConfig())
+    backwards = {name: arrays[name] for name in reversed(arrays)}
+    contents = {write(tmp_path / f"{n}.safetensors", arrays=a).read_bytes() for n, a in enumerate((arrays, backwards))}
+    assert len(contents) == 1
+
+
+def test_layout_in_memory_does_not_matter(tmp_path: Path) -> None:
+    arrays = arrays_of(NetworkConfig())
+    turned = {name: np.asfortranarray(array) for name, array in arrays.items()}
+    plain, other = write(tmp_path / "a.safetensors"), write(tmp_path / "b.safetensors", arrays=turned)
+    assert plain.read_bytes() == other.read_bytes()
+
+
+def test_any_tensors_make_the_round_trip(tmp_path: Path) -> None:
+    tensors = {"b": np.arange(6).reshape(2, 3), "a": np.array(1.5), "t": np.arange(6.0).reshape(2, 3).T}
+    write_tensors(tmp_path / "state.safetensors", tensors, {"step": "7", "a": "z"})
+    read, metadata = read_tensors(tmp_path / "state.safetensors")
+    assert metadata == {"step": "7", "a": "z"}
+    assert {name: (array.dtype, array.tolist()) for name, array in read.items()} == {
+        name: (array.dtype, array.tolist()) for name, array in tensors.items()
+    }
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_shipped_model_is_small_has_a_card_and_says_what_it_is(name: str) -> None:
+    weights = load(name)
+    assert weights.name == name
+    assert weights.parameters <= 120_000
+    assert weights.spacing_mm > 0
+    assert weights.card.startswith("#")
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(UsageError, match=r"model: .*\.safetensors file, got heart; .*models list"):
+        load("heart")
+
+
+def damaged(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    return lambda path: path.write_bytes(change(write(path).read_bytes())) and None
+
+
+def described(**changes: str | None) -> Callable[[Path], None]:
+    """Whole tensors with other metadata; None leaves an entry out."""
+    metadata = {key: value for key, value in {**METADATA, **changes}.items() if value is not None}
+    return lambda path: write_tensors(path, arrays_of(NetworkConfig()), metadata)
+
+
+def holding(change: Callable[[Arrays], object]) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        arrays = arrays_of(NetworkConfig())
+        change(arrays)
+        write_tensors(path, arrays, METADATA)
+
+    return make
+
+
+def low_precision(path: Path) -> None:
+    """A type that NumPy lacks."""
+    header = json.dumps({"x": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0\0")
+
+
+BAD: dict[str, Callable[[Path], object]] = {
+    "missing": lambda path: None,
+    "a folder": lambda path: path.mkdir(),
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("these are no weights\n" * 10),
+    "a pickle": lambda path: path.write_bytes(b"\x80\x04\x95\x0b\0\0\0\0\0\0\0\x8c\x07builtin\x94."),
+    "cut in the header": damaged(lambda content: content[:100]),
+    "cut in the data": damaged(lambda content: content[:-1000]),
+    "one byte too many": damaged(lambda content: content + b"\0"),
+    "a header of 2**60 bytes": damaged(lambda content: (1 << 60).to_bytes(8, "little") + content[8:]),
+    "foreign tensors": lambda path: path.write_bytes(save({"weight": np.ones(3, np.float32)})),
+    "bfloat16": low_precision,
+    "another format": described(format="lightcrcf-weights-9"),
+    "no configuration": described(config=None),
+    "a broken configuration": described(config="{"),
+    "a configuration that is a list": described(config="[1]"),
+    "a configuration of strange types": described(config='{"encoder": "wide", "decoder": [1, 2, 3, "x"]}'),
+    "a deep configuration": described(config="[" * 100_000),
+    "an unknown entry": described(config='{"attention": true}'),
+    "another configuration": described(config=json.dumps(VARIANTS["correlation"].to_dict())),
+    "no spacing": described(spacing_mm=None),
+    "a spacing of zero": described(spacing_mm="0"),
+    "an infinite spacing": described(spacing_mm="inf"),
+    "a spacing in words": described(spacing_mm="one"),
+    "a tensor less": holding(lambda arrays: arrays.pop("encoder.0.bias")),
+    "a tensor more": holding(lambda arrays: arrays.update(extra=np.ones(2, np.float32))),
+    "a tensor of another shape": holding(lambda arrays: arrays.update({"encoder.0.bias": np.ones(9, np.float32)})),
+    "a tensor of another type": holding(lambda arrays: arrays.update({"encoder.0.bias": np.ones(8)})),
+    "numbers that are none": holding(lambda arrays: arrays["encoder.0.bias"].fill(np.nan)),
+}
+
+
+@pytest.mark.parametrize("make", BAD.values(), ids=BAD)
+def test_a_file_that_holds_no_model_ends_in_one_line(make: Callable[[Path], object], tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    make(path)
+    with pytest.raises(InputError) as caught:
+        load(path)
+    assert str(caught.value).startswith((str(path), "network configuration"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [BAD["missing"], BAD["text"], BAD["cut in the data"]])
+def test_tensors_that_cannot_be_read_end_in_one_line(make: Callable[[Path], object], tmp_path: Path) -> None:
+    make(tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match="weights file"):
+        read_tensors(tmp_path / "model.safetensors")
+
+
+def test_a_path_that_no_system_can_have_is_refused() -> None:
+    with pytest.raises(InputError, match="weights file"):
+        load("a\0b.safetensors")
+
+
+def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "huge.safetensors"
+    with path.open("wb") as file:
+        file.truncate(1 << 36)
+    with pytest.raises(InputError, match=f"{1 << 36} bytes"):
+        load(path)
+
+
+def test_writing_where_no_folder_is_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="folder"):
+        write(tmp_path / "absent" / "model.safetensors")
+    assert list(tmp_path.iterdir()) == []
