@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +14,7 @@ from lightcrcf.engines.blocks import space_to_depth
 from lightcrcf.engines.graphs import encoder_graph, level_graph, openvino
 from lightcrcf.errors import UsageError
 from lightcrcf.geometry.kernels import compose, upsample, warp
+from lightcrcf.geometry.threads import use_threads
 from lightcrcf.network.config import LEVELS
 from lightcrcf.weights.store import Weights
 
@@ -67,7 +65,7 @@ class OpenVINOEngine(Engine):
     def _displacement(self, fixed: Float32, moving: Float32) -> Float32:
         depth, height, width = fixed.shape
         self.prepare((depth, height, width))
-        with _kernel_threads(self._threads):
+        with use_threads(self._threads):
             outputs = _run(self._encoder, [self._blocks(fixed, moving)])
             field, context = self._step(LEVELS - 1, outputs, None, [])
             for level in range(LEVELS - 2, -1, -1):
@@ -117,13 +115,3 @@ def _run(request: Any, inputs: list[Float32]) -> list[Float32]:
         request.set_input_tensor(index, tensor)
     request.infer()
     return [output.data for output in request.output_tensors]
-
-
-@contextmanager
-def _kernel_threads(count: int | None) -> Iterator[None]:
-    before = numba.get_num_threads()
-    numba.set_num_threads(min(count or before, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
