@@ -213,6 +213,7 @@ def jacobian_determinant(displacement: Float32) -> Float32:
 
 # The kernels hand whole planes to device functions, and those are free of array expressions: Numba compiles the body
 # of `prange` twice, and for each array expression it compiles seconds of error messages about shapes.
+# They take more arguments than other functions here may: inside of Numba there is no cheap object to group them in.
 
 
 @kernel
