@@ -149,7 +149,8 @@ def _mean_in_planes(images: Array, radius: int, out: Array) -> None:
                 rows[j, k] = total * scale
         for j in range(height):
             line = out[n, d, j]
-            line[:] = ZERO
+            for k in range(width):
+                line[k] = ZERO
             for m in range(max(j - radius, 0), min(j + radius + 1, height)):
                 row = rows[m]
                 for k in range(width):
@@ -166,7 +167,9 @@ def _mean_over_planes(images: Array, radius: int, out: Array) -> None:
     for i in prange(channels * depth):
         n, d = i // depth, i % depth
         plane = out[n, d]
-        plane[:] = ZERO
+        for j in range(height):
+            for k in range(width):
+                plane[j, k] = ZERO
         for m in range(max(d - radius, 0), min(d + radius + 1, depth)):
             other = images[n, m]
             for j in range(height):

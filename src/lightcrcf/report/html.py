@@ -21,8 +21,8 @@ from lightcrcf.volumes import Volume
 __all__ = ["report_files", "report_page", "table_rows"]
 
 _WORDS = {
-    "overlap_before": "overlap of the foregrounds after affine, Dice",
-    "overlap_after": "overlap of the foregrounds in the end, Dice",
+    "overlap_before": "overlap of the foregrounds after affine",
+    "overlap_after": "overlap of the foregrounds in the end",
     "correlation_header": "squared local correlation as given",
     "correlation_affine": "squared local correlation after affine",
     "correlation_after": "squared local correlation in the end",
