@@ -1,0 +1,47 @@
+"""Progress on a terminal, silence elsewhere, and JSON that programs can read."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numba
+import numpy as np
+import pytest
+
+from lightcrcf.cli.console import print_json, print_table, progress_on_terminal
+
+
+def test_nothing_is_drawn_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_on_terminal() as progress:
+        assert progress is None
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_sees_stages_and_hears_of_compilation_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress_on_terminal() as progress:
+        assert progress is not None
+        progress("affine", 0.25)
+        for step in (1, 2):
+            assert numba.njit(lambda x, step=step: x + step)(1) == 1 + step
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "affine" in err
+    assert err.count("compiling kernels") == 1
+
+
+def test_json_has_no_nan_and_keeps_letters(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"a": float("nan"), "b": [float("inf"), 1.5], 3: "µm", "c": np.float64(0.5)})
+    text = capsys.readouterr().out
+    assert json.loads(text) == {"a": None, "b": [None, 1.5], "3": "µm", "c": 0.5}
+    assert "µm" in text
+
+
+def test_columns_line_up(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("name", "n"), [("a", 10), ("longer", 7)])
+    print_table(("name", "value"), [("a", "text")], numbers=False)
+    assert capsys.readouterr().out == "name     n\na       10\nlonger   7\nname  value\na     text\n"
