@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lightcrcf.errors import InputError
+from lightcrcf.training.config import load_config
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda p: p.stem)
+def test_shipped_recipes_are_valid(path: Path) -> None:
+    assert load_config(path).name == path.stem
+
+
+def test_paths_are_relative_to_the_file(recipe: Callable[..., Path]) -> None:
+    path = recipe()
+    config = load_config(path)
+    assert config.data.root == path.parent / "persons"
+    assert config.run.folder == path.parent / "run"
+
+
+def test_a_stage_overrides_the_loss(recipe: Callable[..., Path]) -> None:
+    config = load_config(recipe("[[stages]]\nsteps = 1\nregularity = 0.25\n"))
+    loss = config.stages[0].loss(config.loss)
+    assert (loss.regularity, loss.window, loss.folding) == (0.25, 5, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("window = 5", "widow = 5", "loss.widow"),
+        ("shape = [32, 48, 32]", "shape = [30, 48, 32]", "data"),
+        ('monitor = ["3", "4"]', 'monitor = ["0", "4"]', "data.cohorts.0"),
+        ('name = "tiny"', 'name = "Tiny model"', "name"),
+        ('name = "tiny"', 'name = "tiny"\nvariant = "huge"', "huge"),
+        ("steps = 4", "steps = 0", "stages.0.steps"),
+        ("log_steps = 2", "log_steps = ", "broken TOML"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(recipe: Callable[..., Path], old: str, new: str, named: str) -> None:
+    path = recipe()
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    with pytest.raises(InputError, match=named.replace(".", r"\.")) as caught:
+        load_config(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="absent"):
+        load_config(tmp_path / "absent.toml")

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lightcrcf.errors import InputError
+from lightcrcf.training import data as module
+from lightcrcf.training.config import TrainingConfig, load_config
+from lightcrcf.training.data import Change, Subject, draw, load_cohort, render
+
+STILL = Change(pose=None, misalign=np.eye(4), flip=False, gammas=(1.0, 1.0), noise_seed=0)
+
+
+@pytest.fixture
+def config(recipe: Callable[..., Path]) -> TrainingConfig:
+    return load_config(recipe())
+
+
+@pytest.fixture
+def cohort(config: TrainingConfig, persons: Path) -> tuple[list[Subject], list[Subject]]:
+    return load_cohort(config.data.cohorts[0], config.data, persons.parent / "cache")
+
+
+def correlation(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1])
+
+
+def test_only_monitored_subjects_bring_labels(cohort: tuple[list[Subject], list[Subject]]) -> None:
+    train, monitored = cohort
+    assert [s.name for s in train] == ["0", "1", "2"]
+    assert all(s.labels is None for s in train)
+    assert all(s.labels is not None for s in monitored)
+
+
+def test_affines_are_computed_once(
+    config: TrainingConfig, persons: Path, cohort: tuple[list[Subject], list[Subject]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("aligned again")
+
+    monkeypatch.setattr(module, "align", refuse)
+    again, _ = load_cohort(config.data.cohorts[0], config.data, persons.parent / "cache")
+    for old, new in zip(cohort[0], again, strict=True):
+        assert np.array_equal(old.from_reference.matrix, new.from_reference.matrix)
+
+
+def test_a_missing_subject_is_named(config: TrainingConfig, tmp_path: Path) -> None:
+    wanted = config.data.cohorts[0].model_copy(update={"train": ["0", "nobody"]})
+    with pytest.raises(InputError, match="person-nobody"):
+        load_cohort(wanted, config.data, tmp_path)
+
+
+def test_pairs_are_aligned(cohort: tuple[list[Subject], list[Subject]], config: TrainingConfig) -> None:
+    (first, second, _), _ = cohort
+    fixed, moving = render(first, second, STILL, config.data, config.augment.model_copy(update={"noise": 0.0}))
+    assert fixed.shape == moving.shape == config.data.shape
+    assert correlation(fixed, moving) > 0.7
+
+
+def test_the_pose_moves_both_images_alike(cohort: tuple[list[Subject], list[Subject]], config: TrainingConfig) -> None:
+    (first, second, _), _ = cohort
+    pose = np.eye(4)
+    pose[:3, 3] = first.image.grid.directions @ (15, -10, 5)
+    quiet = config.augment.model_copy(update={"noise": 0.0})
+    still = render(first, second, dataclasses.replace(STILL, pose=np.eye(4)), config.data, quiet)
+    posed = render(first, second, dataclasses.replace(STILL, pose=pose), config.data, quiet)
+    for before, after in zip(still, posed, strict=True):
+        # 15, -10 and 5 mm along the axes are 3, -2 and 1 voxels.
+        assert torch.allclose(before[3:, :-2, 1:], after[:-3, 2:, :-1], atol=1e-4)
+
+
+def test_a_flip_mirrors_left_and_right(cohort: tuple[list[Subject], list[Subject]], config: TrainingConfig) -> None:
+    (first, second, _), _ = cohort
+    quiet = config.augment.model_copy(update={"noise": 0.0})
+    straight = render(first, second, STILL, config.data, quiet)
+    mirrored = render(first, second, dataclasses.replace(STILL, flip=True), config.data, quiet)
+    for a, b in zip(straight, mirrored, strict=True):
+        assert torch.equal(a.flip(0), b)
+
+
+def test_rendering_is_deterministic_and_leaves_the_subjects_alone(
+    cohort: tuple[list[Subject], list[Subject]], config: TrainingConfig
+) -> None:
+    (first, second, _), _ = cohort
+    before = first.image.data.copy()
+    change = draw(np.random.default_rng([1, 2]), config.augment)
+    one = render(first, second, change, config.data, config.augment)
+    two = render(first, second, change, config.data, config.augment)
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    assert np.array_equal(before, first.image.data)
+    assert not torch.equal(one[0], render(first, second, STILL, config.data, config.augment)[0])
+
+
+def test_whole_heads_can_be_stripped_with_their_labels(
+    config: TrainingConfig, persons: Path, cohort: tuple[list[Subject], list[Subject]], tmp_path: Path
+) -> None:
+    stripped = config.data.cohorts[0].model_copy(update={"skull_strip_with_labels": True, "monitor": []})
+    train, _ = load_cohort(stripped, config.data, tmp_path)
+    # The generated brains have no skull: stripping changes nothing.
+    assert np.array_equal(train[0].image.data, cohort[0][0].image.data)

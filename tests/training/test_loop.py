@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lightcrcf.engines.base import open_engine
+from lightcrcf.errors import InputError, UsageError
+from lightcrcf.training import loop
+from lightcrcf.training.config import Stage, load_config
+from lightcrcf.training.loop import Trainer, train
+from lightcrcf.weights import store
+
+TWO_STAGES = "[[stages]]\nsteps = 2\nfinest = 1\n\n[[stages]]\nsteps = 2\ncompare = 'full'\nwindow = 3\n"
+
+
+def lines(config: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (config.parent / "run" / "log.jsonl").read_text().splitlines()]
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """As if the run was interrupted before `step`."""
+    original = Trainer.train_step
+
+    def interrupted(self: Trainer) -> dict[str, float]:
+        if self.step == step:
+            raise KeyboardInterrupt
+        return original(self)
+
+    monkeypatch.setattr(Trainer, "train_step", interrupted)
+
+
+def test_a_resumed_run_ends_with_the_same_weights(recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    straight = store.load(train(recipe(TWO_STAGES, "straight")))
+    config = recipe(TWO_STAGES, "interrupted")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    resumed = store.load(train(config, resume=True))
+    assert resumed.sha256 == straight.sha256
+    assert [line["step"] for line in lines(config)] == [2, 4, 4]
+
+
+def test_the_run_leaves_a_model_that_both_engines_read(recipe: Callable[..., Path]) -> None:
+    config = recipe(3)
+    path = train(config)
+    weights = store.load(path)
+    assert (weights.name, weights.spacing_mm, weights.content) == ("tiny", 5.0, "skull-stripped brain")
+    rng = np.random.default_rng(0)
+    fixed, moving = rng.random((2, 32, 48, 32), dtype=np.float32)
+    torch_field, openvino_field = (
+        open_engine(weights, name=name).displacement(fixed, moving) for name in ("torch", "openvino")
+    )
+    assert np.abs(torch_field - openvino_field).max() < 1e-3
+    scores = lines(config)[-1]["monitor"]
+    assert isinstance(scores, dict)
+    assert 0.3 < scores["dice_affine"] <= 1
+    assert 0.3 < scores["dice"] <= 1
+
+
+def test_a_finished_folder_is_not_overwritten(recipe: Callable[..., Path]) -> None:
+    config = recipe(1)
+    train(config)
+    with pytest.raises(UsageError, match="--resume"):
+        train(config)
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(recipe: Callable[..., Path]) -> None:
+    config = recipe(1)
+    train(config)
+    config.write_text(config.read_text(encoding="utf-8").replace("regularity = 0.5", "regularity = 0.6"))
+    with pytest.raises(InputError, match="another one's"):
+        train(config, resume=True)
+
+
+def test_a_damaged_checkpoint_is_refused(recipe: Callable[..., Path]) -> None:
+    config = recipe(1)
+    train(config)
+    checkpoint = config.parent / "run" / "checkpoint.safetensors"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(InputError, match="checkpoint"):
+        train(config, resume=True)
+
+
+def test_training_lowers_the_loss(recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(load_config(recipe(25)))
+    pair = trainer.batch(np.random.default_rng(3))
+    monkeypatch.setattr(trainer, "batch", lambda rng: pair)
+    values = []
+    for trainer.step in range(25):
+        values.append(trainer.train_step()["loss"])
+    assert np.mean(values[-3:]) < values[0] - 0.02
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(load_config(recipe(1)))
+    monkeypatch.setattr(loop.losses, "diffusion", lambda u: torch.tensor(math.nan, requires_grad=True))
+    with pytest.raises(InputError, match="a finite loss"):
+        trainer.train_step()
+
+
+def test_the_learning_rate_warms_up_and_anneals() -> None:
+    stages = [
+        Stage(steps=10, learning_rate=1.0, final_learning_rate=0.5, warmup_steps=4, finest=2),
+        Stage(steps=10, learning_rate=0.2, final_learning_rate=0.1),
+    ]
+    rates = [loop.position(stages, step).learning_rate for step in range(20)]
+    assert rates[0] == pytest.approx(0.25)
+    assert rates[4] == pytest.approx(0.5 + 0.25 * (1 + math.cos(0.4 * math.pi)))
+    assert rates[10] == pytest.approx(0.2)
+    assert all(a > b for a, b in pairwise(rates[10:]))
+    assert [loop.position(stages, step).stage.finest for step in (9, 10, 99)] == [2, 0, 0]
+
+
+def test_no_cuda_is_said_in_one_line(recipe: Callable[..., Path]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    config = recipe(1)
+    config.write_text(config.read_text(encoding="utf-8") + 'device = "cuda"\n', encoding="utf-8")
+    with pytest.raises(UsageError, match="CUDA"):
+        train(config)
+
+
+def test_compiled_and_pytorch_operations_give_the_same_objective(recipe: Callable[..., Path]) -> None:
+    trainer = Trainer(load_config(recipe(1)))
+    fixed, moving = trainer.batch(np.random.default_rng(0))
+    with torch.no_grad():
+        for head in (level.head for level in trainer.model.levels):
+            for convolution in head.heads:
+                torch.nn.init.normal_(convolution.weight, std=0.02)
+        fields = trainer.model(fixed, moving)
+    loss = trainer.config.loss
+    compiled = loop.objective(fields, fixed, moving, loss, "full", loop.Operations.on(torch.device("cpu")))
+    reference = loop.objective(fields, fixed, moving, loss, "full", loop.Operations.on(torch.device("meta")))
+    for name, value in compiled.items():
+        assert float(value) == pytest.approx(float(reference[name]), rel=1e-4, abs=1e-6)
