@@ -50,7 +50,8 @@ def restore(path: Path, config: TrainingConfig, model: nn.Module, optimiser: tor
         for key in ("step", "exp_avg", "exp_avg_sq"):
             stored = tensors.get(f"optimiser.{key}.{name}")
             if stored is not None:
-                state[key] = stored if key == "step" else stored.to(parameter.device).reshape(parameter.shape)
+                # In the parameter's own memory layout: the fused optimiser reads both as flat memory.
+                state[key] = stored if key == "step" else torch.empty_like(parameter.detach()).copy_(stored)
         if state:
             optimiser.state[parameter] = state
     return int(metadata["step"])

@@ -196,7 +196,7 @@ class Trainer:
         parts = objective([u.float() for u in fields], fixed, moving, loss, where.stage.compare, operations)
         if not torch.isfinite(parts["loss"]):
             raise InputError(
-                f"step {self.step}", expected="a finite loss", got=str(float(parts["loss"])),
+                f"step {self.step}", expected="a finite loss", got=str(float(parts["loss"].detach())),
                 remedy="lower the learning rate, or check the images",
             )  # fmt: skip
         self.optimiser.zero_grad(set_to_none=True)

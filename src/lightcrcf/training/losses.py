@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool3d, relu
+from torch.nn.functional import avg_pool3d, pad, relu
 
 __all__ = ["diffusion", "folding", "lncc", "mean_squared_error", "window_mean"]
 
@@ -14,12 +14,10 @@ __all__ = ["diffusion", "folding", "lncc", "mean_squared_error", "window_mean"]
 def window_mean(images: Tensor, radius: int) -> Tensor:
     """Mean over cubes of 2 * radius + 1 voxels, zeros outside: three passes, one for each axis."""
     window = 2 * radius + 1
-    for size, padding in (
-        ((window, 1, 1), (radius, 0, 0)),
-        ((1, window, 1), (0, radius, 0)),
-        ((1, 1, window), (0, 0, radius)),
-    ):
-        images = avg_pool3d(images, size, stride=1, padding=padding)
+    # Padded beforehand: the pooling's own padding refuses images smaller than the window.
+    images = pad(images, (radius,) * 6)
+    for size in ((window, 1, 1), (1, window, 1), (1, 1, window)):
+        images = avg_pool3d(images, size, stride=1)
     return images
 
 
