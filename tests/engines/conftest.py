@@ -1,15 +1,25 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from lightcrcf.network.config import NetworkConfig, tensor_shapes
 from lightcrcf.weights.store import Weights
 
 Float32 = NDArray[np.float32]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for each other cost more than these small tensors do."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

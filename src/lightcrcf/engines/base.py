@@ -22,7 +22,7 @@ ENGINES = ("openvino", "torch")
 
 
 class Engine(ABC):
-    """One network, ready to run.
+    """One network, ready to run one pair at a time.
 
     Args:
         name: of the engine, one of `ENGINES`.
@@ -94,7 +94,8 @@ def open_engine(
         weights: from `lightcrcf.weights.store.load`.
         name: auto takes openvino on the CPU and torch on CUDA.
         device: cpu or cuda.
-        precision: of the convolutions; auto is f32.
+        precision: of the convolutions; auto is f32, which depends least on the processor. On one that has it, bf16
+            takes two thirds of the time and moves voxels by a few thousandths.
         threads: CPU threads of the convolutions and kernels; all usable cores if None.
 
     Raises:
