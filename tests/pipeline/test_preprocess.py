@@ -10,7 +10,8 @@ import pytest
 
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import AxisOrder, Grid
-from lightcrcf.pipeline.preprocess import MULTIPLE, Prepared, prepare, working_grid
+from lightcrcf.network.config import MULTIPLE
+from lightcrcf.pipeline.preprocess import Prepared, prepare, working_grid
 from lightcrcf.volumes import Volume
 
 ORDERS = [AxisOrder(p, f) for p in permutations(range(3)) for f in product((False, True), repeat=3)]  # type: ignore[arg-type]

@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
+from lightcrcf.network.config import MULTIPLE
 from lightcrcf.pipeline.foreground import foreground
 from lightcrcf.volumes.volume import Volume
 
-__all__ = ["MULTIPLE", "Prepared", "prepare", "working_grid"]
-
-MULTIPLE = 16
-"""Working sizes are multiples of this: the network halves the resolution four times."""
+__all__ = ["Prepared", "prepare", "working_grid"]
 
 _MARGIN_MM, _MARGIN_VOXELS = 5.0, 16.0  # whichever is less
 _DARK_PERCENTILE, _BRIGHT_PERCENTILE = 0.5, 98.0
