@@ -91,9 +91,9 @@ def brain(
     labels = tissue(points)
     image = np.array([0, 90, 150, 40], np.float32)[labels] + np.where(labels, 6 * waves(points, 5, 16.0), 0)
     if head:
-        radius = np.linalg.norm(points / (RADII_MM + 18), axis=-1)
+        radius = np.linalg.norm(points / (RADII_MM + 26), axis=-1)
         noise = np.abs(np.random.default_rng(person).normal(scale=4.0, size=grid.shape))
-        image = image + noise + np.where((labels == 0) & (radius < 1), np.where(radius > 0.9, 180, 30), 0)
+        image = image + noise + np.where((labels == 0) & (radius < 1), np.where(radius > 0.9, 180, 60), 0)
     header: dict[str, Any] = {}
     return (
         Volume(np.clip(4 * image, 0, None).astype(np.int16), grid, f"person {person}", header),

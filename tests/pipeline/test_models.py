@@ -33,6 +33,11 @@ def test_what_no_model_knows_gets_none_and_says_so(fixed: Content, moving: Conte
     assert "affine only" in choice.reason
 
 
+def test_another_kind_of_image_is_something_else() -> None:
+    other = Content(1.4, 0.0, False, "other")
+    assert "the moving image looks like something else" in choose_model("auto", BRAIN, other).reason
+
+
 def test_none_is_no_mismatch() -> None:
     choice = choose_model("none", HEAD, BRAIN)
     assert choice.weights is None

@@ -43,11 +43,15 @@ def choose_model(model: str | os.PathLike[str], fixed: Content, moving: Content)
     for name in names():
         weights = load(name)
         if all(kind == weights.content for kind in kinds.values()):
-            return Choice(weights, f"both images look like a {weights.content}")
-    seen = " and ".join(f"the {role} image looks like a {kind}" for role, kind in kinds.items())
+            return Choice(weights, f"both images look like {_phrase(weights.content)}")
+    seen = " and ".join(f"the {role} image looks like {_phrase(kind)}" for role, kind in kinds.items())
     reason = f"no model fits: {seen}; the result is affine only"
     return Choice(None, reason, (reason,))
 
 
 def _wrong(role: str, kind: str, weights: Weights) -> str:
-    return f"{weights.name} was trained on a {weights.content}, but the {role} image looks like a {kind}"
+    return f"{weights.name} was trained on {_phrase(weights.content)}, but the {role} image looks like {_phrase(kind)}"
+
+
+def _phrase(kind: str) -> str:
+    return "something else" if kind == "other" else f"a {kind}"

@@ -1,0 +1,56 @@
+"""A whole head against a skull-stripped brain: aligned affinely, and told what could not be done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightcrcf.cli.main import run
+from lightcrcf.evaluation.metrics import dice
+from lightcrcf.geometry.grid import Grid
+from lightcrcf.volumes import Volume, read, write
+
+
+def brain_overlap(a: Path, b: Path) -> float:
+    """Dice of everything that has a label."""
+    return dice(*((read(path).data > 0).astype(np.uint8) for path in (a, b)))[1]
+
+
+def check(fixed: Path, fixed_labels: Path, moving: Path, moving_labels: Path, out: Path) -> None:
+    files = ["--fixed", str(fixed), "--moving", str(moving), "--moving-labels", str(moving_labels)]
+    assert run(["register", *files, "--out", str(out)]) == 0
+    record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    assert record["model"]["name"] is None
+    assert record["qc"]["verdict"] == "check"
+    said = " ".join(record["qc"]["reasons"])
+    assert "looks like a whole head or body" in said
+    assert "looks like a skull-stripped brain" in said
+    assert "the result is affine only" in said
+    assert not (out / "warp.nii.gz").exists()
+    assert brain_overlap(fixed_labels, out / "moved_labels.nii.gz") > 0.85
+
+
+@pytest.mark.parametrize("head", ["fixed", "moving"])
+def test_generated(
+    head: str, grids: Callable[..., Grid], brains: Callable[..., tuple[Volume, Volume]], tmp_path: Path
+) -> None:
+    fixed = brains(grids((66, 77, 60), (3.0, 3.0, 3.2), axes="LPS"), head=head == "fixed")
+    where = grids((80, 64, 70), (2.8, 3.1, 3.0), axes="ASR", centre=(14, -9, 20))
+    moving = brains(where, person=1, turn=(-6, 4, 11), shift_mm=(14, -9, 20), head=head == "moving")
+    paths = [tmp_path / f"{name}.nii.gz" for name in ("fixed", "fixed_labels", "moving", "moving_labels")]
+    for path, volume in zip(paths, (*fixed, *moving), strict=True):
+        write(path, volume)
+    check(*paths, tmp_path / "run")
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("head", ["fixed", "moving"])
+def test_real(head: str, data: Path, tmp_path: Path) -> None:
+    brain, whole = data / "oasis" / "sub-1101", data / "ixi-2mm" / "sub-IXI048"
+    fixed, moving = (whole, brain) if head == "fixed" else (brain, whole)
+    paths = [Path(f"{who}_{what}.nii.gz") for who in (fixed, moving) for what in ("T1w", "dseg")]
+    check(*paths, tmp_path / "run")
