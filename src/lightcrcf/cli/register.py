@@ -107,6 +107,8 @@ def register(
             threads=threads,
             progress=progress,
         )
+        if progress:
+            progress("write", 0.95)
         files = save(registration, out, extra_files=_pages(registration, context) if report else None)
     if json:
         print_json({**registration.provenance, "files": files})
