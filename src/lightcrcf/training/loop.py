@@ -53,7 +53,11 @@ def train(config_path: Path, *, resume: bool = False) -> Path:
     trainer = Trainer(config)
     if resume and checkpoint.exists():
         trainer.step = restore(checkpoint, config, trainer.model, trainer.optimiser)
-    return trainer.run()
+    torch.set_flush_denormal(True)
+    try:
+        return trainer.run()
+    finally:
+        torch.set_flush_denormal(False)  # it is a setting of the whole process, which may go on with other work
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,6 @@ class Trainer:
             raise UsageError("device", expected="a CUDA device", got="none", remedy='set device = "cpu"')
         if config.run.threads:
             torch.set_num_threads(config.run.threads)
-        torch.set_flush_denormal(True)
         torch.manual_seed(config.run.seed)
         self.device = torch.device(config.run.device)
         model = LightCRCF(variant(config.variant)).to(self.device)
