@@ -8,45 +8,95 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.geometry.alignment_kernels import gram, scores
-from lightcrcf.pipeline.affine_images import Level
+from lightcrcf.pipeline.affine_images import Level, Pair
 
-__all__ = ["Fit", "Pair", "correlations", "fit"]
+__all__ = ["Fit", "correlations", "fit"]
 
-Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 # How many generators each family of transforms uses, in the order of `generators`.
-FAMILIES = {"translation": 3, "rigid": 6, "similarity": 7, "affine": 12}
-
-
-@dataclass(frozen=True, eq=False)
-class Pair:
-    """Two images at one resolution.
-
-    Args:
-        fixed, moving: the images.
-        keep: whether what lies outside the other image's grid counts as background, rather than not at all.
-    """
-
-    fixed: Level
-    moving: Level
-    keep: bool
+_FAMILIES = {"translation": 3, "rigid": 6, "similarity": 7, "affine": 12}
+# No anatomy is stretched by more than this along any direction.
+_LARGEST_STRETCH = 2.0
+# Share of the smaller foreground that must overlap, and that suffices for a correlation to count in full.
+_LEAST_OVERLAP, _ENOUGH_OVERLAP = 0.1, 0.5
+_NO_CONTRAST = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A fitted affine: (4, 4) fixed RAS mm to moving RAS mm, its cost (0 is perfect) and the steps it took."""
+    """An affine, (4, 4) fixed RAS mm to moving RAS mm, what it costs (0 is perfect), and the steps that led to it."""
 
     matrix: Float64
+    cost: float = np.inf
+    iterations: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class _System:
+    """The cost at one affine, and its Gauss-Newton system: hessian @ step = descent."""
+
     cost: float
-    iterations: int
+    hessian: Float64
+    descent: Float64
+
+    @classmethod
+    def refused(cls, size: int) -> _System:
+        """Where there is nothing to compare."""
+        return cls(np.inf, np.eye(size), np.zeros(size))
+
+
+def fit(pair: Pair, start: Fit, family: str, *, iterations: int, tolerance_mm: float, prior: float = 0.0) -> Fit:
+    """Improve `start` by Levenberg-Marquardt steps in one family of transforms.
+
+    The cost is the mean of both directions' 1 - correlation squared, plus `prior` times the squared logarithmic strain.
+    Correlation squared is what least squares explain of one image by the other, scaled and shifted; the scale and the
+    shift are eliminated from the system (Kaufman's variable projection).
+
+    Args:
+        pair: the images.
+        start: where to begin; its steps are counted on.
+        family: "translation", "rigid", "similarity" or "affine".
+        iterations: at most so many steps, refused ones included.
+        tolerance_mm: stop once a step moves the foreground by no more than about this.
+        prior: cost of strain.
+
+    Source:
+        Golub and Pereyra, Separable nonlinear least squares, Inverse Problems 2003.
+    """
+    radius_mm, centre = pair.fixed.radius_mm(), pair.fixed.centroid_mm()
+
+    def system_at(matrix: Float64) -> tuple[_System, Float64]:
+        units = generators(matrix[:3, :3] @ centre + matrix[:3, 3], radius_mm)[: _FAMILIES[family]]
+        return _system(pair, matrix, units, prior), units
+
+    matrix, damping = start.matrix, 1e-3
+    (now, units), steps = system_at(matrix), 0
+    while steps < iterations and np.isfinite(now.cost) and damping < 1e3:
+        steps += 1
+        damped = now.hessian + np.diag(damping * np.diag(now.hessian) + 1e-9)
+        step = np.linalg.solve(damped, now.descent)
+        trial = exponential(np.tensordot(step, units, axes=1)) @ matrix
+        new, new_units = system_at(trial)
+        if new.cost < now.cost:
+            matrix, now, units, damping = trial, new, new_units, damping * 0.1
+        else:
+            damping = max(damping, 1e-4) * 10
+        if np.abs(step).max() < tolerance_mm:
+            break
+    return Fit(matrix, now.cost, start.iterations + steps)
 
 
 def generators(centre_mm: Float64, radius_mm: float) -> Float64:
     """(12, 4, 4) small motions about `centre_mm`: 3 translations, 3 rotations, 1 scale, 5 stretches and shears.
 
-    Each moves points at `radius_mm` by about 1 mm, which conditions the normal equations. Every product of their
-    exponentials has a positive determinant: alignment cannot mirror.
+    Each moves points at `radius_mm` by about 1 mm, which conditions the system. Products of their exponentials have a
+    positive determinant: alignment cannot mirror.
+
+    Example:
+        >>> turn = exponential(generators(np.zeros(3), 1.0)[5] * np.pi / 2)
+        >>> (turn @ [1, 0, 0, 1]).round(6).tolist()
+        [0.0, 1.0, 0.0, 1.0]
     """
     units = np.zeros((12, 4, 4))
     units[[0, 1, 2], [0, 1, 2], 3] = radius_mm
@@ -61,11 +111,11 @@ def generators(centre_mm: Float64, radius_mm: float) -> Float64:
 
 
 def exponential(matrix: Float64) -> Float64:
-    """(4, 4) matrix exponential by scaling and squaring a Taylor series of order 8."""
+    """(4, 4) matrix exponential, by scaling, a Taylor series and squaring."""
     halvings = max(0, int(np.ceil(np.log2(max(np.abs(matrix).sum(axis=1).max(), 1e-30)))) + 3)
     small = matrix / 2.0**halvings
     result = term = np.eye(4)
-    for n in range(1, 9):
+    for n in range(1, 10):
         term = term @ small / n
         result = result + term
     for _ in range(halvings):
@@ -73,102 +123,66 @@ def exponential(matrix: Float64) -> Float64:
     return result
 
 
-@dataclass(frozen=True, eq=False)
-class _System:
-    """Cost at one affine, and its Gauss-Newton system in the 12 generators."""
-
-    cost: float
-    hessian: Float64
-    descent: Float64
-
-
-def _direction(reference: Level, other: Level, matrix: Float64, changes: Float64, keep: bool) -> _System:
-    """Compare at the samples of `reference`; matrix: (4, 4) its mm to other's mm, changes: (n, 4, 4) its derivatives."""
-    to_index, from_index = other.grid.inverse, reference.grid.affine
-    sums = gram(
-        reference.image, reference.samples, other.image, other.valid, (to_index @ matrix @ from_index)[:3], keep
+def _system(pair: Pair, matrix: Float64, units: Float64, prior: float) -> _System:
+    """Both directions and the prior. units: (n, 4, 4), to be composed after `matrix`."""
+    values, vectors = np.linalg.eigh(matrix[:3, :3] @ matrix[:3, :3].T)
+    if not 1 / _LARGEST_STRETCH**2 <= values[0] <= values[2] <= _LARGEST_STRETCH**2:
+        return _System.refused(len(units))
+    back = np.asarray(np.linalg.inv(matrix), dtype=np.float64)
+    least = _LEAST_OVERLAP * min(pair.fixed.litres(), pair.moving.litres())
+    there = _direction(pair.fixed, pair.moving, matrix, units @ matrix, pair.blank_outside, least)
+    here = _direction(pair.moving, pair.fixed, back, -back @ units, pair.blank_outside, least)
+    strain = ((vectors * 0.5 * np.log(values)) @ vectors.T).ravel()
+    stretches = (units + units.transpose(0, 2, 1))[:, :3, :3].reshape(len(units), 9) / 2
+    return _System(
+        (there.cost + here.cost) / 2 + prior * float(strain @ strain),
+        (there.hessian + here.hessian) / 2 + prior * stretches @ stretches.T,
+        (there.descent + here.descent) / 2 - prior * stretches @ strain,
     )
-    jacobian = (to_index @ changes @ from_index)[:, :3].reshape(len(changes), 12)
-    if sums[13, 13] < 0.1 * np.count_nonzero(reference.samples):
-        return _System(np.inf, np.eye(len(changes)), np.zeros(len(changes)))
-    centred = sums - np.outer(sums[:, 13], sums[13]) / sums[13, 13]
+
+
+def _direction(
+    reference: Level, other: Level, matrix: Float64, changes: Float64, blank_outside: bool, least: float
+) -> _System:
+    """Compare at the samples of `reference`. changes: (n, 4, 4) derivatives of `matrix`, mm to mm; least: litres."""
+    to_index, from_index = other.grid.inverse, reference.grid.affine
+    index = (to_index @ matrix @ from_index)[:3]
+    sums = gram(reference.image, reference.samples, other.image, other.valid, index, blank_outside)
+    weight = sums[13, 13]
+    if weight * _voxel_litres(reference) < least * float(reference.samples.max()):
+        return _System.refused(len(changes))
+    centred = sums - np.outer(sums[:, 13], sums[13]) / weight
     var_m, var_f, cov = centred[12, 12], centred[14, 14], centred[12, 14]
-    if min(var_m, var_f) <= 1e-9 * sums[13, 13]:
-        return _System(np.inf, np.eye(len(changes)), np.zeros(len(changes)))
+    if min(var_m, var_f) <= _NO_CONTRAST * weight:
+        return _System.refused(len(changes))
     scale = cov / var_m
     hessian = scale**2 / var_f * (centred[:12, :12] - np.outer(centred[:12, 12], centred[12, :12]) / var_m)
     descent = scale / var_f * (centred[:12, 14] - centred[:12, 12] * scale)
-    cost = 1 - np.sign(cov) * cov**2 / (var_m * var_f)
-    return _System(float(cost), jacobian @ hessian @ jacobian.T, jacobian @ descent)
-
-
-def _system(pair: Pair, matrix: Float64, units: Float64, prior: float) -> _System:
-    """Half of each direction's 1 - correlation squared, and the prior on stretching."""
-    back = np.linalg.inv(matrix)
-    parts = (
-        _direction(pair.fixed, pair.moving, matrix, units @ matrix, pair.keep),
-        _direction(pair.moving, pair.fixed, back, -back @ units, pair.keep),
-    )
-    values, vectors = np.linalg.eigh(matrix[:3, :3] @ matrix[:3, :3].T)
-    strain = (vectors * 0.5 * np.log(values)) @ vectors.T
-    stretches = (units + units.transpose(0, 2, 1))[:, :3, :3].reshape(len(units), 9) / 2
-    return _System(
-        (parts[0].cost + parts[1].cost) / 2 + prior * float((strain**2).sum()),
-        (parts[0].hessian + parts[1].hessian) / 2 + prior * stretches @ stretches.T,
-        (parts[0].descent + parts[1].descent) / 2 - prior * stretches @ strain.ravel(),
-    )
-
-
-def fit(pair: Pair, matrix: Float64, family: str, *, iterations: int, tolerance_mm: float, prior: float = 0.0) -> Fit:
-    """Improve `matrix` by Levenberg-Marquardt steps in one family of transforms.
-
-    Args:
-        pair: the images.
-        matrix: (4, 4) start, fixed RAS mm to moving RAS mm.
-        family: "translation", "rigid", "similarity" or "affine".
-        iterations: at most so many steps, refused ones included.
-        tolerance_mm: stop once a step moves no point within the brain's reach by more than about this.
-    """
-    reach, centre = pair.fixed.radius_mm(), pair.fixed.centroid_mm()
-    size = FAMILIES[family]
-
-    def system(at: Float64) -> tuple[_System, Float64]:
-        units = generators(at[:3, :3] @ centre + at[:3, 3], reach)[:size]
-        return _system(pair, at, units, prior), units
-
-    (now, units), damping, steps = system(matrix), 1e-3, 0
-    if not np.isfinite(now.cost):
-        return Fit(matrix, now.cost, 0)
-    while steps < iterations:
-        steps += 1
-        damped = now.hessian + np.diag(damping * np.diag(now.hessian) + 1e-9)
-        step = np.linalg.solve(damped, now.descent)
-        trial = exponential(np.tensordot(step, units, axes=1)) @ matrix
-        new, new_units = system(trial)
-        small = np.abs(step).max() < tolerance_mm
-        if new.cost < now.cost:
-            matrix, now, units, damping = trial, new, new_units, damping * 0.1
-        else:
-            damping = max(damping, 1e-4) * 10
-        if small or damping > 1e3:
-            break
-    return Fit(matrix, now.cost, steps)
+    jacobian = (to_index @ changes @ from_index)[:, :3].reshape(len(changes), 12)
+    cost = float(1 - np.sign(cov) * cov**2 / (var_m * var_f))
+    return _System(cost, jacobian @ hessian @ jacobian.T, jacobian @ descent)
 
 
 def correlations(pair: Pair, matrices: Float64) -> Float64:
-    """(n,) correlation under each of (n, 4, 4) affines, mean of both directions; -1 where undefined."""
+    """(n,) correlation of the images under each of (n, 4, 4) affines, mean of both directions.
+
+    It fades to 0 where less than half of the smaller foreground overlaps.
+    """
+    enough = _ENOUGH_OVERLAP * min(pair.fixed.litres(), pair.moving.litres())
     total = np.zeros(len(matrices))
     for reference, other, towards in (
         (pair.fixed, pair.moving, matrices),
         (pair.moving, pair.fixed, np.linalg.inv(matrices)),
     ):
         index = (other.grid.inverse @ towards @ reference.grid.affine)[:, :3]
-        total += _correlation(scores(reference.image, reference.samples, other.image, other.valid, index, pair.keep)) / 2
-    return total
+        sums = scores(reference.image, reference.samples, other.image, other.valid, index, pair.blank_outside)
+        mm, m, fm, weight, f, ff = np.maximum(sums, [0, -np.inf, -np.inf, 1e-30, -np.inf, 0]).T
+        var_m, var_f, cov = mm - m * m / weight, ff - f * f / weight, fm - f * m / weight
+        defined = np.minimum(var_m, var_f) > _NO_CONTRAST * weight
+        correlation = np.where(defined, cov / np.sqrt(np.where(defined, var_m * var_f, 1.0)), 0.0)
+        total += correlation * np.minimum(weight * _voxel_litres(reference) / enough, 1.0)
+    return total / 2
 
 
-def _correlation(sums: Float64) -> Float64:
-    n, f, m, ff, mm, fm = np.maximum(sums, [1e-30] + [-np.inf] * 5).T
-    var_f, var_m, cov = ff - f * f / n, mm - m * m / n, fm - f * m / n
-    defined = (var_f > 1e-9 * n) & (var_m > 1e-9 * n)
-    return np.where(defined, cov / np.sqrt(np.where(defined, var_f * var_m, 1.0)), -1.0)
+def _voxel_litres(level: Level) -> float:
+    return float(abs(np.linalg.det(level.grid.affine[:3, :3])) * 1e-6)

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.errors import InputError
-from lightcrcf.geometry.alignment_kernels import box_mean
+from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.geometry.grid import Grid
+from lightcrcf.geometry.kernels import resample
 from lightcrcf.pipeline.foreground import Content, content, foreground, litres, thin_out
 from lightcrcf.volumes.volume import Volume
 
-__all__ = ["Level", "Source", "localised", "pyramid"]
+__all__ = ["Level", "Pair", "Source", "localised", "pyramids", "trusted"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-# Samples to a foreground at the finest level: about 2 mm for a brain, 3 mm for a head, 1 mm for a hippocampus.
-_SAMPLES = 160_000
-# Window of the local normalisation: 7 voxels, 14 mm in a brain. Its floor is a share of the image's range.
-_WINDOW, _FLOOR = 3, 0.05
+# Samples to a foreground at the finest level: about 2.5 mm apart in a brain, 3.5 in a head, 1 in a hippocampus.
+_SAMPLES = 80_000
+# Half window of the local normalisation in voxels, and its floor as a share of the image's range.
+_WINDOW, _FLOOR = 2, 0.05
+# Voxels at the edge of the foreground that local comparison leaves out: where an image was masked, two maskings
+# differ; where it was not, skin and fat lie there, which move on their own.
+_EDGE_OF_MASKED, _EDGE = 1, 2
+# Half window of the local agreement in voxels, and the least weight that it gives.
+_TRUST_WINDOW, _LEAST_TRUST = 4, 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,9 +38,10 @@ class Level:
     Args:
         image: (D, H, W) float32 with background at zero.
         foreground: (D, H, W) float32, 1 in tissue.
-        samples: (D, H, W) float32, 1 where this image is compared with the other one.
+        samples: (D, H, W) float32, weight of each voxel when the other image is compared with this one.
         valid: (D, H, W) float32, 1 where the other image's samples may read this one.
         grid: where the voxels lie.
+        edge: voxels at the edge of the foreground that local comparison leaves out.
     """
 
     image: Float32
@@ -41,15 +49,38 @@ class Level:
     samples: Float32
     valid: Float32
     grid: Grid
+    edge: int
 
     def centroid_mm(self) -> Float64:
         """(3,) centre of the foreground in RAS mm."""
         sums = [self.foreground.sum(axis=tuple(b for b in range(3) if b != a), dtype=np.float64) for a in range(3)]
         return self.grid.world([np.arange(len(s)) @ s / s.sum() for s in sums])
 
+    def extent_mm(self) -> Float64:
+        """(3,) size of the box around the foreground along the array axes."""
+        sides = [np.flatnonzero(self.foreground.any(axis=tuple(b for b in range(3) if b != a))) for a in range(3)]
+        return np.array([s[-1] - s[0] + 1 for s in sides]) * self.grid.spacing_mm
+
+    def litres(self) -> float:
+        """Volume of the foreground."""
+        return litres(self.foreground > 0, self.grid)
+
     def radius_mm(self) -> float:
-        """Radius of the ball with the foreground's volume."""
-        return float((litres(self.foreground > 0, self.grid) * 1e6 * 3 / (4 * np.pi)) ** (1 / 3))
+        """Radius of the ball of that volume."""
+        return float((self.litres() * 1e6 * 3 / (4 * np.pi)) ** (1 / 3))
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two images at one resolution; `blank_outside`: what lies outside of a grid counts as background."""
+
+    fixed: Level
+    moving: Level
+    blank_outside: bool
+
+    def localised(self) -> Pair:
+        """Both images as `localised` makes them."""
+        return replace(self, fixed=localised(self.fixed), moving=localised(self.moving))
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,85 +109,116 @@ class Source:
         return cls(volume, content(volume), None if mask is None else mask.canonical())
 
     def spacing_mm(self) -> float:
-        """Spacing that gives the foreground its number of samples."""
+        """Spacing that gives what is compared its number of samples."""
         size = self.content.foreground_litres
         if self.mask is not None:
             size = min(size, max(litres(self.mask.data != 0, self.mask.grid), 1e-3 * size))
         return float((size * 1e6 / _SAMPLES) ** (1 / 3))
 
 
-def pyramid(source: Source, spacing_mm: float, *, outline: bool) -> list[Level]:
-    """Three levels, about 4, 2 and 1 times `spacing_mm` apart.
+def pyramids(fixed: Source, moving: Source) -> tuple[Pair, Pair, Pair]:
+    """The two images at three resolutions, the coarsest first; each is about half as fine as the next.
 
-    Args:
-        source: the image.
-        spacing_mm: of the finest level.
-        outline: whether the outline of the foreground is information. It is not where this image was masked and the
-            other one was not: then only the foreground is compared.
+    Where both images were masked, their backgrounds and outlines are compared too. Where one was, only its foreground
+    is compared, at the resolution that suits it. Where none was, nothing is known outside of the grids.
 
     Raises:
-        InputError: if nothing of the image is left under its mask.
+        InputError: if nothing of an image is left under its mask.
     """
+    masked = fixed.content.masked, moving.content.masked
+    spacing_mm = (max if masked[0] == masked[1] else min)(fixed.spacing_mm(), moving.spacing_mm())
+    levels = [_pyramid(s, spacing_mm, outline=all(masked) or not s.content.masked) for s in (fixed, moving)]
+    coarse, middle, fine = (Pair(f, m, all(masked)) for f, m in zip(*levels, strict=True))
+    return coarse, middle, fine
+
+
+def _pyramid(source: Source, spacing_mm: float, *, outline: bool) -> list[Level]:
+    """The levels of one image, the coarsest first."""
     image, grid = thin_out(source.volume, spacing_mm=spacing_mm)
-    tissue = _tissue(source.content, image)
-    image = _rescaled(image, tissue, source.content.masked)
-    usable = np.ones_like(image)
+    tissue = np.ones(image.shape, np.bool_) if _fills_its_grid(source.content) else foreground(image)
+    usable = np.ones(image.shape, np.bool_)
     if source.mask is not None:
         usable = thin_out(Volume(source.mask.data != 0, source.mask.grid), spacing_mm=spacing_mm)[0] >= 0.5
-    if not (tissue & (usable > 0)).any():
+    if not (tissue & usable).any():
         raise InputError(
             (source.mask or source.volume).source,
             expected="a mask that is nonzero over the anatomy to align",
             got="none of the foreground under it",
             remedy="check the mask",
         )
-    planes = np.stack([image, tissue & (usable > 0), usable]).astype(np.float32)
-    levels = [_level(planes, grid, outline)]
+    planes: list[NDArray[Any]] = [_rescaled(image, tissue, source.content.masked), tissue & usable, usable]
+    edge = _EDGE_OF_MASKED if source.content.masked else _EDGE
+    levels = [_level(planes, grid, outline, edge)]
+    spacing_mm = float(grid.spacing_mm.min())
     for factor in (2, 4):
         thin = [thin_out(Volume(plane, grid), spacing_mm=spacing_mm * factor) for plane in planes]
-        planes, grid = np.stack([data for data, _ in thin]), thin[0][1]
-        planes[1:] = planes[1:] >= np.minimum(0.5, planes[1:].max(axis=(1, 2, 3), keepdims=True))
-        levels.append(_level(planes, grid, outline))
+        planes, grid = [data for data, _ in thin], thin[0][1]
+        planes[1:] = [np.asarray(share >= min(0.5, float(share.max()))) for share in planes[1:]]
+        levels.append(_level(planes, grid, outline, edge))
     return levels[::-1]
 
 
-def _tissue(content: Content, image: Float32) -> NDArray[np.bool_]:
-    """The foreground; all of a small crop, which has no air to tell apart."""
-    if content.kind == "small crop" and not content.masked:
-        return np.ones(image.shape, np.bool_)
-    return foreground(image)
+def _fills_its_grid(content: Content) -> bool:
+    """A crop from inside a body has no air to tell apart."""
+    return content.kind == "small crop" and not content.masked
 
 
 def _rescaled(image: Float32, tissue: NDArray[np.bool_], masked: bool) -> Float32:
-    """Background to 0, the brightest half percent of the tissue to 1 and clipped at 1.2."""
+    """Background to 0, the brightest half percent of the tissue to 1, and clipped at 1.2."""
     low, high = np.percentile(image[tissue], (0.5, 99.5))
     if not tissue.all():
         low = min(low, float(image[~tissue].mean()))
     scaled = np.clip((image - low) / max(high - low, 1e-30), 0, 1.2)
-    return np.where(tissue, scaled, 0).astype(np.float32) if masked else scaled.astype(np.float32)
+    return np.where(tissue | (not masked), scaled, 0).astype(np.float32)
 
 
-def _level(planes: Float32, grid: Grid, outline: bool) -> Level:
-    """planes: (3, D, H, W) image, foreground and usable. With the outline, samples reach one voxel beyond it."""
-    image, inside, usable = planes
+def _level(planes: list[NDArray[Any]], grid: Grid, outline: bool, edge: int) -> Level:
+    """planes: (D, H, W) image, foreground and usable. With the outline, samples reach one voxel beyond it."""
+    image, inside, usable = (np.ascontiguousarray(plane, dtype=np.float32) for plane in planes)
     if not outline:
-        return Level(image, inside, inside, inside, grid)
-    beyond = (box_mean(inside, (1, 1, 1)) > 1e-6) * usable
-    return Level(image, inside, beyond, usable, grid)
+        return Level(image, inside, inside, inside, grid, edge)
+    beyond = (_mean(inside, 1) > 1e-6).astype(np.float32) * usable
+    return Level(image, inside, beyond, usable, grid, edge)
 
 
 def localised(level: Level) -> Level:
-    """`level` with each voxel's local mean taken off and divided by the local standard deviation.
+    """`level` with each voxel's local mean taken off, and divided by the local standard deviation.
 
-    Correlating two such images approximates local correlation, at the price of global correlation: an affine hardly
-    turns or stretches the windows. The samples keep one voxel away from the outline, where masking errors dominate.
+    The correlation of two such images approximates their local correlation, at the price of a global one: affine
+    transforms hardly turn or stretch the windows. Samples at the edge of the foreground are left out.
     """
-    smooth = box_mean(level.image, (1, 1, 1)) / box_mean(np.ones_like(level.image), (1, 1, 1))
-    window = (_WINDOW,) * 3
-    share = np.maximum(box_mean(level.samples, window), 1e-4)
-    offset = (smooth - box_mean(smooth * level.samples, window) / share) * level.samples
-    deviation = np.sqrt(np.maximum(box_mean(offset * offset, window), 0) / share + _FLOOR**2)
-    core = (box_mean(level.foreground, (1, 1, 1)) > 0.999).astype(np.float32)
+    smooth = _mean(level.image, 1) / _mean(np.ones_like(level.image), 1)
+    share = np.maximum(_mean(level.samples, _WINDOW), 1e-4)
+    offset = (smooth - _mean(smooth * level.samples, _WINDOW) / share) * level.samples
+    deviation = np.sqrt(np.maximum(_mean(offset * offset, _WINDOW), 0) / share + _FLOOR**2)
+    core = (_mean(level.foreground, level.edge) > 0.999).astype(np.float32)
     if core.sum() < 0.3 * level.foreground.sum():
         core = level.foreground
-    return Level((offset / deviation).astype(np.float32), level.foreground, core * level.samples, level.valid, level.grid)
+    return replace(level, image=(offset / deviation).astype(np.float32), samples=core * level.samples)
+
+
+def trusted(pair: Pair, matrix: Float64) -> Pair:
+    """`pair` with each sample weighted by how well its surroundings agree under `matrix` (4, 4), mm to mm.
+
+    Anatomy that no affine can match (a neck bent otherwise, a lesion, a missing organ) then pulls less.
+    """
+    back = np.asarray(np.linalg.inv(matrix), dtype=np.float64)
+    return replace(
+        pair,
+        fixed=_trusted(pair.fixed, pair.moving, matrix),
+        moving=_trusted(pair.moving, pair.fixed, back),
+    )
+
+
+def _trusted(reference: Level, other: Level, matrix: Float64) -> Level:
+    moved = resample(other.image, reference.grid.shape, (other.grid.inverse @ matrix @ reference.grid.affine)[:3])
+    here, there = reference.image * reference.samples, moved * reference.samples
+    product, power, other_power = (_mean(x, _TRUST_WINDOW) for x in (here * there, here * here, there * there))
+    agreement = product / np.sqrt(np.maximum(power * other_power, 1e-6))
+    weight = np.clip(agreement, _LEAST_TRUST, 1) * reference.samples
+    return replace(reference, samples=weight.astype(np.float32))
+
+
+def _mean(image: Float32, radius: int) -> Float32:
+    """Mean over cubes of 2 * radius + 1 voxels, zeros outside."""
+    return np.asarray(window_mean(image[None], radius)[0])

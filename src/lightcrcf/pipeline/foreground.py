@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ Kind = Literal["skull-stripped brain", "whole head or body", "small crop", "othe
 # A constant value makes up most of the border of a masked image; noise, even where it rounds to zero, does not leave
 # the darker tissue so thin: with noise, the voxels between the background and the threshold are many.
 _CONSTANT_BORDER = 0.5
-_FAINT_PER_BRIGHT = 0.3
+_FAINT_PER_BRIGHT = 0.22
 _CROP_LITRES = 0.5
 _BRAIN_LITRES = (0.4, 2.3)
 
@@ -43,7 +43,7 @@ class Content:
     kind: Kind
 
 
-def background_value(data: NDArray) -> tuple[float, float]:
+def background_value(data: NDArray[Any]) -> tuple[float, float]:
     """The most common value on the six faces of `data`, and its share of them."""
     faces = np.concatenate([np.take(data, (0, -1), axis=a).ravel() for a in range(3)])
     values, counts = np.unique(faces, return_counts=True)
@@ -51,7 +51,7 @@ def background_value(data: NDArray) -> tuple[float, float]:
     return float(values[best]), float(counts[best] / faces.size)
 
 
-def foreground(data: NDArray) -> NDArray[np.bool_]:
+def foreground(data: NDArray[Any]) -> NDArray[np.bool_]:
     """True where there is tissue rather than air or padding.
 
     An image that was masked (constant border, few faint voxels) keeps every voxel that differs from the constant.
@@ -78,11 +78,11 @@ def foreground(data: NDArray) -> NDArray[np.bool_]:
     strength = np.sqrt(np.abs(np.where(finite, data, base) - base), dtype=np.float32)
     if not strength.any():
         return np.zeros(data.shape, dtype=np.bool_)
-    bright = strength > _otsu(strength)
-    faint = np.count_nonzero(strength) - np.count_nonzero(bright)
-    if share >= _CONSTANT_BORDER and faint < _FAINT_PER_BRIGHT * np.count_nonzero(bright):
-        return strength > 0
-    return bright
+    some = np.asarray(strength > 0)
+    bright = np.asarray(strength > _otsu(strength))
+    faint = np.count_nonzero(some) - np.count_nonzero(bright)
+    masked = share >= _CONSTANT_BORDER and faint < _FAINT_PER_BRIGHT * np.count_nonzero(bright)
+    return some if masked else bright
 
 
 def _otsu(values: NDArray[np.float32]) -> float:
