@@ -36,7 +36,7 @@ class Evidence:
         folding_percent: voxels of the fixed foreground where the field folds.
         jacobian_p01, jacobian_p99: percentiles of the field's Jacobian determinant in the fixed foreground.
         displacement_p99_mm: 99th percentile of the displacement in the fixed foreground.
-        affine_scales: stretches of the affine, smallest first.
+        affine_scales: scales of the affine along right, anterior and superior.
         mismatch: why the pair is outside of what the model was trained on, in words.
     """
 
@@ -114,10 +114,9 @@ def verdict(evidence: Evidence) -> dict[str, Any]:
         fails.append(f"{evidence.folding_percent:.1f} % of the field folds")
     elif evidence.folding_percent is not None and evidence.folding_percent > 0.5:
         checks.append(f"{evidence.folding_percent:.2f} % of the field folds")
-    if (
-        evidence.affine_scales is not None
-        and not 0.6 <= min(evidence.affine_scales) <= max(evidence.affine_scales) <= 1.6
-    ):
-        checks.append(f"the affine stretches by {evidence.affine_scales[0]:.2f} to {evidence.affine_scales[-1]:.2f}")
+    if evidence.affine_scales is not None:
+        least, most = min(evidence.affine_scales), max(evidence.affine_scales)
+        if least < 0.6 or most > 1.6:
+            checks.append(f"the affine stretches by {least:.2f} to {most:.2f}")
     word = "fail" if fails else "check" if checks else "pass"
     return {"verdict": word, "reasons": [*fails, *checks]}
