@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def documents(root: Path) -> list[Path]:
     """The Markdown files that may show records."""
-    return sorted([*root.glob("*.md"), *root.glob("docs/**/*.md"), *root.glob("benchmarks/*.md")])
+    folders = ("", "docs/**/", "benchmarks/", "src/lightcrcf/weights/models/")
+    return sorted(path for folder in folders for path in root.glob(f"{folder}*.md"))
 
 
 def render(text: str, history: Path) -> str:
