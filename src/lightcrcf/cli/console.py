@@ -73,7 +73,7 @@ def _compilation_announced() -> Iterator[None]:
     """Say it when kernels are compiled, which happens once after installing: else the run seems to hang."""
     from numba.core import event
 
-    class Announcer(event.Listener):
+    class Announcer(event.Listener):  # type: ignore[misc]  # numba ships no types
         said = False
 
         def on_start(self, _event: Any) -> None:
