@@ -110,6 +110,8 @@ def open_binary(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Raises:
         InputError: from within the block too, if the file cannot be opened, is cut off, or is damaged.
     """
+    if Path(path).is_fifo() or Path(path).is_char_device():  # would be read twice, or without end
+        raise _cannot_read(path, "a pipe or a device", "copy its content to a file first")
     try:
         with igzip.open(path, "rb") if is_gzip(path) else Path(path).open("rb") as stream:
             yield cast(BinaryIO, stream)
