@@ -105,7 +105,10 @@ def fold_pixels(painters: tuple) -> int:
     return count
 
 
-def test_constant_and_integer_volumes_can_be_drawn(registration: Registration) -> None:
-    flat = Volume(np.zeros(registration.fixed.grid.shape, np.uint8), registration.fixed.grid)
-    views = Views(flat, registration.moving, flat, registration.transform)
-    assert png(views.planes, [*views.before_after(), *views.tiles()]).startswith(b"\x89PNG")
+def test_constant_integer_and_borderless_volumes_can_be_drawn(registration: Registration) -> None:
+    grid = registration.fixed.grid
+    busy = np.random.default_rng(5).integers(1, 200, grid.shape).astype(np.uint8)
+    for data in (np.zeros(grid.shape, np.uint8), busy):
+        volume = Volume(data, grid)
+        views = Views(volume, registration.moving, volume, registration.transform)
+        assert png(views.planes, [*views.before_after(), *views.tiles()]).startswith(b"\x89PNG")

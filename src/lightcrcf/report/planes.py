@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,10 +72,10 @@ def planes(volume: Volume) -> tuple[Plane, Plane, Plane]:
     return first, second, third
 
 
-def thinned(volume: Volume) -> tuple[NDArray[Any], int]:
+def thinned(volume: Volume) -> tuple[NDArray[np.float32], int]:
     """Every n-th voxel of `volume` along each axis, and n: enough to see what the volume shows, and how bright."""
     step = max(1, round((volume.data.size / _THIN_VOXELS) ** (1 / 3)))
-    return np.ascontiguousarray(volume.data[::step, ::step, ::step]), step
+    return np.ascontiguousarray(volume.data[::step, ::step, ::step], dtype=np.float32), step
 
 
 def slice_image(volume: Volume, plane: Plane, chain: Chain | None = None) -> NDArray[np.float32]:
