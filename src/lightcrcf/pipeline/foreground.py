@@ -74,7 +74,7 @@ def foreground(data: NDArray[Any]) -> NDArray[np.bool_]:
     """
     finite = np.isfinite(data)
     value, share = background_value(np.where(finite, data, 0))
-    base = value if share >= _CONSTANT_BORDER else float(np.min(data, where=finite, initial=np.inf))
+    base = value if share >= _CONSTANT_BORDER else float(data[finite].min()) if finite.any() else 0.0
     strength = np.sqrt(np.abs(np.where(finite, data, base) - base), dtype=np.float32)
     if not strength.any():
         return np.zeros(data.shape, dtype=np.bool_)
