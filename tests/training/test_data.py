@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +11,11 @@ import pytest
 import torch
 
 from lightcrcf.errors import InputError
+from lightcrcf.geometry.grid import Grid
 from lightcrcf.training import data as module
 from lightcrcf.training.config import TrainingConfig, load_config
 from lightcrcf.training.data import Change, Subject, draw, load_cohort, render
+from lightcrcf.volumes import Volume, write
 
 STILL = Change(pose=None, misalign=np.eye(4), flip=False, gammas=(1.0, 1.0), noise_seed=0)
 
@@ -47,6 +51,68 @@ def test_affines_are_computed_once(
     again, _ = load_cohort(config.data.cohorts[0], config.data, persons.parent / "cache")
     for old, new in zip(cohort[0], again, strict=True):
         assert np.array_equal(old.from_reference.matrix, new.from_reference.matrix)
+
+
+def test_a_damaged_cache_is_made_again(config: TrainingConfig, tmp_path: Path) -> None:
+    cohort = config.data.cohorts[0].model_copy(update={"train": ["0", "1"], "monitor": []})
+    first, _ = load_cohort(cohort, config.data, tmp_path / "cache")
+    for entry in (tmp_path / "cache").iterdir():
+        entry.write_text("[[1, 0", encoding="utf-8")
+    again, _ = load_cohort(cohort, config.data, tmp_path / "cache")
+    for old, new in zip(first, again, strict=True):
+        assert np.array_equal(old.from_reference.matrix, new.from_reference.matrix)
+    assert all(json.loads(entry.read_text()) for entry in (tmp_path / "cache").iterdir())
+
+
+def test_the_cache_goes_by_content(config: TrainingConfig, persons: Path, tmp_path: Path) -> None:
+    """Another image under the same name is aligned anew; a cohort's own folder is left alone."""
+    for name in ("0", "1"):
+        shutil.copy(persons / f"person-{name}_T1w.nii.gz", tmp_path)
+    cohort = config.data.cohorts[0].model_copy(update={"train": ["0", "1"], "monitor": []})
+    data = config.data.model_copy(update={"root": tmp_path})
+    load_cohort(cohort, data, tmp_path / "cache")
+    entries = set((tmp_path / "cache").iterdir())
+    shutil.copy(persons / "person-2_T1w.nii.gz", tmp_path / "person-1_T1w.nii.gz")
+    load_cohort(cohort, data, tmp_path / "cache")
+    assert len(set((tmp_path / "cache").iterdir()) - entries) == 1
+    assert {path.name for path in tmp_path.iterdir()} - {"recipe"} == {
+        "cache",
+        *(f"person-{n}_T1w.nii.gz" for n in "01"),
+    }
+
+
+@pytest.mark.parametrize(("value", "said"), [(np.nan, "finite voxels"), (7.0, "with contrast")])
+def test_an_unusable_image_is_named(value: float, said: str, config: TrainingConfig, tmp_path: Path) -> None:
+    for name in ("0", "1"):
+        data = np.full((20, 22, 24), value, np.float32)
+        write(tmp_path / f"person-{name}_T1w.nii.gz", Volume(data, Grid(data.shape, np.eye(4))))
+    data_section = config.data.model_copy(update={"root": tmp_path})
+    with pytest.raises(InputError, match=rf"person-0_T1w.*{said}"):
+        load_cohort(config.data.cohorts[0], data_section, tmp_path / "cache")
+
+
+def test_labels_that_strip_must_lie_on_their_image(config: TrainingConfig, persons: Path, tmp_path: Path) -> None:
+    shutil.copy(persons / "person-0_T1w.nii.gz", tmp_path)
+    shutil.copy(persons / "person-1_dseg.nii.gz", tmp_path / "person-0_dseg.nii.gz")
+    stripped = config.data.cohorts[0].model_copy(update={"skull_strip_with_labels": True})
+    with pytest.raises(InputError, match=r"person-0_dseg.* labels on the grid of their image"):
+        load_cohort(stripped, config.data.model_copy(update={"root": tmp_path}), tmp_path / "cache")
+
+
+def test_drawing_is_random_only_in_its_generator(config: TrainingConfig) -> None:
+    one, two, other = (draw(np.random.default_rng([5, step]), config.augment) for step in (1, 1, 2))
+    assert (one.flip, one.gammas, one.noise_seed) == (two.flip, two.gammas, two.noise_seed)
+    np.testing.assert_array_equal(one.misalign, two.misalign)
+    assert one.noise_seed != other.noise_seed
+
+
+def test_every_change_can_be_switched_off(config: TrainingConfig) -> None:
+    off = dict.fromkeys(type(config.augment).model_fields, 0.0)
+    change = draw(np.random.default_rng(1), config.augment.model_copy(update=off))
+    assert change.pose is None
+    assert not change.flip
+    assert change.gammas == (1.0, 1.0)
+    np.testing.assert_array_equal(change.misalign, np.eye(4))
 
 
 def test_a_missing_subject_is_named(config: TrainingConfig, tmp_path: Path) -> None:

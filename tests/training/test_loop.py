@@ -48,6 +48,29 @@ def test_a_resumed_run_ends_with_the_same_weights(recipe: Callable[..., Path], m
     assert [line["step"] for line in lines(config)] == [2, 4, 4]
 
 
+def test_stopped_between_two_steps_it_keeps_the_last_whole_state(
+    recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted within the optimiser's step, the weights already have another step in them."""
+    straight = store.load(train(recipe(3, "straight")))
+    config = recipe(3, "interrupted")
+    config.write_text(config.read_text().replace("checkpoint_steps = 100", "checkpoint_steps = 1"), encoding="utf-8")
+    original = torch.optim.Adam.step
+    with monkeypatch.context() as patch:
+        calls = []
+
+        def step(self: torch.optim.Adam) -> None:
+            original(self)
+            calls.append(1)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+
+        patch.setattr(torch.optim.Adam, "step", step)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    assert store.load(train(config, resume=True)).sha256 == straight.sha256
+
+
 def test_the_run_leaves_a_model_that_both_engines_read(recipe: Callable[..., Path]) -> None:
     config = recipe(3)
     path = train(config)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lightcrcf.errors import InputError
 from lightcrcf.network.config import LEVELS, VARIANTS
@@ -20,6 +20,25 @@ __all__ = ["Augment", "Cohort", "Data", "Loss", "Run", "Stage", "TrainingConfig"
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _odd(window: int) -> int:
+    if window % 2 == 0:
+        raise ValueError(f"window {window} must be odd, to have a middle")
+    return window
+
+
+def _template(name: str) -> str:
+    try:
+        if name.format(id="a") != name.format(id="b"):
+            return name
+    except (LookupError, ValueError):
+        pass
+    raise ValueError(f"{name!r} must contain {{id}}, and no other braces")
+
+
+Window = Annotated[int, Field(ge=3, le=15), AfterValidator(_odd)]
+Template = Annotated[str, AfterValidator(_template)]
 
 
 class Section(BaseModel):
@@ -41,8 +60,8 @@ class Cohort(Section):
     """
 
     folder: Path
-    image: str
-    labels: str | None = None
+    image: Template
+    labels: Template | None = None
     train: list[str] = Field(min_length=2)
     monitor: list[str] = []
     skull_strip_with_labels: bool = False
@@ -54,6 +73,13 @@ class Cohort(Section):
             raise ValueError(f"subjects {sorted(both)} are in both train and monitor")
         if self.monitor and self.labels is None:
             raise ValueError("monitor subjects need labels")
+        if len(self.monitor) == 1:
+            raise ValueError("one monitor subject has no partner: name two or more, or none")
+        if self.skull_strip_with_labels and self.labels is None:
+            raise ValueError("skull_strip_with_labels needs labels")
+        for names in (self.train, self.monitor):
+            if len(set(names)) < len(names):
+                raise ValueError("a subject is named twice")
         return self
 
 
@@ -101,10 +127,16 @@ class Loss(Section):
     """similarity + regularity * diffusion + folding * folding penalty, summed over levels with their weights."""
 
     similarity: Literal["lncc", "mse"] = "lncc"
-    window: Annotated[int, Field(ge=3, le=15)] = 5
+    window: Window = 5
     regularity: Annotated[float, Field(ge=0)] = 1.0
     folding: Annotated[float, Field(ge=0)] = 0.0
     level_weights: tuple[float, float, float, float] = (1.0, 0.3, 0.1, 0.0)
+
+    @model_validator(mode="after")
+    def _weighs_something(self) -> Loss:
+        if not self.level_weights[0] > 0 or any(not weight >= 0 for weight in self.level_weights):
+            raise ValueError(f"level_weights {self.level_weights} must start above zero and never fall below it")
+        return self
 
 
 class Stage(Section):
@@ -126,7 +158,7 @@ class Stage(Section):
     finest: Annotated[int, Field(ge=0, lt=LEVELS)] = 0
     compare: Literal["full", "half"] = "half"
     regularity: Annotated[float, Field(ge=0)] | None = None
-    window: Annotated[int, Field(ge=3, le=15)] | None = None
+    window: Window | None = None
 
     def loss(self, common: Loss) -> Loss:
         """The loss section with this stage's own values in place."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from lightcrcf.pipeline.affine import align
 from lightcrcf.pipeline.preprocess import Prepared, prepare
 from lightcrcf.training.config import Augment, Cohort, Data
 from lightcrcf.transforms.affine import Affine
-from lightcrcf.volumes import read
+from lightcrcf.volumes import check_usable, read
 from lightcrcf.volumes.volume import Volume
 
 __all__ = ["Change", "Subject", "draw", "load_cohort", "render"]
@@ -91,11 +92,17 @@ def load_cohort(cohort: Cohort, data: Data, cache: Path) -> tuple[list[Subject],
 
 def _image(folder: Path, cohort: Cohort, name: str) -> Volume:
     volume = read(folder / cohort.image.format(id=name))
+    check_usable(volume, "training")
     if not cohort.skull_strip_with_labels:
         return volume
-    if cohort.labels is None:
-        raise InputError(str(folder), expected="labels to strip the skull with", got="none", remedy="name them")
-    labels = read(folder / cohort.labels.format(id=name))
+    labels = read(folder / str(cohort.labels).format(id=name))
+    if not labels.grid.isclose(volume.grid, tolerance_mm=0.01):
+        raise InputError(
+            labels.source,
+            expected=f"labels on the grid of their image, {volume.grid.shape}",
+            got=f"another grid, {labels.grid.shape}",
+            remedy="resample the labels onto the image",
+        )
     return Volume(np.where(labels.data > 0, volume.data, 0), volume.grid, volume.source, volume.header)
 
 
@@ -109,7 +116,8 @@ def _aligned(reference: Volume, volume: Volume, cache: Path) -> Affine:
     key = hashlib.sha256(f"{CACHE_VERSION} {_digest(reference)} {_digest(volume)}".encode()).hexdigest()[:24]
     entry = cache / f"affine-{key}.json"
     if entry.is_file():
-        return Affine(np.array(json.loads(entry.read_text(encoding="utf-8"))))
+        with suppress(ValueError, InputError):  # a damaged entry is made again
+            return Affine(np.array(json.loads(entry.read_text(encoding="utf-8"))))
     affine = align(reference, volume).affine
     cache.mkdir(parents=True, exist_ok=True)
     with atomic_path(entry) as temporary:

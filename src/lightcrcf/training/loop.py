@@ -147,6 +147,7 @@ class Trainer:
 
     def __init__(self, config: TrainingConfig) -> None:
         self.config, self.step = config, 0
+        self.changing = False
         if config.run.device == "cuda" and not torch.cuda.is_available():
             raise UsageError("device", expected="a CUDA device", got="none", remedy='set device = "cpu"')
         if config.run.threads:
@@ -169,13 +170,17 @@ class Trainer:
         return sum(stage.steps for stage in self.config.stages)
 
     def run(self) -> Path:
-        """Train to the end of the schedule; a checkpoint is left when interrupted."""
+        """Train to the end of the schedule; a checkpoint is left when interrupted.
+
+        Except within the optimiser's step: weights between two steps are no state to go on from.
+        """
         run = self.config.run
         started, window = time.monotonic(), []
         try:
             while self.step < self.total_steps:
                 window.append(self.train_step())
                 self.step += 1
+                self.changing = False
                 if self.step % run.log_steps == 0:
                     self._log(_mean(window), time.monotonic() - started)
                     started, window = time.monotonic(), []
@@ -184,7 +189,8 @@ class Trainer:
                 if self.step % run.validate_steps == 0 or self.step == self.total_steps:
                     self._monitor()
         finally:
-            self._checkpoint()
+            if not self.changing:
+                self._checkpoint()
         return self.export()
 
     def train_step(self) -> dict[str, float]:
@@ -204,6 +210,7 @@ class Trainer:
             )  # fmt: skip
         self.optimiser.zero_grad(set_to_none=True)
         parts["loss"].backward()  # type: ignore[no-untyped-call]
+        self.changing = True
         self.optimiser.step()
         return {**{name: float(value.detach()) for name, value in parts.items()}, "learning_rate": where.learning_rate}
 
