@@ -17,8 +17,10 @@ from lightcrcf.volumes import Volume, write
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
 # Sends itself the signal a moment after the stage has begun, or when the files are being written.
+# A shell that starts the tests in the background would have it ignore SIGINT.
 SCRIPT = """
-import os, sys, threading
+import os, signal, sys, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from lightcrcf.cli.main import main
 from lightcrcf.pipeline import outputs, provenance
 

@@ -129,9 +129,10 @@ def test_python_dash_m_is_the_same_command() -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_the_command_and_removes_temporary_files(number: int, code: int, tmp_path: Path) -> None:
     script = f"""
-import sys, time
+import signal, sys, time
 from pathlib import Path
 import lightcrcf.pipeline.points as points
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell has it ignored
 from lightcrcf.cli.main import main
 from lightcrcf.files import atomic_path
 

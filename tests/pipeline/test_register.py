@@ -119,7 +119,7 @@ def test_the_inverse_leads_back(found: Registration, pair: Pair) -> None:
     assert np.linalg.norm(there - tissue, axis=1).mean() > 5
     back = np.linalg.norm(found.inverse.points(there) - tissue, axis=1)
     assert back.mean() < 0.5
-    assert np.percentile(back, 99) < 2
+    assert np.percentile(back, 99) < 3  # half a voxel of the field
     exact = np.linalg.norm(found.transform.inverse_points(there) - tissue, axis=1)
     assert exact.max() < 1e-3
     assert found.metrics["inverse_consistency_mean_mm"] < 0.5

@@ -58,8 +58,8 @@ def window_mean(images: Float32, radius: int) -> Float32:
         (C, D, H, W) float32.
 
     Example:
-        >>> window_mean(np.ones((1, 3, 4, 5), np.float32), 1)[0, 1, 1].round(4).tolist()
-        [0.6667, 1.0, 1.0, 1.0, 0.6667]
+        >>> (3 * window_mean(np.ones((1, 3, 4, 5), np.float32), 1)[0, 1, 1]).round().tolist()
+        [2.0, 3.0, 3.0, 3.0, 2.0]
     """
     images = ready(images)
     lines, out = np.empty_like(images), np.empty_like(images)

@@ -13,7 +13,7 @@ from lightcrcf.geometry.alignment_kernels import block_mean
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes.volume import Volume
 
-__all__ = ["Content", "content", "foreground", "is_skull_stripped", "litres"]
+__all__ = ["Content", "content", "foreground", "is_skull_stripped", "litres", "thin_out"]
 
 Kind = Literal["skull-stripped brain", "whole head or body", "small crop", "other"]
 
@@ -101,7 +101,7 @@ def litres(mask: NDArray[np.bool_], grid: Grid) -> float:
     """Volume of the True voxels of `mask` on `grid`.
 
     Example:
-        >>> litres(np.ones((10, 10, 10), bool), Grid((10, 10, 10), np.diag([10.0, 10.0, 10.0, 1.0])))
+        >>> round(litres(np.ones((10, 10, 10), bool), Grid((10, 10, 10), np.diag([10.0, 10.0, 10.0, 1.0]))), 6)
         1.0
     """
     return float(np.count_nonzero(mask) * abs(np.linalg.det(grid.affine[:3, :3])) * 1e-6)
