@@ -20,9 +20,7 @@ def brain_overlap(a: Path, b: Path) -> float:
     return dice(*((read(path).data > 0).astype(np.uint8) for path in (a, b)))[1]
 
 
-def check(
-    fixed: Path, fixed_labels: Path, moving: Path, moving_labels: Path, out: Path, *, overlap: float
-) -> None:
+def check(fixed: Path, fixed_labels: Path, moving: Path, moving_labels: Path, out: Path, *, overlap: float) -> None:
     files = ["--fixed", str(fixed), "--moving", str(moving), "--moving-labels", str(moving_labels)]
     assert run(["register", *files, "--out", str(out)]) == 0
     record = json.loads((out / "run.json").read_text(encoding="utf-8"))
