@@ -22,9 +22,8 @@ Float64 = NDArray[np.float64]
 
 # Cost of strain, in units of 1 - correlation squared: a stretch by a tenth along one axis costs 0.001.
 _PRIOR = 0.1
-# Starts of each kind (upright, turned) that are refined at the coarse level, more if there are shifts to try, and
-# that go on to the middle one.
-_COARSE, _COARSE_SHIFTED, _MIDDLE = 4, 16, 3
+# Starts of each kind (upright, turned) that are refined at the coarse level, and that go on to the middle one.
+_COARSE, _MIDDLE = 6, 3
 # Below this local cost an upright alignment is right; wrong ones were never seen below 0.8 in brains.
 _SURE = 0.5
 # Headers are right about the orientation more often than not: a turned alignment must be better by this factor.
@@ -111,27 +110,21 @@ def align(
 
 def _search(coarse: Pair, middle: Pair) -> tuple[Start, Fit]:
     """The start that leads to the best local correlation at the middle level, and where it led."""
-    candidates = starts(coarse)
-    similarity = correlations(coarse, np.stack([s.matrix for s in candidates]))
-    many = _COARSE if len(candidates) == 25 else _COARSE_SHIFTED
     local = middle.localised()
-    best: tuple[Start, Fit] | None = None
+    best = Start(np.eye(4), "header", True), Fit(np.eye(4))
     for upright in (True, False):
-        chosen = [n for n in np.argsort(-similarity, kind="stable") if candidates[n].upright == upright][:many]
-        refined = [
-            (candidates[n], fit(coarse, Fit(candidates[n].matrix), "rigid", iterations=15, tolerance_mm=0.5))
-            for n in chosen
-        ]
+        candidates = starts(coarse, upright=upright)
+        similarity = correlations(coarse, np.stack([s.matrix for s in candidates]))
+        chosen = [candidates[n] for n in np.argsort(-similarity, kind="stable")[:_COARSE]]
+        refined = [(s, fit(coarse, Fit(s.matrix), "rigid", iterations=15, tolerance_mm=0.5)) for s in chosen]
         for start, at in _distinct(refined, coarse)[:_MIDDLE]:
             at = fit(middle, at, "rigid", iterations=10, tolerance_mm=0.3)
             at = fit(middle, at, "affine", iterations=15, tolerance_mm=0.3, prior=_PRIOR)
             at = fit(local, at, "affine", iterations=15, tolerance_mm=0.3, prior=_PRIOR)
-            if best is None or at.cost < best[1].cost * (_TURNED_MUST_GAIN if best[0].upright and not upright else 1):
+            if at.cost < best[1].cost * (1 if upright == best[0].upright else _TURNED_MUST_GAIN):
                 best = start, at
-        if best is not None and best[1].cost < _SURE:
+        if best[1].cost < _SURE:
             break
-    if best is None:  # cannot happen: there is always the header's start
-        return candidates[0], Fit(candidates[0].matrix)
     return best
 
 

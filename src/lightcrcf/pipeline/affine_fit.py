@@ -149,7 +149,7 @@ def _direction(
     index = (to_index @ matrix @ from_index)[:3]
     sums = gram(reference.image, reference.samples, other.image, other.valid, index, blank_outside)
     weight = sums[13, 13]
-    if weight * _voxel_litres(reference) < least * float(reference.samples.max()):
+    if weight * reference.litres_per_weight() < least:
         return _System.refused(len(changes))
     centred = sums - np.outer(sums[:, 13], sums[13]) / weight
     var_m, var_f, cov = centred[12, 12], centred[14, 14], centred[12, 14]
@@ -180,9 +180,5 @@ def correlations(pair: Pair, matrices: Float64) -> Float64:
         var_m, var_f, cov = mm - m * m / weight, ff - f * f / weight, fm - f * m / weight
         defined = np.minimum(var_m, var_f) > _NO_CONTRAST * weight
         correlation = np.where(defined, cov / np.sqrt(np.where(defined, var_m * var_f, 1.0)), 0.0)
-        total += correlation * np.minimum(weight * _voxel_litres(reference) / enough, 1.0)
+        total += correlation * np.minimum(weight * reference.litres_per_weight() / enough, 1.0)
     return total / 2
-
-
-def _voxel_litres(level: Level) -> float:
-    return float(abs(np.linalg.det(level.grid.affine[:3, :3])) * 1e-6)

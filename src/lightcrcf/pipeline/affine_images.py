@@ -65,6 +65,10 @@ class Level:
         """Volume of the foreground."""
         return litres(self.foreground > 0, self.grid)
 
+    def litres_per_weight(self) -> float:
+        """How much of the foreground one unit of the samples' weight stands for."""
+        return self.litres() / max(float(self.samples.sum(dtype=np.float64)), 1e-30)
+
     def radius_mm(self) -> float:
         """Radius of the ball of that volume."""
         return float((self.litres() * 1e6 * 3 / (4 * np.pi)) ** (1 / 3))
@@ -175,10 +179,12 @@ def _rescaled(image: Float32, tissue: NDArray[np.bool_], masked: bool) -> Float3
 def _level(planes: list[NDArray[Any]], grid: Grid, outline: bool, edge: int) -> Level:
     """planes: (D, H, W) image, foreground and usable. With the outline, samples reach one voxel beyond it."""
     image, inside, usable = (np.ascontiguousarray(plane, dtype=np.float32) for plane in planes)
-    if not outline:
-        return Level(image, inside, inside, inside, grid, edge)
     beyond = (_mean(inside, 1) > 1e-6).astype(np.float32) * usable
-    return Level(image, inside, beyond, usable, grid, edge)
+    return (
+        Level(image, inside, beyond, usable, grid, edge)
+        if outline
+        else Level(image, inside, inside, beyond, grid, edge)
+    )
 
 
 def localised(level: Level) -> Level:
@@ -188,8 +194,8 @@ def localised(level: Level) -> Level:
     transforms hardly turn or stretch the windows. Samples at the edge of the foreground are left out.
     """
     smooth = _mean(level.image, 1) / _mean(np.ones_like(level.image), 1)
-    share = np.maximum(_mean(level.samples, _WINDOW), 1e-4)
-    offset = (smooth - _mean(smooth * level.samples, _WINDOW) / share) * level.samples
+    share = np.maximum(_mean(level.valid, _WINDOW), 1e-4)
+    offset = (smooth - _mean(smooth * level.valid, _WINDOW) / share) * level.valid
     deviation = np.sqrt(np.maximum(_mean(offset * offset, _WINDOW), 0) / share + _FLOOR**2)
     core = (_mean(level.foreground, level.edge) > 0.999).astype(np.float32)
     if core.sum() < 0.3 * level.foreground.sum():

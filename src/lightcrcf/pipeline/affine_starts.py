@@ -8,14 +8,18 @@ from itertools import permutations, product
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.pipeline.affine_images import Pair
+from lightcrcf.geometry.kernels import resample
+from lightcrcf.pipeline.affine_images import Level, Pair
 
-__all__ = ["Start", "cube_rotations", "starts"]
+__all__ = ["Start", "cube_rotations", "placements", "starts"]
 
+Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-# A foreground that is longer than the other one by more than this may hold it at either end or in between.
+# A foreground that is longer than the other one by more than this may hold it anywhere.
 _SLACK_MM = 25.0
+# Best placements for each rotation, how many voxels apart, and the share of the smaller image that must be inside.
+_PLACEMENTS, _APART, _INSIDE = 6, 1, 0.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,27 +31,89 @@ class Start:
     upright: bool
 
 
-def starts(pair: Pair) -> list[Start]:
-    """The header's alignment, and the 24 rotations of a cube about the centres, with shifts where the sizes differ."""
-    fixed, moving = pair.fixed.centroid_mm(), pair.moving.centroid_mm()
-    result = [Start(np.eye(4), "header", True)]
+def starts(pair: Pair, *, upright: bool) -> list[Start]:
+    """The starts that keep the headers' orientation, or those that do not.
+
+    These are the header's own alignment, and the centres put together under each of the 24 rotations of a cube. Where
+    one foreground is much larger than the other one, its centre means little: then the smaller one is also put where
+    it correlates best, at the best few places for each rotation.
+    """
+    result = [Start(np.eye(4), "header", True)] if upright else []
     for rotation in cube_rotations():
-        turned = np.abs(rotation) @ pair.fixed.extent_mm()
-        for shift in _shifts(turned, pair.moving.extent_mm()):
-            matrix = np.eye(4)
-            matrix[:3, :3] = rotation
-            matrix[:3, 3] = moving + shift - rotation @ fixed
-            upright = bool(np.trace(rotation) == 3)
-            name = "centres" + ("" if upright else f", {_letters(rotation)}") + (", shifted" if shift.any() else "")
-            result.append(Start(matrix, name, upright))
+        if (np.trace(rotation) == 3) != upright:
+            continue
+        name = "" if upright else f", {_letters(rotation)}"
+        result.append(Start(_together(pair.fixed, pair.moving, rotation), "centres" + name, upright))
+        gap = np.abs(rotation) @ pair.fixed.extent_mm() - pair.moving.extent_mm()
+        if gap.max() > _SLACK_MM and pair.fixed.litres() > pair.moving.litres():
+            found = [np.asarray(np.linalg.inv(m), np.float64) for m in placements(pair.moving, pair.fixed, rotation.T)]
+        elif -gap.min() > _SLACK_MM:
+            found = placements(pair.fixed, pair.moving, rotation)
+        else:
+            continue
+        result += [Start(matrix, "best placement" + name, upright) for matrix in found]
     return result
 
 
-def _shifts(a_mm: Float64, b_mm: Float64) -> list[Float64]:
-    """Offsets of the centres at which the smaller box may lie within the larger one along each axis; zero first."""
-    slack = np.abs(a_mm - b_mm) / 2
-    steps = [(0.0, *((-1.0, -0.5, 0.5, 1.0) if s > _SLACK_MM else ())) for s in slack]
-    return [np.array(step) * slack for step in product(*steps)]
+def _together(a: Level, b: Level, rotation: Float64) -> Float64:
+    """(4, 4) from a's mm to b's: the rotation, and centre to centre."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = rotation
+    matrix[:3, 3] = b.centroid_mm() - rotation @ a.centroid_mm()
+    return matrix
+
+
+def placements(small: Level, large: Level, rotation: Float64) -> list[Float64]:
+    """Where `small`, rotated, correlates best with `large`, of all shifts by whole voxels of `large`.
+
+    Returns:
+        at most `_PLACEMENTS` matrices (4, 4) from small's mm to large's, best first.
+
+    Source:
+        Padfield, Masked object registration in the Fourier domain, IEEE Trans. Image Processing 2012.
+    """
+    step, matrix = large.grid.affine[:3, :3], _together(small, large, rotation)
+    reach = np.abs(np.linalg.inv(step) @ rotation @ small.grid.affine[:3, :3]) @ np.array(small.grid.shape)
+    d, h, w = (int(n) for n in np.ceil(reach) + 1)
+    shape = (d, h, w)
+    corner = large.centroid_mm() - step @ ((np.array(shape) - 1) / 2)
+    frame = np.eye(4)
+    frame[:3, :3], frame[:3, 3] = step, corner
+    index = (small.grid.inverse @ np.linalg.inv(matrix) @ frame)[:3]
+    image, weight = (resample(plane, shape, index) for plane in (small.image, small.foreground))
+    correlation = _correlations_at_shifts(image, weight, large.image, large.valid)
+    result = []
+    for _ in range(_PLACEMENTS):
+        best = np.unravel_index(int(correlation.argmax()), correlation.shape)
+        if correlation[best] <= 0:
+            break
+        shift = np.array([b - n * (b >= n - t) for b, n, t in zip(best, correlation.shape, shape, strict=True)])
+        moved = matrix.copy()
+        moved[:3, 3] += large.grid.world(shift) - corner
+        result.append(moved)
+        near = np.ix_(
+            *[np.arange(b - _APART, b + _APART + 1) % n for b, n in zip(best, correlation.shape, strict=True)]
+        )
+        correlation[near] = -1
+    return result
+
+
+def _correlations_at_shifts(image: Float32, weight: Float32, other: Float32, valid: Float32) -> Float64:
+    """Correlation of `image` under `weight` with `other` at each shift (negative ones at the end); -1 off the grid."""
+    size = [a + b - 1 for a, b in zip(image.shape, other.shape, strict=True)]
+
+    def transform(plane: Float32) -> NDArray[np.complex128]:
+        return np.fft.rfftn(plane.astype(np.float64), size, axes=(0, 1, 2))
+
+    w, wf, wff = (transform(weight * power).conj() for power in (np.float32(1), image, image * image))
+    v, vm, vmm = (transform(valid * power) for power in (np.float32(1), other, other * other))
+    n, f, ff, m, mm, fm = (
+        np.fft.irfftn(p, size, axes=(0, 1, 2)) for p in (w * v, wf * v, wff * v, w * vm, w * vmm, wf * vm)
+    )
+    inside = n > _INSIDE * float(weight.sum())
+    n = np.maximum(n, 1e-6)
+    power = (ff - f * f / n) * (mm - m * m / n)
+    return np.where(inside & (power > (1e-6 * n) ** 2), (fm - f * m / n) / np.sqrt(np.maximum(power, 1e-12)), -1.0)
 
 
 def _letters(rotation: Float64) -> str:
