@@ -123,12 +123,14 @@ def pair() -> tuple[Volume, Volume]:
 
 @pytest.fixture(scope="session")
 def coarse_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped network with a working grid of 3 mm, as a file: quick, and accurate enough to test the rest."""
+    """The shipped network with a working grid of 3 mm, as a file: quick.
+
+    It has never seen such brains, so that its steps are made smaller: whatever the weights, they hardly fold.
+    """
     shipped = store.load("brain-t1")
+    arrays = {name: array * np.float32(0.6 if ".head." in name else 1) for name, array in shipped.arrays.items()}
     path = tmp_path_factory.mktemp("models") / "coarse.safetensors"
-    store.write_weights(
-        path, shipped.arrays, name="coarse", config=shipped.config, spacing_mm=3.0, content=shipped.content
-    )
+    store.write_weights(path, arrays, name="coarse", config=shipped.config, spacing_mm=3.0, content=shipped.content)
     return path
 
 

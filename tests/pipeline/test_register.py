@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,15 @@ def test_one_pair_does_not_change_the_next(found: Registration, pair: Pair, coar
     same(register(fixed, moving, model=coarse_model), found)
 
 
+def test_threads_of_one_process_do_not_meet(found: Registration, pair: Pair, coarse_model: Path) -> None:
+    fixed, moving = pair
+    pairs = [(fixed, moving), (moving, fixed), (fixed, moving), (fixed, fixed)]
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda images: register(*images, model=coarse_model), pairs))
+    same(results[0], found)
+    same(results[2], found)
+
+
 def as_path(volume: Volume, folder: Path) -> Any:
     write(folder / "image.nii.gz", volume)
     return folder / "image.nii.gz"
@@ -121,8 +131,8 @@ def test_the_inverse_leads_back(found: Registration, pair: Pair) -> None:
     assert back.mean() < 0.5
     assert np.percentile(back, 99) < 3  # half a voxel of the field
     exact = np.linalg.norm(found.transform.inverse_points(there) - tissue, axis=1)
-    assert np.mean(exact < 1e-3) > 0.99  # where the coarse field folds there is no inverse
-    assert found.metrics["inverse_consistency_mean_mm"] < 0.5
+    assert np.mean(exact < 1e-3) > 0.99  # where the field folds, two points go to one place
+    assert found.metrics["inverse_consistency_mean_mm"] < 1
     assert found.metrics["inverse_consistency_max_mm"] >= found.metrics["inverse_consistency_mean_mm"]
 
 
