@@ -64,7 +64,7 @@ def fit(pair: Pair, start: Fit, family: str, *, iterations: int, tolerance_mm: f
     Source:
         Golub and Pereyra, Separable nonlinear least squares, Inverse Problems 2003.
     """
-    radius_mm, centre = pair.fixed.radius_mm(), pair.fixed.centroid_mm()
+    radius_mm, centre = pair.fixed.radius_mm, pair.fixed.centroid_mm
 
     def system_at(matrix: Float64) -> tuple[_System, Float64]:
         units = generators(matrix[:3, :3] @ centre + matrix[:3, 3], radius_mm)[: _FAMILIES[family]]
@@ -129,7 +129,7 @@ def _system(pair: Pair, matrix: Float64, units: Float64, prior: float) -> _Syste
     if not 1 / _LARGEST_STRETCH**2 <= values[0] <= values[2] <= _LARGEST_STRETCH**2:
         return _System.refused(len(units))
     back = np.asarray(np.linalg.inv(matrix), dtype=np.float64)
-    least = _LEAST_OVERLAP * min(pair.fixed.litres(), pair.moving.litres())
+    least = _LEAST_OVERLAP * min(pair.fixed.litres, pair.moving.litres)
     there = _direction(pair.fixed, pair.moving, matrix, units @ matrix, pair.blank_outside, least)
     here = _direction(pair.moving, pair.fixed, back, -back @ units, pair.blank_outside, least)
     strain = ((vectors * 0.5 * np.log(values)) @ vectors.T).ravel()
@@ -149,7 +149,7 @@ def _direction(
     index = (to_index @ matrix @ from_index)[:3]
     sums = gram(reference.image, reference.samples, other.image, other.valid, index, blank_outside)
     weight = sums[13, 13]
-    if weight * reference.litres_per_weight() < least:
+    if weight * reference.litres_per_weight < least:
         return _System.refused(len(changes))
     centred = sums - np.outer(sums[:, 13], sums[13]) / weight
     var_m, var_f, cov = centred[12, 12], centred[14, 14], centred[12, 14]
@@ -168,7 +168,7 @@ def correlations(pair: Pair, matrices: Float64) -> Float64:
 
     It fades to 0 where less than half of the smaller foreground overlaps.
     """
-    enough = _ENOUGH_OVERLAP * min(pair.fixed.litres(), pair.moving.litres())
+    enough = _ENOUGH_OVERLAP * min(pair.fixed.litres, pair.moving.litres)
     total = np.zeros(len(matrices))
     for reference, other, towards in (
         (pair.fixed, pair.moving, matrices),
@@ -180,5 +180,5 @@ def correlations(pair: Pair, matrices: Float64) -> Float64:
         var_m, var_f, cov = mm - m * m / weight, ff - f * f / weight, fm - f * m / weight
         defined = np.minimum(var_m, var_f) > _NO_CONTRAST * weight
         correlation = np.where(defined, cov / np.sqrt(np.where(defined, var_m * var_f, 1.0)), 0.0)
-        total += correlation * np.minimum(weight * reference.litres_per_weight() / enough, 1.0)
+        total += correlation * np.minimum(weight * reference.litres_per_weight / enough, 1.0)
     return total / 2

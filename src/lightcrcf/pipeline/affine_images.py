@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -51,36 +52,48 @@ class Level:
     grid: Grid
     edge: int
 
+    @cached_property
     def centroid_mm(self) -> Float64:
         """(3,) centre of the foreground in RAS mm."""
         sums = [self.foreground.sum(axis=tuple(b for b in range(3) if b != a), dtype=np.float64) for a in range(3)]
         return self.grid.world([np.arange(len(s)) @ s / s.sum() for s in sums])
 
+    @cached_property
     def extent_mm(self) -> Float64:
         """(3,) size of the box around the foreground along the array axes."""
         sides = [np.flatnonzero(self.foreground.any(axis=tuple(b for b in range(3) if b != a))) for a in range(3)]
         return np.array([s[-1] - s[0] + 1 for s in sides]) * self.grid.spacing_mm
 
+    @cached_property
     def litres(self) -> float:
         """Volume of the foreground."""
         return litres(self.foreground > 0, self.grid)
 
+    @cached_property
     def litres_per_weight(self) -> float:
         """How much of the foreground one unit of the samples' weight stands for."""
-        return self.litres() / max(float(self.samples.sum(dtype=np.float64)), 1e-30)
+        return self.litres / max(float(self.samples.sum(dtype=np.float64)), 1e-30)
 
+    @cached_property
     def radius_mm(self) -> float:
         """Radius of the ball of that volume."""
-        return float((self.litres() * 1e6 * 3 / (4 * np.pi)) ** (1 / 3))
+        return float((self.litres * 1e6 * 3 / (4 * np.pi)) ** (1 / 3))
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Two images at one resolution; `blank_outside`: what lies outside of a grid counts as background."""
+    """Two images at one resolution.
+
+    Args:
+        fixed, moving: the images.
+        blank_outside: whether what lies outside of a grid counts as background, rather than not at all.
+        outlines: whether the outlines of both foregrounds are compared.
+    """
 
     fixed: Level
     moving: Level
     blank_outside: bool
+    outlines: bool
 
     def localised(self) -> Pair:
         """Both images as `localised` makes them."""
@@ -132,7 +145,7 @@ def pyramids(fixed: Source, moving: Source) -> tuple[Pair, Pair, Pair]:
     masked = fixed.content.masked, moving.content.masked
     spacing_mm = (max if masked[0] == masked[1] else min)(fixed.spacing_mm(), moving.spacing_mm())
     levels = [_pyramid(s, spacing_mm, outline=all(masked) or not s.content.masked) for s in (fixed, moving)]
-    coarse, middle, fine = (Pair(f, m, all(masked)) for f, m in zip(*levels, strict=True))
+    coarse, middle, fine = (Pair(f, m, all(masked), masked[0] == masked[1]) for f, m in zip(*levels, strict=True))
     return coarse, middle, fine
 
 

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from lightcrcf.geometry.kernels import resample
 from lightcrcf.pipeline.affine_images import Level, Pair
 
-__all__ = ["Start", "cube_rotations", "placements", "starts"]
+__all__ = ["Start", "placements", "rotations", "starts"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
+# How many of `rotations` take a cube to itself.
+_CUBE = 24
 # A foreground that is longer than the other one by more than this may hold it anywhere.
 _SLACK_MM = 25.0
 # Best placements for each rotation, how many voxels apart, and the share of the smaller image that must be inside.
@@ -34,32 +36,36 @@ class Start:
 def starts(pair: Pair, *, upright: bool) -> list[Start]:
     """The starts that keep the headers' orientation, or those that do not.
 
-    These are the header's own alignment, and the centres put together under each of the 24 rotations of a cube. Where
-    one foreground is much larger than the other one, its centre means little: then the smaller one is also put where
-    it correlates best, at the best few places for each rotation.
+    These are the header's own alignment, and the centres put together under each of `rotations`. Where one foreground
+    is much larger than the other one, its centre means little: then the smaller one is also put where it correlates
+    best, at the best few places for each rotation of a cube.
     """
-    result = [Start(np.eye(4), "header", True)] if upright else []
-    for rotation in cube_rotations():
-        if (np.trace(rotation) == 3) != upright:
-            continue
-        name = "" if upright else f", {_letters(rotation)}"
-        result.append(Start(_together(pair.fixed, pair.moving, rotation), "centres" + name, upright))
-        gap = np.abs(rotation) @ pair.fixed.extent_mm() - pair.moving.extent_mm()
-        if gap.max() > _SLACK_MM and pair.fixed.litres() > pair.moving.litres():
-            found = [np.asarray(np.linalg.inv(m), np.float64) for m in placements(pair.moving, pair.fixed, rotation.T)]
-        elif -gap.min() > _SLACK_MM:
-            found = placements(pair.fixed, pair.moving, rotation)
-        else:
-            continue
-        result += [Start(matrix, "best placement" + name, upright) for matrix in found]
+    if upright:
+        placed = [Start(matrix, "best placement", True) for matrix in _placed(pair, np.eye(3))]
+        together = Start(_together(pair.fixed, pair.moving, np.eye(3)), "centres", True)
+        return [Start(np.eye(4), "header", True), together, *placed]
+    result = []
+    for number, rotation in enumerate(rotations()[1:], start=1):
+        name = f"turned by {np.degrees(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1))):.0f}°"
+        result.append(Start(_together(pair.fixed, pair.moving, rotation), f"centres, {name}", False))
+        if number < _CUBE:
+            result += [Start(m, f"best placement, {name}", False) for m in _placed(pair, rotation)]
     return result
+
+
+def _placed(pair: Pair, rotation: Float64) -> list[Float64]:
+    """The best placements, (4, 4) from fixed to moving mm, if one foreground is much larger than the other."""
+    gap = np.abs(rotation) @ pair.fixed.extent_mm - pair.moving.extent_mm
+    if gap.max() > _SLACK_MM and pair.fixed.litres > pair.moving.litres:
+        return [np.asarray(np.linalg.inv(m), np.float64) for m in placements(pair.moving, pair.fixed, rotation.T)]
+    return placements(pair.fixed, pair.moving, rotation) if -gap.min() > _SLACK_MM else []
 
 
 def _together(a: Level, b: Level, rotation: Float64) -> Float64:
     """(4, 4) from a's mm to b's: the rotation, and centre to centre."""
     matrix = np.eye(4)
     matrix[:3, :3] = rotation
-    matrix[:3, 3] = b.centroid_mm() - rotation @ a.centroid_mm()
+    matrix[:3, 3] = b.centroid_mm - rotation @ a.centroid_mm
     return matrix
 
 
@@ -76,7 +82,7 @@ def placements(small: Level, large: Level, rotation: Float64) -> list[Float64]:
     reach = np.abs(np.linalg.inv(step) @ rotation @ small.grid.affine[:3, :3]) @ np.array(small.grid.shape)
     d, h, w = (int(n) for n in np.ceil(reach) + 1)
     shape = (d, h, w)
-    corner = large.centroid_mm() - step @ ((np.array(shape) - 1) / 2)
+    corner = large.centroid_mm - step @ ((np.array(shape) - 1) / 2)
     frame = np.eye(4)
     frame[:3, :3], frame[:3, 3] = step, corner
     index = (small.grid.inverse @ np.linalg.inv(matrix) @ frame)[:3]
@@ -116,23 +122,27 @@ def _correlations_at_shifts(image: Float32, weight: Float32, other: Float32, val
     return np.where(inside & (power > (1e-6 * n) ** 2), (fm - f * m / n) / np.sqrt(np.maximum(power, 1e-12)), -1.0)
 
 
-def _letters(rotation: Float64) -> str:
-    """Where the rotation takes right, anterior and superior: "R A S to L P S" is half a turn about the long axis."""
-    ends = [("RL", "AP", "SI")[int(np.abs(column).argmax())][int(column.sum() < 0)] for column in rotation.T]
-    return f"R A S to {' '.join(ends)}"
+def rotations() -> list[Float64]:
+    """96 rotations (3, 3): the 24 of a cube, the identity first, then those with 45 degrees about each axis.
 
-
-def cube_rotations() -> list[Float64]:
-    """The 24 rotations (3, 3) that take a cube to itself, the identity first.
+    No orientation is farther than 45 degrees from one of them.
 
     Example:
-        >>> turns = cube_rotations()
+        >>> turns = rotations()
         >>> len(turns), turns[0].tolist()
-        (24, [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+        (96, [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     """
     signed = (
         np.array(signs, dtype=np.float64)[:, None] * np.eye(3)[list(order)]
         for order in permutations(range(3))
         for signs in product((1.0, -1.0), repeat=3)
     )
-    return [matrix for matrix in signed if np.linalg.det(matrix) > 0]
+    cube = [matrix for matrix in signed if np.linalg.det(matrix) > 0]
+    half = np.sqrt(0.5)
+    eighths = [np.eye(3)]
+    for axis in range(3):
+        a, b = (axis + 1) % 3, (axis + 2) % 3
+        turn = np.eye(3)
+        turn[[a, a, b, b], [a, b, a, b]] = half, -half, half, half
+        eighths.append(turn)
+    return [matrix @ eighth for eighth in eighths for matrix in cube]
