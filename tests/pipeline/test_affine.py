@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import permutations, product
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 
 from lightcrcf.errors import InputError
 from lightcrcf.evaluation.metrics import dice
-from lightcrcf.geometry.grid import Grid
-from lightcrcf.pipeline.affine import align
+from lightcrcf.geometry.grid import AxisOrder, Grid
+from lightcrcf.geometry.threads import use_threads
+from lightcrcf.pipeline.affine import Alignment, align
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume, read
@@ -103,6 +105,91 @@ def test_unusable_input_is_refused(fixed: Volume, grids: GridMaker) -> None:
     empty = Volume(np.zeros(fixed.grid.shape, np.uint8), fixed.grid, "empty.nii")
     with pytest.raises(InputError, match=r"empty\.nii"):
         align(fixed, fixed, fixed_mask=empty)
+
+
+def stretched(volume: Volume, matrix: NDArray[np.float64]) -> Volume:
+    """The same numbers, elsewhere: what was at p is at matrix @ p."""
+    return Volume(volume.data, Grid(volume.grid.shape, matrix @ volume.grid.affine), "stretched")
+
+
+def test_scales_and_shears_are_found_on_oblique_anisotropic_grids(brains: BrainMaker, grids: GridMaker) -> None:
+    matrix = np.eye(4)
+    matrix[:3, :3] = rotation((7, -11, 5)) @ np.diag([1.1, 0.9, 1.05]) @ [[1, 0.08, -0.05], [0, 1, 0.06], [0, 0, 1]]
+    matrix[:3, 3] = (25, -40, 10)
+    fixed = brains(grids((60, 75, 28), (2.6, 2.4, 5.5), turn=(12, -7, 20)))[0]
+    moving = brains(grids((62, 40, 58), (2.7, 4.4, 2.5), axes="PSR", turn=(-5, 14, 8)))[0]
+    found = align(fixed, stretched(moving, matrix))
+    assert error_mm(found.affine, matrix[:3, :3], (25, -40, 10)) < 3.0
+    assert found.scales == pytest.approx((1.1, 0.9, 1.05), abs=0.03)
+    assert found.shears == pytest.approx((0.08, -0.05, 0.06), abs=0.03)
+    assert found.rotation_deg == pytest.approx(
+        np.degrees(np.arccos((np.trace(rotation((7, -11, 5))) - 1) / 2)), abs=1.5
+    )
+    assert found.similarity_after > 0.9 > 0.2 > found.similarity_before
+
+
+@pytest.mark.parametrize("number", range(0, 48, 5))
+def test_flipped_and_permuted_axes_give_the_same_world(
+    number: int, pair: tuple[Volume, Volume], found: Alignment
+) -> None:
+    fixed, moving = pair
+    permutation = list(permutations(range(3)))[number % 6]
+    flips = list(product((False, True), repeat=3))[number // 6]
+    order = AxisOrder(permutation, flips)  # type: ignore[arg-type]
+    turned = Volume(order.array(moving.data), order.grid(moving.grid), "turned")
+    np.testing.assert_allclose(align(fixed, turned).affine.matrix, found.affine.matrix, rtol=0, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def found(pair: tuple[Volume, Volume]) -> Alignment:
+    return align(*pair)
+
+
+def test_threads_change_no_bit(pair: tuple[Volume, Volume], found: Alignment) -> None:
+    for threads in (1, 2):
+        with use_threads(threads):
+            assert np.array_equal(align(*pair).affine.matrix, found.affine.matrix)
+
+
+def test_the_swapped_pair_gives_the_inverse(pair: tuple[Volume, Volume], found: Alignment) -> None:
+    back = align(pair[1], pair[0]).affine.inverse()
+    points = pair[0].grid.world(np.argwhere(pair[0].data > 0)[::50])
+    assert np.linalg.norm(back.points(points) - found.affine.points(points), axis=1).max() < 0.5
+
+
+@pytest.mark.parametrize("head", ["fixed", "moving"])
+def test_a_brain_is_aligned_with_a_head_that_hangs_low(head: str, brains: BrainMaker, grids: GridMaker) -> None:
+    shift, turn = (12.0, -20.0, 25.0), (8.0, -12.0, 5.0)
+    brain = brains(grids((50, 62, 44), (3.0, 3.0, 3.0)))[0]
+    whole = brains(grids((70, 82, 90), (3.0, 3.1, 3.2), centre=(0, 0, -30)), head=True, turn=turn, shift_mm=shift)[0]
+    if head == "moving":
+        assert error_mm(align(brain, whole).affine, rotation((8, -12, 5)), shift) < 5
+    else:
+        assert error_mm(align(whole, brain).affine.inverse(), rotation((8, -12, 5)), shift) < 5
+
+
+def test_unlike_images_are_never_made_worse(fixed: Volume, grids: GridMaker) -> None:
+    grid = grids((40, 50, 46), (3.5, 3.5, 3.5), centre=(9, 4, -7))
+    noise = np.random.default_rng(0).integers(1, 1000, grid.shape)
+    world = grid.world(np.moveaxis(np.indices(grid.shape), 0, -1))
+    moving = Volume(np.where(np.linalg.norm(world / (60, 50, 70), axis=-1) < 1, noise, 0).astype(np.int16), grid)
+    unlike = align(fixed, moving)
+    assert unlike.similarity_after >= unlike.similarity_before
+    assert np.linalg.det(unlike.affine.matrix[:3, :3]) > 0
+    stretch = np.linalg.svd(unlike.affine.matrix[:3, :3])[1]
+    assert stretch.min() >= 0.5
+    assert stretch.max() <= 2
+
+
+def test_nothing_to_compare_is_refused(grids: GridMaker) -> None:
+    data = np.zeros((40, 44, 48), np.int16)
+    data[4:36, 4:40, 4:44] = 100
+    block = Volume(data, grids(data.shape, (3.0, 3.5, 4.0)), "block.nii")
+    inside = np.zeros(data.shape, np.uint8)
+    inside[12:28, 12:32, 12:36] = 1
+    mask = Volume(inside, block.grid, "mask.nii")
+    with pytest.raises(InputError, match=r"block\.nii and block\.nii: expected images that have anatomy in common"):
+        align(block, block, fixed_mask=mask, moving_mask=mask)
 
 
 @pytest.mark.data

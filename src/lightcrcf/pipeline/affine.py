@@ -20,8 +20,8 @@ __all__ = ["Alignment", "align"]
 
 Float64 = NDArray[np.float64]
 
-# Cost of strain, in units of 1 - correlation squared: a stretch by a tenth along one axis costs 0.001.
-_PRIOR = 0.1
+# Cost of strain, in units of 1 - correlation squared: a stretch by a tenth along one axis costs 0.0005.
+_PRIOR = 0.05
 # Starts of each kind (upright, turned) that are refined at the coarse level, and that go on to the middle one.
 _COARSE, _MIDDLE = 6, 3
 # Below this local cost an upright alignment is right; right ones of brains were seen up to 0.35, wrong ones from 0.6.

@@ -54,11 +54,13 @@ def starts(pair: Pair, *, upright: bool) -> list[Start]:
 
 
 def _placed(pair: Pair, rotation: Float64) -> list[Float64]:
-    """The best placements, (4, 4) from fixed to moving mm, if one foreground is much larger than the other."""
-    gap = np.abs(rotation) @ pair.fixed.extent_mm - pair.moving.extent_mm
-    if gap.max() > _SLACK_MM and pair.fixed.litres > pair.moving.litres:
-        return [np.asarray(np.linalg.inv(m), np.float64) for m in placements(pair.moving, pair.fixed, rotation.T)]
-    return placements(pair.fixed, pair.moving, rotation) if -gap.min() > _SLACK_MM else []
+    """The best placements, (4, 4) from fixed to moving mm, if one foreground is much longer than the other."""
+    gap = np.sort(pair.fixed.extent_mm) - np.sort(pair.moving.extent_mm)
+    if np.abs(gap).max() < _SLACK_MM:
+        return []
+    if pair.fixed.litres < pair.moving.litres:
+        return placements(pair.fixed, pair.moving, rotation)
+    return [np.asarray(np.linalg.inv(m), np.float64) for m in placements(pair.moving, pair.fixed, rotation.T)]
 
 
 def _together(a: Level, b: Level, rotation: Float64) -> Float64:
