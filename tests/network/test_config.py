@@ -43,7 +43,7 @@ def test_an_unknown_name_in_a_configuration_is_refused() -> None:
 
 
 def test_variants_are_found_by_name() -> None:
-    assert variant("default") == NetworkConfig()
+    assert variant("single-pass") == NetworkConfig()
     with pytest.raises(UsageError, match="no-gfrep"):
         variant("biggest")
 

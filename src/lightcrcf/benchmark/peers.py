@@ -1,7 +1,10 @@
-"""ANTs SyN by antspyx, in a process of its own: `python -m lightcrcf.benchmark.peers --fixed ... --out DIR`.
+"""Other people's tools, each in a process of its own: `python -m lightcrcf.benchmark.peers TOOL --fixed ... --out DIR`.
 
-Its defaults: a 12-parameter affine by Mattes mutual information, then SyN by the same (32 bins), 40 x 20 x 0
-iterations, that is without the full resolution. Labels are moved by its own `apply_transforms`, nearest neighbour.
+The first call registers: it reads two files and writes the transform and the moved image, as a user's command would,
+and it is the one that is timed. A second call with `--labels` moves labels by the tool's own means, nearest neighbour,
+and leaves the transform as `lightcrcf.transforms.itk.read_transform_folder` reads it.
+
+The tools are the extra `peers`: `pip install "lightcrcf[peers]"`.
 """
 
 from __future__ import annotations
@@ -11,62 +14,155 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["AFFINE", "AFFINE_LABELS", "LABELS", "SUMMARY", "WARP", "main", "syn"]
+from lightcrcf.errors import InputError
 
-WARP, AFFINE = "warp.nii.gz", "affine.mat"
-LABELS, AFFINE_LABELS, SUMMARY = "moved_labels.nii.gz", "affine_moved_labels.nii.gz", "peer.json"
+__all__ = ["LABELS", "MOVED", "SUMMARY", "TOOLS", "Job", "ants", "ants_labels", "greedy", "greedy_labels", "main"]
+
+LABELS, MOVED, SUMMARY = "moved_labels.nii.gz", "moved.nii.gz", "peer.json"
+_AFFINE, _WARP = "affine.mat", "warp.nii.gz"
 
 
-def syn(fixed: Path, moving: Path, moving_labels: Path, out: Path) -> dict[str, Any]:
-    """Register with `ants.registration(type_of_transform="SyN")` and move the labels.
-
-    Threads and seed are those that ITK and ANTs read from ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS and ANTS_RANDOM_SEED.
+@dataclass(frozen=True)
+class Job:
+    """One registration by one tool.
 
     Args:
         fixed: image.
         moving: image.
-        moving_labels: on the moving image's grid.
-        out: folder; gets the transforms, the labels moved by both stages and by the affine alone, and the summary.
-
-    Returns:
-        The summary: wall seconds of the registration alone, and antspyx's version.
+        out: folder; gets the transform, the moved image and the summary.
+        threads: as the tool counts them.
+        affine: the tool's settings of its affine stage; empty for none.
+        deform: the tool's settings of its deformable stage; empty for none.
     """
+
+    fixed: Path
+    moving: Path
+    out: Path
+    threads: int
+    affine: str
+    deform: str
+
+
+def ants(job: Job) -> None:
+    """Register with `ants.registration`; `deform` (or else `affine`) is its `type_of_transform`.
+
+    Threads and seed are those that ITK and ANTs read from ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS and ANTS_RANDOM_SEED
+    when they are loaded.
+    """
+    os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(job.threads)
+    os.environ["ANTS_RANDOM_SEED"] = "1"
     import ants
 
-    out.mkdir(parents=True, exist_ok=True)
-    target, source, labels = (ants.image_read(str(path)) for path in (fixed, moving, moving_labels))
+    fixed, moving = ants.image_read(str(job.fixed)), ants.image_read(str(job.moving))
     start = time.perf_counter()
-    result = ants.registration(target, source, type_of_transform="SyN", outprefix=f"{out}/syn_")
-    summary = {"seconds": round(time.perf_counter() - start, 2), "antspyx": version("antspyx")}
-    warp, affine = result["fwdtransforms"]
-    for name, transforms in ((LABELS, [warp, affine]), (AFFINE_LABELS, [affine])):
-        moved = ants.apply_transforms(target, labels, transforms, interpolator="nearestNeighbor")
-        ants.image_write(moved, str(out / name))
-    shutil.move(warp, out / WARP)
-    shutil.move(affine, out / AFFINE)
-    for unused in out.glob("syn_*"):
+    result = ants.registration(
+        fixed, moving, type_of_transform=job.deform or job.affine, outprefix=f"{job.out}/ants_"
+    )
+    _summarise(job.out, "antspyx", start)
+    ants.image_write(result["warpedmovout"], str(job.out / MOVED))
+    transforms = result["fwdtransforms"]
+    shutil.move(transforms[-1], job.out / _AFFINE)
+    if job.deform:
+        shutil.move(transforms[0], job.out / _WARP)
+    for unused in job.out.glob("ants_*"):
         unused.unlink()
+
+
+def ants_labels(job: Job, labels: Path) -> None:
+    """Move labels by `ants.apply_transforms`."""
+    import ants
+
+    from lightcrcf.transforms.itk import AFFINE_NAME, read_affine, write_affine
+
+    fixed, moving = ants.image_read(str(job.fixed)), ants.image_read(str(labels))
+    names = [_WARP, _AFFINE] if job.deform else [_AFFINE]
+    transforms = [str(job.out / name) for name in names]
+    moved = ants.apply_transforms(fixed, moving, transforms, interpolator="nearestNeighbor")
+    ants.image_write(moved, str(job.out / LABELS))
+    write_affine(job.out / AFFINE_NAME, read_affine(job.out / _AFFINE))
+
+
+def greedy(job: Job) -> None:
+    """Register with greedy, in single precision (its `-float`); `affine` and `deform` are words of its command line."""
+    from picsl_greedy import GreedyFloat3D
+
+    pair = f"-threads {job.threads} -i {job.fixed} {job.moving}"
+    affine, warp = job.out / _AFFINE, job.out / _WARP
+    tool, start = GreedyFloat3D(), time.perf_counter()
+    if job.affine:
+        tool.execute(f"{pair} -a {job.affine} -o {affine}")
+    else:
+        affine.write_text("1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1\n", encoding="ascii")
+    if job.deform:
+        tool.execute(f"{pair} {job.deform} -it {affine} -o {warp}")
+    _summarise(job.out, "picsl_greedy", start)
+    tool.execute(f"-threads {job.threads} -rf {job.fixed} -rm {job.moving} {job.out / MOVED} -r {_greedy_chain(job)}")
+
+
+def greedy_labels(job: Job, labels: Path) -> None:
+    """Move labels by greedy's reslicing."""
+    import numpy as np
+    from picsl_greedy import GreedyFloat3D
+
+    from lightcrcf.transforms.affine import Affine
+    from lightcrcf.transforms.itk import AFFINE_NAME, write_affine
+
+    tool = GreedyFloat3D()
+    tool.execute(f"-rf {job.fixed} -ri NN -rm {labels} {job.out / LABELS} -r {_greedy_chain(job)}")
+    write_affine(job.out / AFFINE_NAME, Affine(np.loadtxt(job.out / _AFFINE)))  # greedy's matrices are in RAS
+
+
+def _greedy_chain(job: Job) -> str:
+    names = [_WARP, _AFFINE] if job.deform else [_AFFINE]
+    return " ".join(str(job.out / name) for name in names)
+
+
+def _summarise(out: Path, package: str, start: float) -> None:
+    summary = {"call_seconds": round(time.perf_counter() - start, 2), "versions": {package: version(package)}}
     (out / SUMMARY).write_text(json.dumps(summary) + "\n", encoding="utf-8")
-    return summary
+
+
+TOOLS: dict[str, tuple[Callable[[Job], None], Callable[[Job, Path], None]]] = {
+    "ants": (ants, ants_labels),
+    "greedy": (greedy, greedy_labels),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run SyN on one pair."""
-    parser = argparse.ArgumentParser(prog="python -m lightcrcf.benchmark.peers", description="Run ANTs SyN on a pair.")
-    for name in ("fixed", "moving", "moving-labels", "out"):
+    """Register one pair with one tool, or move labels by what it left.
+
+    Raises:
+        InputError: if the tool is not installed.
+    """
+    parser = argparse.ArgumentParser(prog="python -m lightcrcf.benchmark.peers", description=__doc__)
+    parser.add_argument("tool", choices=TOOLS)
+    for name in ("fixed", "moving", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--labels", type=Path, help="labels on the moving grid to move by what DIR holds")
+    parser.add_argument("--affine", default="", help="the tool's settings of its affine stage")
+    parser.add_argument("--deform", default="", help="the tool's settings of its deformable stage")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args(arguments)
-    # ITK and ANTs read these when they are loaded.
-    os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(options.threads)
-    os.environ["ANTS_RANDOM_SEED"] = str(options.seed)
-    syn(options.fixed, options.moving, options.moving_labels, options.out)
+    given: dict[str, Any] = vars(parser.parse_args(arguments))
+    register, move = TOOLS[given.pop("tool")]
+    labels = given.pop("labels")
+    job = Job(**given)
+    job.out.mkdir(parents=True, exist_ok=True)
+    try:
+        if labels:
+            move(job, labels)
+        else:
+            register(job)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            str(error.name), expected="a tool to compare with", got="not installed",
+            remedy='pip install "lightcrcf[peers]"',
+        ) from error  # fmt: skip
 
 
 if __name__ == "__main__":

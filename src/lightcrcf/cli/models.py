@@ -27,8 +27,8 @@ def list_models(json: Json = False) -> None:
     if json:
         print_json([_facts(model) for model in models])
         return
-    rows = [(m.name, m.content, f"{m.spacing_mm:g}", m.parameters) for m in models]
-    print_table(("model", "made for", "spacing, mm", "parameters"), rows)
+    rows = [(m.name, m.content, _spacing(m), _facts(m)["trained_with"], m.parameters) for m in models]
+    print_table(("model", "made for", "spacing, mm", "trained with", "parameters"), rows)
 
 
 @app.command()
@@ -47,11 +47,17 @@ def show(
     print_table(("fact", "value"), _facts(model).items(), numbers=False)
 
 
+def _spacing(model: Weights) -> str:
+    spacing = model.preparation.spacing_mm
+    return "as the image" if spacing is None else " x ".join(f"{s:g}" for s in dict.fromkeys(spacing))
+
+
 def _facts(model: Weights) -> dict[str, Any]:
     return {
         "name": model.name,
         "made_for": model.content,
-        "spacing_mm": model.spacing_mm,
+        "spacing_mm": model.preparation.spacing_mm,
+        "trained_with": "images and labels" if model.supervision == "labels" else "images only",
         "parameters": model.parameters,
         "sha256": model.sha256,
     }

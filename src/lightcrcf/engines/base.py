@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.errors import InputError, UsageError
-from lightcrcf.network.config import MULTIPLE
+from lightcrcf.network.config import NetworkConfig, Shape
 from lightcrcf.weights.store import Weights
 
 __all__ = ["ENGINES", "Engine", "Shape", "available", "open_engine"]
 
 Float32 = NDArray[np.float32]
-Shape = tuple[int, int, int]
 
 ENGINES = ("openvino", "torch")
 
@@ -28,25 +27,27 @@ class Engine(ABC):
         name: of the engine, one of `ENGINES`.
         device: "cpu" or "cuda".
         precision: in which the convolutions compute, "f32" or "bf16". Flows are warped and composed in float32.
+        config: of the network.
     """
 
-    def __init__(self, name: str, device: str, precision: str) -> None:
-        self.name, self.device, self.precision = name, device, precision
+    def __init__(self, name: str, device: str, precision: str, config: NetworkConfig) -> None:
+        self.name, self.device, self.precision, self.config = name, device, precision, config
 
     def displacement(self, fixed: Float32, moving: Float32) -> Float32:
         """The displacement that moves `moving` onto `fixed`, at half resolution.
 
         Args:
-            fixed, moving: (D, H, W) float32 normalised intensities on one grid; sizes are multiples of 16.
+            fixed, moving: (D, H, W) float32 normalised intensities on one grid; sizes are `config.multiples`.
 
         Returns:
-            (3, D/2, H/2, W/2) float32 in voxels of the half grid (`Grid.half`), pull-back.
+            (3, D/2, H/2, W/2) float32 in voxels of the half grid (`Grid.half`), pull-back. An axis that the network
+            does not pool keeps its size.
 
         Raises:
             InputError: if the sizes differ or are no multiples.
         """
         for subject, image in (("fixed image", fixed), ("moving image", moving)):
-            _check(subject, image, fixed.shape)
+            _check(subject, image, fixed.shape, self.config.multiples)
         return self._displacement(np.ascontiguousarray(fixed), np.ascontiguousarray(moving))
 
     @abstractmethod
@@ -58,12 +59,12 @@ class Engine(ABC):
         """Do early what the first `displacement` of images of this shape would do: compile, allocate."""
 
 
-def _check(subject: str, image: Float32, shape: tuple[int, ...]) -> None:
+def _check(subject: str, image: Float32, shape: tuple[int, ...], multiples: Shape) -> None:
     fits = image.ndim == 3 and image.dtype == np.float32 and min(image.shape) > 0
-    if not fits or image.shape != shape or any(n % MULTIPLE for n in image.shape):
+    if not fits or image.shape != shape or any(n % m for n, m in zip(image.shape, multiples, strict=True)):
         raise InputError(
             subject,
-            expected=f"a float32 volume with sizes that are multiples of {MULTIPLE}, alike for both images",
+            expected=f"a float32 volume with sizes that are multiples of {multiples}, alike for both images",
             got=f"{image.dtype} {image.shape}",
             remedy="pad both images to one grid",
         )

@@ -49,16 +49,18 @@ def encoder_graph(config: NetworkConfig, arrays: Arrays, shape: Shape) -> Any:
         shape: (D/2, H/2, W/2).
 
     Returns:
-        A model with the input (2, 8, *shape) for two streams (fixed, moving), or (1, 16, *shape) for one. Outputs:
-        features of each level, fine to coarse; for one stream also the (1, 2, ...) images at each level.
+        A model with the input (2, blocks, *shape) for two streams (fixed, moving), or (1, 2 blocks, *shape) for one.
+        Outputs: features of each level, fine to coarse; for one stream also the (1, 2, ...) images at each level.
     """
     single = config.stream == "single"
-    blocks = _parameter(16, shape) if single else _parameter(8, shape, batch=2)
+    count = config.blocks
+    blocks = _parameter(2 * count, shape) if single else _parameter(count, shape, batch=2)
     features, x = [], blocks
     for level in range(LEVELS):
-        x = _activation(_convolution(x, arrays, f"encoder.{level}", stride=1 if level == 0 else 2), config.slope)
+        stride = (1, 1, 1) if level == 0 else config.pool
+        x = _activation(_convolution(x, arrays, f"encoder.{level}", stride=stride), config.slope)
         features.append(x)
-    images = _image_pyramid(blocks, shape) if single else []
+    images = _image_pyramid(blocks, shape, config) if single else []
     return openvino.Model([op.result(output) for output in (*features, *images)], [blocks])
 
 
@@ -83,7 +85,7 @@ def level_graph(config: NetworkConfig, arrays: Arrays, level: int, shape: Shape)
     inputs = [_parameter(c, shape) for c in (channels if coarsest else [*channels, 3])]
     parts = list(inputs)
     if single and not coarsest:
-        inputs.append(_parameter(config.decoder[level + 1], tuple(n // 2 for n in shape)))
+        inputs.append(_parameter(config.decoder[level + 1], config.coarser(shape, 1)))
         parts.insert(1, _nearest(inputs[-1], shape))
     elif config.correlation:
         parts[1] = _correlation(parts[0], parts[1], shape)
@@ -98,10 +100,10 @@ def _parameter(channels: int, shape: tuple[int, ...], *, batch: int = 1) -> Node
     return op.parameter([batch, channels, *shape], np.float32)
 
 
-def _convolution(x: Node, arrays: Arrays, name: str, *, stride: int = 1) -> Node:
+def _convolution(x: Node, arrays: Arrays, name: str, *, stride: Shape = (1, 1, 1)) -> Node:
     weight, bias = arrays[f"{name}.weight"], arrays[f"{name}.bias"]
     ones = [1, 1, 1]
-    convolved = op.convolution(x, op.constant(weight), [stride] * 3, ones, ones, ones)
+    convolved = op.convolution(x, op.constant(weight), list(stride), ones, ones, ones)
     return op.add(convolved, op.constant(bias.reshape(1, -1, 1, 1, 1)))
 
 
@@ -117,14 +119,14 @@ def _nearest(x: Node, shape: Shape) -> Node:
     )
 
 
-def _image_pyramid(blocks: Node, shape: Shape) -> list[Node]:
-    """(1, 16, *shape) space-to-depth images to their means over 2, 4, 8 and 16 voxels, (1, 2, ...)."""
-    pairs = op.reshape(blocks, op.constant(np.array([1, 2, 8, shape[0] * shape[1] * shape[2]])), False)
+def _image_pyramid(blocks: Node, shape: Shape, config: NetworkConfig) -> list[Node]:
+    """(1, 2 blocks, *shape) space-to-depth images to their means at each level, (1, 2, ...)."""
+    pairs = op.reshape(blocks, op.constant(np.array([1, 2, config.blocks, shape[0] * shape[1] * shape[2]])), False)
     flat = op.reduce_mean(pairs, op.constant(np.array([2])), False)
     images = [op.reshape(flat, op.constant(np.array([1, 2, *shape])), False)]
     for _ in range(LEVELS - 1):
-        two, none = [2, 2, 2], [0, 0, 0]
-        images.append(op.avg_pool(images[-1], two, none, none, two, True))
+        window, none = list(config.pool), [0, 0, 0]
+        images.append(op.avg_pool(images[-1], window, none, none, window, True))
     return images
 
 

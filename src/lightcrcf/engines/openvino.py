@@ -37,7 +37,7 @@ class OpenVINOEngine(Engine):
             raise UsageError(
                 "precision bf16", expected="a processor with AVX512-BF16 or AMX", got="none", remedy="choose f32"
             )
-        super().__init__("openvino", "cpu", precision)
+        super().__init__("openvino", "cpu", precision, weights.config)
         self._weights, self._threads = weights, threads
         self._dual = weights.config.stream == "dual"
         self._shape: Shape | None = None
@@ -49,7 +49,7 @@ class OpenVINOEngine(Engine):
         if shape == self._shape:
             return
         config, arrays = self._weights.config, self._weights.arrays
-        sizes = [_half(shape, level + 1) for level in range(LEVELS)]
+        sizes = [config.coarser(shape, level + 1) for level in range(LEVELS)]
         with ThreadPoolExecutor(LEVELS + 1) as pool:
             levels = [pool.submit(self._compile, level_graph(config, arrays, n, sizes[n])) for n in range(LEVELS)]
             encoder = pool.submit(self._compile, encoder_graph(config, arrays, sizes[0]))
@@ -73,9 +73,9 @@ class OpenVINOEngine(Engine):
         return field
 
     def _blocks(self, fixed: Float32, moving: Float32) -> Float32:
-        """Space-to-depth images, (2, 8, D/2, H/2, W/2) or (1, 16, D/2, H/2, W/2)."""
-        blocks = space_to_depth(fixed, moving)
-        return blocks if self._dual else blocks.reshape(1, 16, *blocks.shape[2:])
+        """Space-to-depth images, (2, blocks, D/2, H/2, W/2) or (1, 2 blocks, D/2, H/2, W/2)."""
+        blocks = space_to_depth(fixed, moving, pool=self._weights.config.pool)
+        return blocks if self._dual else blocks.reshape(1, -1, *blocks.shape[2:])
 
     def _step(
         self, level: int, outputs: list[Float32], coarse: Float32 | None, context: list[Float32]
@@ -87,15 +87,13 @@ class OpenVINOEngine(Engine):
         if coarse is None:
             residual, *context = _run(self._levels[level], [*joint, fixed[None], moving[None]])
             return residual[0], context
-        up = upsample(coarse, fixed.shape[1:])
-        inputs = [*joint, fixed[None], warp(moving, up)[None], up[None], *context]
-        residual, *context = _run(self._levels[level], inputs)
-        return compose(up, residual[0]), context
-
-
-def _half(shape: Shape, times: int) -> Shape:
-    depth, height, width = (n >> times for n in shape)
-    return depth, height, width
+        config = self._weights.config
+        field = upsample(coarse, fixed.shape[1:], config.pool)
+        for _ in range(config.passes[level]):
+            inputs = [*joint, fixed[None], warp(moving, field)[None], field[None], *context]
+            residual, *context = _run(self._levels[level], inputs)
+            field = compose(field, residual[0])
+        return field, context
 
 
 def bfloat16_is_native() -> bool:

@@ -31,7 +31,7 @@ class TorchEngine(Engine):
             raise UsageError(
                 "device cuda", expected="a CUDA GPU that PyTorch can use", got="none", remedy="choose device cpu"
             )
-        super().__init__("torch", device, precision)
+        super().__init__("torch", device, precision, weights.config)
         self._threads = threads
         model = LightCRCF.from_plain_arrays(weights.config, weights.arrays)
         self._model = model.to(device)

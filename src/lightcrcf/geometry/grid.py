@@ -93,12 +93,15 @@ class Grid:
         affine[:3, 3] = self.world(start)
         return Grid(shape, affine)
 
-    def half(self) -> Grid:
-        """Every second voxel: half-voxel h is centred between voxels 2h and 2h + 1 (index 2h + 0.5)."""
-        step = np.diag([2.0, 2.0, 2.0, 1.0])
-        step[:3, 3] = 0.5
-        d, h, w = self.shape
-        return Grid(((d + 1) // 2, (h + 1) // 2, (w + 1) // 2), self.affine @ step)
+    def half(self, factors: tuple[int, int, int] = (2, 2, 2)) -> Grid:
+        """Every second voxel: half-voxel h is centred between voxels 2h and 2h + 1 (index 2h + 0.5).
+
+        An axis whose factor is 1 keeps its voxels.
+        """
+        step = np.diag([*(float(f) for f in factors), 1.0])
+        step[:3, 3] = [(f - 1) / 2 for f in factors]
+        d, h, w = (-(-n // f) for n, f in zip(self.shape, factors, strict=True))
+        return Grid((d, h, w), self.affine @ step)
 
     def isclose(self, other: Grid, *, tolerance_mm: float = 1e-3) -> bool:
         """True if both grids have the same shape and their corner voxels agree."""

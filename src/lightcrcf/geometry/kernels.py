@@ -117,8 +117,8 @@ def warp(features: Float32, displacement: Float32) -> Float32:
     return out
 
 
-def warp_upsampled(features: Float32, coarse: Float32) -> Float32:
-    """warp(features, upsample(coarse, features.shape[1:])) in one pass, without the full-size field.
+def warp_upsampled(features: Float32, coarse: Float32, factors: Shape = (2, 2, 2)) -> Float32:
+    """warp(features, upsample(coarse, features.shape[1:], factors)) in one pass, without the full-size field.
 
     Args:
         features: (C, D, H, W).
@@ -128,6 +128,9 @@ def warp_upsampled(features: Float32, coarse: Float32) -> Float32:
         (C, D, H, W) float32.
     """
     features = ready(features)
+    if tuple(factors) != (2, 2, 2):
+        depth, height, width = features.shape[1:]
+        return warp(features, upsample(coarse, (depth, height, width), factors))
     out = np.empty_like(features)
     _pull(features, ready(coarse), True, False, out)
     return out
@@ -170,12 +173,13 @@ def compose_upsampled(coarse: Float32, residual: Float32) -> Float32:
     return compose(upsample(coarse, (depth, height, width)), residual)
 
 
-def upsample(coarse: Float32, shape: Shape) -> Float32:
+def upsample(coarse: Float32, shape: Shape, factors: Shape = (2, 2, 2)) -> Float32:
     """A displacement on the grid of twice the resolution: out(x) = 2 * coarse((x - 0.5) / 2), clamped.
 
     Args:
         coarse: (3, d, h, w) voxels of its grid.
         shape: of the fine grid, at most (2 d, 2 h, 2 w).
+        factors: between the grids along each axis, 2, or 1 where both have the same voxels.
 
     Returns:
         (3, *shape) float32, voxels of the fine grid.
@@ -186,6 +190,10 @@ def upsample(coarse: Float32, shape: Shape) -> Float32:
         >>> upsample(coarse, (1, 1, 4))[2].ravel().tolist()
         [2.0, 3.0, 5.0, 6.0]
     """
+    if tuple(factors) != (2, 2, 2):
+        step = np.diag([1.0 / f for f in factors])
+        matrix = np.column_stack([step, [0.5 / f - 0.5 for f in factors]])
+        return np.stack([resample(u, shape, matrix) * np.float32(f) for u, f in zip(coarse, factors, strict=True)])
     out = np.empty((3, *shape), np.float32)
     _upsample(ready(coarse), out)
     return out

@@ -10,9 +10,9 @@ from lightcrcf.errors import InputError, UsageError
 
 __all__ = [
     "LEVELS",
-    "MULTIPLE",
     "VARIANTS",
     "NetworkConfig",
+    "Shape",
     "check_tensors",
     "level_inputs",
     "tensor_shapes",
@@ -22,8 +22,7 @@ __all__ = [
 LEVELS = 4
 """Resolutions at which flows are predicted: 1/2, 1/4, 1/8 and 1/16 of the working resolution."""
 
-MULTIPLE = 2**LEVELS
-"""Working sizes are multiples of this."""
+Shape = tuple[int, int, int]
 
 TEXTURE = ("anisotropic", "sobel", "laplacian")
 
@@ -41,6 +40,8 @@ class NetworkConfig:
         branches: TaRep's training branches beside the 3x3x3 kernel; empty is a plain convolution.
         correlation: replace the warped moving features by their 27 local products with the fixed features.
         slope: negative slope of the leaky ReLU.
+        passes: how often each level refines its own field with the same weights; once at the coarsest.
+        pool: factor between the resolutions along each axis, 2, or 1 for an axis of few thick slices.
     """
 
     stream: Literal["dual", "single"] = "dual"
@@ -50,6 +51,8 @@ class NetworkConfig:
     branches: tuple[str, ...] = TEXTURE
     correlation: bool = False
     slope: float = 0.2
+    passes: tuple[int, ...] = (1, 1, 1, 1)
+    pool: Shape = (2, 2, 2)
 
     def __post_init__(self) -> None:
         wrong = (
@@ -61,14 +64,42 @@ class NetworkConfig:
             or not 0 <= self.slope <= 1
             or not set(self.branches) <= set(TEXTURE)
             or (self.correlation and self.stream == "single")
+            or len(self.passes) != LEVELS
+            or not all(isinstance(n, int) and 1 <= n <= 16 for n in self.passes)
+            or self.passes[-1] != 1
+            or (self.stream == "single" and max(self.passes) > 1)
+            or len(self.pool) != 3
+            or not all(isinstance(n, int) and n in (1, 2) for n in self.pool)
+            or max(self.pool) != 2
         )
         if wrong:
             raise InputError(
                 "network configuration",
-                expected=f"{LEVELS} encoder and decoder widths, known branches {TEXTURE}, a known stream",
+                expected=f"{LEVELS} encoder and decoder widths and passes, known branches {TEXTURE}, a known stream",
                 got=str(self),
                 remedy="see lightcrcf.network.config.VARIANTS",
             )
+
+    @property
+    def blocks(self) -> int:
+        """Voxels in one space-to-depth block, which are the encoder's input channels of one image."""
+        return self.pool[0] * self.pool[1] * self.pool[2]
+
+    @property
+    def multiples(self) -> Shape:
+        """Working sizes are multiples of these."""
+        a, b, c = (n**LEVELS for n in self.pool)
+        return a, b, c
+
+    def coarser(self, shape: tuple[int, ...], times: int) -> Shape:
+        """Sizes after pooling a number of times, rounded up.
+
+        Example:
+            >>> NetworkConfig(pool=(2, 2, 1)).coarser((30, 48, 10), 2)
+            (8, 12, 10)
+        """
+        d, h, w = (-(-n // p**times) for n, p in zip(shape, self.pool, strict=True))
+        return d, h, w
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -94,11 +125,13 @@ class NetworkConfig:
 
 
 VARIANTS: Mapping[str, NetworkConfig] = {
-    "default": NetworkConfig(),
+    "default": NetworkConfig(passes=(2, 1, 1, 1)),
+    "thick-slices": NetworkConfig(passes=(2, 1, 1, 1), pool=(2, 2, 1)),
+    "single-pass": NetworkConfig(),
     "paper-single-stream": NetworkConfig(stream="single", encoder=(8, 16, 16, 16), decoder=(16, 16, 16, 16)),
-    "no-tarep": NetworkConfig(branches=()),
-    "no-gfrep": NetworkConfig(groups=1),
-    "correlation": NetworkConfig(correlation=True, decoder=(8, 16, 16, 8)),
+    "no-tarep": NetworkConfig(passes=(2, 1, 1, 1), branches=()),
+    "no-gfrep": NetworkConfig(passes=(2, 1, 1, 1), groups=1),
+    "correlation": NetworkConfig(passes=(2, 1, 1, 1), correlation=True, decoder=(8, 16, 16, 8)),
 }
 
 
@@ -138,7 +171,7 @@ def tensor_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
         >>> sum(prod(shape) for shape in shapes.values())
         111752
     """
-    inputs = (8 if config.stream == "dual" else 16, *config.encoder[:-1])
+    inputs = (config.blocks if config.stream == "dual" else 2 * config.blocks, *config.encoder[:-1])
     kernels = {f"encoder.{n}": pair for n, pair in enumerate(zip(config.encoder, inputs, strict=True))}
     for level, width in enumerate(config.decoder):
         kernels[f"levels.{level}.first"] = (width, level_inputs(config, level))

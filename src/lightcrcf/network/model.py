@@ -8,6 +8,8 @@ resolution, at each level:
     r      = GfRep( TaRep( TaRep( [fixed_features, warped, u_up] ) ) )       residual flow
     u      = compose(u_up, r) = r(x) + u_up(x + r(x))
 
+A level of several passes repeats the last three lines with its own u in the place of u_up.
+
 Reconstruction: the paper publishes neither layout nor code. Ours stops at half resolution (the full-resolution level
 would cost three quarters of the operations for at most half a point of Dice in published comparisons) and warps
 features of two streams, where the literal reading warps the image of one; that reading is the variant
@@ -21,6 +23,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -29,23 +32,26 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d, interpolate, leaky_relu, pad
 
 from lightcrcf.network import sampling
-from lightcrcf.network.config import LEVELS, MULTIPLE, NetworkConfig, check_tensors, level_inputs
+from lightcrcf.network.config import LEVELS, NetworkConfig, Shape, check_tensors, level_inputs
 from lightcrcf.network.gfrep import GfRep
 from lightcrcf.network.tarep import TaRep, bias_of, convolutions
 
 __all__ = ["Level", "LightCRCF", "correlate", "space_to_depth"]
 
 
-def space_to_depth(image: Tensor) -> Tensor:
+def space_to_depth(image: Tensor, pool: Shape = (2, 2, 2)) -> Tensor:
     """(N, C, D, H, W) to (N, 8C, D/2, H/2, W/2); channel 4a + 2b + c holds the voxels (2x + a, 2y + b, 2z + c).
+
+    An axis whose `pool` is 1 keeps its voxels, and the channels are fewer.
 
     Example:
         >>> space_to_depth(torch.arange(8.0).view(1, 1, 2, 2, 2)).flatten().tolist()
         [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
     """
     n, channels, d, h, w = image.shape
-    blocks = image.reshape(n, channels, d // 2, 2, h // 2, 2, w // 2, 2)
-    return blocks.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(n, 8 * channels, d // 2, h // 2, w // 2)
+    p, q, r = pool
+    blocks = image.reshape(n, channels, d // p, p, h // q, q, w // r, r)
+    return blocks.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(n, p * q * r * channels, d // p, h // q, w // r)
 
 
 def correlate(fixed: Tensor, warped: Tensor) -> Tensor:
@@ -104,16 +110,16 @@ class LightCRCF(nn.Module):
         self.config = config
         # The loop puts faster kernels here; they agree with these to rounding.
         self.warp: Callable[[Tensor, Tensor], Tensor] = sampling.warp
-        inputs = (8 if config.stream == "dual" else 16, *config.encoder[:-1])
+        inputs = (config.blocks if config.stream == "dual" else 2 * config.blocks, *config.encoder[:-1])
         self.encoder = nn.ModuleList(
-            TaRep(i, o, config.branches, stride=1 if level == 0 else 2, normalise=normalise)
+            TaRep(i, o, config.branches, stride=1 if level == 0 else config.pool, normalise=normalise)
             for level, (i, o) in enumerate(zip(inputs, config.encoder, strict=True))
         )
         self.levels = nn.ModuleList(Level(config, level, normalise=normalise) for level in range(LEVELS))
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """(N, C, D, H, W) to one feature map for each level, fine to coarse."""
-        x, features = space_to_depth(images), []
+        x, features = space_to_depth(images, self.config.pool), []
         for block in self.encoder:
             x = leaky_relu(block(x), self.config.slope)
             features.append(x)
@@ -128,19 +134,18 @@ class LightCRCF(nn.Module):
 
         Returns:
             fields (N, 3, ...) in voxels of their own level, coarse to fine, pull-back, fixed to moving. The field of
-            level l has ceil(n / 2**(l + 1)) voxels along each axis.
+            level l has ceil(n / pool**(l + 1)) voxels along each axis.
         """
         sizes = fixed.shape[2:]
-        padding = [p for n in reversed(sizes) for p in (0, -n % MULTIPLE)]
+        padding = [
+            p for n, m in zip(reversed(sizes), reversed(self.config.multiples), strict=True) for p in (0, -n % m)
+        ]
         fixed, moving = pad(fixed, padding), pad(moving, padding)
         fields = (
             self._dual(fixed, moving, finest) if self.config.stream == "dual" else self._single(fixed, moving, finest)
         )
-        steps = [2 ** (level + 1) for level in range(LEVELS - 1, finest - 1, -1)]
-        return [
-            u[:, :, : -(-sizes[0] // s), : -(-sizes[1] // s), : -(-sizes[2] // s)]
-            for u, s in zip(fields, steps, strict=True)
-        ]
+        shapes = [self.config.coarser(tuple(sizes), level + 1) for level in range(LEVELS - 1, finest - 1, -1)]
+        return [u[:, :, :d, :h, :w] for u, (d, h, w) in zip(fields, shapes, strict=True)]
 
     def _dual(self, fixed: Tensor, moving: Tensor, finest: int) -> list[Tensor]:
         count = fixed.shape[0]
@@ -148,12 +153,14 @@ class LightCRCF(nn.Module):
         fields: list[Tensor] = []
         for level in range(LEVELS - 1, finest - 1, -1):
             f, m = pyramid[level][:count], pyramid[level][count:]
-            up = sampling.upsample(fields[-1]) if fields else None
-            warped = m if up is None else self.warp(m, up).to(m.dtype)
-            matched = correlate(f, warped) if self.config.correlation else warped
-            parts = [f, matched] if up is None else [f, matched, up.to(f.dtype)]
-            _, residual = self.levels[level](torch.cat(parts, dim=1))
-            fields.append(residual if up is None else residual + self.warp(up, residual))
+            u = sampling.upsample(fields[-1], self.config.pool) if fields else None
+            for _ in range(self.config.passes[level]):
+                warped = m if u is None else self.warp(m, u).to(m.dtype)
+                matched = correlate(f, warped) if self.config.correlation else warped
+                parts = [f, matched] if u is None else [f, matched, u.to(f.dtype)]
+                _, residual = self.levels[level](torch.cat(parts, dim=1))
+                u = residual if u is None else residual + self.warp(u, residual)
+            fields.append(cast(Tensor, u))
         return fields
 
     def _single(self, fixed: Tensor, moving: Tensor, finest: int) -> list[Tensor]:
@@ -161,10 +168,11 @@ class LightCRCF(nn.Module):
         fields: list[Tensor] = []
         context = fixed
         for level in range(LEVELS - 1, finest - 1, -1):
-            f, m = (avg_pool3d(image, 2 ** (level + 1)) for image in (fixed, moving))
+            window = tuple(n ** (level + 1) for n in self.config.pool)
+            f, m = (avg_pool3d(image, window) for image in (fixed, moving))
             if fields:
-                up = sampling.upsample(fields[-1])
-                coarser = interpolate(context, scale_factor=2, mode="nearest")
+                up = sampling.upsample(fields[-1], self.config.pool)
+                coarser = interpolate(context, size=f.shape[2:], mode="nearest")
                 parts = [pyramid[level], coarser, f, self.warp(m, up).to(f.dtype), up.to(f.dtype)]
                 context, residual = self.levels[level](torch.cat(parts, dim=1))
                 fields.append(residual + self.warp(up, residual))

@@ -5,6 +5,8 @@ Displacements are (N, 3, D, H, W) float32 in voxels of their own grid; channel c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
@@ -38,9 +40,17 @@ def warp(features: Tensor, displacement: Tensor) -> Tensor:
     return grid_sample(features.float(), normalised, mode="bilinear", padding_mode="border", align_corners=True)
 
 
-def upsample(displacement: Tensor) -> Tensor:
-    """A field on a grid with half the spacing: trilinear, values doubled, voxel h between fine voxels 2h and 2h + 1."""
-    return interpolate(displacement, scale_factor=2, mode="trilinear", align_corners=False) * 2.0
+def upsample(displacement: Tensor, factors: Sequence[int] = (2, 2, 2)) -> Tensor:
+    """A field on a finer grid, trilinear: where the factor is 2, voxel h lies between fine voxels 2h and 2h + 1.
+
+    Args:
+        displacement: (N, 3, D, H, W) voxels.
+        factors: between the grids along each axis; the values are multiplied by them.
+    """
+    fine = interpolate(
+        displacement, scale_factor=tuple(float(f) for f in factors), mode="trilinear", align_corners=False
+    )
+    return fine * torch.tensor(factors, dtype=fine.dtype, device=fine.device).view(1, 3, 1, 1, 1)
 
 
 def compose(u: Tensor, v: Tensor) -> Tensor:

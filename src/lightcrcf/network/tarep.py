@@ -28,6 +28,7 @@ from lightcrcf.network import reparam
 
 __all__ = ["TaRep", "Texture", "bias_of", "convolutions", "laplacian_mask", "sobel_mask"]
 
+Stride = int | tuple[int, int, int]
 ANISOTROPIC = ((3, 3, 1), (3, 1, 3), (1, 3, 3))
 
 
@@ -92,7 +93,7 @@ class Texture(nn.Module):
         weight = self.pointwise.weight * mask.unsqueeze(1)
         return weight, self.bias + mask.sum(dim=(1, 2, 3)) * bias_of(self.pointwise)
 
-    def forward(self, x: Tensor, stride: int) -> Tensor:
+    def forward(self, x: Tensor, stride: Stride) -> Tensor:
         """(N, in, D, H, W) to (N, out, D/stride, H/stride, W/stride); the 1x1x1 convolution carries the padding."""
         mask = self.mask.to(x.dtype) * self.scale.view(-1, 1, 1, 1)
         return conv3d(self.pointwise(x), mask.unsqueeze(1), self.bias, stride=stride, groups=mask.shape[0])
@@ -104,12 +105,12 @@ class TaRep(nn.Module):
     Args:
         inputs, outputs: channels.
         branches: any of "anisotropic", "sobel", "laplacian".
-        stride: 1 or 2.
+        stride: 1 or 2, for all axes or for each.
         normalise: batch normalisation at the end of each branch.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, branches: tuple[str, ...], *, stride: int = 1, normalise: bool = False
+        self, inputs: int, outputs: int, branches: tuple[str, ...], *, stride: Stride = 1, normalise: bool = False
     ) -> None:
         super().__init__()
         self.stride, self.inputs = stride, inputs

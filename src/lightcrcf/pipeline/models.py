@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from lightcrcf.geometry.grid import Grid
 from lightcrcf.pipeline.foreground import Content
+from lightcrcf.pipeline.preprocess import working_order
 from lightcrcf.weights.store import Weights, load, names
 
-__all__ = ["Choice", "choose_model"]
+__all__ = ["Choice", "choose_model", "mismatches"]
+
+_SLACK = 1.15  # by how much an image may be smaller or larger than all that were trained on
 
 
 @dataclass(frozen=True)
@@ -26,31 +30,65 @@ class Choice:
     mismatch: tuple[str, ...] = ()
 
 
-def choose_model(model: str | os.PathLike[str], fixed: Content, moving: Content) -> Choice:
+def choose_model(model: str | os.PathLike[str], contents: tuple[Content, Content], grids: tuple[Grid, Grid]) -> Choice:
     """The model that was asked for, or with "auto" the shipped one that was trained on such images.
+
+    Args:
+        model: "auto", "none", a name or a file.
+        contents: what the fixed and the moving image show.
+        grids: of both images.
 
     Raises:
         UsageError: for an unknown name.
         InputError: for a damaged file.
     """
-    kinds = {"fixed": fixed.kind, "moving": moving.kind}
     if os.fspath(model) == "none":
         return Choice(None, "no model, as asked: affine only")
     if os.fspath(model) != "auto":
         weights = load(model)
-        wrong = tuple(_wrong(role, kind, weights) for role, kind in kinds.items() if kind != weights.content)
-        return Choice(weights, "as asked", wrong)
-    for name in names():
-        weights = load(name)
-        if all(kind == weights.content for kind in kinds.values()):
+        return Choice(weights, "as asked", tuple(mismatches(weights, contents, grids)))
+    # Of two models for the same images, the one that saw labels is the more accurate.
+    for weights in sorted(map(load, names()), key=lambda w: w.supervision == "none"):
+        if not mismatches(weights, contents, grids):
             return Choice(weights, f"both images look like {_phrase(weights.content)}")
-    seen = " and ".join(f"the {role} image looks like {_phrase(kind)}" for role, kind in kinds.items())
+    seen = " and ".join(
+        f"the {role} image looks like {_phrase(content.kind)}"
+        for role, content in zip(("fixed", "moving"), contents, strict=True)
+    )
     reason = f"no model fits: {seen}; the result is affine only"
     return Choice(None, reason, (reason,))
 
 
-def _wrong(role: str, kind: str, weights: Weights) -> str:
-    return f"{weights.name} was trained on {_phrase(weights.content)}, but the {role} image looks like {_phrase(kind)}"
+def mismatches(weights: Weights, contents: tuple[Content, Content], grids: tuple[Grid, Grid]) -> list[str]:
+    """In which ways a pair is unlike the model's training images, in plain words; empty if it is like them."""
+    found = []
+    for role, content, grid in zip(("fixed", "moving"), contents, grids, strict=True):
+        unlike = _unlike(weights, content, grid)
+        if unlike:
+            found.append(f"{weights.name} was trained on {_phrase(weights.content)}, but the {role} image {unlike}")
+    if not weights.preparation.align and not grids[0].isclose(grids[1]):
+        found.append(f"{weights.name} was trained on images that share a grid, but these two do not")
+    return found
+
+
+def _unlike(weights: Weights, content: Content, grid: Grid) -> str:
+    profile = weights.profile
+    if profile is None:
+        return "" if content.kind == weights.content else f"looks like {_phrase(content.kind)}"
+    if content.kind not in profile.kinds:
+        return f"looks like {_phrase(content.kind)}"
+    own = working_order(grid, weights.config.pool).grid(grid)
+    sizes: list[tuple[str, float, tuple[float, float]]]
+    if weights.preparation.spacing_mm is None:
+        sizes = [("voxels", n, r) for n, r in zip(own.shape, profile.voxels, strict=True)]
+    else:
+        lengths = own.spacing_mm * own.shape
+        sizes = [("mm", float(n), r) for n, r in zip(lengths, profile.extent_mm, strict=True)]
+        sizes.append(("litres of foreground", content.foreground_litres, profile.litres))
+    for unit, size, (least, most) in sizes:
+        if not least / _SLACK <= size <= most * _SLACK:
+            return f"has {size:.3g} {unit} where {least:.3g} to {most:.3g} were seen"
+    return ""
 
 
 def _phrase(kind: str) -> str:

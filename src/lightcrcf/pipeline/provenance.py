@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 from lightcrcf.geometry.grid import Grid
@@ -102,7 +103,7 @@ def _model(choice: Choice) -> dict[str, Any]:
         "name": weights.name,
         "sha256": weights.sha256,
         "parameters": weights.parameters,
-        "spacing_mm": weights.spacing_mm,
+        "preparation": asdict(weights.preparation),
         "reason": choice.reason,
     }
 
@@ -112,7 +113,7 @@ def _grid(grid: Grid) -> dict[str, Any]:
 
 
 def _input(volume: Volume, seen: Content, image: Prepared) -> dict[str, Any]:
-    order = volume.grid.canonical()
+    order = image.order
     return {
         "source": volume.source,
         "dtype": str(volume.data.dtype),

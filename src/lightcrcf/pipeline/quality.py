@@ -81,15 +81,16 @@ def containment(fixed: NDArray[np.bool_], moved: NDArray[np.bool_]) -> float:
     return int((fixed & moved).sum()) / smaller if smaller else 0.0
 
 
-def deformation_evidence(evidence: Evidence, displacement: Float32, mask: NDArray[np.bool_], spacing_mm: float) -> None:
-    """Fill in folding, Jacobian and displacement figures of a (3, d, h, w) field in voxels of `spacing_mm`."""
+def deformation_evidence(evidence: Evidence, displacement: Float32, mask: NDArray[np.bool_], spacing_mm: Any) -> None:
+    """Fill in folding, Jacobian and displacement figures of a (3, d, h, w) field in voxels of (3,) `spacing_mm`."""
     if not mask.any():
         return
     determinant = jacobian_determinant(displacement)[mask]
-    length = np.sqrt(np.square(displacement).sum(axis=0))[mask]
+    steps = displacement * np.asarray(spacing_mm, np.float32).reshape(3, 1, 1, 1)
+    length_mm = np.sqrt(np.square(steps).sum(axis=0))[mask]
     evidence.folding_percent = 100.0 * float(np.mean(determinant <= 0))
     evidence.jacobian_p01, evidence.jacobian_p99 = (float(np.percentile(determinant, q)) for q in (1, 99))
-    evidence.displacement_p99_mm = float(np.percentile(length, 99)) * spacing_mm
+    evidence.displacement_p99_mm = float(np.percentile(length_mm, 99))
 
 
 def verdict(evidence: Evidence) -> dict[str, Any]:

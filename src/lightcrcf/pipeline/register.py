@@ -17,6 +17,7 @@ from lightcrcf.geometry.alignment_kernels import block_mean
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import warp_upsampled
 from lightcrcf.geometry.threads import use_threads
+from lightcrcf.network.config import NetworkConfig
 from lightcrcf.pipeline import quality
 from lightcrcf.pipeline.affine import Alignment, align
 from lightcrcf.pipeline.deform import on_fixed
@@ -30,6 +31,7 @@ from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.transforms.itk import read_affine
 from lightcrcf.volumes import Volume, check_usable, coerce
 from lightcrcf.volumes.limits import check_memory
+from lightcrcf.weights.preparation import Preparation
 
 __all__ = ["PRESETS", "Registration", "register"]
 
@@ -130,12 +132,12 @@ def register(
             inputs = _read(fixed, moving, fixed_mask, moving_mask, moving_labels, also)
         with watch.stage("choose model", 0.1):
             contents = content(inputs.fixed), content(inputs.moving)
-            choice = choose_model(model, *contents)
+            choice = choose_model(model, contents, (inputs.fixed.grid, inputs.moving.grid))
         with ThreadPoolExecutor(1) as background:
             # The network's graphs are built while the affine runs.
             opening = _open(background, choice, engine, device, precision, threads)
             with watch.stage("affine", 0.15):
-                affine, alignment = _initial_affine(init, inputs)
+                affine, alignment = _initial_affine(_init(init, choice), inputs)
             with watch.stage("prepare", 0.4):
                 pair = _Pair.prepare(inputs, affine, choice)
             with watch.stage("load network", 0.5):
@@ -143,11 +145,7 @@ def register(
         with watch.stage("network", 0.55):
             displacement = None if network is None else network.displacement(pair.fixed_image, pair.moving_image)
         with watch.stage("field", 0.7):
-            field = (
-                None
-                if displacement is None
-                else on_fixed(displacement, pair.grid.half(), inputs.fixed, pair.spacing_mm)
-            )
+            field = None if displacement is None else on_fixed(displacement, pair.grid, pair.images[0], pair.pool)
             chain = Chain(Affine.identity(), field, affine)
         with watch.stage("resample", 0.75):
             moved = _resampled(chain, inputs.moving, inputs.fixed, "linear")
@@ -239,6 +237,12 @@ def _open(
     )
 
 
+def _init(init: PathLike, choice: Choice) -> PathLike:
+    """Images of one person in one frame are not aligned again, if the model says that it expects such."""
+    trusts = choice.weights is not None and not choice.weights.preparation.align
+    return "none" if trusts and os.fspath(init) == "auto" else init
+
+
 def _initial_affine(init: PathLike, inputs: _Inputs) -> tuple[Affine, Alignment | None]:
     if os.fspath(init) == "none":
         return Affine.identity(), None
@@ -254,21 +258,26 @@ class _Pair:
 
     images: tuple[Prepared, Prepared]
     grid: Grid
-    spacing_mm: float
+    pool: tuple[int, int, int]
     fixed_image: NDArray[np.float32]
     moving_image: NDArray[np.float32]
     header_image: NDArray[np.float32]
 
     @classmethod
     def prepare(cls, inputs: _Inputs, affine: Affine, choice: Choice) -> _Pair:
-        fixed, moving = prepare(inputs.fixed), prepare(inputs.moving)
         # Without a model the grid serves quality control only.
-        spacing_mm = choice.weights.spacing_mm if choice.weights else _preview_spacing(fixed)
-        grid = working_grid(fixed, spacing_mm)
+        weights = choice.weights
+        network = weights.config if weights else NetworkConfig()
+        how = weights.preparation if weights else Preparation(None)
+        fixed, moving = (
+            prepare(v, pool=network.pool, view=how.view, window=how.window) for v in (inputs.fixed, inputs.moving)
+        )
+        spacing_mm = how.spacing_mm if weights else (_preview_spacing(fixed),) * 3
+        grid = working_grid(fixed, spacing_mm, multiples=network.multiples, view=how.view)
         check_memory(
             inputs.fixed.source,
             grid.size * _BYTES_PER_VOXEL,
-            remedy=f"crop the volume, or check its voxel size: the working grid has {spacing_mm:g} mm",
+            remedy=f"crop the volume, or check its voxel size: the working grid has {grid.spacing_mm.min():g} mm",
         )
         aligned = moving.onto(grid, affine.matrix)
         if not aligned.any():
@@ -278,7 +287,7 @@ class _Pair:
                 got="no tissue in common",
                 remedy="use --init auto, or check that both files show the same anatomy",
             )
-        return cls((fixed, moving), grid, spacing_mm, fixed.onto(grid), aligned, moving.onto(grid))
+        return cls((fixed, moving), grid, network.pool, fixed.onto(grid), aligned, moving.onto(grid))
 
 
 def _preview_spacing(fixed: Prepared) -> float:
@@ -311,7 +320,7 @@ def _evidence(
 ) -> quality.Evidence:
     """Measured at half the working resolution."""
     evidence = quality.Evidence(mismatch=list(choice.mismatch))
-    halves = (2, 2, 2)
+    halves = pair.pool
     fixed, affine = block_mean(pair.fixed_image, halves), block_mean(pair.moving_image, halves)
     header = block_mean(pair.header_image, halves)
     mask = fixed > 0.05
@@ -320,10 +329,10 @@ def _evidence(
     evidence.overlap_before = overlap(mask, affine > 0.05)
     evidence.affine_scales = alignment.scales if alignment else None
     if displacement is not None:
-        moved = block_mean(warp_upsampled(pair.moving_image[None], displacement)[0], halves)
+        moved = block_mean(warp_upsampled(pair.moving_image[None], displacement, pair.pool)[0], halves)
         evidence.correlation_after = quality.local_correlation(fixed, moved, mask)
         evidence.overlap_after = overlap(mask, moved > 0.05)
-        quality.deformation_evidence(evidence, displacement, mask, 2 * pair.spacing_mm)
+        quality.deformation_evidence(evidence, displacement, mask, pair.grid.half(pair.pool).spacing_mm)
     return evidence
 
 

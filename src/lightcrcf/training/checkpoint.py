@@ -16,8 +16,11 @@ __all__ = ["restore", "save"]
 
 
 def digest(config: TrainingConfig) -> str:
-    """What must be the same for a run to go on: everything but the schedule, the run section and the paths."""
-    text = config.model_dump_json(exclude={"run": True, "stages": True, "data": {"root"}})
+    """What must be the same for a run to go on: everything but the schedule, the run section and the paths.
+
+    Defaults are left out, so that a version with more options still goes on.
+    """
+    text = config.model_dump_json(exclude={"run": True, "stages": True, "data": {"root"}}, exclude_defaults=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

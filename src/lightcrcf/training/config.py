@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lightcrcf.errors import InputError
-from lightcrcf.network.config import LEVELS, VARIANTS
+from lightcrcf.network.config import LEVELS, VARIANTS, NetworkConfig
+from lightcrcf.weights.preparation import Preparation, View
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -48,32 +49,52 @@ class Section(BaseModel):
 
 
 class Cohort(Section):
-    """One folder of images, one subject each.
+    """One folder of images.
 
     Args:
         folder: relative to the data root.
-        image: file name with {id} in the subject's place.
-        labels: the same for label maps, used by validation only.
+        image: file name with {id} in the subject's place; several, if each subject has several images. Then the
+            pairs are those of one subject, and its images share a frame: nothing is aligned.
+        labels: the same for label maps; used by validation, and by training if the loss weighs Dice.
         train: identifiers to train on.
         monitor: identifiers to validate on while training; not in train.
         skull_strip_with_labels: set voxels without a label to zero (whole heads for a brain model).
     """
 
     folder: Path
-    image: Template
-    labels: Template | None = None
-    train: list[str] = Field(min_length=2)
+    image: Template | list[Template]
+    labels: Template | list[Template] | None = None
+    train: list[str] = Field(min_length=1)
     monitor: list[str] = []
     skull_strip_with_labels: bool = False
 
+    @property
+    def images(self) -> list[str]:
+        """File names of one subject."""
+        return self.image if isinstance(self.image, list) else [self.image]
+
+    @property
+    def label_maps(self) -> list[str]:
+        """File names of its label maps, one for each image, or none."""
+        return self.labels if isinstance(self.labels, list) else [] if self.labels is None else [self.labels]
+
+    @property
+    def within(self) -> bool:
+        """Whether pairs are those of one subject."""
+        return len(self.images) > 1
+
     @model_validator(mode="after")
     def _disjoint(self) -> Cohort:
+        if self.label_maps and len(self.label_maps) != len(self.images):
+            raise ValueError(f"{len(self.images)} images have {len(self.label_maps)} label maps")
+        if not self.within and len(self.train) < 2:
+            raise ValueError("one training subject with one image has no partner")
         both = set(self.train) & set(self.monitor)
         if both:
             raise ValueError(f"subjects {sorted(both)} are in both train and monitor")
         if self.monitor and self.labels is None:
             raise ValueError("monitor subjects need labels")
-        if len(self.monitor) == 1:
+        if len(self.monitor) == 1 and not self.within:
             raise ValueError("one monitor subject has no partner: name two or more, or none")
         if self.skull_strip_with_labels and self.labels is None:
             raise ValueError("skull_strip_with_labels needs labels")
@@ -89,22 +110,36 @@ class Data(Section):
     Args:
         root: folder of the cohorts' folders.
         cohorts: pairs are drawn within a cohort.
-        spacing_mm: of the working grid.
-        content: kind of image, as `pipeline.foreground` calls it; recorded in the weights.
-        shape: training crop in working voxels, multiples of 16.
+        spacing_mm: of the working grid, for all axes or for each; "native" keeps each image's own voxels.
+        view: what the working grid shows: "foreground", or "whole" for crops that are all foreground.
+        window: the intensities that become 0 and 1 (CT); by default each image's own.
+        content: what the images show; recorded in the weights.
+        shape: training crop in working voxels, multiples of what the network pools (16 where it does).
+        by_content: whether `content` is a kind of `pipeline.foreground`, which alone says if the model suits an image;
+            otherwise the extremes of the training images do.
     """
 
     root: Path
     cohorts: list[Cohort] = Field(min_length=1)
-    spacing_mm: Positive = 1.0
+    spacing_mm: Positive | tuple[Positive, Positive, Positive] | Literal["native"] = 1.0
+    view: View = "foreground"
+    window: tuple[float, float] | None = None
     content: str = "skull-stripped brain"
+    by_content: bool = False
     shape: tuple[int, int, int] = (160, 192, 144)
 
     @model_validator(mode="after")
-    def _multiples(self) -> Data:
-        if any(n < 16 or n % 16 for n in self.shape):
-            raise ValueError(f"shape {self.shape} must be multiples of 16")
+    def _of_one_kind(self) -> Data:
+        if len({cohort.within for cohort in self.cohorts}) > 1:
+            raise ValueError("cohorts of several images a subject and of one do not go together")
         return self
+
+    @property
+    def preparation(self) -> Preparation:
+        """As the weights file records it."""
+        spacing = self.spacing_mm
+        vector = None if spacing == "native" else spacing if isinstance(spacing, tuple) else (spacing,) * 3
+        return Preparation(vector, self.view, self.window, align=not self.cohorts[0].within)
 
 
 class Augment(Section):
@@ -124,13 +159,24 @@ class Augment(Section):
 
 
 class Loss(Section):
-    """similarity + regularity * diffusion + folding * folding penalty, summed over levels with their weights."""
+    """similarity + regularity * diffusion + folding * folding penalty, summed over levels with their weights.
+
+    Args:
+        similarity: "lncc" with cubes of `window` voxels, or "mse".
+        regularity, folding: weights of the penalties on the field.
+        level_weights: of 1/2, 1/4, 1/8 and 1/16.
+        dice: weight of one minus the mean Dice of the label maps, judged with the finest field. Above zero, the model
+            is weakly supervised and named so.
+        structures: how many labels, drawn anew for each pair, that mean is over.
+    """
 
     similarity: Literal["lncc", "mse"] = "lncc"
     window: Window = 5
     regularity: Annotated[float, Field(ge=0)] = 1.0
     folding: Annotated[float, Field(ge=0)] = 0.0
     level_weights: tuple[float, float, float, float] = (1.0, 0.3, 0.1, 0.0)
+    dice: Annotated[float, Field(ge=0)] = 0.0
+    structures: Annotated[int, Field(ge=1)] = 16
 
     @model_validator(mode="after")
     def _weighs_something(self) -> Loss:
@@ -190,10 +236,20 @@ class TrainingConfig(Section):
     augment: Augment = Augment()
     run: Run
 
+    @property
+    def network(self) -> NetworkConfig:
+        """Of the variant."""
+        return VARIANTS[self.variant]
+
     @model_validator(mode="after")
     def _known_variant(self) -> TrainingConfig:
         if self.variant not in VARIANTS:
             raise ValueError(f"variant {self.variant!r} is not one of {', '.join(VARIANTS)}")
+        multiples = self.network.multiples
+        if any(n < m or n % m for n, m in zip(self.data.shape, multiples, strict=True)):
+            raise ValueError(f"data.shape {self.data.shape} must be multiples of {multiples}")
+        if self.loss.dice > 0 and not all(cohort.label_maps for cohort in self.data.cohorts):
+            raise ValueError("loss.dice needs labels in every cohort")
         return self
 
 

@@ -17,16 +17,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightcrcf.errors import InputError
+from lightcrcf.evaluation.labels import label_codes
 from lightcrcf.files import atomic_path
 from lightcrcf.geometry.grid import Grid
+from lightcrcf.geometry.kernels import resample
 from lightcrcf.pipeline.affine import align
-from lightcrcf.pipeline.preprocess import Prepared, prepare
+from lightcrcf.pipeline.foreground import Content, content
+from lightcrcf.pipeline.preprocess import Prepared, prepare, working_order
 from lightcrcf.training.config import Augment, Cohort, Data
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.volumes import check_usable, read
 from lightcrcf.volumes.volume import Volume
+from lightcrcf.weights.preparation import Profile, Ranges
 
-__all__ = ["Change", "Subject", "draw", "load_cohort", "render"]
+__all__ = ["Change", "Subject", "choose_pair", "draw", "load_cohort", "profile", "render", "render_labels"]
+
+Shape = tuple[int, int, int]
 
 CACHE_VERSION = 1
 Float64 = NDArray[np.float64]
@@ -38,16 +44,20 @@ class Subject:
     """One prepared image and its place in the cohort.
 
     Args:
-        name: identifier.
-        image: canonical axes, unit intensities.
+        name: of the person.
+        image: working axes, unit intensities.
         from_reference: the cohort's reference RAS mm to this subject's RAS mm.
-        labels: canonical label map, monitor subjects only.
+        labels: label map in working axes, where it is needed.
+        codes: the labels it holds, without background.
+        shows: what it seems to show.
     """
 
     name: str
     image: Prepared
     from_reference: Affine
     labels: Volume | None = None
+    codes: tuple[int, ...] = ()
+    shows: Content | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,33 +79,50 @@ class Change:
     noise_seed: int
 
 
-def load_cohort(cohort: Cohort, data: Data, cache: Path) -> tuple[list[Subject], list[Subject]]:
-    """Prepared and aligned subjects to train on, and to monitor.
+def load_cohort(
+    cohort: Cohort, data: Data, cache: Path, *, pool: Shape = (2, 2, 2), train_labels: bool = False
+) -> tuple[list[Subject], list[Subject]]:
+    """Prepared and aligned images to train on, and to monitor.
 
-    Each subject is aligned to the first one; any pair's affine follows by composition. Affines are cached in `cache`
-    by the content of both files.
+    Each image is aligned to the first one; any pair's affine follows by composition. Affines are cached in `cache`
+    by the content of both files. Images of one person are taken to share a frame.
+
+    Args:
+        cohort: which files.
+        data: how to prepare them.
+        cache: folder of the affines.
+        pool: of the network.
+        train_labels: read the label maps of training subjects too.
 
     Raises:
         InputError: for missing or unusable files.
     """
-    folder = data.root / cohort.folder
-    reference = _image(folder, cohort, cohort.train[0])
+    folder, how = data.root / cohort.folder, data.preparation
+    reference = _image(folder, cohort, cohort.train[0], 0)
 
-    def subject(name: str, with_labels: bool) -> Subject:
-        volume = _image(folder, cohort, name)
-        affine = _aligned(reference, volume, cache)
-        labels = read(folder / str(cohort.labels).format(id=name)).canonical() if with_labels else None
-        return Subject(name, prepare(volume), affine, labels)
+    def subject(name: str, number: int, with_labels: bool) -> Subject:
+        volume = _image(folder, cohort, name, number)
+        affine = Affine.identity() if cohort.within else _aligned(reference, volume, cache)
+        image = prepare(volume, pool=pool, view=how.view, window=how.window)
+        if not with_labels:
+            return Subject(name, image, affine, shows=content(volume))
+        labels = read(folder / cohort.label_maps[number].format(id=name))
+        order = working_order(labels.grid, pool)
+        turned = Volume(np.ascontiguousarray(order.array(labels.data)), order.grid(labels.grid), labels.source)
+        return Subject(name, image, affine, turned, tuple(label_codes(labels.data).tolist()), content(volume))
 
-    return [subject(n, False) for n in cohort.train], [subject(n, True) for n in cohort.monitor]
+    def subjects(names: list[str], with_labels: bool) -> list[Subject]:
+        return [subject(name, number, with_labels) for name in names for number in range(len(cohort.images))]
+
+    return subjects(cohort.train, train_labels), subjects(cohort.monitor, True)
 
 
-def _image(folder: Path, cohort: Cohort, name: str) -> Volume:
-    volume = read(folder / cohort.image.format(id=name))
+def _image(folder: Path, cohort: Cohort, name: str, number: int) -> Volume:
+    volume = read(folder / cohort.images[number].format(id=name))
     check_usable(volume, "training")
     if not cohort.skull_strip_with_labels:
         return volume
-    labels = read(folder / str(cohort.labels).format(id=name))
+    labels = read(folder / cohort.label_maps[number].format(id=name))
     if not labels.grid.isclose(volume.grid, tolerance_mm=0.01):
         raise InputError(
             labels.source,
@@ -104,6 +131,28 @@ def _image(folder: Path, cohort: Cohort, name: str) -> Volume:
             remedy="resample the labels onto the image",
         )
     return Volume(np.where(labels.data > 0, volume.data, 0), volume.grid, volume.source, volume.header)
+
+
+def choose_pair(subjects: list[Subject], within: bool, rng: np.random.Generator) -> tuple[Subject, Subject]:
+    """A fixed and a moving image: of two persons, or two of one person."""
+    first = int(rng.integers(len(subjects)))
+    partners = [n for n, s in enumerate(subjects) if n != first and (s.name == subjects[first].name) == within]
+    return subjects[first], subjects[partners[int(rng.integers(len(partners)))]]
+
+
+def profile(subjects: list[Subject]) -> Profile:
+    """The extremes of training images."""
+    contents = [s.shows for s in subjects if s.shows is not None]
+    voxels = np.array([s.image.grid.shape for s in subjects], float)
+    extents = np.array([s.image.grid.spacing_mm * s.image.grid.shape for s in subjects])
+    litres = [c.foreground_litres for c in contents]
+    kinds = tuple(sorted({c.kind for c in contents}))
+    return Profile(kinds, _ranges(voxels), _ranges(extents), (min(litres), max(litres)))
+
+
+def _ranges(rows: Float64) -> Ranges:
+    a, b, c = ((float(column.min()), float(column.max())) for column in rows.T)
+    return a, b, c
 
 
 def _digest(volume: Volume) -> str:
@@ -155,17 +204,19 @@ def draw(rng: np.random.Generator, augment: Augment) -> Change:
     )
 
 
-def render(fixed: Subject, moving: Subject, change: Change, data: Data, augment: Augment) -> tuple[Tensor, Tensor]:
-    """Both images of one pair on one grid of `data.shape` voxels about the fixed image's foreground.
+def placed(fixed: Subject, moving: Subject, change: Change, data: Data) -> tuple[Grid, Float64, Float64]:
+    """Where a pair is looked at: a grid of `data.shape` voxels about the fixed image's foreground.
 
     Returns:
-        fixed and moving, (D, H, W) float32 on the CPU.
+        the grid, and (4, 4) matrices from its RAS mm to those of the fixed and of the moving image.
     """
     middle = (fixed.image.box[0] + fixed.image.box[1] + 1) / 2
-    if change.pose is None and np.allclose(fixed.image.grid.spacing_mm, data.spacing_mm, rtol=1e-3):
+    own = fixed.image.grid.spacing_mm
+    spacing = np.array(data.preparation.spacing_mm or own)
+    if change.pose is None and np.allclose(own, spacing, rtol=1e-3):
         grid = fixed.image.grid.crop(np.round(middle - np.array(data.shape) / 2), data.shape)
     else:
-        step = np.diag([*(data.spacing_mm / fixed.image.grid.spacing_mm), 1.0])
+        step = np.diag([*(spacing / own), 1.0])
         lattice = Grid(fixed.image.grid.shape, fixed.image.grid.affine @ step)
         grid = lattice.crop(middle / np.diag(step)[:3] - np.array(data.shape) / 2, data.shape)
     centre = np.eye(4)
@@ -173,7 +224,17 @@ def render(fixed: Subject, moving: Subject, change: Change, data: Data, augment:
     about = np.linalg.inv(centre)
     pose = np.eye(4) if change.pose is None else centre @ change.pose @ about
     to_moving = moving.from_reference.compose(fixed.from_reference.inverse()).matrix @ centre @ change.misalign @ about
-    images = [fixed.image.onto(grid, pose), moving.image.onto(grid, to_moving @ pose)]
+    return grid, pose, to_moving @ pose
+
+
+def render(fixed: Subject, moving: Subject, change: Change, data: Data, augment: Augment) -> tuple[Tensor, Tensor]:
+    """Both images of one pair on one grid; see `placed`.
+
+    Returns:
+        fixed and moving, (D, H, W) float32 on the CPU.
+    """
+    grid, *matrices = placed(fixed, moving, change, data)
+    images = [s.image.onto(grid, m) for s, m in zip((fixed, moving), matrices, strict=True)]
     generator = torch.Generator().manual_seed(change.noise_seed)
     pair = [
         _recoloured(torch.from_numpy(i), g, augment.noise, generator)
@@ -181,6 +242,29 @@ def render(fixed: Subject, moving: Subject, change: Change, data: Data, augment:
     ]
     fixed_image, moving_image = (image.flip(0) for image in pair) if change.flip else pair
     return fixed_image, moving_image
+
+
+def render_labels(
+    fixed: Subject, moving: Subject, change: Change, data: Data, structures: int
+) -> tuple[Tensor, Tensor]:
+    """Some label maps of the same pair on the same grid, drawn from those that both subjects have.
+
+    Returns:
+        fixed and moving, (K, D, H, W) float32 of zeros and ones on the CPU; K is at most `structures`.
+    """
+    common = np.intersect1d(fixed.codes, moving.codes)
+    rng = np.random.default_rng(change.noise_seed)
+    codes = torch.from_numpy(rng.permutation(common)[:structures].astype(np.int64))
+    grid, *matrices = placed(fixed, moving, change, data)
+    maps = []
+    for subject, matrix in zip((fixed, moving), matrices, strict=True):
+        if subject.labels is None:
+            raise ValueError(f"the labels of {subject.name} were not read")
+        step = subject.labels.grid.inverse @ matrix @ grid.affine
+        labels = resample(subject.labels.data, grid.shape, step[:3], interpolation="nearest")
+        one_hot = (torch.from_numpy(labels.astype(np.int64))[None] == codes.view(-1, 1, 1, 1)).float()
+        maps.append(one_hot.flip(1) if change.flip else one_hot)
+    return maps[0], maps[1]
 
 
 def _recoloured(image: Tensor, gamma: float, noise: float, generator: torch.Generator) -> Tensor:

@@ -18,13 +18,14 @@ from torch.nn.functional import avg_pool3d
 
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.network import sampling
-from lightcrcf.network.config import LEVELS, variant
+from lightcrcf.network.config import LEVELS, Shape, variant
 from lightcrcf.network.model import LightCRCF
 from lightcrcf.training import compiled, losses
 from lightcrcf.training.checkpoint import restore, save
 from lightcrcf.training.config import Loss, Stage, TrainingConfig, load_config
-from lightcrcf.training.data import Subject, draw, load_cohort, render
+from lightcrcf.training.data import Subject, choose_pair, draw, load_cohort, profile, render, render_labels
 from lightcrcf.training.monitor import monitor
+from lightcrcf.weights.preparation import Profile
 from lightcrcf.weights.store import write_weights
 
 __all__ = ["Trainer", "train"]
@@ -96,7 +97,14 @@ class Operations:
 
 
 def objective(
-    fields: list[Tensor], fixed: Tensor, moving: Tensor, loss: Loss, compare: str, operations: Operations
+    fields: list[Tensor],
+    fixed: Tensor,
+    moving: Tensor,
+    loss: Loss,
+    compare: str,
+    operations: Operations,
+    pool: Shape = (2, 2, 2),
+    labels: tuple[Tensor, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """The loss of one batch and its parts.
 
@@ -109,12 +117,14 @@ def objective(
         loss: what to weigh how.
         compare: "half" or "full", for the finest field.
         operations: of the tensors' device.
+        pool: the network's factors between the levels.
+        labels: (N, K, D, H, W) label maps of both at working resolution, for the Dice loss.
     """
     pyramid = [(fixed, moving)]
     for _ in range(LEVELS):
-        pyramid.append((avg_pool3d(pyramid[-1][0], 2), avg_pool3d(pyramid[-1][1], 2)))
+        pyramid.append((avg_pool3d(pyramid[-1][0], pool), avg_pool3d(pyramid[-1][1], pool)))
     target = 0 if compare == "full" else 1
-    parts = {name: fixed.new_zeros(()) for name in ("similarity", "regularity", "folding")}
+    parts = {name: fixed.new_zeros(()) for name in ("similarity", "regularity", "folding", "dice")}
     for offset, field in enumerate(reversed(fields)):
         # The field of level l lies on the image that was halved l + 1 times.
         weight, halvings, u = loss.level_weights[offset], LEVELS - len(fields) + offset + 1, field
@@ -124,10 +134,14 @@ def objective(
         if offset == 0 and loss.folding > 0:
             parts["folding"] = losses.folding(u)
         while offset == 0 and halvings > target:
-            u, halvings = sampling.upsample(u), halvings - 1
+            u, halvings = sampling.upsample(u, pool), halvings - 1
+        if offset == 0 and labels is not None:
+            fixed_map, moving_map = labels if halvings == 0 else (avg_pool3d(x, pool) for x in labels)
+            parts["dice"] = losses.dice(fixed_map, operations.warp(moving_map, u))
         similarity = _similarity(*pyramid[halvings], u, loss, operations)
         parts["similarity"] = parts["similarity"] + weight * similarity
-    parts["loss"] = parts["similarity"] + loss.regularity * parts["regularity"] + loss.folding * parts["folding"]
+    penalties = loss.regularity * parts["regularity"] + loss.folding * parts["folding"] + loss.dice * parts["dice"]
+    parts["loss"] = parts["similarity"] + penalties
     return parts
 
 
@@ -159,9 +173,16 @@ class Trainer:
         self.model.warp = Operations.on(self.device).warp
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=1e-3, fused=True)
         cache = config.run.folder / "cache"
-        loaded = [load_cohort(cohort, config.data, cache) for cohort in config.data.cohorts]
+        loaded = [
+            load_cohort(cohort, config.data, cache, pool=config.network.pool, train_labels=config.loss.dice > 0)
+            for cohort in config.data.cohorts
+        ]
         self.cohorts: list[list[Subject]] = [subjects for subjects, _ in loaded]
         self.monitored: list[list[Subject]] = [subjects for _, subjects in loaded if len(subjects) > 1]
+        self.profile: Profile | None = None
+        if not config.data.by_content:
+            everyone = [subject for cohort in self.cohorts for subject in cohort]
+            self.profile = profile(everyone)
         self.log_file = config.run.folder / "log.jsonl"
 
     @property
@@ -198,11 +219,13 @@ class Trainer:
         where = position(self.config.stages, self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = where.learning_rate
-        fixed, moving = self.batch(np.random.default_rng([self.config.run.seed, self.step]))
+        fixed, moving, labels = self.batch(np.random.default_rng([self.config.run.seed, self.step]))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.run.precision == "bf16"):
             fields = self.model(fixed, moving, where.stage.finest)
         loss, operations = where.stage.loss(self.config.loss), Operations.on(self.device)
-        parts = objective([u.float() for u in fields], fixed, moving, loss, where.stage.compare, operations)
+        fields = [u.float() for u in fields]
+        pool = self.model.config.pool
+        parts = objective(fields, fixed, moving, loss, where.stage.compare, operations, pool, labels)
         if not torch.isfinite(parts["loss"]):
             raise InputError(
                 f"step {self.step}", expected="a finite loss", got=str(float(parts["loss"].detach())),
@@ -214,15 +237,23 @@ class Trainer:
         self.optimiser.step()
         return {**{name: float(value.detach()) for name, value in parts.items()}, "learning_rate": where.learning_rate}
 
-    def batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Two different subjects of one cohort as (1, 1, D, H, W) each; cohorts are drawn by their number of pairs."""
+    def batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:
+        """A pair of one cohort as (1, 1, D, H, W) each, and label maps (1, K, D, H, W) if the loss weighs Dice.
+
+        Cohorts are drawn by their number of images.
+        """
         sizes = np.array([len(cohort) for cohort in self.cohorts], dtype=float)
         cohort = self.cohorts[int(rng.choice(len(sizes), p=sizes / sizes.sum()))]
-        first, second = rng.choice(len(cohort), size=2, replace=False)
         config = self.config
-        images = render(cohort[first], cohort[second], draw(rng, config.augment), config.data, config.augment)
-        fixed, moving = (image[None, None].to(self.device) for image in images)
-        return fixed, moving
+        pair = choose_pair(cohort, config.data.cohorts[0].within, rng)
+        change = draw(rng, config.augment)
+        fixed, moving = (
+            image[None, None].to(self.device) for image in render(*pair, change, config.data, config.augment)
+        )
+        if config.loss.dice == 0:
+            return fixed, moving, None
+        maps = render_labels(*pair, change, config.data, config.loss.structures)
+        return fixed, moving, (maps[0][None].to(self.device), maps[1][None].to(self.device))
 
     def export(self) -> Path:
         """Write the fused weights to `NAME.safetensors`; returns the path."""
@@ -230,7 +261,8 @@ class Trainer:
         plain = self.model.fuse()
         write_weights(
             path, plain.plain_arrays(), name=self.config.name, config=plain.config,
-            spacing_mm=self.config.data.spacing_mm, content=self.config.data.content,
+            preparation=self.config.data.preparation, content=self.config.data.content, profile=self.profile,
+            supervision="labels" if self.config.loss.dice > 0 else "none",
         )  # fmt: skip
         return path
 
@@ -241,9 +273,7 @@ class Trainer:
         self.export()
         finest = position(self.config.stages, self.step - 1).stage.finest
         for subjects in self.monitored:
-            self._write(
-                {"step": self.step, "monitor": monitor(self.model, subjects, self.config.data.spacing_mm, finest)}
-            )
+            self._write({"step": self.step, "monitor": monitor(self.model, subjects, self.config.data, finest)})
 
     def _log(self, parts: dict[str, float], seconds: float) -> None:
         self._write({"step": self.step, **parts, "seconds_per_step": seconds / self.config.run.log_steps})

@@ -11,8 +11,10 @@ from lightcrcf.evaluation.metrics import dice
 from lightcrcf.evaluation.regularity import folding_percent
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.network import sampling
+from lightcrcf.network.config import Shape
 from lightcrcf.network.model import LightCRCF
 from lightcrcf.pipeline.preprocess import working_grid
+from lightcrcf.training.config import Data
 from lightcrcf.training.data import Subject
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
@@ -23,16 +25,17 @@ __all__ = ["monitor"]
 IDENTITY = Chain(Affine.identity(), None, Affine.identity())
 
 
-def monitor(model: LightCRCF, subjects: list[Subject], spacing_mm: float, finest: int) -> dict[str, float]:
-    """Mean over the cyclic pairs (each subject is fixed once, the next one moving).
+def monitor(model: LightCRCF, subjects: list[Subject], data: Data, finest: int) -> dict[str, float]:
+    """Mean over the cyclic pairs: each image is fixed once, the next one of another or of the same person moving.
 
     Returns:
         dice_affine and dice (mean over labels, then pairs), folding_percent of the half-resolution field.
     """
     rows = []
     plain = model.fuse()
-    for fixed, moving in zip(subjects, [*subjects[1:], subjects[0]], strict=True):
-        grid = working_grid(fixed.image, spacing_mm)
+    for fixed, moving in _pairs(subjects, data.cohorts[0].within):
+        how = data.preparation
+        grid = working_grid(fixed.image, how.spacing_mm, multiples=plain.config.multiples, view=how.view)
         world = moving.from_reference.compose(fixed.from_reference.inverse()).matrix
         images = (fixed.image.onto(grid), moving.image.onto(grid, world))
         device = next(plain.parameters()).device
@@ -40,17 +43,29 @@ def monitor(model: LightCRCF, subjects: list[Subject], spacing_mm: float, finest
             pair = (torch.from_numpy(image)[None, None].to(device) for image in images)
             field = plain(*pair, finest)[-1]
             for _ in range(finest):
-                field = sampling.upsample(field)
-        rows.append(_scores(fixed, moving, grid, world, field[0].cpu().numpy()))
+                field = sampling.upsample(field, plain.config.pool)
+        rows.append(_scores(fixed, moving, grid, world, field[0].cpu().numpy(), plain.config.pool))
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
+def _pairs(subjects: list[Subject], within: bool) -> list[tuple[Subject, Subject]]:
+    if not within:
+        return list(zip(subjects, [*subjects[1:], subjects[0]], strict=True))
+    persons = [[s for s in subjects if s.name == name] for name in dict.fromkeys(s.name for s in subjects)]
+    return [pair for images in persons for pair in zip(images, [*images[1:], images[0]], strict=True)]
+
+
 def _scores(
-    fixed: Subject, moving: Subject, grid: Grid, world: NDArray[np.float64], displacement: NDArray[np.float32]
+    fixed: Subject,
+    moving: Subject,
+    grid: Grid,
+    world: NDArray[np.float64],
+    displacement: NDArray[np.float32],
+    pool: Shape,
 ) -> dict[str, float]:
     if fixed.labels is None or moving.labels is None:
         raise ValueError("monitor subjects carry labels")
-    chain = Chain(Affine.identity(), DisplacementField(grid.half(), displacement), Affine(world))
+    chain = Chain(Affine.identity(), DisplacementField(grid.half(pool), displacement), Affine(world))
     target, affine, moved = (
         through.resample(labels, grid, "nearest").data
         for through, labels in (

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +20,11 @@ from safetensors.numpy import save as serialise
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.files import atomic_path
 from lightcrcf.network.config import NetworkConfig, check_tensors
+from lightcrcf.weights.preparation import Preparation, Profile
 
 __all__ = ["Weights", "load", "names", "read_tensors", "write_tensors", "write_weights"]
 
-FORMAT = "lightcrcf-weights-1"
+FORMAT = "lightcrcf-weights-2"
 _LARGEST_FILE = 64 << 20
 Arrays = dict[str, NDArray[Any]]
 
@@ -37,8 +37,10 @@ class Weights:
         name: of the model.
         config: of the fused network.
         arrays: float32, names as "encoder.0.weight", "levels.0.first.bias", "levels.0.head.weight".
-        spacing_mm: of the working grid that it was trained on.
-        content: what kind of image it was trained on, in the words of `pipeline.foreground`.
+        preparation: how a pair must be prepared.
+        content: what it was trained on, in plain words.
+        profile: what images it was trained on looked like; None if `content` says it all.
+        supervision: "labels" if its training used label maps, "none" if images only.
         sha256: of the file.
         card: the model card, Markdown; empty for a file of the user's own.
     """
@@ -46,8 +48,10 @@ class Weights:
     name: str
     config: NetworkConfig
     arrays: Arrays
-    spacing_mm: float
+    preparation: Preparation
     content: str
+    profile: Profile | None
+    supervision: str
     sha256: str
     card: str = ""
 
@@ -121,28 +125,41 @@ def _weights(content: bytes, name: str, source: str, card: str) -> Weights:
         raise _bad(source, f"format {metadata.get('format', 'unknown')!r}")
     try:
         config = NetworkConfig.from_dict(json.loads(metadata["config"]))
-        spacing_mm, kind = float(metadata["spacing_mm"]), metadata["content"]
+        preparation, kind = Preparation.from_json(metadata["preparation"]), metadata["content"]
+        profile = Profile.from_json(metadata["profile"]) if "profile" in metadata else None
+        supervision = metadata["supervision"]
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise _bad(source, f"broken metadata ({error})") from None
     check_tensors(source, config, {name: a.shape for name, a in arrays.items()})
     finite = all(a.dtype == np.float32 and np.isfinite(a).all() for a in arrays.values())
-    if not finite or not 0 < spacing_mm < math.inf:
+    if not finite:
         raise _bad(source, "numbers that are not finite float32")
     return Weights(
-        metadata.get("name", name), config, arrays, spacing_mm, kind, hashlib.sha256(content).hexdigest(), card
-    )
+        metadata.get("name", name), config, arrays, preparation, kind, profile, supervision,
+        hashlib.sha256(content).hexdigest(), card,
+    )  # fmt: skip
 
 
 def write_weights(
-    path: Path, arrays: Mapping[str, NDArray[Any]], *, name: str, config: NetworkConfig, spacing_mm: float, content: str
+    path: Path,
+    arrays: Mapping[str, NDArray[Any]],
+    *,
+    name: str,
+    config: NetworkConfig,
+    preparation: Preparation,
+    content: str,
+    profile: Profile | None = None,
+    supervision: Literal["none", "labels"] = "none",
 ) -> None:
     """Write a fused network as `load` reads it."""
     metadata = {
         "format": FORMAT,
         "name": name,
         "config": json.dumps(config.to_dict(), sort_keys=True),
-        "spacing_mm": repr(float(spacing_mm)),
+        "preparation": preparation.to_json(),
         "content": content,
+        "supervision": supervision,
+        **({"profile": profile.to_json()} if profile else {}),
     }
     write_tensors(path, {k: np.asarray(v, dtype=np.float32) for k, v in arrays.items()}, metadata)
 
