@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume
 from lightcrcf.weights import store
+from lightcrcf.weights.preparation import Preparation
 
 # Several test processes share the cores: threads that spin while they wait would take them from each other.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -130,7 +131,14 @@ def coarse_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shipped = store.load("brain-t1")
     arrays = {name: array * np.float32(0.6 if ".head." in name else 1) for name, array in shipped.arrays.items()}
     path = tmp_path_factory.mktemp("models") / "coarse.safetensors"
-    store.write_weights(path, arrays, name="coarse", config=shipped.config, spacing_mm=3.0, content=shipped.content)
+    store.write_weights(
+        path,
+        arrays,
+        name="coarse",
+        config=shipped.config,
+        preparation=Preparation((3.0, 3.0, 3.0)),
+        content=shipped.content,
+    )
     return path
 
 

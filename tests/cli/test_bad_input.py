@@ -261,7 +261,9 @@ def missing_model(good: Good, folder: Path) -> list[str]:
 def truncated_model(good: Good, folder: Path) -> list[str]:
     shipped = store.load("brain-t1")
     whole, part = folder / "whole.safetensors", folder / "part.safetensors"
-    store.write_weights(whole, shipped.arrays, name="w", config=shipped.config, spacing_mm=1.0, content=shipped.content)
+    store.write_weights(
+        whole, shipped.arrays, name="w", config=shipped.config, preparation=shipped.preparation, content=shipped.content
+    )
     part.write_bytes(whole.read_bytes()[:-1000])
     return register(*good, folder / "out", "--model", str(part))
 
@@ -280,7 +282,12 @@ def weights_that_do_not_fit_together(good: Good, folder: Path) -> list[str]:
     shipped = store.load("brain-t1")
     arrays = {name: array[..., :1] for name, array in shipped.arrays.items()}
     store.write_weights(
-        folder / "m.safetensors", arrays, name="m", config=shipped.config, spacing_mm=1.0, content=shipped.content
+        folder / "m.safetensors",
+        arrays,
+        name="m",
+        config=shipped.config,
+        preparation=shipped.preparation,
+        content=shipped.content,
     )
     return register(*good, folder / "out", "--model", str(folder / "m.safetensors"))
 

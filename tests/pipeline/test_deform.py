@@ -35,7 +35,7 @@ def test_on_a_shared_lattice_every_value_is_kept(
     displacement = noise(working)
     order = AxisOrder(permutation, flips)
     fixed = Volume(order.array(canonical.data), order.grid(canonical.grid))
-    field = on_fixed(displacement, working, fixed, 1.0)
+    field = on_fixed(displacement, working, fixed.grid, fixed.grid.canonical())
     assert field.grid.isclose(order.grid(canonical.grid.half()), tolerance_mm=1e-9)
     inside = working.world(np.moveaxis(np.indices(working.shape), 0, -1))[2:, :, :21]
     expected = inside + np.moveaxis(displacement, 0, -1)[2:, :, :21] @ working.affine[:3, :3].T
@@ -45,7 +45,9 @@ def test_on_a_shared_lattice_every_value_is_kept(
 def test_the_same_lattice_and_order_gives_the_same_numbers() -> None:
     fixed = fixed_volume((32, 48, 16), (1.0, 1.0, 1.0))
     displacement = noise(fixed.grid.half())
-    np.testing.assert_array_equal(on_fixed(displacement, fixed.grid.half(), fixed, 1.0).displacement, displacement)
+    np.testing.assert_array_equal(
+        on_fixed(displacement, fixed.grid.half(), fixed.grid, fixed.grid.canonical()).displacement, displacement
+    )
 
 
 def linear(grid: Grid, matrix: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -68,7 +70,7 @@ def test_a_linear_field_is_reproduced_on_any_lattice(
         np.round((extent / 2 - 16) / 2) + 0.3, (16, 16, 16)
     )
     matrix = np.array([[0.05, 0.02, 0, 1.0], [-0.03, 0.04, 0.01, -2.0], [0.02, 0, -0.05, 0.5]])
-    field = on_fixed(linear(working, matrix), working, fixed, 1.0)
+    field = on_fixed(linear(working, matrix), working, fixed.grid, fixed.grid.canonical())
     points = working.world(np.random.default_rng(1).uniform(3, 12, (400, 3)))
     inside = canonical.grid.voxels(points)
     points = points[((inside > 2) & (inside < np.array(canonical.grid.shape) - 3)).all(axis=1)]
@@ -83,7 +85,7 @@ def test_outside_of_the_working_grid_it_fades_to_zero(spacing: tuple[float, floa
         np.array(fixed.grid.shape) * spacing / 4 - 8, (16, 16, 16)
     )
     constant = np.full((3, 16, 16, 16), 1.5, np.float32)
-    field = on_fixed(constant, working, fixed, 1.0)
+    field = on_fixed(constant, working, fixed.grid, fixed.grid.canonical())
     mm = np.moveaxis(field.world_mm(), -1, 0)
     world = field.grid.world(np.moveaxis(np.indices(field.grid.shape), 0, -1))
     index = working.voxels(world)
@@ -101,7 +103,9 @@ def test_outside_of_the_working_grid_it_fades_to_zero(spacing: tuple[float, floa
 def test_a_working_grid_beside_the_image_gives_zeros() -> None:
     fixed = fixed_volume((20, 24, 28), (1.1, 1.2, 1.3))
     far = fixed.grid.crop([400, 0, 0], (16, 16, 16))
-    assert not on_fixed(np.ones((3, 16, 16, 16), np.float32), far, fixed, 1.0).displacement.any()
+    assert not on_fixed(
+        np.ones((3, 16, 16, 16), np.float32), far, fixed.grid, fixed.grid.canonical()
+    ).displacement.any()
 
 
 @pytest.mark.parametrize(
@@ -109,12 +113,29 @@ def test_a_working_grid_beside_the_image_gives_zeros() -> None:
 )
 def test_the_field_keeps_its_detail(spacing: tuple[float, float, float], half: bool) -> None:
     grid = fixed_volume((21, 24, 27), spacing).grid
-    assert field_grid(grid, 1.0).isclose(grid.half() if half else grid)
+    lattice = Grid((9, 9, 9), np.diag([2.0, 2.0, 2.0, 1.0]))
+    assert field_grid(grid, lattice).isclose(grid.half() if half else grid)
+    assert field_grid(grid, Grid((9, 9, 9), np.eye(4))).isclose(grid.half() if max(spacing) <= 0.5 else grid)
 
 
 def test_the_field_has_the_axis_order_of_the_fixed_image() -> None:
     canonical = fixed_volume((21, 24, 27), (2.0, 2.0, 2.5))
     order = AxisOrder((2, 0, 1), (True, False, False))
     fixed = Volume(order.array(canonical.data), order.grid(canonical.grid))
-    field = on_fixed(np.zeros((3, 16, 16, 16), np.float32), canonical.grid.crop([0, 0, 0], (16, 16, 16)), fixed, 1.0)
+    field = on_fixed(
+        np.zeros((3, 16, 16, 16), np.float32),
+        canonical.grid.crop([0, 0, 0], (16, 16, 16)),
+        fixed.grid,
+        fixed.grid.canonical(),
+    )
     assert field.grid.isclose(fixed.grid)
+
+
+def test_an_axis_of_thick_slices_keeps_them() -> None:
+    canonical = fixed_volume((30, 26, 7), (1.0, 1.0, 9.0))
+    working = canonical.grid.crop([0, -2, 0], (32, 32, 7))
+    displacement = noise(working.half((2, 2, 1)))
+    order = AxisOrder((0, 1, 2), (False, False, False))
+    field = on_fixed(displacement, working.half((2, 2, 1)), canonical.grid, order, (2, 2, 1))
+    assert field.grid.isclose(canonical.grid.half((2, 2, 1)))
+    np.testing.assert_array_equal(field.displacement, displacement[:, :15, 1:14])

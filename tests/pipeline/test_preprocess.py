@@ -10,7 +10,6 @@ import pytest
 
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import AxisOrder, Grid
-from lightcrcf.network.config import MULTIPLE
 from lightcrcf.pipeline.preprocess import Prepared, prepare, working_grid
 from lightcrcf.volumes import Volume
 
@@ -92,15 +91,15 @@ def test_the_box_holds_the_foreground() -> None:
 
 def prepared_box(shape: tuple[int, int, int], low: list[int], high: list[int], spacing: list[float]) -> Prepared:
     grid = Grid(shape, np.diag([*spacing, 1.0]))
-    return Prepared(np.zeros(shape, np.float32), grid, np.array([low, high]), 0.0, 1.0)
+    return Prepared(grid.canonical(), np.zeros(shape, np.float32), grid, np.array([low, high]), 0.0, 1.0)
 
 
 @pytest.mark.parametrize("low", [[0, 3, 8], [11, 0, 5], [1, 2, 3]])
 @pytest.mark.parametrize("size", [[20, 31, 43], [22, 37, 48], [33, 17, 9]])
 def test_at_its_own_spacing_the_lattice_and_its_half_stay(low: list[int], size: list[int]) -> None:
     fixed = prepared_box((60, 70, 80), low, [a + n - 1 for a, n in zip(low, size, strict=True)], [1.0, 1.0, 1.0])
-    working = working_grid(fixed, 1.0)
-    assert all(n % MULTIPLE == 0 for n in working.shape)
+    working = working_grid(fixed, (1.0,) * 3, multiples=(16,) * 3)
+    assert all(n % 16 == 0 for n in working.shape)
     start = fixed.grid.voxels(working.affine[:3, 3])
     np.testing.assert_allclose(start % 2, 0, atol=1e-9)
     half = working.half().to(fixed.grid.half())
@@ -112,9 +111,9 @@ def test_at_its_own_spacing_the_lattice_and_its_half_stay(low: list[int], size: 
 @pytest.mark.parametrize("wanted", [0.8, 1.0, 3.0])
 def test_the_foreground_is_in_view_with_a_margin(spacing: list[float], wanted: float) -> None:
     fixed = prepared_box((60, 70, 40), [7, 4, 3], [50, 61, 33], spacing)
-    working = working_grid(fixed, wanted)
+    working = working_grid(fixed, (wanted,) * 3, multiples=(16,) * 3)
     np.testing.assert_allclose(working.spacing_mm, wanted)
-    assert all(n % MULTIPLE == 0 for n in working.shape)
+    assert all(n % 16 == 0 for n in working.shape)
     corners = working.voxels(fixed.grid.world([fixed.box[0] - 0.5, fixed.box[1] + 0.5])) + 0.5  # outer faces
     assert corners[0].min() * wanted >= 1.9
     assert (np.array(working.shape) - corners[1]).min() * wanted >= 1.9
@@ -122,7 +121,7 @@ def test_the_foreground_is_in_view_with_a_margin(spacing: list[float], wanted: f
 
 def test_a_microscopic_image_does_not_drown_in_its_margin() -> None:
     fixed = prepared_box((60, 70, 40), [7, 4, 3], [50, 61, 33], [1e-3, 1e-3, 1e-3])
-    assert max(working_grid(fixed, 1e-3).shape) <= 96
+    assert max(working_grid(fixed, (1e-3,) * 3, multiples=(16,) * 3).shape) <= 96
 
 
 def test_resampling_follows_the_matrix(volume: Volume) -> None:
@@ -131,3 +130,33 @@ def test_resampling_follows_the_matrix(volume: Volume) -> None:
     shift = np.eye(4)
     shift[:3, 3] = prepared.grid.affine[:3, :3] @ (1, 0, -2)
     np.testing.assert_allclose(prepared.onto(prepared.grid, shift)[:-1, :, 2:], prepared.data[1:, :, :-2], atol=1e-5)
+
+
+def thick(spacing: list[float], shape: tuple[int, int, int] = (40, 9, 33)) -> Volume:
+    data = np.random.default_rng(3).integers(1, 99, shape).astype(np.int16)
+    return Volume(data, Grid(shape, np.diag([*spacing, 1.0])), "stack")
+
+
+@pytest.mark.parametrize("spacing", [[1.4, 8.0, 1.4], [1.0, 1.0, 1.0]])
+def test_thick_slices_come_last_where_they_are_not_pooled(spacing: list[float]) -> None:
+    """By their thickness, or by their number where no spacing tells."""
+    volume = thick(spacing)
+    prepared = prepare(volume, pool=(2, 2, 1), view="whole")
+    assert prepared.data.shape == (40, 33, 9)
+    assert prepared.order.grid(volume.grid).isclose(prepared.grid)
+    assert prepare(volume).data.shape == (40, 9, 33)
+    working = working_grid(prepared, None, multiples=(16, 16, 1), view="whole")
+    assert working.shape == (48, 48, 9)
+    np.testing.assert_allclose(working.spacing_mm, prepared.grid.spacing_mm)
+    start = prepared.grid.voxels(working.affine[:3, 3])
+    np.testing.assert_allclose(start, [-4, -8, 0], atol=1e-9)
+
+
+def test_the_whole_view_holds_every_voxel() -> None:
+    assert prepare(masked([5.0], around=0.0), view="whole").box.tolist() == [[0, 0, 0], [10, 12, 16]]
+
+
+def test_a_window_is_the_same_for_every_image() -> None:
+    prepared = prepare(masked([-600.0, -500.0, 150.0, 800.0, 3000.0], around=-1000.0), window=(-500.0, 800.0))
+    assert sorted(set(np.round(prepared.data.ravel(), 4).tolist())) == [0.0, 0.5, 1.0, 1.25]
+    assert (prepared.level, prepared.scale) == (-500.0, 1300.0)

@@ -51,8 +51,8 @@ def test_it_names_versions_machine_and_options(record: dict[str, Any], coarse_mo
 def test_it_names_the_model_by_its_hash(record: dict[str, Any], coarse_model: Path) -> None:
     weights = store.load(coarse_model)
     assert record["model"] == {
-        "name": "coarse", "sha256": weights.sha256, "parameters": weights.parameters, "spacing_mm": 3.0,
-        "reason": "as asked",
+        "name": "coarse", "sha256": weights.sha256, "parameters": weights.parameters, "reason": "as asked",
+        "preparation": {"spacing_mm": [3.0, 3.0, 3.0], "view": "foreground", "window": None, "align": True},
     }  # fmt: skip
     assert record["engine"] == {"name": "openvino", "device": "cpu", "precision": "f32"}
 

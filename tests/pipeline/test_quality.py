@@ -46,7 +46,7 @@ def test_nothing_to_look_at_gives_zero_and_no_figures(image: np.ndarray) -> None
     nowhere, evidence = np.zeros(SHAPE, bool), Evidence()
     assert local_correlation(image, image, nowhere) == 0
     assert overlap(nowhere, nowhere) == 0
-    deformation_evidence(evidence, np.zeros((3, *SHAPE), np.float32), nowhere, 2.0)
+    deformation_evidence(evidence, np.zeros((3, *SHAPE), np.float32), nowhere, (2.0, 2.0, 2.0))
     assert evidence.folding_percent is None
 
 
@@ -62,9 +62,9 @@ def test_only_the_fixed_foreground_counts() -> None:
     mask = np.zeros(SHAPE, bool)
     mask[:6] = True
     evidence = Evidence()
-    deformation_evidence(evidence, u, mask, 2.0)
+    deformation_evidence(evidence, u, mask, (2.0, 2.0, 2.0))
     assert (evidence.folding_percent, evidence.displacement_p99_mm, evidence.jacobian_p01) == (0, 0, 1)
-    deformation_evidence(evidence, u, np.ones(SHAPE, bool), 2.0)
+    deformation_evidence(evidence, u, np.ones(SHAPE, bool), (2.0, 2.0, 2.0))
     assert evidence.folding_percent is not None
     assert evidence.folding_percent > 5
     assert evidence.displacement_p99_mm == pytest.approx(8.0)

@@ -32,7 +32,7 @@ def test_it_trains_and_leaves_a_model(recipe: Callable[..., Path], capsys: pytes
     assert {"loss", "similarity", "regularity", "folding", "learning_rate", "seconds_per_step"} <= step.keys()
     assert {"dice", "dice_affine", "folding_percent"} == scores["monitor"].keys()
     assert run(["models", "show", str(folder / "tiny.safetensors"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["spacing_mm"] == 5.0
+    assert json.loads(capsys.readouterr().out)["spacing_mm"] == [5.0, 5.0, 5.0]
 
 
 def test_a_longer_schedule_goes_on_where_the_shorter_one_ended(

@@ -42,7 +42,7 @@ def test_a_stage_overrides_the_loss(recipe: Callable[..., Path]) -> None:
         ('monitor = ["3", "4"]', 'monitor = ["3"]', "data.cohorts.0"),
         ('monitor = ["3", "4"]', 'monitor = ["3", "4"]\ntrian = ["0"]', "data.cohorts.0.trian"),
         ('train = ["0", "1", "2"]', 'train = ["0", "1", "0"]', "named twice"),
-        ('train = ["0", "1", "2"]', 'train = ["0"]', "data.cohorts.0.train"),
+        ('train = ["0", "1", "2"]', 'train = ["0"]', "no partner"),
         ('image = "person-{id}_T1w.nii.gz"', 'image = "person_T1w.nii.gz"', "data.cohorts.0.image"),
         ('image = "person-{id}_T1w.nii.gz"', 'image = "person-{name}_T1w.nii.gz"', "data.cohorts.0.image"),
         ('labels = "person-{id}_dseg.nii.gz"', "skull_strip_with_labels = true", "needs? labels"),

@@ -13,8 +13,8 @@ import torch
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.training import data as module
-from lightcrcf.training.config import TrainingConfig, load_config
-from lightcrcf.training.data import Change, Subject, draw, load_cohort, render
+from lightcrcf.training.config import Cohort, TrainingConfig, load_config
+from lightcrcf.training.data import Change, Subject, choose_pair, draw, load_cohort, profile, render, render_labels
 from lightcrcf.volumes import Volume, write
 
 STILL = Change(pose=None, misalign=np.eye(4), flip=False, gammas=(1.0, 1.0), noise_seed=0)
@@ -169,3 +169,68 @@ def test_whole_heads_can_be_stripped_with_their_labels(
     train, _ = load_cohort(stripped, config.data, tmp_path)
     # The generated brains have no skull: stripping changes nothing.
     assert np.array_equal(train[0].image.data, cohort[0][0].image.data)
+
+
+def test_label_maps_follow_their_images(cohort: tuple[list[Subject], list[Subject]], config: TrainingConfig) -> None:
+    first, second = cohort[1]
+    matrix = np.eye(4)
+    matrix[:3, 3] = 3, -4, 2
+    change = dataclasses.replace(STILL, pose=matrix, flip=True)
+    fixed, moving = render(first, second, change, config.data, config.augment.model_copy(update={"noise": 0.0}))
+    for image, maps in zip((fixed, moving), render_labels(first, second, change, config.data, 99), strict=True):
+        assert maps.shape == (3, *config.data.shape)
+        assert set(maps.unique().tolist()) == {0.0, 1.0}
+        assert maps.sum(dim=0).max() == 1
+        tissue, brain = image > 0.02, maps.sum(dim=0) > 0
+        assert 2 * (tissue & brain).sum() / (tissue.sum() + brain.sum()) > 0.9
+
+
+def test_structures_are_drawn_by_the_seed(cohort: tuple[list[Subject], list[Subject]], config: TrainingConfig) -> None:
+    first, second = cohort[1]
+    drawn = [
+        render_labels(first, second, dataclasses.replace(STILL, noise_seed=seed), config.data, 1)[0]
+        for seed in (0, 0, 1, 2, 3, 4, 5)
+    ]
+    assert torch.equal(drawn[0], drawn[1])
+    assert len({float(maps.sum()) for maps in drawn}) == 3
+
+
+def test_pairs_are_of_two_persons_or_of_one(cohort: tuple[list[Subject], list[Subject]]) -> None:
+    train, _ = cohort
+    rng = np.random.default_rng(0)
+    pairs = {tuple(s.name for s in choose_pair(train, False, rng)) for _ in range(100)}
+    assert pairs == {(a.name, b.name) for a in train for b in train if a is not b}
+    phases = [dataclasses.replace(s, name=s.name) for s in train for _ in range(2)]
+    for _ in range(20):
+        fixed, moving = choose_pair(phases, True, rng)
+        assert fixed.name == moving.name
+        assert fixed is not moving
+
+
+def test_a_profile_holds_the_extremes(cohort: tuple[list[Subject], list[Subject]]) -> None:
+    seen = profile(cohort[0])
+    shapes = np.array([s.image.grid.shape for s in cohort[0]])
+    assert seen.voxels == tuple(zip(shapes.min(axis=0), shapes.max(axis=0), strict=True))
+    assert seen.extent_mm[0] == pytest.approx(np.array(seen.voxels[0]) * 5.0)
+    assert seen.kinds == ("skull-stripped brain",)
+    assert 0.5 < seen.litres[0] <= seen.litres[1] < 2.5
+
+
+def test_several_images_of_a_subject_share_their_frame(config: TrainingConfig, persons: Path, tmp_path: Path) -> None:
+    for person in "012":
+        for phase, other in (("ED", person), ("ES", str((int(person) + 1) % 3))):
+            for what in ("T1w", "dseg"):
+                (tmp_path / f"p{person}_{phase}_{what}.nii.gz").symlink_to(persons / f"person-{other}_{what}.nii.gz")
+    cohort = Cohort(
+        folder=tmp_path,
+        image=["p{id}_ED_T1w.nii.gz", "p{id}_ES_T1w.nii.gz"],
+        labels=["p{id}_ED_dseg.nii.gz", "p{id}_ES_dseg.nii.gz"],
+        train=["0"],
+        monitor=["2"],
+    )
+    train, monitored = load_cohort(cohort, config.data, tmp_path, pool=(2, 2, 1), train_labels=True)
+    assert [s.name for s in train] == ["0", "0"]
+    assert [s.name for s in monitored] == ["2", "2"]
+    assert all(s.codes == (1, 2, 3) for s in (*train, *monitored))
+    assert all(np.array_equal(s.from_reference.matrix, np.eye(4)) for s in train)
+    assert not list(tmp_path.glob("affine-*"))

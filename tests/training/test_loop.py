@@ -75,7 +75,11 @@ def test_the_run_leaves_a_model_that_both_engines_read(recipe: Callable[..., Pat
     config = recipe(3)
     path = train(config)
     weights = store.load(path)
-    assert (weights.name, weights.spacing_mm, weights.content) == ("tiny", 5.0, "skull-stripped brain")
+    assert (weights.name, weights.preparation.spacing_mm, weights.content) == (
+        "tiny",
+        (5.0,) * 3,
+        "skull-stripped brain",
+    )
     rng = np.random.default_rng(0)
     fixed, moving = rng.random((2, 32, 48, 32), dtype=np.float32)
     torch_field, openvino_field = (
@@ -153,14 +157,20 @@ def test_no_cuda_is_said_in_one_line(recipe: Callable[..., Path]) -> None:
 
 def test_compiled_and_pytorch_operations_give_the_same_objective(recipe: Callable[..., Path]) -> None:
     trainer = Trainer(load_config(recipe(1)))
-    fixed, moving = trainer.batch(np.random.default_rng(0))
+    fixed, moving, labels = trainer.batch(np.random.default_rng(0))
+    assert labels is None
+    labels = torch.rand(1, 2, *fixed.shape[2:]), torch.rand(1, 2, *fixed.shape[2:])
     with torch.no_grad():
         for head in (level.head for level in trainer.model.levels):
             for convolution in head.heads:
                 torch.nn.init.normal_(convolution.weight, std=0.02)
         fields = trainer.model(fixed, moving)
     loss = trainer.config.loss
-    compiled = loop.objective(fields, fixed, moving, loss, "full", loop.Operations.on(torch.device("cpu")))
-    reference = loop.objective(fields, fixed, moving, loss, "full", loop.Operations.on(torch.device("meta")))
+    compiled = loop.objective(
+        fields, fixed, moving, loss, "full", loop.Operations.on(torch.device("cpu")), labels=labels
+    )
+    reference = loop.objective(
+        fields, fixed, moving, loss, "full", loop.Operations.on(torch.device("meta")), labels=labels
+    )
     for name, value in compiled.items():
         assert float(value) == pytest.approx(float(reference[name]), rel=1e-4, abs=1e-6)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightcrcf.training.losses import diffusion, folding, lncc, mean_squared_error
+from lightcrcf.training.losses import dice, diffusion, folding, lncc, mean_squared_error
 
 SHAPE = (6, 7, 9)
 FLOOR = 1e-5
@@ -131,3 +131,20 @@ def test_gradients_of_the_regularisers(generator: torch.Generator) -> None:
     u = torch.randn(1, 3, 3, 4, 5, generator=generator, dtype=torch.float64).requires_grad_()
     assert torch.autograd.gradcheck(diffusion, u)
     assert torch.autograd.gradcheck(lambda v: folding(v, margin=0.37), u)
+
+
+def test_dice_is_its_definition(generator: torch.Generator) -> None:
+    fixed, moved = (torch.rand(2, 3, *SHAPE, generator=generator) for _ in range(2))
+    wanted = [
+        2 * float((f * m).sum()) / float((f + m).sum())
+        for pair in zip(fixed, moved, strict=True)
+        for f, m in zip(*pair, strict=True)
+    ]
+    assert float(dice(fixed, moved)) == pytest.approx(1 - np.mean(wanted), rel=1e-5)
+
+
+def test_dice_of_an_empty_structure_has_a_gradient_that_is_finite() -> None:
+    moved = torch.zeros(1, 1, *SHAPE, requires_grad=True)
+    dice(torch.zeros(1, 1, *SHAPE), moved).backward()  # type: ignore[no-untyped-call]
+    assert moved.grad is not None
+    assert torch.isfinite(moved.grad).all()

@@ -10,7 +10,7 @@ import torch
 
 from lightcrcf.network.config import variant
 from lightcrcf.network.model import LightCRCF
-from lightcrcf.training.config import load_config
+from lightcrcf.training.config import Data, load_config
 from lightcrcf.training.data import Subject, load_cohort
 from lightcrcf.training.monitor import monitor
 
@@ -28,27 +28,31 @@ def model() -> LightCRCF:
 
 
 @pytest.fixture
-def subjects(recipe: Callable[..., Path], persons: Path) -> list[Subject]:
-    config = load_config(recipe())
-    return load_cohort(config.data.cohorts[0], config.data, persons.parent / "cache")[1]
+def data(recipe: Callable[..., Path]) -> Data:
+    return load_config(recipe()).data
+
+
+@pytest.fixture
+def subjects(data: Data, persons: Path) -> list[Subject]:
+    return load_cohort(data.cohorts[0], data, persons.parent / "cache")[1]
 
 
 @pytest.mark.parametrize("finest", [0, 2])
 def test_a_network_that_moves_nothing_scores_as_the_affine(
-    finest: int, model: LightCRCF, subjects: list[Subject]
+    finest: int, model: LightCRCF, subjects: list[Subject], data: Data
 ) -> None:
-    scores = monitor(model, subjects, 5.0, finest)
+    scores = monitor(model, subjects, data, finest)
     assert scores.keys() == {"dice_affine", "dice", "folding_percent"}
     assert scores["dice"] == pytest.approx(scores["dice_affine"])
     assert 0.4 < scores["dice"] < 0.95
     assert scores["folding_percent"] == 0
 
 
-def test_a_subject_and_itself_agree_completely(model: LightCRCF, subjects: list[Subject]) -> None:
-    assert monitor(model, [subjects[0], subjects[0]], 5.0, 0)["dice_affine"] == 1
+def test_a_subject_and_itself_agree_completely(model: LightCRCF, subjects: list[Subject], data: Data) -> None:
+    assert monitor(model, [subjects[0], subjects[0]], data, 0)["dice_affine"] == 1
 
 
-def test_folding_is_seen(model: LightCRCF, subjects: list[Subject]) -> None:
+def test_folding_is_seen(model: LightCRCF, subjects: list[Subject], data: Data) -> None:
     wild = LightCRCF(variant("default"))
     wild.load_state_dict(model.state_dict())
     generator = torch.Generator().manual_seed(1)
@@ -56,13 +60,13 @@ def test_folding_is_seen(model: LightCRCF, subjects: list[Subject]) -> None:
         for level in wild.levels:
             for parameter in level.head.parameters():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator))
-    scores = monitor(wild, subjects, 5.0, 0)
+    scores = monitor(wild, subjects, data, 0)
     assert scores["folding_percent"] > 5
     assert scores["dice"] < scores["dice_affine"]
 
 
-def test_the_network_is_left_as_it_was(model: LightCRCF, subjects: list[Subject]) -> None:
+def test_the_network_is_left_as_it_was(model: LightCRCF, subjects: list[Subject], data: Data) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    monitor(model, subjects, 5.0, 0)
+    monitor(model, subjects, data, 0)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert model.training

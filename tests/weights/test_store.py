@@ -12,14 +12,20 @@ from safetensors.numpy import save
 
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.network.config import VARIANTS, NetworkConfig, tensor_shapes
+from lightcrcf.weights.preparation import Preparation, Profile
 from lightcrcf.weights.store import load, names, read_tensors, write_tensors, write_weights
 
 Arrays = dict[str, NDArray[np.float32]]
+PREPARATION = Preparation((1.5, 1.5, 3.0), "whole", (-500.0, 800.0))
+PROFILE = Profile(
+    ("other",), ((9.0, 12.0), (8.0, 9.5), (30.0, 31.0)), ((9.0, 12.0), (8.0, 9.5), (90.0, 93.0)), (0.5, 2.0)
+)
 METADATA = {
-    "format": "lightcrcf-weights-1",
+    "format": "lightcrcf-weights-2",
     "name": "mine",
     "config": json.dumps(NetworkConfig().to_dict()),
-    "spacing_mm": "1.5",
+    "preparation": PREPARATION.to_json(),
+    "supervision": "none",
     "content": "skull-stripped brain",
 }
 
@@ -31,8 +37,9 @@ def arrays_of(config: NetworkConfig) -> Arrays:
 
 def write(path: Path, config: NetworkConfig = VARIANTS["default"], arrays: Arrays | None = None) -> Path:
     write_weights(
-        path, arrays or arrays_of(config), name="mine", config=config, spacing_mm=1.5, content="skull-stripped brain"
-    )
+        path, arrays or arrays_of(config), name="mine", config=config, preparation=PREPARATION,
+        content="skull-stripped brain", profile=PROFILE, supervision="labels",
+    )  # fmt: skip
     return path
 
 
@@ -40,7 +47,8 @@ def write(path: Path, config: NetworkConfig = VARIANTS["default"], arrays: Array
 def test_what_is_written_is_read(config: NetworkConfig, tmp_path: Path) -> None:
     path = write(tmp_path / "model.safetensors", config)
     weights = load(path)
-    assert (weights.name, weights.config, weights.spacing_mm) == ("mine", config, 1.5)
+    assert (weights.name, weights.config, weights.preparation) == ("mine", config, PREPARATION)
+    assert (weights.profile, weights.supervision) == (PROFILE, "labels")
     assert (weights.content, weights.card) == ("skull-stripped brain", "")
     assert weights.arrays.keys() == tensor_shapes(config).keys()
     assert all(np.array_equal(weights.arrays[name], array) for name, array in arrays_of(config).items())
@@ -77,7 +85,6 @@ def test_every_shipped_model_is_small_has_a_card_and_says_what_it_is(name: str) 
     weights = load(name)
     assert weights.name == name
     assert weights.parameters <= 120_000
-    assert weights.spacing_mm > 0
     assert weights.card.startswith("#")
 
 
@@ -111,6 +118,10 @@ def low_precision(path: Path) -> None:
     path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0\0")
 
 
+def prepared(**changes: object) -> Callable[[Path], object]:
+    return described(preparation=json.dumps({**json.loads(PREPARATION.to_json()), **changes}))
+
+
 BAD: dict[str, Callable[[Path], object]] = {
     "missing": lambda path: None,
     "a folder": lambda path: path.mkdir(),
@@ -131,10 +142,16 @@ BAD: dict[str, Callable[[Path], object]] = {
     "a deep configuration": described(config="[" * 100_000),
     "an unknown entry": described(config='{"attention": true}'),
     "another configuration": described(config=json.dumps(VARIANTS["correlation"].to_dict())),
-    "no spacing": described(spacing_mm=None),
-    "a spacing of zero": described(spacing_mm="0"),
-    "an infinite spacing": described(spacing_mm="inf"),
-    "a spacing in words": described(spacing_mm="one"),
+    "no preparation": described(preparation=None),
+    "a spacing of zero": prepared(spacing_mm=[1, 0, 1]),
+    "an infinite spacing": prepared(spacing_mm=[1, 1, 1e999]),
+    "a spacing in words": prepared(spacing_mm="one"),
+    "a spacing of two axes": prepared(spacing_mm=[1, 1]),
+    "an unknown view": prepared(view="inside"),
+    "a window that falls": prepared(window=[3, 2]),
+    "an unknown step": prepared(rotate=True),
+    "a list of steps": described(preparation="[1]"),
+    "a broken profile": described(profile="{}"),
     "a tensor less": holding(lambda arrays: arrays.pop("encoder.0.bias")),
     "a tensor more": holding(lambda arrays: arrays.update(extra=np.ones(2, np.float32))),
     "a tensor of another shape": holding(lambda arrays: arrays.update({"encoder.0.bias": np.ones(9, np.float32)})),

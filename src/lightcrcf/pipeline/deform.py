@@ -5,53 +5,52 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.geometry.grid import Grid
+from lightcrcf.geometry.grid import AxisOrder, Grid
 from lightcrcf.geometry.kernels import resample
-from lightcrcf.pipeline.preprocess import Prepared
 from lightcrcf.transforms.field import DisplacementField
 
 __all__ = ["field_grid", "on_fixed"]
 
 Float32 = NDArray[np.float32]
+Pool = tuple[int, int, int]
 
 TAPER = 8
 """Half-resolution voxels over which the field fades to zero outside the working grid."""
 
 
-def field_grid(fixed: Grid, working: Grid, pool: tuple[int, int, int]) -> Grid:
-    """The grid of the field on disk: half of the fixed grid, or the fixed grid itself if that is coarse already.
-
-    The network's field has twice the working spacing. Half of a fixed grid that is at most as coarse as the working
-    grid keeps all of it; half of a coarser one would lose detail.
+def field_grid(fixed: Grid, lattice: Grid, pool: Pool = (2, 2, 2)) -> Grid:
+    """The grid of the field on disk: half of the fixed grid if that keeps all of the field, or the fixed grid itself.
 
     Args:
         fixed: the fixed grid in working axes.
-        working: the working grid.
+        lattice: the field's own grid.
         pool: of the network.
     """
-    fine_enough = bool((fixed.spacing_mm <= working.spacing_mm * 1.01).all())
-    return fixed.half(pool) if fine_enough else fixed
+    half = fixed.half(pool)
+    return half if bool((half.spacing_mm <= lattice.spacing_mm * 1.01).all()) else fixed
 
 
-def on_fixed(displacement: Float32, working: Grid, fixed: Prepared, pool: tuple[int, int, int]) -> DisplacementField:
-    """The network's field on the grid that is written, covering the whole fixed image.
+def on_fixed(
+    displacement: Float32, lattice: Grid, fixed: Grid, order: AxisOrder, pool: Pool = (2, 2, 2)
+) -> DisplacementField:
+    """A field on the grid that is written, covering the whole fixed image.
 
-    Outside of the working grid the border's displacement fades to zero, so that the field is continuous. Where both
+    Outside of its own grid the border's displacement fades to zero, so that the field is continuous. Where both
     grids share a lattice no value is interpolated.
 
     Args:
-        displacement: (3, d, h, w), voxels of `working.half(pool)`.
-        working: the working grid.
-        fixed: the fixed image; the field is given in its file's axes.
+        displacement: (3, d, h, w), voxels of `lattice`.
+        lattice: the working grid, or half of it.
+        fixed: the fixed image's grid, in its file's axes.
+        order: from those to the working axes.
         pool: of the network.
     """
-    back, working_half = fixed.order.inverse(), working.half(pool)
-    target = field_grid(fixed.grid, working, pool)
-    step = target.to(working_half)
+    target = field_grid(order.grid(fixed), lattice, pool)
+    step = target.to(lattice)
     if np.allclose(step[:3, :3], np.eye(3), atol=1e-4) and np.allclose(step[:3, 3], np.round(step[:3, 3]), atol=1e-3):
         start = np.round(step[:3, 3]).astype(int)
         stop = start + np.array(target.shape)
-        return DisplacementField(target, _extended(displacement, start, stop)).reorder(back)
+        return DisplacementField(target, _extended(displacement, start, stop)).reorder(order.inverse())
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in target.shape], indexing="ij")).reshape(3, -1).T
     reached = corners @ step[:3, :3].T + step[:3, 3]
     start, stop = np.floor(reached.min(axis=0)).astype(int) - 1, np.ceil(reached.max(axis=0)).astype(int) + 2
@@ -63,8 +62,8 @@ def on_fixed(displacement: Float32, working: Grid, fixed: Prepared, pool: tuple[
     shifted = np.array(step)
     shifted[:3, 3] -= start
     vectors = np.stack([resample(channel, target.shape, shifted[:3]) for channel in wide])
-    linear = (target.inverse @ working_half.affine)[:3, :3].astype(np.float32)
-    return DisplacementField(target, np.einsum("ab,bxyz->axyz", linear, vectors)).reorder(back)
+    linear = (target.inverse @ lattice.affine)[:3, :3].astype(np.float32)
+    return DisplacementField(target, np.einsum("ab,bxyz->axyz", linear, vectors)).reorder(order.inverse())
 
 
 def _extended(displacement: Float32, start: NDArray[np.int_], stop: NDArray[np.int_]) -> Float32:

@@ -145,7 +145,7 @@ def register(
         with watch.stage("network", 0.55):
             displacement = None if network is None else network.displacement(pair.fixed_image, pair.moving_image)
         with watch.stage("field", 0.7):
-            field = None if displacement is None else on_fixed(displacement, pair.grid, pair.images[0], pair.pool)
+            field = None if displacement is None else pair.on_fixed(displacement, inputs.fixed.grid)
             chain = Chain(Affine.identity(), field, affine)
         with watch.stage("resample", 0.75):
             moved = _resampled(chain, inputs.moving, inputs.fixed, "linear")
@@ -288,6 +288,10 @@ class _Pair:
                 remedy="use --init auto, or check that both files show the same anatomy",
             )
         return cls((fixed, moving), grid, network.pool, fixed.onto(grid), aligned, moving.onto(grid))
+
+    def on_fixed(self, displacement: NDArray[np.float32], fixed: Grid) -> DisplacementField:
+        """The network's field on the grid that is written."""
+        return on_fixed(displacement, self.grid.half(self.pool), fixed, self.images[0].order, self.pool)
 
 
 def _preview_spacing(fixed: Prepared) -> float:

@@ -1,0 +1,93 @@
+"""`lightcrcf bench`: measure the product and other tools, and bring the published figures up to date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lightcrcf.cli.console import say
+from lightcrcf.errors import UsageError
+
+if TYPE_CHECKING:
+    from lightcrcf.benchmark.methods import Bench
+    from lightcrcf.benchmark.protocols import Protocol
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Measure LightCRCF and other tools.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command()
+def accuracy(
+    protocol: Annotated[str, typer.Option(help="brain, brain-ordered, heads, hippocampus, cardiac or abdomen.")],
+    data: Annotated[Path, typer.Option(help="Folder of the data sets.")],
+    out: Annotated[
+        Path, typer.Option(help="Record to write or renew, DATE-NAME-accuracy.json; its CSV lies beside it.")
+    ],
+    methods: Annotated[
+        str, typer.Option(help="Methods to measure, with commas between; the others stay. [default: all]")
+    ] = "",
+    model: Annotated[
+        str | None, typer.Option(help="Of our network: a name or a .safetensors file, in rows of its own.")
+    ] = None,
+    work: Annotated[Path | None, typer.Option(help="Keep what the methods leave in this folder.")] = None,
+    reuse: Annotated[
+        bool, typer.Option("--reuse", help="Take other tools' results that --work already holds.")
+    ] = False,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each method.")] = 2,
+    limit: Annotated[
+        float | None, typer.Option(help="Seconds after which a command is stopped and counts as failed.")
+    ] = None,
+    times_only: Annotated[
+        bool, typer.Option("--times-only", help="Only take the times again, methods alternating.")
+    ] = False,
+    pairs: Annotated[int, typer.Option(min=1, help="With --times-only: of how many pairs.")] = 3,
+    note: Annotated[str, typer.Option(help="What else the machine did, for the record.")] = "",
+) -> None:
+    """Register held-out pairs with every method and score them by labels."""
+    import tempfile
+
+    from lightcrcf.benchmark.methods import Bench
+
+    if reuse and work is None:
+        raise UsageError("--reuse", expected="--work DIR with it", got="none", remedy="say where the results lie")
+    names = [name for name in methods.replace(",", " ").split() if name]
+    with tempfile.TemporaryDirectory() as temporary:
+        bench = Bench(work or Path(temporary), threads, reuse, model, limit)
+        _measure(_protocol(protocol), data, out, names, bench, pairs if times_only else None, note)
+
+
+@app.command()
+def report(
+    root: Annotated[Path, typer.Option(help="The repository.")] = Path(),
+    check: Annotated[bool, typer.Option("--check", help="Change nothing; fail if a document is out of date.")] = False,
+) -> None:
+    """Bring the tables and figures of the documents up to date with the records."""
+    from lightcrcf.benchmark.render import main
+
+    if main(["--root", str(root), *(["--check"] if check else [])]):
+        raise typer.Exit(1)
+
+
+def _protocol(name: str) -> Protocol:
+    from lightcrcf.benchmark.protocols import PROTOCOLS
+
+    if name not in PROTOCOLS:
+        raise UsageError("--protocol", expected=f"one of {', '.join(PROTOCOLS)}", got=name, remedy="check the name")
+    return PROTOCOLS[name]
+
+
+def _measure(
+    protocol: Protocol, data: Path, out: Path, names: list[str], bench: Bench, times_of: int | None, note: str
+) -> None:
+    from lightcrcf.benchmark import accuracy, records
+
+    if times_of is not None:
+        record = accuracy.retime(records.read(out), protocol, data, names, bench, count=times_of, note=note)
+    else:
+        record = accuracy.measure(protocol, data, names, bench, note=note, say=say)
+        if out.exists():
+            record = records.merge(records.read(out), record)
+    records.write(out, record)

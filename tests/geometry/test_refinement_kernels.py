@@ -1,0 +1,142 @@
+"""Every window against its plain NumPy twin, and the force against torch's derivative of the objective."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import conv3d
+
+from lightcrcf.geometry import refinement_kernels as kernels
+
+SHAPE = (7, 37, 11)  # more rows than two tiles hold
+FLOOR = 1e-4
+
+
+def images(rng: np.random.Generator) -> tuple[NDArray, NDArray]:
+    fixed = rng.random(SHAPE).astype(np.float32)
+    return fixed, (0.6 * fixed[::-1] + 0.4 * rng.random(SHAPE)).astype(np.float32)
+
+
+def window_sum(image: torch.Tensor, radius: int) -> torch.Tensor:
+    window = torch.ones((1, 1, *3 * (2 * radius + 1,)), dtype=image.dtype)
+    return conv3d(image[None, None], window, padding=radius)[0, 0]
+
+
+def objective(fixed: torch.Tensor, moved: torch.Tensor, weight: torch.Tensor | None, radius: int) -> torch.Tensor:
+    """Sum of squared local correlations, in float64, as the definition says."""
+    w = torch.ones_like(fixed) if weight is None else weight
+    voxels = float((2 * radius + 1) ** 3)
+    n = torch.full_like(fixed, voxels) if weight is None else window_sum(w, radius)
+    enough = n > 0.2 * voxels
+    n = n.clamp_min(1e-9)
+    f, m = window_sum(w * fixed, radius) / n, window_sum(w * moved, radius) / n
+    ff, mm = window_sum(w * fixed * fixed, radius) / n - f * f, window_sum(w * moved * moved, radius) / n - m * m
+    covariance = window_sum(w * fixed * moved, radius) / n - f * m
+    return torch.where(enough, covariance**2 / (ff * mm + FLOOR), torch.zeros_like(n)).sum()
+
+
+def central(image: NDArray) -> NDArray:
+    """Half of the difference of the neighbours; at a border the voxel stands for the missing one."""
+    padded = np.pad(image.astype(np.float64), 1, mode="edge")
+    inner = (slice(1, -1),) * 3
+    return np.stack([0.5 * (np.roll(padded, -1, axis) - np.roll(padded, 1, axis))[inner] for axis in range(3)])
+
+
+def filtered(image: NDArray, half: NDArray) -> NDArray:
+    """Correlate along each axis with one half of a symmetric window, borders repeated."""
+    out = image.astype(np.float64)
+    radius = half.shape[1] - 1
+    for axis in range(3):
+        whole = np.concatenate([half[axis, :0:-1], half[axis]]).astype(np.float64)
+        padded = np.pad(out, [(radius, radius) if a == axis else (0, 0) for a in range(3)], mode="edge")
+        out = np.apply_along_axis(lambda line, w=whole: np.convolve(line, w, mode="valid"), axis, padded)
+    return out
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("radius", [1, 2, 4])
+def test_correlation_and_force_are_those_of_autograd(rng: np.random.Generator, radius: int, masked: bool) -> None:
+    fixed, moved = images(rng)
+    weight = (rng.random(SHAPE) < 0.6).astype(np.float32) if masked else None
+    if weight is not None:
+        weight[:4, :9] = 0
+    f, w = torch.from_numpy(fixed).double(), None if weight is None else torch.from_numpy(weight).double()
+    m = torch.from_numpy(moved).double().requires_grad_()
+    wanted = objective(f, m, w, radius)
+    (slope,) = torch.autograd.grad(wanted, m)
+
+    terms, force = np.full((3, *SHAPE), np.nan, np.float32), np.full((3, *SHAPE), np.nan, np.float32)
+    got, _ = kernels.correlation_terms(fixed, moved, weight, radius, FLOOR, terms)
+    kernels.correlation_force(fixed, moved, weight, terms, radius, force)
+
+    assert got == pytest.approx(float(wanted.detach()), rel=1e-4)
+    expected = slope.numpy() * central(moved)
+    np.testing.assert_allclose(force, expected, atol=2e-4 * np.abs(expected).max())
+    if weight is not None:
+        assert not force[:, weight == 0].any()
+
+
+def test_a_small_step_along_the_force_raises_the_correlation_as_it_says(rng: np.random.Generator) -> None:
+    fixed, moved = images(rng)
+    terms, force = np.empty((3, *SHAPE), np.float32), np.empty((3, *SHAPE), np.float32)
+    before, _ = kernels.correlation_terms(fixed, moved, None, 2, FLOOR, terms)
+    kernels.correlation_force(fixed, moved, None, terms, 2, force)
+    slope = central(moved)
+    step = 1e-3 * force / np.abs(force).max()
+    nearby = (moved + (step * slope).sum(axis=0)).astype(np.float32)
+    after, _ = kernels.correlation_terms(fixed, nearby, None, 2, FLOOR, terms)
+    assert after - before == pytest.approx(float((force * step).sum()), rel=0.05)
+
+
+def test_counted_windows_have_structure(rng: np.random.Generator) -> None:
+    fixed = np.zeros(SHAPE, np.float32)
+    fixed[3, 20, 5] = 1
+    _, counted = kernels.correlation_terms(fixed, fixed, None, 1, FLOOR, np.empty((3, *SHAPE), np.float32))
+    assert counted == 27
+
+
+def test_constant_terms_make_the_force_of_the_squared_error(rng: np.random.Generator) -> None:
+    fixed, moved = images(rng)
+    weight = (rng.random(SHAPE) < 0.5).astype(np.float32)
+    terms = np.broadcast_to(np.array([1, -1, 0], np.float32)[:, None, None, None], (3, *SHAPE)).copy()
+    force = np.empty((3, *SHAPE), np.float32)
+    kernels.correlation_force(fixed, moved, weight, terms, 0, force)
+    np.testing.assert_allclose(force, weight * (fixed - moved) * central(moved), atol=1e-6)
+
+
+@pytest.mark.parametrize("sigma", [(0.5, 0.5, 0.5), (1.5, 0.7, 0.0), (0.0, 2.0, 1.2)])
+def test_smoothing(rng: np.random.Generator, sigma: tuple[float, float, float]) -> None:
+    field = rng.standard_normal((3, *SHAPE)).astype(np.float32)
+    taps, out = kernels.gaussian_taps(sigma), np.full((3, *SHAPE), np.nan, np.float32)
+    peak = kernels.smooth(field, taps, out)
+    wanted = np.stack([filtered(channel, taps) for channel in field])
+    np.testing.assert_allclose(out, wanted, atol=2e-6)
+    assert peak == pytest.approx(np.sqrt((wanted**2).sum(axis=0).max()), rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 3), (2, 1, 9), (3, 40, 1)])
+def test_windows_larger_than_the_image(rng: np.random.Generator, shape: tuple[int, int, int]) -> None:
+    field, out = rng.standard_normal((3, *shape)).astype(np.float32), np.empty((3, *shape), np.float32)
+    taps = kernels.gaussian_taps((1.5, 1.5, 1.5))
+    kernels.smooth(field, taps, out)
+    np.testing.assert_allclose(out, np.stack([filtered(channel, taps) for channel in field]), atol=2e-6)
+    kernels.correlation_terms(field[0], field[1], None, 3, FLOOR, out)
+    kernels.correlation_force(field[0], field[1], None, out.copy(), 3, out)
+    assert np.isfinite(out).all()
+
+
+def test_results_do_not_depend_on_the_number_of_threads(rng: np.random.Generator) -> None:
+    fixed, moved = images(rng)
+    threads, found = numba.get_num_threads(), []
+    for count in (1, threads):
+        numba.set_num_threads(count)
+        terms, force, out = (np.empty((3, *SHAPE), np.float32) for _ in range(3))
+        sums = kernels.correlation_terms(fixed, moved, None, 2, FLOOR, terms)
+        kernels.correlation_force(fixed, moved, None, terms, 2, force)
+        found.append((sums, terms, force, kernels.smooth(force, kernels.gaussian_taps((1.5, 1.5, 1.5)), out), out))
+    numba.set_num_threads(threads)
+    for one, many in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, many)
