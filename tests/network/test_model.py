@@ -199,3 +199,17 @@ def test_correlations_are_products_with_the_27_neighbours() -> None:
             there = warped[(..., *y)] if inside else torch.zeros(2, 3)
             wanted = (fixed[(..., *x)] * there).mean(dim=1)
             torch.testing.assert_close(found[(slice(None), channel, *x)], wanted)
+
+
+@variants
+def test_a_network_can_go_on_from_fused_weights(config: NetworkConfig) -> None:
+    source = moving_several_voxels(LightCRCF(config))
+    target = LightCRCF(config)
+    target.adopt(source.plain_arrays())
+    for name, array in source.plain_arrays().items():
+        np.testing.assert_allclose(target.plain_arrays()[name], array, atol=1e-6)
+    images = pair(NOT_MULTIPLES)
+    with torch.no_grad():
+        torch.testing.assert_close(target(*images)[-1], source(*images)[-1], atol=1e-3, rtol=1e-3)
+    with pytest.raises(InputError):
+        target.adopt({})

@@ -174,3 +174,14 @@ def test_compiled_and_pytorch_operations_give_the_same_objective(recipe: Callabl
     )
     for name, value in compiled.items():
         assert float(value) == pytest.approx(float(reference[name]), rel=1e-4, abs=1e-6)
+
+
+def test_a_run_can_start_from_a_model(recipe: Callable[..., Path], tmp_path: Path) -> None:
+    first = train(recipe(1, "first"))
+    relative = "../first/run/tiny.safetensors"
+    config = recipe(1, "second")
+    text = config.read_text(encoding="utf-8").replace('name = "tiny"', f'name = "tiny"\nstart = "{relative}"')
+    config.write_text(text, encoding="utf-8")
+    trainer = Trainer(load_config(config))
+    for name, array in store.load(first).arrays.items():
+        np.testing.assert_allclose(trainer.model.plain_arrays()[name], array, atol=1e-6)

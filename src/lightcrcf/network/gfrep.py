@@ -51,6 +51,11 @@ class GfRep(nn.Module):
         with torch.autocast(weight.device.type, enabled=False):
             return reparam.after_pointwise(weight, bias, self.mix.weight, bias_of(self.mix))
 
+    def additive(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Weights and biases that the fused kernel and bias move with, one to one, while the groups are averaged."""
+        heads = convolutions(self.heads)
+        return [head.weight for head in heads], [bias_of(head) for head in heads]
+
     def branches(self, x: Tensor) -> Tensor:
         """The head as it is defined, group by group."""
         flows = torch.cat([head(x) for head in self.heads], dim=1)

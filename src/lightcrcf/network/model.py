@@ -211,6 +211,26 @@ class LightCRCF(nn.Module):
         model.load_state_dict({key: torch.tensor(arrays[_plain_name(key)]) for key in model.state_dict()})
         return model.eval()
 
+    def adopt(self, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+        """Compute what a fused network computes, from now on, to rounding; for training that starts from it.
+
+        The branches stay as they are; the 3x3x3 kernels take what is missing.
+
+        Args:
+            arrays: as `plain_arrays` gives them.
+
+        Raises:
+            InputError: if names or shapes do not fit the configuration.
+        """
+        wanted = LightCRCF.from_plain_arrays(self.config, arrays)
+        with torch.no_grad():
+            for block, plain in zip(self.modules_to_fuse(), wanted.modules_to_fuse(), strict=True):
+                for now, target, parts in zip(
+                    block.fused_kernel(), plain.fused_kernel(), block.additive(), strict=True
+                ):
+                    for part in parts:
+                        part.add_(target - now)
+
     def modules_to_fuse(self) -> list[TaRep | GfRep]:
         """Every re-parameterised block, in a fixed order."""
         return [module for module in self.modules() if isinstance(module, TaRep | GfRep)]

@@ -149,6 +149,10 @@ class TaRep(nn.Module):
             kernels = [_normalised(w, b, n) for (w, b), n in zip(kernels, norms, strict=True)]
         return torch.stack([w for w, _ in kernels]).sum(dim=0), torch.stack([b for _, b in kernels]).sum(dim=0)
 
+    def additive(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Weights and biases that the fused kernel and bias move with, one to one."""
+        return [self.main.weight], [bias_of(self.main)]
+
     def branches(self, x: Tensor) -> Tensor:
         """The block as it is defined, branch by branch: (N, in, D, H, W) to (N, out, ...)."""
         outputs = [self.main(x), *(c(x) for c in self.anisotropic), *(t(x, self.stride) for t in self.texture)]

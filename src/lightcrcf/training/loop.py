@@ -26,7 +26,7 @@ from lightcrcf.training.config import Loss, Stage, TrainingConfig, load_config
 from lightcrcf.training.data import Subject, choose_pair, draw, load_cohort, profile, render, render_labels
 from lightcrcf.training.monitor import monitor
 from lightcrcf.weights.preparation import Profile
-from lightcrcf.weights.store import write_weights
+from lightcrcf.weights.store import load, write_weights
 
 __all__ = ["Trainer", "train"]
 
@@ -169,6 +169,8 @@ class Trainer:
         torch.manual_seed(config.run.seed)
         self.device = torch.device(config.run.device)
         model = LightCRCF(variant(config.variant)).to(self.device)
+        if config.start is not None:
+            model.adopt(load(config.start).arrays)
         self.model: LightCRCF = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.model.warp = Operations.on(self.device).warp
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=1e-3, fused=True)
