@@ -87,14 +87,16 @@ def test_an_unusable_image_is_named(value: float, said: str, config: TrainingCon
         data = np.full((20, 22, 24), value, np.float32)
         write(tmp_path / f"person-{name}_T1w.nii.gz", Volume(data, Grid(data.shape, np.eye(4))))
     data_section = config.data.model_copy(update={"root": tmp_path})
+    cohort = config.data.cohorts[0].model_copy(update={"train": ["0", "1"], "monitor": []})
     with pytest.raises(InputError, match=rf"person-0_T1w.*{said}"):
-        load_cohort(config.data.cohorts[0], data_section, tmp_path / "cache")
+        load_cohort(cohort, data_section, tmp_path / "cache")
 
 
 def test_labels_that_strip_must_lie_on_their_image(config: TrainingConfig, persons: Path, tmp_path: Path) -> None:
     shutil.copy(persons / "person-0_T1w.nii.gz", tmp_path)
     shutil.copy(persons / "person-1_dseg.nii.gz", tmp_path / "person-0_dseg.nii.gz")
-    stripped = config.data.cohorts[0].model_copy(update={"skull_strip_with_labels": True})
+    alone = {"skull_strip_with_labels": True, "train": ["0"], "monitor": []}
+    stripped = config.data.cohorts[0].model_copy(update=alone)
     with pytest.raises(InputError, match=r"person-0_dseg.* labels on the grid of their image"):
         load_cohort(stripped, config.data.model_copy(update={"root": tmp_path}), tmp_path / "cache")
 

@@ -10,6 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from lightcrcf.errors import InputError
 from lightcrcf.network.config import LEVELS, VARIANTS, NetworkConfig
+from lightcrcf.training.layouts import LAYOUTS, LayoutName
+from lightcrcf.training.listing import Listing, from_templates
 from lightcrcf.weights.preparation import Preparation, View
 
 if sys.version_info >= (3, 11):
@@ -53,18 +55,21 @@ class Cohort(Section):
 
     Args:
         folder: relative to the data root.
+        layout: "files" for those named here, or a public data set in its publisher's own layout, which brings its
+            files and its splits along (see `lightcrcf.training.layouts`).
         image: file name with {id} in the subject's place; several, if each subject has several images. Then the
             pairs are those of one subject, and its images share a frame: nothing is aligned.
         labels: the same for label maps; used by validation, and by training if the loss weighs Dice.
-        train: identifiers to train on.
-        monitor: identifiers to validate on while training; not in train.
+        train: identifiers to train on; by default those of the layout.
+        monitor: identifiers to validate on while training, not in train; by default those of the layout.
         skull_strip_with_labels: set voxels without a label to zero (whole heads for a brain model).
     """
 
     folder: Path
-    image: Template | list[Template]
+    layout: LayoutName | Literal["files"] = "files"
+    image: Template | list[Template] = []
     labels: Template | list[Template] | None = None
-    train: list[str] = Field(min_length=1)
+    train: list[str] = []
     monitor: list[str] = []
     skull_strip_with_labels: bool = False
 
@@ -81,22 +86,48 @@ class Cohort(Section):
     @property
     def within(self) -> bool:
         """Whether pairs are those of one subject."""
-        return len(self.images) > 1
+        return len(self.images) > 1 if self.layout == "files" else LAYOUTS[self.layout].within
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there are label maps."""
+        return self.layout != "files" or self.labels is not None
+
+    def listing(self, root: Path) -> Listing:
+        """The images below the data root, by split.
+
+        Raises:
+            InputError: for subjects that a layout does not have.
+        """
+        folder = root / self.folder
+        if self.layout == "files":
+            return from_templates(folder, self.images, self.label_maps, self.train, self.monitor)
+        return LAYOUTS[self.layout].listing(folder).restricted(self.train, self.monitor)
+
+    @model_validator(mode="after")
+    def _files_or_layout(self) -> Cohort:
+        if self.layout != "files" and (self.image or self.labels):
+            raise ValueError(f"layout {self.layout} knows its files: leave out image and labels")
+        if self.layout == "files" and not self.image:
+            raise ValueError("image is missing, or layout")
+        if self.layout == "files" and not self.train:
+            raise ValueError("train is missing, or layout")
+        return self
 
     @model_validator(mode="after")
     def _disjoint(self) -> Cohort:
         if self.label_maps and len(self.label_maps) != len(self.images):
             raise ValueError(f"{len(self.images)} images have {len(self.label_maps)} label maps")
-        if not self.within and len(self.train) < 2:
+        if self.layout == "files" and not self.within and len(self.train) < 2:
             raise ValueError("one training subject with one image has no partner")
         both = set(self.train) & set(self.monitor)
         if both:
             raise ValueError(f"subjects {sorted(both)} are in both train and monitor")
-        if self.monitor and self.labels is None:
+        if self.monitor and not self.labelled:
             raise ValueError("monitor subjects need labels")
-        if len(self.monitor) == 1 and not self.within:
+        if self.layout == "files" and len(self.monitor) == 1 and not self.within:
             raise ValueError("one monitor subject has no partner: name two or more, or none")
-        if self.skull_strip_with_labels and self.labels is None:
+        if self.skull_strip_with_labels and not self.labelled:
             raise ValueError("skull_strip_with_labels needs labels")
         for names in (self.train, self.monitor):
             if len(set(names)) < len(names):
@@ -226,10 +257,18 @@ class Run(Section):
 
 
 class TrainingConfig(Section):
-    """All of a run. Paths are relative to the file that names them."""
+    """All of a run. Paths are relative to the file that names them.
+
+    Args:
+        name: of the model.
+        variant: of the network.
+        start: a shipped model, or a .safetensors file of fused weights, to go on from; random weights by default.
+        data, stages, loss, augment, run: the sections.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
     variant: str = "default"
+    start: str | None = None
     data: Data
     stages: list[Stage] = Field(min_length=1)
     loss: Loss = Loss()
@@ -248,7 +287,7 @@ class TrainingConfig(Section):
         multiples = self.network.multiples
         if any(n < m or n % m for n, m in zip(self.data.shape, multiples, strict=True)):
             raise ValueError(f"data.shape {self.data.shape} must be multiples of {multiples}")
-        if self.loss.dice > 0 and not all(cohort.label_maps for cohort in self.data.cohorts):
+        if self.loss.dice > 0 and not all(cohort.labelled for cohort in self.data.cohorts):
             raise ValueError("loss.dice needs labels in every cohort")
         return self
 
@@ -276,6 +315,8 @@ def load_config(path: Path) -> TrainingConfig:
         ) from None
     here = path.parent
     data = config.data.model_copy(update={"root": here / config.data.root})
-    return config.model_copy(
-        update={"data": data, "run": config.run.model_copy(update={"folder": here / config.run.folder})}
-    )
+    run = config.run.model_copy(update={"folder": here / config.run.folder})
+    start = config.start
+    if start is not None and start.endswith(".safetensors"):
+        start = str(here / start)
+    return config.model_copy(update={"data": data, "run": run, "start": start})

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightcrcf.errors import InputError
-from lightcrcf.evaluation.labels import label_codes
+from lightcrcf.evaluation.labels import as_codes, label_codes
 from lightcrcf.files import atomic_path
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
@@ -25,12 +25,14 @@ from lightcrcf.pipeline.affine import align
 from lightcrcf.pipeline.foreground import Content, content
 from lightcrcf.pipeline.preprocess import Prepared, prepare, working_order
 from lightcrcf.training.config import Augment, Cohort, Data
+from lightcrcf.training.listing import Scan
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.volumes import check_usable, read
+from lightcrcf.volumes.analyze import read_analyze
 from lightcrcf.volumes.volume import Volume
 from lightcrcf.weights.preparation import Profile, Ranges
 
-__all__ = ["Change", "Subject", "choose_pair", "draw", "load_cohort", "profile", "render", "render_labels"]
+__all__ = ["Change", "Subject", "choose_pair", "draw", "load_cohort", "profile", "render", "render_labels", "val_pairs"]
 
 Shape = tuple[int, int, int]
 
@@ -50,6 +52,8 @@ class Subject:
         labels: label map in working axes, where it is needed.
         codes: the labels it holds, without background.
         shows: what it seems to show.
+        number: of the image among this person's.
+        atlas: the fixed image of every pair.
     """
 
     name: str
@@ -58,6 +62,8 @@ class Subject:
     labels: Volume | None = None
     codes: tuple[int, ...] = ()
     shows: Content | None = None
+    number: int = 0
+    atlas: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +91,7 @@ def load_cohort(
     """Prepared and aligned images to train on, and to monitor.
 
     Each image is aligned to the first one; any pair's affine follows by composition. Affines are cached in `cache`
-    by the content of both files. Images of one person are taken to share a frame.
+    by the content of both files. Images of one person are taken to share a frame. Atlases are among both lists.
 
     Args:
         cohort: which files.
@@ -97,32 +103,63 @@ def load_cohort(
     Raises:
         InputError: for missing or unusable files.
     """
-    folder, how = data.root / cohort.folder, data.preparation
-    reference = _image(folder, cohort, cohort.train[0], 0)
+    how, listing, strip = data.preparation, cohort.listing(data.root), cohort.skull_strip_with_labels
+    listing.require(train_labels=train_labels or strip)
+    reference = _image(listing.of((*listing.atlases, *listing.train))[0], strip)
 
-    def subject(name: str, number: int, with_labels: bool) -> Subject:
-        volume = _image(folder, cohort, name, number)
+    def subject(scan: Scan, with_labels: bool) -> Subject:
+        volume = _image(scan, strip)
         affine = Affine.identity() if cohort.within else _aligned(reference, volume, cache)
         image = prepare(volume, pool=pool, view=how.view, window=how.window)
+        plain = Subject(
+            scan.subject,
+            image,
+            affine,
+            shows=content(volume),
+            number=scan.number,
+            atlas=scan.subject in listing.atlases,
+        )
         if not with_labels:
-            return Subject(name, image, affine, shows=content(volume))
-        labels = read(folder / cohort.label_maps[number].format(id=name))
+            return plain
+        labels = _labels(scan)
         order = working_order(labels.grid, pool)
         turned = Volume(np.ascontiguousarray(order.array(labels.data)), order.grid(labels.grid), labels.source)
-        return Subject(name, image, affine, turned, tuple(label_codes(labels.data).tolist()), content(volume))
+        return replace(plain, labels=turned, codes=tuple(label_codes(labels.data).tolist()))
 
-    def subjects(names: list[str], with_labels: bool) -> list[Subject]:
-        return [subject(name, number, with_labels) for name in names for number in range(len(cohort.images))]
+    def subjects(names: tuple[str, ...], with_labels: bool) -> list[Subject]:
+        return [subject(scan, with_labels) for scan in listing.of(names)]
 
-    return subjects(cohort.train, train_labels), subjects(cohort.monitor, True)
+    atlases = subjects(listing.atlases, train_labels or bool(listing.val))
+    monitored = subjects(listing.val, True)
+    return atlases + subjects(listing.train, train_labels), atlases + monitored if monitored else []
 
 
-def _image(folder: Path, cohort: Cohort, name: str, number: int) -> Volume:
-    volume = read(folder / cohort.images[number].format(id=name))
+def val_pairs(cohort: Cohort, data: Data, subjects: list[Subject]) -> list[tuple[Subject, Subject]]:
+    """The pairs that a cohort is monitored on, of its monitored subjects: fixed, moving."""
+    by_scan = {(subject.name, subject.number): subject for subject in subjects}
+    return [
+        (by_scan[fixed.subject, fixed.number], by_scan[moving.subject, moving.number])
+        for fixed, moving in cohort.listing(data.root).pairs("val")
+    ]
+
+
+def _read(path: Path, axes: str | None) -> Volume:
+    return read(path) if axes is None else read_analyze(path, axes)
+
+
+def _labels(scan: Scan) -> Volume:
+    if scan.labels is None:
+        raise ValueError(f"{scan.subject} has no label map")
+    labels = _read(scan.labels, scan.axes)
+    return replace(labels, data=as_codes(labels.data, labels.source))
+
+
+def _image(scan: Scan, skull_strip: bool) -> Volume:
+    volume = _read(scan.image, scan.axes)
     check_usable(volume, "training")
-    if not cohort.skull_strip_with_labels:
+    if not skull_strip:
         return volume
-    labels = read(folder / cohort.label_maps[number].format(id=name))
+    labels = _labels(scan)
     if not labels.grid.isclose(volume.grid, tolerance_mm=0.01):
         raise InputError(
             labels.source,
@@ -134,7 +171,10 @@ def _image(folder: Path, cohort: Cohort, name: str, number: int) -> Volume:
 
 
 def choose_pair(subjects: list[Subject], within: bool, rng: np.random.Generator) -> tuple[Subject, Subject]:
-    """A fixed and a moving image: of two persons, or two of one person."""
+    """A fixed and a moving image: of an atlas and of a person, of two persons, or two of one person."""
+    atlases, others = [s for s in subjects if s.atlas], [s for s in subjects if not s.atlas]
+    if atlases:
+        return atlases[int(rng.integers(len(atlases)))], others[int(rng.integers(len(others)))]
     first = int(rng.integers(len(subjects)))
     partners = [n for n, s in enumerate(subjects) if n != first and (s.name == subjects[first].name) == within]
     return subjects[first], subjects[partners[int(rng.integers(len(partners)))]]

@@ -23,7 +23,7 @@ from lightcrcf.network.model import LightCRCF
 from lightcrcf.training import compiled, losses
 from lightcrcf.training.checkpoint import restore, save
 from lightcrcf.training.config import Loss, Stage, TrainingConfig, load_config
-from lightcrcf.training.data import Subject, choose_pair, draw, load_cohort, profile, render, render_labels
+from lightcrcf.training.data import Subject, choose_pair, draw, load_cohort, profile, render, render_labels, val_pairs
 from lightcrcf.training.monitor import monitor
 from lightcrcf.weights.preparation import Profile
 from lightcrcf.weights.store import load, write_weights
@@ -180,7 +180,11 @@ class Trainer:
             for cohort in config.data.cohorts
         ]
         self.cohorts: list[list[Subject]] = [subjects for subjects, _ in loaded]
-        self.monitored: list[list[Subject]] = [subjects for _, subjects in loaded if len(subjects) > 1]
+        self.monitored = [
+            (subjects, val_pairs(cohort, config.data, subjects))
+            for cohort, (_, subjects) in zip(config.data.cohorts, loaded, strict=True)
+            if len(subjects) > 1
+        ]
         self.profile: Profile | None = None
         if not config.data.by_content:
             everyone = [subject for cohort in self.cohorts for subject in cohort]
@@ -274,8 +278,9 @@ class Trainer:
     def _monitor(self) -> None:
         self.export()
         finest = position(self.config.stages, self.step - 1).stage.finest
-        for subjects in self.monitored:
-            self._write({"step": self.step, "monitor": monitor(self.model, subjects, self.config.data, finest)})
+        for subjects, pairs in self.monitored:
+            scores = monitor(self.model, subjects, self.config.data, finest, pairs)
+            self._write({"step": self.step, "monitor": scores})
 
     def _log(self, parts: dict[str, float], seconds: float) -> None:
         self._write({"step": self.step, **parts, "seconds_per_step": seconds / self.config.run.log_steps})

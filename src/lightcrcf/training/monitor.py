@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,15 +27,29 @@ __all__ = ["monitor"]
 IDENTITY = Chain(Affine.identity(), None, Affine.identity())
 
 
-def monitor(model: LightCRCF, subjects: list[Subject], data: Data, finest: int) -> dict[str, float]:
-    """Mean over the cyclic pairs: each image is fixed once, the next one of another or of the same person moving.
+def monitor(
+    model: LightCRCF,
+    subjects: list[Subject],
+    data: Data,
+    finest: int,
+    pairs: Sequence[tuple[Subject, Subject]] | None = None,
+) -> dict[str, float]:
+    """Mean over pairs, fixed and moving.
+
+    Args:
+        model: the network as it is trained.
+        subjects: with labels.
+        data: how they were prepared.
+        finest: last level that is trained.
+        pairs: of the subjects; by default each image is fixed once, the next one of another or of the same person
+            moving.
 
     Returns:
         dice_affine and dice (mean over labels, then pairs), folding_percent of the half-resolution field.
     """
     rows = []
     plain = model.fuse()
-    for fixed, moving in _pairs(subjects, data.cohorts[0].within):
+    for fixed, moving in _pairs(subjects, data.cohorts[0].within) if pairs is None else pairs:
         how = data.preparation
         grid = working_grid(fixed.image, how.spacing_mm, multiples=plain.config.multiples, view=how.view)
         world = moving.from_reference.compose(fixed.from_reference.inverse()).matrix

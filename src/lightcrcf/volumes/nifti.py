@@ -14,12 +14,22 @@ from numpy.typing import NDArray
 
 from lightcrcf.errors import InputError
 from lightcrcf.files import atomic_path, open_binary, write_gzip
+from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes.limits import check_shape
 from lightcrcf.volumes.nifti_header import geometry_fields, header_for, header_grid
 from lightcrcf.volumes.volume import Volume
 from lightcrcf.volumes.voxels import read_voxels
 
-__all__ = ["is_nifti", "load_nifti", "nifti_header_path", "read_nifti", "save_nifti", "to_storable", "write_nifti"]
+__all__ = [
+    "is_nifti",
+    "load_nifti",
+    "nifti_grid",
+    "nifti_header_path",
+    "read_nifti",
+    "save_nifti",
+    "to_storable",
+    "write_nifti",
+]
 
 _SINGLE, _PAIR = (b"n+1\0", b"n+2\0"), (b"ni1\0", b"ni2\0")
 
@@ -70,6 +80,17 @@ def read_nifti(path: str | os.PathLike[str]) -> Volume:
     source, shape = str(path), (raw.shape[0], raw.shape[1], raw.shape[2])
     grid, notes = header_grid(header, shape, source)
     return Volume(_scaled(header, raw, source), grid, source, geometry_fields(header), notes)
+
+
+def nifti_grid(path: str | os.PathLike[str]) -> tuple[Grid, tuple[str, ...]]:
+    """The grid of a 3-D NIfTI file from its header alone, and notes on what had to be assumed.
+
+    Raises:
+        InputError: if the header is damaged, not of a 3-D volume, or its geometry cannot be used.
+    """
+    source = str(path)
+    header, _ = _header(Path(path))
+    return header_grid(header, check_shape(source, _shape(header, source)), source)
 
 
 def load_nifti(path: str | os.PathLike[str], check: ShapeCheck) -> tuple[Any, NDArray[Any]]:
