@@ -1,0 +1,197 @@
+"""The nearest field we can find that does not fold, anywhere, as the field is read: trilinear between its voxels.
+
+The reasons, and what was measured, are in docs/decisions/0008-diffeomorphic.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightcrcf.errors import InputError
+from lightcrcf.geometry.compiled import ready
+from lightcrcf.geometry.diffeomorphic_kernels import lowest_determinants, mark_around, smooth_at, unfold
+
+__all__ = ["FLOOR", "Projected", "least_determinant", "make_diffeomorphic"]
+
+Float32 = NDArray[np.float32]
+Bool = NDArray[np.bool_]
+
+FLOOR = 0.05
+"""The least that a determinant may be, unless another floor is asked for."""
+
+_MARGIN = np.float32(0.02)  # above the floor, so that a neighbour's repair does not undo this one
+_OVERSHOOT = np.float32(1.5)  # repairs of neighbours work against each other; more is needed than for a cell alone
+_SWEEPS = 40  # real fields take 15, and 45 where amplified by half; what takes longer is stuck
+_CROWDED = 0.2  # share of folded cells above which neither side of a fold is worth keeping
+_HALVINGS = 40
+
+
+class Projected(NamedTuple):
+    """A field that does not fold, and what that took.
+
+    Args:
+        displacement: (3, D, H, W) float32 voxels.
+        changed_fraction: of the voxels, how many were moved.
+        largest_change_voxels: the longest way that one was moved.
+        passes: over what was folded.
+    """
+
+    displacement: Float32
+    changed_fraction: float
+    largest_change_voxels: float
+    passes: int
+
+
+def least_determinant(displacement: Float32) -> float:
+    """A bound below all Jacobian determinants of x + u(x), between voxels too, and at and beyond the border.
+
+    The least over all cells of the 27 Bernstein coefficients of the determinant of the trilinear map, and of the
+    cell's two inner tetrahedra. If it is positive the map, continued beyond its border, is a homeomorphism of space.
+
+    Args:
+        displacement: u, (3, D, H, W) voxels.
+
+    Example:
+        >>> u = np.zeros((3, 4, 5, 6), np.float32)
+        >>> u[1, :, 2:] = -0.5  # two rows of voxels move towards each other
+        >>> least_determinant(u)
+        0.5
+    """
+    return float(_determinants(ready(displacement), np.inf).min())
+
+
+def make_diffeomorphic(displacement: Float32, *, floor: float = FLOOR) -> Projected:
+    """A field close to the given one, with `least_determinant` of at least `floor`.
+
+    Cells that fold are unfolded one by one, each by the shortest move of its eight voxels. What is stuck is smoothed
+    with a growing neighbourhood. A field that even this does not unfold shrinks towards its mean until it does not
+    fold, which ends at a translation at the latest. Fields that do not fold come back as they are.
+
+    Args:
+        displacement: u, (3, D, H, W) float32 voxels of its own grid.
+        floor: least determinant, in (0, 0.5].
+
+    Raises:
+        InputError: if the displacement is no finite (3, D, H, W), or for a floor out of range.
+
+    Example:
+        >>> u = np.zeros((3, 4, 5, 6), np.float32)
+        >>> u[1, 1, 2, 3] = 1.25  # one voxel jumps over the next
+        >>> least_determinant(u) <= 0
+        True
+        >>> least_determinant(make_diffeomorphic(u).displacement) >= FLOOR
+        True
+    """
+    start = _checked(displacement, floor)
+    field, passes = _unfolded(start, np.float32(floor))
+    change = np.sqrt(np.square(field - start).sum(axis=0))
+    return Projected(field, float((change > 0).mean(dtype=np.float64)), float(change.max()), passes)
+
+
+def _checked(displacement: Float32, floor: float) -> Float32:
+    if not 0 < floor <= 0.5:
+        raise InputError("floor", expected="a number in (0, 0.5]", got=str(floor), remedy="correct the number")
+    field = np.asarray(displacement, np.float32)
+    if field.ndim != 4 or field.shape[0] != 3 or field.size == 0 or not np.isfinite(field).all():
+        raise InputError(
+            "displacement",
+            expected="finite numbers, (3, D, H, W)",
+            got=f"shape {field.shape}" if field.ndim != 4 or field.shape[0] != 3 or field.size == 0 else "inf or nan",
+            remedy="check the field",
+        )
+    return field
+
+
+def _unfolded(start: Float32, floor: np.float32) -> tuple[Float32, int]:
+    field, passes = ready(start.copy()), 0
+    for reach in (0, 1, 2, 4, 8, 16, 32):
+        folded = _folded(field, floor)
+        if not folded.any():
+            return field, passes
+        if reach > 0 or folded.mean() > _CROWDED:
+            for _ in range(max(1, reach)):
+                _smooth(field, folded, reach)
+            passes += max(1, reach)
+            folded = _folded(field, floor)
+        passes += _repair(field, np.flatnonzero(folded), floor)
+    return _shrunk(field, floor), passes + 1
+
+
+def _repair(field: Float32, cells: NDArray[np.int64], floor: np.float32) -> int:
+    """Sweep over `cells` and the neighbours of what was changed, until nothing changes; returns the sweeps."""
+    shape = _cells(field)
+    near = np.zeros(shape, np.uint8)
+    for sweep in range(_SWEEPS):
+        if cells.size == 0:
+            return sweep
+        changed = []
+        for colour in _colours(cells, shape):
+            moved = np.zeros(colour.size, np.uint8)
+            unfold(field, colour, floor, floor + _MARGIN, _OVERSHOOT, moved)
+            changed.append(colour[moved != 0])
+        near[...] = 0
+        mark_around(np.concatenate(changed), near)
+        cells = np.flatnonzero(near.view(np.bool_))
+    return _SWEEPS
+
+
+def _colours(cells: NDArray[np.int64], shape: tuple[int, ...]) -> list[NDArray[np.int64]]:
+    """The cells in eight groups by odd and even; within a group no two share a voxel, so that their order is free."""
+    i, j, k = np.unravel_index(cells, shape)
+    colour = (i & 1) * 4 + (j & 1) * 2 + (k & 1)
+    return [cells[colour == c] for c in range(8)]
+
+
+def _smooth(field: Float32, folded: Bool, reach: int) -> None:
+    """Average the voxels of folded cells, and those up to `reach` further, with their neighbours."""
+    voxels = np.flatnonzero(_grown(folded, reach))
+    out = np.empty((3, voxels.size), np.float32)
+    smooth_at(field, voxels, out)
+    field.reshape(3, -1)[:, voxels] = out
+
+
+def _grown(cells: Bool, reach: int) -> Bool:
+    """The voxels (D, H, W) of cells (D + 1, H + 1, W + 1), and those at most `reach` from them along the axes."""
+    mask = cells
+    for axis in range(3):
+        n = mask.shape[axis]
+        mask = np.logical_or(mask.take(range(n - 1), axis), mask.take(range(1, n), axis))
+        for _ in range(reach):
+            wider = mask.copy()
+            after, before = _but(axis, first=True), _but(axis, first=False)
+            wider[after] |= mask[before]
+            wider[before] |= mask[after]
+            mask = wider
+    return mask
+
+
+def _but(axis: int, *, first: bool) -> tuple[slice, ...]:
+    """All but the first, or but the last, along an axis of three."""
+    return tuple((slice(1, None) if first else slice(None, -1)) if a == axis else slice(None) for a in range(3))
+
+
+def _shrunk(field: Float32, floor: np.float32) -> Float32:
+    """The field nearer to its mean, by the least power of two that leaves no fold."""
+    mean = field.mean(axis=(1, 2, 3), keepdims=True, dtype=np.float64).astype(np.float32)
+    for halving in range(1, _HALVINGS):
+        shrunk = ready(mean + np.float32(0.5**halving) * (field - mean))
+        if not _folded(shrunk, floor).any():
+            return shrunk
+    return ready(np.broadcast_to(mean, field.shape).copy())
+
+
+def _folded(field: Float32, floor: np.float32) -> Bool:
+    return np.asarray(~(_determinants(field, float(floor)) >= floor))
+
+
+def _determinants(field: Float32, enough: float) -> Float32:
+    out = np.empty(_cells(field), np.float32)
+    lowest_determinants(field, np.float32(enough), out)
+    return out
+
+
+def _cells(field: Any) -> tuple[int, ...]:
+    return tuple(n + 1 for n in field.shape[1:])
