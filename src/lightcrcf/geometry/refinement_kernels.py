@@ -1,8 +1,9 @@
-"""Kernels of the refinement: local correlation and its gradient, Gaussian smoothing, and pulls into given buffers.
+"""Kernels of the refinement: local correlation, its force, and Gaussian smoothing of vectors.
 
-Each kernel goes over its images once. It takes tiles of some rows, marches through all planes, and keeps what the
-window or the Gaussian needs of earlier planes in a ring that fits the processor's cache; nothing of full size is
-written in between. Every voxel is computed on its own, so that results do not depend on the number of threads.
+All three are separable windows, so they are one compiled kernel: it takes tiles of some rows, marches through the
+planes, and keeps what the window needs of earlier planes in a ring that fits the processor's cache. Products and
+divisions happen on the way in and out; nothing of full size is written in between. Every voxel is computed on its
+own, so that results do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -14,300 +15,277 @@ from numba import prange
 from numpy.typing import NDArray
 
 from lightcrcf.geometry.compiled import device, kernel
-from lightcrcf.geometry.sampling import ONE, ZERO, blend_row, locate_row
+from lightcrcf.geometry.sampling import ONE, ZERO
 
-__all__ = ["correlation_force", "local_correlation_terms", "pull", "smooth", "tiles"]
+__all__ = ["correlation_force", "correlation_terms", "gaussian_taps", "shorten", "smooth"]
 
 Array = Any  # Numba's functions take their own array types
 Float32 = NDArray[np.float32]
 
-TILE = 16
-HALF, TWO = np.float32(0.5), np.float32(2.0)
+TILE = 16  # rows; with a window of 9 planes its ring takes about half a megabyte
+TERMS, FORCE, SMOOTH = 0, 1, 2
+HALF, TWO, STRUCTURE = np.float32(0.5), np.float32(2.0), np.float32(1e-6)
+UNLIMITED = np.float32(1e30)
+MIN_SHARE = np.float32(0.2)  # of a window's voxels that must count
 
 
-def tiles(shape: tuple[int, ...]) -> int:
-    return -(-shape[1] // TILE)
+def gaussian_taps(sigma_voxels: tuple[float, float, float]) -> Float32:
+    """One half of the sampled Gaussians along the three axes, from the centre outwards; each whole one sums to 1.
+
+    Returns:
+        (3, R + 1) float32; cut at 2.6 of the largest sigma.
+
+    Example:
+        >>> gaussian_taps((0.5, 0.5, 0.0)).round(3).tolist()
+        [[0.787, 0.107, 0.0], [0.787, 0.107, 0.0], [1.0, 0.0, 0.0]]
+    """
+    sigma = np.maximum(np.asarray(sigma_voxels, dtype=np.float64), 1e-3)[:, None]
+    taps = np.exp(-0.5 * (np.arange(int(np.ceil(2.6 * sigma.max())) + 1) / sigma) ** 2)
+    return np.asarray(taps / (2 * taps.sum(axis=1) - taps[:, 0])[:, None], dtype=np.float32)
 
 
-@kernel
-def _pull(image: Array, field: Array, scale: Any, add: bool, out: Array) -> None:
-    for i in prange(out.shape[1]):
-        _pull_plane(image, field, scale, add, np.int64(i), out)
+def correlation_terms(
+    fixed: Float32, moved: Float32, weight: Float32 | None, radius: int, floor: float, out: Float32
+) -> tuple[float, float]:
+    """The sum of squared local correlations, and what its gradient needs.
+
+    cc(x) = cov(f, m)^2 / (var(f) var(m) + floor) over the cube of 2 * radius + 1 voxels about x; the images are zero
+    outside, or have no voxels there if there is a weight.
+
+    Args:
+        fixed, moved: (D, H, W).
+        weight: (D, H, W) of the voxels in the statistics; all if None.
+        radius: voxels to each side.
+        floor: so that flat windows count as uncorrelated.
+        out: (3, D, H, W), overwritten: for `correlation_force`.
+
+    Returns:
+        The sum of cc, and the number of windows in which the fixed image has any structure.
+    """
+    sums, masked = _sums(fixed), weight is not None
+    w = fixed if weight is None else weight
+    _march(
+        TERMS,
+        out,
+        fixed,
+        moved,
+        w,
+        masked,
+        _box(radius),
+        np.float32(floor),
+        out,
+        sums,
+    )
+    gained, counted = sums.sum(axis=0, dtype=np.float64)
+    return float(gained), float(counted)
 
 
-@device
-def _pull_plane(image: Array, field: Array, scale: Any, add: bool, i: Any, out: Array) -> None:
-    channels, _, height, width = out.shape
-    corner, fraction = np.empty(width, np.int64), np.empty((3, width), np.float32)
-    place = np.empty((3, width), np.float32)
-    for j in range(height):
-        for k in range(width):
-            place[0, k] = np.float32(i) + scale * field[0, i, j, k]
-            place[1, k] = np.float32(j) + scale * field[1, i, j, k]
-            place[2, k] = np.float32(k) + scale * field[2, i, j, k]
-        locate_row(image.shape[1:], place, corner, fraction)
-        for c in range(channels):
-            blend_row(image[c], corner, fraction, out[c, i, j])
-            if add:
-                for k in range(width):
-                    out[c, i, j, k] += scale * field[c, i, j, k]
-
-
-@device
-def box_line(line: Array, radius: int, out: Array) -> None:
-    """out[k] = sum of line[k : k + 2 * radius + 1]."""
-    for k in range(out.size):
-        out[k] = line[k]
-    for n in range(1, 2 * radius + 1):
-        for k in range(out.size):
-            out[k] += line[k + n]
-
-
-@kernel
-def _terms(
-    fixed: Array, moved: Array, weight: Array, masked: bool, radius: int, floor: Any, out: Array, sums: Array
+def correlation_force(
+    fixed: Float32, moved: Float32, weight: Float32 | None, terms: Float32, radius: int, out: Float32
 ) -> None:
-    for t in prange(sums.shape[0]):
-        _terms_tile(fixed, moved, weight, masked, radius, floor, np.int64(t), out, sums[t])
+    """out = d(sum of cc)/dm times the gradient of `moved`: where to pull each voxel to raise the local correlation.
+
+    Args:
+        fixed, moved, weight, radius: as for `correlation_terms`.
+        terms: (3, D, H, W) of `correlation_terms`. With radius 0 and terms 1, -1, 0 the force is that of the
+            mean squared error instead.
+        out: (3, D, H, W), overwritten.
+    """
+    w, masked = fixed if weight is None else weight, weight is not None
+    _march(FORCE, terms, fixed, moved, w, masked, _box(radius), ZERO, out, _sums(fixed))
 
 
-@device
-def _product_lines(fixed: Array, moved: Array, weight: Array, masked: bool, radius: int, lines: Array) -> None:
-    """lines[:, radius + k]: f, m, f f, m m, f m, all times the weight, and the weight."""
-    for k in range(fixed.size):
-        f, m = fixed[k], moved[k]
-        w = ONE
-        if masked:
-            w = weight[k]
-            lines[5, radius + k] = w
-        lines[0, radius + k], lines[1, radius + k] = w * f, w * m
-        lines[2, radius + k], lines[3, radius + k], lines[4, radius + k] = w * f * f, w * m * m, w * f * m
+def smooth(field: Float32, taps: Float32, out: Float32) -> None:
+    """out = field (3, D, H, W) weighed by `gaussian_taps`; beyond a border it repeats."""
+    _march(SMOOTH, field, field[0], field[0], field[0], False, taps, UNLIMITED, out, _sums(field[0]))
 
 
-@device
-def _terms_tile(
-    fixed: Array, moved: Array, weight: Array, masked: bool, radius: int, floor: Any, t: Any, out: Array, sums: Array
-) -> None:
-    depth, height, width = fixed.shape
-    window, channels = 2 * radius + 1, 6 if masked else 5
-    first = t * TILE
-    rows = min(TILE, height - first)
-    lines = np.zeros((6, width + 2 * radius), np.float32)
-    near = np.zeros((channels, rows + 2 * radius, width), np.float32)
-    ring = np.zeros((channels, window, rows, width), np.float32)
-    total = np.zeros((6, width), np.float32)
-    count = np.float32(window * window * window)
-    for k in range(width):
-        total[5, k] = count
-    for p in range(depth + radius):
-        slot = p % window
-        if p < depth:
-            for j in range(max(first - radius, 0), min(first + rows + radius, height)):
-                w = weight[p, j] if masked else fixed[p, j]
-                _product_lines(fixed[p, j], moved[p, j], w, masked, radius, lines)
-                for c in range(channels):
-                    box_line(lines[c], radius, near[c, j - first + radius])
-        for c in range(channels):
-            for j in range(rows):
-                line = ring[c, slot, j]
-                for k in range(width):
-                    line[k] = ZERO
-                if p < depth:
-                    for n in range(window):
-                        other = near[c, j + n]
-                        for k in range(width):
-                            line[k] += other[k]
-        i = p - radius
-        if i >= 0:
-            for j in range(rows):
-                for c in range(channels):
-                    line = total[c]
-                    for k in range(width):
-                        line[k] = ring[c, 0, j, k]
-                    for n in range(1, window):
-                        other = ring[c, n, j]
-                        for k in range(width):
-                            line[k] += other[k]
-                _terms_row(total, floor, out[:, i, first + j], sums)
+def shorten(field: Float32, scale: float, longest: float) -> None:
+    """Multiply the vectors of field (3, D, H, W) by `scale`, then shorten those longer than `longest`, in place.
+
+    Example:
+        >>> field = np.array([3, 0.5], np.float32).reshape(1, 1, 1, 2) * np.ones((3, 1, 1, 1), np.float32)
+        >>> shorten(field, 2.0, 3**0.5)
+        >>> field[0].ravel().tolist()
+        [1.0, 1.0]
+    """
+    taps = np.array([[scale], [1], [1]], np.float32)
+    # A window of one voxel has read all that it needs before it writes.
+    _march(SMOOTH, field, field[0], field[0], field[0], False, taps, np.float32(longest), field, _sums(field[0]))
 
 
-@device
-def _terms_row(total: Array, floor: Any, out: Array, sums: Array) -> None:
-    gained, counted = ZERO, ZERO
-    for k in range(out.shape[1]):
-        n = total[5, k]
-        by = ONE / max(n, ONE)
-        f, m = by * total[0, k], by * total[1, k]
-        vf = max(by * total[2, k] - f * f, ZERO)
-        vm = max(by * total[3, k] - m * m, ZERO)
-        c = by * total[4, k] - f * m
-        inverse = ONE / (vf * vm + floor)
-        a = TWO * c * inverse * by
-        b = -TWO * c * c * vf * inverse * inverse * by
-        out[0, k], out[1, k], out[2, k] = a, b, a * f + b * m
-        gained += c * c * inverse
-        counted += ONE if vf > np.float32(1e-6) else ZERO
-    sums[0] += gained
-    sums[1] += counted
+def _sums(image: Float32) -> Float32:
+    """Two sums for each tile."""
+    return np.zeros((-(-image.shape[1] // TILE), 2), np.float32)
+
+
+def _box(radius: int) -> Float32:
+    return np.ones((3, radius + 1), np.float32)
 
 
 @kernel
-def _force(
+def _march(
+    mode: int,
+    source: Array,
     fixed: Array,
     moved: Array,
     weight: Array,
     masked: bool,
-    terms: Array,
-    radius: int,
-    share: Any,
-    count: int,
+    taps: Array,
+    floor: Any,
     out: Array,
+    sums: Array,
 ) -> None:
-    for t in prange(count):
-        _force_tile(fixed, moved, weight, masked, terms, radius, share, np.int64(t), out)
+    for t in prange(sums.shape[0]):
+        _march_tile(mode, source, fixed, moved, weight, masked, taps, floor, np.int64(t) * TILE, out, sums[t])
 
 
 @device
-def _force_tile(
-    fixed: Array, moved: Array, weight: Array, masked: bool, terms: Array, radius: int, share: Any, t: Any, out: Array
+def _march_tile(
+    mode: int,
+    source: Array,
+    fixed: Array,
+    moved: Array,
+    weight: Array,
+    masked: bool,
+    taps: Array,
+    floor: Any,
+    first: Any,
+    out: Array,
+    sums: Array,
 ) -> None:
+    """Rows first : first + TILE of all planes."""
     depth, height, width = fixed.shape
-    window = 2 * radius + 1
-    first = t * TILE
-    rows = min(TILE, height - first)
-    padded = np.zeros(width + 2 * radius, np.float32)
-    near = np.zeros((3, rows + 2 * radius, width), np.float32)
-    ring = np.zeros((3, window, rows, width), np.float32)
-    total = np.zeros((3, width), np.float32)
-    slope = np.zeros((3, width), np.float32)
-    for p in range(depth + radius):
-        slot = p % window
-        if p < depth:
-            for j in range(max(first - radius, 0), min(first + rows + radius, height)):
-                for c in range(3):
-                    for k in range(width):
-                        padded[radius + k] = terms[c, p, j, k]
-                    box_line(padded, radius, near[c, j - first + radius])
-        for c in range(3):
-            for j in range(rows):
-                line = ring[c, slot, j]
-                for k in range(width):
-                    line[k] = ZERO
-                if p < depth:
-                    for n in range(window):
-                        other = near[c, j + n]
-                        for k in range(width):
-                            line[k] += other[k]
-        i = p - radius
-        if i >= 0:
-            for j in range(rows):
-                for c in range(3):
-                    line = total[c]
-                    for k in range(width):
-                        line[k] = ring[c, 0, j, k]
-                    for n in range(1, window):
-                        other = ring[c, n, j]
-                        for k in range(width):
-                            line[k] += other[k]
-                y = first + j
-                slope_row(moved, i, y, ONE - share, slope, False)
-                if share > ZERO:
-                    slope_row(fixed, i, y, share, slope, True)
-                for k in range(width):
-                    g = fixed[i, y, k] * total[0, k] + moved[i, y, k] * total[1, k] - total[2, k]
-                    if masked:
-                        g *= weight[i, y, k]
-                    out[0, i, y, k] = g * slope[0, k]
-                    out[1, i, y, k] = g * slope[1, k]
-                    out[2, i, y, k] = g * slope[2, k]
-
-
-@device
-def slope_row(image: Array, i: Any, j: Any, share: Any, out: Array, add: bool) -> None:
-    depth, height, width = image.shape
-    up, down = image[max(i - 1, 0), j], image[min(i + 1, depth - 1), j]
-    left, right = image[i, max(j - 1, 0)], image[i, min(j + 1, height - 1)]
-    line = image[i, j]
-    by = HALF * share
-    if not add:
-        for c in range(3):
-            for k in range(width):
-                out[c, k] = ZERO
-    for k in range(width):
-        out[0, k] += by * (down[k] - up[k])
-        out[1, k] += by * (right[k] - left[k])
-    for k in range(1, width - 1):
-        out[2, k] += by * (line[k + 1] - line[k - 1])
-    out[2, 0] += by * (line[min(1, width - 1)] - line[0])
-    out[2, width - 1] += by * (line[width - 1] - line[max(width - 2, 0)])
-
-
-@kernel
-def _smooth(field: Array, taps: Array, out: Array, peaks: Array) -> None:
-    for t in prange(peaks.size):
-        peaks[t] = _smooth_tile(field, taps, np.int64(t), out)
-
-
-@device
-def _smooth_tile(field: Array, taps: Array, t: Any, out: Array) -> Any:
-    """Returns the largest squared length of a vector of the tile."""
-    _, depth, height, width = field.shape
     radius = taps.shape[1] - 1
-    window, first = 2 * radius + 1, t * TILE
+    window, channels = 2 * radius + 1, 3 if mode != TERMS else 6 if masked else 5
+    low, end = max(first - radius, 0), min(first + TILE + radius, height)
     rows = min(TILE, height - first)
-    padded = np.zeros(width + 2 * radius, np.float32)
-    near = np.zeros((rows + 2 * radius, width), np.float32)
-    ring = np.zeros((3, window, rows, width), np.float32)
-    length = np.zeros(width, np.float32)
-    peak = ZERO
+    lines = np.zeros((6, width + 2 * radius), np.float32)
+    near = np.zeros((channels, end - low + 1, width), np.float32)  # the last row stays zero: what lies outside
+    ring = np.zeros((channels, rows, window + 1, width), np.float32)  # the last plane stays zero
+    total = np.zeros((6, width), np.float32)
+    at = np.zeros(window, np.int64)
     for p in range(depth + radius):
         if p < depth:
-            for c in range(3):
-                for j in range(rows + 2 * radius):
-                    source = field[c, p, min(max(first + j - radius, 0), height - 1)]
-                    smooth_line(source, taps[2], padded, near[j])
-                for j in range(rows):
-                    line = ring[c, p % window, j]
-                    centre = near[j + radius]
-                    tap = taps[1, 0]
-                    for k in range(width):
-                        line[k] = tap * centre[k]
-                    for n in range(1, radius + 1):
-                        before, after, tap = near[j + radius - n], near[j + radius + n], taps[1, n]
-                        for k in range(width):
-                            line[k] += tap * (before[k] + after[k])
+            for j in range(low, end):
+                if mode == TERMS:
+                    product_lines(fixed[p, j], moved[p, j], weight[p, j], masked, radius, lines)
+                for c in range(channels):
+                    if mode != TERMS:
+                        copy_line(source[c, p, j], mode == SMOOTH, radius, lines[c])
+                    filter_line(lines[c], taps[2], near[c, j - low])
+            for j in range(rows):
+                places(first + j, height, radius, mode == SMOOTH, low, end - low, at)
+                for c in range(channels):
+                    filter_rows(near[c], at, taps[1], ring[c, j, p % window])
         i = p - radius
         if i >= 0:
+            places(i, depth, radius, mode == SMOOTH, 0, window, at)
             for j in range(rows):
-                for k in range(width):
-                    length[k] = ZERO
-                for c in range(3):
-                    line, centre, tap = out[c, i, first + j], ring[c, i % window, j], taps[0, 0]
-                    for k in range(width):
-                        line[k] = tap * centre[k]
-                    for n in range(1, radius + 1):
-                        before, after = ring[c, max(i - n, 0) % window, j], ring[c, min(i + n, depth - 1) % window, j]
-                        tap = taps[0, n]
-                        for k in range(width):
-                            line[k] += tap * (before[k] + after[k])
-                    for k in range(width):
-                        length[k] += line[k] * line[k]
-                for k in range(width):
-                    peak = max(peak, length[k])
-    return peak
+                for c in range(channels):
+                    filter_rows(ring[c, j], at, taps[0], total[c])
+                y = first + j
+                if mode == TERMS:
+                    terms_row(total, masked, taps.shape[1], floor, out[:, i, y], sums)
+                elif mode == FORCE:
+                    force_row(total, fixed[i, y], moved, weight[i, y], masked, i, y, out[:, i, y])
+                else:
+                    vectors_row(total, floor, out[:, i, y])
 
 
 @device
-def smooth_line(source: Array, taps: Array, padded: Array, out: Array) -> None:
-    """out = source weighed by the taps about each voxel; the ends are repeated. `padded` is scratch."""
-    radius, width = taps.size - 1, out.size
-    for k in range(width):
-        padded[radius + k] = source[k]
-    for n in range(radius):
-        padded[n], padded[radius + width + n] = source[0], source[width - 1]
-    for k in range(width):
+def places(centre: Any, size: Any, radius: Any, repeat: bool, low: Any, count: Any, at: Array) -> None:
+    """Where the voxels about `centre` lie in a buffer; those outside at the border or, unless `repeat`, in the zeros.
+
+    A buffer of `count` rows starts at row `low`, a ring of `count` planes holds plane p at p % count; zeros follow.
+    """
+    for n in range(at.size):
+        x = centre + n - radius
+        inside = min(max(x, 0), size - 1)
+        at[n] = count if x != inside and not repeat else (inside - low) % count
+
+
+@device
+def filter_line(padded: Array, taps: Array, out: Array) -> None:
+    """out[k] = padded about k + radius, weighed by the taps."""
+    radius = taps.size - 1
+    for k in range(out.size):
         out[k] = taps[0] * padded[radius + k]
     for n in range(1, radius + 1):
-        tap, low, high = taps[n], radius - n, radius + n
-        for k in range(width):
-            out[k] += tap * (padded[low + k] + padded[high + k])
+        tap, before, after = taps[n], padded[radius - n :], padded[radius + n :]
+        for k in range(out.size):
+            out[k] += tap * (before[k] + after[k])
+
+
+@device
+def filter_rows(rows: Array, at: Array, taps: Array, out: Array) -> None:
+    """out = the rows at `at`, weighed by the taps."""
+    radius = taps.size - 1
+    middle = rows[at[radius]]
+    for k in range(out.size):
+        out[k] = taps[0] * middle[k]
+    for n in range(1, radius + 1):
+        tap, before, after = taps[n], rows[at[radius - n]], rows[at[radius + n]]
+        for k in range(out.size):
+            out[k] += tap * (before[k] + after[k])
+
+
+@device
+def copy_line(source: Array, repeat: bool, radius: int, padded: Array) -> None:
+    for k in range(source.size):
+        padded[radius + k] = source[k]
+    for n in range(radius):
+        padded[n] = source[0] if repeat else ZERO
+        padded[radius + source.size + n] = source[source.size - 1] if repeat else ZERO
+
+
+@device
+def product_lines(fixed: Array, moved: Array, weight: Array, masked: bool, radius: int, lines: Array) -> None:
+    """lines[:, radius + k] = f, m, f f, m m, f m, each times the weight, and the weight."""
+    for k in range(fixed.size):
+        w = weight[k] if masked else ONE
+        f, m = fixed[k], moved[k]
+        wf, wm = w * f, w * m
+        lines[0, radius + k], lines[1, radius + k], lines[2, radius + k] = wf, wm, wf * f
+        lines[3, radius + k], lines[4, radius + k], lines[5, radius + k] = wm * m, wf * m, w
+
+
+@device
+def terms_row(total: Array, masked: bool, half: Any, floor: Any, out: Array, sums: Array) -> None:
+    """out = (P, Q, R) with d(sum of cc)/dm(y) = w(y) (f(y) sum P + m(y) sum Q - sum R), sums over windows with y."""
+    gained, counted, window = ZERO, ZERO, np.float32((2 * half - 1) ** 3)
+    for k in range(out.shape[1]):
+        n = total[5, k] if masked else window
+        by = ONE / n if n > MIN_SHARE * window else ZERO
+        f, m = by * total[0, k], by * total[1, k]
+        vf, vm = max(by * total[2, k] - f * f, ZERO), max(by * total[3, k] - m * m, ZERO)
+        c = by * total[4, k] - f * m
+        r = c / (vf * vm + floor)
+        p, q = TWO * r * by, -TWO * r * r * vf * by
+        out[0, k], out[1, k], out[2, k] = p, q, p * f + q * m
+        gained += c * r
+        counted += ONE if vf > STRUCTURE else ZERO
+    sums[0] += gained
+    sums[1] += counted
+
+
+@device
+def force_row(
+    total: Array, fixed: Array, moved: Array, weight: Array, masked: bool, i: Any, j: Any, out: Array
+) -> None:
+    depth, height, width = moved.shape
+    up, down = moved[max(i - 1, 0), j], moved[min(i + 1, depth - 1), j]
+    left, right, line = moved[i, max(j - 1, 0)], moved[i, min(j + 1, height - 1)], moved[i, j]
+    for k in range(width):
+        g = HALF * (fixed[k] * total[0, k] + line[k] * total[1, k] - total[2, k])
+        g = g * weight[k] if masked else g
+        out[0, k], out[1, k] = g * (down[k] - up[k]), g * (right[k] - left[k])
+        out[2, k] = g * (line[min(k + 1, width - 1)] - line[max(k - 1, 0)])
+
+
+@device
+def vectors_row(total: Array, longest: Any, out: Array) -> None:
+    for k in range(out.shape[1]):
+        a, b, c = total[0, k], total[1, k], total[2, k]
+        by = longest / max(longest, np.sqrt(a * a + b * b + c * c))
+        out[0, k], out[1, k], out[2, k] = by * a, by * b, by * c
