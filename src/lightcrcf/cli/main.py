@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
-from lightcrcf.cli import apply, bench, demo, evaluate, info, models, points, register, train
+from lightcrcf.cli import apply, bench, data, demo, evaluate, info, models, points, register, train
 from lightcrcf.errors import LightCRCFError
 
 __all__ = ["Terminated", "app", "main", "run"]
@@ -42,6 +42,7 @@ for _command in (
     app.command()(_command)
 app.add_typer(models.app, name="models")
 app.add_typer(bench.app, name="bench")
+app.add_typer(data.app, name="data")
 
 
 class Terminated(KeyboardInterrupt):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ __all__ = ["CohortCheck", "check_data"]
 
 _SAME_MM = 0.01
 _BYTES_PER_VOXEL = 4
+_NEAR = 50  # folders to look into for files that are not where they should be
 _SIDES = ("left and right", "front and back", "top and bottom")
 
 
@@ -54,6 +56,11 @@ class CohortCheck:
     def trainable(self) -> bool:
         """Whether a run would start."""
         return not self.errors
+
+    def count(self, subjects: Iterable[str]) -> int:
+        """How many of some subjects have all their images here."""
+        scans = [self.listing.of([subject]) for subject in subjects]
+        return sum(bool(own) and all(scan.image.exists() for scan in own) for own in scans)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; the pairs to test on come with their files."""
@@ -102,10 +109,12 @@ def check_data(config: TrainingConfig, *, labels: bool = False) -> list[CohortCh
 
 def _check(cohort: Cohort, config: TrainingConfig, labels: bool) -> CohortCheck:
     listing = cohort.listing(config.data.root)
+    layout = None if cohort.layout == "files" else LAYOUTS[cohort.layout]
+    if layout is not None and not _anything(listing):
+        listing = replace(listing, problems=(Problem(_elsewhere(listing, layout)),))
     grids, problems = _grids(listing)
     codes: set[int] | None = None
     if labels:
-        layout = None if cohort.layout == "files" else LAYOUTS[cohort.layout]
         codes, more = _structures(listing, layout)
         problems += more
     listing = replace(listing, problems=(*listing.problems, *problems))
@@ -124,6 +133,18 @@ def _check(cohort: Cohort, config: TrainingConfig, labels: bool) -> CohortCheck:
         voxels * _BYTES_PER_VOXEL / 2**30,
         None if codes is None else tuple(sorted(codes)),
     )
+
+
+def _anything(listing: Listing) -> bool:
+    return any(scan.image.exists() for scan in listing.scans)
+
+
+def _elsewhere(listing: Listing, layout: Layout) -> str:
+    """What to say of a folder that holds none of a set's files: what it should hold, and where that is near by."""
+    subfolders = (path for pattern in ("*/", "*/*/") for path in sorted(listing.folder.glob(pattern)) if path.is_dir())
+    near = next((path for path in islice(subfolders, _NEAR) if _anything(layout.listing(path))), None)
+    hint = f"; they are in {near}, which is the folder to name" if near else ""
+    return f"none of the set's files is here: expected {layout.tree}{hint}"
 
 
 def _grids(listing: Listing) -> tuple[list[tuple[Scan, Grid]], list[Problem]]:
