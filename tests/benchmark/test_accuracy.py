@@ -1,19 +1,18 @@
 """The benchmark on five tiny persons, with the registrations replaced."""
 
 import json
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 
 from lightcrcf.benchmark import accuracy, methods, peers, records
-from lightcrcf.benchmark.measure import Measured
+from lightcrcf.benchmark.measure import CommandError, Measured
 from lightcrcf.benchmark.methods import Bench
-from lightcrcf.errors import InputError
+from lightcrcf.benchmark.protocols import PROTOCOLS
+from lightcrcf.benchmark.records import Record
+from lightcrcf.errors import InputError, UsageError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.field import DisplacementField
@@ -21,21 +20,22 @@ from lightcrcf.transforms.itk import AFFINE_NAME, FIELD_NAME, write_affine, writ
 from lightcrcf.volumes import Volume, write
 
 GRID = Grid((10, 12, 14), np.diag([1.0, 2.0, 3.0, 1.0]))
-SUBJECTS = [fixed for fixed, _ in accuracy.DATA.pairs]
+BRAIN = PROTOCOLS["brain"]
+SUBJECTS = [fixed for fixed, _ in BRAIN.data.pairs]
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Persons whose two structures lie one voxel (2 mm) further along the second axis from one to the next."""
-    folder = tmp_path / "data"
-    folder.mkdir()
+    folder = tmp_path / "data" / "oasis"
+    folder.mkdir(parents=True)
     for step, subject in enumerate(SUBJECTS):
         labels = np.zeros(GRID.shape, dtype=np.int16)
         labels[2:6, 1 + step : 5 + step, 3:8] = 4
         labels[6:9, 1 + step : 5 + step, 3:8] = 207
         write(folder / f"sub-{subject}_T1w.nii.gz", Volume(labels.astype(np.float32), GRID))
         write(folder / f"sub-{subject}_dseg.nii.gz", Volume(labels, GRID))
-    return folder
+    return folder.parent
 
 
 def shift(fixed: str, moving: str) -> Affine:
@@ -50,113 +50,151 @@ def option(command: Sequence[str], name: str) -> str:
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Replaces processes: `register` leaves the true shift, SyN too."""
+    """Replaces processes: every method leaves the true shift, except on the pair whose fixed subject is 1107."""
     seen: list[list[str]] = []
 
-    def run(command: Sequence[str]) -> Measured:
+    def run(command: Sequence[str], limit_seconds: float | None = None) -> Measured:
         seen.append(list(command))
         out = Path(option(command, "--out"))
         out.mkdir(parents=True, exist_ok=True)
         fixed, moving = (Path(option(command, name)).name[4:8] for name in ("--fixed", "--moving"))
+        ours = "register" in command
+        if not ours and fixed == "1107" and "greedy" in command:
+            raise CommandError("too few slices", stopped=limit_seconds is not None)
         write_affine(out / AFFINE_NAME, shift(fixed, moving))
         write_field(out / FIELD_NAME, DisplacementField.zero(GRID))
-        if "register" in command:
+        if ours:
             model = option(command, "--model")
             if model == "none":
                 (out / FIELD_NAME).unlink()
             told = {"name": None} if model == "none" else {"name": "brain", "sha256": "0123456789abcdef"}
             versions = {"lightcrcf": "0.1", "numba": "0.60", "openvino": "2026.1", "numpy": "2.0"}
             (out / "run.json").write_text(json.dumps({"versions": versions, "model": told}))
+        elif "greedy" in command:
+            np.savetxt(out / peers.AFFINE, shift(fixed, moving).matrix)
         else:
+            # SimpleITK cannot write the .mat that ANTs writes, and reads by the name
             (out / AFFINE_NAME).rename(out / "affine.txt")
-            labels = np.zeros(GRID.shape, dtype=np.int16)
-            labels[2:9] = 4
-            for name in (peers.LABELS, peers.AFFINE_LABELS):
-                write(out / name, Volume(labels, GRID))
-            (out / peers.SUMMARY).write_text(json.dumps({"seconds": 50.5, "antspyx": "0.6"}))
+        if not ours:
+            (out / peers.SUMMARY).write_text(json.dumps({"call_seconds": 2.5, "versions": {"tool": "0.6"}}))
         return Measured(seconds=3.5, peak_mib=700.0, load_before=0.1)
 
+    read_affine = methods.read_affine
     monkeypatch.setattr(methods, "run", run)
-    monkeypatch.setattr(peers, "AFFINE", "affine.txt")  # SimpleITK cannot write the .mat that ANTs writes
+    monkeypatch.setattr(methods, "read_affine", lambda path: read_affine(Path(path).with_suffix(".txt")))
     return seen
 
 
-def test_a_run_writes_the_record(data: Path, commands: list[list[str]], tmp_path: Path) -> None:
-    out = tmp_path / "history" / "2026-01-01-brain-accuracy.json"
-    model = str(tmp_path / "candidate.safetensors")
-    settings = ["--threads", "3", "--note", "idle otherwise", "--model", model]
-    accuracy.main(["--data", str(data), "--out", str(out), *settings])
-    record = records.read(out)
-    assert [method.name for method in record.methods] == list(methods.METHODS)
+def measure(data: Path, names: Sequence[str], bench: Bench, note: str = "") -> Record:
+    return accuracy.measure(BRAIN, data, names, bench, note=note, say=lambda _: None)
+
+
+def test_every_method_is_run_and_scored(data: Path, commands: list[list[str]], tmp_path: Path) -> None:
+    said: list[str] = []
+    bench = Bench(tmp_path / "work", threads=3)
+    record = accuracy.measure(BRAIN, data, (), bench, note="idle otherwise", say=said.append)
+    assert [method.name for method in record.methods] == list(methods.contenders(BRAIN, bench))
+    assert record.name == "brain-accuracy"
     assert record.summary["identity"]["dice"].mean < 0.8
-    assert record.summary["lightcrcf"]["dice"].mean == 1.0
-    assert record.summary["lightcrcf-affine"]["dice"].mean == 1.0
-    assert record.summary["lightcrcf"]["seconds"].median == 3.5
-    assert record.summary["lightcrcf"]["folding_percent"].mean == 0.0
+    for name in ("ants-affine", "ants-syn", "greedy-ncc", "lightcrcf-affine", "lightcrcf-fast", "lightcrcf-accurate"):
+        assert record.summary[name]["dice"].mean == 1.0
+        assert record.summary[name]["seconds"].median == 3.5
+    assert record.summary["lightcrcf-fast"]["folding_percent"].mean == 0.0
     assert "folding_percent" not in record.summary["lightcrcf-affine"]
-    assert record.summary["ants-syn"]["seconds"].median == 50.5
-    assert "seconds" not in record.summary["ants-affine"]
+    assert record.summary["ants-syn"]["call_seconds"].median == 2.5
+    assert "seconds" not in record.summary["identity"]
     assert record.cases[0].dice_by_label.keys() == {4, 207}
-    syn = next(method for method in record.methods if method.name == "ants-syn")
-    assert syn.timing.endswith("3 ITK threads; idle otherwise")
-    ours = record.methods[-1]
-    assert ours.versions == {"lightcrcf": "0.1", "numba": "0.60", "openvino": "2026.1", "model brain": "0123456789ab"}
-    assert ours.command.endswith("--threads 3 --model candidate.safetensors")
+    assert record.method("ants-syn").timing.endswith("3 threads; idle otherwise")
+    assert len(said) == len(record.cases)
     registrations = [command for command in commands if "register" in command]
-    assert {option(command, "--model") for command in registrations} == {"none", model}
-    assert len(registrations) == 12  # five pairs and a first run that does not count, twice
+    assert len(registrations) == 24  # five pairs and a first run that does not count, four times
+    assert {option(command, "--preset") for command in registrations} == {"fast", "default", "accurate"}
     assert all(option(command, "--threads") == "3" for command in commands)
 
 
-def test_our_rows_are_renewed_and_the_others_stay(data: Path, commands: list[list[str]], tmp_path: Path) -> None:
-    out = tmp_path / "2026-01-01-brain-accuracy.json"
-    accuracy.main(["--data", str(data), "--out", str(out), "--methods", "identity", "ants-syn"])
-    peer = records.read(out).of("ants-syn")
-    commands.clear()
-    accuracy.main(["--data", str(data), "--out", str(out), "--methods", "lightcrcf"])
-    record = records.read(out)
-    assert [method.name for method in record.methods] == ["identity", "ants-syn", "lightcrcf"]
-    assert record.of("ants-syn") == peer
-    assert all("register" in command for command in commands)
+def test_a_failure_is_recorded_with_its_reason(data: Path, commands: list[list[str]], tmp_path: Path) -> None:
+    record = measure(data, ["greedy-ncc"], Bench(tmp_path, threads=2))
+    reasons = {case.fixed: case.failure for case in record.cases}
+    assert reasons == {**dict.fromkeys(SUBJECTS), "1107": "too few slices"}
+    assert len(record.timings) == 4
+
+
+def test_our_rows_tell_model_and_training(data: Path, commands: list[list[str]], tmp_path: Path) -> None:
+    record = measure(data, ["lightcrcf-affine", "lightcrcf-fast"], Bench(tmp_path, threads=2))
+    alone, network = record.methods
+    assert (alone.ours, alone.model, alone.training) == (True, None, None)
+    assert (network.ours, network.model, network.training) == (True, "brain-t1", "unsupervised")
+    assert network.versions == {
+        "lightcrcf": "0.1",
+        "openvino": "2026.1",
+        "numba": "0.60",
+        "model brain": "0123456789ab",
+    }
+    assert network.command.endswith("--model brain-t1 --preset fast --threads 2")
+
+
+def test_a_model_of_ones_own_has_rows_of_its_own(data: Path, commands: list[list[str]], tmp_path: Path) -> None:
+    chosen = str(tmp_path / "candidate.safetensors")
+    record = measure(data, ["lightcrcf-affine", "lightcrcf-fast"], Bench(tmp_path, threads=2, model=chosen))
+    assert [method.name for method in record.methods] == ["lightcrcf-affine", "lightcrcf-fast@candidate"]
+    assert record.methods[1].title == "LightCRCF fast, candidate"
+    assert record.methods[1].training is None  # no card tells it
+    assert {option(command, "--model") for command in commands} == {"none", chosen}
 
 
 def test_results_of_other_tools_are_reused_only_if_asked(data: Path, commands: list[list[str]], tmp_path: Path) -> None:
-    work = tmp_path / "work"
-    first = accuracy.measure(data, ["ants-syn"], Bench(work, threads=2, reuse=True))
-    assert len(commands) == 5
-    again = accuracy.measure(data, ["ants-affine", "ants-syn"], Bench(work, threads=2, reuse=True))
-    assert len(commands) == 5
+    bench = Bench(tmp_path / "work", threads=2, reuse=True)
+    first = measure(data, ["ants-syn", "greedy-ncc", "lightcrcf-fast"], bench)
+    commands.clear()
+    again = measure(data, ["ants-syn", "greedy-ncc", "lightcrcf-fast"], bench)
     assert again.of("ants-syn") == first.of("ants-syn")
+    assert again.of("greedy-ncc") == first.of("greedy-ncc")  # failures too
+    assert again.timings == first.timings
+    assert len(commands) == 6
+    assert all("register" in command for command in commands)
+    measure(data, ["ants-syn"], Bench(tmp_path / "work", threads=1, reuse=True))
+    assert len(commands) == 11  # another command: not what lies there
 
 
-def test_missing_data_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"sub-1101_T1w\.nii\.gz: expected a volume"):
-        accuracy.measure(tmp_path, ["identity"], Bench(tmp_path, threads=2))
+def test_what_was_stopped_is_tried_again(data: Path, commands: list[list[str]], tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "work", threads=2, reuse=True, limit_seconds=9.0)
+    measure(data, ["greedy-ncc"], bench)
+    commands.clear()
+    measure(data, ["greedy-ncc"], bench)
+    assert [Path(option(command, "--fixed")).name for command in commands] == ["sub-1107_T1w.nii.gz"]
 
 
-def test_syn_runs_in_antspyx(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    calls: list[Any] = []
+def test_times_are_taken_again_in_turns(data: Path, commands: list[list[str]], tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "work", threads=2, reuse=True)
+    old = measure(data, ["identity", "ants-syn", "lightcrcf-fast"], bench)
+    commands.clear()
+    renewed = accuracy.retime(old, BRAIN, data, ["ants-syn", "lightcrcf-fast"], bench, count=2, note="idle")
+    assert renewed.cases == old.cases
+    assert [(row.method, row.fixed) for row in renewed.timings] == [
+        ("ants-syn", "1101"),
+        ("ants-syn", "1104"),
+        ("lightcrcf-fast", "1101"),
+        ("lightcrcf-fast", "1104"),
+    ]
+    assert renewed.method("ants-syn").timing.endswith("; idle")
+    ours = ["register" in command for command in commands]
+    assert ours == [True, False, True, False, True]  # a first run that does not count, then in turns
 
-    def registration(fixed: str, moving: str, type_of_transform: str, outprefix: str) -> dict[str, list[str]]:
-        calls.append((fixed, moving, type_of_transform))
-        names = [f"{outprefix}{name}" for name in ("1Warp.nii.gz", "0GenericAffine.mat", "1InverseWarp.nii.gz")]
-        for name in names:
-            Path(name).touch()
-        return {"fwdtransforms": names[:2]}
 
-    def apply_transforms(fixed: str, labels: str, transforms: list[str], interpolator: str) -> str:
-        calls.append((fixed, labels, len(transforms), interpolator))
-        return "moved"
+def test_a_failure_ends_the_timing(data: Path, commands: list[list[str]], tmp_path: Path) -> None:
+    bench = Bench(tmp_path, threads=2)
+    old = measure(data, ["greedy-ncc"], bench)
+    with pytest.raises(InputError, match="too few slices"):
+        accuracy.retime(old, BRAIN, data, ["greedy-ncc"], bench, count=3)
 
-    write_image: Callable[[str, str], int] = lambda image, path: Path(path).write_text(image)  # noqa: E731
-    fake = SimpleNamespace(
-        image_read=str, registration=registration, apply_transforms=apply_transforms, image_write=write_image
-    )
-    monkeypatch.setitem(sys.modules, "ants", fake)  # type: ignore[arg-type]
-    monkeypatch.setenv("ANTS_RANDOM_SEED", "")
-    monkeypatch.setenv("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "")
-    peers.main(["--fixed", "f", "--moving", "m", "--moving-labels", "l", "--out", str(tmp_path / "out")])
-    assert calls == [("f", "m", "SyN"), ("f", "l", 2, "nearestNeighbor"), ("f", "l", 1, "nearestNeighbor")]
-    left = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert left == sorted([peers.WARP, peers.AFFINE, peers.LABELS, peers.AFFINE_LABELS, peers.SUMMARY])
-    assert set(json.loads((tmp_path / "out" / peers.SUMMARY).read_text())) == {"seconds", "antspyx"}
+
+def test_unknown_methods_are_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"ants-syn.*got best"):
+        measure(data, ["best"], Bench(tmp_path, threads=2))
+
+
+def test_the_record_tells_how_to_measure_it_again(data: Path, tmp_path: Path) -> None:
+    record = measure(data, ["identity"], Bench(tmp_path, threads=2))
+    assert "lightcrcf bench accuracy --protocol brain" in record.commands[0]
+    records.write(tmp_path / "x.json", record)
+    assert records.read(tmp_path / "x.json") == record

@@ -1,9 +1,10 @@
-import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
-from lightcrcf.benchmark.measure import machine, run
+from lightcrcf.benchmark.measure import CommandError, machine, run
 
 
 def test_time_and_memory_are_those_of_the_command() -> None:
@@ -16,9 +17,20 @@ def test_time_and_memory_are_those_of_the_command() -> None:
     assert busy.load_before >= 0
 
 
-def test_a_command_that_fails_ends_the_benchmark() -> None:
-    with pytest.raises(subprocess.CalledProcessError):
-        run([sys.executable, "-c", "raise SystemExit(3)"])
+def test_a_command_that_fails_tells_its_last_line() -> None:
+    with pytest.raises(CommandError, match=r"^no luck$") as failure:
+        run([sys.executable, "-c", "import sys; print('trying'); sys.exit('no luck')"])
+    assert not failure.value.stopped
+
+
+def test_a_command_is_stopped_at_its_limit_with_its_children(tmp_path: Path) -> None:
+    alive = tmp_path / "alive"
+    child = f"import time, pathlib; time.sleep(3); pathlib.Path({str(alive)!r}).touch()"
+    with pytest.raises(CommandError, match=r"stopped after 0\.5 s") as failure:
+        run([sys.executable, "-c", child], limit_seconds=0.5)
+    assert failure.value.stopped
+    time.sleep(3.5)
+    assert not alive.exists()
 
 
 def test_the_machine_is_described_without_its_name() -> None:

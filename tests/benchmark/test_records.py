@@ -1,74 +1,64 @@
+import csv
+import io
 import json
-from datetime import date
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from lightcrcf.benchmark import records
-from lightcrcf.benchmark.records import Case, Data, Machine, Method, Record
+from lightcrcf.benchmark.records import Case, Record
 from lightcrcf.errors import InputError
 
-PAIRS = (("a", "b"), ("b", "c"), ("c", "a"))
+Maker = Callable[..., Record]
+TWO = {"identity": (0.1, 0.2, 0.6), "best": (0.5, 0.9, 0.7)}
 
 
-def method(name: str, day: int = 1) -> Method:
-    return Method(
-        name=name,
-        title=name.upper(),
-        versions={"tool": "1.2"},
-        settings="defaults",
-        command="tool fixed moving",
-        timing="two threads",
-        measured=date(2026, 3, day),
-        machine=Machine(cpu="a processor", cores=2, memory_gib=8.0, system="Linux x86_64", python="3.12.0"),
-    )
-
-
-def record(scores: dict[str, tuple[float, float, float]], day: int = 1, name: str = "trial") -> Record:
-    cases = tuple(
-        Case(
-            method=who,
-            fixed=fixed,
-            moving=moving,
-            dice=dice,
-            hd95_mm=2 * dice,
-            seconds=10 * dice if who != "none" else None,
-            dice_by_label={7: dice},
-        )
-        for who, values in scores.items()
-        for (fixed, moving), dice in zip(PAIRS, values, strict=True)
-    )
-    data = Data(name="three brains", split="val", labels="one structure", terms="none", pairs=PAIRS)
-    return Record(
-        name=name,
-        title="A trial",
-        data=data,
-        protocol="by hand",
-        methods=tuple(method(who, day) for who in scores),
-        cases=cases,
-        commands=("run it",),
-    )
-
-
-def test_the_summary_follows_from_the_cases() -> None:
-    summary = record({"none": (0.1, 0.2, 0.6), "best": (0.5, 0.9, 0.7)}).summary
+def test_the_summary_follows_from_the_cases(make_record: Maker) -> None:
+    summary = make_record(TWO).summary
     spread = summary["best"]["dice"]
-    assert (spread.mean, spread.median, spread.minimum, spread.maximum) == (0.7, 0.7, 0.5, 0.9)
-    assert "seconds" in summary["best"]
-    assert "seconds" not in summary["none"]
+    assert (spread.mean, spread.median, spread.deviation, spread.minimum, spread.maximum) == (0.7, 0.7, 0.2, 0.5, 0.9)
+    assert summary["best"]["seconds"].median == 7.0
+    assert "seconds" not in summary["identity"]
 
 
-def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    old = record({"none": (0.1, 0.2, 0.6), "best": (0.5, 0.9, 0.7)})
+def test_failures_stay_and_are_left_out_of_the_summary(make_record: Maker) -> None:
+    record = make_record({"peer": (0.4, None, 0.6)})
+    assert [case.failure for case in record.of("peer")] == [None, "out of luck", None]
+    assert record.summary["peer"]["dice"].mean == 0.5
+    assert make_record({"peer": (None, None, None)}).summary["peer"] == {}
+
+
+def test_a_case_is_scored_or_failed() -> None:
+    with pytest.raises(ValidationError, match="scores or the reason"):
+        Case(method="peer", fixed="a", moving="b")
+    with pytest.raises(ValidationError, match="scores or the reason"):
+        Case(method="peer", fixed="a", moving="b", dice=0.5, failure="no")
+
+
+def test_what_is_written_is_read_again(make_record: Maker, tmp_path: Path) -> None:
+    old = make_record({**TWO, "ours": (0.5, None, 0.75)})
     records.write(tmp_path / "history" / "x.json", old)
     assert records.read(tmp_path / "history" / "x.json") == old
-    assert json.loads((tmp_path / "history" / "x.json").read_text())["format"] == "lightcrcf-benchmark"
+    told = json.loads((tmp_path / "history" / "x.json").read_text())
+    assert (told["format"], told["format_version"]) == ("lightcrcf-benchmark", 2)
 
 
-def test_a_figure_changed_by_hand_is_noticed(tmp_path: Path) -> None:
+def test_the_cases_lie_beside_it_as_csv(make_record: Maker, tmp_path: Path) -> None:
+    record = make_record({"peer": (0.4, None, 0.6)})
+    records.write(tmp_path / "x.json", record)
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "x.csv").read_text())))
+    assert [row["fixed"] for row in rows] == ["a", "b", "c"]
+    assert [row["dice"] for row in rows] == ["0.4", "", "0.6"]
+    assert [row["dice_12"] for row in rows] == ["0.2", "", "0.3"]
+    assert [row["seconds"] for row in rows] == ["4.0", "", "6.0"]
+    assert rows[1]["failure"] == "out of luck"
+
+
+def test_a_figure_changed_by_hand_is_noticed(make_record: Maker, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    records.write(path, record({"best": (0.5, 0.9, 0.7)}))
+    records.write(path, make_record({"best": (0.5, 0.9, 0.7)}))
     path.write_text(path.read_text().replace('"dice": 0.9', '"dice": 0.95'))
     with pytest.raises(InputError, match="summary does not follow"):
         records.read(path)
@@ -81,41 +71,57 @@ def test_other_files_are_no_records(text: str, tmp_path: Path) -> None:
         records.read(tmp_path / "x.json")
 
 
-def test_every_method_must_have_run_every_pair() -> None:
-    complete = record({"none": (0.1, 0.2, 0.6), "best": (0.5, 0.9, 0.7)})
+def test_every_method_must_have_run_every_pair(make_record: Maker) -> None:
+    complete = make_record(TWO)
     parts = complete.model_dump(exclude={"summary"})
     with pytest.raises(ValidationError, match="exactly one case"):
         Record.model_validate({**parts, "cases": complete.cases[1:]})
     with pytest.raises(ValidationError, match="exactly one case"):
         Record.model_validate({**parts, "cases": (*complete.cases, complete.cases[0])})
+    with pytest.raises(ValidationError, match="at most one timing"):
+        Record.model_validate({**parts, "timings": (*complete.timings, complete.timings[0])})
 
 
-def test_measuring_again_replaces_only_the_methods_measured() -> None:
-    old = record({"none": (0.1, 0.1, 0.1), "peer": (0.4, 0.4, 0.4), "ours": (0.5, 0.5, 0.5)})
-    new = record({"better": (0.9, 0.9, 0.9), "peer": (0.6, 0.6, 0.6)}, day=2)
+def test_measuring_again_replaces_only_the_methods_measured(make_record: Maker) -> None:
+    old = make_record({"identity": (0.1, 0.1, 0.1), "peer": (0.4, 0.4, 0.4), "ours": (0.5, 0.5, 0.5)})
+    new = make_record({"better": (0.9, 0.9, 0.9), "peer": (0.6, 0.6, None)}, day=2)
     merged = records.merge(old, new)
-    assert [m.name for m in merged.methods] == ["none", "peer", "ours", "better"]
+    assert [m.name for m in merged.methods] == ["identity", "peer", "ours", "better"]
     assert [m.measured.day for m in merged.methods] == [1, 2, 1, 2]
     means = {name: spreads["dice"].mean for name, spreads in merged.summary.items()}
-    assert means == {"none": 0.1, "peer": 0.6, "ours": 0.5, "better": 0.9}
-    assert [case.method for case in merged.cases[:6]] == ["none"] * 3 + ["peer"] * 3
+    assert means == {"identity": 0.1, "peer": 0.6, "ours": 0.5, "better": 0.9}
+    assert [case.method for case in merged.cases[:6]] == ["identity"] * 3 + ["peer"] * 3
+    assert [(t.method, t.measured.day) for t in merged.timings] == [("peer", 2)] * 2 + [("ours", 1)] * 3 + [
+        ("better", 2)
+    ] * 3
 
 
-def test_records_of_other_data_do_not_merge() -> None:
+def test_times_taken_again_leave_the_scores(make_record: Maker) -> None:
+    old = make_record({"peer": (0.4, 0.4, 0.4), "ours": (0.5, 0.6, 0.7)}, load=9.0)
+    new = make_record({"ours": (0.1, 0.1, 0.1)}, day=2)
+    renewed = records.retimed(old, new.methods, new.timings[:2])
+    assert renewed.cases == old.cases
+    assert [(t.method, t.seconds) for t in renewed.timings] == [("peer", 4.0)] * 3 + [("ours", 1.0)] * 2
+    assert renewed.summary["ours"]["load_before"].maximum == 0.5
+    with pytest.raises(InputError, match="none of other"):
+        records.retimed(old, make_record({"other": (0.1, 0.1, 0.1)}).methods, ())
+
+
+def test_records_of_other_data_do_not_merge(make_record: Maker) -> None:
     with pytest.raises(InputError, match="same data"):
-        records.merge(record({"a": (0.1, 0.1, 0.1)}), record({"a": (0.1, 0.1, 0.1)}, name="other"))
+        records.merge(make_record({"a": (0.1, 0.1, 0.1)}), make_record({"a": (0.1, 0.1, 0.1)}, name="other"))
 
 
-def test_rows_come_in_the_order_of_the_pairs() -> None:
-    old = record({"best": (0.5, 0.9, 0.7)})
+def test_rows_come_in_the_order_of_the_pairs(make_record: Maker) -> None:
+    old = make_record({"best": (0.5, 0.9, 0.7)})
     parts = {**old.model_dump(exclude={"summary"}), "cases": old.cases[::-1]}
     assert [case.fixed for case in Record.model_validate(parts).of("best")] == ["a", "b", "c"]
 
 
-def test_the_newest_record_of_a_name_counts(tmp_path: Path) -> None:
+def test_the_newest_record_of_a_name_counts(make_record: Maker, tmp_path: Path) -> None:
     for day, dice in (("2026-01-09", 0.1), ("2026-02-01", 0.3), ("2025-12-31", 0.2)):
-        records.write(tmp_path / f"{day}-trial.json", record({"best": (dice, dice, dice)}))
-    records.write(tmp_path / "2027-01-01-other-trial.json", record({"best": (0.9, 0.9, 0.9)}))
+        records.write(tmp_path / f"{day}-trial.json", make_record({"best": (dice, dice, dice)}))
+    records.write(tmp_path / "2027-01-01-other-trial.json", make_record({"best": (0.9, 0.9, 0.9)}))
     assert records.latest(tmp_path, "trial").summary["best"]["dice"].mean == 0.3
     with pytest.raises(InputError, match="a record named speed"):
         records.latest(tmp_path, "speed")

@@ -1,57 +1,30 @@
-from datetime import date
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lightcrcf.benchmark import records
-from lightcrcf.benchmark.records import Case, Data, Machine, Method, Record
-from lightcrcf.benchmark.render import HISTORY, documents, main, render
+from lightcrcf.benchmark import figure, records
+from lightcrcf.benchmark.records import Record
+from lightcrcf.benchmark.render import HISTORY, VIEWS, documents, main, render
 from lightcrcf.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 TEXT = "before\n\n<!-- record: trial {view} -->\nstale\n<!-- end of record -->\n\nafter\n"
-
-
-def trial(dice: float) -> Record:
-    machine = Machine(cpu="a processor", cores=2, memory_gib=8.0, system="Linux x86_64", python="3.12.0")
-    method = Method(
-        name="best",
-        title="The best",
-        versions={"tool": "1.2"},
-        settings="defaults",
-        command="tool",
-        timing="two threads",
-        measured=date(2026, 3, 1),
-        machine=machine,
-    )
-    case = Case(
-        method="best",
-        fixed="a",
-        moving="b",
-        dice=dice,
-        hd95_mm=1.25,
-        folding_percent=0.0,
-        seconds=3.21,
-        dice_by_label={7: dice},
-    )
-    return Record(
-        name="trial",
-        title="A trial",
-        data=Data(name="two brains", split="val", labels="one structure", terms="none", pairs=(("a", "b"),)),
-        protocol="By hand.",
-        methods=(method,),
-        cases=(case,),
-        commands=("run it",),
-    )
+Maker = Callable[..., Record]
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    records.write(tmp_path / HISTORY / "2026-03-01-trial.json", trial(0.5678))
+def root(tmp_path: Path, make_record: Maker) -> Path:
+    records.write(tmp_path / HISTORY / "2026-03-01-trial.json", make_record({"best": (0.5, 0.6, 0.7)}))
     (tmp_path / "docs" / "deep").mkdir(parents=True)
     (tmp_path / "docs" / "deep" / "a.md").write_text(TEXT.format(view="pairs"))
     (tmp_path / "README.md").write_text(TEXT.format(view="summary"))
     return tmp_path
+
+
+def shown(view: str, record: Record, folder: Path) -> str:
+    records.write(folder / "2026-03-01-trial.json", record)
+    return render(TEXT.format(view=view), folder)
 
 
 def test_every_document_is_up_to_date_with_the_records() -> None:
@@ -61,26 +34,75 @@ def test_every_document_is_up_to_date_with_the_records() -> None:
         for path in documents(ROOT)
         if render(path.read_text(encoding="utf-8"), ROOT / HISTORY) != path.read_text(encoding="utf-8")
     ]
-    assert not stale, "run: python -m lightcrcf.benchmark.render"
+    assert not stale, "run: lightcrcf bench report"
 
 
-def test_every_record_is_valid_and_named_after_itself() -> None:
+def test_every_figure_is_up_to_date_with_its_record() -> None:
+    for name, place in figure.FIGURES.items():
+        assert figure.is_current(ROOT / place, records.latest(ROOT / HISTORY, name)), "run: lightcrcf bench report"
+
+
+def test_every_record_is_valid_named_after_itself_and_has_its_cases_beside_it() -> None:
     for path in sorted((ROOT / HISTORY).glob("*.json")):
+        record = records.read(path)
         assert path.stem.partition("-")[0].isdigit()
-        assert path.stem.split("-", 3)[3] == records.read(path).name
+        assert path.stem.split("-", 3)[3] == record.name
+        assert path.with_suffix(".csv").read_text(encoding="utf-8") == records.as_csv(record)
 
 
-def test_summary_and_pairs(root: Path) -> None:
-    summary = render(TEXT.format(view="summary"), root / HISTORY)
-    assert "| The best | 0.568 | 0.568 | 1.25 | 0 |  | 3.2 |  |" in summary
-    assert "two threads; a processor, 2 cores, 2026-03-01" in summary
-    pairs = render(TEXT.format(view="pairs"), root / HISTORY)
-    assert "| a ← b | 0.568 |" in pairs
-    for text in (summary, pairs):
-        assert text.startswith("before\n\n<!-- record: trial")
-        assert text.endswith("<!-- end of record -->\n\nafter\n")
-        assert "stale" not in text
-        assert render(text, root / HISTORY) == text
+def test_a_summary_row(make_record: Maker, tmp_path: Path) -> None:
+    text = shown("summary", make_record({"best": (0.5, 0.6, 0.7)}), tmp_path)
+    assert "| BEST | 0.600 ± 0.100 | 0.500 | 1.20 |  |  | 6.0 | 100 |" in text
+    assert "HD95, mm" in text
+    assert "†" not in text
+    assert text.startswith("before\n\n<!-- record: trial")
+    assert text.endswith("<!-- end of record -->\n\nafter\n")
+    assert "stale" not in text
+
+
+def test_times_taken_beside_other_work_are_marked(make_record: Maker, tmp_path: Path) -> None:
+    text = shown("summary", make_record({"best": (0.5, 0.6, 0.7)}, load=6.0), tmp_path)
+    assert "| 6.0† |" in text
+    assert "† taken while other work" in text
+
+
+def test_failures_are_counted_and_explained(make_record: Maker, tmp_path: Path) -> None:
+    record = make_record({"best": (0.5, None, 0.7), "worst": (None, None, None)})
+    text = shown("summary", record, tmp_path)
+    assert "| BEST (1 of 3 failed) | 0.600" in text
+    assert "| WORST (3 of 3 failed) |  |" in text
+    assert "BEST failed on b ← c: out of luck" in text
+    assert "| b ← c | failed | failed |" in shown("pairs", record, tmp_path)
+
+
+def test_labels_in_training_are_never_overlooked(make_record: Maker, tmp_path: Path) -> None:
+    alone = shown("summary", make_record({"ours": (0.5, 0.6, 0.7)}), tmp_path)
+    assert "Our networks here are unsupervised." in alone
+    mixed = shown("summary", make_record({"ours": (0.5, 0.6, 0.7), "ours-labels": (0.6, 0.7, 0.8)}), tmp_path)
+    assert "| OURS-LABELS (weakly supervised) |" in mixed
+    assert "mixes unsupervised and weakly supervised" in mixed
+
+
+def test_tests_tell_effect_and_correction(make_record: Maker, tmp_path: Path) -> None:
+    record = make_record({"peer": (0.4, 0.3, 0.5), "ours": (0.5, 0.5, 0.6)})
+    text = shown("dice-tests", record, tmp_path)
+    assert "| OURS | PEER | 3 | +0.1333 | +0.1000 to +0.2000 | +1.00 | 0.25 | 0.25 |" in text
+    assert "With 3 pairs the smallest p that this test can give is 0.25." in text
+    assert "+0.2667" in shown("hd95-tests", record, tmp_path)
+    assert "No network of ours" in shown("dice-tests", make_record({"peer": (0.4, 0.3, 0.5)}), tmp_path)
+
+
+def test_methods_are_described(make_record: Maker, tmp_path: Path) -> None:
+    text = shown("methods", make_record({"best": (0.5, 0.6, 0.7)}), tmp_path)
+    assert (
+        "- BEST: defaults (tool 1.2). `tool fixed moving`. Time: two threads; a processor, 2 cores, 2026-03-01." in text
+    )
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_rendering_again_changes_nothing(view: str, make_record: Maker, tmp_path: Path) -> None:
+    text = shown(view, make_record({"peer": (0.4, None, 0.5), "ours": (0.5, 0.6, 0.7)}), tmp_path)
+    assert render(text, tmp_path) == text
 
 
 def test_check_finds_stale_documents_and_changes_nothing(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,11 +112,16 @@ def test_check_finds_stale_documents_and_changes_nothing(root: Path, capsys: pyt
     assert capsys.readouterr().err.count("out of date") == 2
 
 
-def test_rendering_brings_documents_up_to_date(root: Path) -> None:
+def test_rendering_brings_documents_and_figures_up_to_date(
+    root: Path, make_record: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figure, "FIGURES", {"trial": Path("docs/trial.svg")})
     assert main(["--root", str(root)]) == 0
     assert main(["--root", str(root), "--check"]) == 0
-    records.write(root / HISTORY / "2026-03-02-trial.json", trial(0.25))
+    records.write(root / HISTORY / "2026-03-02-trial.json", make_record({"best": (0.25, 0.25, 0.25)}))
     assert main(["--root", str(root), "--check"]) == 1
+    assert main(["--root", str(root)]) == 0
+    assert figure.is_current(root / "docs/trial.svg", records.latest(root / HISTORY, "trial"))
 
 
 def test_text_without_records_stays() -> None:
@@ -102,7 +129,7 @@ def test_text_without_records_stays() -> None:
 
 
 def test_unknown_views_and_records_are_refused(root: Path) -> None:
-    with pytest.raises(InputError, match="summary or pairs"):
+    with pytest.raises(InputError, match="summary or methods or pairs"):
         render(TEXT.format(view="pie"), root / HISTORY)
     with pytest.raises(InputError, match="a record named trial"):
         render(TEXT.format(view="pairs"), root)

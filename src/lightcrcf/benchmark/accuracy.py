@@ -1,148 +1,186 @@
-"""The accuracy benchmark: `python -m lightcrcf.benchmark.accuracy --data ../shared/data/oasis --out RECORD`.
-
-Five persons that no model was trained on are registered in a cycle, by every method, and scored by 138 manual labels.
-A record that is already there keeps the methods that this run does not measure.
-"""
+"""The accuracy benchmark: every method on every pair of a protocol, scored by labels, as one record."""
 
 from __future__ import annotations
 
-import argparse
 import math
-import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lightcrcf.benchmark import records
-from lightcrcf.benchmark.methods import METHODS, Bench, Outcome, Pair
-from lightcrcf.benchmark.records import Case, Data, Method, Record
-from lightcrcf.errors import InputError
+from lightcrcf.benchmark.methods import Bench, Contender, Outcome, contenders
+from lightcrcf.benchmark.protocols import Pair, Protocol, pairs
+from lightcrcf.benchmark.records import Case, Method, Record, Timing
+from lightcrcf.errors import InputError, UsageError
 from lightcrcf.evaluation.protocols import evaluate
 from lightcrcf.volumes import read
 
-__all__ = ["DATA", "NAME", "main", "measure", "score"]
+__all__ = ["SCORING", "measure", "record_name", "retime", "score"]
 
-NAME = "brain-accuracy"
-DATA = Data(
-    name="OASIS-1 scans of the MICCAI 2012 multi-atlas challenge, skull-stripped T1, 1 mm",
-    split="five persons that were not used in training, in a cycle",
-    labels="138 structures, manual, Neuromorphometrics",
-    terms="CC BY-NC 3.0; OASIS; labels provided by Neuromorphometrics, Inc. under academic subscription",
-    pairs=(("1101", "1104"), ("1104", "1107"), ("1107", "1110"), ("1110", "1113"), ("1113", "1101")),
-)
-PROTOCOL = (
-    "Labels of the moving person are moved by nearest neighbour onto the fixed grid. Dice: mean over the structures "
-    "that both persons have. HD95: area-weighted, mm, mean over structures that were not lost. Folding: share of "
+SCORING = (
+    "Labels of the moving volume are moved by nearest neighbour onto the fixed grid. Dice: mean over the structures "
+    "that both volumes have. HD95: area-weighted, mean over structures that were not lost. Folding: share of "
     "voxels with a Jacobian determinant <= 0 by central differences, over the fixed grid and among labelled voxels; "
     "SDlogJ over the fixed grid; non-diffeomorphic volume among labelled voxels."
 )
-_COMMANDS = (
-    f"python -m lightcrcf.benchmark.accuracy --data ../shared/data/oasis --out benchmarks/history/DATE-{NAME}.json",
-    "python -m lightcrcf.benchmark.render",
-)
+Say = Callable[[str], None]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and write or renew the record."""
-    parser = argparse.ArgumentParser(prog="python -m lightcrcf.benchmark.accuracy", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of sub-ID_T1w.nii.gz and sub-ID_dseg.nii.gz")
-    parser.add_argument("--out", type=Path, required=True, help="record to write or renew")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--work", type=Path, help="keep what the methods leave in this folder")
-    parser.add_argument("--reuse", action="store_true", help="take other tools' results that WORK already holds")
-    parser.add_argument("--model", default="auto", help="of our network: a name, or a .safetensors file")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--note", default="", help="what else the machine did, for the record")
-    options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as temporary:
-        bench = Bench(options.work or Path(temporary), options.threads, options.reuse, options.model)
-        record = measure(options.data, options.methods, bench, options.note)
-    if options.out.exists():
-        record = records.merge(records.read(options.out), record)
-    records.write(options.out, record)
+def record_name(protocol: Protocol) -> str:
+    """How documents refer to a protocol's record."""
+    return f"{protocol.name}-accuracy"
 
 
-def measure(folder: Path, names: Sequence[str], bench: Bench, note: str = "") -> Record:
-    """Run and score methods on the five pairs.
+def measure(
+    protocol: Protocol, folder: Path, names: Sequence[str], bench: Bench, *, note: str = "", say: Say = print
+) -> Record:
+    """Run and score methods on a protocol's pairs.
 
     Args:
-        folder: of sub-ID_T1w.nii.gz and sub-ID_dseg.nii.gz.
-        names: methods, keys of `METHODS`.
+        protocol: a row of `PROTOCOLS`.
+        folder: of all data sets.
+        names: methods, keys of `contenders`; empty for all.
         bench: where and how to run.
         note: added to what the record says of the timing.
+        say: gets a line for each pair.
 
     Raises:
         InputError: if the data are not there.
+        UsageError: if a method is unknown.
     """
-    pairs = [_pair(folder, fixed, moving) for fixed, moving in DATA.pairs]
-    methods, cases = [], []
-    for name in names:
-        if METHODS[name].warm_up:
-            METHODS[name].run(pairs[0], bench)
+    methods: list[Method] = []
+    cases: list[Case] = []
+    timings: list[Timing] = []
+    todo = pairs(protocol, folder)
+    for contender in _chosen(protocol, names, bench):
+        _warm_up(contender, todo[0], bench)
         outcomes = []
-        for pair in pairs:
-            outcomes.append(METHODS[name].run(pair, bench))
-            cases.append(score(name, pair, outcomes[-1]))
-            print(f"{name} {pair.fixed} <- {pair.moving}: Dice {cases[-1].dice:.4f}", file=sys.stderr)
-        methods.append(_method(name, outcomes, bench, note))
+        for pair in todo:
+            outcomes.append(contender.run(pair, bench))
+            cases.append(score(contender.name, pair, outcomes[-1]))
+            told = cases[-1].failure or f"Dice {cases[-1].dice:.4f}"
+            say(f"{protocol.name} {contender.name} {pair.fixed} <- {pair.moving}: {told}")
+        timings += _timings(contender.name, todo, outcomes)
+        methods.append(_method(contender, outcomes, note))
     return Record(
-        name=NAME,
-        title="Accuracy on brain scans of people never seen",
-        data=DATA,
-        protocol=PROTOCOL,
+        name=record_name(protocol),
+        title=protocol.title,
+        data=protocol.data,
+        protocol=SCORING,
         methods=tuple(methods),
         cases=tuple(cases),
-        commands=_COMMANDS,
+        timings=tuple(timings),
+        commands=_commands(protocol),
     )
+
+
+def retime(
+    old: Record, protocol: Protocol, folder: Path, names: Sequence[str], bench: Bench, *, count: int, note: str = ""
+) -> Record:
+    """Take the times of methods again on the first pairs, methods alternating; scores stay.
+
+    Args:
+        old: the record to renew.
+        protocol: its row.
+        folder: of all data sets.
+        names: methods, keys of `contenders`; empty for all.
+        bench: how to run; nothing is reused, and what the methods leave is thrown away.
+        count: of pairs.
+        note: added to what the record says of the timing.
+
+    Raises:
+        InputError: if the data are not there, the record lacks a method, or a method fails.
+    """
+    todo = pairs(protocol, folder)[:count]
+    chosen = [contender for contender in _chosen(protocol, names, bench) if contender.name != "identity"]
+    outcomes: dict[str, list[Outcome]] = {contender.name: [] for contender in chosen}
+    with tempfile.TemporaryDirectory() as temporary:
+        apart = replace(bench, work=Path(temporary), reuse=False)
+        for contender in chosen:
+            _warm_up(contender, todo[0], apart)
+        for pair in todo:
+            for contender in chosen:
+                outcomes[contender.name].append(contender.run(pair, apart))
+    failures = [o.stamp.failure for runs in outcomes.values() for o in runs if o.stamp.failure]
+    if failures:
+        raise InputError(old.name, expected="runs to time", got=failures[0], remedy="see why it failed")
+    methods = [_method(contender, outcomes[contender.name], note) for contender in chosen]
+    timings = [timing for name, runs in outcomes.items() for timing in _timings(name, todo, runs)]
+    return records.retimed(old, methods, timings)
 
 
 def score(method: str, pair: Pair, outcome: Outcome) -> Case:
     """One row of the record."""
+    if outcome.chain is None:
+        return Case(method=method, fixed=pair.fixed, moving=pair.moving, failure=outcome.stamp.failure)
     scores = evaluate(
         read(pair.fixed_labels),
-        moved_labels=None if outcome.moved_labels is None else read(outcome.moved_labels),
         moving_labels=read(pair.moving_labels),
         transform=outcome.chain,
     )
-    deforms = outcome.chain is not None and outcome.chain.field is not None
     names = ("folding_percent", "folding_percent_labelled", "ndv_percent", "sdlogj")
+    deforms = outcome.chain.field is not None
     return Case(
         method=method,
         fixed=pair.fixed,
         moving=pair.moving,
         dice=round(scores.mean_dice, 6),
-        hd95_mm=round(scores.mean_hd95, 4),
-        seconds=outcome.stamp.seconds,
-        peak_mib=outcome.stamp.peak_mib,
-        load_before=outcome.stamp.load_before,
+        hd95=round(scores.mean_hd95, 4) if math.isfinite(scores.mean_hd95) else None,
         labels_lost=tuple(label for label, distance in scores.hd95.items() if math.isinf(distance)),
         dice_by_label={label: round(value, 4) for label, value in scores.dice.items()},
         **{name: round(getattr(scores, name), 6) for name in names if deforms},
     )
 
 
-def _pair(folder: Path, fixed: str, moving: str) -> Pair:
-    files = [folder / f"sub-{subject}_{kind}.nii.gz" for kind in ("T1w", "dseg") for subject in (fixed, moving)]
-    for file in files:
-        if not file.is_file():
-            raise InputError(str(file), expected="a volume", got="no such file", remedy="check --data")
-    return Pair(fixed, moving, *files)
+def _chosen(protocol: Protocol, names: Sequence[str], bench: Bench) -> list[Contender]:
+    known = contenders(protocol, bench)
+    if unknown := [name for name in names if name not in known]:
+        raise UsageError(
+            "--methods", expected=f"some of {', '.join(known)}", got=", ".join(unknown), remedy="check the names"
+        )
+    return [known[name] for name in names or known]
 
 
-def _method(name: str, outcomes: Sequence[Outcome], bench: Bench, note: str) -> Method:
-    contender, stamp = METHODS[name], outcomes[0].stamp
-    timing = contender.timing.format(threads=bench.threads)
+def _warm_up(contender: Contender, pair: Pair, bench: Bench) -> None:
+    if contender.warm_up:
+        contender.run(pair, bench)
+
+
+def _timings(method: str, todo: Sequence[Pair], outcomes: Sequence[Outcome]) -> list[Timing]:
+    names = ("measured", "seconds", "call_seconds", "peak_mib", "load_before")
+    return [
+        Timing(
+            method=method,
+            fixed=pair.fixed,
+            moving=pair.moving,
+            **{name: getattr(outcome.stamp, name) for name in names},
+        )
+        for pair, outcome in zip(todo, outcomes, strict=True)
+        if outcome.stamp.seconds is not None
+    ]
+
+
+def _method(contender: Contender, outcomes: Sequence[Outcome], note: str) -> Method:
+    stamp = next((outcome.stamp for outcome in outcomes if outcome.stamp.failure is None), outcomes[0].stamp)
     return Method(
-        name=name,
+        name=contender.name,
         title=contender.title,
         versions=stamp.versions,
         settings=contender.settings,
-        command=contender.command.format(threads=bench.threads, model=Path(bench.model).name),
-        timing=f"{timing}; {note}" if note and stamp.seconds is not None else timing,
+        command=contender.command,
+        timing=f"{contender.timing}; {note}" if note and stamp.seconds is not None else contender.timing,
         measured=stamp.measured,
         machine=stamp.machine,
+        ours=contender.ours,
+        model=contender.model,
+        training=contender.training,
     )
 
 
-if __name__ == "__main__":
-    main()
+def _commands(protocol: Protocol) -> tuple[str, ...]:
+    out = f"benchmarks/history/DATE-{record_name(protocol)}.json"
+    return (
+        f"lightcrcf bench accuracy --protocol {protocol.name} --data ../shared/data --out {out}",
+        "lightcrcf bench report",
+    )

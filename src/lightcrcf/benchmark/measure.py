@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,7 @@ from pathlib import Path
 from lightcrcf.benchmark.records import Machine
 from lightcrcf.pipeline.environment import cpu_name, usable_cores
 
-__all__ = ["Measured", "machine", "run"]
+__all__ = ["CommandError", "Measured", "machine", "run"]
 
 # Linux counts what a process held before it became another program. So a small one starts the command, not this one,
 # which holds volumes.
@@ -28,6 +29,20 @@ with open(sys.argv[1], "w") as report:
     report.write(f"{seconds} {usage.ru_maxrss}")
 sys.exit(1 if status else 0)
 """
+
+
+class CommandError(Exception):
+    """A command that failed or was stopped; says why in one line.
+
+    Args:
+        reason: the last line that it wrote, or its time limit.
+        stopped: whether it was stopped, so that more time could change the outcome.
+    """
+
+    def __init__(self, reason: str, *, stopped: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.stopped = stopped
 
 
 @dataclass(frozen=True)
@@ -45,22 +60,39 @@ class Measured:
     load_before: float
 
 
-def run(command: Sequence[str]) -> Measured:
-    """Run a command to its end; what it prints goes to stderr.
+def run(command: Sequence[str], limit_seconds: float | None = None) -> Measured:
+    """Run a command to its end; what it prints is kept only for the reason of a failure.
 
     Args:
         command: program and arguments.
+        limit_seconds: after which it and its children are stopped.
 
     Raises:
-        CalledProcessError: if it fails.
+        CommandError: if it fails or takes longer.
     """
     with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report"
+        report, log = Path(folder) / "report", Path(folder) / "log"
         launch = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(report), *command]
         load = os.getloadavg()[0]
-        subprocess.run(launch, stdout=sys.stderr, check=True)
+        with log.open("wb") as output:
+            process = subprocess.Popen(launch, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+            try:
+                code = process.wait(limit_seconds)
+            except BaseException as error:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                if isinstance(error, subprocess.TimeoutExpired):
+                    raise CommandError(f"stopped after {limit_seconds:g} s", stopped=True) from None
+                raise
+        if code:
+            raise CommandError(_last_line(log))
         seconds, peak_kib = map(float, report.read_text(encoding="ascii").split())
     return Measured(round(seconds, 2), round(peak_kib / 1024, 1), round(load, 2))
+
+
+def _last_line(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+    return next((line for line in reversed(lines) if line), "failed without a word")
 
 
 def machine() -> Machine:

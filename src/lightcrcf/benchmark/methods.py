@@ -7,33 +7,23 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lightcrcf.benchmark import peers
-from lightcrcf.benchmark.measure import machine, run
-from lightcrcf.benchmark.records import Machine
+from lightcrcf.benchmark.measure import CommandError, Measured, machine, run
+from lightcrcf.benchmark.protocols import Pair, PeerSettings, Protocol
+from lightcrcf.benchmark.records import Machine, Training
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.itk import read_affine, read_field, read_transform_folder
 
-__all__ = ["METHODS", "Bench", "Contender", "Outcome", "Pair", "Stamp"]
+__all__ = ["OURS", "Bench", "Contender", "Outcome", "Stamp", "contenders", "read_chain"]
 
 _STAMP = "measured.json"
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The files of one registration."""
-
-    fixed: str
-    moving: str
-    fixed_image: Path
-    moving_image: Path
-    fixed_labels: Path
-    moving_labels: Path
+_CARD_LINE = "| supervision |"
 
 
 class Stamp(BaseModel):
@@ -43,8 +33,11 @@ class Stamp(BaseModel):
 
     measured: date
     machine: Machine
-    versions: dict[str, str]
+    versions: dict[str, str] = {}
+    command: tuple[str, ...] = ()
+    failure: str | None = None
     seconds: float | None = None
+    call_seconds: float | None = None
     peak_mib: float | None = None
     load_before: float | None = None
 
@@ -54,14 +47,12 @@ class Outcome:
     """What a method left for one pair.
 
     Args:
-        stamp: how it was made.
-        chain: fixed points to moving points; None if only labels are scored.
-        moved_labels: labels as the method itself moved them; None to move them by `chain`.
+        stamp: how it was made, or why it failed.
+        chain: fixed points to moving points; None after a failure.
     """
 
     stamp: Stamp
-    chain: Chain | None
-    moved_labels: Path | None = None
+    chain: Chain | None = None
 
 
 @dataclass(frozen=True)
@@ -72,126 +63,188 @@ class Bench:
         work: folder for what the methods leave.
         threads: for each method.
         reuse: take what `work` already holds of other tools' results.
-        model: of our network, as for `lightcrcf register`.
+        model: of our network, as for `lightcrcf register`; None for the protocol's.
+        limit_seconds: stop a command that takes longer, and record it as failed.
     """
 
     work: Path
     threads: int
     reuse: bool = False
-    model: str = "auto"
+    model: str | None = None
+    limit_seconds: float | None = None
 
 
 @dataclass(frozen=True)
 class Contender:
     """One method: how a record describes it and how it is run.
 
-    `{threads}` and `{model}` in the texts are filled in. `warm_up` asks for a run that does not count first: ours
-    compiles its kernels the first time after installing.
+    `warm_up` asks for a run that does not count first: ours compiles its kernels the first time after installing.
     """
 
+    name: str
     title: str
     settings: str
     command: str
     timing: str
     run: Callable[[Pair, Bench], Outcome]
+    ours: bool = False
+    model: str | None = None
+    training: Training | None = None
     warm_up: bool = False
 
 
+OURS: dict[str, tuple[str, str | None, str]] = {
+    "lightcrcf-affine": ("LightCRCF, affine only", None, "the affine alignment alone"),
+    "lightcrcf-fast": ("LightCRCF fast", "fast", "affine alignment and one pass of the network"),
+    "lightcrcf-default": ("LightCRCF default", "default", "affine alignment, network and a short refinement"),
+    "lightcrcf-accurate": ("LightCRCF accurate", "accurate", "affine alignment, network and a long refinement"),
+}
+
+
+def contenders(protocol: Protocol, bench: Bench) -> dict[str, Contender]:
+    """Every method that can run on a protocol's pairs, by name.
+
+    With a model of the caller's choice, the rows of our network are named after it too: `lightcrcf-fast@NAME`.
+    """
+    rows = [Contender("identity", "No registration", "the files' headers", "none", "nothing to time", _identity)]
+    rows += [_peer(protocol, name, settings, bench) for name, settings in protocol.peers.items()]
+    rows += [_ours(name, protocol, bench) for name in OURS]
+    return {row.name.partition("@")[0]: row for row in rows}
+
+
+def read_chain(tool: str, folder: Path) -> Chain:
+    """What a tool of `peers` left, as points from fixed to moving.
+
+    Affines are files of ITK, or greedy's 4x4 matrix in RAS. Labels moved by the chain are, voxel for voxel, those that
+    the tool moves itself; a test checks it.
+
+    Raises:
+        InputError: if a file is missing or damaged.
+    """
+    affine = folder / peers.AFFINE
+    after = Affine(np.loadtxt(affine)) if tool == "greedy" else read_affine(affine)
+    field = read_field(folder / peers.WARP) if (folder / peers.WARP).exists() else None
+    return Chain(Affine.identity(), field, after)
+
+
 def _identity(_pair: Pair, _bench: Bench) -> Outcome:
-    return Outcome(_stamp({}), Chain(Affine.identity(), None, Affine.identity()))
+    return Outcome(_stamp(), Chain(Affine.identity(), None, Affine.identity()))
 
 
-def _syn(pair: Pair, bench: Bench) -> Outcome:
-    folder, stamp = _syn_folder(pair, bench)
-    chain = Chain(Affine.identity(), read_field(folder / peers.WARP), read_affine(folder / peers.AFFINE))
-    return Outcome(stamp, chain, folder / peers.LABELS)
+def _peer(protocol: Protocol, name: str, settings: PeerSettings, bench: Bench) -> Contender:
+    stages = [("affine", settings.affine), ("deformable", settings.deform)]
+    words = "; ".join(f"{stage}: {words}" for stage, words in stages if words)
+
+    def register(pair: Pair, bench: Bench) -> Outcome:
+        return _run_peer(settings, pair, bench, bench.work / protocol.folder / name / f"{pair.fixed}-{pair.moving}")
+
+    return Contender(
+        name=name,
+        title=settings.title,
+        settings=settings.about,
+        command=f"{settings.tool} ({words}; {bench.threads} threads)",
+        timing=_timing(bench),
+        run=register,
+    )
 
 
-def _syn_affine(pair: Pair, bench: Bench) -> Outcome:
-    folder, stamp = _syn_folder(pair, bench)
-    timeless = stamp.model_copy(update={"seconds": None, "peak_mib": None, "load_before": None})
-    return Outcome(timeless, None, folder / peers.AFFINE_LABELS)
+def _run_peer(settings: PeerSettings, pair: Pair, bench: Bench, folder: Path) -> Outcome:
+    files = (("--fixed", pair.fixed_image), ("--moving", pair.moving_image), ("--out", folder))
+    stages = (f"--affine={settings.affine}", f"--deform={settings.deform}", "--threads", str(bench.threads))
+    words = (settings.tool, *(str(word) for item in files for word in item), *stages)
+    stamp = _kept(folder, words) if bench.reuse else None
+    if stamp is None:
+        stamp = _fresh_peer(words, bench, folder)
+    if stamp.failure is not None:
+        return Outcome(stamp)
+    return Outcome(stamp, read_chain(settings.tool, folder))
 
 
-@cache  # both of SyN's stages are scored from one run
-def _syn_folder(pair: Pair, bench: Bench) -> tuple[Path, Stamp]:
-    """Run SyN, or take its results if they may be reused."""
-    folder = bench.work / "ants-syn" / f"{pair.fixed}-{pair.moving}"
-    if not (bench.reuse and (folder / _STAMP).is_file()):
-        files = {
-            "--fixed": pair.fixed_image,
-            "--moving": pair.moving_image,
-            "--moving-labels": pair.moving_labels,
-            "--out": folder,
-        }
-        arguments = [str(word) for item in files.items() for word in item]
-        module = [sys.executable, "-m", "lightcrcf.benchmark.peers"]
-        taken = run([*module, *arguments, "--threads", str(bench.threads)])
-        summary = json.loads((folder / peers.SUMMARY).read_text(encoding="utf-8"))
-        stamp = _stamp(
-            {"antspyx": summary["antspyx"]},
-            seconds=summary["seconds"],
-            peak_mib=taken.peak_mib,
-            load_before=taken.load_before,
-        )
-        (folder / _STAMP).write_text(stamp.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    return folder, Stamp.model_validate_json((folder / _STAMP).read_text(encoding="utf-8"))
+def _fresh_peer(words: tuple[str, ...], bench: Bench, folder: Path) -> Stamp:
+    module = (sys.executable, "-m", "lightcrcf.benchmark.peers")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _STAMP).unlink(missing_ok=True)
+    try:
+        taken = run((*module, *words), bench.limit_seconds)
+    except CommandError as error:
+        stamp = _stamp(command=words, failure=error.reason)
+        if error.stopped:
+            return stamp  # not kept: on a machine with less to do it may come to its end
+    else:
+        told = json.loads((folder / peers.SUMMARY).read_text(encoding="utf-8"))
+        stamp = _stamp(taken, command=words, versions=told["versions"], call_seconds=told["call_seconds"])
+    (folder / _STAMP).write_text(stamp.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return stamp
 
 
-def _affine_alone(pair: Pair, bench: Bench) -> Outcome:
-    return _register(pair, bench, "lightcrcf-affine", "none")
+def _kept(folder: Path, words: tuple[str, ...]) -> Stamp | None:
+    """The stamp of an earlier run, if that ran the same command."""
+    try:
+        stamp = Stamp.model_validate_json((folder / _STAMP).read_text(encoding="utf-8"))
+    except (OSError, ValidationError):
+        return None
+    return stamp if stamp.command == words else None
 
 
-def _network(pair: Pair, bench: Bench) -> Outcome:
-    return _register(pair, bench, "lightcrcf", bench.model)
+def _ours(name: str, protocol: Protocol, bench: Bench) -> Contender:
+    title, preset, settings = OURS[name]
+    model = "none" if preset is None else bench.model or protocol.model
+    known = model.rpartition("/")[2].removesuffix(".safetensors")
+    chosen = preset is not None and bench.model is not None
+    options = ("--model", model, "--preset", preset or "fast", "--threads", str(bench.threads))
+    shown = " ".join(("--model", known, *options[2:]))
+
+    def register(pair: Pair, bench: Bench) -> Outcome:
+        folder = bench.work / protocol.folder / f"{name}-{known}" / f"{pair.fixed}-{pair.moving}"
+        return _register(pair, bench, options, folder)
+
+    return Contender(
+        name=f"{name}@{known}" if chosen else name,
+        title=f"{title}, {known}" if chosen else title,
+        settings=settings,
+        command=f"lightcrcf register --fixed F --moving M --out DIR {shown}",
+        timing=_timing(bench),
+        run=register,
+        ours=True,
+        model=None if preset is None else known,
+        training=None if preset is None else _training(model),
+        warm_up=True,
+    )
 
 
-def _register(pair: Pair, bench: Bench, name: str, model: str) -> Outcome:
-    folder = bench.work / name / f"{pair.fixed}-{pair.moving}"
-    files = ["--fixed", str(pair.fixed_image), "--moving", str(pair.moving_image), "--out", str(folder)]
-    options = ["--model", model, "--preset", "fast", "--threads", str(bench.threads)]
-    taken = run([sys.executable, "-m", "lightcrcf", "register", *files, *options])
+def _training(model: str) -> Training | None:
+    """How a model was trained, by its card; None if it is not there or does not say."""
+    from lightcrcf.errors import LightCRCFError
+    from lightcrcf.weights.store import load
+
+    try:
+        card = load(model).card
+    except LightCRCFError:
+        return None
+    line = next((line for line in card.splitlines() if line.startswith(_CARD_LINE)), "")
+    told = line.removeprefix(_CARD_LINE).strip().lower()
+    if told.startswith(("none", "unsupervised")):
+        return "unsupervised"
+    return "weakly supervised" if told.startswith("weak") else None
+
+
+def _register(pair: Pair, bench: Bench, options: tuple[str, ...], folder: Path) -> Outcome:
+    files = ("--fixed", str(pair.fixed_image), "--moving", str(pair.moving_image), "--out", str(folder))
+    try:
+        taken = run((sys.executable, "-m", "lightcrcf", "register", *files, *options), bench.limit_seconds)
+    except CommandError as error:
+        return Outcome(_stamp(failure=error.reason))
     told = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     versions = {package: told["versions"][package] for package in ("lightcrcf", "openvino", "numba")}
     if told["model"]["name"]:
         versions[f"model {told['model']['name']}"] = told["model"]["sha256"][:12]
-    stamp = _stamp(versions, seconds=taken.seconds, peak_mib=taken.peak_mib, load_before=taken.load_before)
-    return Outcome(stamp, read_transform_folder(folder))
+    return Outcome(_stamp(taken, versions=versions), read_transform_folder(folder))
 
 
-def _stamp(versions: dict[str, str], **taken: float) -> Stamp:
-    return Stamp(measured=date.today(), machine=machine(), versions=versions, **taken)
+def _timing(bench: Bench) -> str:
+    return f"the whole command from start to exit, reading and writing included; {bench.threads} threads"
 
 
-_OURS = "lightcrcf register --fixed F --moving M --out DIR --preset fast --threads {threads} --model"
-_SYN = "ants.registration(fixed, moving, type_of_transform='SyN')"
-_COLD = "the whole command from start to exit, reading and writing included; {threads} threads"
-
-METHODS: dict[str, Contender] = {
-    "identity": Contender("No registration", "the files' headers", "none", "nothing to time", _identity),
-    "ants-affine": Contender(
-        "ANTs affine",
-        "the affine stage of the same SyN run: 12 parameters, Mattes mutual information",
-        _SYN,
-        "part of SyN's",
-        _syn_affine,
-    ),
-    "ants-syn": Contender(
-        "ANTs SyN",
-        "antspyx defaults: affine and SyN by Mattes mutual information, 40 x 20 x 0 iterations; seed 1",
-        _SYN,
-        "the call alone, affine included, volumes already in memory; {threads} ITK threads",
-        _syn,
-    ),
-    "lightcrcf-affine": Contender(
-        "LightCRCF, affine only", "the affine alignment alone", f"{_OURS} none", _COLD, _affine_alone, warm_up=True
-    ),
-    "lightcrcf": Contender(
-        "LightCRCF, network alone",
-        "affine alignment and one pass of the network",
-        f"{_OURS} {{model}}",
-        _COLD,
-        _network,
-        warm_up=True,
-    ),
-}
+def _stamp(taken: Measured | None = None, **told: object) -> Stamp:
+    figures = {} if taken is None else vars(taken)
+    return Stamp.model_validate({"measured": date.today(), "machine": machine(), **figures, **told})

@@ -1,8 +1,7 @@
 """Other people's tools, each in a process of its own: `python -m lightcrcf.benchmark.peers TOOL --fixed ... --out DIR`.
 
-The first call registers: it reads two files and writes the transform and the moved image, as a user's command would,
-and it is the one that is timed. A second call with `--labels` moves labels by the tool's own means, nearest neighbour,
-and leaves the transform as `lightcrcf.transforms.itk.read_transform_folder` reads it.
+It reads two files and writes the transform and the moved image, as a user's command would. Nothing heavy of ours is
+imported here: it would count as the tool's time and memory.
 
 The tools are the extra `peers`: `pip install "lightcrcf[peers]"`.
 """
@@ -22,10 +21,9 @@ from typing import Any
 
 from lightcrcf.errors import InputError
 
-__all__ = ["LABELS", "MOVED", "SUMMARY", "TOOLS", "Job", "ants", "ants_labels", "greedy", "greedy_labels", "main"]
+__all__ = ["AFFINE", "MOVED", "SUMMARY", "TOOLS", "WARP", "Job", "ants", "greedy", "main"]
 
-LABELS, MOVED, SUMMARY = "moved_labels.nii.gz", "moved.nii.gz", "peer.json"
-_AFFINE, _WARP = "affine.mat", "warp.nii.gz"
+AFFINE, WARP, MOVED, SUMMARY = "affine.mat", "warp.nii.gz", "moved.nii.gz", "peer.json"
 
 
 @dataclass(frozen=True)
@@ -61,31 +59,15 @@ def ants(job: Job) -> None:
 
     fixed, moving = ants.image_read(str(job.fixed)), ants.image_read(str(job.moving))
     start = time.perf_counter()
-    result = ants.registration(
-        fixed, moving, type_of_transform=job.deform or job.affine, outprefix=f"{job.out}/ants_"
-    )
+    result = ants.registration(fixed, moving, type_of_transform=job.deform or job.affine, outprefix=f"{job.out}/ants_")
     _summarise(job.out, "antspyx", start)
     ants.image_write(result["warpedmovout"], str(job.out / MOVED))
     transforms = result["fwdtransforms"]
-    shutil.move(transforms[-1], job.out / _AFFINE)
+    shutil.move(transforms[-1], job.out / AFFINE)
     if job.deform:
-        shutil.move(transforms[0], job.out / _WARP)
+        shutil.move(transforms[0], job.out / WARP)
     for unused in job.out.glob("ants_*"):
         unused.unlink()
-
-
-def ants_labels(job: Job, labels: Path) -> None:
-    """Move labels by `ants.apply_transforms`."""
-    import ants
-
-    from lightcrcf.transforms.itk import AFFINE_NAME, read_affine, write_affine
-
-    fixed, moving = ants.image_read(str(job.fixed)), ants.image_read(str(labels))
-    names = [_WARP, _AFFINE] if job.deform else [_AFFINE]
-    transforms = [str(job.out / name) for name in names]
-    moved = ants.apply_transforms(fixed, moving, transforms, interpolator="nearestNeighbor")
-    ants.image_write(moved, str(job.out / LABELS))
-    write_affine(job.out / AFFINE_NAME, read_affine(job.out / _AFFINE))
 
 
 def greedy(job: Job) -> None:
@@ -93,7 +75,7 @@ def greedy(job: Job) -> None:
     from picsl_greedy import GreedyFloat3D
 
     pair = f"-threads {job.threads} -i {job.fixed} {job.moving}"
-    affine, warp = job.out / _AFFINE, job.out / _WARP
+    affine, warp = job.out / AFFINE, job.out / WARP
     tool, start = GreedyFloat3D(), time.perf_counter()
     if job.affine:
         tool.execute(f"{pair} -a {job.affine} -o {affine}")
@@ -102,25 +84,8 @@ def greedy(job: Job) -> None:
     if job.deform:
         tool.execute(f"{pair} {job.deform} -it {affine} -o {warp}")
     _summarise(job.out, "picsl_greedy", start)
-    tool.execute(f"-threads {job.threads} -rf {job.fixed} -rm {job.moving} {job.out / MOVED} -r {_greedy_chain(job)}")
-
-
-def greedy_labels(job: Job, labels: Path) -> None:
-    """Move labels by greedy's reslicing."""
-    import numpy as np
-    from picsl_greedy import GreedyFloat3D
-
-    from lightcrcf.transforms.affine import Affine
-    from lightcrcf.transforms.itk import AFFINE_NAME, write_affine
-
-    tool = GreedyFloat3D()
-    tool.execute(f"-rf {job.fixed} -ri NN -rm {labels} {job.out / LABELS} -r {_greedy_chain(job)}")
-    write_affine(job.out / AFFINE_NAME, Affine(np.loadtxt(job.out / _AFFINE)))  # greedy's matrices are in RAS
-
-
-def _greedy_chain(job: Job) -> str:
-    names = [_WARP, _AFFINE] if job.deform else [_AFFINE]
-    return " ".join(str(job.out / name) for name in names)
+    chain = f"{warp} {affine}" if job.deform else affine
+    tool.execute(f"-threads {job.threads} -rf {job.fixed} -rm {job.moving} {job.out / MOVED} -r {chain}")
 
 
 def _summarise(out: Path, package: str, start: float) -> None:
@@ -128,14 +93,11 @@ def _summarise(out: Path, package: str, start: float) -> None:
     (out / SUMMARY).write_text(json.dumps(summary) + "\n", encoding="utf-8")
 
 
-TOOLS: dict[str, tuple[Callable[[Job], None], Callable[[Job, Path], None]]] = {
-    "ants": (ants, ants_labels),
-    "greedy": (greedy, greedy_labels),
-}
+TOOLS: dict[str, Callable[[Job], None]] = {"ants": ants, "greedy": greedy}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Register one pair with one tool, or move labels by what it left.
+    """Register one pair with one tool.
 
     Raises:
         InputError: if the tool is not installed.
@@ -144,20 +106,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("tool", choices=TOOLS)
     for name in ("fixed", "moving", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--labels", type=Path, help="labels on the moving grid to move by what DIR holds")
     parser.add_argument("--affine", default="", help="the tool's settings of its affine stage")
     parser.add_argument("--deform", default="", help="the tool's settings of its deformable stage")
     parser.add_argument("--threads", type=int, default=2)
     given: dict[str, Any] = vars(parser.parse_args(arguments))
-    register, move = TOOLS[given.pop("tool")]
-    labels = given.pop("labels")
+    register = TOOLS[given.pop("tool")]
     job = Job(**given)
     job.out.mkdir(parents=True, exist_ok=True)
     try:
-        if labels:
-            move(job, labels)
-        else:
-            register(job)
+        register(job)
     except ModuleNotFoundError as error:
         raise InputError(
             str(error.name), expected="a tool to compare with", got="not installed",

@@ -1,13 +1,16 @@
 """The record of a benchmark: one JSON file in `benchmarks/history`, from which every published number is rendered.
 
-A record holds the data and the protocol, the methods with where and how they ran, one row per method and pair, and the
-summary of the rows. Methods can be measured at different times: measuring some again replaces their rows only.
+A record holds the data and the protocol, the methods with where and how they ran, one case for each method and pair,
+what each run took, and the summary of both. Methods can be measured at different times: measuring some again replaces
+their rows only, and times can be taken again without the cases.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -17,19 +20,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from lightcrcf.errors import InputError
 
-__all__ = ["MEASURES", "Case", "Data", "Machine", "Method", "Record", "Spread", "latest", "merge", "read", "write"]
+__all__ = [
+    "BUSY", "MEASURES", "TIMES", "Case", "Data", "Machine", "Method", "Record", "Spread",
+    "Timing", "Training", "as_csv", "latest", "merge", "read", "retimed", "write",
+]  # fmt: skip
 
-FORMAT, FORMAT_VERSION = "lightcrcf-benchmark", 1
-MEASURES = (
-    "dice",
-    "hd95_mm",
-    "folding_percent",
-    "folding_percent_labelled",
-    "ndv_percent",
-    "sdlogj",
-    "seconds",
-    "peak_mib",
-)
+FORMAT, FORMAT_VERSION = "lightcrcf-benchmark", 2
+MEASURES = ("dice", "hd95", "folding_percent", "folding_percent_labelled", "ndv_percent", "sdlogj")
+TIMES = ("seconds", "call_seconds", "peak_mib", "load_before")
+BUSY = "†"  # marks times that were taken beside other work
+Training = Literal["unsupervised", "weakly supervised"]
 
 
 class _Part(BaseModel):
@@ -47,17 +47,18 @@ class Machine(_Part):
 
 
 class Data(_Part):
-    """What was registered: `pairs` are (fixed, moving) subjects."""
+    """What was registered: `pairs` are (fixed, moving) subjects; HD95 is in `distance_unit`."""
 
     name: str
     split: str
     labels: str
     terms: str
+    distance_unit: Literal["mm", "voxel"]
     pairs: tuple[tuple[str, str], ...]
 
 
 class Method(_Part):
-    """What was run. `timing` says what `Case.seconds` covers and what else the machine did."""
+    """What was run; `ours` and, for a network of ours, how it was `training`-ed. `timing` says what the times cover."""
 
     name: str
     title: str
@@ -67,36 +68,61 @@ class Method(_Part):
     timing: str
     measured: date
     machine: Machine
+    ours: bool = False
+    model: str | None = None
+    training: Training | None = None
 
 
 class Case(_Part):
-    """The scores of one method on one pair; None where a method has no such measure or it was not taken.
+    """The scores of one method on one pair; None where a method has no such measure.
 
-    `seconds` is wall time, `peak_mib` the largest resident memory of the process, `load_before` the machine's
-    one-minute load average when the method started (its own earlier runs included).
+    A method that failed has its reason in `failure`, and no scores.
     """
 
     method: str
     fixed: str
     moving: str
-    dice: float
-    hd95_mm: float
+    failure: str | None = None
+    dice: float | None = None
+    hd95: float | None = None
     folding_percent: float | None = None
     folding_percent_labelled: float | None = None
     ndv_percent: float | None = None
     sdlogj: float | None = None
-    seconds: float | None = None
+    labels_lost: tuple[int, ...] = ()
+    dice_by_label: dict[int, float] = {}
+
+    @model_validator(mode="after")
+    def _scored_or_failed(self) -> Case:
+        if (self.failure is None) == (self.dice is None):
+            raise ValueError("a case has either scores or the reason of a failure")
+        return self
+
+
+class Timing(_Part):
+    """What one run took.
+
+    `seconds` is wall time of the whole command, `call_seconds` of the registration alone where the tool can tell,
+    `peak_mib` the largest resident memory of its process, `load_before` the machine's one-minute load average when it
+    started (its own earlier runs included), by which times taken beside other work can be told.
+    """
+
+    method: str
+    fixed: str
+    moving: str
+    measured: date
+    seconds: float
+    call_seconds: float | None = None
     peak_mib: float | None = None
     load_before: float | None = None
-    labels_lost: tuple[int, ...] = ()
-    dice_by_label: dict[int, float]
 
 
 class Spread(_Part):
-    """One measure over the pairs."""
+    """One measure over the pairs; `deviation` is the sample standard deviation."""
 
     mean: float
     median: float
+    deviation: float
     minimum: float
     maximum: float
 
@@ -111,37 +137,55 @@ class Record(_Part):
         protocol: how it was scored.
         methods: what was run.
         cases: one for each method and pair.
+        timings: what the runs took; of some pairs, if times were taken apart.
         commands: how to measure it again, from the repository root.
-        summary: method to measure to spread over the pairs.
+        summary: method to measure to spread over the pairs that did not fail.
     """
 
     format: Literal["lightcrcf-benchmark"] = "lightcrcf-benchmark"
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     name: str
     title: str
     data: Data
     protocol: str
     methods: tuple[Method, ...]
     cases: tuple[Case, ...]
+    timings: tuple[Timing, ...] = ()
     commands: tuple[str, ...]
     summary: dict[str, dict[str, Spread]] = {}
 
     @model_validator(mode="after")
     def _consistent(self) -> Record:
-        names = [method.name for method in self.methods]
-        rows = [(case.method, (case.fixed, case.moving)) for case in self.cases]
-        if sorted(rows) != sorted((name, pair) for name in names for pair in self.data.pairs):
+        wanted = sorted((method.name, pair) for method in self.methods for pair in self.data.pairs)
+        if sorted((case.method, (case.fixed, case.moving)) for case in self.cases) != wanted:
             raise ValueError("there must be exactly one case for each method and pair")
-        expected = {name: _summary(case for case in self.cases if case.method == name) for name in names}
+        runs = [(timing.method, (timing.fixed, timing.moving)) for timing in self.timings]
+        if len(set(runs)) != len(runs) or not set(runs) <= set(wanted):
+            raise ValueError("there must be at most one timing for each method and pair")
+        expected = {method.name: self._summarise(method.name) for method in self.methods}
         if self.summary and self.summary != expected:
             raise ValueError("the summary does not follow from the cases")
         object.__setattr__(self, "summary", expected)
         return self
 
     def of(self, method: str) -> list[Case]:
-        """The rows of one method, in the order of the pairs."""
+        """The cases of one method, in the order of the pairs."""
         rows = {(case.fixed, case.moving): case for case in self.cases if case.method == method}
         return [rows[pair] for pair in self.data.pairs]
+
+    def method(self, name: str) -> Method:
+        """The method of that name."""
+        return next(method for method in self.methods if method.name == name)
+
+    def busy(self, name: str) -> bool:
+        """Whether other work kept the machine busy: its load was higher than the method can have left behind itself."""
+        load = self.summary[name].get("load_before")
+        return load is not None and load.median > self.method(name).machine.cores + 1
+
+    def _summarise(self, method: str) -> dict[str, Spread]:
+        scores = [case for case in self.cases if case.method == method and case.failure is None]
+        runs = [timing for timing in self.timings if timing.method == method]
+        return {**_spreads(scores, MEASURES), **_spreads(runs, TIMES)}
 
 
 def merge(old: Record, new: Record) -> Record:
@@ -158,16 +202,39 @@ def merge(old: Record, new: Record) -> Record:
             remedy="write to a new file",
         )
     measured = {method.name: method for method in new.methods}
-    kept = [measured.pop(method.name, method) for method in old.methods]
-    methods = (*kept, *measured.values())
-    renewed = {method.name for method in new.methods}
-    cases = (*(case for case in old.cases if case.method not in renewed), *new.cases)
-    order = {method.name: place for place, method in enumerate(methods)}
-    pairs = {pair: place for place, pair in enumerate(new.data.pairs)}
-    cases = tuple(sorted(cases, key=lambda case: (order[case.method], pairs[case.fixed, case.moving])))
-    return Record.model_validate(
-        {**new.model_dump(exclude={"summary"}), "methods": methods, "cases": cases, "commands": new.commands}
-    )
+    methods = (*(measured.get(method.name, method) for method in old.methods), *_added(old, new))
+    cases = (*(case for case in old.cases if case.method not in measured), *new.cases)
+    timings = (*(timing for timing in old.timings if timing.method not in measured), *new.timings)
+    return _arranged(new, methods, cases, timings)
+
+
+def retimed(old: Record, methods: Sequence[Method], timings: Sequence[Timing]) -> Record:
+    """`old` with the times of some methods replaced; scores stay.
+
+    Args:
+        old: the record.
+        methods: as they ran now; of each, what the record says of its timing and machine is renewed.
+        timings: of these methods.
+
+    Raises:
+        InputError: if the record has no such method.
+    """
+    renewed = {method.name: method for method in methods}
+    if unknown := sorted(renewed.keys() - {method.name for method in old.methods}):
+        raise InputError(
+            old.name,
+            expected="a record with these methods",
+            got=f"none of {', '.join(unknown)}",
+            remedy="measure them first",
+        )
+    kept = [timing for timing in old.timings if timing.method not in renewed]
+    updated = [
+        method.model_copy(update={name: getattr(renewed[method.name], name) for name in ("timing", "machine")})
+        if method.name in renewed
+        else method
+        for method in old.methods
+    ]
+    return _arranged(old, updated, old.cases, (*kept, *timings))
 
 
 def read(path: Path) -> Record:
@@ -186,11 +253,35 @@ def read(path: Path) -> Record:
 
 
 def write(path: Path, record: Record) -> None:
-    """Write a record as JSON."""
-    parts = json.loads(record.model_dump_json())
+    """Write a record as JSON, and its cases beside it as CSV."""
+    parts = json.loads(record.model_dump_json(exclude_defaults=True))
+    parts = {"format": FORMAT, "format_version": FORMAT_VERSION, **parts}
     lines = [f" {json.dumps(key)}: {_lines(value)}" for key, value in parts.items()]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    path.with_suffix(".csv").write_text(as_csv(record), encoding="utf-8")
+
+
+def as_csv(record: Record) -> str:
+    """One row for each method and pair: scores, what the run took, and the Dice of each structure."""
+    labels = sorted({label for case in record.cases for label in case.dice_by_label})
+    runs = {(timing.method, timing.fixed, timing.moving): timing for timing in record.timings}
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    keys = ("method", "fixed", "moving")
+    rows.writerow((*keys, *MEASURES, *TIMES, "labels_lost", "failure", *(f"dice_{label}" for label in labels)))
+    for case in record.cases:
+        run = runs.get((case.method, case.fixed, case.moving))
+        rows.writerow(
+            (
+                *(getattr(case, name) for name in (*keys, *MEASURES)),
+                *(getattr(run, name, None) for name in TIMES),
+                " ".join(map(str, case.labels_lost)),
+                case.failure,
+                *(case.dice_by_label.get(label) for label in labels),
+            )
+        )
+    return text.getvalue()
 
 
 def latest(folder: Path, name: str) -> Record:
@@ -205,16 +296,34 @@ def latest(folder: Path, name: str) -> Record:
     return read(files[-1])
 
 
-def _summary(cases: Iterable[Case]) -> dict[str, Spread]:
-    rows = list(cases)
-    columns = {name: [getattr(row, name) for row in rows] for name in MEASURES}
-    return {name: _spread(values) for name, values in columns.items() if None not in values}
+def _added(old: Record, new: Record) -> list[Method]:
+    known = {method.name for method in old.methods}
+    return [method for method in new.methods if method.name not in known]
+
+
+def _arranged(record: Record, methods: Sequence[Method], cases: Sequence[Case], timings: Sequence[Timing]) -> Record:
+    """The record with other rows, in the order of methods and pairs."""
+    order = {method.name: place for place, method in enumerate(methods)}
+    pairs = {pair: place for place, pair in enumerate(record.data.pairs)}
+
+    def place(row: Case | Timing) -> tuple[int, int]:
+        return order[row.method], pairs[row.fixed, row.moving]
+
+    parts = record.model_dump(exclude={"summary"})
+    rows = {"cases": tuple(sorted(cases, key=place)), "timings": tuple(sorted(timings, key=place))}
+    return Record.model_validate({**parts, "methods": tuple(methods), **rows})
+
+
+def _spreads(rows: Sequence[Case] | Sequence[Timing], names: Iterable[str]) -> dict[str, Spread]:
+    columns = {name: [getattr(row, name) for row in rows] for name in names}
+    return {name: _spread(values) for name, values in columns.items() if values and None not in values}
 
 
 def _spread(values: list[float]) -> Spread:
-    figures = (np.mean(values), np.median(values), np.min(values), np.max(values))
-    mean, median, minimum, maximum = (round(float(figure), 6) for figure in figures)
-    return Spread(mean=mean, median=median, minimum=minimum, maximum=maximum)
+    deviation = np.std(values, ddof=1) if len(values) > 1 else 0.0
+    figures = (np.mean(values), np.median(values), deviation, np.min(values), np.max(values))
+    mean, median, deviation, minimum, maximum = (round(float(figure), 6) for figure in figures)
+    return Spread(mean=mean, median=median, deviation=deviation, minimum=minimum, maximum=maximum)
 
 
 def _lines(value: Any) -> str:

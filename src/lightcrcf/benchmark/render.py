@@ -1,11 +1,12 @@
-"""Tables of records in documents: `python -m lightcrcf.benchmark.render`, from the repository root.
+"""Tables and figures of records in documents: `lightcrcf bench report`, from the repository root.
 
 A document asks for a table with a pair of comments, and everything between them is replaced:
 
     <!-- record: brain-accuracy summary -->
     <!-- end of record -->
 
-The views are `summary` (a row for each method) and `pairs` (Dice of each pair).
+The views are `summary` (a row for each method), `methods` (how each was run), `pairs` (Dice of each pair), and
+`dice-tests` and `hd95-tests` (ours against each peer). Figures are those of `lightcrcf.benchmark.figure`.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
-from lightcrcf.benchmark.records import Record, Spread, latest
+from lightcrcf.benchmark import figure
+from lightcrcf.benchmark.records import BUSY, Method, Record, Spread, latest
+from lightcrcf.benchmark.statistics import Comparison, compare, smallest_p
 from lightcrcf.errors import InputError
 
 __all__ = ["HISTORY", "VIEWS", "documents", "main", "render"]
@@ -25,23 +30,19 @@ HISTORY = Path("benchmarks/history")
 _BLOCK = re.compile(
     r"(?P<open><!-- record: (?P<name>\S+) (?P<view>\S+) -->\n)(?P<body>.*?)(?P<close><!-- end of record -->)", re.DOTALL
 )
+_FEWEST_PAIRS = 6  # with fewer, the signed-rank test cannot reach 0.05
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Bring the documents up to date; with `--check` only say which are not. Returns the exit code."""
+    """Bring documents and figures up to date; with `--check` only say which are not. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m lightcrcf.benchmark.render", description=__doc__)
     parser.add_argument("--root", type=Path, default=Path(), help="the repository")
     parser.add_argument("--check", action="store_true", help="change nothing, fail if a document is out of date")
     options = parser.parse_args(arguments)
-    stale = []
-    for path in documents(options.root):
-        old = path.read_text(encoding="utf-8")
-        new = render(old, options.root / HISTORY)
-        if new != old:
-            stale.append(path)
-            if not options.check:
-                path.write_text(new, encoding="utf-8")
-    for path in stale:
+    stale = [*_stale_documents(options.root), *_stale_figures(options.root)]
+    for path, renew in stale:
+        if not options.check:
+            renew()
         print(f"{'out of date' if options.check else 'renewed'}: {path}", file=sys.stderr)
     return 1 if stale and options.check else 0
 
@@ -61,6 +62,29 @@ def render(text: str, history: Path) -> str:
     return _BLOCK.sub(lambda block: f"{block['open']}{_table(block, history)}\n{block['close']}", text)
 
 
+Stale = list[tuple[Path, Callable[[], object]]]
+
+
+def _stale_documents(root: Path) -> Stale:
+    stale: Stale = []
+    for path in documents(root):
+        old = path.read_text(encoding="utf-8")
+        new = render(old, root / HISTORY)
+        if new != old:
+            stale.append((path, partial(path.write_text, new, encoding="utf-8")))
+    return stale
+
+
+def _stale_figures(root: Path) -> Stale:
+    stale: Stale = []
+    for name, place in figure.FIGURES.items():
+        if any((root / HISTORY).glob(f"????-??-??-{name}.json")):
+            record = latest(root / HISTORY, name)
+            if not figure.is_current(root / place, record):
+                stale.append((root / place, partial(figure.draw, root / place, record)))
+    return stale
+
+
 def _table(block: re.Match[str], history: Path) -> str:
     if block["view"] not in VIEWS:
         raise InputError(block["open"].strip(), expected=" or ".join(VIEWS), got=block["view"], remedy="name a view")
@@ -68,33 +92,124 @@ def _table(block: re.Match[str], history: Path) -> str:
 
 
 def _summary(record: Record) -> str:
-    header = ("method", "Dice", "lowest pair", "HD95, mm", "folding, %", "SDlogJ", "time, s", "peak, MiB")
+    unit = {"mm": "mm", "voxel": "voxels"}[record.data.distance_unit]
+    header = ("method", "Dice", "lowest pair", f"HD95, {unit}", "folding, %", "SDlogJ", "time, s", "peak, MiB")
     rows = []
     for method in record.methods:
         spreads = record.summary[method.name]
+        dice = spreads.get("dice")
         figures = (
-            _figure(spreads.get("dice"), "mean", 3),
-            _figure(spreads.get("dice"), "minimum", 3),
-            _figure(spreads.get("hd95_mm"), "mean", 2),
+            f"{_figure(dice, 'mean', 3)} ± {dice.deviation:.3f}" if dice else "",
+            _figure(dice, "minimum", 3),
+            _figure(spreads.get("hd95"), "mean", 2),
             _figure(spreads.get("folding_percent"), "mean", 4),
             _figure(spreads.get("sdlogj"), "mean", 3),
-            _figure(spreads.get("seconds"), "median", 1),
+            f"{_figure(spreads.get('seconds'), 'median', 1)}{BUSY if record.busy(method.name) else ''}",
             _figure(spreads.get("peak_mib"), "maximum", 0),
         )
-        rows.append((method.title, *figures))
-    return "\n".join([*_markdown(header, rows), "", *(f"- {note}" for note in _footnotes(record))])
+        rows.append((_title(record, method), *figures))
+    return "\n".join([*_markdown(header, rows), "", *(f"- {note}" for note in _notes(record))])
+
+
+def _methods(record: Record) -> str:
+    lines = []
+    for method in record.methods:
+        versions = ", ".join(f"{name} {number}" for name, number in method.versions.items())
+        line = f"- {method.title}: {method.settings}{f' ({versions})' if versions else ''}. `{method.command}`."
+        spreads = record.summary[method.name]
+        if "seconds" in spreads:
+            where = method.machine
+            line += f" Time: {method.timing}; {where.cpu}, {where.cores} cores, {method.measured.isoformat()}."
+        if "call_seconds" in spreads:
+            line += f" The call alone, volumes in memory: {spreads['call_seconds'].median:.1f} s."
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def _pairs(record: Record) -> str:
     header = ("fixed ← moving", *(method.title for method in record.methods))
-    columns = [[f"{case.dice:.3f}" for case in record.of(method.name)] for method in record.methods]
+    columns = [
+        ["failed" if case.dice is None else f"{case.dice:.3f}" for case in record.of(method.name)]
+        for method in record.methods
+    ]
     names = [f"{fixed} ← {moving}" for fixed, moving in record.data.pairs]
-    means = [_figure(record.summary[method.name]["dice"], "mean", 3) for method in record.methods]
+    means = [_figure(record.summary[method.name].get("dice"), "mean", 3) for method in record.methods]
     rows = [*zip(names, *columns, strict=True), ("mean", *means)]
     return "\n".join(_markdown(header, rows))
 
 
-VIEWS: dict[str, Callable[[Record], str]] = {"summary": _summary, "pairs": _pairs}
+def _tests(record: Record, measure: Literal["dice", "hd95"]) -> str:
+    name = {"dice": "Dice", "hd95": f"HD95, {record.data.distance_unit}"}[measure]
+    header = ("ours", "peer", "pairs", f"difference in {name}", "95 % interval", "rank-biserial", "p", "p, Holm")
+    comparisons = compare(record, measure)
+    if not comparisons:
+        return "No network of ours is in this record yet."
+    lines = _markdown(header, [_comparison(row, record) for row in comparisons])
+    return "\n".join([*lines, "", *(f"- {note}" for note in _test_notes(record, comparisons))])
+
+
+def _comparison(row: Comparison, record: Record) -> tuple[str, ...]:
+    return (
+        _title(record, row.ours),
+        row.peer.title,
+        str(row.pairs),
+        f"{row.difference:+.4f}",
+        f"{row.low:+.4f} to {row.high:+.4f}",
+        f"{row.rank_biserial:+.2f}",
+        f"{row.p:.2g}",
+        f"{row.p_holm:.2g}",
+    )
+
+
+def _test_notes(record: Record, comparisons: Sequence[Comparison]) -> list[str]:
+    notes = [
+        "Difference: ours minus peer, mean over pairs, with its bootstrap interval. p: paired Wilcoxon signed-rank "
+        "test, two-sided and exact; Holm's correction runs over the peers. Pairs share persons, so they are not "
+        "independent and p is optimistic."
+    ]
+    fewest = min(row.pairs for row in comparisons)
+    if fewest < _FEWEST_PAIRS:
+        notes.append(f"With {fewest} pairs the smallest p that this test can give is {smallest_p(fewest):.2g}.")
+    return notes
+
+
+VIEWS: dict[str, Callable[[Record], str]] = {
+    "summary": _summary,
+    "methods": _methods,
+    "pairs": _pairs,
+    "dice-tests": partial(_tests, measure="dice"),
+    "hd95-tests": partial(_tests, measure="hd95"),
+}
+
+
+def _title(record: Record, method: Method) -> str:
+    """The title, with what must never be overlooked: labels in training, and failures."""
+    supervised = " (weakly supervised)" if method.training == "weakly supervised" else ""
+    failed = sum(case.failure is not None for case in record.of(method.name))
+    return f"{method.title}{supervised}{f' ({failed} of {len(record.data.pairs)} failed)' if failed else ''}"
+
+
+def _notes(record: Record) -> list[str]:
+    data = record.data
+    lines = [
+        f"{data.name}; {data.labels}; {data.split}, {len(data.pairs)} pairs. {record.protocol}",
+        "Dice (± standard deviation), HD95, folding and SDlogJ are means over pairs, time is the median of the whole "
+        "command, memory the largest.",
+    ]
+    trainings = {method.training for method in record.methods if method.training}
+    if len(trainings) == 1:
+        lines.append(f"Our networks here are {trainings.pop()}.")
+    elif trainings:
+        lines.append("This table mixes unsupervised and weakly supervised networks: the latter saw labels in training.")
+    if any(record.busy(method.name) for method in record.methods):
+        lines.append(f"{BUSY} taken while other work kept the machine busy, so too long.")
+    lines += [
+        f"{method.title} failed on {case.fixed} ← {case.moving}: {case.failure}"
+        for method in record.methods
+        for case in record.of(method.name)
+        if case.failure
+    ]
+    return lines
 
 
 def _figure(spread: Spread | None, name: str, digits: int) -> str:
@@ -107,22 +222,6 @@ def _figure(spread: Spread | None, name: str, digits: int) -> str:
 def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     rule = ("---", *("---:" for _ in header[1:]))
     return [f"| {' | '.join(row)} |" for row in (header, rule, *rows)]
-
-
-def _footnotes(record: Record) -> list[str]:
-    data = record.data
-    lines = [f"{data.name}; {data.labels}; {data.split}, {len(data.pairs)} pairs. {record.protocol}"]
-    lines.append("Dice, HD95, folding and SDlogJ are means over pairs, time is the median, memory the largest.")
-    for method in record.methods:
-        if record.summary[method.name].get("seconds") is None:
-            continue
-        where = method.machine
-        versions = ", ".join(f"{name} {number}" for name, number in method.versions.items())
-        lines.append(
-            f"{method.title}: {method.settings} ({versions}). Time: {method.timing}; "
-            f"{where.cpu}, {where.cores} cores, {method.measured.isoformat()}."
-        )
-    return lines
 
 
 if __name__ == "__main__":

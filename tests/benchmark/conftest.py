@@ -1,0 +1,72 @@
+"""A tiny record to write, merge, compare and draw."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+
+import pytest
+
+from lightcrcf.benchmark.records import Case, Data, Machine, Method, Record, Timing
+
+PAIRS = (("a", "b"), ("b", "c"), ("c", "a"))
+Maker = Callable[..., Record]
+
+
+def _method(name: str, day: int) -> Method:
+    ours = name.startswith("ours")
+    return Method(
+        name=name,
+        title=name.upper(),
+        versions={"tool": "1.2"},
+        settings="defaults",
+        command="tool fixed moving",
+        timing="two threads",
+        measured=date(2026, 3, day),
+        machine=Machine(cpu="a processor", cores=2, memory_gib=8.0, system="Linux x86_64", python="3.12.0"),
+        ours=ours,
+        model="brain" if ours else None,
+        training={"ours": "unsupervised", "ours-labels": "weakly supervised"}.get(name),
+    )
+
+
+def _case(who: str, pair: tuple[str, str], dice: float | None) -> Case:
+    fixed, moving = pair
+    if dice is None:
+        return Case(method=who, fixed=fixed, moving=moving, failure="out of luck")
+    return Case(method=who, fixed=fixed, moving=moving, dice=dice, hd95=2 * dice, dice_by_label={7: dice, 12: dice / 2})
+
+
+@pytest.fixture
+def make_record() -> Maker:
+    """Makes a record of {method: Dice of each pair, None for a failure}; all methods but `identity` have times."""
+
+    def make(
+        scores: Mapping[str, Sequence[float | None]], *, day: int = 1, name: str = "trial", load: float = 0.5
+    ) -> Record:
+        rows = [(who, pair, dice) for who, values in scores.items() for pair, dice in zip(PAIRS, values, strict=True)]
+        timings = [
+            Timing(
+                method=who,
+                fixed=pair[0],
+                moving=pair[1],
+                measured=date(2026, 3, day),
+                seconds=10 * dice,
+                peak_mib=100.0,
+                load_before=load,
+            )
+            for who, pair, dice in rows
+            if dice is not None and who != "identity"
+        ]
+        return Record(
+            name=name,
+            title="A trial",
+            data=Data(
+                name="three brains", split="val", labels="one structure", terms="none", distance_unit="mm", pairs=PAIRS
+            ),
+            protocol="By hand.",
+            methods=tuple(_method(who, day) for who in scores),
+            cases=tuple(_case(*row) for row in rows),
+            timings=tuple(timings),
+            commands=("run it",),
+        )
+
+    return make

@@ -1,0 +1,88 @@
+"""Other people's tools on a small volume: what they leave is read as they mean it."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightcrcf.benchmark import peers
+from lightcrcf.benchmark.methods import read_chain
+from lightcrcf.errors import InputError
+from lightcrcf.geometry.grid import Grid
+from lightcrcf.volumes import Volume, read, write
+
+GREEDY_AFFINE, GREEDY_DEFORM = "-dof 12 -ia-image-centers -m SSD -n 20", "-m SSD -n 10"
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> tuple[Path, Path]:
+    """Ellipsoids of other size and place, on anisotropic grids that are turned and of other orientation."""
+    turned = np.array([[-0.8, -0.72, 0, 30], [0.6, -0.96, 0, 10], [0, 0, 1.5, 4], [0, 0, 0, 1]])
+    other = np.array([[0, 1.1, 0, 2.0], [1.3, 0, 0, -9], [0, 0, 1.4, 4], [0, 0, 0, 1]])
+    files = []
+    for name, shape, affine, radius in (("fixed", (22, 26, 18), turned, 0.55), ("moving", (24, 21, 19), other, 0.7)):
+        position = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij"))
+        distance = np.sqrt((position**2 * np.array([1.0, 0.8, 1.2])[:, None, None, None]).sum(axis=0))
+        data = (100 * np.exp(-((distance / radius) ** 2))).astype(np.float32)
+        files.append(tmp_path / f"{name}.nii.gz")
+        write(files[-1], Volume(data, Grid(shape, affine)))
+        labels = (distance < radius).astype(np.int16) * (1 + (position[0] > 0.1))
+        write(tmp_path / f"{name}_labels.nii.gz", Volume(labels.astype(np.int16), Grid(shape, affine)))
+    return files[0], files[1]
+
+
+def run(tool: str, images: tuple[Path, Path], out: Path, **stages: str) -> None:
+    words = [f"--{name}={value}" for name, value in stages.items()]
+    peers.main([tool, "--fixed", str(images[0]), "--moving", str(images[1]), "--out", str(out), *words])
+
+
+def moved_by_chain(tool: str, images: tuple[Path, Path], out: Path) -> tuple[Volume, Path, Path]:
+    labels, moved = images[1].with_name("moving_labels.nii.gz"), out / "labels.nii.gz"
+    return read_chain(tool, out).resample(read(labels), read(images[0]).grid, "nearest"), labels, moved
+
+
+@pytest.mark.parametrize("deform", ["", "SyN"])
+def test_labels_move_as_ants_moves_them(
+    deform: str, images: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ants = pytest.importorskip("ants", reason="needs the extra `peers`")
+    for name in ("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "ANTS_RANDOM_SEED"):
+        monkeypatch.setenv(name, "1")  # so that it is restored
+    out = tmp_path / "out"
+    run("ants", images, out, affine="Affine", deform=deform)
+    ours, labels, moved = moved_by_chain("ants", images, out)
+    transforms = [str(out / name) for name in ((peers.WARP, peers.AFFINE) if deform else (peers.AFFINE,))]
+    fixed, moving = ants.image_read(str(images[0])), ants.image_read(str(labels))
+    ants.image_write(ants.apply_transforms(fixed, moving, transforms, interpolator="nearestNeighbor"), str(moved))
+    assert len(np.unique(ours.data)) == 3
+    assert np.mean(ours.data != read(moved).data) < 1e-3
+    left = {peers.AFFINE, peers.MOVED, peers.SUMMARY, "labels.nii.gz"} | ({peers.WARP} if deform else set())
+    assert {path.name for path in out.iterdir()} == left
+    told = json.loads((out / peers.SUMMARY).read_text())
+    assert told["call_seconds"] > 0
+    assert told["versions"].keys() == {"antspyx"}
+
+
+@pytest.mark.parametrize(
+    ("affine", "deform"), [(GREEDY_AFFINE, GREEDY_DEFORM), (GREEDY_AFFINE, ""), ("", GREEDY_DEFORM)]
+)
+def test_labels_move_as_greedy_moves_them(affine: str, deform: str, images: tuple[Path, Path], tmp_path: Path) -> None:
+    greedy = pytest.importorskip("picsl_greedy", reason="needs the extra `peers`")
+    out = tmp_path / "out"
+    run("greedy", images, out, affine=affine, deform=deform)
+    ours, labels, moved = moved_by_chain("greedy", images, out)
+    chain = " ".join(str(out / name) for name in ((peers.WARP, peers.AFFINE) if deform else (peers.AFFINE,)))
+    greedy.GreedyFloat3D().execute(f"-rf {images[0]} -ri NN -rm {labels} {moved} -r {chain}")
+    assert len(np.unique(ours.data)) == 3
+    assert np.mean(ours.data != read(moved).data) < 1e-3
+    assert json.loads((out / peers.SUMMARY).read_text())["versions"].keys() == {"picsl_greedy"}
+
+
+def test_a_tool_that_is_not_installed_is_named(
+    images: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "picsl_greedy", None)
+    with pytest.raises(InputError, match=r"picsl_greedy.*lightcrcf\[peers\]"):
+        run("greedy", images, tmp_path / "out", deform="-m SSD -n 1")
