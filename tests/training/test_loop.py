@@ -15,6 +15,7 @@ from lightcrcf.errors import InputError, UsageError
 from lightcrcf.training import loop
 from lightcrcf.training.config import Stage, load_config
 from lightcrcf.training.loop import Trainer, train
+from lightcrcf.training.objective import Operations, objective
 from lightcrcf.weights import store
 
 TWO_STAGES = "[[stages]]\nsteps = 2\nfinest = 1\n\n[[stages]]\nsteps = 2\ncompare = 'full'\nwindow = 3\n"
@@ -166,12 +167,8 @@ def test_compiled_and_pytorch_operations_give_the_same_objective(recipe: Callabl
                 torch.nn.init.normal_(convolution.weight, std=0.02)
         fields = trainer.model(fixed, moving)
     loss = trainer.config.loss
-    compiled = loop.objective(
-        fields, fixed, moving, loss, "full", loop.Operations.on(torch.device("cpu")), labels=labels
-    )
-    reference = loop.objective(
-        fields, fixed, moving, loss, "full", loop.Operations.on(torch.device("meta")), labels=labels
-    )
+    compiled = objective(fields, fixed, moving, loss, "full", Operations.on(torch.device("cpu")), labels=labels)
+    reference = objective(fields, fixed, moving, loss, "full", Operations.on(torch.device("meta")), labels=labels)
     for name, value in compiled.items():
         assert float(value) == pytest.approx(float(reference[name]), rel=1e-4, abs=1e-6)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -41,15 +42,23 @@ def subjects(data: Data, persons: Path) -> list[Subject]:
 def test_a_network_that_moves_nothing_scores_as_the_affine(
     finest: int, model: LightCRCF, subjects: list[Subject], data: Data
 ) -> None:
-    scores = monitor(model, subjects, data, finest)
+    scores, _ = monitor(model, subjects, data, finest)
     assert scores.keys() == {"dice_affine", "dice", "folding_percent"}
     assert scores["dice"] == pytest.approx(scores["dice_affine"])
     assert 0.4 < scores["dice"] < 0.95
     assert scores["folding_percent"] == 0
 
 
+def test_the_picture_shows_fixed_moving_and_moved(model: LightCRCF, subjects: list[Subject], data: Data) -> None:
+    _, picture = monitor(model, subjects, data, 0)
+    fixed, moving, moved = np.split(picture, 3, axis=1)
+    assert 0.5 < fixed.max() <= 1.25
+    assert not np.array_equal(fixed, moving)
+    np.testing.assert_allclose(moved, moving, atol=1e-5)
+
+
 def test_a_subject_and_itself_agree_completely(model: LightCRCF, subjects: list[Subject], data: Data) -> None:
-    assert monitor(model, [subjects[0], subjects[0]], data, 0)["dice_affine"] == 1
+    assert monitor(model, [subjects[0], subjects[0]], data, 0)[0]["dice_affine"] == 1
 
 
 def test_folding_is_seen(model: LightCRCF, subjects: list[Subject], data: Data) -> None:
@@ -60,7 +69,7 @@ def test_folding_is_seen(model: LightCRCF, subjects: list[Subject], data: Data) 
         for level in wild.levels:
             for parameter in level.head.parameters():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator))
-    scores = monitor(wild, subjects, data, 0)
+    scores, _ = monitor(wild, subjects, data, 0)
     assert scores["folding_percent"] > 5
     assert scores["dice"] < scores["dice_affine"]
 

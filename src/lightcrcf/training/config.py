@@ -244,10 +244,17 @@ class Stage(Section):
 
 
 class Run(Section):
-    """Where and how to run. Every `checkpoint_steps` the run can be resumed from `folder`."""
+    """Where and how to run. Every `checkpoint_steps` the run can be resumed from `folder`.
+
+    Args:
+        batch: pairs of each step, shared by the processes of the run.
+        tensorboard: whether to write scalars and pictures for TensorBoard.
+    """
 
     folder: Path
     seed: int = 0
+    batch: Annotated[int, Field(ge=1)] = 1
+    tensorboard: bool = True
     precision: Literal["f32", "bf16"] = "bf16"
     device: Literal["cpu", "cuda"] = "cpu"
     threads: Annotated[int, Field(ge=1)] | None = None

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 import time
-from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool3d
+from torch.nn.parallel import DistributedDataParallel
 
 from lightcrcf.errors import InputError, UsageError
-from lightcrcf.network import sampling
-from lightcrcf.network.config import LEVELS, Shape, variant
+from lightcrcf.network.config import variant
 from lightcrcf.network.model import LightCRCF
-from lightcrcf.training import compiled, losses
 from lightcrcf.training.checkpoint import restore, save
-from lightcrcf.training.config import Loss, Stage, TrainingConfig, load_config
+from lightcrcf.training.config import Stage, TrainingConfig, load_config
 from lightcrcf.training.data import Subject, choose_pair, draw, load_cohort, profile, render, render_labels, val_pairs
+from lightcrcf.training.journal import Journal
 from lightcrcf.training.monitor import monitor
+from lightcrcf.training.objective import Operations, objective
+from lightcrcf.training.processes import Processes, joined
 from lightcrcf.weights.preparation import Profile
 from lightcrcf.weights.store import load, write_weights
 
@@ -34,7 +32,8 @@ __all__ = ["Trainer", "train"]
 def train(config_path: Path, *, resume: bool = False) -> Path:
     """Run a configuration to its end; returns the exported weights.
 
-    Everything goes to the configuration's run folder: `log.jsonl`, `checkpoint.safetensors`, `NAME.safetensors`.
+    Everything goes to the configuration's run folder: `log.jsonl`, `checkpoint.safetensors`, `NAME.safetensors`, and
+    TensorBoard's events. Started by `torchrun`, the processes share each step's batch.
 
     Raises:
         InputError: for a bad configuration, bad data, or a checkpoint of another configuration.
@@ -50,15 +49,20 @@ def train(config_path: Path, *, resume: bool = False) -> Path:
             got="a checkpoint",
             remedy="add --resume or name another folder",
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(config)
-    if resume and checkpoint.exists():
-        trainer.step = restore(checkpoint, config, trainer.model, trainer.optimiser)
-    torch.set_flush_denormal(True)
-    try:
-        return trainer.run()
-    finally:
-        torch.set_flush_denormal(False)  # it is a setting of the whole process, which may go on with other work
+    with joined(config.run.device) as processes:
+        folder.mkdir(parents=True, exist_ok=True)
+        trainer = Trainer(config, processes)
+        if resume and checkpoint.exists():
+            trainer.step = restore(checkpoint, config, trainer.model, trainer.optimiser)
+        torch.set_flush_denormal(True)
+        try:
+            return trainer.run()
+        finally:
+            torch.set_flush_denormal(False)  # it is a setting of the whole process, which may go on with other work
+
+
+ALONE = Processes()
+Labels = tuple[Tensor, Tensor] | None
 
 
 @dataclass(frozen=True)
@@ -81,87 +85,25 @@ def position(stages: list[Stage], step: int) -> Position:
     return Position(stages[-1], stages[-1].final_learning_rate)
 
 
-@dataclass(frozen=True)
-class Operations:
-    """Warp and window mean of one device."""
-
-    warp: Callable[[Tensor, Tensor], Tensor]
-    window_mean: Callable[[Tensor, int], Tensor]
-
-    @classmethod
-    def on(cls, device: torch.device) -> Operations:
-        """Compiled kernels on the CPU, PyTorch's elsewhere."""
-        if device.type == "cpu":
-            return cls(compiled.warp, compiled.window_mean)
-        return cls(sampling.warp, losses.window_mean)
-
-
-def objective(
-    fields: list[Tensor],
-    fixed: Tensor,
-    moving: Tensor,
-    loss: Loss,
-    compare: str,
-    operations: Operations,
-    pool: Shape = (2, 2, 2),
-    labels: tuple[Tensor, Tensor] | None = None,
-) -> dict[str, Tensor]:
-    """The loss of one batch and its parts.
-
-    Each supervised level is compared at its own resolution; the finest at half or full resolution, whichever level
-    that is.
-
-    Args:
-        fields: displacements from 1/16 on, coarse to fine (`LightCRCF.forward`).
-        fixed, moving: (N, 1, D, H, W) at working resolution.
-        loss: what to weigh how.
-        compare: "half" or "full", for the finest field.
-        operations: of the tensors' device.
-        pool: the network's factors between the levels.
-        labels: (N, K, D, H, W) label maps of both at working resolution, for the Dice loss.
-    """
-    pyramid = [(fixed, moving)]
-    for _ in range(LEVELS):
-        pyramid.append((avg_pool3d(pyramid[-1][0], pool), avg_pool3d(pyramid[-1][1], pool)))
-    target = 0 if compare == "full" else 1
-    parts = {name: fixed.new_zeros(()) for name in ("similarity", "regularity", "folding", "dice")}
-    for offset, field in enumerate(reversed(fields)):
-        # The field of level l lies on the image that was halved l + 1 times.
-        weight, halvings, u = loss.level_weights[offset], LEVELS - len(fields) + offset + 1, field
-        if weight == 0.0:
-            continue
-        parts["regularity"] = parts["regularity"] + weight * losses.diffusion(u)
-        if offset == 0 and loss.folding > 0:
-            parts["folding"] = losses.folding(u)
-        while offset == 0 and halvings > target:
-            u, halvings = sampling.upsample(u, pool), halvings - 1
-        if offset == 0 and labels is not None:
-            fixed_map, moving_map = labels if halvings == 0 else (avg_pool3d(x, pool) for x in labels)
-            parts["dice"] = losses.dice(fixed_map, operations.warp(moving_map, u))
-        similarity = _similarity(*pyramid[halvings], u, loss, operations)
-        parts["similarity"] = parts["similarity"] + weight * similarity
-    penalties = loss.regularity * parts["regularity"] + loss.folding * parts["folding"] + loss.dice * parts["dice"]
-    parts["loss"] = parts["similarity"] + penalties
-    return parts
-
-
-def _similarity(fixed: Tensor, moving: Tensor, displacement: Tensor, loss: Loss, operations: Operations) -> Tensor:
-    moved, tissue = operations.warp(moving, displacement), (fixed > 0).float()
-    if loss.similarity == "lncc":
-        return losses.lncc(fixed, moved, window=loss.window, weight=tissue, mean=operations.window_mean)
-    return losses.mean_squared_error(fixed, moved, weight=tissue)
-
-
 class Trainer:
     """A run: the network, its optimiser, the data, and the step reached.
 
     Args:
         config: checked configuration; data are read and aligned here.
+        processes: that share the run.
+
+    Raises:
+        UsageError: if there is no such device, or the batch cannot be shared.
     """
 
-    def __init__(self, config: TrainingConfig) -> None:
-        self.config, self.step = config, 0
+    def __init__(self, config: TrainingConfig, processes: Processes = ALONE) -> None:
+        self.config, self.step, self.processes = config, 0, processes
         self.changing = False
+        if config.run.batch % processes.count:
+            raise UsageError(
+                "run.batch", expected=f"a multiple of the {processes.count} processes", got=str(config.run.batch),
+                remedy="correct the number of pairs of a step",
+            )  # fmt: skip
         if config.run.device == "cuda" and not torch.cuda.is_available():
             raise UsageError("device", expected="a CUDA device", got="none", remedy='set device = "cpu"')
         if config.run.threads:
@@ -173,12 +115,14 @@ class Trainer:
             model.adopt(load(config.start).arrays)
         self.model: LightCRCF = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.model.warp = Operations.on(self.device).warp
+        self.network = processes.wrap(self.model)
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=1e-3, fused=True)
         cache = config.run.folder / "cache"
-        loaded = [
-            load_cohort(cohort, config.data, cache, pool=config.network.pool, train_labels=config.loss.dice > 0)
-            for cohort in config.data.cohorts
-        ]
+        with processes.first_alone():  # it aligns; the others find the affines in the cache
+            loaded = [
+                load_cohort(cohort, config.data, cache, pool=config.network.pool, train_labels=config.loss.dice > 0)
+                for cohort in config.data.cohorts
+            ]
         self.cohorts: list[list[Subject]] = [subjects for subjects, _ in loaded]
         self.monitored = [
             (subjects, val_pairs(cohort, config.data, subjects))
@@ -189,7 +133,6 @@ class Trainer:
         if not config.data.by_content:
             everyone = [subject for cohort in self.cohorts for subject in cohort]
             self.profile = profile(everyone)
-        self.log_file = config.run.folder / "log.jsonl"
 
     @property
     def total_steps(self) -> int:
@@ -203,45 +146,59 @@ class Trainer:
         """
         run = self.config.run
         started, window = time.monotonic(), []
+        journal = self._journal()
         try:
             while self.step < self.total_steps:
                 window.append(self.train_step())
                 self.step += 1
                 self.changing = False
                 if self.step % run.log_steps == 0:
-                    self._log(_mean(window), time.monotonic() - started)
+                    pace = {"seconds_per_step": (time.monotonic() - started) / run.log_steps}
+                    self._write(journal, "train", {**_mean(window), **pace})
                     started, window = time.monotonic(), []
                 if self.step % run.checkpoint_steps == 0:
                     self._checkpoint()
                 if self.step % run.validate_steps == 0 or self.step == self.total_steps:
-                    self._monitor()
+                    self._monitor(journal)
         finally:
             if not self.changing:
                 self._checkpoint()
+            if journal is not None:
+                journal.close()
+        self.processes.wait()
         return self.export()
 
     def train_step(self) -> dict[str, float]:
-        """One pair, one step. Depends on the seed and the step's number only, so that resuming changes nothing."""
-        where = position(self.config.stages, self.step)
+        """One batch, one step. Depends on the seed and the step's number only, so that resuming changes nothing."""
+        where, run = position(self.config.stages, self.step), self.config.run
         for group in self.optimiser.param_groups:
             group["lr"] = where.learning_rate
-        fixed, moving, labels = self.batch(np.random.default_rng([self.config.run.seed, self.step]))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.run.precision == "bf16"):
-            fields = self.model(fixed, moving, where.stage.finest)
-        loss, operations = where.stage.loss(self.config.loss), Operations.on(self.device)
-        fields = [u.float() for u in fields]
-        pool = self.model.config.pool
-        parts = objective(fields, fixed, moving, loss, where.stage.compare, operations, pool, labels)
-        if not torch.isfinite(parts["loss"]):
-            raise InputError(
-                f"step {self.step}", expected="a finite loss", got=str(float(parts["loss"].detach())),
-                remedy="lower the learning rate, or check the images",
-            )  # fmt: skip
         self.optimiser.zero_grad(set_to_none=True)
-        parts["loss"].backward()  # type: ignore[no-untyped-call]
+        mine, parts = self.processes.share(run.batch), []
+        for number in mine:
+            batch = self.batch(np.random.default_rng([run.seed, self.step, number]))
+            parts.append(self._backward(*batch, where.stage, 1.0 / len(mine), last=number == mine[-1]))
         self.changing = True
         self.optimiser.step()
-        return {**{name: float(value.detach()) for name, value in parts.items()}, "learning_rate": where.learning_rate}
+        return {**_mean(parts), "learning_rate": where.learning_rate}
+
+    def _backward(
+        self, fixed: Tensor, moving: Tensor, labels: Labels, stage: Stage, share: float, *, last: bool
+    ) -> dict[str, float]:
+        """Add the gradient of one pair; the last pair's backward pass averages it over all processes."""
+        together = isinstance(self.network, DistributedDataParallel) and not last
+        with self.network.no_sync() if together else nullcontext():  # type: ignore[operator]
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.run.precision == "bf16"):
+                fields = [u.float() for u in self.network(fixed, moving, stage.finest)]
+            loss, operations = stage.loss(self.config.loss), Operations.on(self.device)
+            parts = objective(fields, fixed, moving, loss, stage.compare, operations, self.model.config.pool, labels)
+            if not torch.isfinite(parts["loss"]):
+                raise InputError(
+                    f"step {self.step}", expected="a finite loss", got=str(float(parts["loss"].detach())),
+                    remedy="lower the learning rate, or check the images",
+                )  # fmt: skip
+            (parts["loss"] * share).backward()  # type: ignore[no-untyped-call]
+        return {name: float(value.detach()) for name, value in parts.items()}
 
     def batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:
         """A pair of one cohort as (1, 1, D, H, W) each, and label maps (1, K, D, H, W) if the loss weighs Dice.
@@ -262,8 +219,10 @@ class Trainer:
         return fixed, moving, (maps[0][None].to(self.device), maps[1][None].to(self.device))
 
     def export(self) -> Path:
-        """Write the fused weights to `NAME.safetensors`; returns the path."""
+        """Write the fused weights to `NAME.safetensors`, in the first process; returns the path."""
         path = self.config.run.folder / f"{self.config.name}.safetensors"
+        if not self.processes.first:
+            return path
         plain = self.model.fuse()
         write_weights(
             path, plain.plain_arrays(), name=self.config.name, config=plain.config,
@@ -273,24 +232,27 @@ class Trainer:
         return path
 
     def _checkpoint(self) -> None:
-        save(self.config.run.folder / "checkpoint.safetensors", self.config, self.model, self.optimiser, self.step)
+        if self.processes.first:
+            save(self.config.run.folder / "checkpoint.safetensors", self.config, self.model, self.optimiser, self.step)
 
-    def _monitor(self) -> None:
+    def _journal(self) -> Journal | None:
+        run = self.config.run
+        return Journal(run.folder, tensorboard=run.tensorboard, step=self.step) if self.processes.first else None
+
+    def _write(self, journal: Journal | None, group: str, values: dict[str, float]) -> None:
+        if journal is not None:
+            journal.write(self.step, group, values, total=self.total_steps)
+
+    def _monitor(self, journal: Journal | None) -> None:
+        """By the first process alone; the others go on and wait for it at the next step's gradients."""
+        if journal is None:
+            return
         self.export()
         finest = position(self.config.stages, self.step - 1).stage.finest
-        for subjects, pairs in self.monitored:
-            scores = monitor(self.model, subjects, self.config.data, finest, pairs)
-            self._write({"step": self.step, "monitor": scores})
-
-    def _log(self, parts: dict[str, float], seconds: float) -> None:
-        self._write({"step": self.step, **parts, "seconds_per_step": seconds / self.config.run.log_steps})
-
-    def _write(self, record: dict[str, Any]) -> None:
-        with self.log_file.open("a", encoding="utf-8") as log:
-            log.write(json.dumps(record) + "\n")
-        if sys.stderr.isatty():
-            text = " ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in record.items())
-            print(f"\r\x1b[K{self.step}/{self.total_steps}  {text}"[:160], end="", file=sys.stderr, flush=True)
+        for number, (subjects, pairs) in enumerate(self.monitored):
+            scores, picture = monitor(self.model, subjects, self.config.data, finest, pairs)
+            self._write(journal, "monitor", scores)
+            journal.picture(self.step, f"fixed, moving, moved {number}", picture)
 
 
 def _mean(parts: list[dict[str, float]]) -> dict[str, float]:

@@ -12,6 +12,7 @@ from lightcrcf.evaluation.labels import label_codes
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.evaluation.regularity import folding_percent
 from lightcrcf.geometry.grid import Grid
+from lightcrcf.geometry.kernels import warp_upsampled
 from lightcrcf.network import sampling
 from lightcrcf.network.config import Shape
 from lightcrcf.network.model import LightCRCF
@@ -33,7 +34,7 @@ def monitor(
     data: Data,
     finest: int,
     pairs: Sequence[tuple[Subject, Subject]] | None = None,
-) -> dict[str, float]:
+) -> tuple[dict[str, float], NDArray[np.float32]]:
     """Mean over pairs, fixed and moving.
 
     Args:
@@ -45,9 +46,10 @@ def monitor(
             moving.
 
     Returns:
-        dice_affine and dice (mean over labels, then pairs), folding_percent of the half-resolution field.
+        dice_affine and dice (mean over labels, then pairs), folding_percent of the half-resolution field; and a
+        picture (H, W) of the first pair: fixed, moving and moved image, side by side.
     """
-    rows = []
+    rows, pictures = [], []
     plain = model.fuse()
     for fixed, moving in _pairs(subjects, data.cohorts[0].within) if pairs is None else pairs:
         how = data.preparation
@@ -60,8 +62,11 @@ def monitor(
             field = plain(*pair, finest)[-1]
             for _ in range(finest):
                 field = sampling.upsample(field, plain.config.pool)
-        rows.append(_scores(fixed, moving, grid, world, field[0].cpu().numpy(), plain.config.pool))
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        displacement = field[0].cpu().numpy()
+        rows.append(_scores(fixed, moving, grid, world, displacement, plain.config.pool))
+        moved = warp_upsampled(images[1][None], displacement, plain.config.pool)[0]
+        pictures.append(np.concatenate([image[:, ::-1, image.shape[2] // 2].T for image in (*images, moved)], axis=1))
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}, pictures[0]
 
 
 def _pairs(subjects: list[Subject], within: bool) -> list[tuple[Subject, Subject]]:

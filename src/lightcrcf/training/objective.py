@@ -1,0 +1,88 @@
+"""What training minimises: similarity, regularity, folding and, if asked for, the overlap of label maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool3d
+
+from lightcrcf.network import sampling
+from lightcrcf.network.config import LEVELS, Shape
+from lightcrcf.training import compiled, losses
+from lightcrcf.training.config import Loss
+
+__all__ = ["Operations", "objective"]
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Warp and window mean of one device."""
+
+    warp: Callable[[Tensor, Tensor], Tensor]
+    window_mean: Callable[[Tensor, int], Tensor]
+
+    @classmethod
+    def on(cls, device: torch.device) -> Operations:
+        """Compiled kernels on the CPU, PyTorch's elsewhere."""
+        if device.type == "cpu":
+            return cls(compiled.warp, compiled.window_mean)
+        return cls(sampling.warp, losses.window_mean)
+
+
+def objective(
+    fields: list[Tensor],
+    fixed: Tensor,
+    moving: Tensor,
+    loss: Loss,
+    compare: str,
+    operations: Operations,
+    pool: Shape = (2, 2, 2),
+    labels: tuple[Tensor, Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """The loss of one batch and its parts.
+
+    Each supervised level is compared at its own resolution; the finest at half or full resolution, whichever level
+    that is.
+
+    Args:
+        fields: displacements from 1/16 on, coarse to fine (`LightCRCF.forward`).
+        fixed, moving: (N, 1, D, H, W) at working resolution.
+        loss: what to weigh how.
+        compare: "half" or "full", for the finest field.
+        operations: of the tensors' device.
+        pool: the network's factors between the levels.
+        labels: (N, K, D, H, W) label maps of both at working resolution, for the Dice loss.
+    """
+    pyramid = [(fixed, moving)]
+    for _ in range(LEVELS):
+        pyramid.append((avg_pool3d(pyramid[-1][0], pool), avg_pool3d(pyramid[-1][1], pool)))
+    target = 0 if compare == "full" else 1
+    parts = {name: fixed.new_zeros(()) for name in ("similarity", "regularity", "folding", "dice")}
+    for offset, field in enumerate(reversed(fields)):
+        # The field of level l lies on the image that was halved l + 1 times.
+        weight, halvings, u = loss.level_weights[offset], LEVELS - len(fields) + offset + 1, field
+        if weight == 0.0:
+            continue
+        parts["regularity"] = parts["regularity"] + weight * losses.diffusion(u)
+        if offset == 0 and loss.folding > 0:
+            parts["folding"] = losses.folding(u)
+        while offset == 0 and halvings > target:
+            u, halvings = sampling.upsample(u, pool), halvings - 1
+        if offset == 0 and labels is not None:
+            fixed_map, moving_map = labels if halvings == 0 else (avg_pool3d(x, pool) for x in labels)
+            parts["dice"] = losses.dice(fixed_map, operations.warp(moving_map, u))
+        similarity = _similarity(*pyramid[halvings], u, loss, operations)
+        parts["similarity"] = parts["similarity"] + weight * similarity
+    penalties = loss.regularity * parts["regularity"] + loss.folding * parts["folding"] + loss.dice * parts["dice"]
+    parts["loss"] = parts["similarity"] + penalties
+    return parts
+
+
+def _similarity(fixed: Tensor, moving: Tensor, displacement: Tensor, loss: Loss, operations: Operations) -> Tensor:
+    moved, tissue = operations.warp(moving, displacement), (fixed > 0).float()
+    if loss.similarity == "lncc":
+        return losses.lncc(fixed, moved, window=loss.window, weight=tissue, mean=operations.window_mean)
+    return losses.mean_squared_error(fixed, moved, weight=tissue)
