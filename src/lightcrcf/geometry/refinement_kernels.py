@@ -36,8 +36,8 @@ def gaussian_taps(sigma_voxels: tuple[float, float, float]) -> Float32:
         (3, R + 1) float32; cut at 2.6 of the largest sigma.
 
     Example:
-        >>> gaussian_taps((0.5, 0.5, 0.0)).round(3).tolist()
-        [[0.787, 0.107, 0.0], [0.787, 0.107, 0.0], [1.0, 0.0, 0.0]]
+        >>> gaussian_taps((0.5, 0.5, 0.0)).astype(float).round(3).tolist()
+        [[0.787, 0.106, 0.0], [0.787, 0.106, 0.0], [1.0, 0.0, 0.0]]
     """
     sigma = np.maximum(np.asarray(sigma_voxels, dtype=np.float64), 1e-3)[:, None]
     taps = np.exp(-0.5 * (np.arange(int(np.ceil(2.6 * sigma.max())) + 1) / sigma) ** 2)

@@ -1,0 +1,132 @@
+"""The second stage, on small generated images: what it raises, what it must not do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lightcrcf.errors import UsageError
+from lightcrcf.evaluation.regularity import folding_percent
+from lightcrcf.geometry.kernels import upsample, warp
+from lightcrcf.pipeline.refine import Level, refine
+
+SHAPE = (34, 41, 37)
+QUICK = (Level(4, 20, radius=2), Level(2, 15, radius=2), Level(1, 6, radius=2))
+
+
+def texture(shape: tuple[int, int, int] = SHAPE, seed: int = 3) -> tuple[NDArray, NDArray, NDArray]:
+    """A ball of smooth tissue, the same deformed by up to two voxels, and the field that moves one onto the other."""
+    rng, place = np.random.default_rng(seed), np.indices(shape).astype(np.float32)
+
+    def waves(points: NDArray, length: float, count: int = 12) -> NDArray:
+        total = np.zeros(points.shape[1:], np.float32)
+        for _ in range(count):
+            direction = rng.normal(size=3)
+            direction *= 2 * np.pi / length / np.linalg.norm(direction)
+            total += np.sin(np.tensordot(direction, points, 1) + rng.uniform(0, 6)).astype(np.float32)
+        return total / np.sqrt(count)
+
+    def image(points: NDArray) -> NDArray:
+        centre = (np.array(shape) - 1) / 2
+        radius = np.sqrt(sum(((p - c) / (0.42 * n)) ** 2 for p, c, n in zip(points, centre, shape, strict=True)))
+        return np.where(radius < 1, 0.5 + 0.25 * tissue(points), 0).astype(np.float32)
+
+    directions = rng.normal(size=(10, 3))
+    directions *= 2 * np.pi / (9 * np.linalg.norm(directions, axis=1, keepdims=True))
+    phases = rng.uniform(0, 6, 10)
+
+    def tissue(points: NDArray) -> NDArray:
+        return sum(np.sin(np.tensordot(d, points, 1) + p) for d, p in zip(directions, phases, strict=True)) / np.sqrt(5)
+
+    shift = np.stack([waves(place, 40.0) for _ in range(3)])
+    return image(place), np.clip(image(place + shift), 0, 1.25), shift
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[NDArray, NDArray]:
+    fixed, moving, _ = texture()
+    return fixed, moving
+
+
+def error(fixed: NDArray, moving: NDArray, u: NDArray | None) -> float:
+    moved = moving if u is None else warp(moving[None], u)[0]
+    return float(((fixed - moved) ** 2).mean())
+
+
+@pytest.mark.parametrize("metric", ["lncc", "mse"])
+def test_it_aligns_from_nothing_without_folds(pair: tuple[NDArray, NDArray], metric: Any) -> None:
+    schedule = tuple(Level(v.scale, v.steps, radius=v.radius, metric=metric) for v in QUICK)
+    refined = refine(*pair, None, schedule=schedule)
+    assert refined.displacement.shape == (3, *SHAPE)
+    assert error(*pair, refined.displacement) < 0.25 * error(*pair, None)
+    assert refined.objective_after > refined.objective_before
+    assert refined.folding_percent == folding_percent(refined.displacement) == 0
+    assert len(refined.steps) == len(refined.seconds) == 3
+
+
+def test_it_starts_from_a_half_resolution_field(pair: tuple[NDArray, NDArray]) -> None:
+    half = refine(*pair, None, schedule=QUICK[:2])
+    assert half.displacement.shape == (3, 17, 21, 19)
+    kept = half.displacement.copy()
+    full = refine(*pair, half.displacement, schedule=QUICK[2:])
+    assert error(*pair, full.displacement) < error(*pair, upsample(half.displacement, SHAPE))
+    np.testing.assert_array_equal(half.displacement, kept)
+
+
+def test_axes_that_are_not_pooled_keep_their_voxels() -> None:
+    fixed, moving, _ = texture((34, 42, 9))
+    refined = refine(fixed, moving, None, schedule=QUICK[:2], pool=(2, 2, 1))
+    assert refined.displacement.shape == (3, 17, 21, 9)
+    refined = refine(fixed, moving, refined.displacement, schedule=QUICK[2:], pool=(2, 2, 1))
+    assert error(fixed, moving, refined.displacement) < 0.6 * error(fixed, moving, None)
+
+
+def test_a_start_that_cannot_be_improved_is_given_back(pair: tuple[NDArray, NDArray]) -> None:
+    zero = np.zeros((3, 17, 21, 19), np.float32)
+    refined = refine(pair[0], pair[0], zero, schedule=(Level(2, 5), Level(1, 5)))
+    assert refined.objective_after >= refined.objective_before
+    assert np.abs(refined.displacement).max() < 0.05
+
+
+def test_images_without_structure_move_nothing() -> None:
+    flat = np.full(SHAPE, 0.5, np.float32)
+    refined = refine(flat, flat, None, schedule=QUICK)
+    assert not refined.displacement.any()
+
+
+def test_it_never_folds_more_than_its_start(pair: tuple[NDArray, NDArray]) -> None:
+    rough = np.random.default_rng(5).normal(scale=0.6, size=(3, 17, 21, 19)).astype(np.float32)
+    start = folding_percent(upsample(rough, SHAPE))
+    assert start > 0
+    wild = (Level(1, 8, step=3.0, force_sigma=0.5, field_sigma=0.0, radius=1),)
+    assert refine(*pair, rough, schedule=wild).folding_percent <= start
+    still = np.zeros_like(rough)
+    assert refine(*pair, still, schedule=wild).folding_percent == 0
+
+
+@pytest.mark.parametrize("which", ["fixed_mask", "moving_mask"])
+def test_masked_lesions_do_not_pull(pair: tuple[NDArray, NDArray], which: str) -> None:
+    place = np.indices(SHAPE)
+    lesion = ((place - np.array([17, 20, 14]).reshape(3, 1, 1, 1)) ** 2).sum(axis=0) < 30
+    fixed, moving = (image.copy() for image in pair)
+    (fixed if which == "fixed_mask" else moving)[lesion] = 1.2
+    mask = (((place - np.array([17, 20, 14]).reshape(3, 1, 1, 1)) ** 2).sum(axis=0) >= 60).astype(np.float32)
+    masks: dict[str, Any] = {which: mask}
+    healthy = refine(*pair, None, schedule=QUICK).displacement
+    with_mask, without = (refine(fixed, moving, None, schedule=QUICK, **m).displacement for m in (masks, {}))
+    core = (slice(None), slice(15, 20), slice(18, 23), slice(12, 17))
+    assert np.abs(with_mask - healthy)[core].mean() < 0.5 * np.abs(without - healthy)[core].mean()
+
+
+def test_two_runs_give_the_same_bytes(pair: tuple[NDArray, NDArray]) -> None:
+    one, two = (refine(*pair, None, schedule=QUICK).displacement for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("scales", [(), (1, 2), (8, 1), (3,)])
+def test_schedules_that_do_not_fit_are_refused(pair: tuple[NDArray, NDArray], scales: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match="schedule"):
+        refine(*pair, np.zeros((3, 17, 21, 19), np.float32), schedule=tuple(Level(s, 1) for s in scales))
