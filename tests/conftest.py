@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
+import itertools
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.volumes import Volume
+from lightcrcf.volumes import Volume, write
 from lightcrcf.weights import store
 from lightcrcf.weights.preparation import Preparation
 
@@ -149,3 +153,84 @@ def data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real volumes: {folder} is absent")
     return folder
+
+
+FILES = {  # of a subject's images and label maps, without endings
+    "lpba40": [("{0}/{0}.delineation.skullstripped", "{0}/{0}.delineation.structure.label")],
+    "oasis-learn2reg": [("imagesTr/OASIS_{0}_0000", "labelsTr/OASIS_{0}_0000")],
+    "oasis-neurite": [("OASIS_OAS1_{0}_MR1/aligned_norm", "OASIS_OAS1_{0}_MR1/aligned_seg35")],
+    "acdc": [("{1}/{0}/{0}_frame01", "{1}/{0}/{0}_frame01_gt"), ("{1}/{0}/{0}_frame12", "{1}/{0}/{0}_frame12_gt")],
+    "abdomen-ct": [("imagesTr/AbdomenCTCT_{0}_0000", "labelsTr/AbdomenCTCT_{0}_0000")],
+}
+
+
+def publish(layout: str, folder: Path, image: Volume, labels: Volume) -> Path:
+    """Write a whole public data set as its publisher ships it, but with one image and label map for everybody."""
+    numbers = range(1, {"lpba40": 40, "acdc": 150, "abdomen-ct": 30}.get(layout, 414) + 1)
+    names = [{"lpba40": f"S{n:02d}", "acdc": f"patient{n:03d}"}.get(layout, f"{n:04d}") for n in numbers]
+    (folder.parent / "once").mkdir(parents=True, exist_ok=True)
+    once = [
+        write_analyze(folder.parent / "once" / what, volume)
+        if layout == "lpba40"
+        else write_nifti(folder.parent / "once" / what, volume)
+        for what, volume in (("image", image), ("labels", labels))
+    ]
+    for number, name in zip(numbers, names, strict=True):
+        for stems in FILES[layout]:
+            for stem, files in zip(stems, once, strict=True):
+                for file in files:
+                    path = folder / stem.format(name, "training" if number <= 100 else "testing")
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    os.link(file, path.with_name(path.name + file.name.removeprefix(file.name.split(".")[0])))
+        if layout == "acdc":
+            info = folder / ("training" if number <= 100 else "testing") / name / "Info.cfg"
+            info.write_text("ED: 1\nES: 12\nGroup: DCM\nHeight: 184.0\nNbFrame: 30\nWeight: 95.0\n")
+    if layout == "oasis-neurite":
+        (folder / "subjects.txt").write_text("".join(f"OASIS_OAS1_{name}_MR1\n" for name in names))
+    if layout in ("oasis-learn2reg", "abdomen-ct"):
+        write_dataset_json(folder, {"oasis-learn2reg": "OASIS", "abdomen-ct": "AbdomenCTCT"}[layout], names)
+    return folder
+
+
+def write_dataset_json(folder: Path, task: str, names: list[str]) -> None:
+    """The file that comes with a task of Learn2Reg, as far as it matters."""
+    last = names[-20:] if task == "OASIS" else names[20:]
+    pairs = itertools.pairwise(last) if task == "OASIS" else itertools.combinations(last, 2)
+    values = {
+        "name": task,
+        "numTraining": len(names),
+        "training": [{"image": f"./imagesTr/{task}_{name}_0000.nii.gz"} for name in names],
+        "registration_val": [
+            {
+                side: f"./imagesTr/{task}_{name}_0000.nii.gz"
+                for side, name in zip(("fixed", "moving"), pair, strict=True)
+            }
+            for pair in pairs
+        ],
+    }
+    (folder / f"{task}_dataset.json").write_text(json.dumps(values), encoding="utf-8")
+
+
+def write_nifti(stem: Path, volume: Volume) -> list[Path]:
+    """`stem`.nii.gz."""
+    path = stem.with_suffix(".nii.gz")
+    write(path, volume)
+    return [path]
+
+
+def write_analyze(stem: Path, volume: Volume) -> list[Path]:
+    """`stem`.hdr and `stem`.img.gz of Analyze 7.5, the axes to the left, backwards and up, and one frame in time."""
+    data = np.ascontiguousarray(volume.canonical().data[::-1, ::-1])
+    header = nib.AnalyzeHeader(endianness=">")
+    header.set_data_dtype(np.int16)
+    header.set_data_shape((*data.shape, 1))
+    header.set_zooms((*volume.canonical().grid.spacing_mm, 1.0))
+    stem.with_suffix(".hdr").write_bytes(header.binaryblock)
+    stem.with_suffix(".img.gz").write_bytes(gzip.compress(data.astype(">i2").tobytes(order="F"), 1))
+    return [stem.with_suffix(".hdr"), stem.with_suffix(".img.gz")]
+
+
+@pytest.fixture(scope="session")
+def published() -> Callable[[str, Path, Volume, Volume], Path]:
+    """`publish`: a public data set in its publisher's layout."""
+    return publish
