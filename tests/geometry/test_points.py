@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from lightcrcf.geometry.kernels import compose, invert
 from lightcrcf.geometry.points import displacement_at, invert_at
+from lightcrcf.geometry.threads import use_threads
+from lightcrcf.transforms.diffeomorphic import least_determinant, make_diffeomorphic
 
 SHAPE = (9, 11, 14)
 CENTRE = np.array([3.7, 5.2, 6.9])
@@ -57,9 +59,11 @@ def test_invert_of_zero_is_zero() -> None:
     np.testing.assert_array_equal(invert(np.zeros((3, *SHAPE), np.float32)), np.zeros((3, *SHAPE)))
 
 
-def test_invert_uses_no_more_than_its_iterations(voxels: Voxels) -> None:
-    u = linear_field(MATRICES["shear"], voxels)
-    np.testing.assert_array_equal(invert(u, iterations=0)[:, 0, 0, 0], [0, 0, 0])
+def test_invert_uses_no_more_than_its_iterations(rng: np.random.Generator, voxels: Voxels) -> None:
+    u = smooth_field(rng, SHAPE, voxels)
+    starts = 4 * invert(u, iterations=0)  # the voxel itself, or the centres of cells and of their eighths
+    np.testing.assert_array_equal(starts, np.round(starts))
+    assert np.abs(compose(u, invert(u, iterations=1))).max() > 2e-3
 
 
 def test_invert_ends_at_the_closest_point_where_u_folds() -> None:
@@ -95,3 +99,49 @@ def test_no_points() -> None:
     u = np.zeros((3, *SHAPE), np.float32)
     assert displacement_at(u, np.empty((0, 3))).shape == (0, 3)
     assert invert_at(u, np.empty((0, 3))).shape == (0, 3)
+
+
+def jagged_field(rng: np.random.Generator, shape: tuple[int, int, int]) -> NDArray:
+    """Noise without folds: every cell another linear map, compressed twentyfold here and stretched there."""
+    return make_diffeomorphic((0.8 * rng.standard_normal((3, *shape))).astype(np.float32)).displacement
+
+
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-5])
+def test_invert_reaches_every_voxel_of_a_jagged_field_that_does_not_fold(
+    rng: np.random.Generator, tolerance: float
+) -> None:
+    u = jagged_field(rng, (17, 13, 22))
+    v = invert(u, tolerance=tolerance)
+    assert np.linalg.norm(compose(u, v), axis=0).max() <= tolerance + 1e-5
+
+
+def test_invert_finds_a_solution_for_every_voxel_where_u_folds(rng: np.random.Generator) -> None:
+    u = rng.standard_normal((3, 17, 13, 22)).astype(np.float32)
+    assert least_determinant(u) < 0
+    assert np.linalg.norm(compose(u, invert(u)), axis=0).max() <= 2e-3
+
+
+def test_invert_at_finds_the_one_solution_in_a_jagged_field(rng: np.random.Generator) -> None:
+    u = jagged_field(rng, (17, 13, 22))
+    start = rng.uniform(0, np.array(u.shape[1:]) - 1, (2000, 3))
+    moved = start + displacement_at(u, start)
+    np.testing.assert_allclose(invert_at(u, moved, tolerance=1e-9), start, atol=1e-5)
+
+
+def test_invert_continues_the_field_beyond_its_border(rng: np.random.Generator, voxels: Voxels) -> None:
+    u = jagged_field(rng, (9, 7, 11))
+    u[0] += 2.5
+    v = invert(u)
+    assert (voxels(u.shape[1:])[0] + v[0]).min() < -1
+    assert np.linalg.norm(compose(u, v), axis=0).max() <= 2e-3
+
+
+def test_invert_of_what_is_not_finite_ends() -> None:
+    assert invert(np.full((3, *SHAPE), np.nan, np.float32)).shape == (3, *SHAPE)
+
+
+def test_invert_does_not_depend_on_the_number_of_threads(rng: np.random.Generator) -> None:
+    u = rng.standard_normal((3, 17, 13, 22)).astype(np.float32)
+    with use_threads(1):
+        one = invert(u)
+    np.testing.assert_array_equal(invert(u), one)

@@ -1,8 +1,10 @@
 """Displacements at points between voxels, and the other way: the point that a displacement brings to a place.
 
-The map is y -> y + u(y), in voxels of u's grid, float64. Its inverse is found point by point with Newton's method on
-the trilinear interpolant; a step that does not bring the point closer is halved, and replaced by the plain
-fixed-point step -(y + u(y) - x), so that folds and borders end the search at the best point found.
+The map is y -> y + u(y), in voxels of u's grid, float64, with u continued beyond its border as it is there. Its inverse
+is found point by point with Newton's method on the trilinear interpolant; a step that does not bring the point closer
+is halved, and replaced by the plain fixed-point step -(y + u(y) - x). Where this gets stuck, at kinks between cells and
+at folds, Newton's method starts again from inside each cell nearby whose image may hold x: the image of a cell lies
+within the box around those of its eight voxels. A bounded u takes some point onto every x, folds or not.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 
 _MIN_DETERMINANT = 0.02  # below, the map is close to folding and Newton's step too long to be of use
+_REACH = 8  # cells around the best point so far that are tried
 
 
 def displacement_at(displacement: Float32, voxels: ArrayLike) -> Float:
@@ -47,11 +50,11 @@ def invert_at(displacement: Float32, voxels: ArrayLike, *, iterations: int = 100
     Args:
         displacement: u, (3, D, H, W) voxels.
         voxels: x, (N, 3).
-        iterations: at most so many steps a point.
+        iterations: at most so many steps from each start.
         tolerance: stop at |y + u(y) - x| <= tolerance voxels.
 
     Returns:
-        (N, 3) float64; where u folds, one of the solutions, or the closest point found.
+        (N, 3) float64; where u folds, one of the solutions, or the closest point found (see `invert`).
     """
     points = ready(voxels, np.float64)
     out = np.empty_like(points)
@@ -62,9 +65,13 @@ def invert_at(displacement: Float32, voxels: ArrayLike, *, iterations: int = 100
 def invert(displacement: Float32, *, iterations: int = 30, tolerance: float = 1e-3) -> Float32:
     """The displacement v that undoes u: x + v(x) + u(x + v(x)) = x at every voxel, with u clamped at the borders.
 
+    Where u folds, v is one of several solutions, and jumps between them. The tolerance is reached at every voxel of
+    fields without folds, and nearly everywhere in others: a solution is sought no more than 8 voxels from the closest
+    point that Newton's method found.
+
     Args:
         displacement: u, (3, D, H, W) voxels.
-        iterations: at most so many steps a voxel.
+        iterations: at most so many steps from each start.
         tolerance: stop at an error of so many voxels.
 
     Returns:
@@ -101,8 +108,11 @@ def _step(state: Array, residual: Array, out: Array) -> None:
 
 
 @device
-def _solve(u: Array, x: Array, y: Array, iterations: int, tolerance: float, work: Array) -> None:
-    """Improve y in place until y + u(y) = x; work is (6, 4): three rows for u and Du, residual, step, trial."""
+def _solve(u: Array, x: Array, y: Array, iterations: int, tolerance: float, work: Array) -> Any:
+    """Improve y in place until y + u(y) = x; returns the squared error.
+
+    work is (7, 4): three rows for u and Du, then residual, step, trial, and one that is left alone.
+    """
     state, residual, step, trial = work[:3], work[3, :3], work[4, :3], work[5, :3]
     length, error = 1.0, np.inf
     for c in range(3):
@@ -116,9 +126,9 @@ def _solve(u: Array, x: Array, y: Array, iterations: int, tolerance: float, work
             for c in range(3):
                 residual[c] = trial[c] + state[c, 0] - x[c]
                 y[c] = trial[c]
-            if squared <= tolerance * tolerance:
-                return
             error, length = squared, min(2.0 * length, 1.0)
+            if squared <= tolerance * tolerance:
+                break
             _step(state, residual, step)
         else:
             length *= 0.5
@@ -126,6 +136,61 @@ def _solve(u: Array, x: Array, y: Array, iterations: int, tolerance: float, work
                 step[c] = residual[c]
         for c in range(3):
             trial[c] = y[c] - length * step[c]
+    return error
+
+
+@device
+def _find(u: Array, x: Array, y: Array, iterations: int, tolerance: float, work: Array) -> None:
+    """`_solve`, and where that gets stuck a search of the cells around, nearest first."""
+    error = _solve(u, x, y, iterations, tolerance, work)
+    if error <= tolerance * tolerance or not error < np.inf:
+        return
+    i, j, k = np.int64(np.floor(y[0])), np.int64(np.floor(y[1])), np.int64(np.floor(y[2]))
+    for radius in range(_REACH + 1):
+        for a in range(-radius, radius + 1):
+            for b in range(-radius, radius + 1):
+                stride = 1 if max(abs(a), abs(b)) == radius else 2 * radius
+                for c in range(-radius, radius + 1, stride):
+                    if _may_hold(u, i + a, j + b, k + c, x):
+                        error = _solve_within(u, i + a, j + b, k + c, x, y, error, iterations, tolerance, work)
+                        if error <= tolerance * tolerance:
+                            return
+
+
+@device
+def _may_hold(u: Array, i: Any, j: Any, k: Any, x: Array) -> Any:
+    """Whether x lies in the box around the images of the eight corners of a cell."""
+    for c in range(3):
+        low, high = np.inf, -np.inf
+        for n in range(8):
+            a, b, d = i + (n >> 2), j + (n >> 1 & 1), k + (n & 1)
+            at = a if c == 0 else (b if c == 1 else d)
+            a, b = min(max(a, 0), u.shape[1] - 1), min(max(b, 0), u.shape[2] - 1)
+            image = at + np.float64(u[c, a, b, min(max(d, 0), u.shape[3] - 1)])
+            low, high = min(low, image), max(high, image)
+        if not low <= x[c] <= high:
+            return False
+    return True
+
+
+@device
+def _solve_within(
+    u: Array, i: Any, j: Any, k: Any, x: Array, y: Array, error: float, iterations: int, tolerance: float, work: Array
+) -> Any:
+    """Start from inside a cell: the centres of its eighths, then its own; y gets better or stays. Returns its error."""
+    guess = work[6, :3]
+    for n in range(9):
+        guess[0] = i + (0.5 if n == 8 else 0.25 + 0.5 * (n >> 2))
+        guess[1] = j + (0.5 if n == 8 else 0.25 + 0.5 * (n >> 1 & 1))
+        guess[2] = k + (0.5 if n == 8 else 0.25 + 0.5 * (n & 1))
+        found = _solve(u, x, guess, iterations, tolerance, work)
+        if found < error:
+            error = found
+            for c in range(3):
+                y[c] = guess[c]
+        if error <= tolerance * tolerance:
+            break
+    return error
 
 
 @kernel
@@ -142,10 +207,10 @@ def _displacement_at(u: Array, points: Array, out: Array) -> None:
 @kernel
 def _invert_at(u: Array, points: Array, iterations: int, tolerance: float, out: Array) -> None:
     for n in prange(points.shape[0]):
-        work = np.empty((6, 4), np.float64)
+        work = np.empty((7, 4), np.float64)
         for c in range(3):
             out[n, c] = points[n, c]
-        _solve(u, points[n], out[n], iterations, tolerance, work)
+        _find(u, points[n], out[n], iterations, tolerance, work)
 
 
 @kernel
@@ -157,7 +222,7 @@ def _invert(u: Array, iterations: int, tolerance: float, out: Array) -> None:
 @device
 def _invert_plane(u: Array, iterations: int, tolerance: float, i: Any, out: Array) -> None:
     _, _, height, width = out.shape
-    work, x, y = np.empty((6, 4), np.float64), np.empty(3, np.float64), np.empty(3, np.float64)
+    work, x, y = np.empty((7, 4), np.float64), np.empty(3, np.float64), np.empty(3, np.float64)
     for j in range(height):
         for c in range(3):
             x[c] = y[c] = 0.0
@@ -165,6 +230,6 @@ def _invert_plane(u: Array, iterations: int, tolerance: float, i: Any, out: Arra
             # Starts from the displacement found for the voxel before.
             y[0], y[1], y[2] = i + y[0] - x[0], j + y[1] - x[1], k + y[2] - x[2]
             x[0], x[1], x[2] = i, j, k
-            _solve(u, x, y, iterations, tolerance, work)
+            _find(u, x, y, iterations, tolerance, work)
             for c in range(3):
                 out[c, i, j, k] = y[c] - x[c]

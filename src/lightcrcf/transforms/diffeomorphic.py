@@ -87,8 +87,9 @@ def make_diffeomorphic(displacement: Float32, *, floor: float = FLOOR) -> Projec
     """
     start = _checked(displacement, floor)
     field, passes = _unfolded(start, np.float32(floor))
-    change = np.sqrt(np.square(field - start).sum(axis=0))
-    return Projected(field, float((change > 0).mean(dtype=np.float64)), float(change.max()), passes)
+    moved = (field != start).any(axis=0)
+    change = np.linalg.norm(field[:, moved] - start[:, moved], axis=0)
+    return Projected(field, change.size / moved.size, float(change.max(initial=0.0)), passes)
 
 
 def _checked(displacement: Float32, floor: float) -> Float32:
