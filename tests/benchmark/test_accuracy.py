@@ -140,6 +140,10 @@ def test_a_model_of_ones_own_has_rows_of_its_own(data: Path, commands: list[list
     assert record.methods[1].title == "LightCRCF fast, candidate"
     assert record.methods[1].training is None  # no card tells it
     assert {option(command, "--model") for command in commands} == {"none", chosen}
+    told = Bench(tmp_path, threads=2, model=chosen, training="weakly supervised")
+    assert measure(data, ["lightcrcf-fast"], told).methods[0].training == "weakly supervised"
+    alone = Bench(tmp_path, threads=2, model="none", training="unsupervised")
+    assert measure(data, ["lightcrcf-default"], alone).methods[0].training is None
 
 
 def test_results_of_other_tools_are_reused_only_if_asked(data: Path, commands: list[list[str]], tmp_path: Path) -> None:

@@ -30,6 +30,14 @@ def test_failures_stay_and_are_left_out_of_the_summary(make_record: Maker) -> No
     assert make_record({"peer": (None, None, None)}).summary["peer"] == {}
 
 
+def test_a_pair_without_hd95_leaves_that_of_the_others(make_record: Maker) -> None:
+    old = make_record({"peer": (0.0, 0.4, 0.6)})
+    lost = old.cases[0].model_copy(update={"hd95": None, "labels_lost": (7, 12)})
+    renewed = Record.model_validate({**old.model_dump(exclude={"summary"}), "cases": (lost, *old.cases[1:])})
+    assert renewed.summary["peer"]["hd95"].mean == 1.0
+    assert renewed.summary["peer"]["dice"].minimum == 0.0
+
+
 def test_a_case_is_scored_or_failed() -> None:
     with pytest.raises(ValidationError, match="scores or the reason"):
         Case(method="peer", fixed="a", moving="b")

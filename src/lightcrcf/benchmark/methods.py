@@ -64,6 +64,7 @@ class Bench:
         threads: for each method.
         reuse: take what `work` already holds of other tools' results.
         model: of our network, as for `lightcrcf register`; None for the protocol's.
+        training: of that model, where no card tells it.
         limit_seconds: stop a command that takes longer, and record it as failed.
     """
 
@@ -71,6 +72,7 @@ class Bench:
     threads: int
     reuse: bool = False
     model: str | None = None
+    training: Training | None = None
     limit_seconds: float | None = None
 
 
@@ -207,7 +209,7 @@ def _ours(name: str, protocol: Protocol, bench: Bench) -> Contender:
         run=register,
         ours=True,
         model=None if preset is None else known,
-        training=None if preset is None else _training(model),
+        training=None if model == "none" else _training(model) or bench.training,
         warm_up=True,
     )
 

@@ -64,16 +64,25 @@ _ANTS = {
     ),
 }  # fmt: skip
 _NCC = "-m NCC 2x2x2 -n 100x50x10"
-_GREEDY_AFFINE = f"-ia-image-centers -dof 12 {_NCC}"
-_GREEDY = {
-    "greedy-ncc": PeerSettings(
-        "greedy", "greedy NCC", _GREEDY_AFFINE, _NCC, "12-parameter affine, then greedy; its default smoothing"
-    ),
-    "greedy-ncc-s2": PeerSettings(
-        "greedy", "greedy NCC, smoother", _GREEDY_AFFINE, f"{_NCC} -s 2vox 0.5vox",
-        "12-parameter affine, then greedy; smoothing as in its documentation's example",
-    ),
-}  # fmt: skip
+
+
+def _greedy(parameters: int, about: str) -> dict[str, PeerSettings]:
+    """greedy with both of its smoothings, after an affine stage of so many parameters."""
+    affine = f"-ia-image-centers -dof {parameters} {_NCC}"
+    return {
+        "greedy-ncc": PeerSettings(
+            "greedy", "greedy NCC", affine, _NCC,
+            f"{about}, then greedy; its default smoothing",
+        ),
+        "greedy-ncc-s2": PeerSettings(
+            "greedy", "greedy NCC, smoother", affine, f"{_NCC} -s 2vox 0.5vox",
+            f"{about}, then greedy; smoothing as in its documentation's example",
+        ),
+    }  # fmt: skip
+
+
+_GREEDY = _greedy(12, "12-parameter affine")
+_GREEDY_CROPS = _greedy(6, "rigid (12 parameters diverged on crops of training persons)")
 _CINE = "no affine, as both frames are one scan; one resolution, as greedy halves no axis of fewer than eight slices"
 _GREEDY_CINE = {
     "greedy-ncc": PeerSettings(
@@ -220,6 +229,7 @@ _ROWS = (
             pairs=cycle(_HIPPOCAMPI),
         ),
         model="hippocampus-mr",
+        peers={**_ANTS, **_GREEDY_CROPS},
     ),
     Protocol(
         name="cardiac",

@@ -76,7 +76,7 @@ class Method(_Part):
 class Case(_Part):
     """The scores of one method on one pair; None where a method has no such measure.
 
-    A method that failed has its reason in `failure`, and no scores.
+    A method that failed has its reason in `failure`, and no scores. One that lost every structure has no HD95.
     """
 
     method: str
@@ -315,8 +315,8 @@ def _arranged(record: Record, methods: Sequence[Method], cases: Sequence[Case], 
 
 
 def _spreads(rows: Sequence[Case] | Sequence[Timing], names: Iterable[str]) -> dict[str, Spread]:
-    columns = {name: [getattr(row, name) for row in rows] for name in names}
-    return {name: _spread(values) for name, values in columns.items() if values and None not in values}
+    columns = {name: [value for row in rows if (value := getattr(row, name)) is not None] for name in names}
+    return {name: _spread(values) for name, values in columns.items() if values}
 
 
 def _spread(values: list[float]) -> Spread:

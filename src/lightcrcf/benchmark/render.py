@@ -184,9 +184,14 @@ VIEWS: dict[str, Callable[[Record], str]] = {
 
 def _title(record: Record, method: Method) -> str:
     """The title, with what must never be overlooked: labels in training, and failures."""
-    supervised = " (weakly supervised)" if method.training == "weakly supervised" else ""
+    trained = method.model not in (None, "none")
+    told = {
+        "unsupervised": "",
+        "weakly supervised": " (weakly supervised)",
+        None: " (training not told)" if trained else "",
+    }
     failed = sum(case.failure is not None for case in record.of(method.name))
-    return f"{method.title}{supervised}{f' ({failed} of {len(record.data.pairs)} failed)' if failed else ''}"
+    return f"{method.title}{told[method.training]}{f' ({failed} of {len(record.data.pairs)} failed)' if failed else ''}"
 
 
 def _notes(record: Record) -> list[str]:
