@@ -13,6 +13,7 @@ import torch
 from lightcrcf.engines.base import open_engine
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.training import loop
+from lightcrcf.training import objective as objective_module
 from lightcrcf.training.config import Stage, load_config
 from lightcrcf.training.loop import Trainer, train
 from lightcrcf.training.objective import Operations, objective
@@ -129,7 +130,7 @@ def test_training_lowers_the_loss(recipe: Callable[..., Path], monkeypatch: pyte
 
 def test_a_loss_that_is_not_finite_stops_the_run(recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = Trainer(load_config(recipe(1)))
-    monkeypatch.setattr(loop.losses, "diffusion", lambda u: torch.tensor(math.nan, requires_grad=True))
+    monkeypatch.setattr(objective_module.losses, "diffusion", lambda u: torch.tensor(math.nan, requires_grad=True))
     with pytest.raises(InputError, match="a finite loss"):
         trainer.train_step()
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import reduce
 from typing import cast
 
 import torch
@@ -68,6 +69,12 @@ def bias_of(convolution: nn.Conv3d) -> Tensor:
 def convolutions(modules: nn.ModuleList) -> list[nn.Conv3d]:
     """The modules of a list that holds convolutions only."""
     return [cast(nn.Conv3d, module) for module in modules]
+
+
+def _sum(terms: list[Tensor]) -> Tensor:
+    # Not `stack(...).sum()`: PyTorch then hands every term the same memory as its gradient, and adding the gradient
+    # of a second pair to it adds it once for each term.
+    return reduce(torch.add, terms)
 
 
 def _normalised(weight: Tensor, bias: Tensor, norm: nn.BatchNorm3d) -> tuple[Tensor, Tensor]:
@@ -147,7 +154,7 @@ class TaRep(nn.Module):
         if self.norms:
             norms = [cast(nn.BatchNorm3d, norm) for norm in self.norms]
             kernels = [_normalised(w, b, n) for (w, b), n in zip(kernels, norms, strict=True)]
-        return torch.stack([w for w, _ in kernels]).sum(dim=0), torch.stack([b for _, b in kernels]).sum(dim=0)
+        return _sum([w for w, _ in kernels]), _sum([b for _, b in kernels])
 
     def additive(self) -> tuple[list[Tensor], list[Tensor]]:
         """Weights and biases that the fused kernel and bias move with, one to one."""
@@ -158,7 +165,7 @@ class TaRep(nn.Module):
         outputs = [self.main(x), *(c(x) for c in self.anisotropic), *(t(x, self.stride) for t in self.texture)]
         if self.norms:
             outputs = [norm(y) for norm, y in zip(self.norms, outputs, strict=True)]
-        return torch.stack(outputs).sum(dim=0)
+        return _sum(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in, D, H, W) to (N, out, D/stride, H/stride, W/stride)."""

@@ -20,7 +20,7 @@ class Choice:
     """A model, or None, and why.
 
     Args:
-        weights: None for an affine result.
+        weights: None for no network.
         reason: in plain words.
         mismatch: what about the pair lies outside of the model's training; empty if nothing.
     """
@@ -43,7 +43,7 @@ def choose_model(model: str | os.PathLike[str], contents: tuple[Content, Content
         InputError: for a damaged file.
     """
     if os.fspath(model) == "none":
-        return Choice(None, "no model, as asked: affine only")
+        return Choice(None, "no model, as asked")
     if os.fspath(model) != "auto":
         weights = load(model)
         return Choice(weights, "as asked", tuple(mismatches(weights, contents, grids)))
@@ -55,7 +55,7 @@ def choose_model(model: str | os.PathLike[str], contents: tuple[Content, Content
         f"the {role} image looks like {_phrase(content.kind)}"
         for role, content in zip(("fixed", "moving"), contents, strict=True)
     )
-    reason = f"no model fits: {seen}; the result is affine only"
+    reason = f"no model fits: {seen}"
     return Choice(None, reason, (reason,))
 
 
@@ -75,11 +75,13 @@ def _unlike(weights: Weights, content: Content, grid: Grid) -> str:
     profile = weights.profile
     if profile is None:
         return "" if content.kind == weights.content else f"looks like {_phrase(content.kind)}"
-    if content.kind not in profile.kinds:
+    # Where the training images had no millimetres, neither had their kinds; a masked brain is one in any unit.
+    in_voxels = weights.preparation.spacing_mm is None
+    if content.kind not in profile.kinds and (not in_voxels or content.kind == "skull-stripped brain"):
         return f"looks like {_phrase(content.kind)}"
     own = working_order(grid, weights.config.pool).grid(grid)
     sizes: list[tuple[str, float, tuple[float, float]]]
-    if weights.preparation.spacing_mm is None:
+    if in_voxels:
         sizes = [("voxels", n, r) for n, r in zip(own.shape, profile.voxels, strict=True)]
     else:
         lengths = own.spacing_mm * own.shape
