@@ -58,8 +58,9 @@ class CohortCheck:
         return not self.errors
 
     def count(self, subjects: Iterable[str]) -> int:
-        """How many of some subjects have all their images here."""
-        scans = [self.listing.of([subject]) for subject in subjects]
+        """How many of some subjects have all their images here, and readable."""
+        wrong = {problem.subject for problem in self.listing.problems if not (problem.of_labels or problem.harmless)}
+        scans = [self.listing.of([subject]) for subject in subjects if subject not in wrong]
         return sum(bool(own) and all(scan.image.exists() for scan in own) for own in scans)
 
     def as_dict(self) -> dict[str, Any]:
