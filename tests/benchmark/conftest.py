@@ -60,7 +60,13 @@ def make_record() -> Maker:
             name=name,
             title="A trial",
             data=Data(
-                name="three brains", split="val", labels="one structure", terms="none", distance_unit="mm", pairs=PAIRS
+                name="three brains",
+                split="val",
+                labels="two structures",
+                terms="none",
+                distance_unit="mm",
+                structures={7: "the left one"},
+                pairs=PAIRS,
             ),
             protocol="By hand.",
             methods=tuple(_method(who, day) for who in scores),

@@ -95,6 +95,13 @@ def test_tests_tell_effect_and_correction(make_record: Maker, tmp_path: Path) ->
     assert "No network of ours" in shown("dice-tests", make_record({"peer": (0.4, 0.3, 0.5)}), tmp_path)
 
 
+def test_dice_of_each_structure(make_record: Maker, tmp_path: Path) -> None:
+    text = shown("structures", make_record({"peer": (0.4, None, 0.6), "lost": (None, None, None)}), tmp_path)
+    assert "| structure | PEER (1 of 3 failed) | LOST (3 of 3 failed) |" in text
+    assert "| the left one | 0.500 |  |" in text
+    assert "| 12 | 0.250 |  |" in text
+
+
 def test_methods_are_described(make_record: Maker, tmp_path: Path) -> None:
     text = shown("methods", make_record({"best": (0.5, 0.6, 0.7)}), tmp_path)
     assert (

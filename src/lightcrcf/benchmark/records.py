@@ -47,13 +47,17 @@ class Machine(_Part):
 
 
 class Data(_Part):
-    """What was registered: `pairs` are (fixed, moving) subjects; HD95 is in `distance_unit`."""
+    """What was registered: `pairs` are (fixed, moving) subjects; HD95 is in `distance_unit`.
+
+    `structures` names the labels, where there are few enough to tell apart.
+    """
 
     name: str
     split: str
     labels: str
     terms: str
     distance_unit: Literal["mm", "voxel"]
+    structures: dict[int, str] = {}
     pairs: tuple[tuple[str, str], ...]
 
 

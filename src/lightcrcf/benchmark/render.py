@@ -5,8 +5,8 @@ A document asks for a table with a pair of comments, and everything between them
     <!-- record: brain-accuracy summary -->
     <!-- end of record -->
 
-The views are `summary` (a row for each method), `methods` (how each was run), `pairs` (Dice of each pair), and
-`dice-tests` and `hd95-tests` (ours against each peer). Figures are those of `lightcrcf.benchmark.figure`.
+The views are `summary` (a row for each method), `methods` (how each was run), `pairs` and `structures` (Dice of
+each), and `dice-tests` and `hd95-tests` (ours against each peer). Figures are those of `lightcrcf.benchmark.figure`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from lightcrcf.benchmark import figure
-from lightcrcf.benchmark.records import BUSY, Method, Record, Spread, latest
+from lightcrcf.benchmark.records import BUSY, Case, Method, Record, Spread, latest
 from lightcrcf.benchmark.statistics import Comparison, compare, smallest_p
 from lightcrcf.errors import InputError
 
@@ -138,6 +138,24 @@ def _pairs(record: Record) -> str:
     return "\n".join(_markdown(header, rows))
 
 
+def _structures(record: Record) -> str:
+    header = ("structure", *(_title(record, method) for method in record.methods))
+    found = sorted({label for case in record.cases for label in case.dice_by_label})
+    rows = [
+        (
+            record.data.structures.get(label, str(label)),
+            *(_mean_of(record.of(method.name), label) for method in record.methods),
+        )
+        for label in found
+    ]
+    return "\n".join(_markdown(header, rows))
+
+
+def _mean_of(cases: Sequence[Case], label: int) -> str:
+    values = [case.dice_by_label[label] for case in cases if label in case.dice_by_label]
+    return f"{sum(values) / len(values):.3f}" if values else ""
+
+
 def _tests(record: Record, measure: Literal["dice", "hd95"]) -> str:
     name = {"dice": "Dice", "hd95": f"HD95, {record.data.distance_unit}"}[measure]
     header = ("ours", "peer", "pairs", f"difference in {name}", "95 % interval", "rank-biserial", "p", "p, Holm")
@@ -177,6 +195,7 @@ VIEWS: dict[str, Callable[[Record], str]] = {
     "summary": _summary,
     "methods": _methods,
     "pairs": _pairs,
+    "structures": _structures,
     "dice-tests": partial(_tests, measure="dice"),
     "hd95-tests": partial(_tests, measure="hd95"),
 }
