@@ -137,6 +137,7 @@ def _limits(axes: Any, found: Sequence[Point]) -> None:
     seconds = [point.seconds for point in found]
     if seconds:
         axes.set_xlim(min(seconds) / 2.2, max(seconds) * 2.2)
+        axes.margins(y=0.14)
     axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
