@@ -7,9 +7,19 @@ from dataclasses import replace
 from math import prod
 
 import pytest
+import torch
 
 from lightcrcf.errors import InputError, UsageError
-from lightcrcf.network.config import VARIANTS, NetworkConfig, check_tensors, level_inputs, tensor_shapes, variant
+from lightcrcf.network.config import (
+    VARIANTS,
+    NetworkConfig,
+    check_tensors,
+    level_inputs,
+    multiply_adds,
+    tensor_shapes,
+    variant,
+)
+from lightcrcf.network.model import LightCRCF
 
 
 @pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS)
@@ -63,6 +73,30 @@ def test_channels_that_enter_each_level(name: str, channels: list[int]) -> None:
 @pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS)
 def test_every_variant_has_at_most_120000_fused_parameters(config: NetworkConfig) -> None:
     assert sum(prod(shape) for shape in tensor_shapes(config).values()) <= 120_000
+
+
+@pytest.mark.parametrize("name", ["default", "single-pass", "no-tarep", "no-gfrep", "correlation"])
+def test_a_brain_needs_at_most_14_billion_multiply_adds(name: str) -> None:
+    assert multiply_adds(VARIANTS[name], (160, 192, 160)) <= 14e9
+
+
+def test_multiply_adds_are_those_of_the_convolutions_that_run() -> None:
+    """Counted while it runs: few channels, three passes at the finest level."""
+    config = NetworkConfig(encoder=(2, 3, 4, 5), decoder=(3, 2, 4, 2), passes=(3, 1, 2, 1), branches=(), groups=1)
+    counted: list[int] = []
+    model = LightCRCF(config)
+    original = torch.nn.functional.conv3d
+    with pytest.MonkeyPatch.context() as patch:
+
+        def conv3d(x: torch.Tensor, weight: torch.Tensor, *rest: object, **named: object) -> torch.Tensor:
+            output = original(x, weight, *rest, **named)  # type: ignore[arg-type]
+            counted.append(output.numel() * weight[0].numel())
+            return output
+
+        patch.setattr("lightcrcf.network.tarep.conv3d", conv3d)
+        patch.setattr("lightcrcf.network.gfrep.conv3d", conv3d)
+        model(torch.rand(1, 1, 32, 48, 16), torch.rand(1, 1, 32, 48, 16))
+    assert sum(counted) == multiply_adds(config, (32, 48, 16))
 
 
 def test_branches_and_groups_leave_no_trace_in_the_fused_tensors() -> None:

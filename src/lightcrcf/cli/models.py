@@ -53,11 +53,14 @@ def _spacing(model: Weights) -> str:
 
 
 def _facts(model: Weights) -> dict[str, Any]:
+    from lightcrcf.network.config import multiply_adds
+
     return {
         "name": model.name,
         "made_for": model.content,
         "spacing_mm": model.preparation.spacing_mm,
         "trained_with": "images and labels" if model.supervision == "labels" else "images only",
         "parameters": model.parameters,
+        "giga_multiply_adds": round(multiply_adds(model.config, (160, 192, 160)) / 1e9, 2),
         "sha256": model.sha256,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from math import prod
 from typing import Any, Literal
 
 from lightcrcf.errors import InputError, UsageError
@@ -15,6 +16,7 @@ __all__ = [
     "Shape",
     "check_tensors",
     "level_inputs",
+    "multiply_adds",
     "tensor_shapes",
     "variant",
 ]
@@ -131,7 +133,7 @@ VARIANTS: Mapping[str, NetworkConfig] = {
     "paper-single-stream": NetworkConfig(stream="single", encoder=(8, 16, 16, 16), decoder=(16, 16, 16, 16)),
     "no-tarep": NetworkConfig(passes=(2, 1, 1, 1), branches=()),
     "no-gfrep": NetworkConfig(passes=(2, 1, 1, 1), groups=1),
-    "correlation": NetworkConfig(passes=(2, 1, 1, 1), correlation=True, decoder=(8, 16, 16, 8)),
+    "correlation": NetworkConfig(correlation=True, decoder=(8, 16, 16, 8)),
 }
 
 
@@ -181,6 +183,23 @@ def tensor_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
     for name, pair in kernels.items():
         shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (*pair, 3, 3, 3), pair[:1]
     return shapes
+
+
+def multiply_adds(config: NetworkConfig, shape: Shape) -> int:
+    """Multiply-adds of the convolutions for one pair on a working grid of `shape`.
+
+    Example:
+        >>> round(multiply_adds(VARIANTS["default"], (160, 192, 160)) / 1e9, 1)
+        13.0
+    """
+    images, total = 2 if config.stream == "dual" else 1, 0
+    for name, kernel in tensor_shapes(config).items():
+        if not name.endswith("weight"):
+            continue
+        encoder, level = name.startswith("encoder"), int(name.split(".")[1])
+        times = images if encoder else config.passes[level]
+        total += times * prod(kernel) * prod(config.coarser(shape, level + 1))
+    return total
 
 
 def check_tensors(subject: str, config: NetworkConfig, got: Mapping[str, tuple[int, ...]]) -> None:
