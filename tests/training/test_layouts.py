@@ -17,7 +17,8 @@ from lightcrcf.training.config import Cohort, TrainingConfig, load_config
 from lightcrcf.training.layouts import LAYOUTS
 from lightcrcf.training.listing import SPLITS, Listing
 from lightcrcf.training.loop import Trainer
-from lightcrcf.volumes import Volume
+from lightcrcf.volumes import Volume, read, write
+from lightcrcf.volumes.analyze import read_analyze
 from lightcrcf.weights import store
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -194,16 +195,16 @@ def test_files_of_nobody_are_named(tree: Callable[[str], Path]) -> None:
     assert listing.blocking(train_labels=True) == []
 
 
-def test_converted_files_of_lpba40_are_taken(tree: Callable[[str], Path]) -> None:
+def test_converted_files_of_lpba40_go_first(tree: Callable[[str], Path]) -> None:
     folder = tree("lpba40")
-    for what in ("skullstripped", "structure.label"):
-        (folder / f"S02/S02.delineation.{what}.hdr").unlink()
-        (folder / f"S02/S02.delineation.{what}.nii.gz").touch()
-    listing = listed("lpba40", folder)
-    converted, original = listing.of(["S02", "S03"])
+    for header in folder.glob("S02/*.hdr"):  # as docs/training-data.md has it
+        write(header.with_suffix(".nii.gz"), read_analyze(header, "LPS"))
+    write(folder / "S03/S03.delineation.skullstripped.nii", read(folder / "S02/S02.delineation.skullstripped.nii.gz"))
+    converted, original = listed("lpba40", folder).of(["S02", "S03"])
     assert (converted.image.name, converted.axes) == ("S02.delineation.skullstripped.nii.gz", None)
     assert (original.image.name, original.axes) == ("S03.delineation.skullstripped.hdr", "LPS")
-    assert listing.problems == ()
+    assert read(converted.image).grid.isclose(read_analyze(original.image, "LPS").grid)
+    assert np.array_equal(read(converted.image).data, read_analyze(original.image, "LPS").data)
 
 
 def test_a_recipe_may_choose_among_the_subjects(tree: Callable[[str], Path]) -> None:

@@ -58,7 +58,7 @@ def lpba40(folder: Path) -> Listing:
     """LPBA40 in delineation space: images and labels there share a grid; in native space there are no labels.
 
     Analyze 7.5 pairs `S01/S01.delineation.skullstripped.hdr`, `.img.gz` (or unpacked), and likewise
-    `S01.delineation.structure.label`; copies that were converted to `.nii.gz` or `.nii` are taken too. The axes of the
+    `S01.delineation.structure.label`; copies that were converted to `.nii.gz` or `.nii` go first. The axes of the
     Analyze files run to the left, backwards and up; `lightcrcf data check --labels` confirms it by the labels.
 
     Source:
@@ -71,13 +71,13 @@ def lpba40(folder: Path) -> Listing:
     def scan(name: str) -> Scan:
         image, labels = (folder / name / f"{name}.delineation.{what}" for what in ("skullstripped", "structure.label"))
         for suffix in (".nii.gz", ".nii"):
-            if not _with(image, ".hdr").exists() and _with(image, suffix).exists():
+            if _with(image, suffix).exists() and _with(labels, suffix).exists():
                 return Scan(name, 0, _with(image, suffix), _with(labels, suffix))
         return Scan(name, 0, _with(image, ".hdr"), _with(labels, ".hdr"), axes="LPS")
 
     scans = tuple(scan(name) for name in names)
-    split = {"atlases": tuple(names[:1]), "test": tuple(names[1:10]), "train": tuple(names[10:])}
-    return Listing(folder, scans, **split, rule="to atlas").with_missing_files()  # type: ignore[arg-type]
+    listing = Listing(folder, scans, tuple(names[10:]), (), tuple(names[1:10]), tuple(names[:1]), "to atlas")
+    return listing.with_missing_files()
 
 
 def _with(path: Path, suffix: str) -> Path:
