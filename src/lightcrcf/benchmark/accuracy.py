@@ -16,7 +16,7 @@ from lightcrcf.errors import InputError, UsageError
 from lightcrcf.evaluation.protocols import evaluate
 from lightcrcf.volumes import read
 
-__all__ = ["SCORING", "measure", "record_name", "retime", "score"]
+__all__ = ["SCORING", "chosen", "measure", "record_name", "retime", "score"]
 
 SCORING = (
     "Labels of the moving volume are moved by nearest neighbour onto the fixed grid. Dice: mean over the structures "
@@ -53,7 +53,7 @@ def measure(
     cases: list[Case] = []
     timings: list[Timing] = []
     todo = pairs(protocol, folder)
-    for contender in _chosen(protocol, names, bench):
+    for contender in chosen(protocol, names, bench).values():
         _warm_up(contender, todo[0], bench)
         outcomes = []
         for pair in todo:
@@ -93,21 +93,35 @@ def retime(
         InputError: if the data are not there, the record lacks a method, or a method fails.
     """
     todo = pairs(protocol, folder)[:count]
-    chosen = [contender for contender in _chosen(protocol, names, bench) if contender.name != "identity"]
-    outcomes: dict[str, list[Outcome]] = {contender.name: [] for contender in chosen}
+    timed = [contender for name, contender in chosen(protocol, names, bench).items() if name != "identity"]
+    outcomes: dict[str, list[Outcome]] = {contender.name: [] for contender in timed}
     with tempfile.TemporaryDirectory() as temporary:
         apart = replace(bench, work=Path(temporary), reuse=False)
-        for contender in chosen:
+        for contender in timed:
             _warm_up(contender, todo[0], apart)
         for pair in todo:
-            for contender in chosen:
+            for contender in timed:
                 outcomes[contender.name].append(contender.run(pair, apart))
     failures = [o.stamp.failure for runs in outcomes.values() for o in runs if o.stamp.failure]
     if failures:
         raise InputError(old.name, expected="runs to time", got=failures[0], remedy="see why it failed")
-    methods = [_method(contender, outcomes[contender.name], note) for contender in chosen]
+    methods = [_method(contender, outcomes[contender.name], note) for contender in timed]
     timings = [timing for name, runs in outcomes.items() for timing in _timings(name, todo, runs)]
     return records.retimed(old, methods, timings)
+
+
+def chosen(protocol: Protocol, names: Sequence[str], bench: Bench) -> dict[str, Contender]:
+    """The methods of these names, in this order; all of them if there are none.
+
+    Raises:
+        UsageError: if one is unknown.
+    """
+    known = contenders(protocol, bench)
+    if unknown := [name for name in names if name not in known]:
+        raise UsageError(
+            "--methods", expected=f"some of {', '.join(known)}", got=", ".join(unknown), remedy="check the names"
+        )
+    return {name: known[name] for name in names or known}
 
 
 def score(method: str, pair: Pair, outcome: Outcome) -> Case:
@@ -131,15 +145,6 @@ def score(method: str, pair: Pair, outcome: Outcome) -> Case:
         dice_by_label={label: round(value, 4) for label, value in scores.dice.items()},
         **{name: round(getattr(scores, name), 6) for name in names if deforms},
     )
-
-
-def _chosen(protocol: Protocol, names: Sequence[str], bench: Bench) -> list[Contender]:
-    known = contenders(protocol, bench)
-    if unknown := [name for name in names if name not in known]:
-        raise UsageError(
-            "--methods", expected=f"some of {', '.join(known)}", got=", ".join(unknown), remedy="check the names"
-        )
-    return [known[name] for name in names or known]
 
 
 def _warm_up(contender: Contender, pair: Pair, bench: Bench) -> None:

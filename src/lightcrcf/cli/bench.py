@@ -103,9 +103,8 @@ def _measure(
     from lightcrcf.benchmark import accuracy, records
 
     if times_of is not None:
-        record = accuracy.retime(records.read(out), protocol, data, names, bench, count=times_of, note=note)
-    else:
-        record = accuracy.measure(protocol, data, names, bench, note=note, say=say)
-        if out.exists():
-            record = records.merge(records.read(out), record)
-    records.write(out, record)
+        records.write(out, accuracy.retime(records.read(out), protocol, data, names, bench, count=times_of, note=note))
+        return
+    for name in accuracy.chosen(protocol, names, bench):  # each is written when it is done: some take hours
+        record = accuracy.measure(protocol, data, [name], bench, note=note, say=say)
+        records.write(out, records.merge(records.read(out), record) if out.exists() else record)
