@@ -25,7 +25,8 @@ FLOOR = 0.05
 _MARGIN = np.float32(0.02)  # above the floor, so that a neighbour's repair does not undo this one
 _OVERSHOOT = np.float32(1.5)  # repairs of neighbours work against each other; more is needed than for a cell alone
 _SWEEPS = 40  # real fields take 15, and 45 where amplified by half; what takes longer is stuck
-_CROWDED = 0.2  # share of folded cells above which neither side of a fold is worth keeping
+_CROWDED = 0.1  # share of folded cells above which they are smoothed first
+_REACHES = (0, 1, 2, 4, 8, 16, 32)  # voxels around what is stuck that are smoothed, as often
 _HALVINGS = 40
 
 
@@ -108,16 +109,17 @@ def _checked(displacement: Float32, floor: float) -> Float32:
 
 def _unfolded(start: Float32, floor: np.float32) -> tuple[Float32, int]:
     field, passes = ready(start.copy()), 0
-    for reach in (0, 1, 2, 4, 8, 16, 32):
+    folded = _folded(field, floor)
+    while folded.mean() > _CROWDED and passes < _SWEEPS:
+        _smooth(field, folded, 0)
+        folded, passes = _folded(field, floor), passes + 1
+    for reach in _REACHES:
+        for _ in range(reach):
+            _smooth(field, folded, reach)
+        passes += reach + _repair(field, np.flatnonzero(_folded(field, floor) if reach else folded), floor)
         folded = _folded(field, floor)
         if not folded.any():
             return field, passes
-        if reach > 0 or folded.mean() > _CROWDED:
-            for _ in range(max(1, reach)):
-                _smooth(field, folded, reach)
-            passes += max(1, reach)
-            folded = _folded(field, floor)
-        passes += _repair(field, np.flatnonzero(folded), floor)
     return _shrunk(field, floor), passes + 1
 
 
