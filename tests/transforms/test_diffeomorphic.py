@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lightcrcf.errors import InputError
 from lightcrcf.evaluation.regularity import folding_percent, ndv_percent
 from lightcrcf.geometry.threads import use_threads
-from lightcrcf.transforms.diffeomorphic import FLOOR, least_determinant, make_diffeomorphic
+from lightcrcf.transforms.diffeomorphic import FLOOR, folded_percent, least_determinant, make_diffeomorphic
 
 SHAPE = (13, 17, 11)
 
@@ -112,3 +112,11 @@ def test_fields_that_are_none_are_refused() -> None:
         make_diffeomorphic(np.zeros((*SHAPE, 3), np.float32))
     with pytest.raises(InputError, match="shape"):
         make_diffeomorphic(np.zeros((3, 4, 0, 5), np.float32))
+
+
+def test_the_share_of_folded_cells() -> None:
+    u = np.zeros((3, 4, 5, 6), np.float32)
+    assert folded_percent(u) == 0
+    u[1, 2, 3, 4] = 1.5  # the four cells between this voxel and the next along its axis, and no other
+    assert folded_percent(u) == pytest.approx(100 * 4 / (5 * 6 * 7))
+    assert folded_percent(make_diffeomorphic(u).displacement) == 0

@@ -14,7 +14,7 @@ from lightcrcf.errors import InputError
 from lightcrcf.geometry.compiled import ready
 from lightcrcf.geometry.diffeomorphic_kernels import lowest_determinants, mark_around, smooth_at, unfold
 
-__all__ = ["FLOOR", "Projected", "least_determinant", "make_diffeomorphic"]
+__all__ = ["FLOOR", "Projected", "folded_percent", "least_determinant", "make_diffeomorphic"]
 
 Float32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -62,6 +62,17 @@ def least_determinant(displacement: Float32) -> float:
         0.5
     """
     return float(_determinants(ready(displacement), np.inf).min())
+
+
+def folded_percent(displacement: Float32) -> float:
+    """Share of the cells between voxels, and at the border, that are not proven free of folds; see `least_determinant`.
+
+    Stricter than `evaluation.regularity.folding_percent`, which looks at central differences.
+
+    Args:
+        displacement: u, (3, D, H, W) voxels.
+    """
+    return 100.0 * float(np.mean(_folded(ready(displacement), np.finfo(np.float32).tiny)))
 
 
 def make_diffeomorphic(displacement: Float32, *, floor: float = FLOOR) -> Projected:
