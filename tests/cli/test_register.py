@@ -35,12 +35,12 @@ def test_the_folder_holds_what_was_asked_for(inputs: Path, tmp_path: Path, capsy
     assert run(words(inputs, out, "--model", "none", "--json", "--report", *also)) == 0
     stdout, stderr = capsys.readouterr()
     assert stderr == ""
-    names = {"moved.nii.gz", "moved_moving.nii.gz", "moved_labels.nii.gz", "affine.tfm", "run.json", "report.html"}
-    assert {path.name for path in out.iterdir()} == names
+    names = {"moved.nii.gz", "moved_moving.nii.gz", "moved_labels.nii.gz", "affine.tfm", "warp.nii.gz", "run.json"}
+    assert {path.name for path in out.iterdir()} == names | {"report.html"}
     assert [path.name for path in out.parent.iterdir()] == ["run"]
     assert json.loads(stdout) == json.loads((out / "run.json").read_text(encoding="utf-8"))
     fixed = read(inputs / "fixed.nii.gz")
-    assert all(read(out / name).grid.isclose(fixed.grid) for name in names if name.endswith(".nii.gz"))
+    assert all(read(out / name).grid.isclose(fixed.grid) for name in names if name.startswith("moved"))
     labels = read(out / "moved_labels.nii.gz").data
     assert set(np.unique(labels)) <= {0, 1, 2}
     page = (out / "report.html").read_text(encoding="utf-8")
@@ -67,8 +67,8 @@ def test_every_option_reaches_the_pipeline(inputs: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr("lightcrcf.pipeline.register.register", stop)
     options = (
         "--model m.safetensors --init a.tfm --fixed-mask f.nii --moving-mask m.nii --moving-labels 1.nii "
-        "--moving-labels 2.nii --also 3.nii --also 4.nii --preset fast --inverse --engine torch --device cuda "
-        "--precision f32 --threads 3"
+        "--moving-labels 2.nii --also 3.nii --also 4.nii --preset fast --refine 4 --inverse --engine torch "
+        "--device cuda --precision f32 --threads 3"
     )
     assert run(words(inputs, tmp_path / "run", *options.split())) == 3
     assert seen.pop("progress") is None  # stderr is no terminal here
@@ -78,6 +78,7 @@ def test_every_option_reaches_the_pipeline(inputs: Path, tmp_path: Path, monkeyp
         "model": "m.safetensors",
         "init": "a.tfm",
         "preset": "fast",
+        "refine": 4,
         "fixed_mask": Path("f.nii"),
         "moving_mask": Path("m.nii"),
         "moving_labels": [Path("1.nii"), Path("2.nii")],
@@ -92,7 +93,7 @@ def test_every_option_reaches_the_pipeline(inputs: Path, tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize(
     "options",
-    [("--preset", "default"), ("--preset", "accurate"), ("--refine", "10"), ("--diffeomorphic",), ("--threads", "0")],
+    [("--preset", "best"), ("--refine", "-1"), ("--diffeomorphic",), ("--threads", "0")],
 )
 def test_what_does_not_exist_yet_is_refused_in_one_line(
     options: tuple[str, ...], inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

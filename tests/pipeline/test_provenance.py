@@ -16,8 +16,8 @@ from lightcrcf.volumes import Volume
 from lightcrcf.weights import store
 
 STAGES = [
-    *("read", "choose model", "affine", "prepare", "load network", "network", "field", "resample", "inverse"),
-    "quality",
+    *("read", "choose model", "affine", "prepare", "load network", "network", "refine", "field", "resample"),
+    *("inverse", "quality"),
 ]
 
 
@@ -43,8 +43,8 @@ def test_it_names_versions_machine_and_options(record: dict[str, Any], coarse_mo
     assert {"lightcrcf", "python", "numpy", "numba", "openvino"} <= record["versions"].keys()
     assert record["machine"]["cores"] >= 1
     assert record["options"] == {
-        "model": str(coarse_model), "init": "auto", "preset": "fast", "inverse": True, "engine": "auto",
-        "device": "cpu", "precision": "auto", "threads": None,
+        "model": str(coarse_model), "init": "auto", "preset": "default", "refine": None, "inverse": True,
+        "engine": "auto", "device": "cpu", "precision": "auto", "threads": None,
     }  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def test_it_tells_grids_and_preprocessing(record: dict[str, Any], pair: tuple[Vo
         assert told["preprocessing"]["intensity_zero"] == 0
         assert told["content"]["kind"] == "skull-stripped brain"
     assert record["working_grid"]["spacing_mm"] == pytest.approx([3, 3, 3])
-    assert record["field_grid"]["spacing_mm"] == pytest.approx([6, 6, 6])
+    assert record["field_grid"]["spacing_mm"] == pytest.approx([3, 3, 3])
 
 
 def test_it_tells_the_order_of_transforms(record: dict[str, Any], registration: Registration) -> None:
@@ -86,8 +86,9 @@ def test_it_tells_where_the_time_went_and_how_much_memory(record: dict[str, Any]
 
 
 def test_an_affine_result_says_so(pair: tuple[Volume, Volume]) -> None:
-    record = register(*pair, model="none", init="none").provenance
-    assert record["model"] == {"name": None, "reason": "no model, as asked: affine only"}
+    record = register(*pair, model="none", init="none", preset="fast").provenance
+    assert record["model"] == {"name": None, "reason": "no model, as asked; the result is affine only"}
+    assert record["refinement"] is None
     assert record["engine"] is None
     assert record["field_grid"] is None
     assert record["transforms"]["order_for_points"] == ["affine.tfm"]

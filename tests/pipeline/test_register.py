@@ -179,14 +179,14 @@ def test_init_none_trusts_the_headers(pair: Pair, coarse_model: Path) -> None:
 
 def test_masks_guide_the_affine(pair: Pair) -> None:
     everywhere = [Volume(np.ones(v.data.shape, np.uint8), v.grid) for v in pair]
-    plain = register(*pair, model="none")
-    masked = register(*pair, model="none", fixed_mask=everywhere[0], moving_mask=everywhere[1])
+    plain = register(*pair, model="none", preset="fast")
+    masked = register(*pair, model="none", preset="fast", fixed_mask=everywhere[0], moving_mask=everywhere[1])
     points = pair[0].grid.world(np.random.default_rng(3).uniform(5, 38, (500, 3)))
     apart = np.linalg.norm(masked.transform.points(points) - plain.transform.points(points), axis=1)
     assert apart.max() < 2
     left = everywhere[0].data.copy()
     left[: left.shape[0] // 2] = 0
-    half = register(*pair, model="none", fixed_mask=Volume(left, pair[0].grid))
+    half = register(*pair, model="none", preset="fast", fixed_mask=Volume(left, pair[0].grid))
     apart = np.linalg.norm(half.transform.points(points) - plain.transform.points(points), axis=1)
     assert 0.01 < apart.max() < 10
 
@@ -199,8 +199,6 @@ def test_a_mask_must_lie_on_its_image(pair: Pair) -> None:
     empty = Volume(np.zeros(moving.data.shape, np.uint8), moving.grid, "empty.nii")
     with pytest.raises(InputError, match=r"empty\.nii: expected a mask with nonzero voxels"):
         register(fixed, moving, moving_mask=empty)
-    with pytest.raises(UsageError, match="init none"):
-        register(fixed, moving, moving_mask=other, init="none")
 
 
 def test_images_far_apart_are_refused_only_if_the_headers_are_trusted(pair: Pair) -> None:
@@ -219,10 +217,77 @@ def test_threads_are_counted_from_one(threads: int, pair: Pair) -> None:
         register(*pair, threads=threads)
 
 
-def test_an_unknown_preset_and_a_later_one_are_refused(pair: Pair) -> None:
-    for preset in ("best", "default", "accurate"):
-        with pytest.raises(UsageError, match="fast"):
-            register(*pair, preset=preset)
+def test_an_unknown_preset_and_a_negative_number_of_steps_are_refused(pair: Pair) -> None:
+    with pytest.raises(UsageError, match="fast, default, accurate"):
+        register(*pair, preset="best")
+    with pytest.raises(UsageError, match="number of steps"):
+        register(*pair, refine=-1)
+
+
+def test_presets_spend_more_to_find_more(found: Registration, pair: Pair, coarse_model: Path) -> None:
+    fast, accurate = (register(*pair, model=coarse_model, preset=preset) for preset in ("fast", "accurate"))
+    reached = [r.metrics["correlation_after"] for r in (fast, found, accurate)]
+    assert reached == sorted(reached)
+    assert reached[0] + 0.02 < reached[1]
+    assert fast.provenance["refinement"] is None
+    for result in (found, accurate):
+        told = result.provenance["refinement"]
+        assert told["objective_after"] > told["objective_before"]
+        assert [level["scale"] for level in told["levels"]] == [1]
+        assert 0 < told["levels"][0]["steps_done"] <= told["levels"][0]["steps"]
+        assert told["folding_percent"] <= 0.01
+        assert result.metrics["folding_percent"] <= 0.01
+    assert fast.transform.field is not None
+    assert fast.transform.field.grid.shape == (24, 30, 22)
+    assert found.transform.field is not None
+    assert found.transform.field.grid.isclose(pair[0].grid)
+
+
+def test_refine_sets_the_steps_at_full_resolution(pair: Pair, coarse_model: Path) -> None:
+    few = register(*pair, model=coarse_model, preset="fast", refine=2)
+    assert [level["steps"] for level in few.provenance["refinement"]["levels"]] == [2]
+    same(register(*pair, model=coarse_model, refine=0), register(*pair, model=coarse_model, preset="fast"))
+
+
+def test_without_a_model_it_refines_from_coarse_to_fine(pair: Pair) -> None:
+    affine, refined = (register(*pair, model="none", preset=preset) for preset in ("fast", "default"))
+    assert affine.transform.field is None
+    assert refined.provenance["model"]["reason"] == "no model, as asked; refined from coarse to fine without a network"
+    assert [level["scale"] for level in refined.provenance["refinement"]["levels"]] == [8, 4, 2, 1]
+    assert refined.metrics["correlation_after"] > refined.metrics["correlation_affine"] + 0.1
+    assert refined.metrics["folding_percent"] <= 0.01
+    assert refined.qc["verdict"] == "pass"
+
+
+@pytest.mark.parametrize("role", ["fixed", "moving"])
+def test_a_masked_lesion_does_not_pull(role: str, pair: Pair, coarse_model: Path) -> None:
+    """Without the mask the tissue around is drawn into it."""
+    affine = register(*pair, model="none", preset="fast").transform.after
+    index = 0 if role == "fixed" else 1
+    middle = np.array([[24.0, 10.0, 8.0]])
+    image = pair[index]
+    world = image.grid.world(np.moveaxis(np.indices(image.grid.shape), 0, -1))
+    apart = np.linalg.norm(world - (middle if index == 0 else affine.points(middle)), axis=-1)
+    sick = Volume(np.where(apart < 11, 900, image.data).astype(np.int16), image.grid, image.source)
+    mask = Volume((apart > 15).astype(np.uint8), image.grid)
+    images = (sick, pair[1]) if index == 0 else (pair[0], sick)
+    around = middle + np.random.default_rng(5).uniform(-9, 9, (200, 3))
+
+    def moved(*images: Volume, **masks: Volume) -> Any:
+        return register(*images, model="none", **masks).transform.points(around)
+
+    healthy, ignored, seen = moved(*pair), moved(*images, **{f"{role}_mask": mask}), moved(*images)
+    off = [float(np.linalg.norm(found - healthy, axis=1).mean()) for found in (ignored, seen)]
+    assert off[0] < 0.75 * off[1]
+
+
+def test_masks_count_with_trusted_headers_too(pair: Pair) -> None:
+    fixed = pair[0]
+    nothing = np.zeros(fixed.data.shape, np.uint8)
+    nothing[: fixed.grid.shape[0] // 2] = 1
+    half = register(fixed, fixed, model="none", init="none", fixed_mask=Volume(nothing, fixed.grid))
+    assert half.provenance["affine"].keys() == {"fixed_to_moving_ras_mm"}
+    assert half.metrics["overlap_after"] > 0.99
 
 
 @pytest.mark.parametrize("given", [None, 3, np.zeros((4, 5, 6)), ("a", "b", "c")])

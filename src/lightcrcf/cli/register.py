@@ -19,7 +19,7 @@ __all__ = ["register"]
 
 
 class Preset(str, Enum):
-    """How much time to spend."""
+    """How much time to spend after the affine alignment."""
 
     fast = "fast"
     default = "default"
@@ -55,13 +55,13 @@ def register(
     moving: Annotated[Path, typer.Option(help="Volume to move.")],
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
     model: Annotated[
-        str, typer.Option(help="auto, none (affine only), a name from `lightcrcf models list`, or a .safetensors file.")
+        str, typer.Option(help="auto, none (no network), a name from `lightcrcf models list`, or a .safetensors file.")
     ] = "auto",
     init: Annotated[
         str, typer.Option(help="auto: affine alignment included; none: trust the headers; or an ITK affine file.")
     ] = "auto",
-    fixed_mask: Annotated[Path | None, typer.Option(help="Where in the fixed volume to look, on its grid.")] = None,
-    moving_mask: Annotated[Path | None, typer.Option(help="Where in the moving volume to look, on its grid.")] = None,
+    fixed_mask: Annotated[Path | None, typer.Option(help="0 where fixed voxels must not count (lesions).")] = None,
+    moving_mask: Annotated[Path | None, typer.Option(help="0 where moving voxels must not count.")] = None,
     moving_labels: Annotated[
         list[Path] | None, typer.Option(metavar="<path>", help="Labels of the moving volume to move along; repeatable.")
     ] = None,
@@ -69,8 +69,12 @@ def register(
         list[Path] | None,
         typer.Option(metavar="<path>", help="Another image in the moving space to move along; repeatable."),
     ] = None,
-    preset: Annotated[Preset, typer.Option(help="fast: the network alone.")] = Preset.fast,
-    refine: Annotated[int | None, typer.Option(hidden=True)] = None,
+    preset: Annotated[
+        Preset, typer.Option(help="fast: the network alone; default: and some refinement; accurate: and more.")
+    ] = Preset.default,
+    refine: Annotated[
+        int | None, typer.Option(min=0, help="Refinement steps at full resolution [default: by preset].")
+    ] = None,
     diffeomorphic: Annotated[bool, typer.Option("--diffeomorphic", hidden=True)] = False,
     inverse: Annotated[bool, typer.Option("--inverse", help="Write the inverse displacement field too.")] = False,
     report: Annotated[bool, typer.Option("--report", help="Write report.html, with pictures.")] = False,
@@ -84,7 +88,7 @@ def register(
     ] = False,
 ) -> None:
     """Align the moving volume with the fixed one, deformably."""
-    _refuse_refinement(preset, refine, diffeomorphic)
+    _refuse_diffeomorphic(diffeomorphic)
     from lightcrcf.pipeline.outputs import check_output_folder, save
     from lightcrcf.pipeline.register import register as run
 
@@ -96,6 +100,7 @@ def register(
             model=model,
             init=init,
             preset=preset.value,
+            refine=refine,
             fixed_mask=fixed_mask,
             moving_mask=moving_mask,
             moving_labels=moving_labels or (),
@@ -123,20 +128,14 @@ def register(
         )
 
 
-def _refuse_refinement(preset: Preset, refine: int | None, diffeomorphic: bool) -> None:
-    asked = {
-        f"--preset {preset.value}": preset is not Preset.fast,
-        f"--refine {refine}": refine is not None,
-        "--diffeomorphic": diffeomorphic,
-    }
-    for option, given in asked.items():
-        if given:
-            raise UsageError(
-                "lightcrcf register",
-                expected="--preset fast, the network alone",
-                got=option,
-                remedy="this version has no refinement yet; leave the option out",
-            )
+def _refuse_diffeomorphic(asked: bool) -> None:
+    if asked:
+        raise UsageError(
+            "lightcrcf register",
+            expected="no --diffeomorphic",
+            got="--diffeomorphic",
+            remedy="this version has no such model yet; leave the option out",
+        )
 
 
 def _pages(registration: Registration, context: typer.Context) -> dict[str, Callable[[Path], None]]:

@@ -100,18 +100,18 @@ def smooth(field: Float32, taps: Float32, out: Float32) -> None:
     _march(SMOOTH, field, field[0], field[0], field[0], False, taps, UNLIMITED, out, _sums(field[0]))
 
 
-def shorten(field: Float32, scale: float, longest: float) -> None:
-    """Multiply the vectors of field (3, D, H, W) by `scale`, then shorten those longer than `longest`, in place.
+def shorten(field: Float32, scale: float, longest: float, out: Float32) -> None:
+    """out = the vectors of field (3, D, H, W) times `scale`, those longer than `longest` shortened to it.
 
     Example:
         >>> field = np.array([3, 0.5], np.float32).reshape(1, 1, 1, 2) * np.ones((3, 1, 1, 1), np.float32)
-        >>> shorten(field, 2.0, 3**0.5)
+        >>> shorten(field, 2.0, 3**0.5, field)
         >>> field[0].ravel().tolist()
         [1.0, 1.0]
     """
     taps = np.array([[scale], [1], [1]], np.float32)
-    # A window of one voxel has read all that it needs before it writes.
-    _march(SMOOTH, field, field[0], field[0], field[0], False, taps, np.float32(longest), field, _sums(field[0]))
+    # A window of one voxel: each row is read before it is written, so that out may be the field.
+    _march(SMOOTH, field, field[0], field[0], field[0], False, taps, np.float32(longest), out, _sums(field[0]))
 
 
 def _sums(image: Float32) -> Float32:

@@ -9,13 +9,13 @@ from lightcrcf.geometry.grid import AxisOrder, Grid
 from lightcrcf.geometry.kernels import resample
 from lightcrcf.transforms.field import DisplacementField
 
-__all__ = ["field_grid", "on_fixed"]
+__all__ = ["TAPER", "field_grid", "on_fixed"]
 
 Float32 = NDArray[np.float32]
 Pool = tuple[int, int, int]
 
 TAPER = 8
-"""Half-resolution voxels over which the field fades to zero outside the working grid."""
+"""Voxels of a half-resolution field over which it fades to zero outside the working grid."""
 
 
 def field_grid(fixed: Grid, lattice: Grid, pool: Pool = (2, 2, 2)) -> Grid:
@@ -31,7 +31,12 @@ def field_grid(fixed: Grid, lattice: Grid, pool: Pool = (2, 2, 2)) -> Grid:
 
 
 def on_fixed(
-    displacement: Float32, lattice: Grid, fixed: Grid, order: AxisOrder, pool: Pool = (2, 2, 2)
+    displacement: Float32,
+    lattice: Grid,
+    fixed: Grid,
+    order: AxisOrder,
+    pool: Pool = (2, 2, 2),
+    taper: int = TAPER,
 ) -> DisplacementField:
     """A field on the grid that is written, covering the whole fixed image.
 
@@ -44,21 +49,22 @@ def on_fixed(
         fixed: the fixed image's grid, in its file's axes.
         order: from those to the working axes.
         pool: of the network.
+        taper: voxels of `lattice` over which the field fades to zero outside of it.
     """
     target = field_grid(order.grid(fixed), lattice, pool)
     step = target.to(lattice)
     if np.allclose(step[:3, :3], np.eye(3), atol=1e-4) and np.allclose(step[:3, 3], np.round(step[:3, 3]), atol=1e-3):
         start = np.round(step[:3, 3]).astype(int)
         stop = start + np.array(target.shape)
-        return DisplacementField(target, _extended(displacement, start, stop)).reorder(order.inverse())
+        return DisplacementField(target, _extended(displacement, start, stop, taper)).reorder(order.inverse())
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in target.shape], indexing="ij")).reshape(3, -1).T
     reached = corners @ step[:3, :3].T + step[:3, 3]
     start, stop = np.floor(reached.min(axis=0)).astype(int) - 1, np.ceil(reached.max(axis=0)).astype(int) + 2
     # What lies further out than the taper is zero, as the kernel gives it; no need to store it.
-    start = np.maximum(start, -TAPER - 1)
-    stop = np.minimum(stop, np.array(displacement.shape[1:]) + TAPER + 1)
+    start = np.maximum(start, -taper - 1)
+    stop = np.minimum(stop, np.array(displacement.shape[1:]) + taper + 1)
     stop = np.maximum(stop, start + 1)
-    wide = _extended(displacement, start, stop)
+    wide = _extended(displacement, start, stop, taper)
     shifted = np.array(step)
     shifted[:3, 3] -= start
     vectors = np.stack([resample(channel, target.shape, shifted[:3]) for channel in wide])
@@ -66,14 +72,14 @@ def on_fixed(
     return DisplacementField(target, np.einsum("ab,bxyz->axyz", linear, vectors)).reorder(order.inverse())
 
 
-def _extended(displacement: Float32, start: NDArray[np.int_], stop: NDArray[np.int_]) -> Float32:
+def _extended(displacement: Float32, start: NDArray[np.int_], stop: NDArray[np.int_], taper: int) -> Float32:
     """Voxels start..stop of the lattice of `displacement`; outside of it the border fades to zero."""
     out = displacement
     for axis in range(3):
         index = np.arange(start[axis], stop[axis])
         n = displacement.shape[axis + 1]
         outside = np.maximum(np.maximum(-index, index - (n - 1)), 0)
-        weight = np.clip(1.0 - outside / TAPER, 0.0, 1.0).astype(np.float32)
+        weight = np.clip(1.0 - outside / taper, 0.0, 1.0).astype(np.float32)
         shape = [-1 if a == axis + 1 else 1 for a in range(4)]
         out = out.take(np.clip(index, 0, n - 1), axis=axis + 1) * weight.reshape(shape)
     return np.ascontiguousarray(out)

@@ -13,8 +13,8 @@ Source:
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ from lightcrcf.geometry.refinement_kernels import (
     smooth,
 )
 
-__all__ = ["ACCURATE", "DEFAULT", "FROM_NOTHING", "Level", "Refined", "Schedule", "refine"]
+__all__ = ["PRESETS", "Level", "Refined", "Schedule", "refine", "schedule_for"]
 
 Float32 = NDArray[np.float32]
 Shape = tuple[int, int, int]
@@ -68,14 +68,43 @@ class Level:
 
 Schedule = tuple[Level, ...]
 
-DEFAULT: Schedule = (Level(1, 8),)
-ACCURATE: Schedule = (Level(1, 40),)
-FROM_NOTHING: Schedule = (
+# Measured on training persons: docs/decisions/0007-refinement.md.
+_FROM_NETWORK: dict[str, Schedule] = {
+    "fast": (),
+    "default": (Level(1, 7, field_sigma=0.4),),
+    "accurate": (Level(1, 30, field_sigma=0.4),),
+}
+_COARSE: Schedule = (
     Level(8, 60, force_sigma=1.732, field_sigma=0.7, radius=2),
     Level(4, 60, force_sigma=1.732, field_sigma=0.7, radius=2),
-    Level(2, 40, radius=2),
-    Level(1, 12),
+    Level(2, 40, field_sigma=0.4, radius=2),
 )
+_FROM_NOTHING: dict[str, Schedule] = {
+    "fast": (),
+    "default": (*_COARSE, *_FROM_NETWORK["default"]),
+    "accurate": (*_COARSE, *_FROM_NETWORK["accurate"]),
+}
+PRESETS = tuple(_FROM_NETWORK)
+
+
+def schedule_for(preset: str, *, network: bool, steps: int | None = None, same_intensities: bool = False) -> Schedule:
+    """The levels of a preset; none for "fast".
+
+    Args:
+        preset: one of `PRESETS`.
+        network: whether a network's field is the start, or nothing.
+        steps: at full resolution, instead of the preset's.
+        same_intensities: whether intensities mean the same in both images, so that differences can be squared.
+
+    Example:
+        >>> [(level.scale, level.steps) for level in schedule_for("fast", network=True, steps=5)]
+        [(1, 5)]
+    """
+    schedule = (_FROM_NETWORK if network else _FROM_NOTHING)[preset]
+    if steps is not None:
+        coarse = () if network or (steps == 0 and preset == "fast") else _COARSE
+        schedule = (*coarse, replace(_FROM_NETWORK["default"][0], steps=steps)) if steps else coarse
+    return tuple(replace(level, metric="mse") for level in schedule) if same_intensities else schedule
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +130,18 @@ class Refined:
     steps: tuple[int, ...]
     seconds: tuple[float, ...]
     folding_percent: float
+
+    def record(self, schedule: Schedule) -> dict[str, Any]:
+        """For `run.json`: the levels that were asked for, and what became of them; the same for the same input."""
+        levels = [{**asdict(level), "steps_done": n} for level, n in zip(schedule, self.steps, strict=True)]
+        return {
+            "levels": levels,
+            "finest_scale": self.scale,
+            "objective": self.metric,
+            "objective_before": self.objective_before,
+            "objective_after": self.objective_after,
+            "folding_percent": self.folding_percent,
+        }
 
 
 def refine(
@@ -247,9 +288,8 @@ class _Stage:
         best, length, done = self.objective(field), self.level.step, 0
         typical, halvings = self.pull(), 0
         while done < self.level.steps and typical > 0 and halvings <= _HALVINGS:
-            # The buffer keeps the whole force, so that a step that fails is tried again shorter.
-            self.force[...] = self.update
-            shorten(self.force, length / typical, length)
+            # `update` keeps its length, so that a step that fails is tried again shorter.
+            shorten(self.update, length / typical, length, self.force)
             candidate = self.step(field)
             score = self.objective(candidate) if candidate is not None else -np.inf
             if candidate is None or score <= best:

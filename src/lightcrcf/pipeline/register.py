@@ -13,33 +13,26 @@ from numpy.typing import NDArray
 
 from lightcrcf.engines.base import Engine, open_engine
 from lightcrcf.errors import InputError, UsageError
-from lightcrcf.geometry.alignment_kernels import block_mean
-from lightcrcf.geometry.grid import Grid
-from lightcrcf.geometry.kernels import warp_upsampled
 from lightcrcf.geometry.threads import use_threads
-from lightcrcf.network.config import NetworkConfig
 from lightcrcf.pipeline import quality
+from lightcrcf.pipeline import refine as refinement
 from lightcrcf.pipeline.affine import Alignment, align
-from lightcrcf.pipeline.deform import on_fixed
 from lightcrcf.pipeline.foreground import content
 from lightcrcf.pipeline.models import Choice, choose_model
-from lightcrcf.pipeline.preprocess import Prepared, prepare, working_grid
+from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.provenance import Stopwatch, provenance
+from lightcrcf.pipeline.refine import PRESETS, Refined, Schedule, schedule_for
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.transforms.itk import read_affine
 from lightcrcf.volumes import Volume, check_usable, coerce
-from lightcrcf.volumes.limits import check_memory
-from lightcrcf.weights.preparation import Preparation
 
-__all__ = ["PRESETS", "Registration", "register"]
+__all__ = ["Registration", "register"]
 
-PRESETS = ("fast", "default", "accurate")
-_PREVIEW_VOXELS = 4e6
-_BYTES_PER_VOXEL = 80  # of the working grid: measured on a brain, images and features together
 Progress = Callable[[str, float], None]
 PathLike = str | os.PathLike[str]
+Float32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +78,8 @@ def register(
     *,
     model: PathLike = "auto",
     init: PathLike = "auto",
-    preset: str = "fast",
+    preset: str = "default",
+    refine: int | None = None,
     fixed_mask: Any = None,
     moving_mask: Any = None,
     moving_labels: Sequence[Any] = (),
@@ -101,10 +95,14 @@ def register(
 
     Args:
         fixed, moving: a path, a nibabel or SimpleITK image, (array, affine) or a Volume.
-        model: "auto", the name of a shipped model, a .safetensors file, or "none" for an affine result.
+        model: "auto", the name of a shipped model, a .safetensors file, or "none" to refine from coarse to fine
+            with no network.
         init: "auto" aligns affinely, "none" trusts the headers, anything else is an ITK affine file.
-        preset: "fast", the network alone.
-        fixed_mask, moving_mask: nonzero where the affine alignment may look, on the grid of their image.
+        preset: "fast", the network alone; "default", some seconds of refinement; "accurate", as long as it helps.
+            Without a model "fast" is affine only.
+        refine: steps at full resolution, instead of the preset's.
+        fixed_mask, moving_mask: 0 where voxels must not count, such as in lesions, on the grid of their image: in the
+            affine alignment, the refinement and quality control. The network sees whole images.
         moving_labels: label maps of the moving image, moved by nearest neighbour.
         also: further images of the moving subject; integer label maps by nearest neighbour, others linearly.
         inverse: also invert the transform.
@@ -120,11 +118,10 @@ def register(
         >>> lightcrcf.register("fixed.nii.gz", "moving.nii.gz").qc["verdict"]  # doctest: +SKIP
         'pass'
     """
-    _check_preset(preset)
-    _check_together(init, threads, fixed_mask, moving_mask)
+    _check_options(preset, refine, threads)
     options = {
-        "model": os.fspath(model), "init": os.fspath(init), "preset": preset, "inverse": inverse, "engine": engine,
-        "device": device, "precision": precision, "threads": threads,
+        "model": os.fspath(model), "init": os.fspath(init), "preset": preset, "refine": refine, "inverse": inverse,
+        "engine": engine, "device": device, "precision": precision, "threads": threads,
     }  # fmt: skip
     watch = Stopwatch(progress or (lambda stage, fraction: None))
     with use_threads(threads):
@@ -133,17 +130,24 @@ def register(
         with watch.stage("choose model", 0.1):
             contents = content(inputs.fixed), content(inputs.moving)
             choice = choose_model(model, contents, (inputs.fixed.grid, inputs.moving.grid))
+            alike = contents[0].kind == contents[1].kind
+            schedule = _schedule(choice, preset, refine, alike)
+            choice = _explained(choice, schedule)
         with ThreadPoolExecutor(1) as background:
             # The network's graphs are built while the affine runs.
             opening = _open(background, choice, engine, device, precision, threads)
             with watch.stage("affine", 0.15):
                 affine, alignment = _initial_affine(_init(init, choice), inputs)
             with watch.stage("prepare", 0.4):
-                pair = _Pair.prepare(inputs, affine, choice)
+                masks = inputs.fixed_mask, inputs.moving_mask
+                pair = WorkingPair.prepare(inputs.fixed, inputs.moving, masks, affine, choice.weights)
             with watch.stage("load network", 0.5):
                 network = opening.result() if opening else None
         with watch.stage("network", 0.55):
-            displacement = None if network is None else network.displacement(pair.fixed_image, pair.moving_image)
+            displacement = None if network is None else network.displacement(pair.fixed, pair.moving)
+        with watch.stage("refine", 0.6):
+            refined = _refined(pair, displacement, schedule)
+            displacement = refined.displacement if refined else displacement
         with watch.stage("field", 0.7):
             field = None if displacement is None else pair.on_fixed(displacement, inputs.fixed.grid)
             chain = Chain(Affine.identity(), field, affine)
@@ -154,16 +158,16 @@ def register(
         with watch.stage("inverse", 0.85):
             backward = chain.inverse() if inverse else None
         with watch.stage("quality", 0.9):
-            alike = contents[0].kind == contents[1].kind
-            evidence = _evidence(
-                pair, displacement, alignment, choice, quality.overlap if alike else quality.containment
-            )
+            overlap = quality.overlap if alike else quality.containment
+            evidence = pair.evidence(displacement, overlap, choice.mismatch)
+            evidence.affine_scales = alignment.scales if alignment else None
             metrics = _metrics(evidence, chain, backward)
             qc = quality.verdict(evidence)
     record = provenance(
         inputs.fixed, inputs.moving, options, contents, choice, affine, alignment, pair.grid, pair.images, field, watch,
         metrics, qc, engine=None if network is None else _engine(network),
     )  # fmt: skip
+    record["refinement"] = None if refined is None else refined.record(schedule)
     return Registration(inputs.fixed, inputs.moving, moved, chain, backward, labels, others, metrics, qc, record)
 
 
@@ -171,28 +175,38 @@ def _engine(network: Engine) -> dict[str, str]:
     return {"name": network.name, "device": network.device, "precision": network.precision}
 
 
-def _check_preset(preset: str) -> None:
+def _check_options(preset: str, refine: int | None, threads: int | None) -> None:
     if preset not in PRESETS:
-        raise UsageError("preset", expected=f"one of {', '.join(PRESETS)}", got=str(preset), remedy="use fast")
-    if preset != "fast":
-        raise UsageError(
-            "preset",
-            expected="fast, the network alone",
-            got=preset,
-            remedy="the refinement that default and accurate stand for is not part of this version yet; use fast",
-        )
-
-
-def _check_together(init: PathLike, threads: int | None, *masks: Any) -> None:
+        raise UsageError("preset", expected=f"one of {', '.join(PRESETS)}", got=str(preset), remedy="correct the name")
+    if refine is not None and refine < 0:
+        raise UsageError("refine", expected="a number of steps", got=str(refine), remedy="correct the number")
     if threads is not None and threads < 1:
         raise UsageError("threads", expected="at least 1", got=str(threads), remedy="correct the number")
-    if os.fspath(init) != "auto" and any(mask is not None for mask in masks):
-        raise UsageError(
-            "mask",
-            expected="init auto, as masks say where the affine alignment may look",
-            got=f"init {os.fspath(init)}",
-            remedy="leave the masks or the init out",
-        )
+
+
+def _schedule(choice: Choice, preset: str, steps: int | None, alike: bool) -> Schedule:
+    """Of the refinement. Images of one person in one frame have comparable intensities."""
+    weights = choice.weights
+    if choice.mismatch and weights is None and not alike:
+        return ()  # A whole head would be squeezed into the brain that is all of the other image.
+    comparable = weights is not None and not weights.preparation.align
+    return schedule_for(preset, network=weights is not None, steps=steps, same_intensities=comparable)
+
+
+def _explained(choice: Choice, schedule: Schedule) -> Choice:
+    """Without a network, add what is done instead."""
+    if choice.weights is not None:
+        return choice
+    instead = "refined from coarse to fine without a network" if schedule else "the result is affine only"
+    reason = f"{choice.reason}; {instead}"
+    return Choice(None, reason, (reason,) if choice.mismatch else ())
+
+
+def _refined(pair: WorkingPair, displacement: Float32 | None, schedule: Schedule) -> Refined | None:
+    if not schedule:
+        return None
+    masks: dict[str, Any] = {"fixed_mask": pair.fixed_mask, "moving_mask": pair.moving_mask}
+    return refinement.refine(pair.fixed, pair.moving, displacement, schedule=schedule, pool=pair.pool, **masks)
 
 
 def _read(fixed: Any, moving: Any, fixed_mask: Any, moving_mask: Any, labels: Any, also: Any) -> _Inputs:
@@ -252,55 +266,6 @@ def _initial_affine(init: PathLike, inputs: _Inputs) -> tuple[Affine, Alignment 
     return alignment.affine, alignment
 
 
-@dataclass(frozen=True, eq=False)
-class _Pair:
-    """Both images on the working grid, the moving one through the affine."""
-
-    images: tuple[Prepared, Prepared]
-    grid: Grid
-    pool: tuple[int, int, int]
-    fixed_image: NDArray[np.float32]
-    moving_image: NDArray[np.float32]
-    header_image: NDArray[np.float32]
-
-    @classmethod
-    def prepare(cls, inputs: _Inputs, affine: Affine, choice: Choice) -> _Pair:
-        # Without a model the grid serves quality control only.
-        weights = choice.weights
-        network = weights.config if weights else NetworkConfig()
-        how = weights.preparation if weights else Preparation(None)
-        fixed, moving = (
-            prepare(v, pool=network.pool, view=how.view, window=how.window) for v in (inputs.fixed, inputs.moving)
-        )
-        spacing_mm = how.spacing_mm if weights else (_preview_spacing(fixed),) * 3
-        grid = working_grid(fixed, spacing_mm, multiples=network.multiples, view=how.view)
-        check_memory(
-            inputs.fixed.source,
-            grid.size * _BYTES_PER_VOXEL,
-            remedy=f"crop the volume, or check its voxel size: the working grid has {grid.spacing_mm.min():g} mm",
-        )
-        aligned = moving.onto(grid, affine.matrix)
-        if not aligned.any():
-            raise InputError(
-                inputs.moving.source,
-                expected="a moving image that overlaps the fixed one",
-                got="no tissue in common",
-                remedy="use --init auto, or check that both files show the same anatomy",
-            )
-        return cls((fixed, moving), grid, network.pool, fixed.onto(grid), aligned, moving.onto(grid))
-
-    def on_fixed(self, displacement: NDArray[np.float32], fixed: Grid) -> DisplacementField:
-        """The network's field on the grid that is written."""
-        return on_fixed(displacement, self.grid.half(self.pool), fixed, self.images[0].order, self.pool)
-
-
-def _preview_spacing(fixed: Prepared) -> float:
-    """As fine as the fixed image, unless that makes too many voxels."""
-    spacing = fixed.grid.spacing_mm
-    box_mm = (fixed.box[1] - fixed.box[0] + 1) * spacing
-    return max(float(spacing.min()), float(np.cbrt(np.prod(box_mm) / _PREVIEW_VOXELS)))
-
-
 def _named(volumes: Iterable[tuple[str, Volume]]) -> dict[str, Volume]:
     """By source; arrays in memory all have the same one, so that the second gets a number."""
     named: dict[str, Volume] = {}
@@ -313,31 +278,6 @@ def _named(volumes: Iterable[tuple[str, Volume]]) -> dict[str, Volume]:
 def _resampled(chain: Chain, volume: Volume, fixed: Volume, interpolation: Any) -> Volume:
     moved = chain.resample(volume, fixed.grid, interpolation)
     return Volume(moved.data, fixed.grid, volume.source, fixed.header)
-
-
-def _evidence(
-    pair: _Pair,
-    displacement: NDArray[np.float32] | None,
-    alignment: Alignment | None,
-    choice: Choice,
-    overlap: Callable[[NDArray[np.bool_], NDArray[np.bool_]], float],
-) -> quality.Evidence:
-    """Measured at half the working resolution."""
-    evidence = quality.Evidence(mismatch=list(choice.mismatch))
-    halves = pair.pool
-    fixed, affine = block_mean(pair.fixed_image, halves), block_mean(pair.moving_image, halves)
-    header = block_mean(pair.header_image, halves)
-    mask = fixed > 0.05
-    evidence.correlation_header = quality.local_correlation(fixed, header, mask)
-    evidence.correlation_affine = quality.local_correlation(fixed, affine, mask)
-    evidence.overlap_before = overlap(mask, affine > 0.05)
-    evidence.affine_scales = alignment.scales if alignment else None
-    if displacement is not None:
-        moved = block_mean(warp_upsampled(pair.moving_image[None], displacement, pair.pool)[0], halves)
-        evidence.correlation_after = quality.local_correlation(fixed, moved, mask)
-        evidence.overlap_after = overlap(mask, moved > 0.05)
-        quality.deformation_evidence(evidence, displacement, mask, pair.grid.half(pair.pool).spacing_mm)
-    return evidence
 
 
 def _metrics(evidence: quality.Evidence, chain: Chain, backward: Chain | None) -> dict[str, Any]:
