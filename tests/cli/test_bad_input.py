@@ -339,7 +339,6 @@ def test_a_folder_that_cannot_be_made_is_3(good: Good, refused: Callable) -> Non
         ("--preset", "best"),
         ("--refine", "-1"),
         ("--refine", "some"),
-        ("--diffeomorphic",),
         ("--engine", "onnx"),
         ("--device", "tpu"),
         ("--device", "cuda", "--engine", "openvino"),

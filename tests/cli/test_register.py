@@ -67,8 +67,8 @@ def test_every_option_reaches_the_pipeline(inputs: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr("lightcrcf.pipeline.register.register", stop)
     options = (
         "--model m.safetensors --init a.tfm --fixed-mask f.nii --moving-mask m.nii --moving-labels 1.nii "
-        "--moving-labels 2.nii --also 3.nii --also 4.nii --preset fast --refine 4 --inverse --engine torch "
-        "--device cuda --precision f32 --threads 3"
+        "--moving-labels 2.nii --also 3.nii --also 4.nii --preset fast --refine 4 --diffeomorphic --inverse "
+        "--engine torch --device cuda --precision f32 --threads 3"
     )
     assert run(words(inputs, tmp_path / "run", *options.split())) == 3
     assert seen.pop("progress") is None  # stderr is no terminal here
@@ -83,6 +83,7 @@ def test_every_option_reaches_the_pipeline(inputs: Path, tmp_path: Path, monkeyp
         "moving_mask": Path("m.nii"),
         "moving_labels": [Path("1.nii"), Path("2.nii")],
         "also": [Path("3.nii"), Path("4.nii")],
+        "diffeomorphic": True,
         "inverse": True,
         "engine": "torch",
         "device": "cuda",
@@ -93,7 +94,7 @@ def test_every_option_reaches_the_pipeline(inputs: Path, tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize(
     "options",
-    [("--preset", "best"), ("--refine", "-1"), ("--diffeomorphic",), ("--threads", "0")],
+    [("--preset", "best"), ("--refine", "-1"), ("--threads", "0")],
 )
 def test_what_does_not_exist_yet_is_refused_in_one_line(
     options: tuple[str, ...], inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

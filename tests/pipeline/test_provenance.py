@@ -16,8 +16,8 @@ from lightcrcf.volumes import Volume
 from lightcrcf.weights import store
 
 STAGES = [
-    *("read", "choose model", "affine", "prepare", "load network", "network", "refine", "field", "resample"),
-    *("inverse", "quality"),
+    *("read", "choose model", "affine", "prepare", "load network", "network", "refine", "field"),
+    *("diffeomorphic", "resample", "inverse", "quality"),
 ]
 
 
@@ -43,8 +43,9 @@ def test_it_names_versions_machine_and_options(record: dict[str, Any], coarse_mo
     assert {"lightcrcf", "python", "numpy", "numba", "openvino"} <= record["versions"].keys()
     assert record["machine"]["cores"] >= 1
     assert record["options"] == {
-        "model": str(coarse_model), "init": "auto", "preset": "default", "refine": None, "inverse": True,
-        "engine": "auto", "device": "cpu", "precision": "auto", "threads": None,
+        "model": str(coarse_model), "init": "auto", "preset": "default", "refine": None,
+        "diffeomorphic": False, "inverse": True, "engine": "auto", "device": "cpu", "precision": "auto",
+        "threads": None,
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lightcrcf.cli.console import print_json, progress_on_terminal, say
-from lightcrcf.errors import QualityError, UsageError
+from lightcrcf.errors import QualityError
 
 if TYPE_CHECKING:
     from lightcrcf.pipeline.register import Registration
@@ -75,7 +75,9 @@ def register(
     refine: Annotated[
         int | None, typer.Option(min=0, help="Refinement steps at full resolution [default: by preset].")
     ] = None,
-    diffeomorphic: Annotated[bool, typer.Option("--diffeomorphic", hidden=True)] = False,
+    diffeomorphic: Annotated[
+        bool, typer.Option("--diffeomorphic", help="Change the field a little so that it folds nowhere.")
+    ] = False,
     inverse: Annotated[bool, typer.Option("--inverse", help="Write the inverse displacement field too.")] = False,
     report: Annotated[bool, typer.Option("--report", help="Write report.html, with pictures.")] = False,
     engine: Annotated[EngineName, typer.Option(help="What runs the network.")] = EngineName.auto,
@@ -88,7 +90,6 @@ def register(
     ] = False,
 ) -> None:
     """Align the moving volume with the fixed one, deformably."""
-    _refuse_diffeomorphic(diffeomorphic)
     from lightcrcf.pipeline.outputs import check_output_folder, save
     from lightcrcf.pipeline.register import register as run
 
@@ -105,6 +106,7 @@ def register(
             moving_mask=moving_mask,
             moving_labels=moving_labels or (),
             also=also or (),
+            diffeomorphic=diffeomorphic,
             inverse=inverse,
             engine=engine.value,
             device=device.value,
@@ -125,16 +127,6 @@ def register(
             expected="a registration that passes",
             got="; ".join(registration.qc["reasons"]),
             remedy="see report.html",
-        )
-
-
-def _refuse_diffeomorphic(asked: bool) -> None:
-    if asked:
-        raise UsageError(
-            "lightcrcf register",
-            expected="no --diffeomorphic",
-            got="--diffeomorphic",
-            remedy="this version has no such model yet; leave the option out",
         )
 
 

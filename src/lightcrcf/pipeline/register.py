@@ -22,9 +22,9 @@ from lightcrcf.pipeline.models import Choice, choose_model
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.provenance import Stopwatch, provenance
 from lightcrcf.pipeline.refine import PRESETS, Refined, Schedule, schedule_for
+from lightcrcf.pipeline.unfolding import field_metrics, unfolded
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
-from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.transforms.itk import read_affine
 from lightcrcf.volumes import Volume, check_usable, coerce
 
@@ -84,6 +84,7 @@ def register(
     moving_mask: Any = None,
     moving_labels: Sequence[Any] = (),
     also: Sequence[Any] = (),
+    diffeomorphic: bool = False,
     inverse: bool = False,
     engine: Literal["auto", "openvino", "torch"] = "auto",
     device: Literal["cpu", "cuda"] = "cpu",
@@ -105,6 +106,7 @@ def register(
             affine alignment, the refinement and quality control. The network sees whole images.
         moving_labels: label maps of the moving image, moved by nearest neighbour.
         also: further images of the moving subject; integer label maps by nearest neighbour, others linearly.
+        diffeomorphic: change the field, as little as possible, so that it folds nowhere.
         inverse: also invert the transform.
         engine, device, precision, threads: how to run the network.
         progress: called with the name of each stage and the fraction done.
@@ -120,8 +122,9 @@ def register(
     """
     _check_options(preset, refine, threads)
     options = {
-        "model": os.fspath(model), "init": os.fspath(init), "preset": preset, "refine": refine, "inverse": inverse,
-        "engine": engine, "device": device, "precision": precision, "threads": threads,
+        "model": os.fspath(model), "init": os.fspath(init), "preset": preset, "refine": refine,
+        "diffeomorphic": diffeomorphic, "inverse": inverse, "engine": engine, "device": device,
+        "precision": precision, "threads": threads,
     }  # fmt: skip
     watch = Stopwatch(progress or (lambda stage, fraction: None))
     with use_threads(threads):
@@ -150,6 +153,8 @@ def register(
             displacement = refined.displacement if refined else displacement
         with watch.stage("field", 0.7):
             field = None if displacement is None else pair.on_fixed(displacement, inputs.fixed.grid)
+        with watch.stage("diffeomorphic", 0.72):
+            field, unfolding = unfolded(field) if diffeomorphic and field is not None else (field, None)
             chain = Chain(Affine.identity(), field, affine)
         with watch.stage("resample", 0.75):
             moved = _resampled(chain, inputs.moving, inputs.fixed, "linear")
@@ -161,13 +166,16 @@ def register(
             overlap = quality.overlap if alike else quality.containment
             evidence = pair.evidence(displacement, overlap, choice.mismatch)
             evidence.affine_scales = alignment.scales if alignment else None
-            metrics = _metrics(evidence, chain, backward)
+            if unfolding is not None:
+                evidence.folding_percent = 0.0  # what was there before is gone
+            metrics = {**_metrics(evidence), **field_metrics(chain, backward)}
             qc = quality.verdict(evidence)
     record = provenance(
         inputs.fixed, inputs.moving, options, contents, choice, affine, alignment, pair.grid, pair.images, field, watch,
         metrics, qc, engine=None if network is None else _engine(network),
     )  # fmt: skip
     record["refinement"] = None if refined is None else refined.record(schedule)
+    record["diffeomorphic"] = unfolding
     return Registration(inputs.fixed, inputs.moving, moved, chain, backward, labels, others, metrics, qc, record)
 
 
@@ -280,10 +288,5 @@ def _resampled(chain: Chain, volume: Volume, fixed: Volume, interpolation: Any) 
     return Volume(moved.data, fixed.grid, volume.source, fixed.header)
 
 
-def _metrics(evidence: quality.Evidence, chain: Chain, backward: Chain | None) -> dict[str, Any]:
-    metrics = {k: v for k, v in vars(evidence).items() if v is not None and k != "mismatch"}
-    if backward is not None and isinstance(chain.field, DisplacementField) and backward.field is not None:
-        consistency = chain.field.inverse_consistency_mm(backward.field)
-        metrics["inverse_consistency_mean_mm"] = consistency.mean_mm
-        metrics["inverse_consistency_max_mm"] = consistency.max_mm
-    return metrics
+def _metrics(evidence: quality.Evidence) -> dict[str, Any]:
+    return {k: v for k, v in vars(evidence).items() if v is not None and k != "mismatch"}
