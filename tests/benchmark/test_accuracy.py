@@ -185,6 +185,17 @@ def test_times_are_taken_again_in_turns(data: Path, commands: list[list[str]], t
     assert ours == [True, False, True, False, True]  # a first run that does not count, then in turns
 
 
+def test_only_what_is_recorded_is_timed_again(data: Path, commands: list[list[str]], tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "work", threads=2)
+    old = measure(data, ["identity", "ants-syn", "lightcrcf-affine"], bench)
+    commands.clear()
+    with pytest.raises(InputError, match="lightcrcf-fast; measure them first"):
+        accuracy.retime(old, BRAIN, data, ["lightcrcf-fast"], bench, count=1)
+    assert not commands
+    accuracy.retime(old, BRAIN, data, (), bench, count=1)
+    assert len(commands) == 3  # both, and a first run of ours
+
+
 def test_a_failure_ends_the_timing(data: Path, commands: list[list[str]], tmp_path: Path) -> None:
     bench = Bench(tmp_path, threads=2)
     old = measure(data, ["greedy-ncc"], bench)

@@ -111,8 +111,6 @@ def test_times_taken_again_leave_the_scores(make_record: Maker) -> None:
     assert renewed.cases == old.cases
     assert [(t.method, t.seconds) for t in renewed.timings] == [("peer", 4.0)] * 3 + [("ours", 1.0)] * 2
     assert renewed.summary["ours"]["load_before"].maximum == 0.5
-    with pytest.raises(InputError, match="none of other"):
-        records.retimed(old, make_record({"other": (0.1, 0.1, 0.1)}).methods, ())
 
 
 def test_records_of_other_data_do_not_merge(make_record: Maker) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def retime(
         old: the record to renew.
         protocol: its row.
         folder: of all data sets.
-        names: methods, keys of `contenders`; empty for all.
+        names: methods, keys of `contenders`; empty for all that the record holds.
         bench: how to run; nothing is reused, and what the methods leave is thrown away.
         count: of pairs.
         note: added to what the record says of the timing.
@@ -93,7 +93,7 @@ def retime(
         InputError: if the data are not there, the record lacks a method, or a method fails.
     """
     todo = pairs(protocol, folder)[:count]
-    timed = [contender for name, contender in chosen(protocol, names, bench).items() if name != "identity"]
+    timed = _recorded(old, chosen(protocol, names, bench).values(), every=not names)
     outcomes: dict[str, list[Outcome]] = {contender.name: [] for contender in timed}
     with tempfile.TemporaryDirectory() as temporary:
         apart = replace(bench, work=Path(temporary), reuse=False)
@@ -145,6 +145,18 @@ def score(method: str, pair: Pair, outcome: Outcome) -> Case:
         dice_by_label={label: round(value, 4) for label, value in scores.dice.items()},
         **{name: round(getattr(scores, name), 6) for name in names if deforms},
     )
+
+
+def _recorded(old: Record, asked: Iterable[Contender], *, every: bool) -> list[Contender]:
+    """Those that have times; if `every` one is asked for, those of them that the record holds."""
+    held = {method.name for method in old.methods}
+    timed = [contender for contender in asked if contender.name != "identity"]
+    missing = [contender.name for contender in timed if contender.name not in held]
+    if missing and not every:
+        raise InputError(
+            old.name, expected="methods that the record holds", got=", ".join(missing), remedy="measure them first"
+        )
+    return [contender for contender in timed if contender.name in held]
 
 
 def _warm_up(contender: Contender, pair: Pair, bench: Bench) -> None:

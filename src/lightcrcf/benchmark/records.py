@@ -217,20 +217,10 @@ def retimed(old: Record, methods: Sequence[Method], timings: Sequence[Timing]) -
 
     Args:
         old: the record.
-        methods: as they ran now; of each, what the record says of its timing and machine is renewed.
+        methods: of the record, as they ran now; what it says of their timing and machine is renewed.
         timings: of these methods.
-
-    Raises:
-        InputError: if the record has no such method.
     """
     renewed = {method.name: method for method in methods}
-    if unknown := sorted(renewed.keys() - {method.name for method in old.methods}):
-        raise InputError(
-            old.name,
-            expected="a record with these methods",
-            got=f"none of {', '.join(unknown)}",
-            remedy="measure them first",
-        )
     kept = [timing for timing in old.timings if timing.method not in renewed]
     updated = [
         method.model_copy(update={name: getattr(renewed[method.name], name) for name in ("timing", "machine")})
