@@ -69,21 +69,14 @@ class Level:
 Schedule = tuple[Level, ...]
 
 # Measured on training persons: docs/decisions/0007-refinement.md.
-_FROM_NETWORK: dict[str, Schedule] = {
-    "fast": (),
-    "default": (Level(1, 7, field_sigma=0.4),),
-    "accurate": (Level(1, 30, field_sigma=0.4),),
-}
 _COARSE: Schedule = (
     Level(8, 60, force_sigma=1.732, field_sigma=0.7, radius=2),
     Level(4, 60, force_sigma=1.732, field_sigma=0.7, radius=2),
     Level(2, 40, field_sigma=0.4, radius=2),
 )
-_FROM_NOTHING: dict[str, Schedule] = {
-    "fast": (),
-    "default": (*_COARSE, *_FROM_NETWORK["default"]),
-    "accurate": (*_COARSE, *_FROM_NETWORK["accurate"]),
-}
+_SHORT, _LONG = Level(1, 7, field_sigma=0.4), Level(1, 30, field_sigma=0.4)
+_FROM_NETWORK: dict[str, Schedule] = {"fast": (), "default": (_SHORT,), "accurate": (*_COARSE, _LONG)}
+_FROM_NOTHING: dict[str, Schedule] = {"fast": (), "default": (*_COARSE, _SHORT), "accurate": (*_COARSE, _LONG)}
 PRESETS = tuple(_FROM_NETWORK)
 
 
@@ -102,8 +95,9 @@ def schedule_for(preset: str, *, network: bool, steps: int | None = None, same_i
     """
     schedule = (_FROM_NETWORK if network else _FROM_NOTHING)[preset]
     if steps is not None:
-        coarse = () if network or (steps == 0 and preset == "fast") else _COARSE
-        schedule = (*coarse, replace(_FROM_NETWORK["default"][0], steps=steps)) if steps else coarse
+        coarse = tuple(level for level in schedule if level.scale > 1)
+        coarse = _COARSE if steps and not network else coarse
+        schedule = (*coarse, replace(_SHORT, steps=steps)) if steps else coarse
     return tuple(replace(level, metric="mse") for level in schedule) if same_intensities else schedule
 
 
@@ -158,7 +152,8 @@ def refine(
 
     Args:
         fixed, moving: (D, H, W), unit range, on one grid.
-        displacement: (3, ceil(D / 2), ceil(H / 2), ceil(W / 2)), voxels of the half grid; None starts from zero.
+        displacement: (3, ceil(D / 2), ceil(H / 2), ceil(W / 2)), voxels of the half grid; None starts from zero. A
+            schedule that begins coarser starts from its means: of the network's field the gist, not the detail.
         schedule: levels from coarse to fine.
         pool: factor between two resolutions along each axis, 2, or 1 for an axis that is never pooled.
         fixed_mask, moving_mask: (D, H, W) on the same grid, 0 where voxels do not count, such as in lesions; the
@@ -168,7 +163,7 @@ def refine(
         A field that is never worse than the start by its own objective, nor folds in more voxels.
 
     Raises:
-        UsageError: for an empty schedule, one that goes from fine to coarse, or one that is coarser than the start.
+        UsageError: for an empty schedule, one that goes from fine to coarse, or ends coarser than the start.
 
     Example:
         >>> x, y, z = np.indices((12, 14, 16), dtype=np.float32)
@@ -177,11 +172,14 @@ def refine(
         >>> refined.objective_after > refined.objective_before
         True
     """
-    _check(schedule, displacement is not None)
-    scale = 2 if displacement is not None else schedule[0].scale
+    _check(schedule, 8 if displacement is None else 2)
+    first = schedule[0].scale
+    scale = first if displacement is None else 2
     zero = np.zeros((3, *_coarse_shape(fixed.shape, scale, pool)), np.float32)
     field = zero if displacement is None else displacement
     start, start_scale = field, scale
+    while scale < first:
+        field, scale = _coarser(field, pool), 2 * scale
     steps: list[int] = []
     seconds: list[float] = []
     for level in schedule:
@@ -200,13 +198,12 @@ def refine(
     return Refined(field, scale, schedule[-1].metric, before, after, tuple(steps), tuple(seconds), percent)
 
 
-def _check(schedule: Schedule, started: bool) -> None:
+def _check(schedule: Schedule, end: int) -> None:
     scales = [level.scale for level in schedule]
-    coarsest = 2 if started else 8
-    if not scales or scales != sorted(scales, reverse=True) or not set(scales) <= {1, 2, 4, 8} or scales[0] > coarsest:
+    if not scales or scales != sorted(scales, reverse=True) or not set(scales) <= {1, 2, 4, 8} or scales[-1] > end:
         raise UsageError(
             "schedule",
-            expected=f"scales out of 8, 4, 2, 1 from coarse to fine, none coarser than {coarsest}",
+            expected=f"scales out of 8, 4, 2, 1 from coarse to fine, down to {end} at least",
             got=", ".join(map(str, scales)) or "no level",
             remedy="correct the schedule",
         )
@@ -227,6 +224,11 @@ def _finer(field: Float32, scale: int, target: int, shape: tuple[int, ...], pool
         scale //= 2
         field = upsample(field, _coarse_shape(shape, scale, pool), pool)
     return field
+
+
+def _coarser(field: Float32, pool: Shape) -> Float32:
+    """Block means, in voxels of the coarser grid."""
+    return np.stack([block_mean(channel, pool) / np.float32(p) for channel, p in zip(field, pool, strict=True)])
 
 
 def _folded(field: Float32) -> int:
