@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lightcrcf.geometry.alignment_kernels import gram, scores
 from lightcrcf.pipeline.affine_images import Level, Pair
 
-__all__ = ["Fit", "correlations", "fit"]
+__all__ = ["Fit", "System", "correlations", "exponential", "fit", "generators", "strain_of"]
 
 Float64 = NDArray[np.float64]
 
@@ -33,7 +33,7 @@ class Fit:
 
 
 @dataclass(frozen=True, eq=False)
-class _System:
+class System:
     """The cost at one affine, and its Gauss-Newton system: hessian @ step = descent."""
 
     cost: float
@@ -41,7 +41,7 @@ class _System:
     descent: Float64
 
     @classmethod
-    def refused(cls, size: int) -> _System:
+    def refused(cls, size: int) -> System:
         """Where there is nothing to compare."""
         return cls(np.inf, np.eye(size), np.zeros(size))
 
@@ -66,7 +66,7 @@ def fit(pair: Pair, start: Fit, family: str, *, iterations: int, tolerance_mm: f
     """
     radius_mm, centre = pair.fixed.radius_mm, pair.fixed.centroid_mm
 
-    def system_at(matrix: Float64) -> tuple[_System, Float64]:
+    def system_at(matrix: Float64) -> tuple[System, Float64]:
         units = generators(matrix[:3, :3] @ centre + matrix[:3, 3], radius_mm)[: _FAMILIES[family]]
         return _system(pair, matrix, units, prior), units
 
@@ -123,18 +123,24 @@ def exponential(matrix: Float64) -> Float64:
     return result
 
 
-def _system(pair: Pair, matrix: Float64, units: Float64, prior: float) -> _System:
-    """Both directions and the prior. units: (n, 4, 4), to be composed after `matrix`."""
+def strain_of(matrix: Float64, units: Float64) -> tuple[Float64, Float64]:
+    """(9,) logarithmic strain of `matrix` (4, 4), and (n, 9) how each of `units` (n, 4, 4) adds to it."""
     values, vectors = np.linalg.eigh(matrix[:3, :3] @ matrix[:3, :3].T)
+    strain = ((vectors * 0.5 * np.log(values)) @ vectors.T).ravel()
+    return strain, (units + units.transpose(0, 2, 1))[:, :3, :3].reshape(len(units), 9) / 2
+
+
+def _system(pair: Pair, matrix: Float64, units: Float64, prior: float) -> System:
+    """Both directions and the prior. units: (n, 4, 4), to be composed after `matrix`."""
+    values = np.linalg.eigvalsh(matrix[:3, :3] @ matrix[:3, :3].T)
     if not 1 / _LARGEST_STRETCH**2 <= values[0] <= values[2] <= _LARGEST_STRETCH**2:
-        return _System.refused(len(units))
+        return System.refused(len(units))
     back = np.asarray(np.linalg.inv(matrix), dtype=np.float64)
     least = _LEAST_OVERLAP * min(pair.fixed.litres, pair.moving.litres)
     there = _direction(pair.fixed, pair.moving, matrix, units @ matrix, pair.blank_outside, least)
     here = _direction(pair.moving, pair.fixed, back, -back @ units, pair.blank_outside, least)
-    strain = ((vectors * 0.5 * np.log(values)) @ vectors.T).ravel()
-    stretches = (units + units.transpose(0, 2, 1))[:, :3, :3].reshape(len(units), 9) / 2
-    return _System(
+    strain, stretches = strain_of(matrix, units)
+    return System(
         (there.cost + here.cost) / 2 + prior * float(strain @ strain),
         (there.hessian + here.hessian) / 2 + prior * stretches @ stretches.T,
         (there.descent + here.descent) / 2 - prior * stretches @ strain,
@@ -143,24 +149,24 @@ def _system(pair: Pair, matrix: Float64, units: Float64, prior: float) -> _Syste
 
 def _direction(
     reference: Level, other: Level, matrix: Float64, changes: Float64, blank_outside: bool, least: float
-) -> _System:
+) -> System:
     """Compare at the samples of `reference`. changes: (n, 4, 4) derivatives of `matrix`, mm to mm; least: litres."""
     to_index, from_index = other.grid.inverse, reference.grid.affine
     index = (to_index @ matrix @ from_index)[:3]
     sums = gram(reference.image, reference.samples, other.image, other.valid, index, blank_outside)
     weight = sums[13, 13]
     if weight * reference.litres_per_weight < least:
-        return _System.refused(len(changes))
+        return System.refused(len(changes))
     centred = sums - np.outer(sums[:, 13], sums[13]) / weight
     var_m, var_f, cov = centred[12, 12], centred[14, 14], centred[12, 14]
     if min(var_m, var_f) <= _NO_CONTRAST * weight:
-        return _System.refused(len(changes))
+        return System.refused(len(changes))
     scale = cov / var_m
     hessian = scale**2 / var_f * (centred[:12, :12] - np.outer(centred[:12, 12], centred[12, :12]) / var_m)
     descent = scale / var_f * (centred[:12, 14] - centred[:12, 12] * scale)
     jacobian = (to_index @ changes @ from_index)[:, :3].reshape(len(changes), 12)
     cost = float(1 - np.sign(cov) * cov**2 / (var_m * var_f))
-    return _System(cost, jacobian @ hessian @ jacobian.T, jacobian @ descent)
+    return System(cost, jacobian @ hessian @ jacobian.T, jacobian @ descent)
 
 
 def correlations(pair: Pair, matrices: Float64) -> Float64:
