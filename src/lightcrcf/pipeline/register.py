@@ -22,7 +22,7 @@ from lightcrcf.pipeline.models import Choice, choose_model
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.provenance import Stopwatch, provenance
 from lightcrcf.pipeline.refine import PRESETS, Refined, Schedule, schedule_for
-from lightcrcf.pipeline.unfolding import field_metrics, unfolded
+from lightcrcf.pipeline.unfolding import inverse_metrics, unfolded
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.itk import read_affine
@@ -167,8 +167,8 @@ def register(
             evidence = pair.evidence(displacement, overlap, choice.mismatch)
             evidence.affine_scales = alignment.scales if alignment else None
             if unfolding is not None:
-                evidence.folding_percent = 0.0  # what was there before is gone
-            metrics = {**_metrics(evidence), **field_metrics(chain, backward)}
+                evidence.folding_percent = unfolding["folded_percent"]
+            metrics = {**_metrics(evidence), **inverse_metrics(chain, backward)}
             qc = quality.verdict(evidence)
     record = provenance(
         inputs.fixed, inputs.moving, options, contents, choice, affine, alignment, pair.grid, pair.images, field, watch,

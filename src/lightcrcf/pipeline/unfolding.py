@@ -8,14 +8,19 @@ from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.diffeomorphic import FLOOR, folded_percent, make_diffeomorphic
 from lightcrcf.transforms.field import DisplacementField
 
-__all__ = ["field_metrics", "unfolded"]
+__all__ = ["inverse_metrics", "unfolded"]
 
 
 def unfolded(field: DisplacementField) -> tuple[DisplacementField, dict[str, Any]]:
-    """The field, projected onto those that do not fold, and the record of what that changed, for `run.json`."""
+    """The field, projected onto those that do not fold, and the record of what that changed, for `run.json`.
+
+    Folded are the cells between voxels in which a field is not proven free of folds.
+    """
     projected = make_diffeomorphic(field.displacement)
     record = {
         "least_determinant": FLOOR,
+        "folded_percent_before": folded_percent(field.displacement),
+        "folded_percent": folded_percent(projected.displacement),
         "changed_percent": 100.0 * projected.changed_fraction,
         "largest_change_voxels": projected.largest_change_voxels,
         "passes": projected.passes,
@@ -23,21 +28,20 @@ def unfolded(field: DisplacementField) -> tuple[DisplacementField, dict[str, Any
     return DisplacementField(field.grid, projected.displacement), record
 
 
-def field_metrics(chain: Chain, backward: Chain | None) -> dict[str, float]:
-    """Of the fields as they are written, on the whole of their grid.
+def inverse_metrics(chain: Chain, backward: Chain | None) -> dict[str, float]:
+    """How well the fields that are written undo each other, on the whole of their grid; nothing without an inverse.
 
     Returns:
-        field_folded_percent: cells between voxels in which the field is not proven free of folds.
         inverse_consistency_mean_mm, inverse_consistency_max_mm: how far voxels come back from where they started,
             through the field and then the inverse field.
         inverse_error_max_mm: the same the other way, through the inverse field first: how far that is solved.
     """
     field, inverse = chain.field, None if backward is None else backward.field
-    if field is None:
+    if field is None or inverse is None:
         return {}
-    metrics = {"field_folded_percent": folded_percent(field.displacement)}
-    if inverse is not None:
-        there = field.inverse_consistency_mm(inverse)
-        metrics["inverse_consistency_mean_mm"], metrics["inverse_consistency_max_mm"] = there
-        metrics["inverse_error_max_mm"] = inverse.inverse_consistency_mm(field).max_mm
-    return metrics
+    mean_mm, max_mm = field.inverse_consistency_mm(inverse)
+    return {
+        "inverse_consistency_mean_mm": mean_mm,
+        "inverse_consistency_max_mm": max_mm,
+        "inverse_error_max_mm": inverse.inverse_consistency_mm(field).max_mm,
+    }

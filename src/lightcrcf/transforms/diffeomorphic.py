@@ -99,6 +99,8 @@ def make_diffeomorphic(displacement: Float32, *, floor: float = FLOOR) -> Projec
     """
     start = _checked(displacement, floor)
     field, passes = _unfolded(start, np.float32(floor))
+    if passes == 0:
+        return Projected(field, 0.0, 0.0, 0)
     moved = (field != start).any(axis=0)
     change = np.linalg.norm(field[:, moved] - start[:, moved], axis=0)
     return Projected(field, change.size / moved.size, float(change.max(initial=0.0)), passes)
