@@ -34,7 +34,7 @@ _TURNED_MUST_GAIN = 0.05
 # A brain against a head whose inside tells nothing correlates below this, wherever it lies: 0.06 at most was seen, and
 # 0.13 after starting at the right place; where the inside is sound, right alignments were seen from 0.35.
 _TELLING = 0.2
-# Brains in heads were seen to agree with the outline from 0.3.
+# Brains in heads were seen to agree with the outline from 0.28.
 _INSCRIBED = 0.2
 # Alignments that differ by less than this share of the radius are one.
 _SAME = 0.1
