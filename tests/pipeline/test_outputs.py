@@ -25,7 +25,7 @@ def deformable(pair: tuple[Volume, Volume], coarse_model: Path) -> Registration:
 
 @pytest.fixture(scope="module")
 def affine(pair: tuple[Volume, Volume]) -> Registration:
-    return register(*pair, model="none", init="none")
+    return register(*pair, model="none", init="none", preset="fast")
 
 
 def names(folder: Path) -> set[str]:
@@ -108,7 +108,7 @@ def test_an_input_is_never_replaced(pair: tuple[Volume, Volume], affine: Registr
     out = tmp_path / "run"
     save(affine, out)
     before = hashes(out)
-    again = register(pair[0], out / "moved.nii.gz", model="none", init="none")
+    again = register(pair[0], out / "moved.nii.gz", model="none", init="none", preset="fast")
     with pytest.raises(InputError, match="an input that the results would replace"):
         save(again, out)
     assert hashes(out) == before
@@ -121,7 +121,7 @@ def test_an_input_is_never_removed_as_an_earlier_result(
     with_t2 = register(*pair, model="none", init="none", also=[tmp_path / "t2.nii.gz"])
     out = tmp_path / "run"
     save(with_t2, out)
-    again = register(pair[0], out / "moved_t2.nii.gz", model="none", init="none")
+    again = register(pair[0], out / "moved_t2.nii.gz", model="none", init="none", preset="fast")
     with pytest.raises(InputError, match=r"moved_t2\.nii\.gz"):
         save(again, out)
     assert (out / "moved_t2.nii.gz").exists()
@@ -133,7 +133,7 @@ def test_names_of_what_moved_along_are_plain_and_never_meet(pair: tuple[Volume, 
         (tmp_path / name).parent.mkdir(exist_ok=True)
         write(tmp_path / name, labels)
     moved = register(
-        *pair, model="none", init="none", moving_labels=[labels, labels],
+        *pair, model="none", init="none", preset="fast", moving_labels=[labels, labels],
         also=[tmp_path / "T2 w.nii.gz", tmp_path / "labels.nii", tmp_path / "b" / "T2 w.nii.gz"],
     )  # fmt: skip
     save(moved, tmp_path / "run")

@@ -53,7 +53,8 @@ def test_it_names_the_model_by_its_hash(record: dict[str, Any], coarse_model: Pa
     weights = store.load(coarse_model)
     assert record["model"] == {
         "name": "coarse", "sha256": weights.sha256, "parameters": weights.parameters, "reason": "as asked",
-        "preparation": {"spacing_mm": [3.0, 3.0, 3.0], "view": "foreground", "window": None, "align": True},
+        "preparation": {"spacing_mm": [3.0, 3.0, 3.0], "view": "foreground", "window": None, "align": True,
+        "refine": "gist"},
     }  # fmt: skip
     assert record["engine"] == {"name": "openvino", "device": "cpu", "precision": "f32"}
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from lightcrcf.errors import UsageError
 from lightcrcf.evaluation.regularity import folding_percent
 from lightcrcf.geometry.kernels import upsample, warp
-from lightcrcf.pipeline.refine import Level, refine
+from lightcrcf.pipeline.refine import Level, plan, refine
+from lightcrcf.weights.preparation import Preparation
 
 SHAPE = (34, 41, 37)
 QUICK = (Level(4, 20, radius=2), Level(2, 15, radius=2), Level(1, 6, radius=2))
@@ -139,3 +140,40 @@ def test_two_runs_give_the_same_bytes(pair: tuple[NDArray, NDArray]) -> None:
 def test_schedules_that_do_not_fit_are_refused(pair: tuple[NDArray, NDArray], scales: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="schedule"):
         refine(*pair, np.zeros((3, 17, 21, 19), np.float32), schedule=tuple(Level(s, 1) for s in scales))
+
+
+GIST, NOTHING, OFF = (Preparation(None, refine=start) for start in ("gist", "nothing", "off"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("preset", "preparation", "steps", "scales", "network"),
+    [
+        ("fast", GIST, None, [], True),
+        ("fast", NOTHING, None, [], True),
+        ("fast", None, None, [], False),
+        ("fast", NOTHING, 3, [1], True),
+        ("fast", None, 3, [8, 4, 2, 1], False),
+        ("fast", None, 0, [], False),
+        ("default", GIST, None, [8, 4, 2, 1], True),
+        ("default", NOTHING, None, [8, 4, 2, 1], False),
+        ("default", None, None, [8, 4, 2, 1], False),
+        ("default", OFF, None, [], True),
+        ("accurate", OFF, 4, [1], True),
+        ("accurate", NOTHING, 0, [], True),
+    ],
+)
+def test_a_plan_starts_where_the_model_says(
+    preset: str, preparation: Preparation | None, steps: int | None, scales: list[int], network: bool
+) -> None:
+    made = plan(preset, preparation, steps=steps)
+    assert [level.scale for level in made.schedule] == scales
+    assert made.network == network
+    if steps:
+        assert made.schedule[-1].steps == steps
+    assert {level.metric for level in made.schedule} <= {"lncc"}
+
+
+def test_frames_of_one_person_are_compared_by_their_intensities() -> None:
+    made = plan("default", Preparation(None, align=False))
+    assert {level.metric for level in made.schedule} == {"mse"}
+    assert plan("accurate", None).schedule[-1].steps > plan("default", None).schedule[-1].steps

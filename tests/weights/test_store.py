@@ -148,6 +148,7 @@ BAD: dict[str, Callable[[Path], object]] = {
     "a spacing in words": prepared(spacing_mm="one"),
     "a spacing of two axes": prepared(spacing_mm=[1, 1]),
     "an unknown view": prepared(view="inside"),
+    "an unknown start": prepared(refine="later"),
     "a window that falls": prepared(window=[3, 2]),
     "an unknown step": prepared(rotate=True),
     "a list of steps": described(preparation="[1]"),

@@ -29,8 +29,9 @@ from lightcrcf.geometry.refinement_kernels import (
     shorten,
     smooth,
 )
+from lightcrcf.weights.preparation import Preparation
 
-__all__ = ["PRESETS", "Level", "Refined", "Schedule", "refine", "schedule_for"]
+__all__ = ["PRESETS", "Level", "Plan", "Refined", "Schedule", "plan", "refine"]
 
 Float32 = NDArray[np.float32]
 Shape = tuple[int, int, int]
@@ -74,31 +75,50 @@ _COARSE: Schedule = (
     Level(4, 60, force_sigma=1.732, field_sigma=0.7, radius=2),
     Level(2, 40, field_sigma=0.4, radius=2),
 )
-_SHORT, _LONG = Level(1, 7, field_sigma=0.4), Level(1, 30, field_sigma=0.4)
-_FROM_NETWORK: dict[str, Schedule] = {"fast": (), "default": (_SHORT,), "accurate": (*_COARSE, _LONG)}
-_FROM_NOTHING: dict[str, Schedule] = {"fast": (), "default": (*_COARSE, _SHORT), "accurate": (*_COARSE, _LONG)}
-PRESETS = tuple(_FROM_NETWORK)
+_SHORT, _LONG = Level(1, 7, force_sigma=1.2, field_sigma=0.4), Level(1, 30, force_sigma=1.2, field_sigma=0.4)
+PRESETS = ("fast", "default", "accurate")
 
 
-def schedule_for(preset: str, *, network: bool, steps: int | None = None, same_intensities: bool = False) -> Schedule:
-    """The levels of a preset; none for "fast".
+@dataclass(frozen=True)
+class Plan:
+    """What the refinement does in one registration.
+
+    Args:
+        schedule: its levels; none at all leaves the network's field, or the affine, as it is.
+        network: whether a network's field is the start, or nothing.
+    """
+
+    schedule: Schedule
+    network: bool
+
+
+def plan(preset: str, preparation: Preparation | None, *, steps: int | None = None) -> Plan:
+    """The refinement of a preset.
 
     Args:
         preset: one of `PRESETS`.
-        network: whether a network's field is the start, or nothing.
-        steps: at full resolution, instead of the preset's.
-        same_intensities: whether intensities mean the same in both images, so that differences can be squared.
+        preparation: of the model, which says what suits it; None without a model.
+        steps: at full resolution, instead of the preset's; 0 is no refinement.
 
     Example:
-        >>> [(level.scale, level.steps) for level in schedule_for("fast", network=True, steps=5)]
-        [(1, 5)]
+        >>> plan("fast", Preparation(None), steps=5)
+        Plan(schedule=(Level(scale=1, steps=5, ...),), network=True)
     """
-    schedule = (_FROM_NETWORK if network else _FROM_NOTHING)[preset]
-    if steps is not None:
-        coarse = tuple(level for level in schedule if level.scale > 1)
-        coarse = _COARSE if steps and not network else coarse
-        schedule = (*coarse, replace(_SHORT, steps=steps)) if steps else coarse
-    return tuple(replace(level, metric="mse") for level in schedule) if same_intensities else schedule
+    full = _LONG if preset == "accurate" else _SHORT
+    finest = (full if steps is None else replace(full, steps=steps),)
+    start = "nothing" if preparation is None else preparation.refine
+    if steps == 0 or (steps is None and (preset == "fast" or start == "off")):
+        schedule: Schedule = ()
+        network = preparation is not None
+    elif preparation is not None and (preset == "fast" or start == "off"):
+        # What was asked for by number alone goes on from the network's field.
+        schedule, network = finest, True
+    else:
+        schedule, network = (*_COARSE, *finest), start == "gist"
+    if preparation is not None and not preparation.align:
+        # Images of one person in one frame have comparable intensities.
+        schedule = tuple(replace(level, metric="mse") for level in schedule)
+    return Plan(schedule, network)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,10 +145,11 @@ class Refined:
     seconds: tuple[float, ...]
     folding_percent: float
 
-    def record(self, schedule: Schedule) -> dict[str, Any]:
+    def record(self, plan: Plan) -> dict[str, Any]:
         """For `run.json`: the levels that were asked for, and what became of them; the same for the same input."""
-        levels = [{**asdict(level), "steps_done": n} for level, n in zip(schedule, self.steps, strict=True)]
+        levels = [{**asdict(level), "steps_done": n} for level, n in zip(plan.schedule, self.steps, strict=True)]
         return {
+            "start": "network" if plan.network else "nothing",
             "levels": levels,
             "finest_scale": self.scale,
             "objective": self.metric,

@@ -15,18 +15,19 @@ from lightcrcf.engines.base import Engine, open_engine
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.pipeline import quality
-from lightcrcf.pipeline import refine as refinement
+from lightcrcf.pipeline import refine as refinement_stage
 from lightcrcf.pipeline.affine import Alignment, align
 from lightcrcf.pipeline.foreground import content
 from lightcrcf.pipeline.models import Choice, choose_model
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.provenance import Stopwatch, provenance
-from lightcrcf.pipeline.refine import PRESETS, Refined, Schedule, schedule_for
+from lightcrcf.pipeline.refine import PRESETS, Plan, Refined, plan
 from lightcrcf.pipeline.unfolding import inverse_metrics, unfolded
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.itk import read_affine
 from lightcrcf.volumes import Volume, check_usable, coerce
+from lightcrcf.weights.store import Weights
 
 __all__ = ["Registration", "register"]
 
@@ -100,6 +101,7 @@ def register(
             with no network.
         init: "auto" aligns affinely, "none" trusts the headers, anything else is an ITK affine file.
         preset: "fast", the network alone; "default", some seconds of refinement; "accurate", as long as it helps.
+            Each model says from where its refinement starts; see `weights.preparation.Preparation`.
             Without a model "fast" is affine only.
         refine: steps at full resolution, instead of the preset's.
         fixed_mask, moving_mask: 0 where voxels must not count, such as in lesions, on the grid of their image: in the
@@ -134,11 +136,13 @@ def register(
             contents = content(inputs.fixed), content(inputs.moving)
             choice = choose_model(model, contents, (inputs.fixed.grid, inputs.moving.grid))
             alike = contents[0].kind == contents[1].kind
-            schedule = _schedule(choice, preset, refine, alike)
-            choice = _explained(choice, schedule)
+            refinement = _plan(choice, preset, refine, alike)
+            choice = _explained(choice, refinement)
         with ThreadPoolExecutor(1) as background:
             # The network's graphs are built while the affine runs.
-            opening = _open(background, choice, engine, device, precision, threads)
+            opening = _open(
+                background, choice.weights if refinement.network else None, engine, device, precision, threads
+            )
             with watch.stage("affine", 0.15):
                 affine, alignment = _initial_affine(_init(init, choice), inputs)
             with watch.stage("prepare", 0.4):
@@ -149,7 +153,7 @@ def register(
         with watch.stage("network", 0.55):
             displacement = None if network is None else network.displacement(pair.fixed, pair.moving)
         with watch.stage("refine", 0.6):
-            refined = _refined(pair, displacement, schedule)
+            refined = _refined(pair, displacement, refinement)
             displacement = refined.displacement if refined else displacement
         with watch.stage("field", 0.7):
             field = None if displacement is None else pair.on_fixed(displacement, inputs.fixed.grid)
@@ -174,7 +178,7 @@ def register(
         inputs.fixed, inputs.moving, options, contents, choice, affine, alignment, pair.grid, pair.images, field, watch,
         metrics, qc, engine=None if network is None else _engine(network),
     )  # fmt: skip
-    record["refinement"] = None if refined is None else refined.record(schedule)
+    record["refinement"] = None if refined is None else refined.record(refinement)
     record["diffeomorphic"] = unfolding
     return Registration(inputs.fixed, inputs.moving, moved, chain, backward, labels, others, metrics, qc, record)
 
@@ -192,29 +196,28 @@ def _check_options(preset: str, refine: int | None, threads: int | None) -> None
         raise UsageError("threads", expected="at least 1", got=str(threads), remedy="correct the number")
 
 
-def _schedule(choice: Choice, preset: str, steps: int | None, alike: bool) -> Schedule:
-    """Of the refinement. Images of one person in one frame have comparable intensities."""
+def _plan(choice: Choice, preset: str, steps: int | None, alike: bool) -> Plan:
     weights = choice.weights
     if choice.mismatch and weights is None and not alike:
-        return ()  # A whole head would be squeezed into the brain that is all of the other image.
-    comparable = weights is not None and not weights.preparation.align
-    return schedule_for(preset, network=weights is not None, steps=steps, same_intensities=comparable)
+        return Plan((), False)  # A whole head would be squeezed into the brain that is all of the other image.
+    return plan(preset, weights.preparation if weights else None, steps=steps)
 
 
-def _explained(choice: Choice, schedule: Schedule) -> Choice:
+def _explained(choice: Choice, refinement: Plan) -> Choice:
     """Without a network, add what is done instead."""
     if choice.weights is not None:
         return choice
-    instead = "refined from coarse to fine without a network" if schedule else "the result is affine only"
+    instead = "refined from coarse to fine without a network" if refinement.schedule else "the result is affine only"
     reason = f"{choice.reason}; {instead}"
     return Choice(None, reason, (reason,) if choice.mismatch else ())
 
 
-def _refined(pair: WorkingPair, displacement: Float32 | None, schedule: Schedule) -> Refined | None:
-    if not schedule:
+def _refined(pair: WorkingPair, displacement: Float32 | None, refinement: Plan) -> Refined | None:
+    if not refinement.schedule:
         return None
     masks: dict[str, Any] = {"fixed_mask": pair.fixed_mask, "moving_mask": pair.moving_mask}
-    return refinement.refine(pair.fixed, pair.moving, displacement, schedule=schedule, pool=pair.pool, **masks)
+    schedule = refinement.schedule
+    return refinement_stage.refine(pair.fixed, pair.moving, displacement, schedule=schedule, pool=pair.pool, **masks)
 
 
 def _read(fixed: Any, moving: Any, fixed_mask: Any, moving_mask: Any, labels: Any, also: Any) -> _Inputs:
@@ -250,13 +253,11 @@ def _check_mask(mask: Volume | None, image: Volume) -> None:
 
 
 def _open(
-    background: ThreadPoolExecutor, choice: Choice, engine: Any, device: Any, precision: Any, threads: int | None
+    background: ThreadPoolExecutor, weights: Weights | None, engine: Any, device: Any, precision: Any, threads: Any
 ) -> Any:
-    if choice.weights is None:
+    if weights is None:
         return None
-    return background.submit(
-        open_engine, choice.weights, name=engine, device=device, precision=precision, threads=threads
-    )
+    return background.submit(open_engine, weights, name=engine, device=device, precision=precision, threads=threads)
 
 
 def _init(init: PathLike, choice: Choice) -> PathLike:

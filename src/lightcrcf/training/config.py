@@ -12,7 +12,7 @@ from lightcrcf.errors import InputError
 from lightcrcf.network.config import LEVELS, VARIANTS, NetworkConfig
 from lightcrcf.training.layouts import LAYOUTS, LayoutName
 from lightcrcf.training.listing import Listing, from_templates
-from lightcrcf.weights.preparation import Preparation, View
+from lightcrcf.weights.preparation import Preparation, Start, View
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -148,6 +148,7 @@ class Data(Section):
         shape: training crop in working voxels, multiples of what the network pools (16 where it does).
         by_content: whether `content` is a kind of `pipeline.foreground`, which alone says if the model suits an image;
             otherwise the extremes of the training images do.
+        refine: from where the refinement of the model's registrations starts: "gist", "nothing" or "off".
     """
 
     root: Path
@@ -157,6 +158,7 @@ class Data(Section):
     window: tuple[float, float] | None = None
     content: str = "skull-stripped brain"
     by_content: bool = False
+    refine: Start = "gist"
     shape: tuple[int, int, int] = (160, 192, 144)
 
     @model_validator(mode="after")
@@ -170,7 +172,7 @@ class Data(Section):
         """As the weights file records it."""
         spacing = self.spacing_mm
         vector = None if spacing == "native" else spacing if isinstance(spacing, tuple) else (spacing,) * 3
-        return Preparation(vector, self.view, self.window, align=not self.cohorts[0].within)
+        return Preparation(vector, self.view, self.window, align=not self.cohorts[0].within, refine=self.refine)
 
 
 class Augment(Section):

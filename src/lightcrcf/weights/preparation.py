@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
-__all__ = ["Preparation", "Profile", "Ranges", "View"]
+__all__ = ["Preparation", "Profile", "Ranges", "Start", "View"]
 
 View = Literal["foreground", "whole"]
+Start = Literal["gist", "nothing", "off"]
 Vector = tuple[float, float, float]
 Ranges = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
@@ -24,6 +25,8 @@ class Preparation:
         view: what the working grid shows: the foreground and a margin, or the whole fixed image (crops).
         window: the intensities that become 0 and 1 (CT); None takes them from each image.
         align: whether the pair is aligned affinely first; otherwise the headers are trusted (one person, one frame).
+        refine: from where the refinement starts: from the "gist" of the network's field, from "nothing" (the network
+            serves the fast preset only), or not at all ("off": it would lose what the network knows).
 
     Example:
         >>> Preparation.from_json(Preparation((1.0, 1.0, 1.0)).to_json()).view
@@ -34,6 +37,7 @@ class Preparation:
     view: View = "foreground"
     window: tuple[float, float] | None = None
     align: bool = True
+    refine: Start = "gist"
 
     def __post_init__(self) -> None:
         spacing, window = self.spacing_mm, self.window
@@ -41,6 +45,8 @@ class Preparation:
             raise ValueError(f"a spacing of three positive numbers or none, got {spacing}")
         if self.view not in get_args(View):
             raise ValueError(f"a view of {' or '.join(get_args(View))}, got {self.view!r}")
+        if self.refine not in get_args(Start):
+            raise ValueError(f"a start of {' or '.join(get_args(Start))}, got {self.refine!r}")
         if window is not None and not (len(window) == 2 and -math.inf < window[0] < window[1] < math.inf):
             raise ValueError(f"a window of two rising numbers or none, got {window}")
 
