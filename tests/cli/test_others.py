@@ -18,7 +18,8 @@ def test_models_are_listed_and_described(capsys: pytest.CaptureFixture[str]) -> 
     listed = json.loads(capsys.readouterr().out)
     assert [model["name"] for model in listed] == names()
     assert run(["models", "list"]) == 0
-    assert all(name in capsys.readouterr().out for name in names())
+    text = capsys.readouterr().out
+    assert all(name in text for name in names())
     for model in listed:
         assert run(["models", "show", model["name"]]) == 0
         assert model["sha256"] in capsys.readouterr().out
