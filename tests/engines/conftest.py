@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from lightcrcf.network.config import NetworkConfig, tensor_shapes
+from lightcrcf.weights.preparation import Preparation
 from lightcrcf.weights.store import Weights
 
 Float32 = NDArray[np.float32]
@@ -36,7 +37,9 @@ def random_weights(rng: np.random.Generator) -> Callable[[NetworkConfig], Weight
         for name, shape in sorted(tensor_shapes(config).items()):
             deviation = (2 / np.prod(shape[1:])) ** 0.5 if name.endswith("weight") else 0.1
             arrays[name] = rng.normal(scale=deviation, size=shape).astype(np.float32)
-        return Weights("random", config, arrays, 1.0, "skull-stripped brain", "0" * 64)
+        return Weights(
+            "random", config, arrays, Preparation((1.0, 1.0, 1.0)), "skull-stripped brain", None, "none", "0" * 64
+        )
 
     return make
 

@@ -26,7 +26,7 @@ def test_it_trains_and_leaves_a_model(recipe: Callable[..., Path], capsys: pytes
     out, err = capsys.readouterr()
     assert (out, err) == ("", "")  # stderr is no terminal here
     folder = config.parent / "run"
-    assert names(folder) == {"cache", "checkpoint.safetensors", "log.jsonl", "tiny.safetensors"}
+    assert names(folder) == {"cache", "checkpoint.safetensors", "log.jsonl", "tensorboard", "tiny.safetensors"}
     step, scores = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert step["step"] == scores["step"] == 2
     assert {"loss", "similarity", "regularity", "folding", "learning_rate", "seconds_per_step"} <= step.keys()
@@ -84,6 +84,6 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(recipe: Callable[..., Path]) -
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (130, "interrupted\n")
-    assert names(folder) == {"cache", "checkpoint.safetensors", "log.jsonl"}
+    assert names(folder) == {"cache", "checkpoint.safetensors", "log.jsonl", "tensorboard"}
     _, metadata = store.read_tensors(folder / "checkpoint.safetensors")
     assert int(metadata["step"]) >= 2

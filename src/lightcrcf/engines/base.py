@@ -13,7 +13,7 @@ from lightcrcf.errors import InputError, UsageError
 from lightcrcf.network.config import NetworkConfig, Shape
 from lightcrcf.weights.store import Weights
 
-__all__ = ["ENGINES", "Engine", "Shape", "available", "open_engine"]
+__all__ = ["ENGINES", "Engine", "Shape", "available", "check_engine", "open_engine"]
 
 Float32 = NDArray[np.float32]
 
@@ -102,6 +102,16 @@ def open_engine(
     Raises:
         UsageError: if the engine is not installed, or cannot do what is asked for here.
     """
+    chosen = check_engine(name, device, precision, threads)
+    return _open(weights, chosen, device, "f32" if precision == "auto" else precision, threads)
+
+
+def check_engine(name: str, device: str, precision: str, threads: int | None) -> str:
+    """The name of the engine that `open_engine` would open, without opening it.
+
+    Raises:
+        UsageError: if it is not installed, or the options do not fit together.
+    """
     chosen = name if name != "auto" else "torch" if device == "cuda" else "openvino"
     _check_choice("engine", chosen, ENGINES)
     _check_choice("device", device, ("cpu", "cuda"))
@@ -113,7 +123,9 @@ def open_engine(
             f"engine {chosen}", expected=f"{chosen} to be installed", got="no such package",
             remedy='install "lightcrcf[train]"' if chosen == "torch" else "install lightcrcf with its dependencies",
         )  # fmt: skip
-    return _open(weights, chosen, device, "f32" if precision == "auto" else precision, threads)
+    if chosen == "openvino" and device != "cpu":
+        raise UsageError("engine openvino", expected="device cpu", got=device, remedy="choose engine torch")
+    return chosen
 
 
 def _check_choice(subject: str, got: Any, choices: tuple[str, ...]) -> None:
@@ -126,8 +138,6 @@ def _open(weights: Weights, name: str, device: str, precision: str, threads: int
         from lightcrcf.engines.torch import TorchEngine
 
         return TorchEngine(weights, device=device, precision=precision, threads=threads)
-    if device != "cpu":
-        raise UsageError("engine openvino", expected="device cpu", got=device, remedy="choose engine torch")
     from lightcrcf.engines.openvino import OpenVINOEngine
 
     return OpenVINOEngine(weights, precision=precision, threads=threads)

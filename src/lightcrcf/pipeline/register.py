@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.engines.base import Engine, open_engine
+from lightcrcf.engines.base import Engine, check_engine, open_engine
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.pipeline import quality
@@ -123,6 +123,7 @@ def register(
         'pass'
     """
     _check_options(preset, refine, threads)
+    check_engine(engine, device, precision, threads)  # also where this pair will need none
     options = {
         "model": os.fspath(model), "init": os.fspath(init), "preset": preset, "refine": refine,
         "diffeomorphic": diffeomorphic, "inverse": inverse, "engine": engine, "device": device,
