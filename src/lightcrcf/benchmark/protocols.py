@@ -212,7 +212,7 @@ _ROWS = (
             distance_unit="mm",
             pairs=cycle(_HEADS),
         ),
-        model="brain-t1",
+        model="none",
     ),
     Protocol(
         name="hippocampus",
