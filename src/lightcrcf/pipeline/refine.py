@@ -213,9 +213,10 @@ def refine(
         seconds.append(time.perf_counter() - began)
     start = _finer(start, start_scale, scale, fixed.shape, pool)
     before, after = stage.objective(start), stage.objective(field)
-    if after < before or _folded(field) > max(_folded(start), 0):
-        field, after = start, before
-    percent = 100.0 * _folded(field) / field[0].size
+    folded, folded_before = _folded(field), _folded(start)
+    if after < before or folded > folded_before:
+        field, after, folded = start, before, folded_before
+    percent = 100.0 * folded / field[0].size
     return Refined(field, scale, schedule[-1].metric, before, after, tuple(steps), tuple(seconds), percent)
 
 

@@ -122,7 +122,7 @@ def register(
         >>> lightcrcf.register("fixed.nii.gz", "moving.nii.gz").qc["verdict"]  # doctest: +SKIP
         'pass'
     """
-    _check_options(preset, refine, threads)
+    _check_options(preset, refine)
     check_engine(engine, device, precision, threads)  # also where this pair will need none
     options = {
         "model": os.fspath(model), "init": os.fspath(init), "preset": preset, "refine": refine,
@@ -188,13 +188,11 @@ def _engine(network: Engine) -> dict[str, str]:
     return {"name": network.name, "device": network.device, "precision": network.precision}
 
 
-def _check_options(preset: str, refine: int | None, threads: int | None) -> None:
+def _check_options(preset: str, refine: int | None) -> None:
     if preset not in PRESETS:
         raise UsageError("preset", expected=f"one of {', '.join(PRESETS)}", got=str(preset), remedy="correct the name")
     if refine is not None and refine < 0:
         raise UsageError("refine", expected="a number of steps", got=str(refine), remedy="correct the number")
-    if threads is not None and threads < 1:
-        raise UsageError("threads", expected="at least 1", got=str(threads), remedy="correct the number")
 
 
 def _plan(choice: Choice, preset: str, steps: int | None, alike: bool) -> Plan:

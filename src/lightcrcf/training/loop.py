@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from lightcrcf.errors import InputError, UsageError
-from lightcrcf.network.config import variant
 from lightcrcf.network.model import LightCRCF
 from lightcrcf.training.checkpoint import restore, save
 from lightcrcf.training.config import Stage, TrainingConfig, load_config
@@ -110,7 +109,7 @@ class Trainer:
             torch.set_num_threads(config.run.threads)
         torch.manual_seed(config.run.seed)
         self.device = torch.device(config.run.device)
-        model = LightCRCF(variant(config.variant)).to(self.device)
+        model = LightCRCF(config.network).to(self.device)
         if config.start is not None:
             model.adopt(load(config.start).arrays)
         self.model: LightCRCF = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
