@@ -9,6 +9,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 from numpy.typing import NDArray
 
+from lightcrcf.report.slices import box3
+
 __all__ = ["FOLD_COLOUR", "LARGEST_RATIO", "gray", "grid_lines", "outlined", "ratio_map"]
 
 Float32 = NDArray[np.float32]
@@ -45,15 +47,7 @@ def ratio_map(axes: Axes, *, ratio: Float32, values: Float32, levels: tuple[floa
 
 
 def _contours(axes: Axes, values: Float32, levels: tuple[float, ...], colours: tuple[str, ...]) -> None:
-    smooth = _box3(np.nan_to_num(values))
+    smooth = box3(np.nan_to_num(values))
     for level, colour in zip(levels, colours, strict=False):
         if smooth.min() < level < smooth.max():  # matplotlib warns about a level that is nowhere
             axes.contour(smooth, levels=[level], colors=[colour], linewidths=0.7)
-
-
-def _box3(image: Float32) -> Float32:
-    """Means of 3x3 pixels, so that noise does not fray the outlines."""
-    padded = np.pad(image, 1, mode="edge")
-    rows, columns = image.shape
-    shifted = [padded[r : r + rows, c : c + columns] for r in range(3) for c in range(3)]
-    return np.asarray(np.mean(shifted, axis=0, dtype=np.float32))

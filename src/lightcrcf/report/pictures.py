@@ -11,10 +11,10 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from numpy.typing import NDArray
 
-from lightcrcf.pipeline.foreground import foreground
 from lightcrcf.report.figure import Painter, Row
 from lightcrcf.report.painters import LARGEST_RATIO, gray, grid_lines, outlined, ratio_map
-from lightcrcf.report.planes import Plane, planes, slice_image, thinned
+from lightcrcf.report.planes import planes, slice_image
+from lightcrcf.report.slices import Slices, grid_lines
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.volumes.volume import Volume
@@ -23,7 +23,7 @@ __all__ = ["Views"]
 
 Float32 = NDArray[np.float32]
 
-_TILE_MM, _LINE_MM = 24.0, 6.0
+_TILE_MM = 24.0
 
 
 class Views:
@@ -38,12 +38,11 @@ class Views:
 
     def __init__(self, fixed: Volume, moving: Volume, moved: Volume, chain: Chain) -> None:
         self.planes = planes(fixed)
-        self._chain = chain
-        self._moving = moving
-        self._fixed_values = [slice_image(fixed, plane) for plane in self.planes]
-        self._fixed = _scaled(self._fixed_values, fixed)
-        self._moved = _scaled([slice_image(moved, plane) for plane in self.planes], moved)
-        self._levels = _contour_levels(fixed)
+        self._slices = Slices(fixed, moving, moved, chain)
+        self._field = chain.field
+        self._fixed_values = self._slices.values(self.planes)
+        self._fixed, self._moved = self._slices.fixed(self.planes), self._slices.moved(self.planes)
+        self._levels = self._slices.levels
 
     def before_after(self) -> list[Row]:
         """Fixed; moving as given, after affine alignment, and in the end."""
@@ -55,7 +54,7 @@ class Views:
 
     def deformation(self) -> list[Row]:
         """What the field does to a regular grid and to volumes; nothing if there is no field."""
-        field = self._chain.field
+        field = self._field
         return [] if field is None else [self.deformed_grid(field), self.volume_change(field)]
 
     def fixed(self) -> Row:
@@ -68,7 +67,7 @@ class Views:
 
     def outlined_as_given(self) -> Row:
         """The moving volume where its header puts it, under the outlines of the fixed one."""
-        return self._outlined("moving, as given", self._through(None))
+        return self._outlined("moving, as given", self._slices.given(self.planes))
 
     def outlined_affine(self) -> Row:
         """The moving volume after affine alignment only, under the outlines of the fixed one."""
@@ -91,7 +90,7 @@ class Views:
         return _row(
             "deformation",
             (
-                partial(grid_lines, image=image, lines=_grid_lines(field, plane))
+                partial(grid_lines, image=image, lines=grid_lines(field, plane))
                 for image, plane in zip(self._fixed, self.planes, strict=True)
             ),
         )
@@ -108,10 +107,7 @@ class Views:
         return _row("volume change", painters, scale)
 
     def _after_affine(self) -> list[Float32]:
-        return self._through(Chain(self._chain.before, None, self._chain.after))
-
-    def _through(self, chain: Chain | None) -> list[Float32]:
-        return _scaled([slice_image(self._moving, plane, chain) for plane in self.planes], self._moving)
+        return self._slices.affine(self.planes)
 
     def _outlined(self, title: str, images: list[Float32]) -> Row:
         return _row(
@@ -138,45 +134,6 @@ def _gray_row(title: str, images: list[Float32]) -> Row:
     return _row(title, (partial(gray, image=image) for image in images))
 
 
-def _scaled(images: list[Float32], volume: Volume) -> list[Float32]:
-    """Grey values between 0 and 1; the window is one for the whole volume."""
-    data = thinned(volume)[0]
-    mask = foreground(data)
-    low, high = float(np.percentile(data, 0.5)), float(np.percentile(data[mask] if mask.any() else data, 99.7))
-    width = max(high - low, float(np.finfo(np.float32).tiny))
-    return [np.clip((image - low) / width, 0, 1, dtype=np.float32) for image in images]
-
-
-def _contour_levels(volume: Volume) -> tuple[float, ...]:
-    """The values at the foreground's border, and between its darker and its brighter tissue."""
-    data = thinned(volume)[0]
-    mask = foreground(data)
-    if not mask.any() or mask.all():
-        return ()
-    inside = data[mask].astype(np.float64)
-    border = float(np.median(data[~mask]) + np.median(inside)) / 2
-    return (border, _two_class_threshold(inside))
-
-
-def _two_class_threshold(values: NDArray[np.float64]) -> float:
-    """The threshold half-way between the means of the two classes that it makes."""
-    threshold = float(values.mean())
-    for _ in range(20):
-        high = values > threshold
-        if high.all() or not high.any():
-            break
-        threshold = float(values[high].mean() + values[~high].mean()) / 2
-    return threshold
-
-
 def _tiles(first: Float32, second: Float32, size: int) -> Float32:
     rows, columns = np.indices(first.shape) // size
     return np.where((rows + columns) % 2 == 0, first, second)
-
-
-def _grid_lines(field: DisplacementField, plane: Plane) -> list[NDArray[np.float64]]:
-    """(N, 2) pixel positions (column, row) of each line of a regular grid after the field moved it."""
-    moved = plane.grid.voxels(field.points(plane.world.reshape(-1, 3)))[:, [1, 0]]
-    moved = moved.reshape(*plane.grid.shape[:2], 2)
-    step = max(2, round(_LINE_MM / plane.pixel_mm))
-    return [*moved[step // 2 :: step], *moved[:, step // 2 :: step].transpose(1, 0, 2)]

@@ -13,13 +13,14 @@ from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes.volume import Volume
 
-__all__ = ["Plane", "planes", "slice_image", "thinned"]
+__all__ = ["Frame", "Plane", "planes", "slice_image", "thinned"]
 
 Float = NDArray[np.float64]
 
 _MARGIN_MM = 12.0
 _MOST_PIXELS = 320
 _OFF_MIDDLE = 0.07  # of the width: the very middle of a brain is the fluid between its halves
+_REACH = 0.72  # of the way from the middle to the ends: further out there is little to see
 _THIN_VOXELS = 600_000
 # Name, normal, image columns, image rows (each an axis of the canonical grid), and the letters at left, right, top,
 # bottom. The patient's right is on the left of the picture, the face on the left of the sagittal one.
@@ -56,20 +57,76 @@ class Plane:
         return self.grid.world(np.moveaxis(np.indices((rows, columns, 1)), 0, -1))[:, :, 0]
 
 
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """The box about what a volume shows, along the volume's own axes, closest to RAS+; planes cut through it.
+
+    Args:
+        grid: of the volume.
+        low_mm, high_mm: (3,) corners of the pictures, in mm along the axes from the first voxel.
+        first_mm, last_mm, middle_mm: (3,) extent and middle of the foreground, likewise.
+        pixel_mm: of the pictures.
+    """
+
+    grid: Grid
+    low_mm: Float
+    high_mm: Float
+    first_mm: Float
+    last_mm: Float
+    middle_mm: Float
+    pixel_mm: float
+
+    @classmethod
+    def around(cls, volume: Volume) -> Frame:
+        """The frame of what `volume` shows, with a margin and square pixels however thick its slices are."""
+        volume = volume.canonical()
+        spacing, size = volume.grid.spacing_mm, np.array(volume.grid.shape)
+        thin, step = thinned(volume)
+        first, last, middle = (corner * step * spacing for corner in _extent(foreground(thin)))
+        middle[0] += _OFF_MIDDLE * (last[0] - first[0])
+        low, high = np.maximum(first - _MARGIN_MM, 0), np.minimum(last + _MARGIN_MM, (size - 1) * spacing)
+        pixel = max(float(spacing.min()), float((high - low).max()) / _MOST_PIXELS)
+        return cls(volume.grid, low, high, first, last, middle, pixel)
+
+    def planes(self, at_mm: Float | None = None) -> tuple[Plane, Plane, Plane]:
+        """Axial, coronal and sagittal through `at_mm` (along the axes, as `middle_mm`), or through the middle."""
+        at = self.middle_mm if at_mm is None else at_mm
+        first, second, third = (self._plane(layout, at) for layout in _LAYOUT)
+        return first, second, third
+
+    def through(self, point_mm: Float) -> tuple[Plane, Plane, Plane]:
+        """The planes through a point in RAS+ mm, as far as it lies within the frame."""
+        along = self.grid.voxels(point_mm) * self.grid.spacing_mm
+        return self.planes(np.clip(along, self.low_mm, self.high_mm))
+
+    def stacks(self, count: int) -> tuple[tuple[Plane, ...], ...]:
+        """`count` parallel planes of each orientation, evenly over the foreground; the middle ones are `planes()`.
+
+        Args:
+            count: an odd number.
+        """
+        steps = np.linspace(-_REACH, _REACH, count)
+        return tuple(tuple(self._plane(layout, self._at(layout[1], step)) for step in steps) for layout in _LAYOUT)
+
+    def _at(self, normal: int, step: float) -> Float:
+        """The middle, moved along one axis; `step` runs from -1, the foreground's first voxel, to 1, its last."""
+        at = self.middle_mm.copy()
+        end = self.last_mm if step > 0 else self.first_mm
+        at[normal] += abs(step) * (end[normal] - at[normal])
+        spacing = self.grid.spacing_mm[normal]
+        at[normal] = np.round(at[normal] / spacing) * spacing if step else at[normal]
+        return at
+
+    def _plane(self, layout: tuple[str, int, int, int, str], at_mm: Float) -> Plane:
+        return _plane(self.grid, layout, self.low_mm, self.high_mm, at_mm, self.pixel_mm)
+
+
 def planes(volume: Volume) -> tuple[Plane, Plane, Plane]:
     """The planes through the middle of what `volume` shows, each just large enough for it.
 
     The pictures follow the volume's own axes, with square pixels however thick its slices are.
     """
-    volume = volume.canonical()
-    spacing, size = volume.grid.spacing_mm, np.array(volume.grid.shape)
-    thin, step = thinned(volume)
-    low, high, middle = (corner * step * spacing for corner in _extent(foreground(thin)))
-    middle[0] += _OFF_MIDDLE * (high[0] - low[0])
-    low, high = np.maximum(low - _MARGIN_MM, 0), np.minimum(high + _MARGIN_MM, (size - 1) * spacing)
-    pixel = max(float(spacing.min()), float((high - low).max()) / _MOST_PIXELS)
-    first, second, third = (_plane(volume.grid, layout, low, high, middle, pixel) for layout in _LAYOUT)
-    return first, second, third
+    return Frame.around(volume).planes()
 
 
 def thinned(volume: Volume) -> tuple[NDArray[np.float32], int]:
