@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lightcrcf.report.figure import Painter, Row
 from lightcrcf.report.painters import LARGEST_RATIO, gray, grid_lines, outlined, ratio_map
 from lightcrcf.report.planes import planes, slice_image
-from lightcrcf.report.slices import Slices, grid_lines
+from lightcrcf.report.slices import Slices, moved_grid
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.volumes.volume import Volume
@@ -90,7 +90,7 @@ class Views:
         return _row(
             "deformation",
             (
-                partial(grid_lines, image=image, lines=grid_lines(field, plane))
+                partial(grid_lines, image=image, lines=moved_grid(field, plane))
                 for image, plane in zip(self._fixed, self.planes, strict=True)
             ),
         )

@@ -13,7 +13,7 @@ from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.volumes.volume import Volume
 
-__all__ = ["Slices", "box3", "grid_lines"]
+__all__ = ["Slices", "box3", "moved_grid"]
 
 Float32 = NDArray[np.float32]
 Images = list[Float32]
@@ -88,7 +88,7 @@ class _Shown:
         return np.clip((values - self._low) / self._width, 0, 1, dtype=np.float32)
 
 
-def grid_lines(field: DisplacementField, plane: Plane) -> list[NDArray[np.float64]]:
+def moved_grid(field: DisplacementField, plane: Plane) -> list[NDArray[np.float64]]:
     """(N, 2) pixel positions (column, row) of each line of a regular grid after the field moved it."""
     moved = plane.grid.voxels(field.points(plane.world.reshape(-1, 3)))[:, [1, 0]]
     moved = moved.reshape(*plane.grid.shape[:2], 2)
