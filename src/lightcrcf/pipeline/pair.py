@@ -16,6 +16,7 @@ from lightcrcf.network.config import NetworkConfig
 from lightcrcf.pipeline import quality
 from lightcrcf.pipeline.deform import TAPER, on_fixed
 from lightcrcf.pipeline.preprocess import Prepared, prepare, working_grid
+from lightcrcf.pipeline.shared import Shared
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.volumes import Volume
@@ -64,6 +65,7 @@ class WorkingPair:
         masks: tuple[Volume | None, Volume | None],
         affine: Affine,
         weights: Weights | None,
+        shared: Shared,
     ) -> WorkingPair:
         """On the grid that `weights` want, or without a network on one like the fixed image's.
 
@@ -73,9 +75,10 @@ class WorkingPair:
         """
         network = weights.config if weights else NetworkConfig()
         how = weights.preparation if weights else Preparation(None)
-        images = tuple(prepare(v, pool=network.pool, view=how.view, window=how.window) for v in (fixed, moving))
+        images = tuple(_prepared(shared, v, network.pool, how) for v in (fixed, moving))
         spacing_mm = how.spacing_mm if weights else (_own_spacing(images[0]),) * 3
         grid = working_grid(images[0], spacing_mm, multiples=network.multiples, view=how.view)
+        where = ("on working grid", network.pool, how.view, how.window, grid.shape, grid.affine.tobytes())
         check_memory(
             fixed.source,
             grid.size * _BYTES_PER_VOXEL,
@@ -92,8 +95,8 @@ class WorkingPair:
         fixed_mask = _mask_onto(masks[0], images[0], grid, None)
         moving_mask, by_header = (_mask_onto(masks[1], images[1], grid, m) for m in (affine.matrix, None))
         return cls(
-            (images[0], images[1]), grid, network.pool, images[0].onto(grid), aligned, images[1].onto(grid),
-            fixed_mask, moving_mask, by_header,
+            (images[0], images[1]), grid, network.pool, shared.about(fixed, where, lambda: images[0].onto(grid)),
+            aligned, images[1].onto(grid), fixed_mask, moving_mask, by_header,
         )  # fmt: skip
 
     def lattice(self, displacement: Float32) -> Grid:
@@ -141,6 +144,11 @@ class WorkingPair:
 
     def _halved(self, mask: Float32 | None, shape: tuple[int, ...]) -> Mask:
         return np.ones(shape, bool) if mask is None else block_mean(mask, self.pool) > 0.5
+
+
+def _prepared(shared: Shared, volume: Volume, pool: tuple[int, int, int], how: Preparation) -> Prepared:
+    key = ("prepared", pool, how.view, how.window)
+    return shared.about(volume, key, lambda: prepare(volume, pool=pool, view=how.view, window=how.window))
 
 
 def _mask_onto(mask: Volume | None, image: Prepared, grid: Grid, matrix: NDArray[np.float64] | None) -> Float32 | None:

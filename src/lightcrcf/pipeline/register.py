@@ -11,17 +11,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.engines.base import Engine, check_engine, open_engine
+from lightcrcf.engines.base import Engine, check_engine
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.pipeline import quality
 from lightcrcf.pipeline import refine as refinement_stage
 from lightcrcf.pipeline.affine import Alignment, align
-from lightcrcf.pipeline.foreground import content
+from lightcrcf.pipeline.foreground import Content, content
 from lightcrcf.pipeline.models import Choice, choose_model
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.provenance import Stopwatch, provenance
 from lightcrcf.pipeline.refine import PRESETS, Plan, Refined, plan
+from lightcrcf.pipeline.shared import Shared
 from lightcrcf.pipeline.unfolding import inverse_metrics, unfolded
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
@@ -92,6 +93,7 @@ def register(
     precision: Literal["auto", "f32", "bf16"] = "auto",
     threads: int | None = None,
     progress: Progress | None = None,
+    shared: Shared | None = None,
 ) -> Registration:
     """Align `moving` with `fixed`.
 
@@ -112,6 +114,8 @@ def register(
         inverse: also invert the transform.
         engine, device, precision, threads: how to run the network.
         progress: called with the name of each stage and the fraction done.
+        shared: what earlier registrations in this thread left for those after them; volumes are known again by
+            identity, not by path.
 
     Raises:
         UsageError: for options that do not fit together.
@@ -130,25 +134,25 @@ def register(
         "precision": precision, "threads": threads,
     }  # fmt: skip
     watch = Stopwatch(progress or (lambda stage, fraction: None))
+    shared = shared or Shared()
     with use_threads(threads):
         with watch.stage("read", 0.0):
             inputs = _read(fixed, moving, fixed_mask, moving_mask, moving_labels, also)
         with watch.stage("choose model", 0.1):
-            contents = content(inputs.fixed), content(inputs.moving)
+            contents = _content(shared, inputs.fixed), _content(shared, inputs.moving)
             choice = choose_model(model, contents, (inputs.fixed.grid, inputs.moving.grid))
             alike = contents[0].kind == contents[1].kind
             refinement = _plan(choice, preset, refine, alike)
             choice = _explained(choice, refinement)
         with ThreadPoolExecutor(1) as background:
             # The network's graphs are built while the affine runs.
-            opening = _open(
-                background, choice.weights if refinement.network else None, engine, device, precision, threads
-            )
+            weights = choice.weights if refinement.network else None
+            opening = _open(background, shared, weights, engine, device, precision, threads)
             with watch.stage("affine", 0.15):
                 affine, alignment = _initial_affine(_init(init, choice), inputs)
             with watch.stage("prepare", 0.4):
                 masks = inputs.fixed_mask, inputs.moving_mask
-                pair = WorkingPair.prepare(inputs.fixed, inputs.moving, masks, affine, choice.weights)
+                pair = WorkingPair.prepare(inputs.fixed, inputs.moving, masks, affine, choice.weights, shared)
             with watch.stage("load network", 0.5):
                 network = opening.result() if opening else None
         with watch.stage("network", 0.55):
@@ -251,12 +255,23 @@ def _check_mask(mask: Volume | None, image: Volume) -> None:
         )
 
 
+def _content(shared: Shared, volume: Volume) -> Content:
+    return shared.about(volume, "content", lambda: content(volume))
+
+
 def _open(
-    background: ThreadPoolExecutor, weights: Weights | None, engine: Any, device: Any, precision: Any, threads: Any
+    background: ThreadPoolExecutor,
+    shared: Shared,
+    weights: Weights | None,
+    engine: Any,
+    device: Any,
+    precision: Any,
+    threads: Any,
 ) -> Any:
     if weights is None:
         return None
-    return background.submit(open_engine, weights, name=engine, device=device, precision=precision, threads=threads)
+    options = {"name": engine, "device": device, "precision": precision, "threads": threads}
+    return background.submit(shared.engine, weights, **options)
 
 
 def _init(init: PathLike, choice: Choice) -> PathLike:
