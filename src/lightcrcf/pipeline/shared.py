@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from lightcrcf.engines.base import Engine, open_engine
+from lightcrcf.pipeline.kept import KeptVolumes
 from lightcrcf.volumes import Volume
 from lightcrcf.weights.store import Weights
 
@@ -16,7 +17,7 @@ T = TypeVar("T")
 
 
 class Shared:
-    """Findings about volumes, kept as long as the volumes are, and the network that ran last.
+    """Volumes that were read last, findings about volumes for as long as these are kept, and the network that ran last.
 
     Give one to registrations that run one after another; threads at the same time need one each. Results are those
     of a registration alone, to the bit.
@@ -31,9 +32,18 @@ class Shared:
     """
 
     def __init__(self) -> None:
+        self._volumes = KeptVolumes()
         self._findings: WeakKeyDictionary[Volume, dict[Hashable, Any]] = WeakKeyDictionary()
         self._key: Hashable = None
         self._engine: Engine | None = None
+
+    def volume(self, given: Any) -> Volume:
+        """A volume from whatever `coerce` takes; of one file always the same, unless it was written to since.
+
+        Raises:
+            InputError: as `coerce`.
+        """
+        return self._volumes.volume(given)
 
     def about(self, volume: Volume, key: Hashable, find: Callable[[], T]) -> T:
         """What `find` returned when this volume was first asked about under `key`; it must not hold the volume."""

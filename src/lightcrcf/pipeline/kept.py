@@ -1,0 +1,60 @@
+"""Volumes that are wanted again and again, read once."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from lightcrcf.volumes import Volume, coerce
+
+__all__ = ["KeptVolumes"]
+
+_BUDGET_BYTES = 128 << 20  # of voxels as read; what registrations find out about a volume takes a few times as much
+# These keep their voxels in another file of the same stem.
+_DETACHED = (".hdr", ".img", ".mhd", ".nhdr")
+
+
+class KeptVolumes:
+    """Reads volumes and keeps those that were wanted last, in bounded memory; a file written to since is read again.
+
+    Args:
+        budget_bytes: of the voxels of all that is kept.
+    """
+
+    def __init__(self, budget_bytes: int = _BUDGET_BYTES) -> None:
+        self._budget, self._lock = budget_bytes, Lock()
+        self._kept: OrderedDict[Hashable, Volume] = OrderedDict()
+
+    def volume(self, given: Any) -> Volume:
+        """`coerce`, but the same volume for the same file.
+
+        Raises:
+            InputError: as `coerce`.
+        """
+        if not isinstance(given, str | os.PathLike):
+            return coerce(given)
+        key = _stamp(Path(given))
+        with self._lock:
+            found = self._kept.pop(key, None)
+        found = coerce(given) if found is None else found
+        with self._lock:
+            self._kept[key] = found
+            while sum(v.data.nbytes for v in self._kept.values()) > self._budget:
+                self._kept.popitem(last=False)
+        return found
+
+
+def _stamp(path: Path) -> Hashable:
+    """Equal as long as nobody writes to the files of a volume; of files that are missing it is empty."""
+    files: Iterable[Path] = [path]
+    if path.is_dir():
+        files = path.rglob("*")
+    elif path.name.lower().removesuffix(".gz").endswith(_DETACHED):
+        stem = path.name.split(".")[0]
+        files = (p for p in path.parent.iterdir() if p.name.split(".")[0] == stem)
+    stats = ((str(p), p.stat()) for p in sorted(files) if p.exists())
+    return os.fspath(path), tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
