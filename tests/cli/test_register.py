@@ -44,7 +44,7 @@ def test_the_folder_holds_what_was_asked_for(inputs: Path, tmp_path: Path, capsy
     labels = read(out / "moved_labels.nii.gz").data
     assert set(np.unique(labels)) <= {0, 1, 2}
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert "--report" in page
+    assert "lightcrcf register --from" in page
 
 
 def test_for_people_there_is_a_verdict_on_stderr_and_nothing_on_stdout(
@@ -60,14 +60,14 @@ def test_for_people_there_is_a_verdict_on_stderr_and_nothing_on_stdout(
 def test_every_option_reaches_the_pipeline(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
 
-    def stop(fixed: Path, moving: Path, **options: Any) -> None:
-        seen.update(fixed=fixed, moving=moving, **options)
+    def stop(**options: Any) -> None:
+        seen.update(options)
         raise InputError("stop", expected="this", got="that", remedy="stop")
 
     monkeypatch.setattr("lightcrcf.pipeline.register.register", stop)
     options = (
         "--model m.safetensors --init a.tfm --fixed-mask f.nii --moving-mask m.nii --moving-labels 1.nii "
-        "--moving-labels 2.nii --also 3.nii --also 4.nii --preset fast --refine 4 --diffeomorphic --inverse "
+        "--moving-labels 2.nii --fixed-labels 5.nii --also 3.nii --also 4.nii --preset fast --refine 4 --diffeomorphic --inverse "
         "--engine torch --device cuda --precision f32 --threads 3"
     )
     assert run(words(inputs, tmp_path / "run", *options.split())) == 3
@@ -82,6 +82,7 @@ def test_every_option_reaches_the_pipeline(inputs: Path, tmp_path: Path, monkeyp
         "fixed_mask": Path("f.nii"),
         "moving_mask": Path("m.nii"),
         "moving_labels": [Path("1.nii"), Path("2.nii")],
+        "fixed_labels": Path("5.nii"),
         "also": [Path("3.nii"), Path("4.nii")],
         "diffeomorphic": True,
         "inverse": True,
@@ -124,7 +125,7 @@ def test_fail_on_qc_is_4_and_still_leaves_the_result(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(
-        "lightcrcf.pipeline.quality.verdict", lambda _evidence: {"verdict": "fail", "reasons": ["it folds"]}
+        "lightcrcf.pipeline.quality.verdict", lambda _evidence: {"verdict": "fail", "reasons": ["it folds"], "judged": []}
     )
     assert run(words(inputs, tmp_path / "run", "--model", "none")) == 0
     assert run(words(inputs, tmp_path / "run", "--model", "none", "--fail-on-qc")) == 4

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lightcrcf.cli.console import print_json, progress_on_terminal, say
-from lightcrcf.errors import QualityError
+from lightcrcf.errors import QualityError, UsageError
 
 if TYPE_CHECKING:
     from lightcrcf.pipeline.register import Registration
@@ -51,9 +51,14 @@ class Precision(str, Enum):
 
 def register(
     context: typer.Context,
-    fixed: Annotated[Path, typer.Option(help="Volume to align with: NIfTI, NRRD, MHA or a DICOM folder.")],
-    moving: Annotated[Path, typer.Option(help="Volume to move.")],
-    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    fixed: Annotated[
+        Path | None, typer.Option(help="Volume to align with: NIfTI, NRRD, MHA or a DICOM folder.")
+    ] = None,
+    moving: Annotated[Path | None, typer.Option(help="Volume to move.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results.")] = None,
+    from_run: Annotated[
+        Path | None, typer.Option("--from", help="run.json of an earlier run, to repeat it; --out alone goes with it.")
+    ] = None,
     model: Annotated[
         str, typer.Option(help="auto, none (no network), a name from `lightcrcf models list`, or a .safetensors file.")
     ] = "auto",
@@ -64,6 +69,9 @@ def register(
     moving_mask: Annotated[Path | None, typer.Option(help="0 where moving voxels must not count.")] = None,
     moving_labels: Annotated[
         list[Path] | None, typer.Option(metavar="<path>", help="Labels of the moving volume to move along; repeatable.")
+    ] = None,
+    fixed_labels: Annotated[
+        Path | None, typer.Option(help="Labels of the fixed volume, for Dice in run.json and the report.")
     ] = None,
     also: Annotated[
         list[Path] | None,
@@ -93,34 +101,22 @@ def register(
     from lightcrcf.pipeline.outputs import check_output_folder, save
     from lightcrcf.pipeline.register import register as run
 
+    if from_run is not None:
+        given, out = _options_of(from_run, context), out or _beside(from_run)
+    else:
+        given, out = _options(context.params), _complete(fixed, moving, out)
     check_output_folder(out)
     with progress_on_terminal() as progress:
-        registration = run(
-            fixed,
-            moving,
-            model=model,
-            init=init,
-            preset=preset.value,
-            refine=refine,
-            fixed_mask=fixed_mask,
-            moving_mask=moving_mask,
-            moving_labels=moving_labels or (),
-            also=also or (),
-            diffeomorphic=diffeomorphic,
-            inverse=inverse,
-            engine=engine.value,
-            device=device.value,
-            precision=precision.value,
-            threads=threads,
-            progress=progress,
-        )
+        registration = run(**given, progress=progress)
         if progress:
             progress("write", 0.95)
-        files = save(registration, out, extra_files=_pages(registration, context) if report else None)
+        save(registration, out, extra_files=_pages(registration, out) if report else None)
     if json:
-        print_json({**registration.provenance, "files": files})
+        print_json(_record(out))
     else:
         _print_for_people(out, registration)
+    if from_run is not None:
+        _compare(from_run, out)
     if fail_on_qc and registration.qc["verdict"] == "fail":
         raise QualityError(
             str(out),
@@ -130,10 +126,76 @@ def register(
         )
 
 
-def _pages(registration: Registration, context: typer.Context) -> dict[str, Callable[[Path], None]]:
+_WITH_FROM = ("from_run", "out", "report", "json", "fail_on_qc")
+
+
+def _complete(fixed: Path | None, moving: Path | None, out: Path | None) -> Path:
+    missing = [f"--{n}" for n, v in (("fixed", fixed), ("moving", moving), ("out", out)) if v is None]
+    if missing or out is None:
+        raise UsageError(
+            "lightcrcf register",
+            expected="--fixed, --moving and --out, or --from",
+            got=f"no {', '.join(missing)}",
+            remedy="see 'lightcrcf register --help'",
+        )
+    return out
+
+
+def _options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of the pipeline, from those of the command."""
+    options = {name: value for name, value in given.items() if name not in _WITH_FROM}
+    options = {name: value.value if isinstance(value, Enum) else value for name, value in options.items()}
+    return options | {name: options[name] or () for name in ("moving_labels", "also")}
+
+
+def _options_of(from_run: Path, context: typer.Context) -> dict[str, Any]:
+    """The arguments of the pipeline, from an earlier run."""
+    from lightcrcf.pipeline.runs import differences, options_to_repeat, read_run
+
+    more = [n for n in context.params if n not in _WITH_FROM and _typed(context, n)]
+    if more:
+        raise UsageError(
+            "--from",
+            expected="no option but --out, --report, --json and --fail-on-qc with it",
+            got=", ".join(f"--{name.replace('_', '-')}" for name in more),
+            remedy="give the files and options yourself, or leave them out",
+        )
+    record = read_run(from_run)
+    options = options_to_repeat(record)
+    for difference in differences(record):
+        say(f"note: {difference}; the last bits may differ")
+    return options
+
+
+def _typed(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _beside(from_run: Path) -> Path:
+    """A new folder beside that of the run, so that nothing is replaced."""
+    folder = (from_run if from_run.is_dir() else from_run.parent).resolve()
+    return folder.with_name(f"{folder.name}-again")
+
+
+def _record(folder: Path) -> Any:
+    from lightcrcf.pipeline.runs import read_run
+
+    return read_run(folder)
+
+
+def _compare(from_run: Path, out: Path) -> None:
+    """Say whether the files are those of the earlier run, byte for byte."""
+    then, now = _record(from_run)["files_sha256"], _record(out)["files_sha256"]
+    others = sorted(name for name in then if then[name] != now.get(name))
+    told = f"not the bytes of then: {', '.join(others)}" if others else f"the bytes of then, in all {len(then)} files"
+    say(f"repeated: {told}")
+
+
+def _pages(registration: Registration, out: Path) -> dict[str, Callable[[Path], None]]:
     from lightcrcf.report.html import report_files
 
-    return report_files(registration, command=["lightcrcf", *context.obj["arguments"]])
+    return report_files(registration, out=str(out))
 
 
 def _print_for_people(out: Path, registration: Registration) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from lightcrcf.errors import InputError
 from lightcrcf.files import atomic_path
 from lightcrcf.pipeline.register import Registration
+from lightcrcf.pipeline.sources import fingerprint
 from lightcrcf.transforms.itk import write_affine, write_field
 from lightcrcf.volumes import write
 
@@ -71,7 +72,8 @@ def save(
             writer(temporary / name)
             files[name] = "report with pictures" if name == "report.html" else "further output"
         _spare_inputs(registration, target, files)
-        record: dict[str, Any] = {**registration.provenance, "files": files}
+        hashes = {name: fingerprint(temporary / name) for name in files if name not in (extra_files or {})}
+        record: dict[str, Any] = {**registration.provenance, "files": files, "files_sha256": hashes}
         (temporary / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     for name in earlier - set(files):  # an old warp.nii.gz beside a new affine.tfm would be another transform
         (target / name).unlink(missing_ok=True)

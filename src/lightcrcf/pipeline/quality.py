@@ -38,6 +38,7 @@ class Evidence:
         displacement_p99_mm: 99th percentile of the displacement in the fixed foreground.
         affine_scales: scales of the affine along right, anterior and superior.
         mismatch: why the pair is outside of what the model was trained on, in words.
+        labels: what became of labels that were moved, where it gives reason to look, in words.
     """
 
     overlap_before: float | None = None
@@ -51,6 +52,7 @@ class Evidence:
     displacement_p99_mm: float | None = None
     affine_scales: tuple[float, float, float] | None = None
     mismatch: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
 
 
 def local_correlation(fixed: Float32, moved: Float32, mask: NDArray[np.bool_]) -> float:
@@ -95,7 +97,7 @@ def deformation_evidence(evidence: Evidence, displacement: Float32, mask: NDArra
 
 def verdict(evidence: Evidence) -> dict[str, Any]:
     """The verdict ("pass", "check" or "fail") and its reasons in plain words."""
-    fails, checks = [], list(evidence.mismatch)
+    fails, checks = [], [*evidence.mismatch, *evidence.labels]
     after = evidence.correlation_after if evidence.correlation_after is not None else evidence.correlation_affine
     reached = evidence.overlap_after if evidence.overlap_after is not None else evidence.overlap_before
     if reached is not None and reached < 0.5:
@@ -120,4 +122,4 @@ def verdict(evidence: Evidence) -> dict[str, Any]:
         if least < 0.6 or most > 1.6:
             checks.append(f"the affine stretches by {least:.2f} to {most:.2f}")
     word = "fail" if fails else "check" if checks else "pass"
-    return {"verdict": word, "reasons": [*fails, *checks]}
+    return {"verdict": word, "reasons": [*fails, *checks], "judged": []}

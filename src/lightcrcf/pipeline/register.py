@@ -18,16 +18,18 @@ from lightcrcf.pipeline import quality
 from lightcrcf.pipeline import refine as refinement_stage
 from lightcrcf.pipeline.affine import Alignment, align
 from lightcrcf.pipeline.foreground import Content, content
+from lightcrcf.pipeline.label_care import check_fixed_labels, label_record, warnings_of
 from lightcrcf.pipeline.models import Choice, choose_model
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.provenance import Stopwatch, provenance
 from lightcrcf.pipeline.refine import PRESETS, Plan, Refined, plan
 from lightcrcf.pipeline.shared import Shared
+from lightcrcf.pipeline.sources import named_options, named_sources
 from lightcrcf.pipeline.unfolding import inverse_metrics, unfolded
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.itk import read_affine
-from lightcrcf.volumes import Volume, check_usable, coerce
+from lightcrcf.volumes import Volume, check_usable
 from lightcrcf.weights.store import Weights
 
 __all__ = ["Registration", "register"]
@@ -71,6 +73,7 @@ class _Inputs:
     fixed_mask: Volume | None
     moving_mask: Volume | None
     labels: list[Volume]
+    fixed_labels: Volume | None
     also: list[Volume]
 
 
@@ -85,6 +88,7 @@ def register(
     fixed_mask: Any = None,
     moving_mask: Any = None,
     moving_labels: Sequence[Any] = (),
+    fixed_labels: Any = None,
     also: Sequence[Any] = (),
     diffeomorphic: bool = False,
     inverse: bool = False,
@@ -109,13 +113,14 @@ def register(
         fixed_mask, moving_mask: 0 where voxels must not count, such as in lesions, on the grid of their image: in the
             affine alignment, the refinement and quality control. The network sees whole images.
         moving_labels: label maps of the moving image, moved by nearest neighbour.
+        fixed_labels: labels of the fixed image, on its grid, with which the moved ones are compared in the record;
+            they do not steer the registration.
         also: further images of the moving subject; integer label maps by nearest neighbour, others linearly.
         diffeomorphic: change the field, as little as possible, so that it folds nowhere.
         inverse: also invert the transform.
         engine, device, precision, threads: how to run the network.
         progress: called with the name of each stage and the fraction done.
-        shared: what earlier registrations in this thread left for those after them; volumes are known again by
-            identity, not by path.
+        shared: what earlier registrations in this thread left for those after them.
 
     Raises:
         UsageError: for options that do not fit together.
@@ -137,7 +142,14 @@ def register(
     shared = shared or Shared()
     with use_threads(threads):
         with watch.stage("read", 0.0):
-            inputs = _read(fixed, moving, fixed_mask, moving_mask, moving_labels, also)
+            inputs = _read(shared, fixed, moving, fixed_mask, moving_mask, moving_labels, fixed_labels, also)
+            sources = named_sources(
+                [
+                    ("fixed", fixed), ("moving", moving), ("fixed_mask", fixed_mask), ("moving_mask", moving_mask),
+                    ("fixed_labels", fixed_labels), *(("moving_labels", item) for item in moving_labels),
+                    *(("also", item) for item in also), *named_options(model, init),
+                ]
+            )  # fmt: skip
         with watch.stage("choose model", 0.1):
             contents = _content(shared, inputs.fixed), _content(shared, inputs.moving)
             choice = choose_model(model, contents, (inputs.fixed.grid, inputs.moving.grid))
@@ -175,6 +187,11 @@ def register(
             overlap = quality.overlap if alike else quality.containment
             evidence = pair.evidence(displacement, overlap, choice.mismatch)
             evidence.affine_scales = alignment.scales if alignment else None
+            told = [
+                label_record(v, labels_moved, affine, inputs.fixed_labels)
+                for v, labels_moved in zip(inputs.labels, labels.values(), strict=True)
+            ]
+            evidence.labels = warnings_of(told)
             if unfolding is not None:
                 evidence.folding_percent = unfolding["folded_percent"]
             metrics = {**_metrics(evidence), **inverse_metrics(chain, backward)}
@@ -185,6 +202,7 @@ def register(
     )  # fmt: skip
     record["refinement"] = None if refined is None else refined.record(refinement)
     record["diffeomorphic"] = unfolding
+    record["sources"], record["labels"] = sources, told
     return Registration(inputs.fixed, inputs.moving, moved, chain, backward, labels, others, metrics, qc, record)
 
 
@@ -223,11 +241,20 @@ def _refined(pair: WorkingPair, displacement: Float32 | None, refinement: Plan) 
     return refinement_stage.refine(pair.fixed, pair.moving, displacement, schedule=schedule, pool=pair.pool, **masks)
 
 
-def _read(fixed: Any, moving: Any, fixed_mask: Any, moving_mask: Any, labels: Any, also: Any) -> _Inputs:
+def _read(
+    shared: Shared,
+    fixed: Any,
+    moving: Any,
+    fixed_mask: Any,
+    moving_mask: Any,
+    labels: Any,
+    fixed_labels: Any,
+    also: Any,
+) -> _Inputs:
     """All inputs, at once: gzip and the disk leave the other core idle."""
-    wanted = [fixed, moving, fixed_mask, moving_mask, *labels, *also]
+    wanted = [fixed, moving, fixed_mask, moving_mask, fixed_labels, *labels, *also]
     with ThreadPoolExecutor(2) as readers:
-        volumes = list(readers.map(lambda item: None if item is None else coerce(item), wanted))
+        volumes = list(readers.map(lambda item: None if item is None else shared.volume(item), wanted))
     images = [v for v in volumes[:2] if v is not None]
     if len(images) < 2:
         raise InputError("volume", expected="a fixed and a moving volume", got="None", remedy="give both")
@@ -235,8 +262,9 @@ def _read(fixed: Any, moving: Any, fixed_mask: Any, moving_mask: Any, labels: An
     check_usable(images[1], "moving")
     for mask, image in zip(volumes[2:4], images, strict=True):
         _check_mask(mask, image)
-    rest = [v for v in volumes[4:] if v is not None]
-    return _Inputs(images[0], images[1], volumes[2], volumes[3], rest[: len(labels)], rest[len(labels) :])
+    check_fixed_labels(volumes[4], images[0])
+    rest = [v for v in volumes[5:] if v is not None]
+    return _Inputs(images[0], images[1], volumes[2], volumes[3], rest[: len(labels)], volumes[4], rest[len(labels) :])
 
 
 def _check_mask(mask: Volume | None, image: Volume) -> None:
@@ -304,4 +332,4 @@ def _resampled(chain: Chain, volume: Volume, fixed: Volume, interpolation: Any) 
 
 
 def _metrics(evidence: quality.Evidence) -> dict[str, Any]:
-    return {k: v for k, v in vars(evidence).items() if v is not None and k != "mismatch"}
+    return {k: v for k, v in vars(evidence).items() if v is not None and k not in ("mismatch", "labels")}

@@ -91,7 +91,7 @@ def run_demo(
     views = Views(registration.fixed, registration.moving, registration.moved, registration.transform)
     pictures = {"before_after.png": views.before_after(), "deformation.png": views.deformation()}
     writers = {name: partial(_write, content=png(views.planes, rows)) for name, rows in pictures.items() if rows}
-    save(registration, out, extra_files={**writers, **report_files(registration, command=_command(out))})
+    save(registration, out, extra_files={**writers, **report_files(registration, out=str(out))})
     return Outcome(pair.subject, seconds, str(registration.qc["verdict"]), measure(pair, registration.transform))
 
 
@@ -129,12 +129,6 @@ def _stage(name: str, errors_mm: NDArray[np.float64], overlap: float) -> Stage:
 def _overlap(pair: KnownPair, chain: Chain) -> float:
     moved = chain.resample(pair.moving_labels, pair.fixed.grid, "nearest")
     return float(np.mean(list(dice(pair.fixed_labels.data, moved.data, labels=[1, 2]).values())))
-
-
-def _command(out: Path) -> list[str]:
-    files = {"fixed": "fixed", "moving": "moving", "moving-labels": "moving_labels"}
-    options = [word for option, name in files.items() for word in (f"--{option}", str(out / f"{name}.nii.gz"))]
-    return ["lightcrcf", "register", *options, "--out", str(out), "--report"]
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -1,10 +1,9 @@
-"""A registration on one HTML page that needs nothing else: the pictures are inside."""
+"""A registration on one HTML page that needs nothing else: pictures, style and script are inside."""
 
 from __future__ import annotations
 
 import json
-from base64 import b64encode
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -13,117 +12,162 @@ from string import Template
 from typing import Any
 
 from lightcrcf.pipeline.register import Registration
-from lightcrcf.report.figure import Row, png
-from lightcrcf.report.pictures import Views
-from lightcrcf.report.planes import Plane
-from lightcrcf.volumes import Volume
+from lightcrcf.pipeline.runs import command_line
+from lightcrcf.report.images import LARGEST_RATIO, RATIO_COLOURS
+from lightcrcf.report.panels import COUNT, IMAGES, MIDDLE, Deformation, Pictures, box, three
+from lightcrcf.report.subject import Subject
+from lightcrcf.report.svg import histogram
+from lightcrcf.report.tables import evidence, labels, provenance, reasons, rows, subjects, timings
+from lightcrcf.report.words import MEANINGS
 
-__all__ = ["report_files", "report_page", "table_rows"]
+__all__ = ["report_files", "report_page", "template"]
 
-_WORDS = {
-    "overlap_before": "overlap of the foregrounds after affine",
-    "overlap_after": "overlap of the foregrounds in the end",
-    "correlation_header": "squared local correlation as given",
-    "correlation_affine": "squared local correlation after affine",
-    "correlation_after": "squared local correlation in the end",
-    "folding_percent": "folding in the foreground, %",
-    "jacobian_p01": "smallest volume change (1st percentile)",
-    "jacobian_p99": "largest volume change (99th percentile)",
-    "displacement_p99_mm": "largest displacement (99th percentile), mm",
-    "affine_scales": "stretches of the affine",
-    "inverse_consistency_mean_mm": "there and back again, mean, mm",
-    "inverse_consistency_max_mm": "there and back again, maximum, mm",
-}
-_DEFORMATION = Template(
-    """<h2>Deformation</h2>
-<figure><img alt="deformed grid and volume change" src="$picture">
-<figcaption>Above: where the lines of a regular grid on the fixed volume go, affine part aside. Below: how much larger
-each place is in the moving volume than in the fixed one (red) or smaller (blue); magenta is where space folds.
-</figcaption></figure>"""
-)
+_BEFORE_AFTER = ("given", "affine", "moved")
 
 
-def report_files(registration: Registration, *, command: Sequence[str]) -> dict[str, Callable[[Path], None]]:
+def report_files(registration: Registration, *, out: str) -> dict[str, Callable[[Path], None]]:
     """What a report adds to the folder of a registration: file names, and who writes each; see `report_page`."""
 
     def write_page(path: Path) -> None:
-        path.write_text(report_page(registration, command=command), encoding="utf-8")
+        path.write_text(report_page(Subject.of(registration), out=out), encoding="utf-8")
 
     return {"report.html": write_page}
 
 
-def report_page(registration: Registration, *, command: Sequence[str]) -> str:
-    """The page: verdict, pictures, numbers, and how to repeat the run.
+def report_page(subject: Subject, *, out: str) -> str:
+    """The page: verdict, pictures, what was measured, and how to repeat the run. The same input gives the same bytes.
 
     Args:
-        registration: the result.
-        command: the words of the command line that made it.
+        subject: what to show.
+        out: the folder of the run, as the commands on the page name it.
     """
-    fixed, moving = registration.fixed, registration.moving
-    views = Views(fixed, moving, registration.moved, registration.transform)
-    verdict, provenance = str(registration.qc["verdict"]), registration.provenance
-    return _template().substitute(
-        title=escape(f"{Path(fixed.source).name} and {Path(moving.source).name}"),
-        version=escape(f"LightCRCF {provenance['versions']['lightcrcf']}, {_model(provenance['model'])}"),
-        verdict=escape(verdict),
-        verdict_class=verdict if verdict in ("pass", "check", "fail") else "check",
-        reasons=_list(registration.qc["reasons"]),
-        subjects=_rows([("fixed", _describe(fixed)), ("moving", _describe(moving))], kind="text"),
-        before_after=_picture(views.planes, views.before_after()),
-        fixed=_picture(views.planes, [views.fixed()]),
-        moved=_picture(views.planes, [views.moved()]),
-        tiles=_picture(views.planes, views.tiles()),
-        deformation=_deformation(views),
-        metrics=_rows(table_rows(registration.metrics)),
-        timings=_rows(table_rows(provenance["timings_s"])),
-        command=escape(join(command)),
-        provenance=escape(json.dumps(provenance, indent=2, default=str)),
+    record, pictures = subject.record, Pictures(subject)
+    field = subject.chain.field
+    deformation = None if field is None else Deformation.of(field, subject.fixed, pictures.frame)
+    verdict = _verdict(record)
+    return template("template.html").substitute(
+        title=escape(f"{Path(subject.moving.source).name} onto {Path(subject.fixed.source).name}"),
+        style=_resource("page.css"),
+        rules=pictures.rules + ("\n" + deformation.rules if deformation else ""),
+        outlines=pictures.outlines,
+        verdict=verdict,
+        meaning=escape(MEANINGS[verdict]),
+        reasons=reasons(record["qc"]["reasons"]),
+        subjects=subjects(subject),
+        before_after=_before_after(pictures),
+        image_choices=_image_choices(),
+        last_slice=COUNT - 1,
+        middle_slice=MIDDLE,
+        viewer=three([_pair(p, f"{p.name[0]}{MIDDLE}") for p in pictures.middles], pictures.middles),
+        printed=_printed(pictures),
+        deformation=_deformation(deformation),
+        evidence=evidence(record["qc"], record["metrics"]),
+        labels=labels(record.get("labels")),
+        intensities=_intensities(pictures),
+        timings=timings(record),
+        again=escape(join(["lightcrcf", "register", "--from", f"{out}/run.json", "--out", f"{out}-again"])),
+        command=escape(join(command_line(record, out))),
+        apply=escape(
+            join(["lightcrcf", "apply", "--reference", subject.fixed.source, "--input", "OTHER.nii.gz"])
+            + join(["", "--transform", out, "--output", "OTHER_moved.nii.gz"])
+        ),
+        provenance=rows(provenance(record)),
+        record=escape(json.dumps(record, indent=2, default=str)),
+        script=_resource("page.js"),
     )
 
 
-def table_rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Names and numbers for people.
-
-    Example:
-        >>> table_rows({"affine_scales": (0.95, 1.0, 1.0625), "load network": 0.5})
-        [('stretches of the affine', '0.95, 1, 1.062'), ('load network', '0.5')]
-    """
-    return [(_WORDS.get(name, name.replace("_", " ")), _number(value)) for name, value in values.items()]
+def template(name: str) -> Template:
+    """A template of this package."""
+    return Template(_resource(name))
 
 
-def _number(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_number, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _resource(name: str) -> str:
+    return (resources.files("lightcrcf.report") / name).read_text(encoding="utf-8")
 
 
-def _deformation(views: Views) -> str:
-    rows = views.deformation()
-    return _DEFORMATION.substitute(picture=_picture(views.planes, rows)) if rows else ""
+def _verdict(record: dict[str, Any]) -> str:
+    verdict = str(record["qc"]["verdict"])
+    return verdict if verdict in MEANINGS else "check"
 
 
-def _model(model: Mapping[str, Any]) -> str:
-    return f"model {model['name']}" if model["name"] else str(model["reason"])
+def _before_after(pictures: Pictures) -> str:
+    planes, found = pictures.middles, []
+    for kind in _BEFORE_AFTER:
+        nothing = " - there is nothing of it here: it lies elsewhere" if pictures.empty[kind] else ""
+        boxes = [box(p, f"{_name(p)}-{kind}", outline=f"o-{_name(p)}") for p in planes]
+        found.append(three(boxes, planes, f"{IMAGES[kind]}{nothing}"))
+    plain = [box(p, f"{_name(p)}-fixed") for p in planes]
+    return "".join([three(plain, planes, IMAGES["fixed"]), *found])
 
 
-def _describe(volume: Volume) -> str:
-    shape = " × ".join(map(str, volume.grid.shape))
-    spacing = " × ".join(f"{s:.4g}" for s in volume.grid.spacing_mm)
-    return f"{volume.source}: {shape} voxels of {spacing} mm, {volume.data.dtype}"
+def _name(plane: Any) -> str:
+    return f"{plane.name[0]}{MIDDLE}"
 
 
-def _picture(views: Sequence[Plane], rows: Sequence[Row]) -> str:
-    return "data:image/png;base64," + b64encode(png(views, rows)).decode("ascii")
+def _pair(plane: Any, name: str) -> str:
+    return box(plane, f"{name}-fixed", f"{name}-moved tiles", outline=f"o-{name}")
 
 
-def _rows(rows: Iterable[tuple[str, str]], *, kind: str = "number") -> str:
-    cells = (f'<tr><th>{escape(name)}</th><td class="{kind}">{escape(value)}</td></tr>' for name, value in rows)
-    return "".join(cells)
+def _image_choices() -> str:
+    kinds = [(kind, title) for kind, title in IMAGES.items() if kind != "fixed"]
+    return "".join(
+        f'<label><input type="radio" name="image" value="{kind}"{" checked" if kind == "moved" else ""}> '
+        f"{escape(title.removeprefix('moving, '))}</label>"
+        for kind, title in kinds
+    )
 
 
-def _list(items: Sequence[str]) -> str:
-    return f"<ul>{''.join(f'<li>{escape(str(item))}</li>' for item in items)}</ul>" if items else ""
+def _printed(pictures: Pictures) -> str:
+    """On paper nothing slides: tiles and differences, before and after."""
+    planes, found = pictures.middles, []
+    for how, title in (("tiles", "tiles of both"), ("difference", "difference, brightened")):
+        for kind in ("affine", "moved"):
+            boxes = [box(p, f"{_name(p)}-fixed", f"{_name(p)}-{kind} {how}") for p in planes]
+            found.append(three(boxes, planes, f"{title}: fixed and {IMAGES[kind]}"))
+    return "".join(found)
 
 
-def _template() -> Template:
-    return Template((resources.files("lightcrcf.report") / "template.html").read_text(encoding="utf-8"))
+def _deformation(deformation: Deformation | None) -> str:
+    if deformation is None:
+        return "<h2>Deformation</h2><p>There is none: the result is affine only.</p>"
+    planes = deformation.planes
+    grids = [
+        box(p, f"{_name(p)}-fixed dim" if not deformation.through_fold else "none", lines=lines)
+        for p, lines in zip(planes, deformation.lines, strict=True)
+    ]
+    maps = [box(p, f"{p.name[0]}d-ratio") for p in planes]
+    return template("deformation.html").substitute(
+        grids=three(grids, planes, "where the lines of a regular grid on the fixed volume go (affine part aside)"),
+        maps=three(maps, planes, "volume change: how much larger each place is in the moving volume than in the fixed"),
+        scale=", ".join(RATIO_COLOURS),
+        least=f"1/{LARGEST_RATIO:g}",
+        most=f"{LARGEST_RATIO:g}",
+        folds=_folds(deformation),
+        histogram=histogram(
+            [("h1", deformation.ratios)],
+            [(n / 4, label) for n, label in enumerate(("1/4", "1/2", "1", "2", "4"))],
+            title="histogram of the volume change",
+        ),
+    )
+
+
+def _folds(deformation: Deformation) -> str:
+    if not deformation.folded:
+        return "Space folds nowhere in this field."
+    return (
+        f'<b class="magenta">Space folds at {deformation.folded} voxels of the field, magenta on the map.</b> '
+        "These planes go through the worst place."
+    )
+
+
+def _intensities(pictures: Pictures) -> str:
+    fixed, moving = pictures.slices.histograms()
+    ticks = [(0.0, "dark"), (1.0, "bright")]
+    title = "intensities of the fixed (yellow) and the moving (blue) foreground"
+    drawn = histogram([("h0", fixed), ("h1", moving)], ticks, title=title)
+    legend = (
+        '<span class="swatch gold">fixed</span> and <span class="swatch cyan">moving</span> foreground, each between '
+        "its own darkest and brightest; heights are square roots of shares"
+    )
+    return f"<figure>{drawn}<figcaption>{legend}</figcaption></figure>"

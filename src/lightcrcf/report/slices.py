@@ -82,10 +82,10 @@ class _Shown:
 
     def histogram(self, bins: int) -> NDArray[np.float64]:
         counts, _ = np.histogram(self._unit(self._inside), bins=bins, range=(0, 1))
-        return counts / max(int(counts.sum()), 1)
+        return np.asarray(counts / max(int(counts.sum()), 1), dtype=np.float64)
 
     def _unit(self, values: Float32) -> Float32:
-        return np.clip((values - self._low) / self._width, 0, 1, dtype=np.float32)
+        return np.asarray(np.clip((values - self._low) / self._width, 0, 1), dtype=np.float32)
 
 
 def moved_grid(field: DisplacementField, plane: Plane) -> list[NDArray[np.float64]]:

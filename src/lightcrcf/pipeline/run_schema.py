@@ -1,0 +1,208 @@
+"""The schema of `run.json`, from which the published JSON Schema is written.
+
+Readers must leave alone what they do not know: later versions may add names, but never change what one means without
+another `schema`.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["RunRecord", "json_schema", "shipped_schema"]
+
+Triple = tuple[float, float, float]
+Row = tuple[float, float, float, float]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class GridRecord(_Part):
+    """A voxel grid."""
+
+    shape: tuple[int, int, int]
+    spacing_mm: Triple
+    affine: tuple[Row, Row, Row, Row] = Field(description="voxel index to RAS+ mm")
+
+
+class Source(_Part):
+    """What came from outside: a file or folder, or something in memory."""
+
+    role: Literal[
+        "fixed", "moving", "fixed_mask", "moving_mask", "fixed_labels", "moving_labels", "also", "init", "model"
+    ]
+    path: str | None = Field(description="absolute; null for something in memory")
+    sha256: str | None = Field(description="of the bytes; of folders and detached headers see docs/run-json.md")
+
+
+class Options(_Part):
+    """The options as they were given; files among them are in `sources`."""
+
+    model: str
+    init: str
+    preset: Literal["fast", "default", "accurate"]
+    refine: int | None
+    diffeomorphic: bool
+    inverse: bool
+    engine: Literal["auto", "openvino", "torch"]
+    device: Literal["cpu", "cuda"]
+    precision: Literal["auto", "f32", "bf16"]
+    threads: int | None
+
+
+class Machine(_Part):
+    """Where it ran."""
+
+    cpu: str
+    cores: int
+
+
+class Model(_Part):
+    """The network, or the reason why there is none."""
+
+    name: str | None
+    reason: str
+    sha256: str | None = None
+    parameters: int | None = None
+    preparation: dict[str, Any] | None = None
+
+
+class EngineRecord(_Part):
+    """What ran the network."""
+
+    name: str
+    device: str
+    precision: str
+
+
+class Preprocessing(_Part):
+    """From the file's axes and intensities to those of the working grid."""
+
+    axis_permutation: tuple[int, int, int]
+    axis_flips: tuple[bool, bool, bool]
+    intensity_zero: float
+    intensity_one: float
+
+
+class Content(_Part):
+    """What the image seems to show."""
+
+    kind: str
+    foreground_litres: float
+
+
+class Input(_Part):
+    """One of the two images as it was read."""
+
+    source: str
+    dtype: str
+    grid: GridRecord
+    notes: tuple[str, ...] = Field(description="what the reader had to assume or mend")
+    content: Content
+    preprocessing: Preprocessing
+
+
+class Inputs(_Part):
+    """Both images."""
+
+    fixed: Input
+    moving: Input
+
+
+class AffineRecord(_Part):
+    """The affine part; all but the matrix is missing where it was given or not wanted."""
+
+    fixed_to_moving_ras_mm: tuple[Row, Row, Row, Row]
+    measure: str | None = None
+    similarity_before: float | None = None
+    similarity_after: float | None = None
+    start: str | None = None
+    iterations: int | None = None
+    rotation_deg: float | None = None
+    scales: Triple | None = None
+    shears: Triple | None = None
+
+
+class Transforms(_Part):
+    """How to apply the files."""
+
+    maps: str
+    order_for_points: tuple[str, ...]
+    convention: str
+
+
+class Judged(_Part):
+    """One figure of quality control against its limits."""
+
+    figure: str
+    value: float | Triple
+    passes: str
+    state: Literal["pass", "check", "fail"]
+
+
+class Quality(_Part):
+    """The verdict."""
+
+    verdict: Literal["pass", "check", "fail"]
+    reasons: tuple[str, ...]
+    judged: tuple[Judged, ...]
+
+
+class Structure(_Part):
+    """One label of a map that was moved."""
+
+    moving_mm3: float
+    moved_mm3: float
+    ratio: float = Field(description="volume after / before, the affine's own factor taken out")
+    dice: float | None = Field(default=None, description="with the fixed labels, where there were some")
+
+
+class LabelMap(_Part):
+    """One label map that was moved."""
+
+    source: str
+    structures: dict[str, Structure]
+    notes: tuple[str, ...]
+
+
+class RunRecord(_Part):
+    """`run.json` of `lightcrcf register`."""
+
+    schema_: Literal["lightcrcf-run-1"] = Field(alias="schema")
+    versions: dict[str, str]
+    machine: Machine
+    options: Options
+    sources: tuple[Source, ...]
+    model: Model
+    engine: EngineRecord | None
+    inputs: Inputs
+    working_grid: GridRecord
+    field_grid: GridRecord | None
+    affine: AffineRecord
+    transforms: Transforms
+    metrics: dict[str, float | Triple]
+    qc: Quality
+    timings_s: dict[str, float]
+    peak_memory_mb: float | None
+    refinement: dict[str, Any] | None
+    diffeomorphic: dict[str, Any] | None
+    labels: tuple[LabelMap, ...]
+    files: dict[str, str] = Field(description="what each file of the folder is")
+    files_sha256: dict[str, str] = Field(description="of the volumes and transforms")
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of `run.json`."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **RunRecord.model_json_schema(by_alias=True)}
+
+
+def shipped_schema() -> dict[str, Any]:
+    """The same as it lies in the package, `lightcrcf/pipeline/run.schema.json`."""
+    text = (resources.files("lightcrcf.pipeline") / "run.schema.json").read_text(encoding="utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema

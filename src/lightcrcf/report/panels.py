@@ -1,0 +1,144 @@
+"""The parts of a page that show pictures: style rules that hold them, and boxes that refer to those rules.
+
+Every picture is embedded once, as the background of a class of its own; any number of boxes can then show it, on top of
+one another, faded, cut or in tiles, without a script.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightcrcf.report.images import gray_uri, ratio_uri
+from lightcrcf.report.planes import Frame, Plane, slice_image
+from lightcrcf.report.slices import Slices, moved_grid
+from lightcrcf.report.subject import Subject
+from lightcrcf.report.svg import outline_paths, path, view_box
+from lightcrcf.transforms.field import DisplacementField
+from lightcrcf.volumes import Volume
+
+__all__ = ["COUNT", "IMAGES", "Deformation", "Pictures", "box", "three"]
+
+COUNT = 5  # of slices in each orientation
+MIDDLE = COUNT // 2
+IMAGES = {
+    "fixed": "fixed",
+    "given": "moving, as given",
+    "affine": "moving, after affine",
+    "moved": "moving, after registration",
+}
+_TILE_MM = 24.0
+_ORIENTATIONS = ("axial", "coronal", "sagittal")
+
+
+class Pictures:
+    """The slices of one registration as style rules and outlines.
+
+    Args:
+        subject: what to show.
+        count: of slices in each orientation.
+    """
+
+    def __init__(self, subject: Subject, count: int = COUNT) -> None:
+        self.frame = Frame.around(subject.fixed)
+        self.stacks = self.frame.stacks(count)
+        self.slices = Slices(subject.fixed, subject.moving, subject.moved, subject.chain)
+        flat = [plane for stack in self.stacks for plane in stack]
+        shown = {name: getattr(self.slices, name)(flat) for name in IMAGES}
+        self.empty = {name: _middles_are_black(images, count) for name, images in shown.items()}
+        names = [f"{o[0]}{n}" for o in _ORIENTATIONS for n in range(count)]
+        self.rules = "\n".join(
+            f".{name}-{kind}{{background-image:url({gray_uri(image)})}}"
+            for kind, images in shown.items()
+            for name, image in zip(names, images, strict=True)
+        )
+        values = self.slices.values(flat)
+        self.outlines = "".join(
+            _symbol(name, plane, outline_paths(image, self.slices.levels))
+            for name, plane, image in zip(names, flat, values, strict=True)
+        )
+
+    @property
+    def middles(self) -> tuple[Plane, ...]:
+        """The plane in the middle of each stack."""
+        return tuple(stack[len(stack) // 2] for stack in self.stacks)
+
+
+@dataclass(frozen=True)
+class Deformation:
+    """What the field does, on three planes.
+
+    Args:
+        rules: style rules of the maps of volume change.
+        lines: the moved grid on each plane, as the paths of SVG.
+        planes: the three.
+        folded: voxels of the field that fold.
+        through_fold: whether the planes were laid through the worst of them.
+        ratios: shares of the volume ratios in the foreground, by logarithm from 1/4 to 4.
+    """
+
+    rules: str
+    lines: tuple[str, ...]
+    planes: tuple[Plane, ...]
+    folded: int
+    through_fold: bool
+    ratios: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, field: DisplacementField, fixed: Volume, frame: Frame) -> Deformation:
+        """Draw a field; the planes go through the worst fold, if there is one in view."""
+        determinant = field.jacobian_determinant()
+        place = np.unravel_index(int(determinant.argmin()), determinant.shape)
+        folded = int(np.count_nonzero(determinant <= 0))
+        planes = frame.through(field.grid.world(place)) if folded else frame.planes()
+        ratio = Volume(determinant, field.grid, "Jacobian determinant")
+        background = Volume(np.asarray(fixed.data, np.float32), fixed.grid)
+        maps = [np.where(np.isfinite(slice_image(background, p)), slice_image(ratio, p), np.nan) for p in planes]
+        rules = "\n".join(
+            f".{o[0]}d-ratio{{background-image:url({ratio_uri(image)})}}"
+            for o, image in zip(_ORIENTATIONS, maps, strict=True)
+        )
+        lines = tuple(path(moved_grid(field, plane)) for plane in planes)
+        logs = np.log2(np.clip(determinant[::2, ::2, ::2], 0.25, 4.0))
+        counts, _ = np.histogram(logs, bins=61, range=(-2, 2))
+        return cls(rules, lines, planes, folded, bool(folded), np.asarray(counts / counts.sum(), np.float64))
+
+
+def box(plane: Plane, *layers: str, outline: str = "", lines: str = "", letters: bool = True) -> str:
+    """One picture: `layers` are the classes of its images, from below; lines lie over them."""
+    images = "".join(f'<div class="im {layer}"></div>' for layer in layers)
+    over = f'<svg class="outline"><use href="#{outline}"/></svg>' if outline else ""
+    if lines:
+        over += f'<svg class="grid" viewBox="{view_box(plane.grid.shape)}"><path d="{lines}"/></svg>'
+    return f'<div class="box" style="{_shape(plane)}">{images}{over}{_letters(plane) if letters else ""}</div>'
+
+
+def three(boxes: list[str], planes: tuple[Plane, ...], caption: str = "", kind: str = "") -> str:
+    """Three pictures side by side, all with the same millimetres to the pixel."""
+    widths = " ".join(f"{plane.grid.shape[1]}fr" for plane in planes)
+    told = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f'<figure class="{kind}">{told}<div class="three" style="--widths:{widths}">{"".join(boxes)}</div></figure>'
+
+
+def _shape(plane: Plane) -> str:
+    rows, columns, _ = plane.grid.shape
+    tiles = (2 * 100 * _TILE_MM / plane.pixel_mm / n for n in (columns, rows))
+    across, down = (f"{share:.2f}%" for share in tiles)
+    return f"aspect-ratio:{columns}/{rows};--tiles:{across} {down}"
+
+
+def _letters(plane: Plane) -> str:
+    return "".join(f'<i class="at{n}">{letter}</i>' for n, letter in enumerate(plane.letters))
+
+
+def _symbol(name: str, plane: Plane, paths: list[str]) -> str:
+    drawn = "".join(f'<path class="o{n}" d="{d}"/>' for n, d in enumerate(paths))
+    return f'<symbol id="o-{name}" viewBox="{view_box(plane.grid.shape)}">{drawn}</symbol>'
+
+
+def _middles_are_black(images: list[NDArray[np.float32]], count: int) -> bool:
+    """Whether there is nothing to see on the middle planes."""
+    return all(not (np.nan_to_num(images[o * count + count // 2]) > 0.05).any() for o in range(3))

@@ -1,0 +1,78 @@
+"""Lines over pictures as SVG: outlines, deformed grids, histograms. Sharp at any size, small as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from contourpy import LineType, contour_generator
+from numpy.typing import ArrayLike, NDArray
+
+from lightcrcf.report.slices import box3
+
+__all__ = ["histogram", "outline_paths", "path", "view_box"]
+
+_SHORTEST = 9  # points of an outline: what is smaller is a speck
+_FINE = 4  # steps of one pixel
+
+
+def view_box(shape: Sequence[int]) -> str:
+    """Of a picture of (rows, columns) pixels, whose centres are at whole numbers of `_FINE` steps."""
+    rows, columns = shape[:2]
+    return f"{-_FINE / 2:g} {-_FINE / 2:g} {columns * _FINE} {rows * _FINE}"
+
+
+def path(lines: Iterable[ArrayLike]) -> str:
+    """Polylines (N, 2) of (column, row) as the `d` of an SVG path: relative, in quarters of a pixel.
+
+    Example:
+        >>> path([[(0, 0), (1, 0), (1, 1.5)]])
+        'M0 0l4 0 0 6'
+    """
+    return "".join(_polyline(np.asarray(line, dtype=np.float64)) for line in lines)
+
+
+def _polyline(line: NDArray[np.float64]) -> str:
+    points = np.round(line * _FINE).astype(int)
+    steps = np.diff(points, axis=0)
+    steps = steps[np.any(steps != 0, axis=1)]
+    if not len(steps):
+        return ""
+    return f"M{points[0, 0]} {points[0, 1]}l" + " ".join(f"{x} {y}" for x, y in steps.tolist())
+
+
+def outline_paths(values: NDArray[np.float32], levels: Sequence[float]) -> list[str]:
+    """One path for each level: the contours of (rows, columns) values, smoothed a little; NaN is background."""
+    smooth = box3(np.nan_to_num(values, nan=float(np.nanmin(values)) if np.isfinite(values).any() else 0.0))
+    found = contour_generator(z=smooth, line_type=LineType.Separate)
+    lines = ([np.asarray(line) for line in found.lines(level)] for level in levels)
+    return [path(_thinned(line) for line in each if len(line) >= _SHORTEST) for each in lines]
+
+
+def _thinned(line: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Every other point: contours have two a pixel."""
+    return np.concatenate([line[:-1:2], line[-1:]])
+
+
+def histogram(
+    curves: Sequence[tuple[str, NDArray[np.float64]]], ticks: Sequence[tuple[float, str]], *, title: str
+) -> str:
+    """Filled curves over one another as an inline SVG.
+
+    Args:
+        curves: a CSS class and the shares of the bins, for each.
+        ticks: places from 0 to 1 and their labels.
+        title: for people who cannot see it.
+    """
+    top = max((float(shares.max()) for _, shares in curves), default=0.0) or 1.0
+    drawn = "".join(f'<path class="{name}" d="{_steps(shares / top)}"/>' for name, shares in curves)
+    marks = "".join(f'<text x="{400 * at:.0f}" y="136">{label}</text>' for at, label in ticks)
+    return f'<svg class="histogram" viewBox="-14 0 428 142" role="img" aria-label="{title}">{drawn}{marks}</svg>'
+
+
+def _steps(shares: NDArray[np.float64]) -> str:
+    """A staircase on a base line of 400 units; the square root of a share is its height, so that small ones show."""
+    edges = np.linspace(0, 400, len(shares) + 1).round(1)
+    heights = (120 - 114 * np.sqrt(shares)).round(1)
+    stairs = "".join(f"V{y:g}H{x:g}" for y, x in zip(heights, edges[1:], strict=True))
+    return f"M0 120{stairs}V120Z"

@@ -1,0 +1,58 @@
+"""What the figures of a run are called, for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["MEANINGS", "number", "phrase"]
+
+MEANINGS = {
+    "pass": "Nothing that was measured speaks against this registration.",
+    "check": "Something is unusual: look at the pictures before you use this result.",
+    "fail": "Do not use this result as it is.",
+}
+_WORDS = {
+    "overlap_before": "overlap of the foregrounds after affine alignment",
+    "overlap_after": "overlap of the foregrounds in the end",
+    "covered": "share of the fixed foreground that the moving image covers",
+    "correlation_header": "squared local correlation, as given",
+    "correlation_affine": "squared local correlation, after affine alignment",
+    "correlation_after": "squared local correlation, in the end",
+    "histogram_distance": "difference of the two images' intensities",
+    "folding_percent": "folding in the foreground, %",
+    "jacobian_min": "smallest volume ratio in the foreground",
+    "jacobian_p01": "1st percentile of the volume ratio",
+    "jacobian_p99": "99th percentile of the volume ratio",
+    "jacobian_max": "largest volume ratio in the foreground",
+    "displacement_p99_mm": "99th percentile of the displacement, mm",
+    "border_displacement_mm": "displacement at the border of the working grid, 99th percentile, mm",
+    "there_and_back_mm": "disagreement with the registration the other way, mean, mm",
+    "affine_scales": "stretches of the affine along right, anterior, superior",
+    "affine_shears": "shears of the affine",
+    "affine_rotation_deg": "rotation of the affine, degrees",
+    "inverse_consistency_mean_mm": "through the field and its inverse, mean, mm",
+    "inverse_consistency_max_mm": "through the field and its inverse, maximum, mm",
+    "inverse_error_max_mm": "through the inverse field and the field, maximum, mm",
+}
+
+
+def phrase(name: str) -> str:
+    """A figure's name in words.
+
+    Example:
+        >>> phrase("load_network")
+        'load network'
+    """
+    return _WORDS.get(name, name.replace("_", " "))
+
+
+def number(value: Any) -> str:
+    """A figure for people.
+
+    Example:
+        >>> number((0.95, 1.0, 1.0625)), number(0.000012), number(7)
+        ('0.95, 1, 1.06', '1.2e-05', '7')
+    """
+    if isinstance(value, list | tuple):
+        return ", ".join(map(number, value))
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
