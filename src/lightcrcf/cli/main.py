@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
-from lightcrcf.cli import apply, bench, data, demo, evaluate, info, models, points, register, train
+from lightcrcf.cli import apply, bench, data, demo, evaluate, info, models, points, register, report, train
 from lightcrcf.errors import LightCRCFError
 
 __all__ = ["Terminated", "app", "main", "run"]
@@ -35,6 +35,7 @@ for _command in (
     apply.apply,
     points.points,
     evaluate.evaluate,
+    report.report,
     train.train,
     demo.demo,
     info.info,

@@ -20,7 +20,7 @@ from lightcrcf.report.svg import histogram
 from lightcrcf.report.tables import evidence, labels, provenance, reasons, rows, subjects, timings
 from lightcrcf.report.words import MEANINGS
 
-__all__ = ["report_files", "report_page", "template"]
+__all__ = ["report_files", "report_page", "resource", "template"]
 
 _BEFORE_AFTER = ("given", "affine", "moved")
 
@@ -43,13 +43,13 @@ def report_page(subject: Subject, *, out: str) -> str:
     """
     record, pictures = subject.record, Pictures(subject)
     field = subject.chain.field
-    deformation = None if field is None else Deformation.of(field, subject.fixed, pictures.frame)
+    deformation = None if field is None else Deformation.of(field, pictures)
     verdict = _verdict(record)
     return template("template.html").substitute(
         title=escape(f"{Path(subject.moving.source).name} onto {Path(subject.fixed.source).name}"),
-        style=_resource("page.css"),
+        style=resource("page.css"),
         rules=pictures.rules + ("\n" + deformation.rules if deformation else ""),
-        outlines=pictures.outlines,
+        outlines=pictures.outlines + (deformation.outlines if deformation else ""),
         verdict=verdict,
         meaning=escape(MEANINGS[verdict]),
         reasons=reasons(record["qc"]["reasons"]),
@@ -73,16 +73,17 @@ def report_page(subject: Subject, *, out: str) -> str:
         ),
         provenance=rows(provenance(record)),
         record=escape(json.dumps(record, indent=2, default=str)),
-        script=_resource("page.js"),
+        script=resource("page.js"),
     )
 
 
 def template(name: str) -> Template:
     """A template of this package."""
-    return Template(_resource(name))
+    return Template(resource(name))
 
 
-def _resource(name: str) -> str:
+def resource(name: str) -> str:
+    """The text of a file of this package."""
     return (resources.files("lightcrcf.report") / name).read_text(encoding="utf-8")
 
 
@@ -132,14 +133,13 @@ def _deformation(deformation: Deformation | None) -> str:
     if deformation is None:
         return "<h2>Deformation</h2><p>There is none: the result is affine only.</p>"
     planes = deformation.planes
-    grids = [
-        box(p, f"{_name(p)}-fixed dim" if not deformation.through_fold else "none", lines=lines)
-        for p, lines in zip(planes, deformation.lines, strict=True)
-    ]
-    maps = [box(p, f"{p.name[0]}d-ratio") for p in planes]
+    grids = [box(p, f"{p.name[0]}d-fixed dim", lines=lines) for p, lines in zip(planes, deformation.lines, strict=True)]
+    maps = [box(p, f"{p.name[0]}d-ratio", outline=f"o-{p.name[0]}d") for p in planes]
     return template("deformation.html").substitute(
         grids=three(grids, planes, "where the lines of a regular grid on the fixed volume go (affine part aside)"),
-        maps=three(maps, planes, "volume change: how much larger each place is in the moving volume than in the fixed"),
+        maps=three(
+            maps, planes, "volume change: how much larger each place is in the moving volume than in the fixed", "map"
+        ),
         scale=", ".join(RATIO_COLOURS),
         least=f"1/{LARGEST_RATIO:g}",
         most=f"{LARGEST_RATIO:g}",

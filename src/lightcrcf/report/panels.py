@@ -20,7 +20,7 @@ from lightcrcf.report.svg import outline_paths, path, view_box
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.volumes import Volume
 
-__all__ = ["COUNT", "IMAGES", "Deformation", "Pictures", "box", "three"]
+__all__ = ["COUNT", "IMAGES", "Deformation", "Pictures", "box", "symbol", "three"]
 
 COUNT = 5  # of slices in each orientation
 MIDDLE = COUNT // 2
@@ -57,7 +57,7 @@ class Pictures:
         )
         values = self.slices.values(flat)
         self.outlines = "".join(
-            _symbol(name, plane, outline_paths(image, self.slices.levels))
+            symbol(name, plane, outline_paths(image, self.slices.levels))
             for name, plane, image in zip(names, flat, values, strict=True)
         )
 
@@ -72,7 +72,8 @@ class Deformation:
     """What the field does, on three planes.
 
     Args:
-        rules: style rules of the maps of volume change.
+        rules: style rules of the maps of volume change and of the fixed volume on these planes.
+        outlines: of the fixed volume there.
         lines: the moved grid on each plane, as the paths of SVG.
         planes: the three.
         folded: voxels of the field that fold.
@@ -81,6 +82,7 @@ class Deformation:
     """
 
     rules: str
+    outlines: str
     lines: tuple[str, ...]
     planes: tuple[Plane, ...]
     folded: int
@@ -88,23 +90,29 @@ class Deformation:
     ratios: NDArray[np.float64]
 
     @classmethod
-    def of(cls, field: DisplacementField, fixed: Volume, frame: Frame) -> Deformation:
+    def of(cls, field: DisplacementField, pictures: Pictures) -> Deformation:
         """Draw a field; the planes go through the worst fold, if there is one in view."""
         determinant = field.jacobian_determinant()
         place = np.unravel_index(int(determinant.argmin()), determinant.shape)
         folded = int(np.count_nonzero(determinant <= 0))
-        planes = frame.through(field.grid.world(place)) if folded else frame.planes()
+        planes = pictures.frame.through(field.grid.world(place)) if folded else pictures.frame.planes()
         ratio = Volume(determinant, field.grid, "Jacobian determinant")
-        background = Volume(np.asarray(fixed.data, np.float32), fixed.grid)
-        maps = [np.where(np.isfinite(slice_image(background, p)), slice_image(ratio, p), np.nan) for p in planes]
+        names, values = [f"{plane.name[0]}d" for plane in planes], pictures.slices.values(planes)
+        maps = [np.where(np.isfinite(v), slice_image(ratio, p), np.nan) for v, p in zip(values, planes, strict=True)]
+        uris = {"ratio": map(ratio_uri, maps), "fixed": map(gray_uri, pictures.slices.fixed(planes))}
         rules = "\n".join(
-            f".{o[0]}d-ratio{{background-image:url({ratio_uri(image)})}}"
-            for o, image in zip(_ORIENTATIONS, maps, strict=True)
+            f".{name}-{kind}{{background-image:url({uri})}}"
+            for kind, each in uris.items()
+            for name, uri in zip(names, each, strict=True)
+        )
+        outlines = "".join(
+            symbol(name, plane, outline_paths(image, pictures.slices.levels))
+            for name, plane, image in zip(names, planes, values, strict=True)
         )
         lines = tuple(path(moved_grid(field, plane)) for plane in planes)
         logs = np.log2(np.clip(determinant[::2, ::2, ::2], 0.25, 4.0))
         counts, _ = np.histogram(logs, bins=61, range=(-2, 2))
-        return cls(rules, lines, planes, folded, bool(folded), np.asarray(counts / counts.sum(), np.float64))
+        return cls(rules, outlines, lines, planes, folded, bool(folded), np.asarray(counts / counts.sum(), np.float64))
 
 
 def box(plane: Plane, *layers: str, outline: str = "", lines: str = "", letters: bool = True) -> str:
@@ -134,7 +142,8 @@ def _letters(plane: Plane) -> str:
     return "".join(f'<i class="at{n}">{letter}</i>' for n, letter in enumerate(plane.letters))
 
 
-def _symbol(name: str, plane: Plane, paths: list[str]) -> str:
+def symbol(name: str, plane: Plane, paths: list[str]) -> str:
+    """Outlines on a plane, to be referred to by `box`."""
     drawn = "".join(f'<path class="o{n}" d="{d}"/>' for n, d in enumerate(paths))
     return f'<symbol id="o-{name}" viewBox="{view_box(plane.grid.shape)}">{drawn}</symbol>'
 

@@ -77,7 +77,7 @@ class Frame:
     pixel_mm: float
 
     @classmethod
-    def around(cls, volume: Volume) -> Frame:
+    def around(cls, volume: Volume, most_pixels: int = _MOST_PIXELS) -> Frame:
         """The frame of what `volume` shows, with a margin and square pixels however thick its slices are."""
         volume = volume.canonical()
         spacing, size = volume.grid.spacing_mm, np.array(volume.grid.shape)
@@ -85,7 +85,7 @@ class Frame:
         first, last, middle = (corner * step * spacing for corner in _extent(foreground(thin)))
         middle[0] += _OFF_MIDDLE * (last[0] - first[0])
         low, high = np.maximum(first - _MARGIN_MM, 0), np.minimum(last + _MARGIN_MM, (size - 1) * spacing)
-        pixel = max(float(spacing.min()), float((high - low).max()) / _MOST_PIXELS)
+        pixel = max(float(spacing.min()), float((high - low).max()) / most_pixels)
         return cls(volume.grid, low, high, first, last, middle, pixel)
 
     def planes(self, at_mm: Float | None = None) -> tuple[Plane, Plane, Plane]:

@@ -1,0 +1,46 @@
+"""`lightcrcf report`: pages of runs that were made before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lightcrcf.cli.console import say
+
+__all__ = ["report"]
+
+
+def report(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Folders of runs, or folders that hold such folders.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The page. [default: DIR/report.html of one run; contact-sheet.html of several]"),
+    ] = None,
+) -> None:
+    """Write the report of a run that was made before, or a contact sheet of several."""
+    from lightcrcf.report.sheet import Sheet, runs_in
+
+    found = runs_in(folders)
+    if len(found) == 1 and found == [folders[0]]:
+        page = out or found[0] / "report.html"
+        _one(found[0], page)
+        say(f"report: {page}")
+        return
+    page = out or Path("contact-sheet.html")
+    sheet = Sheet.of(found, beside=page)
+    sheet.write(page)
+    say(f"contact sheet of {len(found)} runs ({sheet.counts()}): {page}")
+
+
+def _one(folder: Path, page: Path) -> None:
+    from lightcrcf.files import atomic_path
+    from lightcrcf.report.html import report_page
+    from lightcrcf.report.subject import Subject
+
+    text = report_page(Subject.read(folder), out=str(folder))
+    with atomic_path(page) as temporary:
+        temporary.write_text(text, encoding="utf-8")
