@@ -30,6 +30,7 @@ LAYERS = {
     "pipeline": 4,
     "training": 4,
     "report": 5,
+    "cohort": 5,
     "benchmark": 5,
     "cli": 6,
 }
@@ -38,11 +39,13 @@ SIDEWAYS = {  # within a layer: who may look at whom
     ("evaluation", "transforms"),  # fields are judged too
     ("evaluation", "volumes"),  # labels come as volumes
     ("weights", "network"),  # a file holds a configuration
+    ("cohort", "report"),  # each pair of a cohort may get its page
     ("training", "pipeline"),  # training sees what a registration would see
     ("files", "errors"),
 }
 LONGEST_FILE, LONGEST_FUNCTION = 400, 50
 LONG_FUNCTIONS = {
+    "cli/batch.py:batch": "typer takes a command's options from its arguments",
     "cli/register.py:register": "typer takes a command's options from its arguments",
     "pipeline/register.py:register": "the whole flow of a registration, one stage after the other",
 }

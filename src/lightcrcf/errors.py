@@ -9,6 +9,8 @@ LightCRCFError            exit code 1, never raised itself
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = ["InputError", "LightCRCFError", "MemoryEstimateError", "QualityError", "UsageError"]
 
 
@@ -33,6 +35,14 @@ class LightCRCFError(Exception):
         self.subject, self.expected, self.got, self.remedy = subject, expected, got, remedy
         text = f"{subject}: expected {expected}, got {got}; {remedy}"
         super().__init__(" ".join(text.split()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Workers in other processes send errors home; without this only `args` would go, which is the text.
+        return _rebuilt, (type(self), self.subject, self.expected, self.got, self.remedy)
+
+
+def _rebuilt(kind: type[LightCRCFError], subject: str, expected: str, got: str, remedy: str) -> LightCRCFError:
+    return kind(subject, expected=expected, got=got, remedy=remedy)
 
 
 class UsageError(LightCRCFError):

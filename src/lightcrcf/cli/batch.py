@@ -1,0 +1,173 @@
+"""`lightcrcf batch`: register many pairs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lightcrcf.cli.console import print_json, say
+from lightcrcf.cli.register import Device, EngineName, Precision, Preset
+from lightcrcf.errors import InputError, LightCRCFError, MemoryEstimateError, QualityError, UsageError
+
+if TYPE_CHECKING:
+    from lightcrcf.cohort.pairs import Pair
+    from lightcrcf.cohort.summary import Summary
+    from lightcrcf.cohort.tally import Tally
+
+__all__ = ["batch", "counting", "raise_for"]
+
+_LOG_S = 30.0
+
+
+class _PairsError(LightCRCFError):
+    """Some pairs failed for reasons that are no fault of theirs."""
+
+
+def batch(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(metavar="PAIRS.csv|IMAGES...", help="A table of pairs, or images.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the manifest, the results and the summary.")],
+    to: Annotated[Path | None, typer.Option(help="A template: register each image onto it.")] = None,
+    all_pairs: Annotated[bool, typer.Option("--all-pairs", help="Register each image onto each other one.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine, which share its cores.")] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="<address>", help="A running Dask cluster does the work: tcp://host:port.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an earlier run of the same batch stopped.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="As --resume, and try again what failed.")
+    ] = False,
+    model: Annotated[
+        str, typer.Option(help="auto, none (no network), a name from `lightcrcf models list`, or a .safetensors file.")
+    ] = "auto",
+    init: Annotated[
+        str, typer.Option(help="auto: affine alignment included; none: trust the headers; or an ITK affine file.")
+    ] = "auto",
+    preset: Annotated[
+        Preset, typer.Option(help="fast: the network alone; default: and some refinement; accurate: and more.")
+    ] = Preset.default,
+    refine: Annotated[
+        int | None, typer.Option(min=0, help="Refinement steps at full resolution [default: by preset].")
+    ] = None,
+    diffeomorphic: Annotated[
+        bool, typer.Option("--diffeomorphic", help="Change the fields a little so that they fold nowhere.")
+    ] = False,
+    inverse: Annotated[bool, typer.Option("--inverse", help="Write the inverse displacement fields too.")] = False,
+    report: Annotated[bool, typer.Option("--report", help="Write a report.html for each pair.")] = False,
+    engine: Annotated[EngineName, typer.Option(help="What runs the network.")] = EngineName.auto,
+    device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.cpu,
+    precision: Annotated[Precision, typer.Option(help="Arithmetic of the network.")] = Precision.auto,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads for each pair [default: the cores, shared among the workers].")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print how the pairs stand on stdout.")] = False,
+    fail_on_qc: Annotated[
+        bool, typer.Option("--fail-on-qc", help="Exit with code 4 if quality control says fail for any pair.")
+    ] = False,
+) -> None:
+    """Register many pairs: those of a table, all images onto a template, or each image onto each other one."""
+    pairs = _pairs(inputs, to, all_pairs)
+    from lightcrcf.cohort.batch import run_batch
+    from lightcrcf.cohort.options import Options
+
+    options = Options(
+        model, init, preset.value, refine, diffeomorphic, inverse, report, engine.value, device.value, precision.value,
+        threads,
+    )  # fmt: skip
+    with counting() as progress:
+        summary = run_batch(
+            pairs,
+            out,
+            options,
+            workers=workers,
+            scheduler=scheduler,
+            resume=resume or retry_failed,
+            retry_failed=retry_failed,
+            progress=progress,
+        )
+    if json:
+        print_json(summary.as_dict())
+    else:
+        say(f"{summary}\nresults: {out / 'index.html'}, {out / 'summary.csv'}")
+    raise_for(summary, out, fail_on_qc=fail_on_qc)
+
+
+def _pairs(inputs: list[Path], to: Path | None, each_with_each: bool) -> list[Pair]:
+    from lightcrcf.cohort.pairs import all_pairs, many_to_one, read_pairs
+
+    if to is not None and each_with_each:
+        raise UsageError("--to", expected="--to or --all-pairs", got="both", remedy="leave one out")
+    if to is not None:
+        return many_to_one(to, inputs)
+    if each_with_each:
+        return all_pairs(inputs)
+    if len(inputs) != 1 or not inputs[0].name.lower().endswith((".csv", ".tsv", ".txt")):
+        raise UsageError(
+            "lightcrcf batch",
+            expected="one CSV file, or images with --to TEMPLATE or --all-pairs",
+            got=f"{inputs[0]}" + (f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""),
+            remedy="say what to register with what",
+        )
+    return read_pairs(inputs[0])
+
+
+@contextmanager
+def counting() -> Iterator[Callable[[Tally], None]]:
+    """Follow a batch on stderr: on a terminal on one line, elsewhere (a log) with a line now and then."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Log()
+        return
+    with console.status("starting ...") as status:
+        yield lambda tally: status.update(str(tally))
+
+
+class _Log:
+    """Says how far a batch is, at most once in half a minute."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+
+    def __call__(self, tally: Tally) -> None:
+        if time.monotonic() - self._said >= _LOG_S:
+            self._said = time.monotonic()
+            say(str(tally))
+
+
+def raise_for(summary: Summary, out: Path, *, fail_on_qc: bool) -> None:
+    """Turn pairs without a result, or with a poor one, into an exit code.
+
+    Raises:
+        LightCRCFError: of the kind of the most serious failure.
+    """
+    failures, bad = summary.failures, summary.counts.get("fail", 0)
+    if failures:
+        worst = min(failures.values(), key=lambda error: _SERIOUS.index(error["exit_code"]))
+        raise _KINDS[worst["exit_code"]](
+            str(out),
+            expected=f"results of all {summary.pairs} pairs",
+            got=f"{len(failures)} without, the worst: {worst['message']}",
+            remedy="see index.html, and use --retry-failed when it is mended",
+        )
+    if fail_on_qc and bad:
+        raise QualityError(
+            str(out),
+            expected="registrations that pass",
+            got=f"{bad} of {summary.pairs} that fail",
+            remedy="see index.html",
+        )
+
+
+_KINDS: dict[int, Any] = {1: _PairsError, 3: InputError, 4: QualityError, 5: MemoryEstimateError}
+_SERIOUS = (1, 5, 4, 3)

@@ -1,0 +1,1 @@
+"""Many pairs: one after another, on all cores, or on a cluster."""

@@ -1,0 +1,194 @@
+"""Where work is done: here, one piece after another, or on the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from lightcrcf.errors import InputError, UsageError
+from lightcrcf.pipeline.environment import usable_cores
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["LostWorkerError", "connect", "local_cluster", "on_cluster", "threads_here"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_AHEAD = 2  # pieces of work for each of the cluster's threads, so that none waits for the next
+_CONNECT_S = 20
+_DEATHS = 1  # worker deaths that a piece of work may see before it is put aside
+
+
+class LostWorkerError(Exception):
+    """Workers died again and again while they did one piece of work, alone."""
+
+
+def on_cluster(
+    client: Client, function: Callable[[T], R], items: Iterable[T]
+) -> Iterator[tuple[T, R | LostWorkerError]]:
+    """Results of `function` for all items as they come, each with its item; failures as exceptions in their place.
+
+    Items are taken only as workers become free. What was in the hands of workers that died is done again elsewhere, in
+    the end alone, so that a piece of work that workers die of takes no others with it.
+
+    Args:
+        client: of the cluster.
+        function: importable on the workers; its errors end the iteration.
+        items: what to work on.
+
+    Returns:
+        (item, result); the result is a `LostWorkerError` where workers died.
+    """
+    from distributed import KilledWorker, as_completed
+
+    waiting, running, suspects = iter(items), {}, list[T]()
+    done = as_completed(loop=client.loop)
+
+    def submit(item: T) -> None:
+        future = client.submit(function, item, pure=False)
+        running[future] = item
+        done.add(future)
+
+    def finished(future: Any) -> T:
+        item = running.pop(future)
+        future.release()
+        return item
+
+    try:
+        for item in islice(waiting, _wanted(client)):
+            submit(item)
+        while running:
+            future = next(done)
+            error = future.exception()
+            if error is None:
+                result = future.result()
+                yield finished(future), result
+            elif isinstance(error, KilledWorker):
+                suspects.append(finished(future))
+            else:
+                raise error
+            for item in islice(waiting, max(0, _wanted(client) - len(running))):
+                submit(item)
+        for item in suspects:
+            submit(item)
+            future = next(done)
+            error = future.exception()
+            if error is not None and not isinstance(error, KilledWorker):
+                raise error
+            result = LostWorkerError() if error is not None else future.result()
+            yield finished(future), result
+    finally:
+        client.cancel(list(running))
+
+
+def _wanted(client: Client) -> int:
+    """How much work should be in the hands of the cluster; it may have grown or shrunk."""
+    threads: int = sum(client.nthreads().values())
+    return max(2, _AHEAD * threads)
+
+
+def threads_here() -> int | None:
+    """Threads for one piece of work on a Dask worker: its cores, shared out among those that run at once."""
+    from distributed import get_worker
+
+    try:
+        at_once: int = get_worker().state.nthreads
+    except ValueError:  # this is no worker
+        return None
+    return max(1, usable_cores() // at_once)
+
+
+@contextmanager
+def local_cluster(workers: int, threads: int) -> Iterator[Client]:
+    """A cluster of processes on this machine, gone when the block ends.
+
+    Args:
+        workers: processes.
+        threads: that each may use.
+
+    Raises:
+        UsageError: if Dask is not installed.
+    """
+    _check_installed(f"--workers {workers}")
+    import logging
+
+    import dask
+    from distributed import Client, LocalCluster
+
+    # Numba and OpenVINO start as many threads as there are cores unless told before they are imported.
+    limits = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **limits}
+    settings: dict[str, Any] = {
+        "distributed.scheduler.allowed-failures": _DEATHS,
+        "distributed.worker.multiprocessing-method": "spawn",  # OpenMP's threads do not survive a fork
+        **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in environment.items()},
+    }
+    with (
+        dask.config.set(settings),
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            memory_limit=1 / workers,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def connect(address: str) -> Iterator[Client]:
+    """A client of a running cluster.
+
+    Args:
+        address: of its scheduler, as tcp://host:port.
+
+    Raises:
+        UsageError: if Dask is not installed.
+        InputError: if there is no scheduler, or its workers have another version of LightCRCF.
+    """
+    _check_installed(f"--scheduler {address}")
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=_CONNECT_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            address, expected="the address of a Dask scheduler", got=str(error) or type(error).__name__,
+            remedy="start one with `dask scheduler`, and give its address as tcp://host:port",
+        ) from None  # fmt: skip
+    with client:
+        _check_versions(address, client)
+        yield client
+
+
+def _check_versions(address: str, client: Client) -> None:
+    mine = _version()
+    for worker, theirs in client.run(_version, on_error="return").items():
+        if theirs != mine:
+            raise InputError(
+                f"worker {worker} of {address}", expected=f"lightcrcf {mine}", got=str(theirs),
+                remedy="install the same on all machines",
+            )  # fmt: skip
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("lightcrcf")
+
+
+def _check_installed(option: str) -> None:
+    if find_spec("distributed") is None:
+        raise UsageError(
+            option, expected="Dask to be installed", got="no such package",
+            remedy='install "lightcrcf[cluster]", or leave the option out',
+        )  # fmt: skip

@@ -1,0 +1,63 @@
+"""How all pairs of a cohort are registered."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from lightcrcf.engines.base import check_engine
+from lightcrcf.errors import InputError
+from lightcrcf.pipeline.sources import fingerprint
+from lightcrcf.weights.store import load
+
+__all__ = ["Options"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of `lightcrcf.register` that hold for every pair, and whether each gets a report.
+
+    Args:
+        threads: of each pair; None shares the cores out.
+    """
+
+    model: str = "auto"
+    init: str = "auto"
+    preset: str = "default"
+    refine: int | None = None
+    diffeomorphic: bool = False
+    inverse: bool = False
+    report: bool = False
+    engine: Literal["auto", "openvino", "torch"] = "auto"
+    device: Literal["cpu", "cuda"] = "cpu"
+    precision: Literal["auto", "f32", "bf16"] = "auto"
+    threads: int | None = None
+
+    def check(self) -> None:
+        """Refuse at once what every pair would refuse.
+
+        Raises:
+            UsageError: for an unknown model, or an engine that is not installed.
+            InputError: for a damaged model, or an affine file that is missing.
+        """
+        check_engine(self.engine, self.device, self.precision, self.threads)
+        if self.model not in ("auto", "none"):
+            load(self.model)
+        if self.init not in ("auto", "none") and not Path(self.init).is_file():
+            raise InputError(self.init, expected="an ITK affine file", got="no such file", remedy="check the name")
+
+    def for_register(self) -> dict[str, Any]:
+        """What `register` takes."""
+        return {name: value for name, value in asdict(self).items() if name != "report"}
+
+    def identity(self) -> dict[str, Any]:
+        """What results depend on: all but threads, files by their content, and the version of LightCRCF."""
+        named = {name: value for name, value in asdict(self).items() if name != "threads"}
+        if self.model not in ("auto", "none"):
+            weights = load(self.model)
+            named["model"] = {"name": weights.name, "sha256": weights.sha256}
+        if self.init not in ("auto", "none"):
+            named["init"] = {"sha256": fingerprint(self.init)}
+        return {"lightcrcf": version("lightcrcf"), **named}

@@ -1,0 +1,176 @@
+"""Which volumes go with which: from a table, onto one template, or each with each."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from lightcrcf.errors import InputError, UsageError
+
+__all__ = ["ROLES", "Pair", "all_pairs", "many_to_one", "read_pairs"]
+
+_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgh", ".mgz", ".hdr", ".img")
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,149}")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two volumes to align and what goes with them; the `id` names the folder of the result."""
+
+    id: str
+    fixed: Path
+    moving: Path
+    fixed_labels: Path | None = None
+    moving_labels: Path | None = None
+    fixed_mask: Path | None = None
+    moving_mask: Path | None = None
+
+    def inputs(self) -> dict[str, Path]:
+        """The files that are there, by role."""
+        return {role: getattr(self, role) for role in ROLES if getattr(self, role) is not None}
+
+
+ROLES = tuple(f.name for f in fields(Pair) if f.name != "id")
+"""Columns of a table of pairs, `id` apart."""
+
+
+def read_pairs(table: Path) -> list[Pair]:
+    """Pairs from a CSV file with a header; commas, semicolons or tabs between cells.
+
+    Columns are `fixed` and `moving` and, if wanted, `id` and the other `ROLES`; others are ignored unless their names
+    begin like those. Relative paths start at the table's folder. Without `id` pairs are named after their files.
+
+    Raises:
+        InputError: if the table cannot be read, or a row lacks what it needs; the message has the line's number.
+    """
+    rows = list(_rows(table))
+    if not rows:
+        raise _bad(table, "at least one pair below the header", "none", "add rows")
+    files = [{role: _resolved(table.parent, row[role]) for role in ROLES if row.get(role)} for _, row in rows]
+    names = _names([(f["fixed"], f["moving"]) for f in files])
+    ids = [row.get("id") or name for (_, row), name in zip(rows, names, strict=True)]
+    for (line, _), pair_id in zip(rows, ids, strict=True):
+        if not _ID.fullmatch(pair_id):
+            remedy = "rename it: it becomes a folder's name"
+            raise _bad(f"{table} line {line}", "an id of letters, digits and . _ + -", repr(pair_id), remedy)
+    twice = _first_twice(ids)
+    if twice:
+        raise _bad(table, "an id of its own for each pair", f"{twice!r} twice", "remove one, or fill in column id")
+    return [Pair(pair_id, **f) for pair_id, f in zip(ids, files, strict=True)]
+
+
+def many_to_one(template: Path, images: Sequence[Path]) -> list[Pair]:
+    """Each image onto the template; named after the images.
+
+    Raises:
+        UsageError: if an image is given twice.
+    """
+    images = [_absolute(image) for image in images]
+    _refuse_twice(images)
+    fixed = _absolute(template)
+    return [Pair(name, fixed, image) for name, image in zip(_distinct(images).values(), images, strict=True)]
+
+
+def all_pairs(images: Sequence[Path]) -> list[Pair]:
+    """Each image onto each other one, in both directions: n (n - 1) pairs, grouped by the fixed image.
+
+    Raises:
+        UsageError: if there are fewer than two images, or one is given twice.
+    """
+    images = [_absolute(image) for image in images]
+    _refuse_twice(images)
+    if len(images) < 2:
+        raise UsageError("--all-pairs", expected="two images or more", got=str(len(images)), remedy="name more")
+    pairs = sorted(itertools.permutations(images, 2), key=lambda pair: images.index(pair[0]))
+    return [Pair(name, *pair) for name, pair in zip(_names(pairs), pairs, strict=True)]
+
+
+def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and cells by column of each row that is not empty."""
+    try:
+        text = table.read_text(encoding="utf-8-sig")  # spreadsheets like to begin with a byte order mark
+    except UnicodeDecodeError:
+        raise _bad(table, "a CSV file in UTF-8", "another encoding", "save it as CSV UTF-8") from None
+    except OSError as error:
+        raise _bad(table, "a CSV file of pairs", error.strerror or str(error), "check the name") from None
+    header = text.partition("\n")[0]
+    reader = csv.reader(text.splitlines(), delimiter=max(",;\t", key=header.count))
+    columns = [name.strip() for name in next(reader, [])]
+    _check_columns(table, columns)
+    for cells in reader:
+        row = {column: cell.strip() for column, cell in zip(columns, cells, strict=False)}
+        if not any(row.values()):
+            continue
+        where = f"{table} line {reader.line_num}"
+        if len(cells) > len(columns):
+            raise _bad(where, f"{len(columns)} cells", f"{len(cells)}", 'put names with commas between "quotes"')
+        for role in ("fixed", "moving"):
+            if not row.get(role):
+                raise _bad(where, f"a file in column {role}", "an empty cell", "fill it in")
+        yield reader.line_num, row
+
+
+def _check_columns(table: Path, columns: list[str]) -> None:
+    known = (*ROLES, "id")
+    missing = [name for name in ("fixed", "moving") if name not in columns]
+    if missing:
+        raise _bad(table, f"a header with columns {', '.join(known)}", f"no {missing[0]}", "add the column")
+    strange = [name for name in columns if name.startswith(("fixed", "moving")) and name not in known]
+    twice = [name for name, count in Counter(columns).items() if count > 1 and name in known]
+    if strange or twice:
+        got = f"{(strange or twice)[0]!r}" + ("" if strange else " twice")
+        raise _bad(table, f"columns {', '.join(known)}", got, "rename or remove the column")
+
+
+def _names(pairs: Sequence[tuple[Path, Path]]) -> list[str]:
+    """A name for each pair of files: MOVING-to-FIXED."""
+    short = _distinct(dict.fromkeys(itertools.chain(*pairs)))
+    return [f"{short[moving]}-to-{short[fixed]}" for fixed, moving in pairs]
+
+
+def _distinct(paths: Iterable[Path]) -> dict[Path, str]:
+    """The shortest end of each path that no other path has, as a name."""
+    paths = list(paths)
+    names: dict[Path, str] = {}
+    for depth in range(1, max((len(p.parts) for p in paths), default=0) + 1):
+        tried = {p: _name(p, depth) for p in paths if p not in names}
+        counts = Counter(name.lower() for name in (*tried.values(), *names.values()))
+        names |= {p: name for p, name in tried.items() if counts[name.lower()] == 1}
+    for p in paths:  # only characters that a name cannot hold tell these apart
+        names.setdefault(p, f"{_name(p, 1)}_{paths.index(p) + 1}")
+    return {p: names[p] for p in paths}
+
+
+def _name(path: Path, depth: int) -> str:
+    stem = next((path.name[: -len(s)] for s in _SUFFIXES if path.name.lower().endswith(s)), path.name)
+    words = "_".join([*path.parts[-depth:-1], stem])
+    return re.sub(r"[^A-Za-z0-9._+-]+", "_", words).lstrip("._-+")[-70:].lstrip("._-+") or "image"
+
+
+def _refuse_twice(images: Sequence[Path]) -> None:
+    twice = _first_twice([str(image) for image in images])
+    if twice:
+        raise UsageError("images", expected="each image once", got=f"{twice} twice", remedy="remove one")
+
+
+def _first_twice(names: Sequence[str]) -> str | None:
+    """The first that is there twice; file systems may not tell capitals from small letters."""
+    counts = Counter(name.lower() for name in names)
+    return next((name for name in names if counts[name.lower()] > 1), None)
+
+
+def _resolved(folder: Path, cell: str) -> Path:
+    return _absolute(folder / Path(cell).expanduser())
+
+
+def _absolute(path: Path) -> Path:
+    return Path(path).expanduser().absolute()
+
+
+def _bad(subject: object, expected: str, got: str, remedy: str) -> InputError:
+    return InputError(str(subject), expected=expected, got=got, remedy=remedy)
