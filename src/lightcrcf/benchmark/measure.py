@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,12 +60,15 @@ class Measured:
     load_before: float
 
 
-def run(command: Sequence[str], limit_seconds: float | None = None) -> Measured:
+def run(
+    command: Sequence[str], limit_seconds: float | None = None, environment: Mapping[str, str] | None = None
+) -> Measured:
     """Run a command to its end; what it prints is kept only for the reason of a failure.
 
     Args:
         command: program and arguments.
         limit_seconds: after which it and its children are stopped.
+        environment: variables of the process, instead of this one's.
 
     Raises:
         CommandError: if it fails or takes longer.
@@ -75,7 +78,9 @@ def run(command: Sequence[str], limit_seconds: float | None = None) -> Measured:
         launch = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(report), *command]
         load = os.getloadavg()[0]
         with log.open("wb") as output:
-            process = subprocess.Popen(launch, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+            process = subprocess.Popen(
+                launch, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, env=environment
+            )
             try:
                 code = process.wait(limit_seconds)
             except BaseException as error:

@@ -58,6 +58,10 @@ class Engine(ABC):
     def prepare(self, shape: Shape) -> None:
         """Do early what the first `displacement` of images of this shape would do: compile, allocate."""
 
+    def device_peak_mib(self) -> float | None:
+        """Largest memory taken of an accelerator so far, in MiB; None on the CPU."""
+        return None
+
 
 def _check(subject: str, image: Float32, shape: tuple[int, ...], multiples: Shape) -> None:
     fits = image.ndim == 3 and image.dtype == np.float32 and min(image.shape) > 0

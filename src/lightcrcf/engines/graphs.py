@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lightcrcf.network.config import LEVELS, NetworkConfig
 
-__all__ = ["encoder_graph", "level_graph", "openvino"]
+__all__ = ["encoder_graph", "level_graph", "op", "openvino"]
 
 Arrays = Mapping[str, NDArray[np.float32]]
 Shape = tuple[int, int, int]

@@ -39,6 +39,10 @@ class TorchEngine(Engine):
     def prepare(self, shape: Shape) -> None:
         """Nothing to do: PyTorch compiles nothing here."""
 
+    def device_peak_mib(self) -> float | None:
+        """Largest memory that PyTorch's tensors took on the GPU."""
+        return round(torch.cuda.max_memory_allocated() / 2**20, 1) if self.device == "cuda" else None
+
     def _displacement(self, fixed: Float32, moving: Float32) -> Float32:
         images = [torch.tensor(image, device=self.device)[None, None] for image in (fixed, moving)]
         low_precision = torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")

@@ -1,0 +1,89 @@
+"""Where time goes inside of one call: functions of this package are timed from outside, their code stays as it is."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Event", "Labeller", "trace"]
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+Labeller = Callable[[Mapping[str, Any]], str]
+Function = tuple[str, str]
+
+
+@dataclass
+class Event:
+    """One call.
+
+    Args:
+        label: what it was.
+        start: when it began, in seconds of `time.perf_counter`.
+        seconds: it took.
+        bytes_moved: of the arrays that went in and came out.
+    """
+
+    label: str
+    start: float
+    seconds: float
+    bytes_moved: int
+
+
+def trace(
+    call: Callable[[], object], watched: Mapping[Function, Labeller], marks: Collection[Function] = ()
+) -> list[Event]:
+    """Run `call` and time functions in it; a watched function inside of another one counts as part of that.
+
+    Args:
+        call: what to run, in this thread.
+        watched: (file below the package, name of a function) to what names the call, given its arguments.
+        marks: functions of which only the beginning is noted, by their name; what they call is still watched.
+
+    Example:
+        >>> from lightcrcf.geometry.kernels import upsample
+        >>> field = np.zeros((3, 2, 3, 4), np.float32)
+        >>> watched = {("geometry/kernels.py", "upsample"): lambda arguments: f"to {arguments['shape']}"}
+        >>> [event.label for event in trace(lambda: upsample(field, (4, 6, 8)), watched)]
+        ['to (4, 6, 8)']
+    """
+    labellers = {(str(_PACKAGE / file), name): labeller for (file, name), labeller in watched.items()}
+    marked = {(str(_PACKAGE / file), name) for file, name in marks}
+    events: list[Event] = []
+    outer: list[FrameType] = []
+
+    def observe(frame: FrameType, event: str, value: Any) -> None:
+        if event == "call" and not outer:
+            function = (frame.f_code.co_filename, frame.f_code.co_name)
+            labeller = labellers.get(function)
+            if function in marked:
+                events.append(Event(function[1], time.perf_counter(), 0.0, 0))
+            elif labeller is not None:
+                outer.append(frame)
+                arguments = dict(frame.f_locals)
+                moved = _size(list(arguments.values()))
+                events.append(Event(labeller(arguments), time.perf_counter(), 0.0, moved))
+        elif event == "return" and outer and outer[-1] is frame:
+            events[-1].seconds = time.perf_counter() - events[-1].start
+            events[-1].bytes_moved += _size(value)
+            outer.pop()
+
+    before = sys.getprofile()
+    sys.setprofile(observe)
+    try:
+        call()
+    finally:
+        sys.setprofile(before)
+    return events
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    return sum(map(_size, value)) if isinstance(value, list | tuple) else 0
