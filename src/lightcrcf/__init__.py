@@ -6,6 +6,8 @@ In Python, as in the README:
 
     registration = lightcrcf.register("fixed.nii.gz", "moving.nii.gz")
     registration.moved, registration.transform, registration.qc["verdict"]
+
+`lightcrcf.register_many` does the same for many pairs, here or on a Dask cluster.
 """
 
 from __future__ import annotations
@@ -13,11 +15,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lightcrcf.cohort.many import register_many
     from lightcrcf.pipeline.register import Registration, register
 
     __version__: str
 
-__all__ = ["Registration", "__version__", "register"]
+__all__ = ["Registration", "__version__", "register", "register_many"]
 
 
 def __getattr__(name: str) -> Any:
@@ -26,6 +29,10 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("lightcrcf")
+    if name == "register_many":
+        from lightcrcf.cohort import many
+
+        return many.register_many
     if name in __all__:
         from lightcrcf.pipeline import register as module
 

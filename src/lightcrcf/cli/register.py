@@ -15,7 +15,7 @@ from lightcrcf.errors import QualityError, UsageError
 if TYPE_CHECKING:
     from lightcrcf.pipeline.register import Registration
 
-__all__ = ["register"]
+__all__ = ["Device", "EngineName", "Precision", "Preset", "register"]
 
 
 class Preset(str, Enum):

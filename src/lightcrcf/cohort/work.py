@@ -19,7 +19,7 @@ from lightcrcf.pipeline.register import Registration, register
 from lightcrcf.pipeline.shared import Shared
 from lightcrcf.pipeline.sources import fingerprint
 
-__all__ = ["PICTURE", "Outcome", "Task", "failure", "inputs_of", "lost", "mean_dice", "state_of", "work"]
+__all__ = ["PICTURE", "Outcome", "Task", "failure", "inputs_of", "lost", "mean_dice", "shared_here", "state_of", "work"]
 
 PICTURE = "picture.png"
 SCHEMA = "lightcrcf-pair-1"
@@ -62,6 +62,11 @@ class _Kept(threading.local):
 
 
 _kept = _Kept()
+
+
+def shared_here() -> Shared:
+    """What registrations in this thread share, for as long as it lives."""
+    return _kept.shared
 
 
 def work(task: Task, threads: int | None = None) -> Outcome:
@@ -134,7 +139,7 @@ def _registered(task: Task, threads: int | None) -> tuple[dict[str, Any], dict[s
         moving_mask=pair.moving_mask,
         fixed_labels=pair.fixed_labels,
         moving_labels=[pair.moving_labels] if pair.moving_labels else [],
-        shared=_kept.shared,
+        shared=shared_here(),
         **{**task.options.for_register(), "threads": threads},
     )
     start = time.perf_counter()
