@@ -78,15 +78,15 @@ def test_a_good_registration_passes_without_reasons() -> None:
 @pytest.mark.parametrize(
     ("change", "word", "reason"),
     [
-        ({"overlap_after": 0.3}, "fail", "overlap by only 0.30"),
+        ({"overlap_after": 0.3}, "fail", "overlap by 0.30"),
         ({"overlap_after": 0.8}, "check", "overlap by 0.80"),
         ({"correlation_after": 0.2}, "fail", "less alike"),
         ({"correlation_affine": 0.99, "correlation_after": 0.95}, "check", "less alike"),  # an image and itself
         ({"correlation_affine": 0.1, "correlation_after": 0.12}, "check", "resemble each other little"),
         ({"folding_percent": 1.0}, "check", "1.00 % of the field folds"),
-        ({"folding_percent": 3.0}, "fail", "3.0 % of the field folds"),
-        ({"affine_scales": (0.5, 1.0, 1.1)}, "check", "stretches by 0.50 to 1.10"),
-        ({"affine_scales": (0.9, 1.0, 1.8)}, "check", "stretches by 0.90 to 1.80"),
+        ({"folding_percent": 3.0}, "fail", "3.00 % of the field folds"),
+        ({"affine_scales": (0.5, 1.0, 1.1)}, "check", "stretches or shrinks by a factor of 2.00"),
+        ({"affine_scales": (0.9, 1.0, 1.8)}, "check", "stretches or shrinks by a factor of 1.80"),
         ({"mismatch": ["no model fits"]}, "check", "no model fits"),
     ],
 )

@@ -1,19 +1,16 @@
-"""Both images of a registration on one working grid, and what quality control sees there."""
+"""Both images of a registration on one working grid."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.errors import InputError
-from lightcrcf.geometry.alignment_kernels import block_mean
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.geometry.kernels import resample, upsample, warp
+from lightcrcf.geometry.kernels import resample
 from lightcrcf.network.config import NetworkConfig
-from lightcrcf.pipeline import quality
 from lightcrcf.pipeline.deform import TAPER, on_fixed
 from lightcrcf.pipeline.preprocess import Prepared, prepare, working_grid
 from lightcrcf.pipeline.shared import Shared
@@ -27,11 +24,9 @@ from lightcrcf.weights.store import Weights
 __all__ = ["WorkingPair"]
 
 Float32 = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 
 _PREVIEW_VOXELS = 4e6
 _BYTES_PER_VOXEL = 120  # of the working grid: images, fields and forces of the refinement; the network takes less
-_FOREGROUND = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +36,7 @@ class WorkingPair:
     Args:
         images: as they were prepared.
         grid: the working grid.
+        affine: fixed to moving points.
         pool: between its resolutions, along each axis.
         fixed, moving: (D, H, W).
         moving_by_header: (D, H, W), the moving image as the headers alone place it.
@@ -49,6 +45,7 @@ class WorkingPair:
 
     images: tuple[Prepared, Prepared]
     grid: Grid
+    affine: Affine
     pool: tuple[int, int, int]
     fixed: Float32
     moving: Float32
@@ -94,9 +91,10 @@ class WorkingPair:
             )
         fixed_mask = _mask_onto(masks[0], images[0], grid, None)
         moving_mask, by_header = (_mask_onto(masks[1], images[1], grid, m) for m in (affine.matrix, None))
+        seen = shared.about(fixed, where, lambda: images[0].onto(grid))
         return cls(
-            (images[0], images[1]), grid, network.pool, shared.about(fixed, where, lambda: images[0].onto(grid)),
-            aligned, images[1].onto(grid), fixed_mask, moving_mask, by_header,
+            (images[0], images[1]), grid, affine, network.pool, seen, aligned, images[1].onto(grid),
+            fixed_mask, moving_mask, by_header,
         )  # fmt: skip
 
     def lattice(self, displacement: Float32) -> Grid:
@@ -108,42 +106,6 @@ class WorkingPair:
         lattice = self.lattice(displacement)
         taper = 2 * TAPER if lattice is self.grid else TAPER
         return on_fixed(displacement, lattice, fixed, self.images[0].order, self.pool, taper)
-
-    def evidence(
-        self, displacement: Float32 | None, overlap: Callable[[Mask, Mask], float], mismatch: tuple[str, ...]
-    ) -> quality.Evidence:
-        """What quality control looks at: images at half the working resolution, the field at its own.
-
-        Args:
-            displacement: (3, d, h, w) on the working grid or its half; None if there is none.
-            overlap: of two foregrounds.
-            mismatch: in what the pair is unlike the training images, in words.
-        """
-        evidence = quality.Evidence(mismatch=list(mismatch))
-        fixed = block_mean(self.fixed, self.pool)
-        counted = self._halved(self.fixed_mask, fixed.shape)
-        tissue = fixed > _FOREGROUND
-
-        def seen(moved: Float32, mask: Float32 | None) -> tuple[float, float]:
-            half, where = block_mean(moved, self.pool), self._halved(mask, fixed.shape) & counted
-            return (
-                quality.local_correlation(fixed, half, tissue & where),
-                overlap(tissue & where, (half > _FOREGROUND) & where),
-            )
-
-        evidence.correlation_header, _ = seen(self.moving_by_header, self.mask_by_header)
-        evidence.correlation_affine, evidence.overlap_before = seen(self.moving, self.moving_mask)
-        if displacement is not None:
-            lattice = self.lattice(displacement)
-            full = displacement if lattice is self.grid else upsample(displacement, self.grid.shape, self.pool)
-            moved_mask = None if self.moving_mask is None else warp(self.moving_mask[None], full)[0]
-            evidence.correlation_after, evidence.overlap_after = seen(warp(self.moving[None], full)[0], moved_mask)
-            inside = self.fixed > _FOREGROUND if lattice is self.grid else fixed > _FOREGROUND
-            quality.deformation_evidence(evidence, displacement, inside, lattice.spacing_mm)
-        return evidence
-
-    def _halved(self, mask: Float32 | None, shape: tuple[int, ...]) -> Mask:
-        return np.ones(shape, bool) if mask is None else block_mean(mask, self.pool) > 0.5
 
 
 def _prepared(shared: Shared, volume: Volume, pool: tuple[int, int, int], how: Preparation) -> Prepared:

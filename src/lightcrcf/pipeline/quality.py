@@ -1,11 +1,11 @@
 """Does the result deserve trust? A verdict from evidence that needs no labels.
 
-The thresholds are wide: they catch what is plainly wrong. What the figures of good registrations look like is recorded
-with the benchmark; a calibrated verdict is future work.
+The limits are in `limits.py`; docs/quality.md says where they come from and what they catch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,14 +14,27 @@ from numpy.typing import NDArray
 
 from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.geometry.kernels import jacobian_determinant
+from lightcrcf.pipeline.limits import Limit, limits_for
+from lightcrcf.transforms.affine import Affine
 
-__all__ = ["Evidence", "containment", "deformation_evidence", "local_correlation", "overlap", "verdict"]
+__all__ = [
+    "Evidence",
+    "containment",
+    "correlation",
+    "deformation_evidence",
+    "distance",
+    "judge",
+    "local_correlation",
+    "overlap",
+    "verdict",
+]
 
 Float32 = NDArray[np.float32]
 
 WINDOW_RADIUS = 2
 _VARIANCE_FLOOR = 1e-5
 _WORSE = 0.9
+_MANY = 3  # so many figures out of their limits are no coincidence
 
 
 @dataclass
@@ -33,10 +46,20 @@ class Evidence:
             of different kinds (a brain and a whole head) the share of the smaller that lies in the larger.
         correlation_header, correlation_affine, correlation_after: mean squared local correlation in the fixed
             foreground under the headers' alignment, after the affine and after the deformation.
+        correlation_global: correlation over all that is foreground in both images in the end; negative where bright
+            and dark are exchanged.
+        histogram_distance: mean difference of the two images' intensities there, rank by rank, in units of the range.
+        covered: share of the fixed foreground for which the moving image has a value.
         folding_percent: voxels of the fixed foreground where the field folds.
-        jacobian_p01, jacobian_p99: percentiles of the field's Jacobian determinant in the fixed foreground.
+        jacobian_min, jacobian_p01, jacobian_p99, jacobian_max: of the field's Jacobian determinant there.
         displacement_p99_mm: 99th percentile of the displacement in the fixed foreground.
+        border_displacement_mm: 99th percentile of the displacement on the border of the working grid.
+        there_and_back_mm: how far points of the fixed foreground come back from where they started, through the field
+            and through a field that is found coarsely the other way; the mean.
         affine_scales: scales of the affine along right, anterior and superior.
+        affine_shears: shears xy, xz, yz of the affine.
+        affine_rotation_deg: its rotation.
+        mirrored: whether the affine exchanges left and right.
         mismatch: why the pair is outside of what the model was trained on, in words.
         labels: what became of labels that were moved, where it gives reason to look, in words.
     """
@@ -46,13 +69,41 @@ class Evidence:
     correlation_header: float | None = None
     correlation_affine: float | None = None
     correlation_after: float | None = None
+    correlation_global: float | None = None
+    histogram_distance: float | None = None
+    covered: float | None = None
     folding_percent: float | None = None
+    jacobian_min: float | None = None
     jacobian_p01: float | None = None
     jacobian_p99: float | None = None
+    jacobian_max: float | None = None
     displacement_p99_mm: float | None = None
+    border_displacement_mm: float | None = None
+    there_and_back_mm: float | None = None
     affine_scales: tuple[float, float, float] | None = None
+    affine_shears: tuple[float, float, float] | None = None
+    affine_rotation_deg: float | None = None
+    mirrored: bool = False
     mismatch: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
+
+    def shape_of(self, affine: Affine) -> None:
+        """Fill in what an affine does: rotation @ diag(scales) @ unit upper triangle."""
+        rotation, upper = np.linalg.qr(affine.matrix[:3, :3])
+        signs = np.sign(np.diag(upper))
+        rotation, upper = rotation * signs, upper * signs[:, None]
+        scales = np.diag(upper)
+        shears = upper / scales[:, None]
+        self.affine_scales = float(scales[0]), float(scales[1]), float(scales[2])
+        self.affine_shears = float(shears[0, 1]), float(shears[0, 2]), float(shears[1, 2])
+        self.mirrored = bool(np.linalg.det(rotation) < 0)
+        turn = -rotation if self.mirrored else rotation
+        self.affine_rotation_deg = float(np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))))
+
+    def figures(self) -> dict[str, Any]:
+        """What was measured, numbers only."""
+        words = ("mismatch", "labels", "mirrored")
+        return {name: value for name, value in vars(self).items() if value is not None and name not in words}
 
 
 def local_correlation(fixed: Float32, moved: Float32, mask: NDArray[np.bool_]) -> float:
@@ -69,6 +120,28 @@ def local_correlation(fixed: Float32, moved: Float32, mask: NDArray[np.bool_]) -
     covariance = fm - f * m
     variances = np.maximum(ff - f * f, 0) * np.maximum(mm - m * m, 0)
     return float(np.mean(covariance * covariance / (variances + _VARIANCE_FLOOR), dtype=np.float64))
+
+
+def correlation(fixed: Float32, moved: Float32) -> float:
+    """Correlation of (N,) intensities, in [-1, 1]; 0 if there are none or they are constant."""
+    if not fixed.size:
+        return 0.0
+    f, m = (values.astype(np.float64) - values.mean(dtype=np.float64) for values in (fixed, moved))
+    size = float(np.sqrt((f @ f) * (m @ m)))
+    return float(f @ m) / size if size > 0 else 0.0
+
+
+def distance(fixed: Float32, moved: Float32) -> float:
+    """Mean distance of two samples rank by rank, in their own unit: the Wasserstein-1 distance at 19 ranks.
+
+    Example:
+        >>> round(distance(np.arange(9, dtype=np.float32), np.arange(9, dtype=np.float32) + 2), 6)
+        2.0
+    """
+    if not fixed.size:
+        return 1.0
+    ranks = np.linspace(5, 95, 19)
+    return float(np.mean(np.abs(np.percentile(fixed, ranks) - np.percentile(moved, ranks))))
 
 
 def overlap(fixed: NDArray[np.bool_], moved: NDArray[np.bool_]) -> float:
@@ -91,35 +164,75 @@ def deformation_evidence(evidence: Evidence, displacement: Float32, mask: NDArra
     steps = displacement * np.asarray(spacing_mm, np.float32).reshape(3, 1, 1, 1)
     length_mm = np.sqrt(np.square(steps).sum(axis=0))[mask]
     evidence.folding_percent = 100.0 * float(np.mean(determinant <= 0))
+    evidence.jacobian_min, evidence.jacobian_max = float(determinant.min()), float(determinant.max())
     evidence.jacobian_p01, evidence.jacobian_p99 = (float(np.percentile(determinant, q)) for q in (1, 99))
     evidence.displacement_p99_mm = float(np.percentile(length_mm, 99))
 
 
-def verdict(evidence: Evidence) -> dict[str, Any]:
-    """The verdict ("pass", "check" or "fail") and its reasons in plain words."""
-    fails, checks = [], [*evidence.mismatch, *evidence.labels]
-    after = evidence.correlation_after if evidence.correlation_after is not None else evidence.correlation_affine
-    reached = evidence.overlap_after if evidence.overlap_after is not None else evidence.overlap_before
-    if reached is not None and reached < 0.5:
-        fails.append(f"the images overlap by only {reached:.2f} (of their foregrounds)")
-    elif reached is not None and reached < 0.85:
-        checks.append(f"the foregrounds overlap by {reached:.2f}; 0.85 or more is usual")
-    affine = evidence.correlation_affine
-    if affine is not None and after is not None and after < affine:
-        worse = (
-            f"the deformation made the images less alike than the affine had ({affine:.2f} before, {after:.2f} after)"
-        )
-        # Images that were nearly equal already can only lose a little; then the affine alone is the better answer.
-        (fails if after < _WORSE * affine else checks).append(worse)
-    if after is not None and after < 0.15:
-        checks.append(f"the images resemble each other little (mean squared local correlation {after:.2f})")
-    if evidence.folding_percent is not None and evidence.folding_percent > 2.0:
-        fails.append(f"{evidence.folding_percent:.1f} % of the field folds")
-    elif evidence.folding_percent is not None and evidence.folding_percent > 0.5:
-        checks.append(f"{evidence.folding_percent:.2f} % of the field folds")
-    if evidence.affine_scales is not None:
-        least, most = min(evidence.affine_scales), max(evidence.affine_scales)
-        if least < 0.6 or most > 1.6:
-            checks.append(f"the affine stretches by {least:.2f} to {most:.2f}")
-    word = "fail" if fails else "check" if checks else "pass"
-    return {"verdict": word, "reasons": [*fails, *checks], "judged": []}
+def verdict(evidence: Evidence, model: str | None = None) -> dict[str, Any]:
+    """The verdict on a registration.
+
+    Args:
+        evidence: what was measured.
+        model: by whose limits to judge; see `limits.limits_for`.
+
+    Returns:
+        "verdict", "pass", "check" or "fail"; "reasons" in plain words, the gravest first; "judged", each figure with
+        what passes and its state.
+    """
+    return judge(evidence.figures(), [*evidence.mismatch, *evidence.labels], model, mirrored=evidence.mirrored)
+
+
+def judge(
+    figures: Mapping[str, Any], remarks: Sequence[str], model: str | None, *, mirrored: bool = False
+) -> dict[str, Any]:
+    """`verdict` from figures as `run.json` has them.
+
+    Args:
+        figures: by name; see `Evidence`.
+        remarks: reasons to look that are no figures.
+        model: by whose limits.
+        mirrored: whether the affine exchanges left and right.
+    """
+    fails: list[str] = []
+    checks: list[str] = []
+    judged: list[dict[str, Any]] = []
+    if mirrored:
+        fails.append("the affine exchanges left and right")
+    for name, limit, value in _compared(figures, model):
+        failed, checked = limit.beyond(value, limit.fail), limit.beyond(value, limit.check)
+        state = "fail" if failed else "check" if checked else "pass"
+        if state != "pass":
+            (fails if failed else checks).append(limit.words(value))
+        if limit.check is not None:
+            judged.append({"figure": name, "value": value, "passes": limit.passes(), "state": state})
+    worse = _worse(figures)
+    if worse:
+        (fails if worse[1] else checks).append(worse[0])
+    if len(checks) >= _MANY:
+        fails, checks = [*fails, *checks], []
+    word = "fail" if fails else "check" if checks or remarks else "pass"
+    return {"verdict": word, "reasons": [*fails, *checks, *remarks], "judged": judged}
+
+
+def _compared(figures: Mapping[str, Any], model: str | None) -> Iterator[tuple[str, Limit, float]]:
+    """Each figure that was measured with its limit; of the overlap and the correlation the last one counts."""
+    values: dict[str, Any] = {name: value for name, value in figures.items() if value is not None}
+    values["overlap"] = values.get("overlap_after", values.get("overlap_before"))
+    values["correlation"] = values.get("correlation_after", values.get("correlation_affine"))
+    scales, shears = values.get("affine_scales"), values.get("affine_shears")
+    values["affine_stretch"] = max(max(abs(s), 1 / abs(s)) for s in scales) if scales else None
+    values["affine_shear"] = max(map(abs, shears)) if shears else None
+    for name, limit in limits_for(model).items():
+        if values.get(name) is not None:
+            yield name, limit, float(values[name])
+
+
+def _worse(figures: Mapping[str, Any]) -> tuple[str, bool] | None:
+    """What to say if the deformation took the images further apart, and whether that is much."""
+    affine, after = figures.get("correlation_affine"), figures.get("correlation_after")
+    if affine is None or after is None or after >= affine:
+        return None
+    told = f"the deformation made the images less alike than the affine had ({affine:.2f} before, {after:.2f} after)"
+    # Images that were nearly equal already can only lose a little; then the affine alone is the better answer.
+    return told, after < _WORSE * affine

@@ -18,6 +18,7 @@ from lightcrcf.pipeline import quality
 from lightcrcf.pipeline import refine as refinement_stage
 from lightcrcf.pipeline.affine import Alignment, align
 from lightcrcf.pipeline.foreground import Content, content
+from lightcrcf.pipeline.inspection import inspect
 from lightcrcf.pipeline.label_care import check_fixed_labels, label_record, warnings_of
 from lightcrcf.pipeline.models import Choice, choose_model
 from lightcrcf.pipeline.pair import WorkingPair
@@ -185,8 +186,8 @@ def register(
             backward = chain.inverse() if inverse else None
         with watch.stage("quality", 0.9):
             overlap = quality.overlap if alike else quality.containment
-            evidence = pair.evidence(displacement, overlap, choice.mismatch)
-            evidence.affine_scales = alignment.scales if alignment else None
+            evidence = inspect(pair, displacement, overlap, choice.mismatch)
+            evidence.shape_of(affine)
             told = [
                 label_record(v, labels_moved, affine, inputs.fixed_labels)
                 for v, labels_moved in zip(inputs.labels, labels.values(), strict=True)
@@ -194,8 +195,8 @@ def register(
             evidence.labels = warnings_of(told)
             if unfolding is not None:
                 evidence.folding_percent = unfolding["folded_percent"]
-            metrics = {**_metrics(evidence), **inverse_metrics(chain, backward)}
-            qc = quality.verdict(evidence)
+            metrics = {**evidence.figures(), **inverse_metrics(chain, backward)}
+            qc = quality.verdict(evidence, choice.weights.name if choice.weights else None)
     record = provenance(
         inputs.fixed, inputs.moving, options, contents, choice, affine, alignment, pair.grid, pair.images, field, watch,
         metrics, qc, engine=None if network is None else _engine(network),
@@ -329,7 +330,3 @@ def _named(volumes: Iterable[tuple[str, Volume]]) -> dict[str, Volume]:
 def _resampled(chain: Chain, volume: Volume, fixed: Volume, interpolation: Any) -> Volume:
     moved = chain.resample(volume, fixed.grid, interpolation)
     return Volume(moved.data, fixed.grid, volume.source, fixed.header)
-
-
-def _metrics(evidence: quality.Evidence) -> dict[str, Any]:
-    return {k: v for k, v in vars(evidence).items() if v is not None and k not in ("mismatch", "labels")}

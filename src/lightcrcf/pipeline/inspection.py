@@ -1,0 +1,137 @@
+"""What quality control sees of a registered pair: images at half the working resolution, the field at its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightcrcf.geometry.alignment_kernels import block_mean
+from lightcrcf.geometry.kernels import compose, upsample, warp
+from lightcrcf.geometry.threads import use_threads
+from lightcrcf.pipeline import quality
+from lightcrcf.pipeline.pair import WorkingPair
+from lightcrcf.pipeline.quality import Evidence
+from lightcrcf.pipeline.refine import Level, refine
+
+__all__ = ["inspect"]
+
+Float32 = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Overlap = Callable[[Mask, Mask], float]
+
+_FOREGROUND = 0.05
+_BORDER_PERCENTILE = 99.0
+# The way back is registered at a quarter of the resolution, from halves: a field that means something is found again.
+_BACK = (
+    Level(4, 30, force_sigma=1.732, field_sigma=0.7, radius=2),
+    Level(2, 12, force_sigma=1.732, field_sigma=0.7, radius=2),
+)
+
+
+def inspect(pair: WorkingPair, displacement: Float32 | None, overlap: Overlap, mismatch: tuple[str, ...]) -> Evidence:
+    """Measure what a verdict needs.
+
+    Args:
+        pair: both images on the working grid.
+        displacement: (3, d, h, w) on the working grid or its half; None if there is none.
+        overlap: of two foregrounds.
+        mismatch: in what the pair is unlike the training images, in words.
+    """
+    evidence = Evidence(mismatch=list(mismatch))
+    halves = _Halves(pair, overlap)
+    moving, moving_mask = halves.image(pair.moving), halves.mask(pair.moving_mask)
+    by_header = halves.image(pair.moving_by_header), halves.mask(pair.mask_by_header)
+    evidence.correlation_header, _ = halves.local(*by_header)
+    evidence.correlation_affine, evidence.overlap_before = halves.local(moving, moving_mask)
+    moved, moved_mask, full = moving, moving_mask, None
+    if displacement is not None:
+        lattice = pair.lattice(displacement)
+        full = displacement if lattice is pair.grid else upsample(displacement, pair.grid.shape, pair.pool)
+        moved = halves.image(warp(pair.moving[None], full)[0])
+        moved_mask = halves.mask(None if pair.moving_mask is None else warp(pair.moving_mask[None], full)[0])
+        evidence.correlation_after, evidence.overlap_after = halves.local(moved, moved_mask)
+        inside = pair.fixed > _FOREGROUND if lattice is pair.grid else halves.tissue
+        quality.deformation_evidence(evidence, displacement, inside, lattice.spacing_mm)
+        evidence.border_displacement_mm = _at_border(displacement, lattice.spacing_mm)
+        evidence.there_and_back_mm = _there_and_back_mm(halves, moving, full)
+    evidence.covered = _covered(pair, full, halves.tissue)
+    evidence.correlation_global, evidence.histogram_distance = halves.whole(moved, moved_mask)
+    return evidence
+
+
+class _Halves:
+    """The fixed image at half resolution, and comparisons of others with it."""
+
+    def __init__(self, pair: WorkingPair, overlap: Overlap) -> None:
+        self.pair, self._overlap = pair, overlap
+        self.fixed = self.image(pair.fixed)
+        self._counted = self.mask(pair.fixed_mask)
+        self.tissue = self.fixed > _FOREGROUND
+
+    def image(self, image: Float32) -> Float32:
+        return block_mean(image, self.pair.pool)
+
+    def mask(self, mask: Float32 | None) -> Mask:
+        return np.ones(self.fixed.shape, bool) if mask is None else self.image(mask) > 0.5
+
+    def local(self, moved: Float32, mask: Mask) -> tuple[float, float]:
+        """Squared local correlation in the fixed foreground, and overlap of the foregrounds."""
+        where = mask & self._counted
+        correlation = quality.local_correlation(self.fixed, moved, self.tissue & where)
+        return correlation, self._overlap(self.tissue & where, (moved > _FOREGROUND) & where)
+
+    def whole(self, moved: Float32, mask: Mask) -> tuple[float, float]:
+        """Correlation over what is foreground in both, signed, and distance of the intensities there."""
+        both = self.tissue & (moved > _FOREGROUND) & mask & self._counted
+        return quality.correlation(self.fixed[both], moved[both]), quality.distance(self.fixed[both], moved[both])
+
+
+def _at_border(displacement: Float32, spacing_mm: NDArray[np.float64]) -> float:
+    """Length of the displacement on the faces of its grid, in mm, 99th percentile."""
+    step = spacing_mm.astype(np.float32).reshape(3, 1, 1)
+    faces = [np.take(displacement, end, axis=axis + 1) for axis in range(3) for end in (0, -1)]
+    lengths = [np.sqrt(np.square(face * step).sum(axis=0)).ravel() for face in faces]
+    return float(np.percentile(np.concatenate(lengths), _BORDER_PERCENTILE))
+
+
+def _covered(pair: WorkingPair, full: Float32 | None, tissue: Mask) -> float:
+    """Share of the fixed foreground that the field and the affine take to places inside of the moving image."""
+    places = np.argwhere(tissue)[::5] * np.array(pair.pool)
+    if not len(places):
+        return 0.0
+    places = np.minimum(places, np.array(pair.grid.shape) - 1)
+    at = places.astype(np.float64)
+    if full is not None:
+        at += full[:, places[:, 0], places[:, 1], places[:, 2]].T
+    moving = pair.images[1].grid
+    voxels = moving.voxels(pair.affine.points(pair.grid.world(at)))
+    return float(np.mean(np.all((voxels > -0.5) & (voxels < np.array(moving.shape) - 0.5), axis=1)))
+
+
+def _there_and_back_mm(halves: _Halves, moving: Float32, full: Float32) -> float | None:
+    """Mean distance, over the fixed foreground, of where a point comes to through the field and then through the field
+    that a coarse registration the other way finds.
+    """
+    pair, pool = halves.pair, halves.pair.pool
+    masks = [None if mask is None else halves.image(mask) for mask in (pair.moving_mask, pair.fixed_mask)]
+    with use_threads(1):  # so little work that threads would wait for one another most of the time
+        back = refine(
+            moving, halves.fixed, None, schedule=_BACK, pool=pool, fixed_mask=masks[0], moving_mask=masks[1]
+        ).displacement
+    factors = np.array([4 if p == 2 else 1 for p in pool])
+    inside = block_mean(halves.fixed, pool) > _FOREGROUND
+    if not inside.any():
+        return None
+    error = compose(back, _quarter(full, pool)) * (pair.grid.spacing_mm * factors).astype(np.float32).reshape(
+        3, 1, 1, 1
+    )
+    return float(np.sqrt(np.square(error).sum(axis=0))[inside].mean(dtype=np.float64))
+
+
+def _quarter(full: Float32, pool: tuple[int, int, int]) -> Float32:
+    """(3, D, H, W) at a quarter of the resolution, in its voxels: means of two voxels around each centre."""
+    near, far = (tuple(slice(start, None, 4) if p == 2 else slice(None) for p in pool) for start in (1, 2))
+    scale = np.array([0.125 if p == 2 else 0.5 for p in pool], np.float32).reshape(3, 1, 1, 1)
+    return np.ascontiguousarray(scale * (full[(slice(None), *near)] + full[(slice(None), *far)]))
