@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from lightcrcf.cohort.execute import LostWorkerError, connect, local_cluster, on_cluster, threads_here
+from lightcrcf.cohort.execute import LostWorkerError, connect, local_cluster, on_cluster
 from lightcrcf.cohort.manifest import Manifest
 from lightcrcf.cohort.options import Options
 from lightcrcf.cohort.pairs import Pair
@@ -111,5 +111,5 @@ def _heeded(results: Iterator[tuple[Task, Outcome | LostWorkerError]]) -> Iterat
 
 
 def _work_there(task: Task) -> Outcome:
-    """What a worker of a cluster runs."""
-    return work(task, task.options.threads or threads_here())
+    """What a worker of a cluster runs: on one thread unless told, since Dask counts one for each piece of work."""
+    return work(task, task.options.threads or 1)

@@ -9,12 +9,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lightcrcf.errors import InputError, UsageError
-from lightcrcf.pipeline.environment import usable_cores
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["LostWorkerError", "connect", "local_cluster", "on_cluster", "threads_here"]
+__all__ = ["LostWorkerError", "connect", "local_cluster", "on_cluster"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -90,17 +89,6 @@ def _wanted(client: Client) -> int:
     """How much work should be in the hands of the cluster; it may have grown or shrunk."""
     threads: int = sum(client.nthreads().values())
     return max(2, _AHEAD * threads)
-
-
-def threads_here() -> int | None:
-    """Threads for one piece of work on a Dask worker: its cores, shared out among those that run at once."""
-    from distributed import get_worker
-
-    try:
-        at_once: int = get_worker().state.nthreads
-    except ValueError:  # this is no worker
-        return None
-    return max(1, usable_cores() // at_once)
 
 
 @contextmanager

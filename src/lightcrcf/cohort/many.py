@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lightcrcf.cohort.execute import LostWorkerError, on_cluster, threads_here
+from lightcrcf.cohort.execute import LostWorkerError, on_cluster
 from lightcrcf.cohort.work import shared_here
 from lightcrcf.errors import UsageError
 from lightcrcf.pipeline.register import Registration, register
@@ -48,7 +48,7 @@ def register_many(
             Without one the pairs are registered here, one after another. The results of a cluster come in the order in
             which they finish, and whole: for cohorts whose volumes need not come home, `lightcrcf batch` writes them
             where they are made.
-        options: of `register`, for all pairs.
+        options: of `register`, for all pairs; on a cluster `threads` is 1 unless given.
 
     Raises:
         UsageError: while iterating, for options that do not fit.
@@ -81,8 +81,8 @@ def _arguments(pair: tuple[Any, Any] | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _registered_there(item: tuple[int, dict[str, Any]], options: dict[str, Any]) -> PairResult:
-    """On a worker."""
-    return _registered(item, {"threads": threads_here(), "shared": shared_here(), **options})
+    """On a worker, where Dask counts one thread for each piece of work."""
+    return _registered(item, {"threads": 1, "shared": shared_here(), **options})
 
 
 def _registered(item: tuple[int, dict[str, Any]], options: dict[str, Any]) -> PairResult:

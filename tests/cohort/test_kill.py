@@ -1,0 +1,70 @@
+"""kill -9 at random moments, and going on: the end is that of an undisturbed run.
+
+LIGHTCRCF_KILLS=20 says how many runs are killed; without it two are, one of them with two worker processes.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+
+ROUNDS = int(os.environ.get("LIGHTCRCF_KILLS", "2"))
+Tree = Callable[[Path], dict[str, str]]
+
+
+def start(people: Sequence[Path], out: Path, *options: str) -> subprocess.Popen[bytes]:
+    """Twelve quick pairs in a process of their own."""
+    words = ["batch", "--all-pairs", *map(str, people[:4]), "--out", str(out), "--threads", "1"]
+    quick = ["--model", "none", "--init", "none", "--preset", "fast"]
+    return subprocess.Popen([sys.executable, "-m", "lightcrcf", *words, *quick, *options], stderr=subprocess.PIPE)
+
+
+def finish(process: subprocess.Popen[bytes]) -> None:
+    _, stderr = process.communicate(timeout=300)
+    assert process.returncode == 0, stderr.decode()
+
+
+def kill(process: subprocess.Popen[bytes], after_s: float) -> bool:
+    """End the process in so many seconds; False if it was done before."""
+    try:
+        process.wait(timeout=after_s)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    people: list[Path], tmp_path_factory: pytest.TempPathFactory, tree: Tree
+) -> tuple[dict[str, str], float]:
+    """What a run that nobody disturbs leaves, and how many seconds it takes."""
+    out, began = tmp_path_factory.mktemp("undisturbed") / "out", time.monotonic()
+    finish(start(people, out))
+    return tree(out), time.monotonic() - began
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_killed_and_resumed_it_ends_as_if_nothing_had_been(
+    number: int, people: list[Path], undisturbed: tuple[dict[str, str], float], tmp_path: Path, tree: Tree
+) -> None:
+    wanted, seconds = undisturbed
+    random_moments = random.Random(number)
+    workers = ("--workers", "2") if number % 2 and (os.cpu_count() or 1) > 1 else ()
+    kills = 0
+    for _ in range(3):
+        # Two processes take some seconds to start, with the machine as busy as it is.
+        moment = random_moments.uniform(0.2, 1.1) * seconds * (2 if workers else 1)
+        kills += kill(start(people, tmp_path / "out", "--resume", *workers), moment)
+    finish(start(people, tmp_path / "out", "--resume", *workers))
+    assert tree(tmp_path / "out") == wanted, f"after {kills} kills"
