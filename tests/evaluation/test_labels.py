@@ -32,6 +32,13 @@ def test_codes_may_be_huge_and_negative() -> None:
     assert compact(labels, label_codes(labels)).tolist() == [3, 1, 0, 2]
 
 
+@pytest.mark.parametrize("far", [90, 1 << 40])
+def test_codes_far_apart_are_compacted_as_close_ones(far: int) -> None:
+    labels = np.array([[0, far, -7], [4, far + 1, 4], [far - 1, 1, 5]])
+    assert compact(labels, np.array([4, far])).tolist() == [[0, 2, 0], [1, 0, 1], [0, 0, 0]]
+    assert compact(np.array([3, 4, 5], np.uint8), np.array([4])).tolist() == [0, 1, 0]
+
+
 def test_compacting_to_nothing_gives_zeros() -> None:
     assert compact(np.array([3, 4]), np.array([], dtype=np.int64)).tolist() == [0, 0]
 

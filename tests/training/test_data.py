@@ -187,6 +187,15 @@ def test_label_maps_follow_their_images(cohort: tuple[list[Subject], list[Subjec
         assert 2 * (tissue & brain).sum() / (tissue.sum() + brain.sum()) > 0.9
 
 
+def test_blocks_of_label_maps_are_means(cohort: tuple[list[Subject], list[Subject]], config: TrainingConfig) -> None:
+    first, second = cohort[1]
+    change = dataclasses.replace(STILL, flip=True)
+    full = render_labels(first, second, change, config.data, 2)
+    blocks = render_labels(first, second, change, config.data, 2, (2, 2, 1))
+    for maps, means in zip(full, blocks, strict=True):
+        assert torch.allclose(torch.nn.functional.avg_pool3d(maps, (2, 2, 1)), means, atol=1e-6)
+
+
 def test_structures_are_drawn_by_the_seed(cohort: tuple[list[Subject], list[Subject]], config: TrainingConfig) -> None:
     first, second = cohort[1]
     drawn = [

@@ -121,7 +121,7 @@ def test_a_damaged_checkpoint_is_refused(recipe: Callable[..., Path]) -> None:
 def test_training_lowers_the_loss(recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = Trainer(load_config(recipe(25)))
     pair = trainer.batch(np.random.default_rng(3))
-    monkeypatch.setattr(trainer, "batch", lambda rng: pair)
+    monkeypatch.setattr(trainer, "batch", lambda rng, compare: pair)
     values = []
     for trainer.step in range(25):
         values.append(trainer.train_step()["loss"])

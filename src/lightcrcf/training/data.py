@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightcrcf.errors import InputError
-from lightcrcf.evaluation.labels import as_codes, label_codes
+from lightcrcf.evaluation.labels import as_codes, compact, label_codes
 from lightcrcf.files import atomic_path
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
+from lightcrcf.geometry.label_kernels import label_shares
 from lightcrcf.pipeline.affine import align
 from lightcrcf.pipeline.foreground import Content, content
 from lightcrcf.pipeline.preprocess import Prepared, prepare, working_order
@@ -285,16 +286,20 @@ def render(fixed: Subject, moving: Subject, change: Change, data: Data, augment:
 
 
 def render_labels(
-    fixed: Subject, moving: Subject, change: Change, data: Data, structures: int
+    fixed: Subject, moving: Subject, change: Change, data: Data, structures: int, blocks: Shape = (1, 1, 1)
 ) -> tuple[Tensor, Tensor]:
     """Some label maps of the same pair on the same grid, drawn from those that both subjects have.
 
+    Args:
+        fixed, moving, change, data: as for `render`.
+        structures: how many, at most.
+        blocks: edge lengths of the blocks of voxels whose means are returned.
+
     Returns:
-        fixed and moving, (K, D, H, W) float32 of zeros and ones on the CPU; K is at most `structures`.
+        fixed and moving, (K, d, h, w) float32 in [0, 1] on the CPU; K is at most `structures`.
     """
     common = np.intersect1d(fixed.codes, moving.codes)
-    rng = np.random.default_rng(change.noise_seed)
-    codes = torch.from_numpy(rng.permutation(common)[:structures].astype(np.int64))
+    codes = np.sort(np.random.default_rng(change.noise_seed).permutation(common)[:structures])
     grid, *matrices = placed(fixed, moving, change, data)
     maps = []
     for subject, matrix in zip((fixed, moving), matrices, strict=True):
@@ -302,8 +307,8 @@ def render_labels(
             raise ValueError(f"the labels of {subject.name} were not read")
         step = subject.labels.grid.inverse @ matrix @ grid.affine
         labels = resample(subject.labels.data, grid.shape, step[:3], interpolation="nearest")
-        one_hot = (torch.from_numpy(labels.astype(np.int64))[None] == codes.view(-1, 1, 1, 1)).float()
-        maps.append(one_hot.flip(1) if change.flip else one_hot)
+        shares = torch.from_numpy(label_shares(compact(labels, codes), len(codes), blocks))
+        maps.append(shares.flip(1) if change.flip else shares)
     return maps[0], maps[1]
 
 

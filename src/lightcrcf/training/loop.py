@@ -175,7 +175,7 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         mine, parts = self.processes.share(run.batch), []
         for number in mine:
-            batch = self.batch(np.random.default_rng([run.seed, self.step, number]))
+            batch = self.batch(np.random.default_rng([run.seed, self.step, number]), where.stage.compare)
             parts.append(self._backward(*batch, where.stage, 1.0 / len(mine), last=number == mine[-1]))
         self.changing = True
         self.optimiser.step()
@@ -199,10 +199,10 @@ class Trainer:
             (parts["loss"] * share).backward()  # type: ignore[no-untyped-call]
         return {name: float(value.detach()) for name, value in parts.items()}
 
-    def batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:
-        """A pair of one cohort as (1, 1, D, H, W) each, and label maps (1, K, D, H, W) if the loss weighs Dice.
+    def batch(self, rng: np.random.Generator, compare: str = "full") -> tuple[Tensor, Tensor, Labels]:
+        """A pair of one cohort as (1, 1, D, H, W) each, and its label maps if the loss weighs Dice.
 
-        Cohorts are drawn by their number of images.
+        The label maps are (1, K, d, h, w), at the resolution of `compare`. Cohorts are drawn by their number of images.
         """
         sizes = np.array([len(cohort) for cohort in self.cohorts], dtype=float)
         cohort = self.cohorts[int(rng.choice(len(sizes), p=sizes / sizes.sum()))]
@@ -214,7 +214,8 @@ class Trainer:
         )
         if config.loss.dice == 0:
             return fixed, moving, None
-        maps = render_labels(*pair, change, config.data, config.loss.structures)
+        blocks = config.network.pool if compare == "half" else (1, 1, 1)
+        maps = render_labels(*pair, change, config.data, config.loss.structures, blocks)
         return fixed, moving, (maps[0][None].to(self.device), maps[1][None].to(self.device))
 
     def export(self) -> Path:

@@ -54,7 +54,7 @@ def objective(
         compare: "half" or "full", for the finest field.
         operations: of the tensors' device.
         pool: the network's factors between the levels.
-        labels: (N, K, D, H, W) label maps of both at working resolution, for the Dice loss.
+        labels: (N, K, d, h, w) label maps of both where the finest field is judged, for the Dice loss.
     """
     pyramid = [(fixed, moving)]
     for _ in range(LEVELS):
@@ -72,8 +72,7 @@ def objective(
         while offset == 0 and halvings > target:
             u, halvings = sampling.upsample(u, pool), halvings - 1
         if offset == 0 and labels is not None:
-            fixed_map, moving_map = labels if halvings == 0 else (avg_pool3d(x, pool) for x in labels)
-            parts["dice"] = losses.dice(fixed_map, operations.warp(moving_map, u))
+            parts["dice"] = losses.dice(labels[0], operations.warp(labels[1], u))
         similarity = _similarity(*pyramid[halvings], u, loss, operations)
         parts["similarity"] = parts["similarity"] + weight * similarity
     penalties = loss.regularity * parts["regularity"] + loss.folding * parts["folding"] + loss.dice * parts["dice"]
