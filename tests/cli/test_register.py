@@ -125,7 +125,7 @@ def test_fail_on_qc_is_4_and_still_leaves_the_result(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(
-        "lightcrcf.pipeline.quality.verdict", lambda _evidence, _model: {"verdict": "fail", "reasons": ["it folds"], "judged": []}
+        "lightcrcf.pipeline.quality.verdict", lambda _evidence, _model: {"verdict": "fail", "reasons": ["it folds"], "remarks": [], "judged": []}
     )
     assert run(words(inputs, tmp_path / "run", "--model", "none")) == 0
     assert run(words(inputs, tmp_path / "run", "--model", "none", "--fail-on-qc")) == 4

@@ -13,7 +13,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
-__all__ = ["FIGURES", "Limit", "limits_for"]
+__all__ = ["FIGURES", "Limit", "limits_for", "narrowed"]
 
 Side = Literal["low", "high"]
 
@@ -102,7 +102,11 @@ def limits_for(model: str | None) -> Mapping[str, Limit]:
         >>> limits_for(None)["overlap"].check
         0.85
     """
-    measured = _measured().get(model or "none", {})
+    return narrowed(_measured().get(model or "none", {}))
+
+
+def narrowed(measured: Mapping[str, float]) -> Mapping[str, Limit]:
+    """The limits for all images with some replaced by measured ones."""
     return {
         name: replace(limit, check=measured[name]) if name in measured else limit for name, limit in FIGURES.items()
     }

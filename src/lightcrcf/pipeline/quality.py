@@ -19,6 +19,7 @@ from lightcrcf.transforms.affine import Affine
 
 __all__ = [
     "Evidence",
+    "compared",
     "containment",
     "correlation",
     "deformation_evidence",
@@ -177,21 +178,22 @@ def verdict(evidence: Evidence, model: str | None = None) -> dict[str, Any]:
         model: by whose limits to judge; see `limits.limits_for`.
 
     Returns:
-        "verdict", "pass", "check" or "fail"; "reasons" in plain words, the gravest first; "judged", each figure with
-        what passes and its state.
+        "verdict", "pass", "check" or "fail"; "reasons" in plain words, the gravest first; "remarks", those of them that
+        are no figures; "judged", each figure with what passes and its state.
     """
-    return judge(evidence.figures(), [*evidence.mismatch, *evidence.labels], model, mirrored=evidence.mirrored)
+    remarks = [*evidence.mismatch, *evidence.labels]
+    return judge(evidence.figures(), remarks, limits_for(model), mirrored=evidence.mirrored)
 
 
 def judge(
-    figures: Mapping[str, Any], remarks: Sequence[str], model: str | None, *, mirrored: bool = False
+    figures: Mapping[str, Any], remarks: Sequence[str], limits: Mapping[str, Limit], *, mirrored: bool = False
 ) -> dict[str, Any]:
     """`verdict` from figures as `run.json` has them.
 
     Args:
         figures: by name; see `Evidence`.
         remarks: reasons to look that are no figures.
-        model: by whose limits.
+        limits: of the figures; see `limits.limits_for`.
         mirrored: whether the affine exchanges left and right.
     """
     fails: list[str] = []
@@ -199,7 +201,7 @@ def judge(
     judged: list[dict[str, Any]] = []
     if mirrored:
         fails.append("the affine exchanges left and right")
-    for name, limit, value in _compared(figures, model):
+    for name, limit, value in compared(figures, limits):
         failed, checked = limit.beyond(value, limit.fail), limit.beyond(value, limit.check)
         state = "fail" if failed else "check" if checked else "pass"
         if state != "pass":
@@ -212,10 +214,11 @@ def judge(
     if len(checks) >= _MANY:
         fails, checks = [*fails, *checks], []
     word = "fail" if fails else "check" if checks or remarks else "pass"
-    return {"verdict": word, "reasons": [*fails, *checks, *remarks], "judged": judged}
+    reasons = [*fails, *checks, *remarks]
+    return {"verdict": word, "reasons": reasons, "remarks": list(remarks), "judged": judged}
 
 
-def _compared(figures: Mapping[str, Any], model: str | None) -> Iterator[tuple[str, Limit, float]]:
+def compared(figures: Mapping[str, Any], limits: Mapping[str, Limit]) -> Iterator[tuple[str, Limit, float]]:
     """Each figure that was measured with its limit; of the overlap and the correlation the last one counts."""
     values: dict[str, Any] = {name: value for name, value in figures.items() if value is not None}
     values["overlap"] = values.get("overlap_after", values.get("overlap_before"))
@@ -223,7 +226,7 @@ def _compared(figures: Mapping[str, Any], model: str | None) -> Iterator[tuple[s
     scales, shears = values.get("affine_scales"), values.get("affine_shears")
     values["affine_stretch"] = max(max(abs(s), 1 / abs(s)) for s in scales) if scales else None
     values["affine_shear"] = max(map(abs, shears)) if shears else None
-    for name, limit in limits_for(model).items():
+    for name, limit in limits.items():
         if values.get(name) is not None:
             yield name, limit, float(values[name])
 

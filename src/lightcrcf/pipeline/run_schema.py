@@ -150,6 +150,7 @@ class Quality(_Part):
 
     verdict: Literal["pass", "check", "fail"]
     reasons: tuple[str, ...]
+    remarks: tuple[str, ...] = Field(description="those of the reasons that are no figures")
     judged: tuple[Judged, ...]
 
 

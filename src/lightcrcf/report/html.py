@@ -134,7 +134,7 @@ def _deformation(deformation: Deformation | None) -> str:
         return "<h2>Deformation</h2><p>There is none: the result is affine only.</p>"
     planes = deformation.planes
     grids = [box(p, f"{p.name[0]}d-fixed dim", lines=lines) for p, lines in zip(planes, deformation.lines, strict=True)]
-    maps = [box(p, f"{p.name[0]}d-ratio", outline=f"o-{p.name[0]}d") for p in planes]
+    maps = [box(p, f"{p.name[0]}d-ratio", outline=f"o-{p.name[0]}d", ring_mm=deformation.worst) for p in planes]
     return template("deformation.html").substitute(
         grids=three(grids, planes, "where the lines of a regular grid on the fixed volume go (affine part aside)"),
         maps=three(
@@ -157,7 +157,7 @@ def _folds(deformation: Deformation) -> str:
         return "Space folds nowhere in this field."
     return (
         f'<b class="magenta">Space folds at {deformation.folded} voxels of the field, magenta on the map.</b> '
-        "These planes go through the worst place."
+        "These planes go through the worst place, ringed on the map."
     )
 
 

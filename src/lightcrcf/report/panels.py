@@ -77,7 +77,7 @@ class Deformation:
         lines: the moved grid on each plane, as the paths of SVG.
         planes: the three.
         folded: voxels of the field that fold.
-        through_fold: whether the planes were laid through the worst of them.
+        worst: where the worst of them lies, in RAS+ mm; the planes go through it. None if nothing folds.
         ratios: shares of the volume ratios in the foreground, by logarithm from 1/4 to 4.
     """
 
@@ -86,7 +86,7 @@ class Deformation:
     lines: tuple[str, ...]
     planes: tuple[Plane, ...]
     folded: int
-    through_fold: bool
+    worst: NDArray[np.float64] | None
     ratios: NDArray[np.float64]
 
     @classmethod
@@ -95,7 +95,8 @@ class Deformation:
         determinant = field.jacobian_determinant()
         place = np.unravel_index(int(determinant.argmin()), determinant.shape)
         folded = int(np.count_nonzero(determinant <= 0))
-        planes = pictures.frame.through(field.grid.world(place)) if folded else pictures.frame.planes()
+        worst = field.grid.world(place) if folded else None
+        planes = pictures.frame.planes() if worst is None else pictures.frame.through(worst)
         ratio = Volume(determinant, field.grid, "Jacobian determinant")
         names, values = [f"{plane.name[0]}d" for plane in planes], pictures.slices.values(planes)
         maps = [np.where(np.isfinite(v), slice_image(ratio, p), np.nan) for v, p in zip(values, planes, strict=True)]
@@ -112,16 +113,41 @@ class Deformation:
         lines = tuple(path(moved_grid(field, plane)) for plane in planes)
         logs = np.log2(np.clip(determinant[::2, ::2, ::2], 0.25, 4.0))
         counts, _ = np.histogram(logs, bins=61, range=(-2, 2))
-        return cls(rules, outlines, lines, planes, folded, bool(folded), np.asarray(counts / counts.sum(), np.float64))
+        return cls(rules, outlines, lines, planes, folded, worst, np.asarray(counts / counts.sum(), np.float64))
 
 
-def box(plane: Plane, *layers: str, outline: str = "", lines: str = "", letters: bool = True) -> str:
-    """One picture: `layers` are the classes of its images, from below; lines lie over them."""
+def box(
+    plane: Plane,
+    *layers: str,
+    outline: str = "",
+    lines: str = "",
+    ring_mm: NDArray[np.float64] | None = None,
+    letters: bool = True,
+) -> str:
+    """One picture.
+
+    Args:
+        plane: of it.
+        layers: the classes of its images, from below.
+        outline: of a `symbol` to lay over them.
+        lines: an SVG path to lay over them.
+        ring_mm: a point in RAS+ mm to mark.
+        letters: whether to say which way is which.
+    """
     images = "".join(f'<div class="im {layer}"></div>' for layer in layers)
     over = f'<svg class="outline"><use href="#{outline}"/></svg>' if outline else ""
     if lines:
         over += f'<svg class="grid" viewBox="{view_box(plane.grid.shape)}"><path d="{lines}"/></svg>'
+    over += "" if ring_mm is None else _ring(plane, ring_mm)
     return f'<div class="box" style="{_shape(plane)}">{images}{over}{_letters(plane) if letters else ""}</div>'
+
+
+def _ring(plane: Plane, point_mm: NDArray[np.float64]) -> str:
+    row, column, _ = plane.grid.voxels(point_mm)
+    circle = (
+        f'<circle class="ring" cx="{4 * column:.1f}" cy="{4 * row:.1f}" r="{2.5 * max(plane.grid.shape) / 16:.1f}"/>'
+    )
+    return f'<svg viewBox="{view_box(plane.grid.shape)}">{circle}</svg>'
 
 
 def three(boxes: list[str], planes: tuple[Plane, ...], caption: str = "", kind: str = "") -> str:

@@ -1,0 +1,227 @@
+"""How many bad registrations quality control catches, how many good ones it lets pass, and where its limits come from.
+
+Real pairs are registered as they are and spoiled (`spoiled`), each with what was measured and the Dice of its labels.
+Limits are fitted on persons that were used for training and judged on persons that were not. An interrupted run goes
+on where it was.
+
+    python -m lightcrcf.benchmark.quality_calibration --data ../shared/data --out benchmarks/history/DATE-quality.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightcrcf.benchmark.quality_limits import evaluate, fit
+from lightcrcf.benchmark.spoiled import KINDS, Sample, spoil
+from lightcrcf.errors import InputError
+from lightcrcf.evaluation.metrics import dice
+from lightcrcf.files import atomic_path
+from lightcrcf.pipeline.register import register
+from lightcrcf.volumes import read
+
+__all__ = ["ANATOMIES", "Anatomy", "Plan", "main", "plans", "run_case"]
+
+_SEED = 5
+_PRESETS = ("default", "fast")
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """A data set that cases are made from.
+
+    Args:
+        name: of its folder.
+        image, labels: file names, with {subject}.
+        good_dice: mean Dice from which a registration of it is a success.
+        weight: how often it is drawn: small volumes often, since they are quick.
+        one_person: whether pairs are two frames of one person, ED and ES.
+    """
+
+    name: str
+    image: str
+    labels: str
+    good_dice: float
+    weight: int
+    one_person: bool = False
+
+
+ANATOMIES = (
+    Anatomy("hippocampus", "{subject}.nii.gz", "{subject}_gt.nii.gz", 0.65, 4),
+    Anatomy("acdc", "{subject}.nii.gz", "{subject}_gt.nii.gz", 0.65, 3, one_person=True),
+    Anatomy("chaos-t2", "sub-{subject}_T2w.nii.gz", "sub-{subject}_dseg.nii.gz", 0.4, 1),
+    Anatomy("oasis", "sub-{subject}_T1w.nii.gz", "sub-{subject}_dseg.nii.gz", 0.5, 2),
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One case before it is run.
+
+    Args:
+        number: its place, which also seeds what is random in it.
+        anatomy: of the fixed image.
+        split: "train" or "val".
+        kind: "good", "other anatomy" or one of `KINDS`.
+        fixed, moving: subjects; of another anatomy, "ANATOMY/SUBJECT".
+        preset: of the registration.
+    """
+
+    number: int
+    anatomy: str
+    split: str
+    kind: str
+    fixed: str
+    moving: str
+    preset: str
+
+
+def plans(folder: Path, cases: int) -> list[Plan]:
+    """`cases` good and `cases` bad ones, half of each from training persons; the same every time.
+
+    Raises:
+        InputError: if the data are not there.
+    """
+    try:
+        splits = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        expected = "the data sets and splits.json"
+        raise InputError(str(folder), expected=expected, got=str(error), remedy="check --data") from error
+    random = np.random.default_rng(_SEED)
+    drawn = [anatomy for anatomy in ANATOMIES for _ in range(anatomy.weight)]
+    kinds = ("other anatomy", *KINDS)
+    planned = []
+    for number in range(2 * cases):
+        turn = number // 2
+        anatomy, split = drawn[turn % len(drawn)], ("train", "val")[turn // len(drawn) % 2]
+        kind = "good" if number % 2 == 0 else kinds[turn % len(kinds)]
+        fixed, moving = _pair(anatomy, splits[anatomy.name][split], random)
+        if kind == "other anatomy":
+            other = ANATOMIES[(ANATOMIES.index(anatomy) + 1 + turn % (len(ANATOMIES) - 1)) % len(ANATOMIES)]
+            moving = f"{other.name}/{_pair(other, splits[other.name][split], random)[1]}"
+        preset = _PRESETS[turn // (2 * len(drawn)) % 2]
+        planned.append(Plan(number, anatomy.name, split, kind, fixed, moving, preset))
+    return planned
+
+
+def _pair(anatomy: Anatomy, subjects: Sequence[str], random: np.random.Generator) -> tuple[str, str]:
+    if anatomy.one_person:
+        person = subjects[random.integers(len(subjects))]
+        frames = ("ED", "ES") if random.integers(2) else ("ES", "ED")
+        return f"{person}_{frames[0]}", f"{person}_{frames[1]}"
+    first, second = random.permutation(len(subjects))[:2].tolist()
+    return subjects[first], subjects[second]
+
+
+def run_case(plan: Plan, folder: Path) -> dict[str, Any]:
+    """Register one case; a refusal counts as not passed, since nobody can take it for a result."""
+    anatomy = _anatomy(plan.anatomy)
+    sample = _sample(plan, anatomy, folder)
+    if plan.kind in KINDS:
+        sample = spoil(plan.kind, sample, np.random.default_rng((_SEED, plan.number)))
+    told: dict[str, Any] = {**vars(plan)}
+    try:
+        found = register(
+            sample.fixed, sample.moving, moving_labels=[sample.moving_labels], preset=plan.preset, **sample.options
+        )
+    except InputError as error:
+        return {**told, "model": None, "refused": str(error), "dice": None, "figures": {}, "remarks": []}
+    moved = next(iter(found.moved_labels.values()))
+    scores = dice(sample.fixed_labels.data, moved.data)
+    return {
+        **told,
+        "model": found.provenance["model"]["name"],
+        "refused": None,
+        "dice": round(float(np.mean(list(scores.values()))), 4),
+        "figures": {name: _rounded(value) for name, value in found.metrics.items()},
+        "remarks": found.qc["remarks"],
+    }
+
+
+def _rounded(value: Any) -> Any:
+    return [round(v, 4) for v in value] if isinstance(value, list | tuple) else round(value, 4)
+
+
+def _anatomy(name: str) -> Anatomy:
+    return next(anatomy for anatomy in ANATOMIES if anatomy.name == name)
+
+
+def _sample(plan: Plan, anatomy: Anatomy, folder: Path) -> Sample:
+    other, _, subject = plan.moving.rpartition("/")
+    moving = _anatomy(other) if other else anatomy
+
+    def load(of: Anatomy, name: str, who: str) -> Any:
+        return read(folder / of.name / name.format(subject=who))
+
+    return Sample(
+        load(anatomy, anatomy.image, plan.fixed),
+        load(moving, moving.image, subject),
+        load(anatomy, anatomy.labels, plan.fixed),
+        load(moving, moving.labels, subject),
+        {},
+    )
+
+
+def _todo(planned: list[Plan], done: list[dict[str, Any]]) -> Iterator[Plan]:
+    known = {case["number"] for case in done if vars(planned[case["number"]]).items() <= case.items()}
+    done[:] = [case for case in done if case["number"] in known]
+    return (plan for plan in planned if plan.number not in known)
+
+
+def _write(out: Path, done: list[dict[str, Any]], limits: dict[str, Any]) -> dict[str, Any]:
+    """The record: every case, the limits of this fit, and what they catch on persons they were not fitted on."""
+    cases = sorted(done, key=lambda case: int(case["number"]))
+    success = {anatomy.name: anatomy.good_dice for anatomy in ANATOMIES}
+    record = {
+        "format": "lightcrcf-quality",
+        "format_version": 1,
+        "measured": str(date.today()),
+        "command": "python -m lightcrcf.benchmark.quality_calibration",
+        "good_dice": success,
+        "limits": limits,
+        "summary": {split: evaluate(cases, limits, split, success) for split in ("train", "val")},
+    }
+    lines = ",\n".join(f"  {json.dumps(case, ensure_ascii=False)}" for case in cases)
+    head = json.dumps(record, indent=1, ensure_ascii=False).removesuffix("\n}")
+    with atomic_path(out) as temporary:
+        temporary.write_text(f'{head},\n "cases": [\n{lines}\n ]\n}}\n', encoding="utf-8")
+    return record
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what is missing, fit, judge, write; returns the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
+    parser.add_argument("--out", type=Path, required=True, help="record to write, or to go on with")
+    parser.add_argument("--cases", type=int, default=240, help="good cases, and as many bad ones")
+    parser.add_argument("--most", type=int, default=None, help="run at most so many now")
+    parser.add_argument("--limits", type=Path, default=None, help="also write the limits to this file")
+    options = parser.parse_args(arguments)
+    planned = plans(options.data, options.cases)
+    kept = json.loads(options.out.read_text(encoding="utf-8"))["cases"] if options.out.exists() else []
+    done = [case for case in kept if case["number"] < len(planned)]
+    for plan, _ in zip(_todo(planned, done), islice(count(), options.most), strict=False):
+        done.append(run_case(plan, options.data))
+        case = done[-1]
+        print(f"{plan.number} {plan.anatomy} {plan.split} {plan.kind}: Dice {case['dice']}", file=sys.stderr)
+        _write(options.out, done, {})
+    limits = fit(done, {anatomy.name: anatomy.good_dice for anatomy in ANATOMIES})
+    record = _write(options.out, done, limits)
+    print(json.dumps(record["summary"], indent=1))
+    if options.limits is not None:
+        text = json.dumps({"record": options.out.name, "limits": limits}, indent=1)
+        options.limits.write_text(text + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

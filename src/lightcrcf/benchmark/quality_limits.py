@@ -1,0 +1,88 @@
+"""Limits of quality control from measured cases, and what they catch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lightcrcf.pipeline.limits import FIGURES, narrowed
+from lightcrcf.pipeline.quality import compared, judge
+
+__all__ = ["evaluate", "fit", "is_good"]
+
+Case = Mapping[str, Any]
+
+_FEWEST = 8  # good cases of a model from which limits are measured
+_SLACK = 0.25  # of the way from the median to the extreme good case, beyond it
+# Folding and turns are wrong or right whatever others have; their limits are not measured.
+_FIXED = ("folding_percent", "affine_rotation_deg")
+
+
+def fit(cases: Sequence[Case], good_dice: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """For each model the limits that all good training cases keep, with some room.
+
+    Args:
+        cases: as `quality_calibration.run_case` gives them; only training persons count.
+        good_dice: by anatomy, from which Dice on a registration is a success.
+
+    Returns:
+        model to figure to limit.
+    """
+    good = [case for case in cases if case["split"] == "train" and is_good(case, good_dice) and not case["remarks"]]
+    groups: dict[str, list[Case]] = {}
+    for case in good:
+        groups.setdefault(case["model"] or "none", []).append(case)
+    groups.pop("none", None)  # whatever no model fits may be anything
+    return {model: _limits(group) for model, group in sorted(groups.items()) if len(group) >= _FEWEST}
+
+
+def is_good(case: Case, good_dice: Mapping[str, float]) -> bool:
+    """Whether a case was meant well and its labels say that it went well."""
+    return case["kind"] == "good" and case["dice"] is not None and case["dice"] >= good_dice[case["anatomy"]]
+
+
+def _limits(group: Sequence[Case]) -> dict[str, float]:
+    columns: dict[str, list[float]] = {}
+    for case in group:
+        for name, _, value in compared(case["figures"], FIGURES):
+            columns.setdefault(name, []).append(value)
+    return {name: _limit(name, values) for name, values in columns.items() if name not in _FIXED}
+
+
+def _limit(name: str, values: list[float]) -> float:
+    extreme = min(values) if FIGURES[name].side == "low" else max(values)
+    return round(extreme + _SLACK * (extreme - float(np.median(values))), 4)
+
+
+def evaluate(
+    cases: Sequence[Case], limits: Mapping[str, Mapping[str, float]], split: str, good_dice: Mapping[str, float]
+) -> dict[str, Any]:
+    """How the verdicts come out in one split.
+
+    Returns:
+        "good": how many were meant and went well, and how many of them pass; "bad": how many were spoiled, and how many
+        are not passed, in all and by kind; "failed by themselves": good pairs whose Dice says that they went wrong.
+    """
+    chosen = [case for case in cases if case["split"] == split]
+    passed = {id(case): _passes(case, limits) for case in chosen}
+    good = [case for case in chosen if is_good(case, good_dice)]
+    bad = [case for case in chosen if case["kind"] != "good"]
+    poor = [case for case in chosen if case["kind"] == "good" and not is_good(case, good_dice)]
+    by_kind = Counter(case["kind"] for case in bad)
+    caught = Counter(case["kind"] for case in bad if not passed[id(case)])
+    return {
+        "good": {"cases": len(good), "passed": sum(passed[id(c)] for c in good)},
+        "bad": {"cases": len(bad), "not_passed": sum(not passed[id(c)] for c in bad)},
+        "failed by themselves": {"cases": len(poor), "not_passed": sum(not passed[id(c)] for c in poor)},
+        "by kind": {kind: {"cases": n, "not_passed": caught[kind]} for kind, n in sorted(by_kind.items())},
+    }
+
+
+def _passes(case: Case, limits: Mapping[str, Mapping[str, float]]) -> bool:
+    if case["refused"] is not None:
+        return False
+    own = narrowed(limits.get(case["model"] or "none", {}))
+    return bool(judge(case["figures"], case["remarks"], own)["verdict"] == "pass")
