@@ -6,32 +6,40 @@ import re
 from base64 import b64decode
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any
 
 import numpy as np
+import pytest
 
 from lightcrcf.pipeline.register import Registration
-from lightcrcf.report.figure import png
 from lightcrcf.report.html import report_page
-from lightcrcf.report.painters import FOLD_COLOUR
-from lightcrcf.report.pictures import Views
+from lightcrcf.report.subject import Subject
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume
 
-COMMAND = ["lightcrcf", "register", "--fixed", "a b.nii"]
+MOST_BYTES = 3_000_000
 
 
 class Checker(HTMLParser):
-    """Collects image sources; every tag that opens must close."""
+    """Every tag that opens must close; what refers to something is collected."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.images: list[str] = []
         self.open: list[str] = []
+        self.symbols: set[str] = set()
+        self.uses: set[str] = set()
+        self.classes: set[str] = set()
+        self.outside: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "img":
-            self.images.append(str(dict(attrs)["src"]))
-        if tag not in ("img", "meta", "input"):
+        given = dict(attrs)
+        if tag == "symbol":
+            self.symbols.add(f"#{given['id']}")
+        if tag == "use":
+            self.uses.add(str(given["href"]))
+        self.classes.update(str(given.get("class", "")).split())
+        self.outside += [str(given[n]) for n in ("src", "href") if n in given and not str(given[n]).startswith("#")]
+        if tag not in ("meta", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -45,15 +53,43 @@ def parse(page: str) -> Checker:
     return checker
 
 
-def test_the_page_is_whole_and_needs_nothing_else(registration: Registration) -> None:
-    page = report_page(registration, command=COMMAND)
-    images = parse(page).images
-    assert len(images) == 5
-    for image in images:
-        assert b64decode(image.removeprefix("data:image/png;base64,")).startswith(b"\x89PNG")
-    assert not re.search(r"(src|href)=\"?(http|//|/|file)", page)
-    assert "lightcrcf register --fixed &#x27;a b.nii&#x27;" in page
-    assert registration.qc["verdict"] in page
+def rules(page: str) -> dict[str, bytes]:
+    """Class of each picture and its file."""
+    found = re.findall(r"\.([acs][0-9d]-[a-z]+)\{background-image:url\(data:image/[a-z]+;base64,([^)]+)\)\}", page)
+    return {name: b64decode(content) for name, content in found}
+
+
+@pytest.fixture(scope="module")
+def page(registration: Registration) -> str:
+    return report_page(Subject.of(registration), out="runs/a b")
+
+
+def test_the_page_is_whole_and_needs_nothing_else(page: str, registration: Registration) -> None:
+    checker, pictures = parse(page), rules(page)
+    assert checker.outside == []
+    assert checker.uses <= checker.symbols
+    assert {name for name in checker.classes if re.fullmatch(r"[acs][0-9d]-[a-z]+", name)} <= pictures.keys()
+    assert len(pictures) == 3 * 5 * 4 + 3 * 2  # orientations, slices, images; the map and what lies under the grid
+    assert all(content.startswith((b"\xff\xd8\xff", b"\x89PNG")) for content in pictures.values())
+    assert "default-src 'none'" in page
+    assert len(page.encode()) < MOST_BYTES
+    assert f'<span class="verdict {registration.qc["verdict"]}">' in page
+
+
+def test_it_says_how_to_repeat_the_run(page: str) -> None:
+    assert "lightcrcf register --from &#x27;runs/a b/run.json&#x27; --out &#x27;runs/a b-again&#x27;" in page
+    assert "--out &#x27;runs/a b&#x27; --model none" in page
+    assert "lightcrcf apply --reference" in page
+
+
+def test_it_names_every_figure_that_was_judged_and_every_stage(page: str, registration: Registration) -> None:
+    assert len(registration.qc["judged"]) > 5
+    assert page.count('<span class="state ') == len(registration.qc["judged"])
+    assert all(f"<th>{stage}</th>" in page for stage in ("read", "affine", "resample", "all stages"))
+
+
+def test_the_same_run_gives_the_same_page(page: str, registration: Registration) -> None:
+    assert report_page(Subject.of(registration), out="runs/a b") == page
 
 
 def test_an_affine_result_has_no_deformation_and_names_cannot_inject_markup(registration: Registration) -> None:
@@ -62,47 +98,46 @@ def test_an_affine_result_has_no_deformation_and_names_cannot_inject_markup(regi
         registration,
         transform=Chain(chain.before, None, chain.after),
         fixed=Volume(fixed.data, fixed.grid, "<script>alert(1)</script>.nii"),
-        qc={"verdict": "fail", "reasons": ["<b>bold</b>"]},
+        qc={},
+        provenance={
+            **registration.provenance,
+            "qc": {"verdict": "fail", "reasons": ["<b>bold</b>"], "remarks": [], "judged": []},
+            "sources": [{"role": "fixed", "path": "</style><img src=x>", "sha256": "<i>"}],
+            "labels": [{"source": "<u>", "structures": {"<s>": {"dice": 0.5}}, "notes": ["<em>"]}],
+        },
     )
-    page = report_page(nasty, command=["<i>"])
-    assert len(parse(page).images) == 4
-    assert "Deformation" not in page
-    assert not any(markup in page for markup in ("<script>alert", "<b>bold", "<i>"))
+    page = report_page(Subject.of(nasty), out="<kbd>")
+    parse(page)
+    assert "the result is affine only" in page
+    assert "Do not use this result" in page
+    markup = ("<script>alert", "<b>bold", '<i>"', "<u>", "<s>", "<em>", "<kbd>", "<img", "</style><")
+    assert not any(tag in page for tag in markup)
 
 
-def test_pictures_are_the_same_every_time(registration: Registration) -> None:
-    first, second = (
-        png(views.planes, [*views.before_after(), *views.tiles(), *views.deformation()])
-        for views in (
-            Views(registration.fixed, registration.moving, registration.moved, registration.transform) for _ in range(2)
-        )
-    )
-    assert first == second
+def test_labels_are_listed_the_worst_first(registration: Registration) -> None:
+    structures: dict[str, Any] = {
+        "7": {"moving_mm3": 10.0, "moved_mm3": 9.0, "ratio": 0.9, "dice": 0.875},
+        "9": {"moving_mm3": 10.0, "moved_mm3": 0.0, "ratio": 0.0, "dice": 0.25},
+        "11": {"moving_mm3": 10.0, "moved_mm3": 10.0, "ratio": 1.0},
+    }
+    told = [{"source": "seg.nii.gz", "structures": structures, "notes": ["lost altogether: 9"]}]
+    changed = replace(registration, provenance={**registration.provenance, "labels": told})
+    page = report_page(Subject.of(changed), out="run")
+    assert "Mean Dice of 2 labels with the fixed labels: <b>0.562</b>" in page
+    assert "lost altogether: 9" in page
+    assert page.index("0.250") < page.index("0.875")
 
 
-def test_folds_have_a_colour_of_their_own(registration: Registration) -> None:
-    views = Views(registration.fixed, registration.moving, registration.moved, registration.transform)
+def test_folds_are_counted_and_marked(registration: Registration, page: str) -> None:
     field = registration.transform.field
     assert field is not None
-    assert field.jacobian_determinant().min() < 0
-    assert fold_pixels(views.volume_change(field).painters) > 0
-    half = replace(
-        registration.transform.field, displacement=registration.transform.field.displacement * np.float32(0.2)
-    )
-    assert half.jacobian_determinant().min() > 0
-    assert fold_pixels(views.volume_change(half).painters) == 0
-
-
-def fold_pixels(painters: tuple) -> int:
-    from matplotlib.colors import to_rgba
-    from matplotlib.figure import Figure
-
-    count = 0
-    for paint in painters:
-        axes = Figure().add_subplot()
-        paint(axes)
-        count += int(np.all(np.isclose(axes.images[0].get_array(), to_rgba(FOLD_COLOUR)), axis=-1).sum())
-    return count
+    assert "Space folds at" in page
+    assert page.count('class="ring"') == 3
+    weak = replace(field, displacement=field.displacement * np.float32(0.2))
+    chain = Chain(registration.transform.before, weak, registration.transform.after)
+    flat = report_page(Subject.of(replace(registration, transform=chain)), out="run")
+    assert "Space folds nowhere" in flat
+    assert 'class="ring"' not in flat
 
 
 def test_constant_integer_and_borderless_volumes_can_be_drawn(registration: Registration) -> None:
@@ -110,5 +145,4 @@ def test_constant_integer_and_borderless_volumes_can_be_drawn(registration: Regi
     busy = np.random.default_rng(5).integers(1, 200, grid.shape).astype(np.uint8)
     for data in (np.zeros(grid.shape, np.uint8), busy):
         volume = Volume(data, grid)
-        views = Views(volume, registration.moving, volume, registration.transform)
-        assert png(views.planes, [*views.before_after(), *views.tiles()]).startswith(b"\x89PNG")
+        parse(report_page(Subject.of(replace(registration, fixed=volume, moved=volume)), out="run"))

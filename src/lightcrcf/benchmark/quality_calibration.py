@@ -118,8 +118,8 @@ def _pair(anatomy: Anatomy, subjects: Sequence[str], random: np.random.Generator
         person = subjects[random.integers(len(subjects))]
         frames = ("ED", "ES") if random.integers(2) else ("ES", "ED")
         return f"{person}_{frames[0]}", f"{person}_{frames[1]}"
-    first, second = random.permutation(len(subjects))[:2].tolist()
-    return subjects[first], subjects[second]
+    order = random.permutation(len(subjects))
+    return subjects[int(order[0])], subjects[int(order[1])]
 
 
 def run_case(plan: Plan, folder: Path) -> dict[str, Any]:

@@ -144,9 +144,8 @@ def box(
 
 def _ring(plane: Plane, point_mm: NDArray[np.float64]) -> str:
     row, column, _ = plane.grid.voxels(point_mm)
-    circle = (
-        f'<circle class="ring" cx="{4 * column:.1f}" cy="{4 * row:.1f}" r="{2.5 * max(plane.grid.shape) / 16:.1f}"/>'
-    )
+    radius = 0.15 * max(plane.grid.shape)
+    circle = f'<circle class="ring" cx="{4 * column:.1f}" cy="{4 * row:.1f}" r="{radius:.1f}"/>'
     return f'<svg viewBox="{view_box(plane.grid.shape)}">{circle}</svg>'
 
 

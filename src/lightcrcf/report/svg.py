@@ -17,7 +17,7 @@ _FINE = 4  # steps of one pixel
 
 
 def view_box(shape: Sequence[int]) -> str:
-    """Of a picture of (rows, columns) pixels, whose centres are at whole numbers of `_FINE` steps."""
+    """Of a picture of (rows, columns) pixels, whose centres are at whole numbers of steps."""
     rows, columns = shape[:2]
     return f"{-_FINE / 2:g} {-_FINE / 2:g} {columns * _FINE} {rows * _FINE}"
 
