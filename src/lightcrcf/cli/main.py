@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
-from lightcrcf.cli import apply, batch, bench, data, demo, evaluate, info, models, points, register, report, train
+from lightcrcf.cli import apply, batch, bench, bids, data, demo, evaluate, info, models, points, register, report, train
 from lightcrcf.errors import LightCRCFError
 
 __all__ = ["Terminated", "app", "main", "run"]
@@ -33,6 +33,7 @@ app = typer.Typer(
 for _command in (
     register.register,
     batch.batch,
+    bids.bids,
     apply.apply,
     points.points,
     evaluate.evaluate,

@@ -31,6 +31,7 @@ def run_batch(
     resume: bool = False,
     retry_failed: bool = False,
     progress: Callable[[Tally], None] | None = None,
+    claims: Sequence[str] = ("",),
 ) -> Summary:
     """Register all pairs; one that fails does not stop the others.
 
@@ -43,6 +44,7 @@ def run_batch(
         resume: go on where an earlier run stopped.
         retry_failed: when going on, do those again that failed.
         progress: called after each pair.
+        claims: see `manifest.Manifest`.
 
     Returns:
         how all pairs stand, those of earlier runs included; also written to the folder.
@@ -53,9 +55,9 @@ def run_batch(
     """
     options.check()
     _check_places(workers, scheduler)
-    manifest = Manifest(out)
+    manifest = Manifest(out, claims)
     with manifest.lock():
-        manifest.begin(options, resume=resume)
+        manifest.begin(options, pairs, resume=resume)
         todo = _grouped(manifest.left(pairs, retry_failed=retry_failed))
         tasks = [Task(pair, manifest.results(pair), options) for pair in todo]
         for task in tasks:
@@ -68,7 +70,7 @@ def run_batch(
                 tally = replace(tally, done=tally.done + 1, failed=failed, seconds=time.monotonic() - began)
                 if progress:
                     progress(tally)
-        return write_summary(manifest, pairs)
+        return write_summary(manifest.folder, [r for r in map(manifest.record, pairs) if r is not None])
 
 
 def _check_places(workers: int, scheduler: str | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -20,7 +20,7 @@ from lightcrcf.pipeline.sources import fingerprint
 __all__ = ["Manifest"]
 
 SCHEMA = "lightcrcf-cohort-1"
-_TEMPORARY = ".tmp-*"
+_KEPT_OF_NAMES = 60  # letters at the end of a name that `files.atomic_path` keeps in a temporary one
 
 
 class Manifest:
@@ -32,13 +32,14 @@ class Manifest:
 
     Args:
         folder: DIR.
+        claims: parts of the cohort that this batch is about, where several work in one folder; all of it by default.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder.absolute()
+    def __init__(self, folder: Path, claims: Sequence[str] = ("",)) -> None:
+        self.folder, self._claims = folder.absolute(), claims
         self._hashes: dict[Path, str | None] = {}
 
-    def begin(self, options: Options, *, resume: bool) -> None:
+    def begin(self, options: Options, pairs: Sequence[Pair], *, resume: bool) -> None:
         """Make the folder ready, or go on in it.
 
         Raises:
@@ -56,9 +57,16 @@ class Manifest:
             self._check_same(begun, wanted)
         for needed in (self._records, self.folder / "pairs"):
             needed.mkdir(parents=True, exist_ok=True)
-            for left in needed.glob(_TEMPORARY):  # of a run that was killed
+        self._clear(pairs)
+        if begun is None:
+            self._write(self.folder / "batch.json", {"schema": SCHEMA, "options": wanted})
+
+    def _clear(self, pairs: Sequence[Pair]) -> None:
+        """Remove what a batch that was killed left half made, unless it is of pairs that others may be working on."""
+        own = {name[-_KEPT_OF_NAMES:] for pair in pairs for name in (pair.id, f"{pair.id}.json")}
+        for left in (*self._records.glob(".tmp-*"), *(self.folder / "pairs").glob(".tmp-*")):
+            if left.name.split("-", 2)[-1] in own:
                 rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
-        self._write(self.folder / "batch.json", {"schema": SCHEMA, "options": wanted})
 
     def _check_same(self, begun: dict[str, Any], wanted: dict[str, Any]) -> None:
         for name in wanted:
@@ -85,16 +93,18 @@ class Manifest:
         except ImportError:  # Windows has none
             yield
             return
-        with (self.folder / ".lock").open("w") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UsageError(
-                    str(self.folder), expected="a folder of its own", got="another batch at work there",
-                    remedy="wait for it, or choose another folder",
-                ) from None  # fmt: skip
-            except OSError:  # a file system without locks
-                pass
+        with ExitStack() as stack:
+            for claim in sorted(set(self._claims)):
+                stream = stack.enter_context((self.folder / f".lock{claim}").open("w"))
+                try:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise UsageError(
+                        str(self.folder), expected="a folder of its own", got="another batch at work there",
+                        remedy="wait for it, or choose another folder",
+                    ) from None  # fmt: skip
+                except OSError:  # a file system without locks
+                    continue
             yield
 
     def results(self, pair: Pair) -> Path:
@@ -119,6 +129,11 @@ class Manifest:
     def record(self, pair: Pair) -> dict[str, Any] | None:
         """What is known of a pair, None if nothing."""
         return _json(self._record_path(pair.id))
+
+    def records(self) -> list[dict[str, Any]]:
+        """What is known of all pairs that any batch in this folder was about, sorted by id."""
+        found = (_json(path) for path in sorted(self._records.glob("*.json")))
+        return [record for record in found if record is not None]
 
     @property
     def _records(self) -> Path:

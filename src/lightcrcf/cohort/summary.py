@@ -6,10 +6,9 @@ import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from lightcrcf.cohort.manifest import Manifest
-from lightcrcf.cohort.pairs import Pair
 from lightcrcf.cohort.sheet import page
 from lightcrcf.cohort.work import mean_dice, state_of
 from lightcrcf.files import atomic_path
@@ -46,10 +45,8 @@ class Summary:
         return f"{self.pairs} pairs: " + ", ".join(f"{count} {state}" for state, count in self.counts.items() if count)
 
 
-def write_summary(manifest: Manifest, pairs: Sequence[Pair]) -> Summary:
-    """Write `summary.csv` and `index.html`, in the order of `pairs`; the same records give the same bytes."""
-    folder = manifest.folder
-    records = [record for record in map(manifest.record, pairs) if record is not None]
+def write_summary(folder: Path, records: Sequence[Mapping[str, Any]]) -> Summary:
+    """Write `summary.csv` and `index.html`, in the order of `records`; the same records give the same bytes."""
     with atomic_path(folder / "summary.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         table = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
         table.writeheader()
@@ -58,7 +55,7 @@ def write_summary(manifest: Manifest, pairs: Sequence[Pair]) -> Summary:
         temporary.write_text(page(folder.name, records), encoding="utf-8")
     counted = Counter(map(state_of, records))
     failures = {record["id"]: record["error"] for record in records if record["status"] == "failed"}
-    return Summary(len(pairs), {state: counted[state] for state in _STATES}, failures)
+    return Summary(len(records), {state: counted[state] for state in _STATES}, failures)
 
 
 def _row(record: Mapping[str, Any]) -> dict[str, Any]:
