@@ -1,4 +1,4 @@
-"""The report in a real browser: it draws, its controls work, it fits a phone, it prints, it asks nobody for anything."""
+"""The report in a real browser: it draws, its controls work, it fits a phone, prints, and asks nobody for anything."""
 
 from __future__ import annotations
 
