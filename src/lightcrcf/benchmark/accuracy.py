@@ -16,7 +16,9 @@ from lightcrcf.errors import InputError, UsageError
 from lightcrcf.evaluation.protocols import evaluate
 from lightcrcf.volumes import read
 
-__all__ = ["SCORING", "chosen", "measure", "record_name", "retime", "score"]
+__all__ = [
+    "SCORING", "alternately", "chosen", "describe", "measure", "record_name", "retime", "score", "timings_of",
+]  # fmt: skip
 
 SCORING = (
     "Labels of the moving volume are moved by nearest neighbour onto the fixed grid. Dice: mean over the structures "
@@ -61,8 +63,8 @@ def measure(
             cases.append(score(contender.name, pair, outcomes[-1]))
             told = cases[-1].failure or f"Dice {cases[-1].dice:.4f}"
             say(f"{protocol.name} {contender.name} {pair.fixed} <- {pair.moving}: {told}")
-        timings += _timings(contender.name, todo, outcomes)
-        methods.append(_method(contender, outcomes, note))
+        timings += timings_of(contender.name, todo, outcomes)
+        methods.append(describe(contender, outcomes, note))
     return Record(
         name=record_name(protocol),
         title=protocol.title,
@@ -94,6 +96,29 @@ def retime(
     """
     todo = pairs(protocol, folder)[:count]
     timed = _recorded(old, chosen(protocol, names, bench).values(), every=not names)
+    outcomes = alternately(timed, todo, bench)
+    failures = [o.stamp.failure for runs in outcomes.values() for o in runs if o.stamp.failure]
+    if failures:
+        raise InputError(old.name, expected="runs to time", got=failures[0], remedy="see why it failed")
+    methods = [describe(contender, outcomes[contender.name], note) for contender in timed]
+    timings = [timing for name, runs in outcomes.items() for timing in timings_of(name, todo, runs)]
+    return records.retimed(old, methods, timings)
+
+
+def alternately(
+    timed: Sequence[Contender],
+    todo: Sequence[Pair],
+    bench: Bench,
+    then: Callable[[Contender, Pair, Outcome], object] = lambda *_: None,
+) -> dict[str, list[Outcome]]:
+    """Run methods in turn, pair after pair, so that whatever else the machine does meets all of them.
+
+    Args:
+        timed: methods.
+        todo: pairs.
+        bench: how to run; nothing is reused, and what the methods leave is thrown away.
+        then: called with each outcome before its files go.
+    """
     outcomes: dict[str, list[Outcome]] = {contender.name: [] for contender in timed}
     with tempfile.TemporaryDirectory() as temporary:
         apart = replace(bench, work=Path(temporary), reuse=False)
@@ -102,12 +127,8 @@ def retime(
         for pair in todo:
             for contender in timed:
                 outcomes[contender.name].append(contender.run(pair, apart))
-    failures = [o.stamp.failure for runs in outcomes.values() for o in runs if o.stamp.failure]
-    if failures:
-        raise InputError(old.name, expected="runs to time", got=failures[0], remedy="see why it failed")
-    methods = [_method(contender, outcomes[contender.name], note) for contender in timed]
-    timings = [timing for name, runs in outcomes.items() for timing in _timings(name, todo, runs)]
-    return records.retimed(old, methods, timings)
+                then(contender, pair, outcomes[contender.name][-1])
+    return outcomes
 
 
 def chosen(protocol: Protocol, names: Sequence[str], bench: Bench) -> dict[str, Contender]:
@@ -164,7 +185,8 @@ def _warm_up(contender: Contender, pair: Pair, bench: Bench) -> None:
         contender.run(pair, bench)
 
 
-def _timings(method: str, todo: Sequence[Pair], outcomes: Sequence[Outcome]) -> list[Timing]:
+def timings_of(method: str, todo: Sequence[Pair], outcomes: Sequence[Outcome]) -> list[Timing]:
+    """What the runs of a method took, those that failed left out."""
     names = ("measured", "seconds", "call_seconds", "peak_mib", "load_before")
     return [
         Timing(
@@ -178,7 +200,8 @@ def _timings(method: str, todo: Sequence[Pair], outcomes: Sequence[Outcome]) -> 
     ]
 
 
-def _method(contender: Contender, outcomes: Sequence[Outcome], note: str) -> Method:
+def describe(contender: Contender, outcomes: Sequence[Outcome], note: str) -> Method:
+    """What a record says of a method."""
     stamp = next((outcome.stamp for outcome in outcomes if outcome.stamp.failure is None), outcomes[0].stamp)
     return Method(
         name=contender.name,

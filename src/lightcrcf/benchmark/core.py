@@ -73,7 +73,9 @@ def measure_core(
         "device": device,
     }  # fmt: skip
     runs = [_run({**options, "precision": precision}, threads) for precision in precisions]
-    command = f"lightcrcf bench core --shape {'x'.join(map(str, shape))} --threads {threads} --repetitions {repetitions}"
+    command = (
+        f"lightcrcf bench core --shape {'x'.join(map(str, shape))} --threads {threads} --repetitions {repetitions}"
+    )
     return CoreRecord(
         measured=date.today(),
         machine=machine(),
@@ -101,13 +103,14 @@ def fitted(shape: Shape, config: NetworkConfig) -> Shape:
 
 def _run(options: Mapping[str, Any], threads: int) -> CoreRun:
     found, taken = measured("core", options, threads)
-    return CoreRun(**found, precision=options["precision"], peak_mib=taken.peak_mib, load_before=taken.load_before)
+    own = {name: value for name, value in found.items() if name not in ("versions", "parameters")}
+    return CoreRun(**own, precision=options["precision"], peak_mib=taken.peak_mib, load_before=taken.load_before)
 
 
 def compute(
     shape: Sequence[int], model: str, threads: int, precision: str, repetitions: int, engine: Any, device: Any
 ) -> dict[str, Any]:
-    """In this process: the fields of a `CoreRun` that the process itself can tell."""
+    """In this process: the fields of a `CoreRun` that the process itself can tell, and versions and parameters."""
     shape3 = (shape[0], shape[1], shape[2])
     pair, weights = workload(shape3), load(model)
     network = open_engine(weights, name=engine, device=device, precision=precision, threads=threads)  # type: ignore[arg-type]
@@ -134,6 +137,8 @@ def compute(
         "mb": round(sum(array.nbytes for array in arrays) / 1e6, 3),
         "prepare_ms": round(prepare_ms, 1),
         "device_peak_mib": network.device_peak_mib(),
+        "versions": versions(),
+        "parameters": weights.parameters,
     }
 
 

@@ -19,7 +19,7 @@ REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "ants": ("antspyx==0.6.3",),
     "greedy": ("picsl-greedy==1.4.0.3",),
     "elastix": ("itk-elastix==0.25.4",),
-    "demons": ("SimpleITK==2.5.5",),
+    "demons": ("SimpleITK==2.5.7",),
     "convexadam": ("convexadam==0.2.0", "torch==2.13.0"),
     "voxelmorph": ("voxelmorph==0.3.4", "torch==2.13.0"),
     "torch": ("torch==2.13.0", "numpy"),

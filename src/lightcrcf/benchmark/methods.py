@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
@@ -13,9 +13,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lightcrcf.benchmark import peers
+from lightcrcf.benchmark.environments import Environments
 from lightcrcf.benchmark.measure import CommandError, Measured, machine, run
 from lightcrcf.benchmark.protocols import Pair, PeerSettings, Protocol
 from lightcrcf.benchmark.records import Machine, Training
+from lightcrcf.benchmark.worker import limited
+from lightcrcf.errors import InputError, LightCRCFError
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.itk import read_affine, read_field, read_transform_folder
@@ -66,6 +69,7 @@ class Bench:
         model: of our network, as for `lightcrcf register`; None for the protocol's.
         training: of that model, where no card tells it.
         limit_seconds: stop a command that takes longer, and record it as failed.
+        environments: in which other tools are installed.
     """
 
     work: Path
@@ -74,6 +78,7 @@ class Bench:
     model: str | None = None
     training: Training | None = None
     limit_seconds: float | None = None
+    environments: Environments = field(default_factory=lambda: Environments(None))
 
 
 @dataclass(frozen=True)
@@ -117,16 +122,18 @@ def contenders(protocol: Protocol, bench: Bench) -> dict[str, Contender]:
 def read_chain(tool: str, folder: Path) -> Chain:
     """What a tool of `peers` left, as points from fixed to moving.
 
-    Affines are files of ITK, or greedy's 4x4 matrix in RAS. Labels moved by the chain are, voxel for voxel, those that
-    the tool moves itself; a test checks it.
+    Affines are files of ITK, or greedy's 4x4 matrix in RAS; a tool without one left the whole displacement. Labels
+    moved by the chain are, voxel for voxel, those that the tool moves itself; a test checks it.
 
     Raises:
         InputError: if a file is missing or damaged.
     """
     affine = folder / peers.AFFINE
-    after = Affine(np.loadtxt(affine)) if tool == "greedy" else read_affine(affine)
-    field = read_field(folder / peers.WARP) if (folder / peers.WARP).exists() else None
-    return Chain(Affine.identity(), field, after)
+    after = Affine.identity()
+    if affine.exists() or not (folder / peers.WARP).exists():
+        after = Affine(np.loadtxt(affine)) if tool == "greedy" else read_affine(affine)
+    displacement = read_field(folder / peers.WARP) if (folder / peers.WARP).exists() else None
+    return Chain(Affine.identity(), displacement, after)
 
 
 def _identity(_pair: Pair, _bench: Bench) -> Outcome:
@@ -163,11 +170,14 @@ def _run_peer(settings: PeerSettings, pair: Pair, bench: Bench, folder: Path) ->
 
 
 def _fresh_peer(words: tuple[str, ...], bench: Bench, folder: Path) -> Stamp:
-    module = (sys.executable, "-m", "lightcrcf.benchmark.peers")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / _STAMP).unlink(missing_ok=True)
+    for left in (_STAMP, peers.AFFINE, peers.WARP):
+        (folder / left).unlink(missing_ok=True)
     try:
-        taken = run((*module, *words), bench.limit_seconds)
+        program = (str(bench.environments.python(words[0])), "-I", peers.__file__)
+        taken = run((*program, *words), bench.limit_seconds, limited(bench.threads))
+    except InputError as error:
+        return _stamp(command=words, failure=str(error))  # not kept: it may be installed another time
     except CommandError as error:
         stamp = _stamp(command=words, failure=error.reason)
         if error.stopped:
@@ -216,7 +226,6 @@ def _ours(name: str, protocol: Protocol, bench: Bench) -> Contender:
 
 def _training(model: str) -> Training | None:
     """How a model was trained, by its card; None if it is not there or does not say."""
-    from lightcrcf.errors import LightCRCFError
     from lightcrcf.weights.store import load
 
     try:

@@ -13,6 +13,9 @@ Source:
     TMI 2019.
 """
 
+# mypy: disable-error-code="no-any-return, return-value, index, operator, arg-type"
+# PyTorch tells no types of what modules hold and give.
+
 from __future__ import annotations
 
 import argparse
@@ -20,6 +23,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +35,7 @@ __all__ = ["NETWORKS", "eoir", "lapirn", "main", "multiply_adds", "transmorph", 
 
 Shape = tuple[int, int, int]
 _SLOPE = 0.2
+_PACKAGES = {"voxelmorph": ("voxelmorph",)}
 
 
 def _conv(inputs: int, outputs: int, *, stride: int = 1, bias: bool = True) -> nn.Conv3d:
@@ -57,10 +62,7 @@ class _Eoir(nn.Module):
         super().__init__()
         widths = (1, width, 2 * width, width)
         self.encoder = nn.Sequential(
-            *(
-                nn.Sequential(_conv(a, b), nn.InstanceNorm3d(b), nn.PReLU())
-                for a, b in zip(widths, widths[1:], strict=False)
-            )
+            *(nn.Sequential(_conv(a, b), nn.InstanceNorm3d(b), nn.PReLU()) for a, b in pairwise(widths))
         )
         self.flows = nn.ModuleList(
             nn.Sequential(_conv(2 * width, 2 * width), nn.ReLU(), _conv(2 * width, 27), nn.ReLU(), _conv(27, 3))
@@ -253,7 +255,13 @@ class _TransMorph(nn.Module):
             x = stage(x)
             levels.append(norm(x).permute(0, 4, 1, 2, 3))
             x = self.merges[level](x) if level < 3 else x
-        skips = [levels[2], levels[1], levels[0], self.at_half(functional.avg_pool3d(pair, 3, 2, 1)), self.at_full(pair)]
+        skips = [
+            levels[2],
+            levels[1],
+            levels[0],
+            self.at_half(functional.avg_pool3d(pair, 3, 2, 1)),
+            self.at_full(pair),
+        ]
         y = levels[3]
         for up, skip in zip(self.ups, skips, strict=True):
             y = functional.interpolate(y, size=skip.shape[2:], mode="trilinear", align_corners=False)
@@ -339,7 +347,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "gmac": round(gmac, 3),
         "each_ms": times,
-        "versions": {name: version(name) for name in ("torch", *(["voxelmorph"] if given.name == "voxelmorph" else []))},
+        "versions": {
+            name: version(name) for name in ("torch", *(["voxelmorph"] if given.name == "voxelmorph" else []))
+        },
     }
     given.out.write_text(json.dumps(found) + "\n", encoding="utf-8")
 

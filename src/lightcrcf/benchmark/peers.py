@@ -95,10 +95,11 @@ def elastix(job: Job) -> None:
     """Register with elastix: `affine` and `deform` are names of its default parameter maps.
 
     `deform` may go on with the final spacing of the B-spline grid in mm. What it leaves is the whole displacement.
+    Threads are those that ITK reads when it is loaded; with elastix's own argument, 0.23 and 0.25 crashed.
     """
+    os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(job.threads)
     import itk
 
-    itk.MultiThreaderBase.SetGlobalDefaultNumberOfThreads(job.threads)
     fixed, moving = (itk.imread(str(path), itk.F) for path in (job.fixed, job.moving))
     parameters = itk.ParameterObject.New()
     for name, *spacing in (words.split() for words in (job.affine, job.deform) if words):
@@ -106,9 +107,7 @@ def elastix(job: Job) -> None:
         chosen["RandomSeed"] = ["1"]
         parameters.AddParameterMap(chosen)
     start = time.perf_counter()
-    moved, found = itk.elastix_registration_method(
-        fixed, moving, parameter_object=parameters, log_to_console=False, number_of_threads=job.threads
-    )
+    moved, found = itk.elastix_registration_method(fixed, moving, parameter_object=parameters, log_to_console=False)
     _summarise(job.out, "itk-elastix", start)
     field = itk.transformix_deformation_field(fixed, found)
     itk.imwrite(field, str(job.out / WARP))
@@ -118,17 +117,16 @@ def elastix(job: Job) -> None:
 def demons(job: Job) -> None:
     """Register with SimpleITK: `affine` is what to start from and its iterations, `moments 200` or `geometry 200`.
 
-    `deform` is the demons' iterations at each resolution and the standard deviation, in voxels, by which the field is
-    smoothed: `100x50x10 1.0`.
- The demons are the diffeomorphic ones, after intensities were matched by their histograms. What it leaves is
-    the whole displacement.
+    `deform` is the demons' iterations at each resolution and the standard deviation, in voxels, by which the field
+    is smoothed: `100x50x10 1.0`. The demons are the diffeomorphic ones, after intensities were matched by their
+    histograms. What it leaves is the whole displacement.
     """
     import SimpleITK as sitk
 
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(job.threads)
     fixed, moving = (sitk.ReadImage(str(path), sitk.sitkFloat32) for path in (job.fixed, job.moving))
     start = time.perf_counter()
-    transform = _simpleitk_affine(fixed, moving, *job.affine.split())
+    transform = _simpleitk_affine(fixed, moving, job.affine)
     if job.deform:
         numbers, sigma = job.deform.split()
         near = sitk.HistogramMatching(sitk.Resample(moving, fixed, transform), fixed, 256, 7, True)
@@ -153,7 +151,7 @@ def convexadam(job: Job) -> None:
     torch.manual_seed(1)
     fixed, moving = (sitk.ReadImage(str(path), sitk.sitkFloat32) for path in (job.fixed, job.moving))
     start = time.perf_counter()
-    transform = _simpleitk_affine(fixed, moving, *job.affine.split())
+    transform = _simpleitk_affine(fixed, moving, job.affine)
     near = sitk.Resample(moving, fixed, transform)
     arrays = (sitk.GetArrayFromImage(image) for image in (fixed, near))  # axes are z, y, x
     voxels = convex_adam_pt(*arrays, device=torch.device("cpu"), dtype=torch.float32)
@@ -166,10 +164,13 @@ def convexadam(job: Job) -> None:
     _leave_displacement(job.out, fixed, moving, sitk.CompositeTransform([transform, deformation]))
 
 
-def _simpleitk_affine(fixed: Any, moving: Any, start: str, iterations: str) -> Any:
-    """12 parameters by Mattes mutual information of a fifth of the voxels, three resolutions."""
+def _simpleitk_affine(fixed: Any, moving: Any, words: str) -> Any:
+    """12 parameters by Mattes mutual information of a fifth of the voxels, three resolutions; without words none."""
     import SimpleITK as sitk
 
+    if not words:
+        return sitk.Transform(3, sitk.sitkIdentity)
+    start, iterations = words.split()
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(50)
     method.SetMetricSamplingStrategy(method.RANDOM)
@@ -197,10 +198,8 @@ def _demons_field(fixed: Any, near: Any, iterations: Sequence[int], sigma: float
             for image in (fixed, near)
         ]
         method.SetNumberOfIterations(number)
-        if field is None:
-            field = method.Execute(*small)
-        else:
-            field = method.Execute(*small, sitk.Resample(field, small[0]))
+        start = () if field is None else (sitk.Resample(field, small[0]),)
+        field = method.Execute(*small, *start)
     return field
 
 

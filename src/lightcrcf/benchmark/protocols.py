@@ -81,6 +81,33 @@ def _greedy(parameters: int, about: str) -> dict[str, PeerSettings]:
     }  # fmt: skip
 
 
+_ELASTIX = "elastix's default parameter maps: 4 resolutions, Mattes mutual information, 256 iterations each"
+_DEMONS = "SimpleITK's diffeomorphic demons at 1/4, 1/2 and full resolution after matching histograms"
+_CONVEX = "ConvexAdam's defaults: MIND features, coupled convex optimisation, 80 Adam steps"
+
+
+def _others(affine: str, deform: str, demons: str) -> dict[str, PeerSettings]:
+    """elastix, demons and ConvexAdam.
+
+    Args:
+        affine: SimpleITK's affine of the latter two; empty for none.
+        deform: elastix's B-spline.
+        demons: iterations and smoothing.
+    """
+    about = "SimpleITK's affine by Mattes mutual information" if affine else "no affine"
+    return {
+        "elastix-bspline": PeerSettings(
+            "elastix", "elastix B-spline", "affine" if affine else "", deform,
+            f"{_ELASTIX}; B-spline of 10 mm",
+        ),
+        "demons": PeerSettings("demons", "SimpleITK demons", affine, demons, f"{about}, then {_DEMONS}"),
+        "convexadam": PeerSettings("convexadam", "ConvexAdam", affine, "MIND", f"{about}, then {_CONVEX}"),
+    }  # fmt: skip
+
+
+_OTHERS = _others("moments 200", "bspline 10", "100x50x10 1.0")
+_OTHERS_CROPS = _others("geometry 200", "bspline 10", "100x50x10 1.0")
+_OTHERS_CINE = _others("", "bspline 10", "200 1.0")
 _GREEDY = _greedy(12, "12-parameter affine")
 _GREEDY_CROPS = _greedy(6, "rigid (12 parameters diverged on crops of training persons)")
 _CINE = "no affine, as both frames are one scan; one resolution, as greedy halves no axis of fewer than eight slices"
@@ -114,7 +141,7 @@ class Protocol:
     labels: str
     data: Data
     model: str
-    peers: Mapping[str, PeerSettings] = field(default_factory=lambda: {**_ANTS, **_GREEDY})
+    peers: Mapping[str, PeerSettings] = field(default_factory=lambda: {**_ANTS, **_GREEDY, **_OTHERS})
 
 
 def cycle(subjects: Sequence[str]) -> Subjects:
@@ -230,7 +257,7 @@ _ROWS = (
             pairs=cycle(_HIPPOCAMPI),
         ),
         model="hippocampus-mr",
-        peers={**_ANTS, **_GREEDY_CROPS},
+        peers={**_ANTS, **_GREEDY_CROPS, **_OTHERS_CROPS},
     ),
     Protocol(
         name="cardiac",
@@ -252,7 +279,7 @@ _ROWS = (
             ),
         ),
         model="cardiac-cine",
-        peers={**_ANTS, **_GREEDY_CINE},
+        peers={**_ANTS, **_GREEDY_CINE, **_OTHERS_CINE},
     ),
     Protocol(
         name="abdomen",

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from lightcrcf.errors import InputError
 
 __all__ = [
-    "BUSY", "MEASURES", "TIMES", "Case", "Data", "Machine", "Method", "Record", "Spread",
+    "BUSY", "MEASURES", "TIMES", "Case", "Data", "Forward", "Machine", "Method", "Record", "Spread",
     "Timing", "Training", "as_csv", "latest", "merge", "read", "retimed", "write",
 ]  # fmt: skip
 
@@ -121,6 +121,25 @@ class Timing(_Part):
     load_before: float | None = None
 
 
+class Forward(_Part):
+    """The forward pass of a network alone, the moving image warped at the end; milliseconds of each run.
+
+    `gmac` are 10^9 multiply-adds of its convolutions and linear layers, counted while it ran.
+    """
+
+    name: str
+    title: str
+    shape: tuple[int, int, int]
+    threads: int
+    versions: dict[str, str] = {}
+    parameters: int | None = None
+    gmac: float | None = None
+    each_ms: tuple[float, ...] = ()
+    peak_mib: float | None = None
+    load_before: float | None = None
+    failure: str | None = None
+
+
 class Spread(_Part):
     """One measure over the pairs; `deviation` is the sample standard deviation."""
 
@@ -142,6 +161,7 @@ class Record(_Part):
         methods: what was run.
         cases: one for each method and pair.
         timings: what the runs took; of some pairs, if times were taken apart.
+        forwards: networks without public weights, of which only the time is known, and ours beside them.
         commands: how to measure it again, from the repository root.
         summary: method to measure to spread over the pairs that did not fail.
     """
@@ -155,6 +175,7 @@ class Record(_Part):
     methods: tuple[Method, ...]
     cases: tuple[Case, ...]
     timings: tuple[Timing, ...] = ()
+    forwards: tuple[Forward, ...] = ()
     commands: tuple[str, ...]
     summary: dict[str, dict[str, Spread]] = {}
 

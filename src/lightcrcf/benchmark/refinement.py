@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,16 @@ from lightcrcf.pipeline.affine import align
 from lightcrcf.pipeline.environment import versions
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.refine import Level, plan, refine
+from lightcrcf.pipeline.shared import Shared
 from lightcrcf.volumes import Volume, read, write
 from lightcrcf.weights.store import load
 
 __all__ = ["PROTOCOL", "measure_refinement", "steps", "write_pair"]
 
 PROTOCOL = (
-    "Both images, affinely aligned on one working grid, are refined from zero at one resolution; a step is the time "
-    "from one candidate to the next, rejected ones included. Floor: both images read, the field read and written, once, "
-    "at the speed of a copy that was measured in the same run. greedy has the same images and the same window; its "
+    "Both images, affinely aligned on one working grid, are refined from zero at one resolution; a step is the "
+    "time from one candidate to the next, rejected ones included. Floor: both images read, the field read and written, "
+    "once, at the speed of a copy that was measured in the same run. greedy has the same images and window; its "
     "iteration is the difference in time between many and few of them, so that reading and setting up do not count; "
     "ours and greedy's runs alternate."
 )
@@ -165,16 +167,17 @@ class _Greedy:
 
 
 def write_pair(files: Sequence[str] | None, shape: Sequence[int], folder: str) -> None:
-    """Write `fixed.nii.gz` and `moving.nii.gz` on one working grid to a folder, aligned affinely."""
+    """Write a pair on one working grid to a folder, aligned affinely: `fixed` and `moving`, .nii.gz and .npy."""
     if files is None:
         made = workload((shape[0], shape[1], shape[2]))
         grid, images = Grid(made.fixed.shape, np.eye(4)), (made.fixed, made.moving)
     else:
         fixed, moving = (read(file) for file in files)
-        pair = WorkingPair.prepare(fixed, moving, (None, None), align(fixed, moving).affine, load("brain-t1"))
+        pair = WorkingPair.prepare(fixed, moving, (None, None), align(fixed, moving).affine, load("brain-t1"), Shared())
         grid, images = pair.grid, (pair.fixed, pair.moving)
     for name, image in zip(("fixed", "moving"), images, strict=True):
         write(Path(folder) / f"{name}.nii.gz", Volume(image, grid))
+        np.save(Path(folder) / f"{name}.npy", image)
 
 
 def steps(folder: str, scale: int, count: int, threads: int) -> dict[str, Any]:
@@ -192,7 +195,7 @@ def steps(folder: str, scale: int, count: int, threads: int) -> dict[str, Any]:
     begins = [index for index, event in enumerate(whole) if event.label == "step"]
     if len(begins) < 2:
         raise InputError("refinement", expected="at least two steps", got=str(len(begins)), remedy="give more --steps")
-    each = [1e3 * (whole[b].start - whole[a].start) for a, b in zip(begins, begins[1:], strict=False)]
+    each = [1e3 * (whole[b].start - whole[a].start) for a, b in pairwise(begins)]
     return {
         "each_ms": [round(value, 3) for value in each],
         "parts": [part.model_dump() for part in parts(_cycles(whole, begins))],
@@ -203,9 +206,7 @@ def steps(folder: str, scale: int, count: int, threads: int) -> dict[str, Any]:
 
 def _cycles(events: Sequence[Event], begins: Sequence[int]) -> list[list[Event]]:
     """The kernels of each step, from its beginning to the next; those that all have in common."""
-    cycles = [
-        [event for event in events[a:b] if event.label != "step"] for a, b in zip(begins, begins[1:], strict=False)
-    ]
+    cycles = [[event for event in events[a:b] if event.label != "step"] for a, b in pairwise(begins)]
     usual = Counter(tuple(event.label for event in cycle) for cycle in cycles).most_common(1)[0][0]
     return [cycle for cycle in cycles if tuple(event.label for event in cycle) == usual]
 

@@ -6,7 +6,9 @@ A document asks for a table with a pair of comments, and everything between them
     <!-- end of record -->
 
 The views are `summary` (a row for each method), `methods` (how each was run), `pairs` and `structures` (Dice of
-each), and `dice-tests` and `hd95-tests` (ours against each peer). Figures are those of `lightcrcf.benchmark.figure`.
+each), `dice-tests` and `hd95-tests` (ours against each peer), `ratios` (of time and memory) and `forwards` (networks'
+forward passes). Those of what computing costs are `core compute`, `core parts-f32`, `core parts-bf16`, `refine steps`
+and `scaling sizes`. A record that is not measured yet gives one line. Figures are those of `figure` and `cost_figures`.
 """
 
 from __future__ import annotations
@@ -14,12 +16,16 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from lightcrcf.benchmark import figure
+from lightcrcf.benchmark import cost_figures, figure
+from lightcrcf.benchmark.cost_records import COSTS, latest_cost
+from lightcrcf.benchmark.cost_views import COST_VIEWS
+from lightcrcf.benchmark.markdown import table
+from lightcrcf.benchmark.peer_views import PEER_VIEWS
 from lightcrcf.benchmark.records import BUSY, Case, Method, Record, Spread, latest
 from lightcrcf.benchmark.statistics import Comparison, compare, smallest_p
 from lightcrcf.errors import InputError
@@ -76,7 +82,7 @@ def _stale_documents(root: Path) -> Stale:
 
 
 def _stale_figures(root: Path) -> Stale:
-    stale: Stale = []
+    stale: Stale = cost_figures.stale(root, root / HISTORY)
     for name, place in figure.FIGURES.items():
         if any((root / HISTORY).glob(f"????-??-??-{name}.json")):
             record = latest(root / HISTORY, name)
@@ -86,9 +92,13 @@ def _stale_figures(root: Path) -> Stale:
 
 
 def _table(block: re.Match[str], history: Path) -> str:
-    if block["view"] not in VIEWS:
-        raise InputError(block["open"].strip(), expected=" or ".join(VIEWS), got=block["view"], remedy="name a view")
-    return VIEWS[block["view"]](latest(history, block["name"]))
+    name, view = block["name"], block["view"]
+    known: dict[str, Callable[..., str]] = {**VIEWS, **PEER_VIEWS, **COST_VIEWS}
+    if view not in known:
+        raise InputError(block["open"].strip(), expected=" or ".join(known), got=view, remedy="name a view")
+    if (name in COSTS or name.endswith("-peers")) and not any(history.glob(f"????-??-??-{name}.json")):
+        return "Not measured yet."
+    return known[view](latest_cost(history, name) if name in COSTS else latest(history, name))
 
 
 def _summary(record: Record) -> str:
@@ -108,7 +118,7 @@ def _summary(record: Record) -> str:
             _figure(spreads.get("peak_mib"), "maximum", 0),
         )
         rows.append((_title(record, method), *figures))
-    return "\n".join([*_markdown(header, rows), "", *(f"- {note}" for note in _notes(record))])
+    return "\n".join([*table(header, rows), "", *(f"- {note}" for note in _notes(record))])
 
 
 def _methods(record: Record) -> str:
@@ -135,7 +145,7 @@ def _pairs(record: Record) -> str:
     names = [f"{fixed} ← {moving}" for fixed, moving in record.data.pairs]
     means = [_figure(record.summary[method.name].get("dice"), "mean", 3) for method in record.methods]
     rows = [*zip(names, *columns, strict=True), ("mean", *means)]
-    return "\n".join(_markdown(header, rows))
+    return "\n".join(table(header, rows))
 
 
 def _structures(record: Record) -> str:
@@ -148,7 +158,7 @@ def _structures(record: Record) -> str:
         )
         for label in found
     ]
-    return "\n".join(_markdown(header, rows))
+    return "\n".join(table(header, rows))
 
 
 def _mean_of(cases: Sequence[Case], label: int) -> str:
@@ -162,7 +172,7 @@ def _tests(record: Record, measure: Literal["dice", "hd95"]) -> str:
     comparisons = compare(record, measure)
     if not comparisons:
         return "No network of ours is in this record yet."
-    lines = _markdown(header, [_comparison(row, record) for row in comparisons])
+    lines = table(header, [_comparison(row, record) for row in comparisons])
     return "\n".join([*lines, "", *(f"- {note}" for note in _test_notes(record, comparisons))])
 
 
@@ -241,11 +251,6 @@ def _figure(spread: Spread | None, name: str, digits: int) -> str:
         return ""
     value = getattr(spread, name)
     return "0" if value == 0 else f"{value:.{digits}f}"
-
-
-def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    rule = ("---", *("---:" for _ in header[1:]))
-    return [f"| {' | '.join(row)} |" for row in (header, rule, *rows)]
 
 
 if __name__ == "__main__":

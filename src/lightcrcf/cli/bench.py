@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from lightcrcf.cli import bench_costs
 from lightcrcf.cli.console import say
 from lightcrcf.errors import UsageError
 
@@ -32,6 +33,9 @@ _TRAININGS: dict[Training | None, Literal["unsupervised", "weakly supervised"] |
 }
 
 app = typer.Typer(help="Measure LightCRCF and other tools.", no_args_is_help=True, rich_markup_mode=None)
+
+for _command in (bench_costs.core, bench_costs.refine, bench_costs.scaling):
+    app.command()(_command)
 
 
 @app.command()
@@ -75,6 +79,42 @@ def accuracy(
     with tempfile.TemporaryDirectory() as temporary:
         bench = Bench(work or Path(temporary), threads, reuse, model, _TRAININGS[training], limit)
         _measure(_protocol(protocol), data, out, names, bench, pairs if times_only else None, note)
+
+
+@app.command()
+def peers(
+    data: Annotated[str, typer.Option(help="oasis, hippocampus, acdc or chaos-t2.")],
+    folder: Annotated[Path, typer.Option(help="Folder of the data sets.")],
+    out: Annotated[Path, typer.Option(help="Record to write, DATE-NAME-peers.json; its CSV lies beside it.")],
+    methods: Annotated[str, typer.Option(help="Methods to compare, with commas between. [default: all]")] = "",
+    pairs: Annotated[int, typer.Option(min=1, help="How many of the held-out pairs.")] = 3,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each method.")] = 2,
+    limit: Annotated[
+        float | None, typer.Option(help="Seconds after which a command is stopped and counts as failed.")
+    ] = None,
+    shape: Annotated[str, typer.Option(help="Of the images of the forward passes.")] = "160x192x160",
+    rounds: Annotated[int, typer.Option(min=0, help="Forward passes of each network; 0 for none.")] = 3,
+    environments: bench_costs.Places = None,
+    note: Annotated[str, typer.Option(help="What else the machine did, for the record.")] = "",
+) -> None:
+    """Run other tools and ours in turn on held-out pairs, each in an environment of its own; time and score them."""
+    import tempfile
+
+    from lightcrcf.benchmark import records
+    from lightcrcf.benchmark.comparison import DATA_SETS, compare, measure_forwards
+    from lightcrcf.benchmark.methods import Bench
+    from lightcrcf.benchmark.protocols import PROTOCOLS
+    from lightcrcf.benchmark.workload import parse_shape
+
+    if data not in DATA_SETS:
+        raise UsageError("--data", expected=f"one of {', '.join(DATA_SETS)}", got=data, remedy="check the name")
+    names, places = [name for name in methods.replace(",", " ").split() if name], bench_costs.environments(environments)
+    size, model = parse_shape(shape), PROTOCOLS[DATA_SETS[data]].model
+    with tempfile.TemporaryDirectory() as temporary:
+        bench = Bench(Path(temporary), threads, limit_seconds=limit, environments=places)
+        forwards = measure_forwards(model, size, threads, places, rounds=rounds, say=say) if rounds else []
+        record = compare(data, folder, names, bench, count=pairs, forwards=forwards, note=note, say=say)
+    records.write(out, record)
 
 
 @app.command()

@@ -1,0 +1,145 @@
+"""`lightcrcf bench scaling`: how time and memory grow with voxels and threads."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightcrcf.benchmark.cost_records import ScalingRecord, ScalingRun, Times
+from lightcrcf.benchmark.measure import CommandError, machine, run
+from lightcrcf.benchmark.worker import limited, measured
+from lightcrcf.benchmark.workload import workload
+from lightcrcf.geometry.grid import Grid
+from lightcrcf.pipeline.environment import versions
+from lightcrcf.volumes import Volume, write
+from lightcrcf.weights.store import load
+
+__all__ = ["PROTOCOL", "SIZES", "measure_scaling"]
+
+SIZES = ("96x96x96", "128x128x128", "160x192x160", "224x224x224", "256x256x256", "320x320x320")
+PROTOCOL = (
+    "Images are made up, 1 mm voxels. Compute: the network, field composition and warping one image and one label map, "
+    "arrays to arrays. Step: one refinement step at full resolution. Command: `lightcrcf register` from start to exit, "
+    "reading and writing included, the headers trusted (`--init none`); memory is its largest resident, the estimate "
+    "what the program expected before it began to compute. Each is a process of its own."
+)
+Shape = tuple[int, int, int]
+
+
+def measure_scaling(
+    shapes: Sequence[Shape],
+    threads: Sequence[int],
+    *,
+    model: str,
+    precision: str,
+    preset: str,
+    repetitions: int,
+    limit_seconds: float | None = None,
+    say: Callable[[str], None] = print,
+    note: str = "",
+) -> ScalingRecord:
+    """Measure every size with every number of threads; what does not fit stays in the record with its reason.
+
+    Args:
+        shapes: of both images.
+        threads: numbers of threads.
+        model: a name or a .safetensors file.
+        precision: of the convolutions.
+        preset: of the whole command.
+        repetitions: of the compute.
+        limit_seconds: after which a command is stopped and counts as failed.
+        say: gets a line for each run.
+        note: what else the machine did.
+    """
+    runs = []
+    for shape in shapes:
+        with tempfile.TemporaryDirectory() as folder:
+            _write_pair(shape, Path(folder))
+            for count in threads:
+                runs.append(_run(shape, count, Path(folder), model, precision, preset, repetitions, limit_seconds))
+                say(_told(runs[-1]))
+    sizes = " ".join("x".join(map(str, shape)) for shape in shapes)
+    return ScalingRecord(
+        measured=date.today(),
+        machine=machine(),
+        versions=versions(),
+        protocol=PROTOCOL,
+        commands=(
+            f'lightcrcf bench scaling --shapes "{sizes}" --threads "{" ".join(map(str, threads))}" '
+            "--out benchmarks/history/DATE-scaling.json",
+        ),
+        note=note,
+        model=load(model).name,
+        precision=precision,
+        runs=tuple(runs),
+    )
+
+
+def _write_pair(shape: Shape, folder: Path) -> None:
+    pair = workload(shape)
+    for name, image in (("fixed", pair.fixed), ("moving", pair.moving)):
+        write(folder / f"{name}.nii.gz", Volume((1000 * image).astype(np.int16), Grid(shape, np.eye(4))))
+
+
+def _run(
+    shape: Shape, threads: int, folder: Path, model: str, precision: str, preset: str, repetitions: int,
+    limit_seconds: float | None,
+) -> ScalingRun:  # fmt: skip
+    base = ScalingRun(shape=shape, threads=threads, preset=preset)
+    try:
+        return base.model_copy(
+            update={
+                **_command(folder, threads, model, preset, limit_seconds),
+                "core": _core(shape, threads, model, precision, repetitions),
+                "step": _step(folder, threads, repetitions),
+            }
+        )
+    except CommandError as error:
+        return base.model_copy(update={"failure": error.reason})
+
+
+def _core(shape: Shape, threads: int, model: str, precision: str, repetitions: int) -> Times:
+    from lightcrcf.benchmark.core import fitted
+
+    options = {
+        "shape": fitted(shape, load(model).config), "model": model, "threads": threads, "precision": precision,
+        "repetitions": repetitions, "engine": "openvino", "device": "cpu",
+    }  # fmt: skip
+    return Times.model_validate(measured("core", options, threads)[0]["times"])
+
+
+def _step(folder: Path, threads: int, repetitions: int) -> Times:
+    options = {"folder": str(folder), "scale": 1, "count": max(repetitions, 3), "threads": threads}
+    return Times(each_ms=tuple(measured("refine", options, threads)[0]["each_ms"]))
+
+
+def _command(folder: Path, threads: int, model: str, preset: str, limit_seconds: float | None) -> dict[str, Any]:
+    out = folder / "out"
+    files = (f"--{name}={folder / name}.nii.gz" for name in ("fixed", "moving"))
+    options = (f"--out={out}", f"--model={model}", "--init=none", f"--preset={preset}", f"--threads={threads}")
+    taken = run((sys.executable, "-m", "lightcrcf", "register", *files, *options), limit_seconds, limited(threads))
+    told = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    return {
+        "command_seconds": taken.seconds,
+        "command_peak_mib": taken.peak_mib,
+        "estimate_mib": told["estimated_memory_mb"],
+        "working_voxels": int(np.prod(told["working_grid"]["shape"])),
+        "load_before": taken.load_before,
+    }
+
+
+def _told(found: ScalingRun) -> str:
+    size = f"{'x'.join(map(str, found.shape))}, {found.threads} threads"
+    if found.core is None or found.step is None:
+        return f"{size}: {found.failure}"
+    return (
+        f"{size}: compute {found.core.median_ms:.0f} ms, step {found.step.median_ms:.0f} ms, command "
+        f"{found.command_seconds:.1f} s, {found.command_peak_mib:.0f} MiB (expected {found.estimate_mib:.0f})"
+    )
