@@ -26,7 +26,7 @@ __all__ = ["DataSet", "Template", "register_participants"]
 BIDS_VERSION = "1.10.0"
 WORK = "lightcrcf"
 # The specification has no transforms yet, and fMRIPrep lists its own like this.
-_IGNORED = ("*_xfm.*", "*.html", f"{WORK}/")
+_IGNORED = ("*_xfm.*", "*.html", f"/{WORK}")
 _README = """LightCRCF derivatives
 =====================
 
