@@ -86,6 +86,9 @@ def register(
     diffeomorphic: Annotated[
         bool, typer.Option("--diffeomorphic", help="Change the field a little so that it folds nowhere.")
     ] = False,
+    coarsen: Annotated[
+        int, typer.Option(min=1, help="Make the voxels of the working grid so many times larger, to save memory.")
+    ] = 1,
     inverse: Annotated[bool, typer.Option("--inverse", help="Write the inverse displacement field too.")] = False,
     report: Annotated[bool, typer.Option("--report", help="Write report.html, with pictures.")] = False,
     engine: Annotated[EngineName, typer.Option(help="What runs the network.")] = EngineName.auto,
@@ -152,7 +155,7 @@ def _options_of(from_run: Path, context: typer.Context) -> dict[str, Any]:
     """The arguments of the pipeline, from an earlier run."""
     from lightcrcf.pipeline.runs import differences, options_to_repeat, read_run
 
-    more = [n for n in context.params if n not in _WITH_FROM and _typed(context, n)]
+    more = sorted(n for n in context.params if n not in _WITH_FROM and _typed(context, n))
     if more:
         raise UsageError(
             "--from",

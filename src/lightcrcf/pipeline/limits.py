@@ -67,7 +67,7 @@ FIGURES: dict[str, Limit] = {
     ),
     "correlation_global": Limit(
         "low", "bright and dark do not correspond (correlation {value}; {limit} or more is usual): another contrast, "
-        "or not the same anatomy", 0.3
+        "or not the same anatomy", 0.6
     ),
     "histogram_distance": Limit(
         "high", "the intensities of the images differ by {value} of their range; up to {limit} is usual"

@@ -67,14 +67,16 @@ def report_page(subject: Subject, *, out: str) -> str:
         timings=timings(record),
         again=escape(join(["lightcrcf", "register", "--from", f"{out}/run.json", "--out", f"{out}-again"])),
         command=escape(join(command_line(record, out))),
-        apply=escape(
-            join(["lightcrcf", "apply", "--reference", subject.fixed.source, "--input", "OTHER.nii.gz"])
-            + join(["", "--transform", out, "--output", "OTHER_moved.nii.gz"])
-        ),
+        apply=escape(join(_apply(subject.fixed.source, out))),
         provenance=rows(provenance(record)),
         record=escape(json.dumps(record, indent=2, default=str)),
         script=resource("page.js"),
     )
+
+
+def _apply(fixed: str, out: str) -> list[str]:
+    files = ["--reference", fixed, "--input", "OTHER.nii.gz", "--transform", out, "--output", "OTHER_moved.nii.gz"]
+    return ["lightcrcf", "apply", *files]
 
 
 def template(name: str) -> Template:
