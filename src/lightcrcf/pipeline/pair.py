@@ -17,7 +17,6 @@ from lightcrcf.pipeline.shared import Shared
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.volumes import Volume
-from lightcrcf.volumes.limits import check_memory
 from lightcrcf.weights.preparation import Preparation
 from lightcrcf.weights.store import Weights
 
@@ -26,7 +25,6 @@ __all__ = ["WorkingPair"]
 Float32 = NDArray[np.float32]
 
 _PREVIEW_VOXELS = 4e6
-_BYTES_PER_VOXEL = 120  # of the working grid: images, fields and forces of the refinement; the network takes less
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,24 +61,17 @@ class WorkingPair:
         affine: Affine,
         weights: Weights | None,
         shared: Shared,
+        coarsen: int = 1,
     ) -> WorkingPair:
-        """On the grid that `weights` want, or without a network on one like the fixed image's.
+        """On `grid_of` the fixed volume.
 
         Raises:
             InputError: if the images have nothing in common.
-            MemoryEstimateError: if the grid is too large.
         """
-        network = weights.config if weights else NetworkConfig()
-        how = weights.preparation if weights else Preparation(None)
+        network, how = _how(weights)
         images = tuple(_prepared(shared, v, network.pool, how) for v in (fixed, moving))
-        spacing_mm = how.spacing_mm if weights else (_own_spacing(images[0]),) * 3
-        grid = working_grid(images[0], spacing_mm, multiples=network.multiples, view=how.view)
+        grid = cls.grid_of(fixed, weights, shared, coarsen)
         where = ("on working grid", network.pool, how.view, how.window, grid.shape, grid.affine.tobytes())
-        check_memory(
-            fixed.source,
-            grid.size * _BYTES_PER_VOXEL,
-            remedy=f"crop the volume, or check its voxel size: the working grid has {grid.spacing_mm.min():g} mm",
-        )
         aligned = images[1].onto(grid, affine.matrix)
         if not aligned.any():
             raise InputError(
@@ -97,6 +88,24 @@ class WorkingPair:
             fixed_mask, moving_mask, by_header,
         )  # fmt: skip
 
+    @staticmethod
+    def grid_of(fixed: Volume, weights: Weights | None, shared: Shared, coarsen: int = 1) -> Grid:
+        """The working grid that `weights` want, or without a network one like the fixed image's.
+
+        Args:
+            fixed: volume.
+            weights: of the network, or None.
+            shared: remembers the prepared image.
+            coarsen: how many times larger its voxels are made along each axis.
+        """
+        network, how = _how(weights)
+        image = _prepared(shared, fixed, network.pool, how)
+        spacing_mm = how.spacing_mm if weights else (_own_spacing(image),) * 3
+        if coarsen > 1:
+            fine = image.grid.spacing_mm if spacing_mm is None else spacing_mm
+            spacing_mm = (coarsen * float(fine[0]), coarsen * float(fine[1]), coarsen * float(fine[2]))
+        return working_grid(image, spacing_mm, multiples=network.multiples, view=how.view)
+
     def lattice(self, displacement: Float32) -> Grid:
         """The grid of a displacement: the working grid or, as the network gives it, its half."""
         return self.grid if displacement.shape[1:] == self.grid.shape else self.grid.half(self.pool)
@@ -106,6 +115,10 @@ class WorkingPair:
         lattice = self.lattice(displacement)
         taper = 2 * TAPER if lattice is self.grid else TAPER
         return on_fixed(displacement, lattice, fixed, self.images[0].order, self.pool, taper)
+
+
+def _how(weights: Weights | None) -> tuple[NetworkConfig, Preparation]:
+    return (weights.config, weights.preparation) if weights else (NetworkConfig(), Preparation(None))
 
 
 def _prepared(shared: Shared, volume: Volume, pool: tuple[int, int, int], how: Preparation) -> Prepared:

@@ -20,6 +20,7 @@ from lightcrcf.pipeline.affine import Alignment, align
 from lightcrcf.pipeline.foreground import Content, content
 from lightcrcf.pipeline.inspection import inspect
 from lightcrcf.pipeline.label_care import check_fixed_labels, label_record, warnings_of
+from lightcrcf.pipeline.memory import Demand, check_demand
 from lightcrcf.pipeline.models import Choice, choose_model
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.provenance import Stopwatch, provenance
@@ -94,6 +95,7 @@ def register(
     diffeomorphic: bool = False,
     inverse: bool = False,
     engine: Literal["auto", "openvino", "torch"] = "auto",
+    coarsen: int = 1,
     device: Literal["cpu", "cuda"] = "cpu",
     precision: Literal["auto", "f32", "bf16"] = "auto",
     threads: int | None = None,
@@ -119,6 +121,8 @@ def register(
         also: further images of the moving subject; integer label maps by nearest neighbour, others linearly.
         diffeomorphic: change the field, as little as possible, so that it folds nowhere.
         inverse: also invert the transform.
+        coarsen: how many times larger than usual the voxels of the working grid are along each axis, where memory or
+            time are short.
         engine, device, precision, threads: how to run the network.
         progress: called with the name of each stage and the fraction done.
         shared: what earlier registrations in this thread left for those after them.
@@ -132,11 +136,11 @@ def register(
         >>> lightcrcf.register("fixed.nii.gz", "moving.nii.gz").qc["verdict"]  # doctest: +SKIP
         'pass'
     """
-    _check_options(preset, refine)
+    _check_options(preset, refine, coarsen)
     check_engine(engine, device, precision, threads)  # also where this pair will need none
     options = {
         "model": os.fspath(model), "init": os.fspath(init), "preset": preset, "refine": refine,
-        "diffeomorphic": diffeomorphic, "inverse": inverse, "engine": engine, "device": device,
+        "diffeomorphic": diffeomorphic, "inverse": inverse, "coarsen": coarsen, "engine": engine, "device": device,
         "precision": precision, "threads": threads,
     }  # fmt: skip
     watch = Stopwatch(progress or (lambda stage, fraction: None))
@@ -157,6 +161,8 @@ def register(
             alike = contents[0].kind == contents[1].kind
             refinement = _plan(choice, preset, refine, alike)
             choice = _explained(choice, refinement)
+            demand = _demand(inputs, choice, refinement, shared, coarsen, inverse, diffeomorphic)
+            check_demand(inputs.fixed.source, demand)
         with ThreadPoolExecutor(1) as background:
             # The network's graphs are built while the affine runs.
             weights = choice.weights if refinement.network else None
@@ -165,7 +171,7 @@ def register(
                 affine, alignment = _initial_affine(_init(init, choice), inputs)
             with watch.stage("prepare", 0.4):
                 masks = inputs.fixed_mask, inputs.moving_mask
-                pair = WorkingPair.prepare(inputs.fixed, inputs.moving, masks, affine, choice.weights, shared)
+                pair = WorkingPair.prepare(inputs.fixed, inputs.moving, masks, affine, choice.weights, shared, coarsen)
             with watch.stage("load network", 0.5):
                 network = opening.result() if opening else None
         with watch.stage("network", 0.55):
@@ -203,6 +209,7 @@ def register(
     )  # fmt: skip
     record["refinement"] = None if refined is None else refined.record(refinement)
     record["diffeomorphic"] = unfolding
+    record["estimated_memory_mb"] = round(demand.bytes / 2**20, 1)
     record["sources"], record["labels"] = sources, told
     return Registration(inputs.fixed, inputs.moving, moved, chain, backward, labels, others, metrics, qc, record)
 
@@ -211,9 +218,26 @@ def _engine(network: Engine) -> dict[str, str]:
     return {"name": network.name, "device": network.device, "precision": network.precision}
 
 
-def _check_options(preset: str, refine: int | None) -> None:
+def _demand(
+    inputs: _Inputs, choice: Choice, refinement: Plan, shared: Shared, coarsen: int, inverse: bool, unfold: bool
+) -> Demand:
+    given = (inputs.fixed, inputs.moving, inputs.fixed_mask, inputs.moving_mask, *inputs.labels, *inputs.also)
+    return Demand(
+        tuple(volume for volume in given if volume is not None),
+        inputs.fixed.grid,
+        WorkingPair.grid_of(inputs.fixed, choice.weights, shared, coarsen),
+        network=choice.weights is not None and refinement.network,
+        refinement=bool(refinement.schedule),
+        inverse=inverse,
+        diffeomorphic=unfold,
+    )
+
+
+def _check_options(preset: str, refine: int | None, coarsen: int) -> None:
     if preset not in PRESETS:
         raise UsageError("preset", expected=f"one of {', '.join(PRESETS)}", got=str(preset), remedy="correct the name")
+    if coarsen < 1:
+        raise UsageError("coarsen", expected="1 or more", got=str(coarsen), remedy="correct the number")
     if refine is not None and refine < 0:
         raise UsageError("refine", expected="a number of steps", got=str(refine), remedy="correct the number")
 

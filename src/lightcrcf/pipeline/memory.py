@@ -1,0 +1,89 @@
+"""How much memory a registration will need, told before it begins to compute."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightcrcf.geometry.grid import Grid
+from lightcrcf.volumes import Volume
+from lightcrcf.volumes.limits import check_memory
+
+__all__ = ["Demand", "check_demand"]
+
+# Fitted to the largest resident memory of whole commands on pairs of 0.9 to 9.7 million voxels; `lightcrcf bench
+# scaling` measures how far off it is.
+_PROGRAM = 300 << 20  # the interpreter, the libraries and the compiled kernels
+_NETWORK = 85 << 20  # OpenVINO, its graphs and their threads
+_VOXEL_OF_IMAGE = 6  # beside what is stored: the prepared image in float32, and masks
+_WORKING_VOXEL = 26  # both images, the moving one as the headers place it, and the field
+_WORKING_VOXEL_NETWORK = 71  # features of all levels; kept until the end
+_WORKING_VOXEL_REFINEMENT = 79  # fields, forces, updates and correlation terms
+_FIELD_VOXEL_INVERSE = 40
+_FIELD_VOXEL_UNFOLDING = 60
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a registration holds at once.
+
+    Args:
+        volumes: everything that was read.
+        fixed: grid on which results are written.
+        working: grid on which the network and the refinement work.
+        network: whether there is a network.
+        refinement: whether there is a refinement.
+        inverse: whether the field is inverted.
+        diffeomorphic: whether folds are removed.
+
+    Example:
+        >>> import numpy as np
+        >>> grid = Grid((100, 100, 100), np.eye(4))
+        >>> volume = Volume(np.zeros(grid.shape, np.int16), grid)
+        >>> Demand((volume, volume), grid, grid, network=False, refinement=False).bytes >> 20
+        340
+    """
+
+    volumes: Sequence[Volume]
+    fixed: Grid
+    working: Grid
+    network: bool
+    refinement: bool
+    inverse: bool = False
+    diffeomorphic: bool = False
+
+    @property
+    def bytes(self) -> int:
+        """Largest resident memory of the process."""
+        images = sum(volume.data.nbytes + _VOXEL_OF_IMAGE * volume.data.size for volume in self.volumes)
+        each = _WORKING_VOXEL + self.network * _WORKING_VOXEL_NETWORK
+        # After the refinement its memory serves what follows.
+        after = max(self.inverse * _FIELD_VOXEL_INVERSE, self.diffeomorphic * _FIELD_VOXEL_UNFOLDING)
+        late = max(self.refinement * _WORKING_VOXEL_REFINEMENT * self.working.size, after * self.fixed.size)
+        return _PROGRAM + self.network * _NETWORK + images + each * self.working.size + late
+
+
+def _resident() -> int:
+    """Bytes that this process holds already; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def check_demand(subject: str, demand: Demand) -> None:
+    """Refuse a registration that memory cannot hold.
+
+    Raises:
+        MemoryEstimateError: naming `subject`.
+    """
+    spacing = demand.working.spacing_mm.min()
+    check_memory(
+        subject,
+        demand.bytes - _resident(),
+        remedy="work on a coarser grid with --coarsen 2, crop the volume, or check its voxel size: the working grid has "
+        f"{spacing:g} mm",
+    )

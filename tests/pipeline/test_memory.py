@@ -1,0 +1,85 @@
+"""Memory is told before the work begins: close to what a run takes, and refused where it is not there."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightcrcf.benchmark.measure import run
+from lightcrcf.benchmark.workload import workload
+from lightcrcf.cli.main import run as command
+from lightcrcf.errors import MemoryEstimateError, UsageError
+from lightcrcf.geometry.grid import Grid
+from lightcrcf.pipeline import memory
+from lightcrcf.pipeline.memory import Demand, check_demand
+from lightcrcf.pipeline.register import register
+from lightcrcf.volumes import Volume, limits, write
+
+SHAPE = (96, 112, 80)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder, made = tmp_path_factory.mktemp("pair"), workload(SHAPE)
+    files = []
+    for name, image in (("fixed", made.fixed), ("moving", made.moving)):
+        files.append(folder / f"{name}.nii.gz")
+        write(files[-1], Volume((1000 * image).astype(np.int16), Grid(SHAPE, np.eye(4))))
+    register(*files, model="none", init="none")  # compiles what is not compiled yet, which takes memory too
+    return files[0], files[1]
+
+
+@pytest.mark.parametrize(("model", "preset"), [("brain-t1", "fast"), ("none", "default"), ("none", "fast")])
+def test_the_estimate_is_within_a_fifth(model: str, preset: str, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    files = (f"--fixed={pair[0]}", f"--moving={pair[1]}", f"--out={out}")
+    words = (f"--model={model}", f"--preset={preset}", "--init=none")
+    taken = run((sys.executable, "-m", "lightcrcf", "register", *files, *words))
+    told = json.loads((out / "run.json").read_text(encoding="utf-8"))["estimated_memory_mb"]
+    assert 0.8 < told / taken.peak_mib < 1.2
+
+
+def test_what_does_not_fit_is_refused_before_the_affine(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(limits, "available_memory", lambda: 2**24)
+    monkeypatch.setattr(memory, "_resident", lambda: 0)
+    out = tmp_path / "out"
+    assert command(["register", "--fixed", str(pair[0]), "--moving", str(pair[1]), "--out", str(out)]) == 5
+    told = capsys.readouterr().err
+    assert "fixed.nii.gz: expected at most 0.0156 GiB" in told
+    assert "--coarsen 2" in told
+    assert not out.exists()
+
+
+def test_a_coarser_working_grid_needs_less(pair: tuple[Path, Path]) -> None:
+    usual, coarse = (register(*pair, model="none", init="none", preset="fast", coarsen=n).provenance for n in (1, 2))
+    assert coarse["options"]["coarsen"] == 2
+    ratio = np.divide(coarse["working_grid"]["spacing_mm"], usual["working_grid"]["spacing_mm"])
+    assert ratio == pytest.approx([2, 2, 2])
+    assert coarse["estimated_memory_mb"] < usual["estimated_memory_mb"]
+
+
+def test_an_impossible_coarseness_is_refused(pair: tuple[Path, Path]) -> None:
+    with pytest.raises(UsageError, match="coarsen"):
+        register(*pair, coarsen=0)
+
+
+def test_what_the_process_holds_already_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = Grid((50, 60, 70), np.eye(4))
+    demand = Demand((), grid, grid, network=True, refinement=True)
+    monkeypatch.setattr(limits, "available_memory", lambda: demand.bytes - 2**20)
+    monkeypatch.setattr(memory, "_resident", lambda: 2**21)
+    check_demand("a volume", demand)
+    monkeypatch.setattr(memory, "_resident", lambda: 0)
+    with pytest.raises(MemoryEstimateError):
+        check_demand("a volume", demand)
+
+
+def test_inverses_and_unfolding_need_the_written_grid() -> None:
+    small, large = Grid((10, 12, 14), np.eye(4)), Grid((100, 120, 140), np.eye(4))
+    plain = Demand((), large, small, network=False, refinement=False)
+    inverse = Demand((), large, small, network=False, refinement=False, inverse=True)
+    assert inverse.bytes - plain.bytes > 10 * large.size
