@@ -37,9 +37,9 @@ class Cluster:
     """A scheduler and workers as `dask scheduler` and `dask worker` start them, on this machine."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / "scheduler.json"
+        self.file = folder / "scheduler.json"
         quiet = {**os.environ, "DASK_LOGGING__DISTRIBUTED": "critical", "NUMBA_NUM_THREADS": "1"}
-        common = ["--scheduler-file", str(self._file), "--no-dashboard"]
+        common = ["--scheduler-file", str(self.file), "--no-dashboard"]
         dask = [sys.executable, "-m", "dask"]
         local = ["--host", "127.0.0.1", "--port", "0"]
         self.scheduler = subprocess.Popen([*dask, "scheduler", *local, *common], env=quiet)
@@ -50,9 +50,9 @@ class Cluster:
 
     @property
     def address(self) -> str:
-        while not self._file.exists():
+        while not self.file.exists():
             time.sleep(0.05)
-        return str(json.loads(self._file.read_text(encoding="utf-8"))["address"])
+        return str(json.loads(self.file.read_text(encoding="utf-8"))["address"])
 
     def stop(self) -> None:
         for process in (*self.workers, self.scheduler):
@@ -94,7 +94,7 @@ def test_a_worker_that_is_killed_in_the_middle_costs_nothing(
     assert cluster.workers[0].wait() == -signal.SIGKILL
     assert summary.failures == {}
     assert tree(there) == tree(tmp_path / "here" / "out")
-    with connect(cluster.address) as client:
+    with connect(str(cluster.file)) as client:
         assert len(client.nthreads()) == 1
 
 
@@ -110,6 +110,8 @@ def test_workers_with_another_version_are_refused(cluster: Cluster, monkeypatch:
 def test_no_scheduler_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execute, "_CONNECT_S", 1)
     with pytest.raises(InputError, match="dask scheduler"), connect("tcp://127.0.0.1:9"):
+        pass
+    with pytest.raises(InputError, match="No such file"), connect("/no/such/scheduler.json"):
         pass
 
 

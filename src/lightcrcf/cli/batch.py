@@ -38,7 +38,10 @@ def batch(
     all_pairs: Annotated[bool, typer.Option("--all-pairs", help="Register each image onto each other one.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes on this machine, which share its cores.")] = 1,
     scheduler: Annotated[
-        str | None, typer.Option(metavar="<address>", help="A running Dask cluster does the work: tcp://host:port.")
+        str | None,
+        typer.Option(
+            metavar="<address>", help="A running Dask cluster does the work: tcp://host:port, or its --scheduler-file."
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an earlier run of the same batch stopped.")

@@ -43,7 +43,10 @@ def bids(
     suffix: Annotated[str, typer.Option(metavar="<suffix>", help="Which anatomical images.")] = "T1w",
     workers: Annotated[int, typer.Option(min=1, help="Processes on this machine, which share its cores.")] = 1,
     scheduler: Annotated[
-        str | None, typer.Option(metavar="<address>", help="A running Dask cluster does the work: tcp://host:port.")
+        str | None,
+        typer.Option(
+            metavar="<address>", help="A running Dask cluster does the work: tcp://host:port, or its --scheduler-file."
+        ),
     ] = None,
     model: Annotated[
         str, typer.Option(help="auto, none (no network), a name from `lightcrcf models list`, or a .safetensors file.")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lightcrcf.errors import InputError, UsageError
@@ -137,7 +138,7 @@ def connect(address: str) -> Iterator[Client]:
     """A client of a running cluster.
 
     Args:
-        address: of its scheduler, as tcp://host:port.
+        address: of its scheduler, as tcp://host:port, or the file that it was told to write (--scheduler-file).
 
     Raises:
         UsageError: if Dask is not installed.
@@ -146,12 +147,15 @@ def connect(address: str) -> Iterator[Client]:
     _check_installed(f"--scheduler {address}")
     from distributed import Client
 
+    where = {"address": address} if "://" in address else {"scheduler_file": address}
     try:
-        client = Client(address, timeout=_CONNECT_S, set_as_default=False)
+        if "scheduler_file" in where:
+            Path(address).read_bytes()  # the client would wait for it without end
+        client = Client(**where, timeout=_CONNECT_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise InputError(
             address, expected="the address of a Dask scheduler", got=str(error) or type(error).__name__,
-            remedy="start one with `dask scheduler`, and give its address as tcp://host:port",
+            remedy="start one with `dask scheduler`, and give its address as tcp://host:port, or its --scheduler-file",
         ) from None  # fmt: skip
     with client:
         _check_versions(address, client)

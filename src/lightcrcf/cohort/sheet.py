@@ -21,7 +21,7 @@ _MEANINGS = {
     "pass": "nothing speaks against it",
 }
 _TILE = Template(
-    '<figure class="$state"><a href="$link">$picture</a>'
+    '<figure class="$state">$picture'
     '<figcaption><b>$id</b> <span class="mark">$state</span>$numbers$reasons</figcaption></figure>'
 )
 
@@ -47,14 +47,15 @@ def page(title: str, records: Sequence[Mapping[str, Any]]) -> str:
 def _tile(record: Mapping[str, Any], state: str) -> str:
     folder = f"pairs/{quote(record['id'])}"
     if state == "failed":
-        reasons, picture, link = [record["error"]["message"]], '<span class="none">no picture</span>', "#"
+        reasons, picture = [record["error"]["message"]], '<span class="none">no picture</span>'
     else:
         reasons = record["qc"]["reasons"]
-        picture = f'<img loading="lazy" alt="fixed and moved" src="{folder}/{PICTURE}">'
-        link = f"{folder}/report.html" if "report.html" in record["files"] else f"{folder}/{PICTURE}"
+        more = "report.html" if "report.html" in record["files"] else PICTURE
+        image = f'<img loading="lazy" alt="fixed and moved" src="{folder}/{PICTURE}">'
+        picture = f'<a href="{folder}/{more}">{image}</a>'
     items = "".join(f"<li>{escape(reason)}</li>" for reason in reasons)
     return _TILE.substitute(
-        state=state, link=link, picture=picture, id=escape(record["id"]), numbers=_numbers(record),
+        state=state, picture=picture, id=escape(record["id"]), numbers=_numbers(record),
         reasons=f"<ul>{items}</ul>" if items else "",
     )  # fmt: skip
 
