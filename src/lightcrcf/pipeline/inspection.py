@@ -56,6 +56,8 @@ def inspect(pair: WorkingPair, displacement: Float32 | None, overlap: Overlap, m
         quality.deformation_evidence(evidence, displacement, inside, lattice.spacing_mm)
         evidence.border_displacement_mm = _at_border(displacement, lattice.spacing_mm)
         evidence.there_and_back_mm = _there_and_back_mm(halves, moving, full)
+    voxel_mm3 = float(np.prod(pair.grid.spacing_mm * pair.pool))
+    evidence.extent_mm = float(np.cbrt(np.count_nonzero(halves.tissue) * voxel_mm3))
     evidence.covered = _covered(pair, full, halves.tissue)
     evidence.correlation_global, evidence.histogram_distance = halves.whole(moved, moved_mask)
     return evidence

@@ -70,11 +70,11 @@ FIGURES: dict[str, Limit] = {
         "or not the same anatomy", 0.6
     ),
     "histogram_distance": Limit(
-        "high", "the intensities of the images differ by {value} of their range; up to {limit} is usual"
+        "high", "the intensities of the images differ by {value} of their range; up to {limit} is usual", 0.15
     ),
     "folding_percent": Limit("high", "{value} % of the field folds; up to {limit} is usual", 0.5, 2.0),
     "jacobian_p01": Limit("low", "places are squeezed to {value} of their volume; {limit} is usual"),
-    "jacobian_p99": Limit("high", "places are stretched to {value} times their volume; {limit} is usual"),
+    "jacobian_p99": Limit("high", "places are stretched to {value} times their volume; {limit} is usual", 6.0),
     "displacement_p99_mm": Limit("high", "places move by {value} mm; up to {limit} is usual", digits=1),
     "border_displacement_mm": Limit(
         "high", "the field moves the border by {value} mm; up to {limit} is usual: is part of the anatomy cut off?",
@@ -82,6 +82,9 @@ FIGURES: dict[str, Limit] = {
     ),
     "there_and_back_mm": Limit(
         "high", "a registration the other way disagrees by {value} mm on average; up to {limit} is usual", digits=1
+    ),
+    "disagreement": Limit(
+        "high", "a registration the other way disagrees by {value} of the anatomy's size; up to {limit} is usual", 0.2
     ),
     "affine_stretch": Limit(
         "high", "the affine stretches or shrinks by a factor of {value}; up to {limit} is usual", 1.6

@@ -61,6 +61,7 @@ class Evidence:
         affine_shears: shears xy, xz, yz of the affine.
         affine_rotation_deg: its rotation.
         mirrored: whether the affine exchanges left and right.
+        extent_mm: size of the fixed foreground, the side of a cube of its volume.
         mismatch: why the pair is outside of what the model was trained on, in words.
         labels: what became of labels that were moved, where it gives reason to look, in words.
     """
@@ -85,6 +86,7 @@ class Evidence:
     affine_shears: tuple[float, float, float] | None = None
     affine_rotation_deg: float | None = None
     mirrored: bool = False
+    extent_mm: float | None = None
     mismatch: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
 
@@ -98,7 +100,7 @@ class Evidence:
         self.affine_scales = float(scales[0]), float(scales[1]), float(scales[2])
         self.affine_shears = float(shears[0, 1]), float(shears[0, 2]), float(shears[1, 2])
         self.mirrored = bool(np.linalg.det(rotation) < 0)
-        turn = -rotation if self.mirrored else rotation
+        turn = rotation * (-1.0, 1.0, 1.0) if self.mirrored else rotation
         self.affine_rotation_deg = float(np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))))
 
     def figures(self) -> dict[str, Any]:
@@ -226,6 +228,8 @@ def compared(figures: Mapping[str, Any], limits: Mapping[str, Limit]) -> Iterato
     scales, shears = values.get("affine_scales"), values.get("affine_shears")
     values["affine_stretch"] = max(max(abs(s), 1 / abs(s)) for s in scales) if scales else None
     values["affine_shear"] = max(map(abs, shears)) if shears else None
+    back, extent = values.get("there_and_back_mm"), values.get("extent_mm")
+    values["disagreement"] = back / extent if back is not None and extent else None
     for name, limit in limits.items():
         if values.get(name) is not None:
             yield name, limit, float(values[name])

@@ -35,6 +35,8 @@ _WORDS = {
     "affine_scales": "stretches of the affine along right, anterior, superior",
     "affine_shears": "shears of the affine",
     "affine_rotation_deg": "rotation of the affine, degrees",
+    "disagreement": "disagreement with the registration the other way, share of the size",
+    "extent_mm": "size of the fixed foreground, mm",
     "inverse_consistency_mean_mm": "through the field and its inverse, mean, mm",
     "inverse_consistency_max_mm": "through the field and its inverse, maximum, mm",
     "inverse_error_max_mm": "through the inverse field and the field, maximum, mm",
