@@ -115,7 +115,7 @@ def plans(folder: Path, cases: int) -> list[Plan]:
 
 def _pair(anatomy: Anatomy, subjects: Sequence[str], random: np.random.Generator) -> tuple[str, str]:
     if anatomy.one_person:
-        person = subjects[random.integers(len(subjects))]
+        person = subjects[int(random.integers(len(subjects)))]
         frames = ("ED", "ES") if random.integers(2) else ("ES", "ED")
         return f"{person}_{frames[0]}", f"{person}_{frames[1]}"
     order = random.permutation(len(subjects))
