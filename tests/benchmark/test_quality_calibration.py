@@ -1,0 +1,153 @@
+"""Cases of good and spoiled registrations, the limits that come of them, and what is counted."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lightcrcf.benchmark import quality_calibration as calibration
+from lightcrcf.benchmark.quality_limits import evaluate, fit, is_good
+from lightcrcf.benchmark.spoiled import KINDS, Sample, spoil
+from lightcrcf.errors import InputError
+from lightcrcf.pipeline.limits import FIGURES, limits_for
+from lightcrcf.volumes import Volume
+
+Pair = tuple[Volume, Volume]
+GOOD_DICE = {"hippocampus": 0.65}
+
+
+def case(number: int, kind: str = "good", *, split: str = "train", dice: float = 0.8, **figures: Any) -> dict[str, Any]:
+    shown = {"overlap_after": 0.95, "correlation_affine": 0.3, "correlation_after": 0.7, "correlation_global": 0.95}
+    return {
+        "number": number, "anatomy": "hippocampus", "split": split, "kind": kind, "fixed": "a", "moving": "b",
+        "preset": "default", "model": "hippocampus-mr-labels", "refused": None, "dice": dice,
+        "figures": shown | figures, "remarks": [],
+    }  # fmt: skip
+
+
+def good_cases() -> list[dict[str, Any]]:
+    return [case(n, correlation_after=0.6 + 0.02 * n) for n in range(11)]
+
+
+def sample(pair: Pair) -> Sample:
+    labels = [Volume((v.data > 300).astype(np.uint8), v.grid, f"labels of {v.source}") for v in pair]
+    return Sample(*pair, *labels, {})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_spoiling_changes_the_moving_side_only_and_is_the_same_every_time(kind: str, pair: Pair) -> None:
+    given = sample(pair)
+    kept = given.moving.data.copy()
+    first, second = (spoil(kind, given, np.random.default_rng(7)) for _ in range(2))
+    np.testing.assert_array_equal(given.moving.data, kept)
+    assert first.fixed is given.fixed
+    np.testing.assert_array_equal(first.moving.data, second.moving.data)
+    changed = first.moving.data.shape != kept.shape or not np.array_equal(first.moving.data, kept)
+    assert changed or not first.moving.grid.isclose(given.moving.grid)
+    assert first.moving.grid.isclose(first.moving_labels.grid)
+    assert first.moving.source.startswith("spoiled ")
+
+
+def test_a_mirrored_anatomy_has_left_and_right_exchanged(pair: Pair) -> None:
+    given = sample(pair)
+    mirrored = spoil("mirrored", given, np.random.default_rng(0))
+    canonical = given.moving.canonical()
+    np.testing.assert_array_equal(mirrored.moving.data, canonical.data[::-1])
+    assert mirrored.moving.grid.isclose(canonical.grid)
+
+
+def test_turned_cases_are_not_aligned_and_turn_by_sixty_degrees(pair: Pair) -> None:
+    turned = spoil("turned, no affine", sample(pair), np.random.default_rng(1))
+    assert turned.options == {"init": "none"}
+    turn = turned.moving.grid.directions @ np.linalg.inv(pair[1].grid.directions)
+    assert np.degrees(np.arccos((np.trace(turn) - 1) / 2)) == pytest.approx(60)
+
+
+def test_limits_come_from_training_persons_and_leave_some_room() -> None:
+    cases = [*good_cases(), case(50, split="val", correlation_after=0.1), case(51, "noise", correlation_after=0.1)]
+    limits = fit(cases, GOOD_DICE)
+    assert set(limits) == {"hippocampus-mr-labels"}
+    assert limits["hippocampus-mr-labels"]["correlation"] == pytest.approx(0.6 - 0.25 * 0.1)
+    assert "folding_percent" not in limits["hippocampus-mr-labels"]
+    assert fit(good_cases()[:7], GOOD_DICE) == {}
+
+
+def test_what_went_wrong_by_itself_is_no_good_case() -> None:
+    assert is_good(case(0), GOOD_DICE)
+    assert not is_good(case(0, dice=0.5), GOOD_DICE)
+    assert not is_good(case(0, "noise"), GOOD_DICE)
+
+
+def test_the_summary_counts_good_bad_and_failed_cases_of_one_split() -> None:
+    cases = [
+        case(0, split="val"),
+        case(1, split="val", correlation_after=0.65),
+        case(2, "noise", split="val", correlation_after=0.31),
+        case(3, "mirrored", split="val"),
+        case(4, split="val", dice=0.2),
+        {**case(5, "shuffled", split="val"), "refused": "no tissue in common", "figures": {}, "dice": None},
+        case(6),
+    ]
+    limits = {"hippocampus-mr-labels": {"correlation": 0.6}}
+    assert evaluate(cases, limits, "val", GOOD_DICE) == {
+        "good": {"cases": 2, "passed": 2},
+        "bad": {"cases": 3, "not_passed": 2},
+        "failed by themselves": {"cases": 1, "not_passed": 0},
+        "by kind": {
+            "mirrored": {"cases": 1, "not_passed": 0},
+            "noise": {"cases": 1, "not_passed": 1},
+            "shuffled": {"cases": 1, "not_passed": 1},
+        },
+    }
+
+
+@pytest.mark.data
+def test_half_of_the_cases_are_spoiled_in_every_way_and_splits_never_mix(data: Path) -> None:
+    planned = calibration.plans(data, 240)
+    assert planned == calibration.plans(data, 240)
+    kinds = Counter(plan.kind for plan in planned)
+    assert kinds.pop("good") == 240
+    assert set(kinds) == {"other anatomy", *KINDS}
+    assert min(kinds.values()) >= 30
+    splits = json.loads((data / "splits.json").read_text())
+    for plan in planned:
+        subjects = splits[plan.anatomy][plan.split]
+        assert plan.fixed.removesuffix("_ED").removesuffix("_ES") in subjects
+    assert {(plan.anatomy, plan.split) for plan in planned} == {
+        (anatomy.name, split) for anatomy in calibration.ANATOMIES for split in ("train", "val")
+    }
+
+
+@pytest.mark.data
+def test_a_few_cases_are_run_kept_and_judged(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--data", str(data), "--out", str(tmp_path / "q.json"), "--cases", "5", "--most", "2"]
+    assert calibration.main(words) == 0
+    first = json.loads((tmp_path / "q.json").read_text())
+    assert [c["kind"] for c in first["cases"]] == ["good", "other anatomy"]
+    assert first["summary"]["train"]["good"] == {"cases": 1, "passed": 1}
+    assert first["summary"]["train"]["bad"] == {"cases": 1, "not_passed": 1}
+    assert calibration.main([*words[:-1], "1", "--limits", str(tmp_path / "limits.json")]) == 0
+    again = json.loads((tmp_path / "q.json").read_text())
+    assert again["cases"][:2] == first["cases"]
+    assert len(again["cases"]) == 3
+    assert json.loads((tmp_path / "limits.json").read_text()) == {"record": "q.json", "limits": {}}
+
+
+def test_without_data_there_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="check --data"):
+        calibration.plans(tmp_path, 5)
+
+
+@pytest.mark.parametrize("model", [None, "brain-t1", "hippocampus-mr-labels", "a file of one's own"])
+def test_the_limits_of_the_product_are_figures_that_are_measured(model: str | None) -> None:
+    limits = limits_for(model)
+    assert list(limits) == list(FIGURES)
+    for name, limit in limits.items():
+        assert limit.side == FIGURES[name].side
+        if limit.check is not None and limit.fail is not None:
+            assert limit.beyond(limit.fail, limit.check) or limit.fail == limit.check
