@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,14 +87,14 @@ def test_every_option_reaches_the_batch(inputs: Path, tmp_path: Path, monkeypatc
     monkeypatch.setattr("lightcrcf.cohort.batch.run_batch", stop)
     options = (
         "--workers 2 --scheduler tcp://x:1 --retry-failed --model m --init i --preset accurate --refine 4 "
-        "--diffeomorphic --inverse --report --engine torch --device cuda --precision bf16 --threads 3"
+        "--diffeomorphic --inverse --report --engine torch --device cuda --precision bf16 --threads 3 --coarsen 2"
     )
     assert run(["batch", str(inputs / "pairs.csv"), "--out", str(tmp_path), *options.split()]) == 2
     assert callable(seen.pop("progress"))
     assert seen == {
         "ids": ["one", "two"],
         "out": tmp_path,
-        "options": Options("m", "i", "accurate", 4, True, True, True, "torch", "cuda", "bf16", 3),
+        "options": Options("m", "i", "accurate", 4, True, True, True, "torch", "cuda", "bf16", 3, 2),
         "workers": 2,
         "scheduler": "tcp://x:1",
         "resume": True,
@@ -139,3 +140,12 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys:
             told(Tally(9, done, 0, now[0]))
     lines = capsys.readouterr().err.splitlines()
     assert lines == ["3 of 9 pairs, 360 an hour, 1 min left", "6 of 9 pairs, 360 an hour, 30 s left"]
+
+
+def test_every_option_is_in_the_document_and_the_other_way_round(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["batch", "--help"]) == 0
+    offered = set(re.findall(r"^ +(?:-h, )?(--[a-z-]+)", capsys.readouterr().out, re.MULTILINE)) - {"--help"}
+    document = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+    table = document.partition("## `batch`")[2].partition("## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `--")]
+    assert {option for row in rows for option in re.findall(r"--[a-z-]+", row)} == offered

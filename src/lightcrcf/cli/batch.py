@@ -64,6 +64,9 @@ def batch(
     diffeomorphic: Annotated[
         bool, typer.Option("--diffeomorphic", help="Change the fields a little so that they fold nowhere.")
     ] = False,
+    coarsen: Annotated[
+        int, typer.Option(min=1, help="Make the voxels of the working grid so many times larger, to save memory.")
+    ] = 1,
     inverse: Annotated[bool, typer.Option("--inverse", help="Write the inverse displacement fields too.")] = False,
     report: Annotated[bool, typer.Option("--report", help="Write a report.html for each pair.")] = False,
     engine: Annotated[EngineName, typer.Option(help="What runs the network.")] = EngineName.auto,
@@ -84,7 +87,7 @@ def batch(
 
     options = Options(
         model, init, preset.value, refine, diffeomorphic, inverse, report, engine.value, device.value, precision.value,
-        threads,
+        threads, coarsen,
     )  # fmt: skip
     with counting() as progress:
         summary = run_batch(

@@ -34,6 +34,7 @@ class Options:
     device: Literal["cpu", "cuda"] = "cpu"
     precision: Literal["auto", "f32", "bf16"] = "auto"
     threads: int | None = None
+    coarsen: int = 1
 
     def check(self) -> None:
         """Refuse at once what every pair would refuse.
