@@ -131,8 +131,30 @@ def test_training_lowers_the_loss(recipe: Callable[..., Path], monkeypatch: pyte
 def test_a_loss_that_is_not_finite_stops_the_run(recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = Trainer(load_config(recipe(1)))
     monkeypatch.setattr(objective_module.losses, "diffusion", lambda u: torch.tensor(math.nan, requires_grad=True))
-    with pytest.raises(InputError, match="a finite loss"):
+    with pytest.raises(InputError, match="a loss that stays small, got nan"):
         trainer.train_step()
+
+
+def test_a_run_that_diverged_leaves_its_last_good_checkpoint(
+    recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = recipe(1)
+    train(config)
+    good = (config.parent / "run" / "checkpoint.safetensors").read_bytes()
+    config.write_text(config.read_text(encoding="utf-8").replace("steps = 1\n", "steps = 3\n"), encoding="utf-8")
+    monkeypatch.setattr(objective_module.losses, "diffusion", lambda u: u.square().mean() + 1e6)
+    with pytest.raises(InputError, match="a loss that stays small"):
+        train(config, resume=True)
+    assert (config.parent / "run" / "checkpoint.safetensors").read_bytes() == good
+
+
+def test_long_gradients_are_shortened(recipe: Callable[..., Path]) -> None:
+    trainer = Trainer(load_config(recipe(1)))
+    stage = trainer.config.stages[0].model_copy(update={"gradient_norm": 1e-3})
+    trainer.config = trainer.config.model_copy(update={"stages": [stage]})
+    assert trainer.train_step()["gradient_norm"] > 1e-3
+    norms = [p.grad.norm() for p in trainer.model.parameters() if p.grad is not None]
+    assert float(torch.stack(norms).norm()) == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_the_learning_rate_warms_up_and_anneals() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -228,6 +229,7 @@ class Stage(Section):
         finest: last level that is trained: 0 is 1/2, 3 is 1/16.
         compare: where the finest field is judged: at full or at half the working resolution.
         regularity, window: instead of the loss section's.
+        gradient_norm: longer gradients are shortened to it.
     """
 
     steps: Annotated[int, Field(ge=1)]
@@ -238,6 +240,7 @@ class Stage(Section):
     compare: Literal["full", "half"] = "half"
     regularity: Annotated[float, Field(ge=0)] | None = None
     window: Window | None = None
+    gradient_norm: Positive = math.inf
 
     def loss(self, common: Loss) -> Loss:
         """The loss section with this stage's own values in place."""

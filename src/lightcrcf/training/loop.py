@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
 
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.network.model import LightCRCF
@@ -61,6 +62,7 @@ def train(config_path: Path, *, resume: bool = False) -> Path:
 
 
 ALONE = Processes()
+_DIVERGED = 1e3  # a loss of a few units is usual; infinite and undefined ones fail the comparison too
 Labels = tuple[Tensor, Tensor] | None
 
 
@@ -177,9 +179,10 @@ class Trainer:
         for number in mine:
             batch = self.batch(np.random.default_rng([run.seed, self.step, number]), where.stage.compare)
             parts.append(self._backward(*batch, where.stage, 1.0 / len(mine), last=number == mine[-1]))
+        norm = float(clip_grad_norm_(self.model.parameters(), where.stage.gradient_norm))
         self.changing = True
         self.optimiser.step()
-        return {**_mean(parts), "learning_rate": where.learning_rate}
+        return {**_mean(parts), "gradient_norm": norm, "learning_rate": where.learning_rate}
 
     def _backward(
         self, fixed: Tensor, moving: Tensor, labels: Labels, stage: Stage, share: float, *, last: bool
@@ -191,10 +194,11 @@ class Trainer:
                 fields = [u.float() for u in self.network(fixed, moving, stage.finest)]
             loss, operations = stage.loss(self.config.loss), Operations.on(self.device)
             parts = objective(fields, fixed, moving, loss, stage.compare, operations, self.model.config.pool, labels)
-            if not torch.isfinite(parts["loss"]):
+            if not float(parts["loss"].detach()) < _DIVERGED:
+                self.changing = True  # these weights are nothing to go on from
                 raise InputError(
-                    f"step {self.step}", expected="a finite loss", got=str(float(parts["loss"].detach())),
-                    remedy="lower the learning rate, or check the images",
+                    f"step {self.step}", expected="a loss that stays small", got=str(float(parts["loss"].detach())),
+                    remedy="lower the learning rate, limit gradient_norm, or check the images",
                 )  # fmt: skip
             (parts["loss"] * share).backward()  # type: ignore[no-untyped-call]
         return {name: float(value.detach()) for name, value in parts.items()}
