@@ -9,8 +9,9 @@ import pytest
 
 from lightcrcf.benchmark import peers
 from lightcrcf.benchmark.methods import read_chain
-from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
+from lightcrcf.transforms.affine import Affine
+from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume, read, write
 
 GREEDY_AFFINE, GREEDY_DEFORM = "-dof 12 -ia-image-centers -m SSD -n 20", "-m SSD -n 10"
@@ -80,9 +81,31 @@ def test_labels_move_as_greedy_moves_them(affine: str, deform: str, images: tupl
     assert json.loads((out / peers.SUMMARY).read_text())["versions"].keys() == {"picsl_greedy"}
 
 
+def test_demons_bring_structures_closer(images: tuple[Path, Path], tmp_path: Path) -> None:
+    """SimpleITK is ours too, so this tool can be tried here; its environment has the same."""
+    out = tmp_path / "out"
+    run("demons", images, out, affine="geometry 50", deform="20x10 1.0")
+    fixed, moving = (read(image.with_name(f"{image.name[:-7]}_labels.nii.gz")) for image in images)
+    moved = read_chain("demons", out).resample(moving, fixed.grid, "nearest")
+    before = Chain(Affine.identity(), None, Affine.identity()).resample(moving, fixed.grid, "nearest")
+    overlaps = [float(np.mean((volume.data > 0) == (fixed.data > 0))) for volume in (before, moved)]
+    assert overlaps[1] > overlaps[0]
+    image = read_chain("demons", out).resample(read(images[1]), fixed.grid, "linear").data
+    difference = np.abs(image - read(out / peers.MOVED).data)
+    assert np.quantile(difference, 0.99) < 0.5  # of 100: it moves as SimpleITK moves it
+
+
 def test_a_tool_that_is_not_installed_is_named(
     images: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "picsl_greedy", None)
-    with pytest.raises(InputError, match=r"picsl_greedy.*lightcrcf\[peers\]"):
+    with pytest.raises(SystemExit, match=r"picsl_greedy.*--environments"):
         run("greedy", images, tmp_path / "out", deform="-m SSD -n 1")
+
+
+def test_the_script_needs_nothing_of_ours(tmp_path: Path) -> None:
+    """It runs in environments that have only the tool."""
+    for script in ("peers.py", "networks.py"):
+        text = Path(peers.__file__).with_name(script).read_text(encoding="utf-8")
+        assert "import lightcrcf" not in text
+        assert "from lightcrcf" not in text

@@ -1,11 +1,13 @@
 """`lightcrcf bench`: the options reach the benchmark, and records are written, merged and renewed."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lightcrcf.benchmark import records
+from lightcrcf.benchmark.cost_records import read_cost
 from lightcrcf.benchmark.protocols import PROTOCOLS
 from lightcrcf.cli.main import run
 from lightcrcf.geometry.grid import Grid
@@ -69,3 +71,31 @@ def test_report_brings_documents_up_to_date(tmp_path: Path, data: Path, capsys: 
     assert run(["bench", "report", "--root", str(tmp_path)]) == 0
     assert "| No registration | 1.000" in page.read_text()
     assert run(["bench", "report", "--root", str(tmp_path), "--check"]) == 0
+
+
+def test_core_writes_and_prints_a_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "2026-01-01-core.json"
+    words = ["--shape", "32x32x32", "--precision", "f32", "--threads", "1", "--repetitions", "2", "--gemm-size", "64"]
+    assert run(["bench", "core", *words, "--out", str(out), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    record = read_cost(out)
+    assert printed == record.model_dump(mode="json")
+    assert printed["parameters"] == 111752
+    assert len(printed["runs"][0]["times"]["each_ms"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["core", "--shape", "big"], "160x192x160"),
+        (["refine", "--shape", "1x2x3"], "160x192x160"),
+        (["scaling", "--threads", "many"], "numbers such as"),
+        (["scaling", "--precision", "all"], "f32 or bf16"),
+        (["peers", "--data", "knees", "--folder", ".", "--out", "x.json"], "one of oasis, hippocampus"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_measured(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["bench", *words]) == 2
+    assert told in capsys.readouterr().err

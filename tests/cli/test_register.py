@@ -68,7 +68,7 @@ def test_every_option_reaches_the_pipeline(inputs: Path, tmp_path: Path, monkeyp
     options = (
         "--model m.safetensors --init a.tfm --fixed-mask f.nii --moving-mask m.nii --moving-labels 1.nii "
         "--moving-labels 2.nii --fixed-labels 5.nii --also 3.nii --also 4.nii --preset fast --refine 4 --diffeomorphic --inverse "
-        "--engine torch --device cuda --precision f32 --threads 3"
+        "--engine torch --device cuda --precision f32 --threads 3 --coarsen 2"
     )
     assert run(words(inputs, tmp_path / "run", *options.split())) == 3
     assert seen.pop("progress") is None  # stderr is no terminal here
@@ -90,6 +90,7 @@ def test_every_option_reaches_the_pipeline(inputs: Path, tmp_path: Path, monkeyp
         "device": "cuda",
         "precision": "f32",
         "threads": 3,
+        "coarsen": 2,
     }
 
 
@@ -125,7 +126,8 @@ def test_fail_on_qc_is_4_and_still_leaves_the_result(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(
-        "lightcrcf.pipeline.quality.verdict", lambda _evidence, _model: {"verdict": "fail", "reasons": ["it folds"], "remarks": [], "judged": []}
+        "lightcrcf.pipeline.quality.verdict",
+        lambda _evidence, _model: {"verdict": "fail", "reasons": ["it folds"], "remarks": [], "judged": []},
     )
     assert run(words(inputs, tmp_path / "run", "--model", "none")) == 0
     assert run(words(inputs, tmp_path / "run", "--model", "none", "--fail-on-qc")) == 4

@@ -24,7 +24,7 @@ from lightcrcf.network.config import LEVELS, VARIANTS, NetworkConfig, multiply_a
 from lightcrcf.pipeline.environment import versions
 from lightcrcf.weights.store import Weights, load
 
-__all__ = ["PROTOCOL", "compute", "graph_flops", "measure_core", "native_precisions"]
+__all__ = ["PROTOCOL", "compute", "fitted", "graph_flops", "measure_core", "native_precisions", "register_arrays"]
 
 PROTOCOL = (
     "Both images go in as float32 arrays on one grid; out come the field on its half, the moved image (linear) and the "

@@ -84,6 +84,6 @@ def check_demand(subject: str, demand: Demand) -> None:
     check_memory(
         subject,
         demand.bytes - _resident(),
-        remedy="work on a coarser grid with --coarsen 2, crop the volume, or check its voxel size: the working grid has "
-        f"{spacing:g} mm",
+        remedy="work on a coarser grid with --coarsen 2, crop the volume, or check its voxel size: the working grid "
+        f"has {spacing:g} mm",
     )
