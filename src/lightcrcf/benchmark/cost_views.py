@@ -57,7 +57,8 @@ def speedup(record: ScalingRecord, one: int, many: int) -> float | None:
 
 def _core(record: CoreRecord) -> str:
     header = (
-        "precision", "median, ms", "quartiles, ms", "floor, ms", "times the floor", "GFLOP", "compiling, ms", "peak, MiB"
+        "precision", "median, ms", "quartiles, ms", "floor, ms", "times the floor", "GFLOP", "compiling, ms",
+        "peak, MiB",
     )  # fmt: skip
     rows = []
     for run in record.runs:

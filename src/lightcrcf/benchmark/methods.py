@@ -130,7 +130,7 @@ def read_chain(tool: str, folder: Path) -> Chain:
     """
     affine = folder / peers.AFFINE
     after = Affine.identity()
-    if affine.exists() or not (folder / peers.WARP).exists():
+    if tool not in peers.WHOLE:
         after = Affine(np.loadtxt(affine)) if tool == "greedy" else read_affine(affine)
     displacement = read_field(folder / peers.WARP) if (folder / peers.WARP).exists() else None
     return Chain(Affine.identity(), displacement, after)

@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
-    "AFFINE", "MOVED", "SUMMARY", "TOOLS", "WARP", "Job", "ants", "convexadam", "demons", "elastix", "greedy", "main",
+    "AFFINE", "MOVED", "SUMMARY", "TOOLS", "WARP",
+    "WHOLE", "Job", "ants", "convexadam", "demons", "elastix", "greedy", "main",
 ]  # fmt: skip
 
+WHOLE = ("elastix", "demons", "convexadam")  # what these leave in WARP is the whole displacement, affine included
 AFFINE, WARP, MOVED, SUMMARY = "affine.mat", "warp.nii.gz", "moved.nii.gz", "peer.json"
 
 
@@ -109,9 +111,13 @@ def elastix(job: Job) -> None:
     start = time.perf_counter()
     moved, found = itk.elastix_registration_method(fixed, moving, parameter_object=parameters, log_to_console=False)
     _summarise(job.out, "itk-elastix", start)
+    out = job.out.resolve()
+    os.chdir(out)  # transformix leaves a copy of the field where it runs
     field = itk.transformix_deformation_field(fixed, found)
-    itk.imwrite(field, str(job.out / WARP))
-    itk.imwrite(moved, str(job.out / MOVED))
+    itk.imwrite(field, str(out / WARP))
+    itk.imwrite(moved, str(out / MOVED))
+    for copy in out.glob("deformationField.*"):
+        copy.unlink()
 
 
 def demons(job: Job) -> None:
