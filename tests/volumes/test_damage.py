@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from lightcrcf.errors import LightCRCFError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume, read, write
+from lightcrcf.volumes.dicom import read_series
 
 DATA = np.random.default_rng(5).integers(0, 200, (3, 4, 5)).astype(np.int16)
 
@@ -49,5 +50,7 @@ def test_damage_is_refused_or_read(original: Original, places: list[tuple[float,
     for place, value in places:
         damaged[int(place * (len(damaged) - 1))] = value
     original.file.write_bytes(damaged[: int(cut * len(damaged))])
+    # Series are decoded in this process here: the other one would only hide what goes wrong.
+    reader = read_series if original.path.is_dir() else read
     with contextlib.suppress(LightCRCFError):
-        assert np.isfinite(read(original.path).grid.affine).all()
+        assert np.isfinite(reader(original.path).grid.affine).all()

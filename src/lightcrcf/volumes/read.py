@@ -30,9 +30,9 @@ def read(path: str | os.PathLike[str]) -> Volume:
     # SimpleITK takes 0.3 s to import, and most runs see NIfTI only.
     path = Path(path)
     if path.is_dir():
-        from lightcrcf.volumes.dicom import read_series
+        from lightcrcf.volumes.confined import read_confined
 
-        return read_series(path)
+        return read_confined(path)
     name = path.name.lower()
     header = nifti_header_path(path)
     if is_nifti(header):
