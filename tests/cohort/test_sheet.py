@@ -13,6 +13,7 @@ from lightcrcf.cohort.picture import write_picture
 from lightcrcf.cohort.sheet import page
 from lightcrcf.cohort.summary import write_summary
 from lightcrcf.pipeline.register import register
+from lightcrcf.pipeline.shared import Shared
 from lightcrcf.volumes import Volume
 
 
@@ -69,7 +70,7 @@ def test_agreement_is_grey_and_the_same_input_gives_the_same_bytes(pair: tuple[V
     same = register(fixed, fixed, model="none", init="none", preset="fast")
     other = register(fixed, moving, model="none", init="none", preset="fast")
     for name, registration in (("same", same), ("again", same), ("other", other)):
-        write_picture(tmp_path / f"{name}.png", registration)
+        write_picture(tmp_path / f"{name}.png", registration, Shared())
     assert (tmp_path / "same.png").read_bytes() == (tmp_path / "again.png").read_bytes()
     pixels = {name: np.asarray(Image.open(tmp_path / f"{name}.png")).astype(int) for name in ("same", "other")}
     assert np.abs(pixels["same"][..., 0] - pixels["same"][..., 1]).max() <= 2

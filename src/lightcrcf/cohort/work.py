@@ -169,7 +169,7 @@ def _dice(records: list[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _further_files(task: Task, registration: Registration) -> dict[str, Callable[[Path], None]]:
-    files: dict[str, Callable[[Path], None]] = {PICTURE: lambda path: write_picture(path, registration)}
+    files: dict[str, Callable[[Path], None]] = {PICTURE: lambda path: write_picture(path, registration, shared_here())}
     if task.options.report:
         from lightcrcf.report.html import report_files  # its pictures take a while to import
 
