@@ -127,3 +127,16 @@ def test_preparing_changes_no_result_and_is_kept_for_a_shape(random_weights: Mak
     engine.prepare(SHAPE)
     wanted = open_engine(weights).displacement(*images)
     assert engine.displacement(*images).tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_an_engine_that_was_released_runs_again_with_the_same_result(
+    name: str, random_weights: Make, pair: Pair
+) -> None:
+    fixed, moving = pair((32, 48, 16))
+    engine = open_engine(random_weights(NetworkConfig()), name=name)  # type: ignore[arg-type]
+    first = engine.displacement(fixed, moving)
+    kept = first.copy()
+    engine.release()
+    assert np.array_equal(first, kept)  # it owns its memory
+    assert np.array_equal(engine.displacement(fixed, moving), kept)

@@ -58,6 +58,9 @@ class Engine(ABC):
     def prepare(self, shape: Shape) -> None:
         """Do early what the first `displacement` of images of this shape would do: compile, allocate."""
 
+    def release(self) -> None:
+        """Give back the memory that only the next pair would need; a later pair takes it again."""
+
     def device_peak_mib(self) -> float | None:
         """Largest memory taken of an accelerator so far, in MiB; None on the CPU."""
         return None

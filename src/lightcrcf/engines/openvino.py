@@ -56,6 +56,10 @@ class OpenVINOEngine(Engine):
             self._encoder, self._levels = encoder.result(), [level.result() for level in levels]
         self._shape = shape
 
+    def release(self) -> None:
+        """Drop the graphs with their buffers."""
+        self._shape, self._encoder, self._levels = None, None, []
+
     def _compile(self, graph: Any) -> Any:
         properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self.precision}
         if self._threads:
