@@ -177,7 +177,7 @@ def test_growth_is_judged_by_time_for_each_voxel() -> None:
     text = scaling_text(record)
     assert "+10 %" in text
     assert "| 40x40x40 | 1 | not enough memory |" in text
-    assert "2 threads compute 1.80 times as fast as 1" in text
+    assert "2 threads compute 1.80 times as fast as 1 thread." in text
 
 
 def test_sizes_that_fail_stay_in_the_record(monkeypatch: pytest.MonkeyPatch) -> None:

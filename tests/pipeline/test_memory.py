@@ -1,6 +1,7 @@
 """Memory is told before the work begins: close to what a run takes, and refused where it is not there."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import pytest
 from lightcrcf.benchmark.measure import run
 from lightcrcf.benchmark.workload import workload
 from lightcrcf.cli.main import run as command
+from lightcrcf.engines.openvino import OpenVINOEngine
 from lightcrcf.errors import MemoryEstimateError, UsageError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.pipeline import memory
 from lightcrcf.pipeline.memory import Demand, check_demand
 from lightcrcf.pipeline.register import register
+from lightcrcf.pipeline.shared import Shared
 from lightcrcf.volumes import Volume, limits, write
 
 SHAPE = (96, 112, 80)
@@ -83,3 +86,22 @@ def test_inverses_and_unfolding_need_the_written_grid() -> None:
     plain = Demand((), large, small, network=False, refinement=False)
     inverse = Demand((), large, small, network=False, refinement=False, inverse=True)
     assert inverse.bytes - plain.bytes > 10 * large.size
+
+
+def test_what_a_nifti_registration_does_not_use_is_not_imported() -> None:
+    """SimpleITK takes 100 MiB and 0.3 s, PyTorch and Matplotlib more."""
+    code = "import sys, lightcrcf.pipeline.register, lightcrcf.pipeline.outputs; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"SimpleITK", "torch", "matplotlib", "pandas"} & set(loaded)
+
+
+def test_the_network_gives_its_memory_back_unless_it_is_shared(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released: list[str] = []
+    monkeypatch.setattr(OpenVINOEngine, "release", lambda engine: released.append(engine.name))
+    options = {"model": "brain-t1", "init": "none", "preset": "fast"}
+    register(*pair, **options)  # type: ignore[arg-type]
+    assert released == ["openvino"]
+    register(*pair, **options, shared=Shared())  # type: ignore[arg-type]
+    assert released == ["openvino"]

@@ -164,9 +164,9 @@ def _scaling_notes(record: ScalingRecord) -> list[str]:
     counts = sorted({run.threads for run in record.runs})
     for count in counts:
         if (off := linearity(record, count)) is not None:
-            notes.append(f"{count} threads: compute for each voxel is within {100 * off:.0f} % of its mean over sizes.")
+            notes.append(f"With {_threads(count)}, compute for each voxel is within {100 * off:.0f} % of its mean.")
     if len(counts) > 1 and (factor := speedup(record, counts[0], counts[-1])) is not None:
-        notes.append(f"{counts[-1]} threads compute {factor:.2f} times as fast as {counts[0]}.")
+        notes.append(f"{counts[-1]} threads compute {factor:.2f} times as fast as {_threads(counts[0])}.")
     if any(_busy(run.load_before or 0.0, record.machine) for run in record.runs):
         notes.append(f"{BUSY} taken while other work kept the machine busy, so too long.")
     return notes
@@ -180,6 +180,10 @@ def _machine(record: CoreRecord | RefineRecord | ScalingRecord, peaks: Peaks | N
         text += f", {peaks.threads} threads; a large matrix product reaches {products}, a copy "
         text += f"{peaks.copy_gb_per_s:.1f} GB/s (read plus written)"
     return f"{text}{f'; {record.note}' if record.note else ''}."
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'' if count == 1 else 's'}"
 
 
 def _busy(load: float, machine: Machine) -> str:

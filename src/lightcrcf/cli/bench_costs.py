@@ -24,7 +24,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print the record on stdout."
 Note = Annotated[str, typer.Option(help="What else the machine did, for the record.")]
 Gemm = Annotated[int, typer.Option(min=64, help="Size of the matrices by which the machine's peak is measured.")]
 Places = Annotated[
-    Path | None, typer.Option(help="Folder of the other tools' environments [default: in the user's cache].")
+    Path | None,
+    typer.Option("--environments", help="Folder of the other tools' environments [default: in the user's cache]."),
 ]
 
 

@@ -58,6 +58,7 @@ class Engine(ABC):
     def prepare(self, shape: Shape) -> None:
         """Do early what the first `displacement` of images of this shape would do: compile, allocate."""
 
+    @abstractmethod
     def release(self) -> None:
         """Give back the memory that only the next pair would need; a later pair takes it again."""
 

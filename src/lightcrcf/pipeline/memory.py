@@ -15,11 +15,11 @@ __all__ = ["Demand", "check_demand"]
 
 # Fitted to the largest resident memory of whole commands on pairs of 0.9 to 9.7 million voxels; `lightcrcf bench
 # scaling` measures how far off it is.
-_PROGRAM = 300 << 20  # the interpreter, the libraries and the compiled kernels
-_NETWORK = 85 << 20  # OpenVINO, its graphs and their threads
+_PROGRAM = 200 << 20  # the interpreter, the libraries and the compiled kernels
+_NETWORK = 75 << 20  # OpenVINO, its graphs and their threads
 _VOXEL_OF_IMAGE = 6  # beside what is stored: the prepared image in float32, and masks
 _WORKING_VOXEL = 26  # both images, the moving one as the headers place it, and the field
-_WORKING_VOXEL_NETWORK = 71  # features of all levels; kept until the end
+_WORKING_VOXEL_NETWORK = 66  # features of all levels
 _WORKING_VOXEL_REFINEMENT = 79  # fields, forces, updates and correlation terms
 _FIELD_VOXEL_INVERSE = 40
 _FIELD_VOXEL_UNFOLDING = 60
@@ -37,13 +37,14 @@ class Demand:
         refinement: whether there is a refinement.
         inverse: whether the field is inverted.
         diffeomorphic: whether folds are removed.
+        kept: whether the network stays for further registrations.
 
     Example:
         >>> import numpy as np
         >>> grid = Grid((100, 100, 100), np.eye(4))
         >>> volume = Volume(np.zeros(grid.shape, np.int16), grid)
         >>> Demand((volume, volume), grid, grid, network=False, refinement=False).bytes >> 20
-        340
+        240
     """
 
     volumes: Sequence[Volume]
@@ -53,16 +54,17 @@ class Demand:
     refinement: bool
     inverse: bool = False
     diffeomorphic: bool = False
+    kept: bool = False
 
     @property
     def bytes(self) -> int:
         """Largest resident memory of the process."""
         images = sum(volume.data.nbytes + _VOXEL_OF_IMAGE * volume.data.size for volume in self.volumes)
-        each = _WORKING_VOXEL + self.network * _WORKING_VOXEL_NETWORK
-        # After the refinement its memory serves what follows.
-        after = max(self.inverse * _FIELD_VOXEL_INVERSE, self.diffeomorphic * _FIELD_VOXEL_UNFOLDING)
-        late = max(self.refinement * _WORKING_VOXEL_REFINEMENT * self.working.size, after * self.fixed.size)
-        return _PROGRAM + self.network * _NETWORK + images + each * self.working.size + late
+        always = _PROGRAM + images + _WORKING_VOXEL * self.working.size
+        network = self.network * (_NETWORK + _WORKING_VOXEL_NETWORK * self.working.size)
+        unfolding = max(self.inverse * _FIELD_VOXEL_INVERSE, self.diffeomorphic * _FIELD_VOXEL_UNFOLDING)
+        after = max(self.refinement * _WORKING_VOXEL_REFINEMENT * self.working.size, unfolding * self.fixed.size)
+        return always + (network + after if self.kept else max(network, after))
 
 
 def _resident() -> int:

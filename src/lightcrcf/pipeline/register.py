@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -144,7 +144,7 @@ def register(
         "precision": precision, "threads": threads,
     }  # fmt: skip
     watch = Stopwatch(progress or (lambda stage, fraction: None))
-    shared = shared or Shared()
+    alone, shared = shared is None, shared or Shared()
     with use_threads(threads):
         with watch.stage("read", 0.0):
             inputs = _read(shared, fixed, moving, fixed_mask, moving_mask, moving_labels, fixed_labels, also)
@@ -161,7 +161,8 @@ def register(
             alike = contents[0].kind == contents[1].kind
             refinement = _plan(choice, preset, refine, alike)
             choice = _explained(choice, refinement)
-            demand = _demand(inputs, choice, refinement, shared, coarsen, inverse, diffeomorphic)
+            demand = _demand(inputs, choice, refinement, shared, coarsen)
+            demand = replace(demand, inverse=inverse, diffeomorphic=diffeomorphic, kept=not alone)
             check_demand(inputs.fixed.source, demand)
         with ThreadPoolExecutor(1) as background:
             # The network's graphs are built while the affine runs.
@@ -176,6 +177,8 @@ def register(
                 network = opening.result() if opening else None
         with watch.stage("network", 0.55):
             displacement = None if network is None else network.displacement(pair.fixed, pair.moving)
+            if network is not None and alone:
+                network.release()
         with watch.stage("refine", 0.6):
             refined = _refined(pair, displacement, refinement)
             displacement = refined.displacement if refined else displacement
@@ -218,9 +221,7 @@ def _engine(network: Engine) -> dict[str, str]:
     return {"name": network.name, "device": network.device, "precision": network.precision}
 
 
-def _demand(
-    inputs: _Inputs, choice: Choice, refinement: Plan, shared: Shared, coarsen: int, inverse: bool, unfold: bool
-) -> Demand:
+def _demand(inputs: _Inputs, choice: Choice, refinement: Plan, shared: Shared, coarsen: int) -> Demand:
     given = (inputs.fixed, inputs.moving, inputs.fixed_mask, inputs.moving_mask, *inputs.labels, *inputs.also)
     return Demand(
         tuple(volume for volume in given if volume is not None),
@@ -228,8 +229,6 @@ def _demand(
         WorkingPair.grid_of(inputs.fixed, choice.weights, shared, coarsen),
         network=choice.weights is not None and refinement.network,
         refinement=bool(refinement.schedule),
-        inverse=inverse,
-        diffeomorphic=unfold,
     )
 
 
