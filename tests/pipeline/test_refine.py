@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from lightcrcf.errors import UsageError
 from lightcrcf.evaluation.regularity import folding_percent
 from lightcrcf.geometry.kernels import upsample, warp
-from lightcrcf.pipeline.refine import Level, plan, refine
+from lightcrcf.pipeline.refine import refine
+from lightcrcf.pipeline.schedule import Level, plan
 from lightcrcf.weights.preparation import Preparation
 
 SHAPE = (34, 41, 37)

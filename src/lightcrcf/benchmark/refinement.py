@@ -29,7 +29,8 @@ from lightcrcf.geometry.threads import use_threads
 from lightcrcf.pipeline.affine import align
 from lightcrcf.pipeline.environment import versions
 from lightcrcf.pipeline.pair import WorkingPair
-from lightcrcf.pipeline.refine import Level, plan, refine
+from lightcrcf.pipeline.refine import refine
+from lightcrcf.pipeline.schedule import Level, plan
 from lightcrcf.pipeline.shared import Shared
 from lightcrcf.volumes import Volume, read, write
 from lightcrcf.weights.store import load

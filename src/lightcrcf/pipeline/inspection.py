@@ -13,7 +13,8 @@ from lightcrcf.geometry.threads import use_threads
 from lightcrcf.pipeline import quality
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.quality import Evidence
-from lightcrcf.pipeline.refine import Level, refine
+from lightcrcf.pipeline.refine import refine
+from lightcrcf.pipeline.schedule import Level
 
 __all__ = ["inspect"]
 

@@ -13,8 +13,8 @@ Source:
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,96 +29,21 @@ from lightcrcf.geometry.refinement_kernels import (
     shorten,
     smooth,
 )
-from lightcrcf.weights.preparation import Preparation
+from lightcrcf.pipeline.schedule import Level, Plan, Schedule
 
-__all__ = ["PRESETS", "Level", "Plan", "Refined", "Schedule", "plan", "refine"]
+__all__ = ["Refined", "refine"]
 
 Float32 = NDArray[np.float32]
 Shape = tuple[int, int, int]
 
 _FLOOR = 1e-6  # of the product of variances of unit-range images
+_CONTRAST_SIGMA = 0.7
 _TYPICAL = 0.99  # the share of foreground vectors that are left as long as they are
 _FOREGROUND = 0.05
 _LEAST_DETERMINANT = 0.05
 _STALLED = 1e-5  # relative gain of a step below which a level ends
 _HALVINGS = 3
 _REACH = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-
-
-@dataclass(frozen=True)
-class Level:
-    """Steps at one resolution.
-
-    Args:
-        scale: 1 for full resolution, 2, 4 or 8 for coarser ones.
-        steps: at most so many.
-        step: length of the longest update, in voxels of the level.
-        force_sigma, field_sigma: of the Gaussians that smooth each update and the field after it, in voxels.
-        radius: of the correlation window, in voxels to each side.
-        metric: "lncc", or "mse" for images whose intensities mean the same.
-    """
-
-    scale: int
-    steps: int
-    step: float = 0.5
-    force_sigma: float = 1.5
-    field_sigma: float = 0.5
-    radius: int = 3
-    metric: Literal["lncc", "mse"] = "lncc"
-
-
-Schedule = tuple[Level, ...]
-
-# Measured on training persons: docs/decisions/0007-refinement.md.
-_COARSE: Schedule = (
-    Level(8, 60, force_sigma=1.732, field_sigma=0.7, radius=2),
-    Level(4, 60, force_sigma=1.732, field_sigma=0.7, radius=2),
-    Level(2, 40, field_sigma=0.4, radius=2),
-)
-_SHORT, _LONG = Level(1, 7, force_sigma=1.2, field_sigma=0.4), Level(1, 30, force_sigma=1.2, field_sigma=0.4)
-PRESETS = ("fast", "default", "accurate")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the refinement does in one registration.
-
-    Args:
-        schedule: its levels; none at all leaves the network's field, or the affine, as it is.
-        network: whether a network's field is the start, or nothing.
-    """
-
-    schedule: Schedule
-    network: bool
-
-
-def plan(preset: str, preparation: Preparation | None, *, steps: int | None = None) -> Plan:
-    """The refinement of a preset.
-
-    Args:
-        preset: one of `PRESETS`.
-        preparation: of the model, which says what suits it; None without a model.
-        steps: at full resolution, instead of the preset's; 0 is no refinement.
-
-    Example:
-        >>> plan("fast", Preparation(None), steps=5)
-        Plan(schedule=(Level(scale=1, steps=5, ...),), network=True)
-    """
-    full = _LONG if preset == "accurate" else _SHORT
-    finest = (full if steps is None else replace(full, steps=steps),)
-    start = "nothing" if preparation is None else preparation.refine
-    if steps == 0 or (steps is None and (preset == "fast" or start == "off")):
-        schedule: Schedule = ()
-        network = preparation is not None
-    elif preparation is not None and (preset == "fast" or start == "off"):
-        # What was asked for by number alone goes on from the network's field.
-        schedule, network = finest, True
-    else:
-        schedule, network = (*_COARSE, *finest), start == "gist"
-    if preparation is not None and not preparation.align:
-        # Images of one person in one frame have comparable intensities.
-        schedule = tuple(replace(level, metric="mse") for level in schedule)
-    return Plan(schedule, network)
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,6 +182,33 @@ def _folded(field: Float32) -> int:
     return int(np.count_nonzero(jacobian_determinant(field) <= 0))
 
 
+@dataclass(eq=False)
+class _Channel:
+    """What is compared at one resolution, its share in the objective, and what the force needs of it."""
+
+    fixed: Float32
+    moving: Float32
+    share: float
+    moved: Float32
+    terms: Float32
+
+    @classmethod
+    def of(cls, fixed: Float32, moving: Float32, share: float) -> _Channel:
+        """Before the first look."""
+        return cls(fixed, moving, share, moving, np.empty((3, *fixed.shape), np.float32))
+
+
+def _local_contrast(fixed: Float32, moving: Float32) -> tuple[Float32, Float32]:
+    """The standard deviation under a small Gaussian: edges and texture, whichever side is brighter."""
+    taps, deviations = gaussian_taps((_CONTRAST_SIGMA,) * 3), []
+    for image in (fixed, moving):
+        means = np.empty((3, *image.shape), np.float32)
+        smooth(np.stack([image, image * image, image]), taps, means)
+        deviations.append(np.sqrt(np.maximum(means[1] - means[0] * means[0], 0)))
+    largest = np.float32(max(1e-6, *(float(d.max()) for d in deviations)))
+    return deviations[0] / largest, deviations[1] / largest
+
+
 class _Stage:
     """Both images at one resolution, and buffers that all steps share."""
 
@@ -275,32 +227,45 @@ class _Stage:
             return image if level.scale == 1 else block_mean(image, factors)
 
         self.level = level
-        self.fixed, self.moving = scaled(fixed), scaled(moving)
+        images = scaled(fixed), scaled(moving)
+        self.channels = [_Channel.of(*images, 1.0)]
+        if level.contrast > 0:
+            self.channels.append(_Channel.of(*_local_contrast(*images), level.contrast))
         self.fixed_mask = None if fixed_mask is None else scaled(fixed_mask)
         self.moving_mask = None if moving_mask is None else scaled(moving_mask)
-        self.terms = np.empty((3, *self.fixed.shape), np.float32)
-        self.force, self.update, self.other = (np.empty_like(self.terms) for _ in range(3))
+        self.force, self.update, self.other = (np.empty((3, *images[0].shape), np.float32) for _ in range(3))
         self.force_taps, self.field_taps = (gaussian_taps((s, s, s)) for s in (level.force_sigma, level.field_sigma))
-        self.sample = self.fixed[::3, ::3, ::3] > _FOREGROUND
+        self.sample = images[0][::3, ::3, ::3] > _FOREGROUND
         if level.metric == "mse":
-            self.terms[0], self.terms[1], self.terms[2] = 1, -1, 0
+            self.channels[0].terms[:] = np.array([1, -1, 0], np.float32).reshape(3, 1, 1, 1)
 
     def objective(self, field: Float32) -> float:
         """Of `field`; leaves behind what `pull` needs."""
-        self.moved = warp(self.moving[None], field)[0]
+        for channel in self.channels:
+            channel.moved = warp(channel.moving[None], field)[0]
         self.weight = self.fixed_mask
         if self.moving_mask is not None:
             weight = warp(self.moving_mask[None], field)[0]
             self.weight = weight if self.fixed_mask is None else weight * self.fixed_mask
         if self.level.metric == "mse":
-            return -_mean_square(self.fixed, self.moved, self.weight)
-        total, count = correlation_terms(self.fixed, self.moved, self.weight, self.level.radius, _FLOOR, self.terms)
-        return total / max(count, 1.0)
+            return -_mean_square(self.channels[0].fixed, self.channels[0].moved, self.weight)
+        mean = 0.0
+        for channel in self.channels:
+            total, count = correlation_terms(
+                channel.fixed, channel.moved, self.weight, self.level.radius, _FLOOR, channel.terms
+            )
+            mean += channel.share * total / max(count, 1.0)
+        return mean / sum(channel.share for channel in self.channels)
 
     def pull(self) -> float:
         """The smoothed force at the field of the last `objective`, in `update`; its typical length is returned."""
         radius = 0 if self.level.metric == "mse" else self.level.radius
-        correlation_force(self.fixed, self.moved, self.weight, self.terms, radius, self.force)
+        for number, channel in enumerate(self.channels):
+            out = self.update if number else self.force
+            correlation_force(channel.fixed, channel.moved, self.weight, channel.terms, radius, out)
+            if number:
+                self.update *= np.float32(channel.share)
+                self.force += self.update
         smooth(self.force, self.force_taps, self.update)
         sample = self.update[:, ::3, ::3, ::3][:, self.sample]
         if not sample.size:

@@ -24,7 +24,8 @@ from lightcrcf.pipeline.memory import Demand, check_demand
 from lightcrcf.pipeline.models import Choice, choose_model
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.provenance import Stopwatch, provenance
-from lightcrcf.pipeline.refine import PRESETS, Plan, Refined, plan
+from lightcrcf.pipeline.refine import Refined
+from lightcrcf.pipeline.schedule import PRESETS, Plan, plan
 from lightcrcf.pipeline.shared import Shared
 from lightcrcf.pipeline.sources import named_options, named_sources
 from lightcrcf.pipeline.unfolding import inverse_metrics, unfolded

@@ -150,6 +150,7 @@ class Data(Section):
         by_content: whether `content` is a kind of `pipeline.foreground`, which alone says if the model suits an image;
             otherwise the extremes of the training images do.
         refine: from where the refinement of the model's registrations starts: "gist", "nothing" or "off".
+        contrast: weight of the images' local contrast in that refinement.
     """
 
     root: Path
@@ -160,6 +161,7 @@ class Data(Section):
     content: str = "skull-stripped brain"
     by_content: bool = False
     refine: Start = "gist"
+    contrast: Annotated[float, Field(ge=0)] = 0.0
     shape: tuple[int, int, int] = (160, 192, 144)
 
     @model_validator(mode="after")
@@ -173,7 +175,7 @@ class Data(Section):
         """As the weights file records it."""
         spacing = self.spacing_mm
         vector = None if spacing == "native" else spacing if isinstance(spacing, tuple) else (spacing,) * 3
-        return Preparation(vector, self.view, self.window, align=not self.cohorts[0].within, refine=self.refine)
+        return Preparation(vector, self.view, self.window, not self.cohorts[0].within, self.refine, self.contrast)
 
 
 class Augment(Section):

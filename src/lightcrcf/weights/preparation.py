@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 __all__ = ["Preparation", "Profile", "Ranges", "Start", "View"]
@@ -27,6 +27,7 @@ class Preparation:
         align: whether the pair is aligned affinely first; otherwise the headers are trusted (one person, one frame).
         refine: from where the refinement starts: from the "gist" of the network's field, from "nothing" (the network
             serves the fast preset only), or not at all ("off": it would lose what the network knows).
+        contrast: weight of the images' local contrast in the refinement, beside that of the images themselves.
 
     Example:
         >>> Preparation.from_json(Preparation((1.0, 1.0, 1.0)).to_json()).view
@@ -38,6 +39,7 @@ class Preparation:
     window: tuple[float, float] | None = None
     align: bool = True
     refine: Start = "gist"
+    contrast: float = 0.0
 
     def __post_init__(self) -> None:
         spacing, window = self.spacing_mm, self.window
@@ -47,6 +49,8 @@ class Preparation:
             raise ValueError(f"a view of {' or '.join(get_args(View))}, got {self.view!r}")
         if self.refine not in get_args(Start):
             raise ValueError(f"a start of {' or '.join(get_args(Start))}, got {self.refine!r}")
+        if not 0 <= self.contrast < math.inf:
+            raise ValueError(f"a contrast of zero or more, got {self.contrast}")
         if window is not None and not (len(window) == 2 and -math.inf < window[0] < window[1] < math.inf):
             raise ValueError(f"a window of two rising numbers or none, got {window}")
 
@@ -105,6 +109,9 @@ class Profile:
 
 
 def _known(cls: type, values: Any) -> dict[str, Any]:
-    if not isinstance(values, Mapping) or set(values) != {f.name for f in fields(cls)}:
-        raise ValueError(f"the names {sorted(f.name for f in fields(cls))}")
-    return dict(values)
+    """All fields, by name; those that have a default may be missing."""
+    defaults = {f.name: f.default for f in fields(cls) if f.default is not MISSING}
+    names = {f.name for f in fields(cls)}
+    if not isinstance(values, Mapping) or not names - set(defaults) <= set(values) <= names:
+        raise ValueError(f"the names {sorted(names)}")
+    return {**defaults, **values}

@@ -1,0 +1,95 @@
+"""How much a preset refines, and at which resolutions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from lightcrcf.weights.preparation import Preparation
+
+__all__ = ["PRESETS", "Level", "Plan", "Schedule", "plan"]
+
+
+@dataclass(frozen=True)
+class Level:
+    """Steps at one resolution.
+
+    Args:
+        scale: 1 for full resolution, 2, 4 or 8 for coarser ones.
+        steps: at most so many.
+        step: length of the longest update, in voxels of the level.
+        force_sigma, field_sigma: of the Gaussians that smooth each update and the field after it, in voxels.
+        radius: of the correlation window, in voxels to each side.
+        metric: "lncc", or "mse" for images whose intensities mean the same.
+        contrast: weight of the local correlation of the images' local contrast, beside that of the images themselves;
+            for "lncc" alone.
+    """
+
+    scale: int
+    steps: int
+    step: float = 0.5
+    force_sigma: float = 1.5
+    field_sigma: float = 0.5
+    radius: int = 3
+    metric: Literal["lncc", "mse"] = "lncc"
+    contrast: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.contrast > 0 and self.metric != "lncc":
+            raise ValueError(f"local contrast is compared by lncc, not by {self.metric}")
+
+
+Schedule = tuple[Level, ...]
+
+# Measured on training persons: docs/decisions/0007-refinement.md.
+_COARSE: Schedule = (
+    Level(8, 60, force_sigma=1.732, field_sigma=0.7, radius=2),
+    Level(4, 60, force_sigma=1.732, field_sigma=0.7, radius=2),
+    Level(2, 40, field_sigma=0.4, radius=2),
+)
+_SHORT, _LONG = Level(1, 7, force_sigma=1.2, field_sigma=0.4), Level(1, 30, force_sigma=1.2, field_sigma=0.4)
+PRESETS = ("fast", "default", "accurate")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the refinement does in one registration.
+
+    Args:
+        schedule: its levels; none at all leaves the network's field, or the affine, as it is.
+        network: whether a network's field is the start, or nothing.
+    """
+
+    schedule: Schedule
+    network: bool
+
+
+def plan(preset: str, preparation: Preparation | None, *, steps: int | None = None) -> Plan:
+    """The refinement of a preset.
+
+    Args:
+        preset: one of `PRESETS`.
+        preparation: of the model, which says what suits it; None without a model.
+        steps: at full resolution, instead of the preset's; 0 is no refinement.
+
+    Example:
+        >>> plan("fast", Preparation(None), steps=5)
+        Plan(schedule=(Level(scale=1, steps=5, ...),), network=True)
+    """
+    full = _LONG if preset == "accurate" else _SHORT
+    finest = (full if steps is None else replace(full, steps=steps),)
+    start = "nothing" if preparation is None else preparation.refine
+    if steps == 0 or (steps is None and (preset == "fast" or start == "off")):
+        schedule: Schedule = ()
+        network = preparation is not None
+    elif preparation is not None and (preset == "fast" or start == "off"):
+        # What was asked for by number alone goes on from the network's field.
+        schedule, network = finest, True
+    else:
+        schedule, network = (*_COARSE, *finest), start == "gist"
+    if preparation is not None and not preparation.align:
+        # Images of one person in one frame have comparable intensities.
+        schedule = tuple(replace(level, metric="mse") for level in schedule)
+    elif preparation is not None:
+        schedule = tuple(replace(level, contrast=preparation.contrast) for level in schedule)
+    return Plan(schedule, network)
