@@ -20,7 +20,7 @@ from lightcrcf.report.svg import outline_paths, path, view_box
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.volumes import Volume
 
-__all__ = ["COUNT", "IMAGES", "Deformation", "Pictures", "box", "symbol", "three"]
+__all__ = ["COUNT", "IMAGES", "MIDDLE", "Deformation", "Pictures", "box", "symbol", "three"]
 
 COUNT = 5  # of slices in each orientation
 MIDDLE = COUNT // 2
