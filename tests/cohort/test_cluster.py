@@ -36,7 +36,7 @@ Tree = Callable[[Path], dict[str, str]]
 class Cluster:
     """A scheduler and workers as `dask scheduler` and `dask worker` start them, on this machine."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, workers: int = 2) -> None:
         self.file = folder / "scheduler.json"
         quiet = {**os.environ, "DASK_LOGGING__DISTRIBUTED": "critical", "NUMBA_NUM_THREADS": "1"}
         common = ["--scheduler-file", str(self.file), "--no-dashboard"]
@@ -45,7 +45,7 @@ class Cluster:
         self.scheduler = subprocess.Popen([*dask, "scheduler", *local, *common], env=quiet)
         self.workers = [
             subprocess.Popen([*dask, "worker", *common, "--nthreads", "1", "--no-nanny", "--name", str(n)], env=quiet)
-            for n in range(2)
+            for n in range(workers)
         ]
 
     @property
@@ -96,6 +96,29 @@ def test_a_worker_that_is_killed_in_the_middle_costs_nothing(
     assert tree(there) == tree(tmp_path / "here" / "out")
     with connect(str(cluster.file)) as client:
         assert len(client.nthreads()) == 1
+
+
+def test_a_cluster_that_goes_away_is_one_error_and_can_be_gone_on_with(
+    cluster: Cluster, people: list[Path], quick: Options, tmp_path: Path
+) -> None:
+    def lose(tally: Tally) -> None:
+        if tally.done == 2:
+            cluster.scheduler.kill()
+
+    pairs = all_pairs(people[:4])
+    with pytest.raises(InputError, match="--resume"):
+        run_batch(pairs, tmp_path / "out", quick, scheduler=cluster.address, progress=lose)
+    assert 2 <= len(list((tmp_path / "out" / "manifest").iterdir())) < 12
+    assert run_batch(pairs, tmp_path / "out", quick, resume=True).failures == {}
+
+
+def test_a_cluster_without_workers_says_that_it_waits(tmp_path: Path) -> None:
+    found = Cluster(tmp_path, workers=0)
+    try:
+        with pytest.warns(UserWarning, match="no workers yet"), connect(found.address):
+            pass
+    finally:
+        found.stop()
 
 
 def test_workers_with_another_version_are_refused(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

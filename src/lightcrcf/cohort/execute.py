@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import islice
@@ -41,10 +43,13 @@ def on_cluster(
         function: importable on the workers; its errors end the iteration.
         items: what to work on.
 
+    Raises:
+        InputError: if the cluster goes away.
+
     Returns:
         (item, result); the result is a `LostWorkerError` where workers died.
     """
-    from distributed import KilledWorker, as_completed
+    from distributed import as_completed
 
     waiting, running, suspects = iter(items), {}, list[T]()
     done = as_completed(loop=client.loop)
@@ -64,31 +69,47 @@ def on_cluster(
             submit(item)
         while running:
             future = next(done)
-            error = future.exception()
-            if error is None:
-                result = future.result()
-                yield finished(future), result
-            elif isinstance(error, KilledWorker):
+            result = _outcome(future)
+            if isinstance(result, LostWorkerError):
                 suspects.append(finished(future))
             else:
-                raise error
+                yield finished(future), result
             for item in islice(waiting, max(0, _wanted(client) - len(running))):
                 submit(item)
         for item in suspects:
             submit(item)
             future = next(done)
-            error = future.exception()
-            if error is not None and not isinstance(error, KilledWorker):
-                raise error
-            result = LostWorkerError() if error is not None else future.result()
+            result = _outcome(future)
             yield finished(future), result
     finally:
         client.cancel(list(running))
 
 
+def _outcome(future: Any) -> Any:
+    """The result of a future that is done, or what became of its workers."""
+    from distributed import KilledWorker
+
+    try:
+        return future.result()
+    except KilledWorker:
+        return LostWorkerError()
+    except CancelledError:
+        raise _gone() from None
+
+
+def _gone() -> InputError:
+    return InputError(
+        "the cluster", expected="a scheduler that answers until all is done", got="a lost connection",
+        remedy="start it again, and go on with --resume",
+    )  # fmt: skip
+
+
 def _wanted(client: Client) -> int:
     """How much work should be in the hands of the cluster; it may have grown or shrunk."""
-    threads: int = sum(client.nthreads().values())
+    try:
+        threads: int = sum(client.nthreads().values())
+    except OSError:
+        raise _gone() from None
     return max(2, _AHEAD * threads)
 
 
@@ -115,6 +136,7 @@ def local_cluster(workers: int, threads: int) -> Iterator[Client]:
     settings: dict[str, Any] = {
         "distributed.scheduler.allowed-failures": _DEATHS,
         "distributed.worker.multiprocessing-method": "spawn",  # OpenMP's threads do not survive a fork
+        "distributed.worker.preload": ["lightcrcf.cohort.worker_start"],
         **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in environment.items()},
     }
     with (
@@ -125,7 +147,7 @@ def local_cluster(workers: int, threads: int) -> Iterator[Client]:
             processes=True,
             host="127.0.0.1",
             memory_limit=1 / workers,
-            dashboard_address=None,
+            dashboard_address=":0",
             silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster) as client,
@@ -145,8 +167,12 @@ def connect(address: str) -> Iterator[Client]:
         InputError: if there is no scheduler, or its workers have another version of LightCRCF.
     """
     _check_installed(f"--scheduler {address}")
+    import logging
+
     from distributed import Client
 
+    for name in ("distributed", "distributed.client"):  # what goes wrong is said in one line, by us
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     where = {"address": address} if "://" in address else {"scheduler_file": address}
     try:
         if "scheduler_file" in where:
@@ -159,6 +185,8 @@ def connect(address: str) -> Iterator[Client]:
         ) from None  # fmt: skip
     with client:
         _check_versions(address, client)
+        if not client.nthreads():
+            warnings.warn(f"{address}: no workers yet; the work begins when there are some", stacklevel=3)
         yield client
 
 
