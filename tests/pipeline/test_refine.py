@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from lightcrcf.errors import UsageError
 from lightcrcf.evaluation.regularity import folding_percent
 from lightcrcf.geometry.kernels import upsample, warp
-from lightcrcf.pipeline.refine import refine
+from lightcrcf.pipeline.refine import _local_contrast, refine
 from lightcrcf.pipeline.schedule import Level, plan
 from lightcrcf.weights.preparation import Preparation
 
@@ -67,6 +69,35 @@ def test_it_aligns_from_nothing_without_folds(pair: tuple[NDArray, NDArray], met
     assert refined.objective_after > refined.objective_before
     assert refined.folding_percent == folding_percent(refined.displacement) == 0
     assert len(refined.steps) == len(refined.seconds) == 3
+
+
+def test_local_contrast_aligns_too(pair: tuple[NDArray, NDArray]) -> None:
+    fixed, moving = pair
+    plain = refine(fixed, moving, None, schedule=QUICK)
+    both = refine(fixed, moving, None, schedule=tuple(replace(level, contrast=1.0) for level in QUICK))
+    assert both.objective_after > both.objective_before
+    assert not np.array_equal(both.displacement, plain.displacement)
+    assert error(fixed, moving, both.displacement) < 0.35 * error(fixed, moving, None)
+    assert both.folding_percent == 0
+
+
+def test_local_contrast_is_the_deviation_under_a_gaussian(pair: tuple[NDArray, NDArray]) -> None:
+    found = _local_contrast(*pair)
+    wanted = []
+    for image in pair:
+        mean, square = (gaussian_filter(x, 0.7, mode="nearest", truncate=5) for x in (image, image * image))
+        wanted.append(np.sqrt(np.maximum(square - mean * mean, 0)))
+    largest = max(d.max() for d in wanted)
+    for mine, reference in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(mine, reference / largest, atol=0.02)
+
+
+def test_the_model_says_whether_local_contrast_counts() -> None:
+    asked = plan("default", Preparation(None, contrast=0.5)).schedule
+    assert {level.contrast for level in asked} == {0.5}
+    assert {level.contrast for level in plan("default", Preparation(None, align=False, contrast=0.5)).schedule} == {0.0}
+    with pytest.raises(ValueError, match="not by mse"):
+        Level(1, 3, metric="mse", contrast=1.0)
 
 
 def test_it_starts_from_a_half_resolution_field(pair: tuple[NDArray, NDArray]) -> None:

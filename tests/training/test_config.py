@@ -47,6 +47,7 @@ def test_a_stage_overrides_the_loss(recipe: Callable[..., Path]) -> None:
         ('image = "person-{id}_T1w.nii.gz"', 'image = "person-{name}_T1w.nii.gz"', "data.cohorts.0.image"),
         ('labels = "person-{id}_dseg.nii.gz"', "skull_strip_with_labels = true", "needs? labels"),
         ("window = 5", "window = 4", "loss.window"),
+        ("window = 5", 'similarity = "mse"\ncontrast = 1.0', "by lncc only"),
         ("window = 5", "level_weights = [0, 1, 0, 0]", "level_weights"),
         ("spacing_mm = 5.0", "spacing_mm = nan", "data.spacing_mm"),
         ("regularity = 0.5", "regularity = -1", "loss.regularity"),
@@ -67,3 +68,11 @@ def test_mistakes_are_named_in_one_line(recipe: Callable[..., Path], old: str, n
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="absent"):
         load_config(tmp_path / "absent.toml")
+
+
+def test_a_stage_is_checked_together_with_the_loss(recipe: Callable[..., Path]) -> None:
+    path = recipe()
+    text = path.read_text(encoding="utf-8").replace("[loss]", "[loss]\nsimilarity = 'mse'")
+    path.write_text(text.replace("learning_rate = 1e-3", "contrast = 1.0"), encoding="utf-8")
+    with pytest.raises(InputError, match="contrast is compared by lncc only"):
+        load_config(path)

@@ -21,7 +21,8 @@ def digest(config: TrainingConfig) -> str:
     Defaults are left out, so that a version with more options still goes on.
     """
     text = config.model_dump_json(
-        exclude={"run": True, "stages": True, "start": True, "data": {"root", "refine", "contrast"}}, exclude_defaults=True
+        exclude={"run": True, "stages": True, "start": True, "data": {"root", "refine", "contrast"}},
+        exclude_defaults=True,
     )
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -199,6 +199,7 @@ class Loss(Section):
 
     Args:
         similarity: "lncc" with cubes of `window` voxels, or "mse".
+        contrast: weight of the same similarity of local contrast, beside that of the images; for "lncc" alone.
         regularity, folding: weights of the penalties on the field.
         level_weights: of 1/2, 1/4, 1/8 and 1/16.
         dice: weight of one minus the mean Dice of the label maps, judged with the finest field. Above zero, the model
@@ -208,6 +209,7 @@ class Loss(Section):
 
     similarity: Literal["lncc", "mse"] = "lncc"
     window: Window = 5
+    contrast: Annotated[float, Field(ge=0)] = 0.0
     regularity: Annotated[float, Field(ge=0)] = 1.0
     folding: Annotated[float, Field(ge=0)] = 0.0
     level_weights: tuple[float, float, float, float] = (1.0, 0.3, 0.1, 0.0)
@@ -218,6 +220,8 @@ class Loss(Section):
     def _weighs_something(self) -> Loss:
         if not self.level_weights[0] > 0 or any(not weight >= 0 for weight in self.level_weights):
             raise ValueError(f"level_weights {self.level_weights} must start above zero and never fall below it")
+        if self.contrast > 0 and self.similarity != "lncc":
+            raise ValueError("contrast is compared by lncc only")
         return self
 
 
@@ -230,7 +234,7 @@ class Stage(Section):
         warmup_steps: over which the learning rate grows from zero.
         finest: last level that is trained: 0 is 1/2, 3 is 1/16.
         compare: where the finest field is judged: at full or at half the working resolution.
-        regularity, window: instead of the loss section's.
+        regularity, window, contrast: instead of the loss section's.
         gradient_norm: longer gradients are shortened to it.
     """
 
@@ -242,12 +246,13 @@ class Stage(Section):
     compare: Literal["full", "half"] = "half"
     regularity: Annotated[float, Field(ge=0)] | None = None
     window: Window | None = None
+    contrast: Annotated[float, Field(ge=0)] | None = None
     gradient_norm: Positive = math.inf
 
     def loss(self, common: Loss) -> Loss:
         """The loss section with this stage's own values in place."""
-        own = {"regularity": self.regularity, "window": self.window}
-        return common.model_copy(update={k: v for k, v in own.items() if v is not None})
+        own = {"regularity": self.regularity, "window": self.window, "contrast": self.contrast}
+        return Loss.model_validate({**common.model_dump(), **{k: v for k, v in own.items() if v is not None}})
 
 
 class Run(Section):
@@ -301,6 +306,8 @@ class TrainingConfig(Section):
         multiples = self.network.multiples
         if any(n < m or n % m for n, m in zip(self.data.shape, multiples, strict=True)):
             raise ValueError(f"data.shape {self.data.shape} must be multiples of {multiples}")
+        for stage in self.stages:
+            stage.loss(self.loss)  # raises for what does not go together
         if self.loss.dice > 0 and not all(cohort.labelled for cohort in self.data.cohorts):
             raise ValueError("loss.dice needs labels in every cohort")
         return self

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool3d, pad, relu
 
-__all__ = ["dice", "diffusion", "folding", "lncc", "mean_squared_error", "window_mean"]
+__all__ = ["dice", "diffusion", "folding", "lncc", "local_contrast", "mean_squared_error", "window_mean"]
 
 
 def window_mean(images: Tensor, radius: int) -> Tensor:
@@ -54,6 +54,27 @@ def lncc(
     cc = covariance * covariance / (variance_f * variance_m + floor)
     average: Tensor = cc.mean() if weight is None else (cc * weight).sum() / weight.sum().clamp_min(1.0)
     return 1.0 - average
+
+
+def local_contrast(images: Tensor, *, mean: Callable[[Tensor, int], Tensor] = window_mean) -> Tensor:
+    """The standard deviation over cubes of 3 voxels, relative to the largest: edges and texture.
+
+    Whichever side of an edge is brighter, it is the same.
+
+    Args:
+        images: (N, 1, D, H, W).
+        mean: the window mean to use, `window_mean` or one that agrees with it.
+
+    Example:
+        >>> edge = torch.tensor([0.0, 0, 0, 1, 1, 1]).view(1, 1, 1, 1, 6).expand(1, 1, 6, 6, 6)
+        >>> local_contrast(edge)[0, 0, 3, 3].tolist()
+        [0.0, 0.0, 1.0, 1.0, 0.0, 0.0]
+    """
+    around = pad(images, (1,) * 6, mode="replicate")  # so that the border of a crop is no edge
+    means = mean(torch.cat([around, around * around], dim=1), 1)[:, :, 1:-1, 1:-1, 1:-1]
+    first, square = torch.split(means, 1, dim=1)
+    deviation = (square - first * first).clamp_min(0).sqrt()
+    return deviation / deviation.amax(dim=(1, 2, 3, 4), keepdim=True).clamp_min(1e-6)
 
 
 def mean_squared_error(fixed: Tensor, moved: Tensor, *, weight: Tensor | None = None) -> Tensor:

@@ -81,7 +81,13 @@ def objective(
 
 
 def _similarity(fixed: Tensor, moving: Tensor, displacement: Tensor, loss: Loss, operations: Operations) -> Tensor:
-    moved, tissue = operations.warp(moving, displacement), (fixed > 0).float()
-    if loss.similarity == "lncc":
-        return losses.lncc(fixed, moved, window=loss.window, weight=tissue, mean=operations.window_mean)
-    return losses.mean_squared_error(fixed, moved, weight=tissue)
+    tissue, mean = (fixed > 0).float(), operations.window_mean
+    if loss.similarity == "mse":
+        return losses.mean_squared_error(fixed, operations.warp(moving, displacement), weight=tissue)
+    if loss.contrast == 0:
+        return losses.lncc(fixed, operations.warp(moving, displacement), window=loss.window, weight=tissue, mean=mean)
+    compared = torch.cat([moving, losses.local_contrast(moving, mean=mean)], dim=1)
+    moved, moved_contrast = torch.split(operations.warp(compared, displacement), 1, dim=1)
+    parts = ((fixed, moved), (losses.local_contrast(fixed, mean=mean), moved_contrast))
+    images, contrasts = (losses.lncc(*p, window=loss.window, weight=tissue, mean=mean) for p in parts)
+    return (images + loss.contrast * contrasts) / (1 + loss.contrast)
