@@ -18,6 +18,13 @@ import pytest
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
+# A shell that starts the tests in the background would have Ctrl-C ignored.
+MAIN = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from lightcrcf.cli.main import main
+main()
+"""
 ROUNDS = int(os.environ.get("LIGHTCRCF_KILLS", "2"))
 Tree = Callable[[Path], dict[str, str]]
 
@@ -26,7 +33,8 @@ def start(people: Sequence[Path], out: Path, *options: str) -> subprocess.Popen[
     """Twelve quick pairs in a process of their own."""
     words = ["batch", "--all-pairs", *map(str, people[:4]), "--out", str(out), "--threads", "1"]
     quick = ["--model", "none", "--init", "none", "--preset", "fast"]
-    return subprocess.Popen([sys.executable, "-m", "lightcrcf", *words, *quick, *options], stderr=subprocess.PIPE)
+    command = [sys.executable, "-c", MAIN, *words, *quick, *options]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
 
 
 def finish(process: subprocess.Popen[bytes]) -> None:
@@ -68,3 +76,20 @@ def test_killed_and_resumed_it_ends_as_if_nothing_had_been(
         kills += kill(start(people, tmp_path / "out", "--resume", *workers), moment)
     finish(start(people, tmp_path / "out", "--resume", *workers))
     assert tree(tmp_path / "out") == wanted, f"after {kills} kills"
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core only")
+def test_ctrl_c_ends_all_processes_with_one_line(people: list[Path], tmp_path: Path) -> None:
+    process = start(people, tmp_path / "out", "--workers", "2", "--preset", "default")
+    while not any((tmp_path / "out" / "manifest").glob("[!.]*.json")):
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, stderr = process.communicate(timeout=120)
+    assert (process.returncode, stderr) == (130, b"interrupted\n")
+    for _ in range(200):  # what tracks the processes' resources takes a moment longer
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    pytest.fail("a process was left behind")
