@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lightcrcf.geometry.grid import AxisOrder, Grid
-from lightcrcf.report.planes import planes, slice_image
+from lightcrcf.report.planes import Frame, planes, slice_image
 from lightcrcf.volumes import Volume
 
 GRID = Grid((20, 26, 30), np.array([[2.0, 0, 0, -20], [0, 1.5, 0, 5], [0, 0, 1.0, 7], [0, 0, 0, 1]]))
@@ -57,3 +57,18 @@ def test_outside_of_the_volume_is_not_a_number() -> None:
     plane = planes(volume())[0]
     shifted = Volume(volume().data, GRID.crop((0, 500, 0), GRID.shape))
     assert np.isnan(slice_image(shifted, plane)).all()
+
+
+def test_a_few_slices_are_shown_one_beside_the_other_and_not_from_the_side() -> None:
+    grid = Grid((80, 90, 8), np.diag([1.0, 1.0, 1.0, 1.0]))
+    data = np.zeros(grid.shape, np.float32)
+    data[10:70, 12:80, 1:7] = 100 + np.arange(6, dtype=np.float32)
+    frame = Frame.around(Volume(data, grid))
+    assert frame.flat is not None
+    assert [plane.name for plane in frame.planes()] == ["axial"] * 3
+    heights = [plane.world[0, 0, 2] for stack in frame.stacks(5) for plane in stack]
+    assert heights == sorted(heights)
+    assert heights[0] < heights[7] < heights[-1]
+    through = frame.through(np.array([20.0, 30.0, 5.0]))
+    assert through[1].world[0, 0, 2] == 5.0
+    assert Frame.around(volume()).flat is None

@@ -14,7 +14,7 @@ from typing import Any
 from lightcrcf.pipeline.register import Registration
 from lightcrcf.pipeline.runs import command_line
 from lightcrcf.report.images import LARGEST_RATIO, RATIO_COLOURS
-from lightcrcf.report.panels import COUNT, IMAGES, MIDDLE, Deformation, Pictures, box, three
+from lightcrcf.report.panels import COUNT, IMAGES, KEYS, MIDDLE, Deformation, Pictures, box, three
 from lightcrcf.report.subject import Subject
 from lightcrcf.report.svg import histogram
 from lightcrcf.report.tables import evidence, labels, provenance, reasons, rows, subjects, timings
@@ -22,6 +22,7 @@ from lightcrcf.report.words import MEANINGS
 
 __all__ = ["report_files", "report_page", "resource", "template"]
 
+_NAMES = tuple(f"{key}{MIDDLE}" for key in KEYS)
 _BEFORE_AFTER = ("given", "affine", "moved")
 
 
@@ -58,7 +59,7 @@ def report_page(subject: Subject, *, out: str) -> str:
         image_choices=_image_choices(),
         last_slice=COUNT - 1,
         middle_slice=MIDDLE,
-        viewer=three([_pair(p, f"{p.name[0]}{MIDDLE}") for p in pictures.middles], pictures.middles),
+        viewer=three([_pair(p, n) for n, p in zip(_NAMES, pictures.middles, strict=True)], pictures.middles),
         printed=_printed(pictures),
         deformation=_deformation(deformation),
         evidence=evidence(record["qc"], record["metrics"]),
@@ -98,14 +99,10 @@ def _before_after(pictures: Pictures) -> str:
     planes, found = pictures.middles, []
     for kind in _BEFORE_AFTER:
         nothing = " - there is nothing of it here: it lies elsewhere" if pictures.empty[kind] else ""
-        boxes = [box(p, f"{_name(p)}-{kind}", outline=f"o-{_name(p)}") for p in planes]
+        boxes = [box(p, f"{n}-{kind}", outline=f"o-{n}") for n, p in zip(_NAMES, planes, strict=True)]
         found.append(three(boxes, planes, f"{IMAGES[kind]}{nothing}"))
-    plain = [box(p, f"{_name(p)}-fixed") for p in planes]
+    plain = [box(p, f"{n}-fixed") for n, p in zip(_NAMES, planes, strict=True)]
     return "".join([three(plain, planes, IMAGES["fixed"]), *found])
-
-
-def _name(plane: Any) -> str:
-    return f"{plane.name[0]}{MIDDLE}"
 
 
 def _pair(plane: Any, name: str) -> str:
@@ -126,7 +123,7 @@ def _printed(pictures: Pictures) -> str:
     planes, found = pictures.middles, []
     for how, title in (("tiles", "tiles of both"), ("difference", "difference, brightened")):
         for kind in ("affine", "moved"):
-            boxes = [box(p, f"{_name(p)}-fixed", f"{_name(p)}-{kind} {how}") for p in planes]
+            boxes = [box(p, f"{n}-fixed", f"{n}-{kind} {how}") for n, p in zip(_NAMES, planes, strict=True)]
             found.append(three(boxes, planes, f"{title}: fixed and {IMAGES[kind]}"))
     return "".join(found)
 
@@ -135,8 +132,13 @@ def _deformation(deformation: Deformation | None) -> str:
     if deformation is None:
         return "<h2>Deformation</h2><p>There is none: the result is affine only.</p>"
     planes = deformation.planes
-    grids = [box(p, f"{p.name[0]}d-fixed dim", lines=lines) for p, lines in zip(planes, deformation.lines, strict=True)]
-    maps = [box(p, f"{p.name[0]}d-ratio", outline=f"o-{p.name[0]}d", ring_mm=deformation.worst) for p in planes]
+    grids = [
+        box(p, f"{key}d-fixed dim", lines=lines) for key, p, lines in zip(KEYS, planes, deformation.lines, strict=True)
+    ]
+    maps = [
+        box(p, f"{key}d-ratio", outline=f"o-{key}d", ring_mm=deformation.worst)
+        for key, p in zip(KEYS, planes, strict=True)
+    ]
     return template("deformation.html").substitute(
         grids=three(grids, planes, "where the lines of a regular grid on the fixed volume go (affine part aside)"),
         maps=three(

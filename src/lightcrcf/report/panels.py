@@ -20,7 +20,7 @@ from lightcrcf.report.svg import outline_paths, path, view_box
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.volumes import Volume
 
-__all__ = ["COUNT", "IMAGES", "MIDDLE", "Deformation", "Pictures", "box", "symbol", "three"]
+__all__ = ["COUNT", "IMAGES", "KEYS", "MIDDLE", "Deformation", "Pictures", "box", "symbol", "three"]
 
 COUNT = 5  # of slices in each orientation
 MIDDLE = COUNT // 2
@@ -31,7 +31,8 @@ IMAGES = {
     "moved": "moving, after registration",
 }
 _TILE_MM = 24.0
-_ORIENTATIONS = ("axial", "coronal", "sagittal")
+KEYS = ("a", "c", "s")
+"""Of the three places where pictures stand side by side, in the names of style rules."""
 
 
 class Pictures:
@@ -49,7 +50,7 @@ class Pictures:
         flat = [plane for stack in self.stacks for plane in stack]
         shown = {name: getattr(self.slices, name)(flat) for name in IMAGES}
         self.empty = {name: _middles_are_black(images, count) for name, images in shown.items()}
-        names = [f"{o[0]}{n}" for o in _ORIENTATIONS for n in range(count)]
+        names = [f"{key}{n}" for key in KEYS for n in range(count)]
         self.rules = "\n".join(
             f".{name}-{kind}{{background-image:url({gray_uri(image)})}}"
             for kind, images in shown.items()
@@ -98,7 +99,7 @@ class Deformation:
         worst = field.grid.world(place) if folded else None
         planes = pictures.frame.planes() if worst is None else pictures.frame.through(worst)
         ratio = Volume(determinant, field.grid, "Jacobian determinant")
-        names, values = [f"{plane.name[0]}d" for plane in planes], pictures.slices.values(planes)
+        names, values = [f"{key}d" for key in KEYS], pictures.slices.values(planes)
         maps = [np.where(np.isfinite(v), slice_image(ratio, p), np.nan) for v, p in zip(values, planes, strict=True)]
         uris = {"ratio": map(ratio_uri, maps), "fixed": map(gray_uri, pictures.slices.fixed(planes))}
         rules = "\n".join(

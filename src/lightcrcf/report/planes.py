@@ -21,6 +21,7 @@ _MARGIN_MM = 12.0
 _MOST_PIXELS = 320
 _OFF_MIDDLE = 0.07  # of the width: the very middle of a brain is the fluid between its halves
 _REACH = 0.72  # of the way from the middle to the ends: further out there is little to see
+_FLAT = 0.2  # of the longest side: an axis shorter than this shows strips from the side
 _THIN_VOXELS = 600_000
 # Name, normal, image columns, image rows (each an axis of the canonical grid), and the letters at left, right, top,
 # bottom. The patient's right is on the left of the picture, the face on the left of the sagittal one.
@@ -88,10 +89,23 @@ class Frame:
         pixel = max(float(spacing.min()), float((high - low).max()) / most_pixels)
         return cls(volume.grid, low, high, first, last, middle, pixel)
 
+    @property
+    def flat(self) -> tuple[str, int, int, int, str] | None:
+        """The layout that looks along an axis which has next to nothing to show from the side; None if none has."""
+        sizes = self.high_mm - self.low_mm
+        return next((layout for layout in _LAYOUT if sizes[layout[1]] < _FLAT * sizes.max()), None)
+
     def planes(self, at_mm: Float | None = None) -> tuple[Plane, Plane, Plane]:
-        """Axial, coronal and sagittal through `at_mm` (along the axes, as `middle_mm`), or through the middle."""
+        """Axial, coronal and sagittal through `at_mm` (along the axes, as `middle_mm`), or through the middle.
+
+        Of a few slices on top of one another, three parallel ones, the middle one through `at_mm`.
+        """
         at = self.middle_mm if at_mm is None else at_mm
-        first, second, third = (self._plane(layout, at) for layout in _LAYOUT)
+        if self.flat is None:
+            first, second, third = (self._plane(layout, at) for layout in _LAYOUT)
+        else:
+            below, above = (self._at(self.flat[1], step) for step in (-_REACH * 2 / 3, _REACH * 2 / 3))
+            first, second, third = (self._plane(self.flat, place) for place in (below, at, above))
         return first, second, third
 
     def through(self, point_mm: Float) -> tuple[Plane, Plane, Plane]:
@@ -100,11 +114,17 @@ class Frame:
         return self.planes(np.clip(along, self.low_mm, self.high_mm))
 
     def stacks(self, count: int) -> tuple[tuple[Plane, ...], ...]:
-        """`count` parallel planes of each orientation, evenly over the foreground; the middle ones are `planes()`.
+        """Three stacks of `count` parallel planes, evenly over the foreground: one of each orientation.
+
+        Of a few slices on top of one another, three stacks that follow each other.
 
         Args:
             count: an odd number.
         """
+        if self.flat is not None:
+            many = np.linspace(-_REACH, _REACH, 3 * count)
+            laid = [self._plane(self.flat, self._at(self.flat[1], step)) for step in many]
+            return tuple(tuple(laid[first : first + count]) for first in range(0, 3 * count, count))
         steps = np.linspace(-_REACH, _REACH, count)
         return tuple(tuple(self._plane(layout, self._at(layout[1], step)) for step in steps) for layout in _LAYOUT)
 

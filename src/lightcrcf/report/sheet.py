@@ -15,7 +15,7 @@ from lightcrcf.files import atomic_path
 from lightcrcf.pipeline.runs import read_run
 from lightcrcf.report.html import resource, template
 from lightcrcf.report.images import gray_uri
-from lightcrcf.report.panels import box, symbol, three
+from lightcrcf.report.panels import KEYS, box, symbol, three
 from lightcrcf.report.planes import Frame
 from lightcrcf.report.slices import Slices
 from lightcrcf.report.subject import Subject
@@ -89,7 +89,7 @@ class Card:
 def _pictures(subject: Subject, name: str) -> tuple[str, str, str]:
     planes = Frame.around(subject.fixed, most_pixels=_MOST_PIXELS).planes()
     slices = Slices(subject.fixed, subject.moving, subject.moved, subject.chain)
-    names = [f"{name}{plane.name[0]}" for plane in planes]
+    names = [f"{name}{key}" for key in KEYS]
     moved, values = slices.moved(planes), slices.values(planes)
     rules = "\n".join(f".{n}{{background-image:url({gray_uri(image)})}}" for n, image in zip(names, moved, strict=True))
     outlines = "".join(
