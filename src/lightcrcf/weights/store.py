@@ -21,6 +21,7 @@ from lightcrcf.errors import InputError, UsageError
 from lightcrcf.files import atomic_path
 from lightcrcf.network.config import NetworkConfig, check_tensors
 from lightcrcf.weights.preparation import Preparation, Profile
+from lightcrcf.weights.sums import check_sum, renew
 
 __all__ = ["Weights", "load", "names", "read_tensors", "write_tensors", "write_weights"]
 
@@ -75,7 +76,7 @@ def load(name_or_path: str | os.PathLike[str]) -> Weights:
 
     Raises:
         UsageError: if no shipped model has this name.
-        InputError: if the file is missing, damaged, or no LightCRCF model.
+        InputError: if the file is missing, damaged, no LightCRCF model, or a shipped one that has changed.
     """
     text = os.fspath(name_or_path)
     if text.endswith(".safetensors"):
@@ -87,7 +88,9 @@ def load(name_or_path: str | os.PathLike[str]) -> Weights:
             remedy="see `lightcrcf models list`",
         )  # fmt: skip
     card = _shipped() / f"{text}.md"
-    return _weights((_shipped() / f"{text}.safetensors").read_bytes(), text, text, card.read_text(encoding="utf-8"))
+    content = (_shipped() / f"{text}.safetensors").read_bytes()
+    check_sum(f"{text}.safetensors", content)
+    return _weights(content, text, text, card.read_text(encoding="utf-8"))
 
 
 def _bytes(path: Path) -> bytes:
@@ -162,6 +165,7 @@ def write_weights(
         **({"profile": profile.to_json()} if profile else {}),
     }
     write_tensors(path, {k: np.asarray(v, dtype=np.float32) for k, v in arrays.items()}, metadata)
+    renew(path.parent)
 
 
 def write_tensors(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
