@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from lightcrcf.cohort.execute import LostWorkerError, on_cluster
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PairResult", "register_many"]
 
+_OPTIONS = frozenset(signature(register).parameters) - {"progress", "shared"}
 _OF_A_PAIR = ("fixed", "moving", "fixed_mask", "moving_mask", "fixed_labels", "moving_labels", "also")
 
 
@@ -48,7 +50,7 @@ def register_many(
             Without one the pairs are registered here, one after another. The results of a cluster come in the order in
             which they finish, and whole: for cohorts whose volumes need not come home, `lightcrcf batch` writes them
             where they are made.
-        options: of `register`, for all pairs; on a cluster `threads` is 1 unless given.
+        options: of `register`, but for `progress`, for all pairs; on a cluster `threads` is 1 unless given.
 
     Raises:
         UsageError: while iterating, for options that do not fit.
@@ -59,6 +61,9 @@ def register_many(
         ...     print(found.index, found.error)
         0 a.nii.gz: expected a readable file, got no such file; check the name
     """
+    for name in options:
+        if name in _OF_A_PAIR or name not in _OPTIONS:
+            raise TypeError(f"register_many() got an unexpected keyword argument {name!r}")
     items = ((index, _arguments(pair)) for index, pair in enumerate(pairs))
     if client is None:
         shared = Shared()
