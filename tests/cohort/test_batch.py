@@ -182,6 +182,15 @@ def test_an_error_of_our_own_is_one_failure_too(
     assert failures["person2"] == {"exit_code": 1, "message": "internal error: ZeroDivisionError: by zero"}
 
 
+def test_what_was_interrupted_can_be_looked_at(people: list[Path], quick: Options, tmp_path: Path) -> None:
+    def stop(tally: Tally) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_batch(many_to_one(people[0], people[1:4]), tmp_path / "out", quick, progress=stop)
+    assert [row["id"] for row in rows(tmp_path / "out")] == ["person1"]
+
+
 def test_wrong_options_stop_all_before_any_work(people: list[Path], quick: Options, tmp_path: Path) -> None:
     pairs, out = many_to_one(people[0], people[1:2]), tmp_path / "out"
     for options in (replace(quick, model="no-such"), replace(quick, engine="torch", precision="f16")):

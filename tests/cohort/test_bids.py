@@ -128,6 +128,17 @@ def test_one_participant_at_a_time_ends_as_all_at_once(
     assert left(tmp_path / "each") == left(tmp_path / "all")
 
 
+def test_what_cannot_be_registered_any_more_leaves_no_old_result(
+    small: Path, people: list[Path], quick: Options, tmp_path: Path
+) -> None:
+    registered(small, tmp_path / "out", people[0], quick, "01")
+    anat = tmp_path / "out" / "sub-01" / "anat"
+    assert len(list(anat.iterdir())) == 3
+    (small / "sub-01/anat/sub-01_T1w.nii.gz").write_bytes(b"damaged")
+    assert set(registered(small, tmp_path / "out", people[0], quick, "01").failures) == {"sub-01_T1w-to-TPL"}
+    assert list(anat.iterdir()) == []
+
+
 def test_others_may_work_on_other_participants(small: Path, people: list[Path], quick: Options, tmp_path: Path) -> None:
     work = tmp_path / "out" / "lightcrcf"
     with Manifest(work, ["-sub-02"]).lock():

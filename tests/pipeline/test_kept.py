@@ -54,6 +54,15 @@ def test_what_was_wanted_longest_ago_goes_first(tmp_path: Path) -> None:
     assert kept.volume(paths[1]) is not second
 
 
+def test_of_small_volumes_some_are_kept(tmp_path: Path) -> None:
+    kept, paths = KeptVolumes(), [tmp_path / f"{n}.nii" for n in range(9)]
+    for path in paths:
+        write(path, volume(1))
+    first, second, *_ = (kept.volume(path) for path in paths)
+    assert kept.volume(paths[1]) is second
+    assert kept.volume(paths[0]) is not first
+
+
 def test_what_is_larger_than_the_budget_is_not_kept(tmp_path: Path) -> None:
     kept = KeptVolumes(budget_bytes=10)
     write(tmp_path / "a.nii", volume(1))

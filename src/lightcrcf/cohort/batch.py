@@ -62,15 +62,26 @@ def run_batch(
         tasks = [Task(pair, manifest.results(pair), options) for pair in todo]
         for task in tasks:
             manifest.start(task.pair)
-        began, tally = time.monotonic(), Tally(len(tasks))
-        with closing(_outcomes(tasks, workers, scheduler)) as outcomes:
-            for outcome in outcomes:
+        try:
+            for outcome in _counted(_outcomes(tasks, workers, scheduler), len(tasks), progress):
                 manifest.finish(outcome)
-                failed = tally.failed + (outcome.record["status"] == "failed")
-                tally = replace(tally, done=tally.done + 1, failed=failed, seconds=time.monotonic() - began)
-                if progress:
-                    progress(tally)
-        return write_summary(manifest.folder, [r for r in map(manifest.record, pairs) if r is not None])
+        finally:  # also of what was interrupted there is something to look at
+            summary = write_summary(manifest.folder, [r for r in map(manifest.record, pairs) if r is not None])
+    return summary
+
+
+def _counted(
+    outcomes: Generator[Outcome, None, None], total: int, progress: Callable[[Tally], None] | None
+) -> Iterator[Outcome]:
+    """The same, and tell how far it is after each."""
+    began, tally = time.monotonic(), Tally(total)
+    with closing(outcomes):
+        for outcome in outcomes:
+            yield outcome
+            failed = tally.failed + (outcome.record["status"] == "failed")
+            tally = replace(tally, done=tally.done + 1, failed=failed, seconds=time.monotonic() - began)
+            if progress:
+                progress(tally)
 
 
 def _check_places(workers: int, scheduler: str | None) -> None:

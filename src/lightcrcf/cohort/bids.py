@@ -148,19 +148,16 @@ def register_participants(
     _describe(source, out)
     manifest = Manifest(work)
     for pair, (path, name) in zip(pairs, images, strict=True):
-        record = manifest.record(pair)
-        if record is not None and record["status"] == "done":
-            _publish(record, manifest.results(pair), out, name, template, path.relative_to(source.folder))
+        _publish(manifest.results(pair), out, name, template, path.relative_to(source.folder))
     write_summary(work, manifest.records())
     return summary
 
 
-def _publish(
-    record: Mapping[str, Any], results: Path, out: Path, name: ImageName, template: Template, source: Path
-) -> None:
-    """Give the results of one image their BIDS names."""
+def _publish(results: Path, out: Path, name: ImageName, template: Template, source: Path) -> None:
+    """Give the results of one image their BIDS names; where there are none, none is left of an earlier run."""
     folder, space = out / name.folder, template.label
-    folder.mkdir(parents=True, exist_ok=True)
+    if results.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
     registered = name.registered(space)
     names = {
         "moved.nii.gz": f"{registered}.nii.gz",
@@ -171,11 +168,14 @@ def _publish(
     for file, published in names.items():
         _link(results / file, folder / published)
     _link(results / "report.html", out / f"{registered}.html")
+    if not results.is_dir():
+        (folder / f"{registered}.json").unlink(missing_ok=True)
+        return
     run = json.loads((results / "run.json").read_text(encoding="utf-8"))
     seen = run["inputs"]["moving"]["content"]["kind"]
     about = {
         "Description": f"{name.suffix} image deformed onto {space} with LightCRCF; quality control: "
-        f"{record['qc']['verdict']}",
+        f"{run['qc']['verdict']}",
         "Sources": [f"bids:source:{source.as_posix()}"],
         "SpatialReference": template.path.absolute().as_uri(),
         "SkullStripped": seen == "skull-stripped brain",

@@ -28,7 +28,7 @@ class Manifest:
 
     `DIR/batch.json` holds the options, `DIR/manifest/ID.json` a record, `DIR/pairs/ID/` its results, and
     `DIR/timings.jsonl` what each pair took each time. A record appears when its results are complete, and goes before
-    they are replaced.
+    they do.
 
     Args:
         folder: DIR.
@@ -116,8 +116,9 @@ class Manifest:
         return [pair for pair in pairs if not self._is_finished(pair, retry_failed)]
 
     def start(self, pair: Pair) -> None:
-        """Forget what is known of a pair, before it is done anew."""
+        """Forget what is known of a pair and remove its results, before it is done anew."""
         self._record_path(pair.id).unlink(missing_ok=True)
+        rmtree(self.results(pair), ignore_errors=True)
 
     def finish(self, outcome: Outcome) -> None:
         """Keep the record of a pair, and what it took."""
@@ -156,7 +157,7 @@ class Manifest:
 
     def _is_finished(self, pair: Pair, retry_failed: bool) -> bool:
         record = self.record(pair)
-        if record is None or record["inputs"] != {role: self._input(path) for role, path in pair.inputs().items()}:
+        if record is None or record.get("inputs") != {role: self._input(path) for role, path in pair.inputs().items()}:
             return False
         if record["status"] == "failed":
             return not retry_failed

@@ -13,7 +13,8 @@ from lightcrcf.volumes import Volume, coerce
 
 __all__ = ["KeptVolumes"]
 
-_BUDGET_BYTES = 128 << 20  # of voxels as read; what registrations find out about a volume takes a few times as much
+# A pair may come with seven files. What registrations find out about a volume takes a few times its voxels.
+_MOST_VOLUMES, _BUDGET_BYTES = 8, 512 << 20
 # These keep their voxels in another file of the same stem.
 _DETACHED = (".hdr", ".img", ".mhd", ".nhdr")
 
@@ -43,9 +44,12 @@ class KeptVolumes:
         found = coerce(given) if found is None else found
         with self._lock:
             self._kept[key] = found
-            while sum(v.data.nbytes for v in self._kept.values()) > self._budget:
+            while len(self._kept) > _MOST_VOLUMES or self._bytes() > self._budget:
                 self._kept.popitem(last=False)
         return found
+
+    def _bytes(self) -> int:
+        return sum(volume.data.nbytes for volume in self._kept.values())
 
 
 def _stamp(path: Path) -> Hashable:
