@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -113,11 +114,17 @@ def test_the_record_is_written_with_its_forwards_and_drawn(data: Path, order: li
     assert records.read(path) == record
     page = tmp_path / "README.md"
     page.write_text("<!-- record: oasis-peers ratios -->\n<!-- end of record -->\n")
+    performance = tmp_path / "docs/performance.md"
+    performance.parent.mkdir()
+    performance.write_text("<!-- record: oasis-peers figures -->\n<!-- end of record -->\n")
     assert main(["--root", str(tmp_path), "--check"]) == 1
     assert main(["--root", str(tmp_path)]) == 0
     drawn = (tmp_path / cost_figures.FIGURES["oasis-peers"][0]).read_bytes()
     assert main(["--root", str(tmp_path), "--check"]) == 0
     assert "SimpleITK demons" in page.read_text()
+    linked = re.findall(r"\]\((.*?)\)", performance.read_text())
+    assert linked == ["figures/oasis-peers.svg", "figures/oasis-ratios.svg"]
+    assert all((performance.parent / link).is_file() for link in linked)
     (tmp_path / cost_figures.FIGURES["oasis-peers"][0]).unlink()
     assert main(["--root", str(tmp_path)]) == 0
     assert (tmp_path / cost_figures.FIGURES["oasis-peers"][0]).read_bytes() == drawn

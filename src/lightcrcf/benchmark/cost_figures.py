@@ -118,7 +118,7 @@ def _plot_growth(figure: Any, lines: list[tuple[int, list[tuple[float, float, fl
         axes.set_xlabel("million voxels")
         axes.set_ylabel(what)
         axes.set_xlim(left=0)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.1 * max(axes.get_ylim()))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#e2e8f0", linewidth=0.8)
     time.legend(frameon=False)

@@ -14,7 +14,10 @@ from lightcrcf.files import atomic_path
 
 __all__ = ["FIGURES", "Point", "digest", "draw", "is_current", "plot", "points"]
 
-FIGURES = {"brain-accuracy": Path("docs/figures/brain-accuracy.svg")}
+FIGURES = {
+    "brain-accuracy": Path("docs/figures/brain-accuracy.svg"),
+    "oasis-peers": Path("docs/figures/oasis-peers.svg"),
+}
 _OURS, _PEER, _INK = "#c2410c", "#475569", "#0f172a"
 _SIZE_INCHES = (7.2, 4.2)
 

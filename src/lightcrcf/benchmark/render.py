@@ -8,7 +8,8 @@ A document asks for a table with a pair of comments, and everything between them
 The views are `summary` (a row for each method), `methods` (how each was run), `pairs` and `structures` (Dice of
 each), `dice-tests` and `hd95-tests` (ours against each peer), `ratios` (of time and memory) and `forwards` (networks'
 forward passes). Those of what computing costs are `core compute`, `core parts-f32`, `core parts-bf16`, `refine steps`
-and `scaling sizes`. A record that is not measured yet gives one line. Figures are those of `figure` and `cost_figures`.
+and `scaling sizes`. `figures` links, from a document in `docs`, to the figures of a record, which are those of `figure`
+and `cost_figures`. A record of cost or of peers that is not measured yet gives one line.
 """
 
 from __future__ import annotations
@@ -93,12 +94,22 @@ def _stale_figures(root: Path) -> Stale:
 
 def _table(block: re.Match[str], history: Path) -> str:
     name, view = block["name"], block["view"]
-    known: dict[str, Callable[..., str]] = {**VIEWS, **PEER_VIEWS, **COST_VIEWS}
+    known: dict[str, Callable[..., str]] = {**VIEWS, **PEER_VIEWS, **COST_VIEWS, "figures": lambda _: _pictures(name)}
     if view not in known:
         raise InputError(block["open"].strip(), expected=" or ".join(known), got=view, remedy="name a view")
     if (name in COSTS or name.endswith("-peers")) and not any(history.glob(f"????-??-??-{name}.json")):
         return "Not measured yet."
     return known[view](latest_cost(history, name) if name in COSTS else latest(history, name))
+
+
+def _pictures(name: str) -> str:
+    """Links from a document in `docs` to the figures of a record."""
+    titles = {"oasis-peers": "Dice against seconds", "scaling": "Time and memory against voxels"}
+    places = [(titles.get(name, name), figure.FIGURES.get(name))]
+    if name in cost_figures.FIGURES:
+        title = "Times as long as ours" if name.endswith("-peers") else titles[name]
+        places.append((title, cost_figures.FIGURES[name][0]))
+    return "\n\n".join(f"![{title}](figures/{place.name})" for title, place in places if place is not None)
 
 
 def _summary(record: Record) -> str:
