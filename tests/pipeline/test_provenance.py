@@ -44,7 +44,7 @@ def test_it_names_versions_machine_and_options(record: dict[str, Any], coarse_mo
     assert record["machine"]["cores"] >= 1
     assert record["options"] == {
         "model": str(coarse_model), "init": "auto", "preset": "default", "refine": None,
-        "diffeomorphic": False, "inverse": True, "engine": "auto", "device": "cpu", "precision": "auto",
+        "diffeomorphic": False, "inverse": True, "coarsen": 1, "engine": "auto", "device": "cpu", "precision": "auto",
         "threads": None,
     }  # fmt: skip
 
@@ -54,7 +54,7 @@ def test_it_names_the_model_by_its_hash(record: dict[str, Any], coarse_model: Pa
     assert record["model"] == {
         "name": "coarse", "sha256": weights.sha256, "parameters": weights.parameters, "reason": "as asked",
         "preparation": {"spacing_mm": [3.0, 3.0, 3.0], "view": "foreground", "window": None, "align": True,
-        "refine": "gist"},
+        "refine": "gist", "contrast": 0.0},
     }  # fmt: skip
     assert record["engine"] == {"name": "openvino", "device": "cpu", "precision": "f32"}
 

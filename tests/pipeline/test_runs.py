@@ -168,3 +168,13 @@ def test_the_command_of_a_run_gives_its_files_again(copy: Path) -> None:
     assert words[:2] == ["lightcrcf", "register"]
     assert run(words[1:]) == 0
     assert read_run(copy.parents[1] / "by-hand")["files_sha256"] == record["files_sha256"]
+
+
+def test_every_option_of_a_run_is_repeated(first: Path) -> None:
+    """An option that is added to `register` must be added here too."""
+    from lightcrcf.pipeline import runs
+
+    record = read_run(first)
+    assert set(runs._DEFAULTS) == set(record["options"])
+    roles = {source["role"] for source in record["sources"]}
+    assert set(options_to_repeat(record)) == set(record["options"]) | roles - {"init", "model"}

@@ -49,6 +49,7 @@ class Options(_Part):
     refine: int | None
     diffeomorphic: bool
     inverse: bool
+    coarsen: int
     engine: Literal["auto", "openvino", "torch"]
     device: Literal["cpu", "cuda"]
     precision: Literal["auto", "f32", "bf16"]
@@ -190,6 +191,7 @@ class RunRecord(_Part):
     qc: Quality
     timings_s: dict[str, float]
     peak_memory_mb: float | None
+    estimated_memory_mb: float = Field(description="as it was estimated before the work")
     refinement: dict[str, Any] | None
     diffeomorphic: dict[str, Any] | None
     labels: tuple[LabelMap, ...]
