@@ -17,8 +17,8 @@ __all__ = ["check_unchanged", "command_line", "differences", "options_to_repeat"
 
 _LARGEST = 16 << 20
 _DEFAULTS = {
-    "model": "auto", "init": "auto", "preset": "default", "refine": None, "diffeomorphic": False, "inverse": False, "coarsen": 1,
-    "engine": "auto", "device": "cpu", "precision": "auto", "threads": None,
+    "model": "auto", "init": "auto", "preset": "default", "refine": None, "diffeomorphic": False, "inverse": False,
+    "coarsen": 1, "engine": "auto", "device": "cpu", "precision": "auto", "threads": None,
 }  # fmt: skip
 _SINGLE, _SEVERAL = ("fixed_mask", "moving_mask", "fixed_labels"), ("moving_labels", "also")
 
