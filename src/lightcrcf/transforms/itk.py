@@ -100,7 +100,7 @@ def _itk_transform(path: str | os.PathLike[str]) -> Any:
         raise InputError(str(path), expected="an ITK transform file", got="no such file", remedy="check the name")
     try:
         return sitk.ReadTransform(str(path))
-    except RuntimeError as error:
+    except (RuntimeError, UnicodeDecodeError) as error:  # the latter where ITK's complaint quotes the file's bytes
         got = re.sub(r"^ITK ERROR: |\(0x[0-9a-f]+\)", "", str(error).strip().splitlines()[-1])
         raise InputError(
             str(path), expected="an ITK transform file", got=got, remedy="write or copy it again"
