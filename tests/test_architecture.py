@@ -106,7 +106,10 @@ DOORS: dict[str, tuple[str, set[str]]] = {
     ),
     "safetensors": (r"^ *(from|import) safetensors", {"weights/store.py"}),
     "unpickling": (r"\b(import|from) (pickle|dill|joblib|shelve)\b|\btorch\.load\(|allow_pickle=True", set()),
-    "ITK transforms": (r"\b(ReadTransform|WriteTransform|AffineTransform)\b", {"transforms/itk.py", "benchmark/peers.py"}),
+    "ITK transforms": (
+        r"\b(ReadTransform|WriteTransform|AffineTransform)\b",
+        {"transforms/itk.py", "benchmark/peers.py"},
+    ),
     "sampling": (
         r"\bdef .*(trilinear|catmull|bilinear)|\bmap_coordinates\b|\bgrid_sample\(",
         {"geometry/sampling.py", "network/sampling.py", "benchmark/networks.py"},

@@ -152,11 +152,11 @@ def test_a_model_of_ones_own_has_rows_of_its_own(data: Path, commands: list[list
     record = measure(data, ["lightcrcf-affine", "lightcrcf-fast"], Bench(tmp_path, threads=2, model=chosen))
     assert [method.name for method in record.methods] == ["lightcrcf-affine", "lightcrcf-fast@candidate"]
     assert record.methods[1].title == "LightCRCF fast, candidate"
-    assert record.methods[1].training is None  # no card tells it
+    assert record.methods[1].training is None  # no file tells it
     assert {option(command, "--model") for command in commands} == {"none", chosen}
-    told = Bench(tmp_path, threads=2, model=chosen, training="weakly supervised")
+    told = Bench(tmp_path, threads=2, model="hippocampus-mr-labels")
     assert measure(data, ["lightcrcf-fast"], told).methods[0].training == "weakly supervised"
-    alone = Bench(tmp_path, threads=2, model="none", training="unsupervised")
+    alone = Bench(tmp_path, threads=2, model="none")
     assert measure(data, ["lightcrcf-default"], alone).methods[0].training is None
 
 

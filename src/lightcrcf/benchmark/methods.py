@@ -26,7 +26,6 @@ from lightcrcf.transforms.itk import read_affine, read_field, read_transform_fol
 __all__ = ["OURS", "Bench", "Contender", "Outcome", "Stamp", "contenders", "read_chain"]
 
 _STAMP = "measured.json"
-_CARD_LINE = "| supervision |"
 
 
 class Stamp(BaseModel):
@@ -67,7 +66,6 @@ class Bench:
         threads: for each method.
         reuse: take what `work` already holds of other tools' results.
         model: of our network, as for `lightcrcf register`; None for the protocol's.
-        training: of that model, where no card tells it.
         limit_seconds: stop a command that takes longer, and record it as failed.
         environments: in which other tools are installed.
     """
@@ -76,7 +74,6 @@ class Bench:
     threads: int
     reuse: bool = False
     model: str | None = None
-    training: Training | None = None
     limit_seconds: float | None = None
     environments: Environments = field(default_factory=lambda: Environments(None))
 
@@ -219,24 +216,19 @@ def _ours(name: str, protocol: Protocol, bench: Bench) -> Contender:
         run=register,
         ours=True,
         model=None if preset is None else known,
-        training=None if model == "none" else _training(model) or bench.training,
+        training=None if model == "none" else _training(model),
         warm_up=True,
     )
 
 
 def _training(model: str) -> Training | None:
-    """How a model was trained, by its card; None if it is not there or does not say."""
+    """How a model was trained, by its file; None if it is not there."""
     from lightcrcf.weights.store import load
 
     try:
-        card = load(model).card
+        return "unsupervised" if load(model).supervision == "none" else "weakly supervised"
     except LightCRCFError:
         return None
-    line = next((line for line in card.splitlines() if line.startswith(_CARD_LINE)), "")
-    told = line.removeprefix(_CARD_LINE).strip().lower()
-    if told.startswith(("none", "unsupervised")):
-        return "unsupervised"
-    return "weakly supervised" if told.startswith("weak") else None
 
 
 def _register(pair: Pair, bench: Bench, options: tuple[str, ...], folder: Path) -> Outcome:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,19 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-
-class Training(str, Enum):
-    """Whether labels were used in training."""
-
-    unsupervised = "unsupervised"
-    weak = "weak"
-
-
-_TRAININGS: dict[Training | None, Literal["unsupervised", "weakly supervised"] | None] = {
-    None: None,
-    Training.unsupervised: "unsupervised",
-    Training.weak: "weakly supervised",
-}
 
 app = typer.Typer(help="Measure LightCRCF and other tools.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -50,9 +36,6 @@ def accuracy(
     ] = "",
     model: Annotated[
         str | None, typer.Option(help="Of our network: a name or a .safetensors file, in rows of its own.")
-    ] = None,
-    training: Annotated[
-        Training | None, typer.Option(help="How --model was trained, for the record, if it is a file of your own.")
     ] = None,
     work: Annotated[Path | None, typer.Option(help="Keep what the methods leave in this folder.")] = None,
     reuse: Annotated[
@@ -77,7 +60,7 @@ def accuracy(
         raise UsageError("--reuse", expected="--work DIR with it", got="none", remedy="say where the results lie")
     names = [name for name in methods.replace(",", " ").split() if name]
     with tempfile.TemporaryDirectory() as temporary:
-        bench = Bench(work or Path(temporary), threads, reuse, model, _TRAININGS[training], limit)
+        bench = Bench(work or Path(temporary), threads, reuse, model, limit)
         _measure(_protocol(protocol), data, out, names, bench, pairs if times_only else None, note)
 
 

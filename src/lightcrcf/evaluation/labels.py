@@ -72,7 +72,8 @@ def compact(values: Codes, codes: NDArray[np.int64]) -> NDArray[np.intp]:
     if span < _TABLE:
         table = np.zeros(span + 3, dtype=np.intp)
         table[codes - codes[0] + 1] = np.arange(1, len(codes) + 1)
-        return table[np.clip(values, codes[0] - 1, codes[-1] + 1) - (codes[0] - 1)]
+        row: NDArray[np.intp] = table[np.clip(values, codes[0] - 1, codes[-1] + 1) - (codes[0] - 1)]
+        return row
     place = np.minimum(np.searchsorted(codes, values), len(codes) - 1)
     return np.where(codes[place] == values, place + 1, 0)
 

@@ -153,7 +153,7 @@ def register(
                 [
                     ("fixed", fixed), ("moving", moving), ("fixed_mask", fixed_mask), ("moving_mask", moving_mask),
                     ("fixed_labels", fixed_labels), *(("moving_labels", item) for item in moving_labels),
-                    *(("also", item) for item in also), *named_options(model, init),
+                    *(("also", item) for item in also),
                 ]
             )  # fmt: skip
         with watch.stage("choose model", 0.1):
@@ -171,6 +171,7 @@ def register(
             opening = _open(background, shared, weights, engine, device, precision, threads)
             with watch.stage("affine", 0.15):
                 affine, alignment = _initial_affine(_init(init, choice), inputs)
+                sources += named_sources(named_options(model, init))  # both files were read, so they are there
             with watch.stage("prepare", 0.4):
                 masks = inputs.fixed_mask, inputs.moving_mask
                 pair = WorkingPair.prepare(inputs.fixed, inputs.moving, masks, affine, choice.weights, shared, coarsen)
