@@ -11,7 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lightcrcf.cli.console import print_json, say
-from lightcrcf.cli.register import Device, EngineName, Precision, Preset
+from lightcrcf.cli.options import (
+    Coarsen,
+    Device,
+    DeviceOption,
+    EngineName,
+    EngineOption,
+    Init,
+    Model,
+    Precision,
+    PrecisionOption,
+    Preset,
+    PresetOption,
+    Refine,
+    Scheduler,
+    Workers,
+)
 from lightcrcf.errors import InputError, LightCRCFError, MemoryEstimateError, QualityError, UsageError
 
 if TYPE_CHECKING:
@@ -36,42 +51,27 @@ def batch(
     out: Annotated[Path, typer.Option(help="Folder for the manifest, the results and the summary.")],
     to: Annotated[Path | None, typer.Option(help="A template: register each image onto it.")] = None,
     all_pairs: Annotated[bool, typer.Option("--all-pairs", help="Register each image onto each other one.")] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine, which share its cores.")] = 1,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(
-            metavar="<address>", help="A running Dask cluster does the work: tcp://host:port, or its --scheduler-file."
-        ),
-    ] = None,
+    workers: Workers = 1,
+    scheduler: Scheduler = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an earlier run of the same batch stopped.")
     ] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="As --resume, and try again what failed.")
     ] = False,
-    model: Annotated[
-        str, typer.Option(help="auto, none (no network), a name from `lightcrcf models list`, or a .safetensors file.")
-    ] = "auto",
-    init: Annotated[
-        str, typer.Option(help="auto: affine alignment included; none: trust the headers; or an ITK affine file.")
-    ] = "auto",
-    preset: Annotated[
-        Preset, typer.Option(help="fast: the network alone; default: and some refinement; accurate: and more.")
-    ] = Preset.default,
-    refine: Annotated[
-        int | None, typer.Option(min=0, help="Refinement steps at full resolution [default: by preset].")
-    ] = None,
+    model: Model = "auto",
+    init: Init = "auto",
+    preset: PresetOption = Preset.default,
+    refine: Refine = None,
     diffeomorphic: Annotated[
         bool, typer.Option("--diffeomorphic", help="Change the fields a little so that they fold nowhere.")
     ] = False,
-    coarsen: Annotated[
-        int, typer.Option(min=1, help="Make the voxels of the working grid so many times larger, to save memory.")
-    ] = 1,
+    coarsen: Coarsen = 1,
     inverse: Annotated[bool, typer.Option("--inverse", help="Write the inverse displacement fields too.")] = False,
     report: Annotated[bool, typer.Option("--report", help="Write a report.html for each pair.")] = False,
-    engine: Annotated[EngineName, typer.Option(help="What runs the network.")] = EngineName.auto,
-    device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.cpu,
-    precision: Annotated[Precision, typer.Option(help="Arithmetic of the network.")] = Precision.auto,
+    engine: EngineOption = EngineName.auto,
+    device: DeviceOption = Device.cpu,
+    precision: PrecisionOption = Precision.auto,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads for each pair [default: the cores, shared among the workers].")
     ] = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lightcrcf.cli.console import print_json, say
+from lightcrcf.cli.options import Preset
 from lightcrcf.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,14 +36,6 @@ class Precision(str, Enum):
     all = "all"
     f32 = "f32"
     bf16 = "bf16"
-
-
-class Preset(str, Enum):
-    """Of the whole command."""
-
-    fast = "fast"
-    default = "default"
-    accurate = "accurate"
 
 
 def core(

@@ -10,7 +10,17 @@ import typer
 
 from lightcrcf.cli.batch import counting, raise_for
 from lightcrcf.cli.console import print_json, say
-from lightcrcf.cli.register import EngineName, Precision, Preset
+from lightcrcf.cli.options import (
+    EngineName,
+    EngineOption,
+    Model,
+    Precision,
+    PrecisionOption,
+    Preset,
+    PresetOption,
+    Scheduler,
+    Workers,
+)
 from lightcrcf.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,26 +51,17 @@ def bids(
         str | None, typer.Option(metavar="<label>", help="Its name in file names [default: by its file name].")
     ] = None,
     suffix: Annotated[str, typer.Option(metavar="<suffix>", help="Which anatomical images.")] = "T1w",
-    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine, which share its cores.")] = 1,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(
-            metavar="<address>", help="A running Dask cluster does the work: tcp://host:port, or its --scheduler-file."
-        ),
-    ] = None,
-    model: Annotated[
-        str, typer.Option(help="auto, none (no network), a name from `lightcrcf models list`, or a .safetensors file.")
-    ] = "auto",
-    preset: Annotated[
-        Preset, typer.Option(help="fast: the network alone; default: and some refinement; accurate: and more.")
-    ] = Preset.default,
+    workers: Workers = 1,
+    scheduler: Scheduler = None,
+    model: Model = "auto",
+    preset: PresetOption = Preset.default,
     diffeomorphic: Annotated[
         bool, typer.Option("--diffeomorphic", help="Change the fields a little so that they fold nowhere.")
     ] = False,
     inverse: Annotated[bool, typer.Option("--inverse", help="Write the way back too.")] = False,
     report: Annotated[bool, typer.Option("--report", help="Write a page of pictures for each image.")] = False,
-    engine: Annotated[EngineName, typer.Option(help="What runs the network.")] = EngineName.auto,
-    precision: Annotated[Precision, typer.Option(help="Arithmetic of the network.")] = Precision.auto,
+    engine: EngineOption = EngineName.auto,
+    precision: PrecisionOption = Precision.auto,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads for each image [default: the cores, shared among the workers].")
     ] = None,

@@ -10,43 +10,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lightcrcf.cli.console import print_json, progress_on_terminal, say
+from lightcrcf.cli.options import (
+    Coarsen,
+    Device,
+    DeviceOption,
+    EngineName,
+    EngineOption,
+    Init,
+    Model,
+    Precision,
+    PrecisionOption,
+    Preset,
+    PresetOption,
+    Refine,
+)
 from lightcrcf.errors import QualityError, UsageError
 
 if TYPE_CHECKING:
     from lightcrcf.pipeline.register import Registration
 
-__all__ = ["Device", "EngineName", "Precision", "Preset", "register"]
-
-
-class Preset(str, Enum):
-    """How much time to spend after the affine alignment."""
-
-    fast = "fast"
-    default = "default"
-    accurate = "accurate"
-
-
-class EngineName(str, Enum):
-    """What runs the network."""
-
-    auto = "auto"
-    openvino = "openvino"
-    torch = "torch"
-
-
-class Device(str, Enum):
-    """Where the network runs."""
-
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class Precision(str, Enum):
-    """Arithmetic of the network."""
-
-    auto = "auto"
-    f32 = "f32"
-    bf16 = "bf16"
+__all__ = ["register"]
 
 
 def register(
@@ -59,12 +42,8 @@ def register(
     from_run: Annotated[
         Path | None, typer.Option("--from", help="run.json of an earlier run, to repeat it; --out alone goes with it.")
     ] = None,
-    model: Annotated[
-        str, typer.Option(help="auto, none (no network), a name from `lightcrcf models list`, or a .safetensors file.")
-    ] = "auto",
-    init: Annotated[
-        str, typer.Option(help="auto: affine alignment included; none: trust the headers; or an ITK affine file.")
-    ] = "auto",
+    model: Model = "auto",
+    init: Init = "auto",
     fixed_mask: Annotated[Path | None, typer.Option(help="0 where fixed voxels must not count (lesions).")] = None,
     moving_mask: Annotated[Path | None, typer.Option(help="0 where moving voxels must not count.")] = None,
     moving_labels: Annotated[
@@ -77,23 +56,17 @@ def register(
         list[Path] | None,
         typer.Option(metavar="<path>", help="Another image in the moving space to move along; repeatable."),
     ] = None,
-    preset: Annotated[
-        Preset, typer.Option(help="fast: the network alone; default: and some refinement; accurate: and more.")
-    ] = Preset.default,
-    refine: Annotated[
-        int | None, typer.Option(min=0, help="Refinement steps at full resolution [default: by preset].")
-    ] = None,
+    preset: PresetOption = Preset.default,
+    refine: Refine = None,
     diffeomorphic: Annotated[
         bool, typer.Option("--diffeomorphic", help="Change the field a little so that it folds nowhere.")
     ] = False,
-    coarsen: Annotated[
-        int, typer.Option(min=1, help="Make the voxels of the working grid so many times larger, to save memory.")
-    ] = 1,
+    coarsen: Coarsen = 1,
     inverse: Annotated[bool, typer.Option("--inverse", help="Write the inverse displacement field too.")] = False,
     report: Annotated[bool, typer.Option("--report", help="Write report.html, with pictures.")] = False,
-    engine: Annotated[EngineName, typer.Option(help="What runs the network.")] = EngineName.auto,
-    device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.cpu,
-    precision: Annotated[Precision, typer.Option(help="Arithmetic of the network.")] = Precision.auto,
+    engine: EngineOption = EngineName.auto,
+    device: DeviceOption = Device.cpu,
+    precision: PrecisionOption = Precision.auto,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads to use [default: all].")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print run.json on stdout.")] = False,
     fail_on_qc: Annotated[

@@ -1,0 +1,69 @@
+"""Options that several commands have: what they are called, what they take, what their help says."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "Coarsen", "Device", "DeviceOption", "EngineName", "EngineOption", "Init", "Model", "Precision", "PrecisionOption",
+    "Preset", "PresetOption", "Refine", "Scheduler", "Workers",
+]  # fmt: skip
+
+
+class Preset(str, Enum):
+    """How much time to spend after the affine alignment."""
+
+    fast = "fast"
+    default = "default"
+    accurate = "accurate"
+
+
+class EngineName(str, Enum):
+    """What runs the network."""
+
+    auto = "auto"
+    openvino = "openvino"
+    torch = "torch"
+
+
+class Device(str, Enum):
+    """Where the network runs."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Precision(str, Enum):
+    """Arithmetic of the network."""
+
+    auto = "auto"
+    f32 = "f32"
+    bf16 = "bf16"
+
+
+Model = Annotated[
+    str, typer.Option(help="auto, none (no network), a name from `lightcrcf models list`, or a .safetensors file.")
+]
+Init = Annotated[
+    str, typer.Option(help="auto: affine alignment included; none: trust the headers; or an ITK affine file.")
+]
+PresetOption = Annotated[
+    Preset, typer.Option(help="fast: the network alone; default: and some refinement; accurate: and more.")
+]
+Refine = Annotated[int | None, typer.Option(min=0, help="Refinement steps at full resolution [default: by preset].")]
+Coarsen = Annotated[
+    int, typer.Option(min=1, help="Make the voxels of the working grid so many times larger, to save memory.")
+]
+EngineOption = Annotated[EngineName, typer.Option(help="What runs the network.")]
+DeviceOption = Annotated[Device, typer.Option(help="Where the network runs.")]
+PrecisionOption = Annotated[Precision, typer.Option(help="Arithmetic of the network.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes on this machine, which share its cores.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="<address>", help="A running Dask cluster does the work: tcp://host:port, or its --scheduler-file."
+    ),
+]
