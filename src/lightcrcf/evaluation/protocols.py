@@ -33,6 +33,7 @@ from lightcrcf.evaluation.metrics import (
     sdlogj,
     sdlogj_l2r,
 )
+from lightcrcf.volumes.check import check_same_grid
 
 if TYPE_CHECKING:
     from lightcrcf.transforms.chain import Chain
@@ -177,13 +178,8 @@ def _carried(
 
 
 def _check_grid(fixed: Volume, moved: Volume) -> None:
-    if not fixed.grid.isclose(moved.grid, tolerance_mm=0.01):
-        raise InputError(
-            moved.source,
-            expected=f"the grid of {fixed.source}, {fixed.grid.shape}",
-            got=f"another, {moved.grid.shape}",
-            remedy="resample it onto the fixed grid by nearest neighbour first",
-        )
+    remedy = "resample it onto the fixed grid by nearest neighbour first"
+    check_same_grid(moved, fixed, what="the grid", of=fixed.source, got="another", remedy=remedy)
 
 
 def _scored_labels(fixed: Volume, moving: Volume | None) -> tuple[NDArray[np.int64], list[str]]:

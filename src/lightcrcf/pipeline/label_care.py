@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.errors import InputError
 from lightcrcf.evaluation.labels import as_codes
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.transforms.affine import Affine
-from lightcrcf.volumes import Volume
+from lightcrcf.volumes import Volume, check_same_grid
 
 __all__ = ["FACTOR", "check_fixed_labels", "label_record", "warnings_of"]
 
@@ -30,13 +29,9 @@ def check_fixed_labels(labels: Volume | None, fixed: Volume) -> None:
     Raises:
         InputError: if they do not.
     """
-    if labels is not None and not labels.grid.isclose(fixed.grid, tolerance_mm=0.01):
-        raise InputError(
-            labels.source,
-            expected=f"labels on the grid of {fixed.source}, {fixed.grid.shape}",
-            got=f"another grid, {labels.grid.shape}",
-            remedy="resample the labels onto their image",
-        )
+    if labels is not None:
+        remedy = "resample the labels onto their image"
+        check_same_grid(labels, fixed, what="labels on the grid", of=fixed.source, remedy=remedy)
 
 
 def label_record(moving: Volume, moved: Volume, affine: Affine, fixed: Volume | None) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from lightcrcf.pipeline.unfolding import inverse_metrics, unfolded
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.itk import read_affine
-from lightcrcf.volumes import Volume, check_usable
+from lightcrcf.volumes import Volume, check_same_grid, check_usable
 from lightcrcf.weights.store import Weights
 
 __all__ = ["Registration", "register"]
@@ -296,13 +296,8 @@ def _read(
 def _check_mask(mask: Volume | None, image: Volume) -> None:
     if mask is None:
         return
-    if not mask.grid.isclose(image.grid, tolerance_mm=0.01):
-        raise InputError(
-            mask.source,
-            expected=f"a mask on the grid of {image.source}, {image.grid.shape}",
-            got=f"another grid, {mask.grid.shape}",
-            remedy="resample the mask onto its image",
-        )
+    remedy = "resample the mask onto its image"
+    check_same_grid(mask, image, what="a mask on the grid", of=image.source, remedy=remedy)
     if not mask.data.any():
         raise InputError(
             mask.source, expected="a mask with nonzero voxels", got="an empty one", remedy="check the mask"

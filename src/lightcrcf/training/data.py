@@ -28,7 +28,7 @@ from lightcrcf.pipeline.preprocess import Prepared, prepare, working_order
 from lightcrcf.training.config import Augment, Cohort, Data
 from lightcrcf.training.listing import Scan
 from lightcrcf.transforms.affine import Affine
-from lightcrcf.volumes import check_usable, read
+from lightcrcf.volumes import check_same_grid, check_usable, read
 from lightcrcf.volumes.analyze import read_analyze
 from lightcrcf.volumes.volume import Volume
 from lightcrcf.weights.preparation import Profile, Ranges
@@ -161,13 +161,8 @@ def _image(scan: Scan, skull_strip: bool) -> Volume:
     if not skull_strip:
         return volume
     labels = _labels(scan)
-    if not labels.grid.isclose(volume.grid, tolerance_mm=0.01):
-        raise InputError(
-            labels.source,
-            expected=f"labels on the grid of their image, {volume.grid.shape}",
-            got=f"another grid, {labels.grid.shape}",
-            remedy="resample the labels onto the image",
-        )
+    remedy = "resample the labels onto the image"
+    check_same_grid(labels, volume, what="labels on the grid", of="their image", remedy=remedy)
     return Volume(np.where(labels.data > 0, volume.data, 0), volume.grid, volume.source, volume.header)
 
 
