@@ -1,12 +1,15 @@
 import gzip
 import os
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lightcrcf.errors import InputError
-from lightcrcf.files import atomic_path, is_gzip, open_binary, write_gzip
+from lightcrcf.files import atomic_path, clear_left_behind, is_gzip, open_binary, write_gzip
 
 
 def content(path: Path) -> bytes:
@@ -133,3 +136,56 @@ def test_open_binary_gives_the_first_bytes_without_the_rest(tmp_path: Path) -> N
     path = damaged("truncated", tmp_path / "a.gz")
     with open_binary(path) as stream:
         assert len(stream.read(100)) == 100
+
+
+def test_what_a_killed_process_left_is_cleared_and_nothing_else(tmp_path: Path) -> None:
+    leave = "import os, sys; from lightcrcf.files import atomic_path\nwith atomic_path(sys.argv[1]) as temporary:\n"
+    leave += " temporary.mkdir(); (temporary / 'a').write_text('half'); os.kill(os.getpid(), 9)"
+    for name in ("run", "other"):
+        subprocess.run([sys.executable, "-c", leave, str(tmp_path / name)], check=False)
+    assert len(names(tmp_path)) == 2
+    with atomic_path(tmp_path / "run") as alive:
+        alive.write_text("")
+        clear_left_behind(tmp_path / "run")
+        assert alive.exists()
+    assert [name.endswith("-other") for name in names(tmp_path)] == [True, False]
+
+
+def test_what_was_left_elsewhere_is_cleared_after_a_day(tmp_path: Path) -> None:
+    left = tmp_path / ".tmp-elsewhere-1-0123456789ab-run"
+    left.mkdir()
+    clear_left_behind(tmp_path / "run")
+    assert left.exists()
+    os.utime(left, (0, 0))
+    clear_left_behind(tmp_path / "run")
+    assert not left.exists()
+    clear_left_behind(tmp_path / "no folder" / "run")
+
+
+@pytest.mark.parametrize("moment", range(4))
+def test_a_folder_with_its_last_entry_is_whole_whenever_it_is_cut_off(
+    moment: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace, replaced = Path.replace, 0
+
+    def cut_off(self: Path, target: Path) -> Path:
+        nonlocal replaced
+        if replaced == moment:
+            raise KeyboardInterrupt
+        replaced += 1
+        return replace(self, target)
+
+    def fill(text: str) -> None:
+        with atomic_path(tmp_path / "run", last="last") as temporary:
+            temporary.mkdir()
+            for name in ("first", "last", "later"):
+                (temporary / name).write_text(text)
+
+    fill("old")
+    monkeypatch.setattr(Path, "replace", cut_off)
+    with suppress(KeyboardInterrupt):
+        fill("new")
+    run = tmp_path / "run"
+    assert (run / "last").exists() == (moment == 3)
+    assert moment < 3 or {p.read_text() for p in run.iterdir()} == {"new"}
+    assert names(tmp_path) == ["run"]

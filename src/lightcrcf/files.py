@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,21 +17,27 @@ from isal import igzip, isal_zlib
 
 from lightcrcf.errors import InputError
 
-__all__ = ["GZIP_MAX_RATIO", "atomic_path", "is_gzip", "open_binary", "write_gzip"]
+__all__ = ["GZIP_MAX_RATIO", "atomic_path", "clear_left_behind", "is_gzip", "open_binary", "write_gzip"]
 
 # DEFLATE codes at most 258 bytes in 2 bits (zlib's manual: 1032:1); the rest is for the blocks' headers.
 GZIP_MAX_RATIO = 1100
 _IsalError: type[Exception] = cast(Any, isal_zlib).error  # without a type in isal's stubs
 _LEVEL = 1
+_DAY_S = 86_400.0
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str], *, last: str | None = None) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends well, and vanishes when it does not.
 
     The block makes a file or a folder there. A file replaces what was at `path`. A folder is renamed if `path` is new;
     otherwise its entries replace those of the same name in `path`, and what else lies there is left alone.
     The temporary name ends as `path` does, so that writers that go by the suffix work.
+
+    Args:
+        path: what is to appear.
+        last: an entry of a folder that is taken away before others are replaced and comes after them, so that a folder
+            that has it is whole.
 
     Raises:
         InputError: if the folder of `path` is missing, or it or the disk cannot take the file.
@@ -45,10 +53,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps "..", whose name cannot be replaced
     if not target.parent.is_dir():
         raise _cannot_write(target, f"no folder {target.parent}")
-    temporary = target.with_name(f".tmp-{secrets.token_hex(6)}-{target.name[-60:]}")
+    maker = f"{_place()}-{os.getpid()}"
+    temporary = target.with_name(f".tmp-{maker}-{secrets.token_hex(6)}-{target.name[-60:]}")
     try:
         yield temporary
-        _replace(temporary, target)
+        _replace(temporary, target, last)
     except OSError as error:
         raise _cannot_write(target, error.strerror or str(error)) from error
     finally:
@@ -56,10 +65,40 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             _remove(temporary)
 
 
-def _replace(temporary: Path, target: Path) -> None:
+def clear_left_behind(path: str | os.PathLike[str]) -> None:
+    """Remove temporaries of `path` whose process was killed; those of a process that may live are left alone.
+
+    Temporaries from elsewhere (another machine, a container, before a restart) go when they are older than a day.
+    """
+    target = Path(os.path.abspath(path))  # noqa: PTH100 - as in `atomic_path`
+    with suppress(OSError):
+        for name in os.listdir(target.parent):
+            words = name.split("-", 4)
+            if name.startswith(".tmp-") and len(words) == 5 and words[4] == target.name[-60:]:
+                left = target.with_name(name)
+                if _died(words[1], words[2]) or time.time() - left.stat().st_mtime > _DAY_S:
+                    _remove(left)
+
+
+def _place() -> str:
+    """Stands for everything whose process numbers mean the same processes as here."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        return hashlib.sha256((boot + os.readlink("/proc/self/ns/pid")).encode()).hexdigest()[:8]
+    except OSError:  # not Linux: nothing tells surely
+        return "elsewhere"
+
+
+def _died(place: str, number: str) -> bool:
+    return place != "elsewhere" and place == _place() and not Path("/proc", number).exists()
+
+
+def _replace(temporary: Path, target: Path, last: str | None) -> None:
     if temporary.is_dir() and target.is_dir():
-        for entry in sorted(temporary.iterdir()):
-            _replace(entry, target / entry.name)
+        if last is not None:
+            (target / last).unlink(missing_ok=True)
+        for entry in sorted(temporary.iterdir(), key=lambda entry: (entry.name == last, entry.name)):
+            _replace(entry, target / entry.name, None)
     else:
         temporary.replace(target)
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn, TextIO
 import typer
 
 from lightcrcf.cli import apply, batch, bench, bids, data, demo, evaluate, info, models, points, register, report, train
-from lightcrcf.errors import LightCRCFError
+from lightcrcf.errors import LightCRCFError, UsageError
 
 __all__ = ["Terminated", "app", "main", "run"]
 
@@ -78,6 +78,7 @@ def run(arguments: Sequence[str]) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
+            _check_words(arguments)
             with typer.main.get_command(app).make_context("lightcrcf", list(arguments), obj=state) as context:
                 context.command.invoke(context)
         except typer.Exit as done:
@@ -85,6 +86,14 @@ def run(arguments: Sequence[str]) -> int:
         except BaseException as error:  # SystemExit and KeyboardInterrupt end here too
             return _report(error, debug=state["debug"])
     return 0
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """Refuse empty words, which are a script's unset variables: an empty path would be the current folder."""
+    for before, word in zip(["lightcrcf", *words], words, strict=False):
+        if not word or (word.startswith("--") and word.endswith("=")):
+            name = before if not word else word[:-1]
+            raise UsageError(name, expected="a value", got="an empty one", remedy="give it, or leave the option out")
 
 
 def _print_version(wanted: bool) -> None:

@@ -74,6 +74,7 @@ def register(
     ] = False,
 ) -> None:
     """Align the moving volume with the fixed one, deformably."""
+    from lightcrcf.files import clear_left_behind
     from lightcrcf.pipeline.outputs import check_output_folder, save
     from lightcrcf.pipeline.register import register as run
 
@@ -82,6 +83,7 @@ def register(
     else:
         given, out = _options(context.params), _complete(fixed, moving, out)
     check_output_folder(out)
+    clear_left_behind(out)
     with progress_on_terminal() as progress:
         registration = run(**given, progress=progress)
         if progress:

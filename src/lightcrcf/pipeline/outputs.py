@@ -40,7 +40,8 @@ def save(
 ) -> dict[str, str]:
     """Write a registration to a folder; the folder appears, or its files are replaced, when all are complete.
 
-    What an earlier run left there and this one does not replace is removed.
+    What an earlier run left there and this one does not replace is removed. run.json comes last: a folder that has it
+    is whole.
 
     Args:
         registration: what to write.
@@ -63,7 +64,7 @@ def save(
         volumes[_free_name(f"moved_{_stem(source)}", volumes)] = (image, f"moved from {source}")
     files = {name: what for name, (_, what) in volumes.items()}
     _spare_inputs(registration, target, earlier)
-    with _parents(target), atomic_path(target) as temporary:
+    with _parents(target), atomic_path(target, last="run.json") as temporary:
         temporary.mkdir()
         for name, (volume, _) in volumes.items():
             write(temporary / name, volume, like=fixed)
@@ -75,8 +76,9 @@ def save(
         hashes = {name: fingerprint(temporary / name) for name in files if name not in (extra_files or {})}
         record: dict[str, Any] = {**registration.provenance, "files": files, "files_sha256": hashes}
         (temporary / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    for name in earlier - set(files):  # an old warp.nii.gz beside a new affine.tfm would be another transform
-        (target / name).unlink(missing_ok=True)
+        (target / "run.json").unlink(missing_ok=True)
+        for name in earlier - set(files):  # an old warp.nii.gz beside a new affine.tfm would be another transform
+            (target / name).unlink(missing_ok=True)
     return files
 
 
