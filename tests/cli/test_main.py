@@ -176,7 +176,9 @@ def test_an_empty_word_is_a_usage_error_of_one_line(
     monkeypatch.chdir(tmp_path)
     assert run(["register", *words]) == 2
     told = capsys.readouterr().err
-    assert told == f"error: {words[0].rstrip('=')}: expected a value, got an empty one; give it, or leave the option out\n"
+    assert (
+        told == f"error: {words[0].rstrip('=')}: expected a value, got an empty one; give it, or leave the option out\n"
+    )
     assert list(tmp_path.iterdir()) == []
 
 

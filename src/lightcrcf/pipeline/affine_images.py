@@ -30,6 +30,8 @@ _WINDOW, _FLOOR = 2, 0.05
 _EDGE_OF_MASKED, _EDGE = 1, 2
 # Half window of the local agreement in voxels, and the least weight that it gives.
 _TRUST_WINDOW, _LEAST_TRUST = 4, 0.05
+# Intensities whose sums float32 may not hold.
+_LARGE = 1e28
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,6 +184,8 @@ def _fills_its_grid(content: Content) -> bool:
 
 def _rescaled(image: Float32, tissue: NDArray[np.bool_], masked: bool) -> Float32:
     """Background to 0, the brightest half percent of the tissue to 1, and clipped at 1.2."""
+    if (largest := float(np.abs(image).max())) > _LARGE:
+        image = image / np.float32(largest)
     low, high = np.percentile(image[tissue], (0.5, 99.5))
     if not tissue.all():
         low = min(low, float(image[~tissue].mean()))
