@@ -72,19 +72,18 @@ def clear_left_behind(path: str | os.PathLike[str]) -> None:
     """
     target = Path(os.path.abspath(path))  # noqa: PTH100 - as in `atomic_path`
     with suppress(OSError):
-        for name in os.listdir(target.parent):
-            words = name.split("-", 4)
-            if name.startswith(".tmp-") and len(words) == 5 and words[4] == target.name[-60:]:
-                left = target.with_name(name)
-                if _died(words[1], words[2]) or time.time() - left.stat().st_mtime > _DAY_S:
-                    _remove(left)
+        for left in target.parent.glob(".tmp-*"):
+            words = left.name.split("-", 4)
+            ours = len(words) == 5 and words[4] == target.name[-60:]
+            if ours and (_died(words[1], words[2]) or time.time() - left.stat().st_mtime > _DAY_S):
+                _remove(left)
 
 
 def _place() -> str:
     """Stands for everything whose process numbers mean the same processes as here."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
-        return hashlib.sha256((boot + os.readlink("/proc/self/ns/pid")).encode()).hexdigest()[:8]
+        return hashlib.sha256((boot + str(Path("/proc/self/ns/pid").readlink())).encode()).hexdigest()[:8]
     except OSError:  # not Linux: nothing tells surely
         return "elsewhere"
 

@@ -4,7 +4,7 @@
 
 Mutations know where a format keeps what: numbers in headers, bytes of headers more than of voxels, cuts, runs of one
 byte. Files are read in processes of their own, some hundred in each, so that a hang or a crash is counted and the rest
-goes on.
+goes on. `fuzz_guided` mutates further what reached new code; `robustness` holds both in one record.
 """
 
 from __future__ import annotations
@@ -31,12 +31,15 @@ from lightcrcf.geometry.grid import Grid
 from lightcrcf.pipeline.provenance import peak_memory_mb
 from lightcrcf.volumes import Volume, write
 
-__all__ = ["FORMATS", "campaign", "main", "mutated", "originals"]
+__all__ = ["FORMATS", "LONGEST_S", "MEMORY_MIB", "campaign", "main", "mutated", "originals", "outcome"]
 
 Random = np.random.Generator
 
+Outcome = tuple[str, float, float]
+Worker = Callable[[str, bytes, Sequence[int], Any], None]
+
 LONGEST_S, _BATCH = 10.0, 100
-_MEMORY_MIB = 1024.0  # that reading these files of some kilobytes may add to a process
+MEMORY_MIB = 1024.0  # that reading these files of some kilobytes may add to a process
 _NUMBERS = (b"0", b"-1", b"1e999", b"nan", b"99999999999", b"0.0000001", b"", b"x", b"1 2", b"\x00")
 _EDGES = (0, 1, 0x7F, 0x80, 0xFF)
 _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?")
@@ -164,11 +167,11 @@ def _work(suffix: str, content: bytes, seeds: Sequence[int], results: Any) -> No
         path = Path(folder) / f"b{suffix}"
         for seed in seeds:
             path.write_bytes(mutated(content, np.random.default_rng(seed)))
-            results.send(_outcome(suffix, path))
+            results.send(outcome(suffix, path))
     results.close()
 
 
-def _outcome(suffix: str, path: Path) -> tuple[str, float, float]:
+def outcome(suffix: str, path: Path) -> Outcome:
     """How it ended, in how many seconds, and the largest memory of this process so far in MiB."""
     start = time.perf_counter()
     try:
@@ -181,8 +184,18 @@ def _outcome(suffix: str, path: Path) -> tuple[str, float, float]:
     return ended, time.perf_counter() - start, peak_memory_mb() or 0.0
 
 
-def campaign(count: int, suffix: str, content: bytes, *, first: int = 0) -> dict[str, Any]:
+def campaign(
+    count: int, suffix: str, content: bytes, *, first: int = 0, worker: Worker = _work, batch: int = _BATCH
+) -> dict[str, Any]:
     """Read `count` mutations of one file.
+
+    Args:
+        count: how many.
+        suffix: of the format.
+        content: of a sound file.
+        first: seed of the first; those of the others follow.
+        worker: what mutates and reads, in a process of its own, and sends how each file ended.
+        batch: files in each process.
 
     Returns:
         "ended": how often each ending came ("read" and "refused" are right); "slowest_s"; "memory_mib", the most that
@@ -193,8 +206,8 @@ def campaign(count: int, suffix: str, content: bytes, *, first: int = 0) -> dict
     context = multiprocessing.get_context("spawn")
     while seed < first + count:
         here, there = context.Pipe(duplex=False)
-        seeds = range(seed, min(seed + _BATCH, first + count))
-        process = context.Process(target=_work, args=(suffix, content, seeds, there), daemon=True)
+        seeds = range(seed, min(seed + batch, first + count))
+        process = context.Process(target=worker, args=(suffix, content, seeds, there), daemon=True)
         process.start()
         there.close()
         least = None
@@ -210,7 +223,7 @@ def campaign(count: int, suffix: str, content: bytes, *, first: int = 0) -> dict
             least = peak if least is None else least
             memory = max(memory, peak - least)
             ended[ending] += 1
-            if ending not in ("read", "refused") or peak - least > _MEMORY_MIB:
+            if ending not in ("read", "refused") or peak - least > MEMORY_MIB:
                 lost.append(seed)
         seed += 1
         process.kill()
@@ -218,10 +231,10 @@ def campaign(count: int, suffix: str, content: bytes, *, first: int = 0) -> dict
     return {"ended": dict(ended), "slowest_s": round(slowest, 3), "memory_mib": round(memory, 1), "lost": lost}
 
 
-def _answer(here: Any, seconds: float) -> tuple[str, float, float] | None:
+def _answer(here: Any, seconds: float) -> Outcome | None:
     """What the process tells of the next file; None if it dies or says nothing for so long."""
     try:
-        told: tuple[str, float, float] | None = here.recv() if here.poll(seconds) else None
+        told: Outcome | None = here.recv() if here.poll(seconds) else None
     except EOFError:
         return None
     return told
@@ -243,7 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "measured": str(date.today()),
         "machine": machine().model_dump(),
         "files": each * len(FORMATS),
-        "limits": {"seconds": LONGEST_S, "memory_mib": _MEMORY_MIB},
+        "limits": {"seconds": LONGEST_S, "memory_mib": MEMORY_MIB},
         "formats": found,
     }
     with atomic_path(options.out) as temporary:
