@@ -7,7 +7,8 @@ In Python, as in the README:
     registration = lightcrcf.register("fixed.nii.gz", "moving.nii.gz")
     registration.moved, registration.transform, registration.qc["verdict"]
 
-`lightcrcf.register_many` does the same for many pairs, here or on a Dask cluster.
+`lightcrcf.register_many` does the same for many pairs, here or on a Dask cluster; `lightcrcf.label` labels an image by
+labelled atlases.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lightcrcf.cohort.labelling import label
     from lightcrcf.cohort.many import register_many
     from lightcrcf.pipeline.register import Registration, register
 
     __version__: str
 
-__all__ = ["Registration", "__version__", "register", "register_many"]
+__all__ = ["Registration", "__version__", "label", "register", "register_many"]
 
 
 def __getattr__(name: str) -> Any:
@@ -33,6 +35,10 @@ def __getattr__(name: str) -> Any:
         from lightcrcf.cohort import many
 
         return many.register_many
+    if name == "label":
+        from lightcrcf.cohort import labelling
+
+        return labelling.label
     if name in __all__:
         from lightcrcf.pipeline import register as module
 

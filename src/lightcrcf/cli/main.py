@@ -12,7 +12,22 @@ from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
-from lightcrcf.cli import apply, batch, bench, bids, data, demo, evaluate, info, models, points, register, report, train
+from lightcrcf.cli import (
+    apply,
+    batch,
+    bench,
+    bids,
+    data,
+    demo,
+    evaluate,
+    info,
+    label,
+    models,
+    points,
+    register,
+    report,
+    train,
+)
 from lightcrcf.errors import LightCRCFError, UsageError
 
 __all__ = ["Terminated", "app", "main", "run"]
@@ -34,6 +49,7 @@ for _command in (
     register.register,
     batch.batch,
     bids.bids,
+    label.label,
     apply.apply,
     points.points,
     evaluate.evaluate,
