@@ -26,6 +26,7 @@ from lightcrcf.cli import (
     points,
     register,
     report,
+    template,
     train,
 )
 from lightcrcf.errors import LightCRCFError, UsageError
@@ -50,6 +51,7 @@ for _command in (
     batch.batch,
     bids.bids,
     label.label,
+    template.template,
     apply.apply,
     points.points,
     evaluate.evaluate,

@@ -1,0 +1,89 @@
+"""`lightcrcf template`: an unbiased average of many images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lightcrcf.cli.console import print_json, say
+from lightcrcf.cli.options import Coarsen, Model, Preset, PresetOption, Scheduler, Workers
+
+__all__ = ["template"]
+
+
+def template(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="What to average.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder for the template, the transforms and the record.")],
+    iterations: Annotated[int, typer.Option(min=1, help="How often all images are registered to the template.")] = 4,
+    step: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="Share of the mean displacement that is undone each time.")
+    ] = 1.0,
+    sharpen: Annotated[
+        float, typer.Option(min=0.0, max=5.0, help="Strength of the unsharp mask after each averaging; 0 for none.")
+    ] = 0.5,
+    model: Model = "auto",
+    preset: PresetOption = Preset.default,
+    coarsen: Coarsen = 1,
+    workers: Workers = 1,
+    scheduler: Scheduler = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads for each image [default: the cores, shared among the workers].")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an earlier run for the same images and options stopped.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print template.json on stdout.")] = False,
+) -> None:
+    """Build a template: the average of all images in the middle of their shapes, biased towards none of them."""
+    from lightcrcf.cohort.options import Options
+    from lightcrcf.cohort.template import build
+    from lightcrcf.cohort.template_recipe import Recipe
+
+    options = Options(model=model, preset=preset.value, coarsen=coarsen, threads=threads)
+    recipe = Recipe(iterations, step, sharpen, options, workers, scheduler)
+    with _following() as progress:
+        record = build(images, out, recipe, resume=resume, progress=progress)
+    if json:
+        print_json(record)
+    else:
+        say(_told(record, out))
+
+
+def _told(record: dict[str, Any], out: Path) -> str:
+    first, last = record["start"]["figures"], record["iterations"][-1]["figures"]
+    averaged = len(record["images"]) - len(record["left_out"])
+    return (
+        f"average of {averaged} images: sharpness {first['sharpness']:.4f} 1/mm as affine mean, {last['sharpness']:.4f} "
+        f"now; mean displacement {record['iterations'][0]['figures']['mean_shift_rms_mm']:.2f} mm at first, "
+        f"{last['mean_shift_rms_mm']:.2f} mm at last\nresults: {out / 'template.nii.gz'}, {out / 'convergence.svg'}"
+    )
+
+
+@contextmanager
+def _following() -> Iterator[Callable[[str], None]]:
+    """What is being done, on stderr: on a terminal on one line, elsewhere (a log) a line for each step of the work."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Log()
+        return
+    with console.status("looking at the images ...") as status:
+        yield status.update
+
+
+class _Log:
+    """Says each step once, not how far it is."""
+
+    def __init__(self) -> None:
+        self._step = ""
+
+    def __call__(self, line: str) -> None:
+        step = line.partition(":")[0].partition("/")[0]
+        if step != self._step:
+            self._step = step
+            say(f"{step} ...")
