@@ -8,8 +8,9 @@ A document asks for a table with a pair of comments, and everything between them
 The views are `summary` (a row for each method), `methods` (how each was run), `pairs` and `structures` (Dice of
 each), `dice-tests` and `hd95-tests` (ours against each peer), `ratios` (of time and memory) and `forwards` (networks'
 forward passes). Those of what computing costs are `core compute`, `core parts-f32`, `core parts-bf16`, `refine steps`
-and `scaling sizes`. `figures` links, from a document in `docs`, to the figures of a record, which are those of `figure`
-and `cost_figures`. A record of cost or of peers that is not measured yet gives one line.
+and `scaling sizes`; that of a comparison of variants is `NAME-ablation variants`. `figures` links, from a document in
+`docs`, to the figures of a record, which are those of `figure` and `cost_figures`. A record of cost or of peers that
+is not measured yet gives one line.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Literal
 
 from lightcrcf.benchmark import cost_figures, figure
+from lightcrcf.benchmark.ablation_records import ABLATION, ablation_text, latest_ablation
 from lightcrcf.benchmark.cost_records import COSTS, latest_cost
 from lightcrcf.benchmark.cost_views import COST_VIEWS
 from lightcrcf.benchmark.markdown import table
@@ -94,11 +96,15 @@ def _stale_figures(root: Path) -> Stale:
 
 def _table(block: re.Match[str], history: Path) -> str:
     name, view = block["name"], block["view"]
-    known: dict[str, Callable[..., str]] = {**VIEWS, **PEER_VIEWS, **COST_VIEWS, "figures": lambda _: _pictures(name)}
+    known: dict[str, Callable[..., str]] = {
+        **VIEWS, **PEER_VIEWS, **COST_VIEWS, "variants": ablation_text, "figures": lambda _: _pictures(name)
+    }  # fmt: skip
     if view not in known:
         raise InputError(block["open"].strip(), expected=" or ".join(known), got=view, remedy="name a view")
-    if (name in COSTS or name.endswith("-peers")) and not any(history.glob(f"????-??-??-{name}.json")):
+    if (name in COSTS or name.endswith(("-peers", ABLATION))) and not any(history.glob(f"????-??-??-{name}.json")):
         return "Not measured yet."
+    if name.endswith(ABLATION):
+        return known[view](latest_ablation(history, name))
     return known[view](latest_cost(history, name) if name in COSTS else latest(history, name))
 
 

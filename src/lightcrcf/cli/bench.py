@@ -101,6 +101,23 @@ def peers(
 
 
 @app.command()
+def ablation(
+    recipe: Annotated[Path, typer.Option(help="TOML training configuration, with watched persons.")],
+    work: Annotated[Path, typer.Option(help="Folder of the runs; finished ones are not repeated.")],
+    out: Annotated[Path, typer.Option(help="Record to write, DATE-RECIPE-ablation.json.")],
+    variants: Annotated[str, typer.Option(help="Of the network, with commas between. [default: all]")] = "",
+    seeds: Annotated[int, typer.Option(min=1, help="Of each variant.")] = 3,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of each run [default: the recipe's].")] = None,
+    note: Annotated[str, typer.Option(help="What else the machine did, for the record.")] = "",
+) -> None:
+    """Train variants of the network by the same recipe, and compare what they reach on watched persons."""
+    from lightcrcf.benchmark.ablation import measure_ablation
+
+    names = [name for name in variants.replace(",", " ").split() if name]
+    measure_ablation(recipe, work, variants=names, seeds=seeds, steps=steps, note=note, say=say).write(out)
+
+
+@app.command()
 def report(
     root: Annotated[Path, typer.Option(help="The repository.")] = Path(),
     check: Annotated[bool, typer.Option("--check", help="Change nothing; fail if a document is out of date.")] = False,

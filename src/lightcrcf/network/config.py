@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from math import prod
 from typing import Any, Literal
 
@@ -126,15 +126,21 @@ class NetworkConfig:
         return cls(**arguments)
 
 
-VARIANTS: Mapping[str, NetworkConfig] = {
-    "default": NetworkConfig(passes=(2, 1, 1, 1)),
-    "thick-slices": NetworkConfig(passes=(2, 1, 1, 1), pool=(2, 2, 1)),
+_TWO_PASSES = (2, 1, 1, 1)
+_VARIANTS: Mapping[str, NetworkConfig] = {
+    "default": NetworkConfig(passes=_TWO_PASSES),
     "single-pass": NetworkConfig(),
     "paper-single-stream": NetworkConfig(stream="single", encoder=(8, 16, 16, 16), decoder=(16, 16, 16, 16)),
-    "no-tarep": NetworkConfig(passes=(2, 1, 1, 1), branches=()),
-    "no-gfrep": NetworkConfig(passes=(2, 1, 1, 1), groups=1),
+    "no-tarep": NetworkConfig(passes=_TWO_PASSES, branches=()),
+    "no-gfrep": NetworkConfig(passes=_TWO_PASSES, groups=1),
     "correlation": NetworkConfig(correlation=True, decoder=(8, 16, 16, 8)),
 }
+VARIANTS: Mapping[str, NetworkConfig] = {
+    **_VARIANTS,
+    "thick-slices": replace(_VARIANTS["default"], pool=(2, 2, 1)),
+    **{f"thick-slices-{name}": replace(net, pool=(2, 2, 1)) for name, net in _VARIANTS.items() if name != "default"},
+}
+"""By name; those of thick slices do not pool across them."""
 
 
 def variant(name: str) -> NetworkConfig:

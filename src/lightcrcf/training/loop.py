@@ -29,8 +29,8 @@ from lightcrcf.weights.store import load, write_weights
 __all__ = ["Trainer", "train"]
 
 
-def train(config_path: Path, *, resume: bool = False) -> Path:
-    """Run a configuration to its end; returns the exported weights.
+def train(recipe: Path | TrainingConfig, *, resume: bool = False) -> Path:
+    """Run a configuration, or the file that holds it, to its end; returns the exported weights.
 
     Everything goes to the configuration's run folder: `log.jsonl`, `checkpoint.safetensors`, `NAME.safetensors`, and
     TensorBoard's events. Started by `torchrun`, the processes share each step's batch.
@@ -39,7 +39,7 @@ def train(config_path: Path, *, resume: bool = False) -> Path:
         InputError: for a bad configuration, bad data, or a checkpoint of another configuration.
         UsageError: if the folder holds a run and `resume` is False.
     """
-    config = load_config(Path(config_path))
+    config = recipe if isinstance(recipe, TrainingConfig) else load_config(recipe)
     folder = config.run.folder
     checkpoint = folder / "checkpoint.safetensors"
     if checkpoint.exists() and not resume:

@@ -1,0 +1,124 @@
+"""Records of ablations, `DATE-RECIPE-ablation.json` in `benchmarks/history`, and their table."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lightcrcf.benchmark.markdown import table
+from lightcrcf.benchmark.records import Machine
+from lightcrcf.errors import InputError
+
+__all__ = ["ABLATION", "AblationRecord", "AblationRun", "ablation_text", "latest_ablation"]
+
+ABLATION = "-ablation"
+"""How the names of these records end."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class AblationRun(_Part):
+    """One training.
+
+    Args:
+        variant: of the network.
+        seed: of weights, pairs and augmentation.
+        dice, dice_affine, folding_percent: means over the watched pairs.
+        parameters, parameters_training: fused, and with all branches.
+        gmac: 10^9 multiply-adds at the recipe's training shape.
+        seconds_per_step: median, of training.
+    """
+
+    variant: str
+    seed: int
+    dice: float
+    dice_affine: float
+    folding_percent: float
+    parameters: int
+    parameters_training: int
+    gmac: float
+    seconds_per_step: float | None
+
+
+class AblationRecord(_Part):
+    """`lightcrcf bench ablation`; `steps` of each run against those of the recipe."""
+
+    format: Literal["lightcrcf-ablation"] = "lightcrcf-ablation"
+    format_version: Literal[1] = 1
+    name: str
+    measured: date
+    machine: Machine
+    versions: dict[str, str]
+    protocol: str
+    commands: tuple[str, ...]
+    note: str = ""
+    steps: int
+    recipe_steps: int
+    runs: Annotated[tuple[AblationRun, ...], Field(min_length=1)]
+
+    def of(self, variant: str) -> list[AblationRun]:
+        """Its runs, one for each seed."""
+        return [run for run in self.runs if run.variant == variant]
+
+    def write(self, path: Path) -> None:
+        """As JSON, a line for each field of each run."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def latest_ablation(folder: Path, name: str) -> AblationRecord:
+    """The newest record of that name in a folder of `DATE-NAME.json` files.
+
+    Raises:
+        InputError: if there is none, or it is no valid record.
+    """
+    files = sorted(folder.glob(f"????-??-??-{name}.json"))
+    if not files:
+        raise InputError(str(folder), expected=f"a record named {name}", got="none", remedy="measure it first")
+    try:
+        return AblationRecord.model_validate_json(files[-1].read_text(encoding="utf-8"))
+    except (OSError, ValidationError) as error:
+        first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise InputError(
+            str(files[-1]), expected="a record, format lightcrcf-ablation 1", got=first, remedy="measure it again"
+        ) from error
+
+
+def ablation_text(record: AblationRecord) -> str:
+    """A row for each variant: mean and deviation over seeds, and the difference from the default seed by seed."""
+    header = (
+        "variant", "Dice", "against default", "lowest and highest difference", "folding, %", "parameters",
+        "in training", "GMAC", "Dice gained per GMAC",
+    )  # fmt: skip
+    default = {run.seed: run.dice for run in record.of("default")}
+    rows = [_row(record.of(name), default) for name in dict.fromkeys(run.variant for run in record.runs)]
+    seeds = len({run.seed for run in record.runs})
+    notes = [
+        f"{record.steps} steps each (the recipe has {record.recipe_steps}), {seeds} "
+        f"{'seed' if seeds == 1 else 'seeds'}; affine alone: {record.runs[0].dice_affine:.3f}. {record.protocol}",
+    ]
+    return "\n".join([*table(header, rows), "", *(f"- {note}" for note in notes)])
+
+
+def _row(runs: list[AblationRun], default: dict[int, float]) -> tuple[str, ...]:
+    one, scores = runs[0], [run.dice for run in runs]
+    spread = f" ± {stdev(scores):.4f}" if len(scores) > 1 else ""
+    differences = [run.dice - default[run.seed] for run in runs if run.seed in default]
+    compared = differences and one.variant != "default"
+    return (
+        one.variant,
+        f"{mean(scores):.4f}{spread}",
+        f"{mean(differences):+.4f}" if compared else "",
+        f"{min(differences):+.4f}, {max(differences):+.4f}" if compared else "",
+        f"{mean(run.folding_percent for run in runs):.4f}",
+        f"{one.parameters:,}",
+        f"{one.parameters_training:,}",
+        f"{one.gmac:.2f}",
+        f"{mean(run.dice - run.dice_affine for run in runs) / one.gmac:.3f}",
+    )
