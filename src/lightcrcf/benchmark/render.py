@@ -8,9 +8,9 @@ A document asks for a table with a pair of comments, and everything between them
 The views are `summary` (a row for each method), `methods` (how each was run), `pairs` and `structures` (Dice of
 each), `dice-tests` and `hd95-tests` (ours against each peer), `ratios` (of time and memory) and `forwards` (networks'
 forward passes). Those of what computing costs are `core compute`, `core parts-f32`, `core parts-bf16`, `refine steps`
-and `scaling sizes`; that of a comparison of variants is `NAME-ablation variants`. `figures` links, from a document in
-`docs`, to the figures of a record, which are those of `figure` and `cost_figures`. A record of cost or of peers that
-is not measured yet gives one line.
+and `scaling sizes`; that of a comparison of variants is `NAME-ablation variants`, that of cohorts `throughput pairs-
+per-hour`. `figures` links, from a document in `docs`, to the figures of a record, which are those of `figure` and
+`cost_figures`. A record of cost or of peers that is not measured yet gives one line.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from lightcrcf.benchmark.markdown import table
 from lightcrcf.benchmark.peer_views import PEER_VIEWS
 from lightcrcf.benchmark.records import BUSY, Case, Method, Record, Spread, latest
 from lightcrcf.benchmark.statistics import Comparison, compare, smallest_p
+from lightcrcf.benchmark.throughput import THROUGHPUT, latest_throughput, throughput_text
 from lightcrcf.errors import InputError
 
 __all__ = ["HISTORY", "VIEWS", "documents", "main", "render"]
@@ -97,12 +98,17 @@ def _stale_figures(root: Path) -> Stale:
 def _table(block: re.Match[str], history: Path) -> str:
     name, view = block["name"], block["view"]
     known: dict[str, Callable[..., str]] = {
-        **VIEWS, **PEER_VIEWS, **COST_VIEWS, "variants": ablation_text, "figures": lambda _: _pictures(name)
+        **VIEWS, **PEER_VIEWS, **COST_VIEWS, "variants": ablation_text, "pairs-per-hour": throughput_text,
+        "figures": lambda _: _pictures(name)
     }  # fmt: skip
     if view not in known:
         raise InputError(block["open"].strip(), expected=" or ".join(known), got=view, remedy="name a view")
-    if (name in COSTS or name.endswith(("-peers", ABLATION))) and not any(history.glob(f"????-??-??-{name}.json")):
+    if (name in (*COSTS, THROUGHPUT) or name.endswith(("-peers", ABLATION))) and not any(
+        history.glob(f"????-??-??-{name}.json")
+    ):
         return "Not measured yet."
+    if name == THROUGHPUT:
+        return known[view](latest_throughput(history))
     if name.endswith(ABLATION):
         return known[view](latest_ablation(history, name))
     return known[view](latest_cost(history, name) if name in COSTS else latest(history, name))

@@ -118,6 +118,22 @@ def ablation(
 
 
 @app.command()
+def throughput(
+    data: Annotated[Path, typer.Option(help="Folder of the data sets; the brains of the oasis training split count.")],
+    out: Annotated[Path, typer.Option(help="Record to write, DATE-throughput.json.")],
+    pairs: Annotated[int, typer.Option(min=1, help="Of each run.")] = 32,
+    repetitions: Annotated[int, typer.Option(min=1, help="Of each setting, which take turns.")] = 2,
+    note: Annotated[str, typer.Option(help="What else the machine did, for the record.")] = "",
+) -> None:
+    """Register many brains onto one, and count the pairs that are done in an hour."""
+    from lightcrcf.benchmark.throughput import measure_throughput
+
+    images = sorted((data / "oasis").glob("sub-10[01]?_T1w.nii.gz"))
+    told = f"oasis, {len(images)} skull-stripped brains"
+    measure_throughput(images, data=told, pairs=pairs, repetitions=repetitions, note=note, say=say).write(out)
+
+
+@app.command()
 def report(
     root: Annotated[Path, typer.Option(help="The repository.")] = Path(),
     check: Annotated[bool, typer.Option("--check", help="Change nothing; fail if a document is out of date.")] = False,
