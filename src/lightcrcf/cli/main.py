@@ -74,6 +74,7 @@ def main() -> NoReturn:
     """Run the command line of this process and leave with its exit code."""
     signal.signal(signal.SIGTERM, _on_sigterm)
     code = run(sys.argv[1:])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left is Python's tidying up, which would print a traceback
     try:
         sys.stdout.flush()
     except BrokenPipeError:
