@@ -1,0 +1,189 @@
+"""What could go wrong, tried on purpose: damaged files, many pairs, interruptions, full disks, odd orientations.
+
+    python -m lightcrcf.benchmark.robustness --data ../shared/data --out benchmarks/history/DATE-robustness.json
+
+The work is cut into parts, and the record is written after each, so that the same command goes on where it ended, with
+`--minutes` as the time after which it begins no other part. `--short` tries a few of everything. Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import date
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from lightcrcf.benchmark import fuzz, fuzz_guided
+from lightcrcf.benchmark.arrangements import arrange
+from lightcrcf.benchmark.endurance import endure
+from lightcrcf.benchmark.interruption import interrupt
+from lightcrcf.benchmark.markdown import table
+from lightcrcf.benchmark.measure import machine
+from lightcrcf.benchmark.scarcity import scarce_disk, scarce_memory, unwritable
+from lightcrcf.benchmark.trials import Subjects, Tried
+from lightcrcf.errors import InputError
+from lightcrcf.files import atomic_path
+from lightcrcf.pipeline.environment import versions
+
+__all__ = ["main", "parts", "robustness_text"]
+
+FORMAT = "lightcrcf-robustness"
+Part = Callable[[], Sequence[Tried]]
+_INTERRUPTIONS = 20  # in one part
+_BRAIN_EVERY = 25  # of the pairs in one process
+
+
+def parts(data: Path, *, files: int, pairs: int, interruptions: int, short: bool = False) -> dict[str, Part]:
+    """What there is to do, by name.
+
+    Args:
+        data: folder that holds `hippocampus` and `oasis`.
+        files: damaged ones in all, half of them guided by coverage.
+        pairs: registered in one process.
+        interruptions: of one command each.
+        short: few axis orders and amounts of room, and no brains.
+    """
+    subjects, crops = _hippocampi(data)
+    each = -(-files // (2 * len(fuzz.FORMATS)))
+    todo: dict[str, Part] = {}
+    for suffix in fuzz.FORMATS:
+        todo[f"mutated {suffix}"] = partial(_damaged, suffix, each, guided=False)
+        todo[f"guided {suffix}"] = partial(_damaged, suffix, each, guided=True)
+    for first in range(0, interruptions, _INTERRUPTIONS):
+        numbers = range(first, min(first + _INTERRUPTIONS, interruptions))
+        todo[f"interruptions {numbers[0]} to {numbers[-1]}"] = partial(interrupt, subjects, numbers)
+    todo["disk"] = partial(scarce_disk, subjects, 6 if short else 60)
+    todo["unwritable"] = partial(unwritable, subjects)
+    todo["memory"] = lambda: [scarce_memory()]
+    orders = range(5, 48, 20) if short else range(48)
+    todo["arrangements"] = partial(arrange, subjects, orders)
+    mixed = crops if short else _mixed(data, crops)
+    todo[f"{pairs} pairs"] = partial(_endured, mixed, pairs)
+    return todo
+
+
+def _hippocampi(data: Path) -> tuple[Subjects, list[tuple[Path, Path]]]:
+    images = sorted(path for path in (data / "hippocampus").glob("*.nii.gz") if "_gt" not in path.name)[:25]
+    if len(images) < 2:
+        raise InputError(str(data), expected="a folder `hippocampus`", got="none", remedy="see --help")
+    labels = images[1].with_name(images[1].name.replace(".nii.gz", "_gt.nii.gz"))
+    return Subjects(images[0], images[1], labels), list(zip(images, [*images[1:], images[0]], strict=True))
+
+
+def _mixed(data: Path, crops: Sequence[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+    brains = sorted((data / "oasis").glob("*_T1w.nii.gz"))[:2]
+    return [*crops[: _BRAIN_EVERY - 1], (brains[0], brains[1])] if len(brains) == 2 else list(crops)
+
+
+def _damaged(suffix: str, count: int, *, guided: bool) -> list[Tried]:
+    with TemporaryDirectory() as folder:
+        content = fuzz.originals(Path(folder))[suffix].read_bytes()
+    told = (fuzz_guided if guided else fuzz).campaign(count, suffix, content)
+    faults = [f"{ending}: {n}" for ending, n in told["ended"].items() if ending not in ("read", "refused")]
+    faults += [f"seed {seed}" for seed in told["lost"]]
+    if told["slowest_s"] > fuzz.LONGEST_S:
+        faults.append(f"{told['slowest_s']} s")
+    what = f"damaged {suffix}{', guided by coverage' if guided else ''}"
+    return [Tried(what, sum(told["ended"].values()), tuple(faults), _worst(told), told["ended"])]
+
+
+def _worst(told: dict[str, Any]) -> dict[str, float]:
+    return {"s": told["slowest_s"], "MiB": told["memory_mib"]}
+
+
+def _endured(pairs: Sequence[tuple[Path, Path]], count: int) -> list[Tried]:
+    told = endure(pairs, count)
+    slope = told.get("mib_per_100_pairs")
+    faults = () if told["passed"] else (f"after {told['pairs']} pairs" if slope is None else f"{slope} MiB",)
+    worst = {} if slope is None else {"MiB in 100 pairs": slope}
+    return [Tried("pairs in one process", told["pairs"], faults, worst, told)]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Try what is left to try; returns 1 if anything went wrong or is still left."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds hippocampus and oasis")
+    parser.add_argument("--out", type=Path, required=True, help="record to write, or to go on with")
+    parser.add_argument("--files", type=int, default=20_000, help="damaged files in all")
+    parser.add_argument("--pairs", type=int, default=500, help="registrations in one process")
+    parser.add_argument("--interruptions", type=int, default=100)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no part after so long")
+    parser.add_argument("--only", default="", help="only parts whose names begin so")
+    parser.add_argument("--short", action="store_true", help="a few of everything")
+    options = parser.parse_args(arguments)
+    few = {"files": 180, "pairs": 6, "interruptions": 4}
+    many = {name: getattr(options, name) for name in few}
+    todo = parts(options.data, **(few if options.short else many), short=options.short)
+    record = _read(options.out) if options.out.exists() else _begun()
+    until = time.monotonic() + 60 * options.minutes
+    for name, part in todo.items():
+        if name in record["parts"] or not name.startswith(options.only) or time.monotonic() > until:
+            continue
+        print(name, file=sys.stderr)
+        record["parts"][name] = [asdict(tried) for tried in part()]
+        _write(options.out, record)
+    print(robustness_text(record))
+    left = [name for name in todo if name not in record["parts"]]
+    print(f"left: {', '.join(left) or 'nothing'}", file=sys.stderr)
+    return int(bool(left) or any(row["faults"] for rows in record["parts"].values() for row in rows))
+
+
+def _begun() -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "format_version": 1,
+        "measured": str(date.today()),
+        "machine": machine().model_dump(),
+        "versions": versions(),
+        "limits": {"seconds": fuzz.LONGEST_S, "memory_mib": fuzz.MEMORY_MIB},
+        "parts": {},
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(str(path), expected="a record", got=str(error), remedy="choose another file") from None
+    if record.get("format") != FORMAT:
+        raise InputError(str(path), expected=FORMAT, got=str(record.get("format")), remedy="choose another file")
+    return record
+
+
+def _write(path: Path, record: dict[str, Any]) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def robustness_text(record: dict[str, Any]) -> str:
+    """A row for each kind of trial; trials of one kind in several parts are counted together."""
+    rows: dict[str, dict[str, Any]] = {}
+    for tried in (tried for part in record["parts"].values() for tried in part):
+        row = rows.setdefault(tried["what"], {"times": 0, "faults": 0, "worst": {}})
+        row["times"] += tried["times"]
+        row["faults"] += len(tried["faults"])
+        for unit, value in tried["worst"].items():
+            row["worst"][unit] = max(value, row["worst"].get(unit, value))
+    header = ("tried", "times", "faults", "at worst")
+    lines = [
+        (
+            what,
+            f"{row['times']:,}",
+            str(row["faults"]),
+            ", ".join(f"{v:.3g} {unit}" for unit, v in row["worst"].items()),
+        )
+        for what, row in rows.items()
+    ]
+    where = record["machine"]
+    return "\n".join([*table(header, lines), "", f"- {record['measured']}, {where['cpu']}, {where['cores']} cores."])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
