@@ -54,12 +54,13 @@ def template(
 
 
 def _told(record: dict[str, Any], out: Path) -> str:
-    first, last = record["start"]["figures"], record["iterations"][-1]["figures"]
-    averaged = len(record["images"]) - len(record["left_out"])
+    start, stages = record["start"]["figures"], [stage["figures"] for stage in record["iterations"]]
+    first, last = stages[0], stages[-1]
     return (
-        f"average of {averaged} images: sharpness {first['sharpness']:.4f} 1/mm as affine mean, {last['sharpness']:.4f} "
-        f"now; mean displacement {record['iterations'][0]['figures']['mean_shift_rms_mm']:.2f} mm at first, "
-        f"{last['mean_shift_rms_mm']:.2f} mm at last\nresults: {out / 'template.nii.gz'}, {out / 'convergence.svg'}"
+        f"average of {len(record['images']) - len(record['left_out'])} images\n"
+        f"sharpness {start['sharpness']:.4f} 1/mm as affine mean, {last['sharpness']:.4f} 1/mm now\n"
+        f"mean displacement {first['mean_shift_rms_mm']:.2f} mm at first, {last['mean_shift_rms_mm']:.2f} mm at last\n"
+        f"results: {out / 'template.nii.gz'}, {out / 'convergence.svg'}"
     )
 
 

@@ -18,7 +18,7 @@ from lightcrcf.cohort.work import Outcome, Task, lost, work
 from lightcrcf.errors import UsageError
 from lightcrcf.pipeline.environment import usable_cores
 
-__all__ = ["run_batch"]
+__all__ = ["check_places", "run_batch"]
 
 
 def run_batch(
@@ -54,7 +54,7 @@ def run_batch(
         InputError: if the folder cannot be written to, or the cluster not be reached.
     """
     options.check()
-    _check_places(workers, scheduler)
+    check_places(workers, scheduler)
     manifest = Manifest(out, claims)
     with manifest.lock():
         manifest.begin(options, pairs, resume=resume)
@@ -84,7 +84,12 @@ def _counted(
                 progress(tally)
 
 
-def _check_places(workers: int, scheduler: str | None) -> None:
+def check_places(workers: int, scheduler: str | None) -> None:
+    """Refuse more workers than cores, and workers beside a cluster.
+
+    Raises:
+        UsageError: if so.
+    """
     cores = usable_cores()
     if not 1 <= workers <= cores:
         raise UsageError("--workers", expected=f"1 to {cores}, the cores here", got=str(workers), remedy="choose fewer")

@@ -90,7 +90,7 @@ class Builder:
         for image in self.images:
             if image.path in (self.out / _TEMPLATE, self.out / _START):
                 raise InputError(
-                    str(image.path), expected="a folder that holds none of the images", got="one that would be replaced",
+                    str(image.path), expected="a folder that holds none of the images", got="one to be replaced",
                     remedy="choose another folder",
                 )  # fmt: skip
         finished, begun = _json(self.out / _RECORD), _json(self.work / "plan.json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from lightcrcf.cohort.batch import check_places
 from lightcrcf.cohort.options import Options
 from lightcrcf.errors import UsageError
 
@@ -37,6 +38,7 @@ class Recipe:
             UsageError: for a number out of range, or as `Options.check`.
         """
         self.options.check()
+        check_places(self.workers, self.scheduler)
         for name, value, good, expected in (
             ("iterations", self.iterations, self.iterations >= 1, "1 or more"),
             ("step", self.step, 0 < self.step <= 1, "a number above 0, at most 1"),
