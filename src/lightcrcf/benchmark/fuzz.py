@@ -45,6 +45,31 @@ _EDGES = (0, 1, 0x7F, 0x80, 0xFF)
 _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?")
 
 
+_RECIPE = """
+name = "x"
+
+[data]
+root = "."
+spacing_mm = 1.0
+shape = [48, 64, 48]
+
+[[data.cohorts]]
+folder = "x"
+image = "{id}.nii.gz"
+train = ["001", "002"]
+
+[loss]
+window = 5
+
+[[stages]]
+steps = 10
+learning_rate = 1e-4
+
+[run]
+folder = "y"
+"""
+
+
 def originals(folder: Path) -> dict[str, Path]:
     """A small sound file of each format, by suffix."""
     grid = Grid((7, 9, 11), np.diag([1.0, 2.0, 3.0, 1.0]))
@@ -53,15 +78,20 @@ def originals(folder: Path) -> dict[str, Path]:
     for path in files.values():
         write(path, image)
     from lightcrcf.transforms.affine import Affine
+    from lightcrcf.pipeline.outputs import save
+    from lightcrcf.pipeline.register import register
     from lightcrcf.transforms.itk import write_affine
-    from lightcrcf.weights.store import write_tensors
+    from lightcrcf.weights.store import load, write_weights
 
     files |= {suffix: folder / f"a{suffix}" for suffix in (".tfm", ".safetensors", ".csv", ".toml", ".json")}
     write_affine(files[".tfm"], Affine(np.diag([1.0, 1.1, 0.9, 1.0])))
-    write_tensors(files[".safetensors"], {"a": np.ones((3, 4), np.float32)}, {"format": "lightcrcf-weights-2"})
+    shipped = load("hippocampus-mr")
+    about: dict[str, Any] = {"config": shipped.config, "preparation": shipped.preparation, "content": shipped.content}
+    write_weights(files[".safetensors"], shipped.arrays, name="x", **about)
     files[".csv"].write_text("x,y,z\n1.5,2.5,3.5\n-4,5,6\n", encoding="utf-8")
-    files[".toml"].write_text('[data]\nfolder = "x"\n[training]\nsteps = 10\nrate = 0.001\n', encoding="utf-8")
-    files[".json"].write_text(json.dumps({"schema": "lightcrcf-run-1", "options": {"model": "auto"}}), encoding="utf-8")
+    files[".toml"].write_text(_RECIPE, encoding="utf-8")
+    save(register(image, image, model="none", init="none", preset="fast"), folder / "run")
+    files[".json"].write_bytes((folder / "run" / "run.json").read_bytes())
     return files
 
 

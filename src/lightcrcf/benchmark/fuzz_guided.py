@@ -24,7 +24,7 @@ __all__ = ["campaign"]
 
 # What parses files, and is watched.
 _READERS = ("volumes", "transforms", "weights", "training.config", "pipeline.points", "pipeline.runs", "files")
-_LARGEST = 20_000  # bytes of a mutated file
+_LARGEST = 20_000  # bytes of a mutated file, or twice those of the sound one
 
 
 def campaign(count: int, suffix: str, content: bytes, *, first: int = 0) -> dict[str, Any]:
@@ -71,7 +71,12 @@ def _work(suffix: str, content: bytes, seeds: Sequence[int], results: Any) -> No
 
     # Hangs, crashes and memory are judged by who reads the results.
     limits = ["-timeout=0", "-rss_limit_mb=0", "-malloc_limit_mb=0", "-detect_leaks=0"]
-    options = [f"-seed={seeds[0] + 1}", f"-runs={2 * len(seeds) + 100}", f"-max_len={_LARGEST}", "-len_control=0"]
+    options = [
+        f"-seed={seeds[0] + 1}",
+        f"-runs={2 * len(seeds) + 100}",
+        f"-max_len={max(_LARGEST, 2 * len(content))}",
+        "-len_control=0",
+    ]
     atheris.Setup([sys.argv[0], *limits, *options, str(corpus)], read, custom_mutator=mutated)
     atheris.Fuzz()
 

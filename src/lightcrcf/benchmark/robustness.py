@@ -61,7 +61,7 @@ def parts(data: Path, *, files: int, pairs: int, interruptions: int, short: bool
         todo[f"interruptions {numbers[0]} to {numbers[-1]}"] = partial(interrupt, subjects, numbers)
     todo["disk"] = partial(scarce_disk, subjects, 6 if short else 60)
     todo["unwritable"] = partial(unwritable, subjects)
-    todo["memory"] = lambda: [scarce_memory()]
+    todo["memory"] = lambda: [scarce_memory(short=short)]
     orders = range(5, 48, 20) if short else range(48)
     todo["arrangements"] = partial(arrange, subjects, orders)
     mixed = crops if short else _mixed(data, crops)
