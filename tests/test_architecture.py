@@ -39,6 +39,7 @@ SIDEWAYS = {  # within a layer: who may look at whom
     ("evaluation", "transforms"),  # fields are judged too
     ("evaluation", "volumes"),  # labels come as volumes
     ("weights", "network"),  # a file holds a configuration
+    ("benchmark", "cohort"),  # ways to fuse labels are measured on the same moved atlases
     ("cohort", "report"),  # each pair of a cohort may get its page
     ("training", "pipeline"),  # training sees what a registration would see
     ("files", "errors"),

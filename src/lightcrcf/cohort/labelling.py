@@ -31,7 +31,7 @@ from lightcrcf.pipeline.sources import fingerprint
 from lightcrcf.volumes import Volume, check_usable
 from lightcrcf.volumes.limits import check_memory
 
-__all__ = ["Labelling", "Moved", "label", "move", "moved_atlases"]
+__all__ = ["Labelling", "Moved", "label", "move", "moved_atlases", "unit_intensities"]
 
 SCHEMA = "lightcrcf-label-1"
 Progress = Callable[[str, float], None]
@@ -127,7 +127,7 @@ def label(
     registered, used = time.perf_counter(), _used(moved, str(image))
     tell("fusion", 0.95)
     with use_threads(options.threads):
-        target, spacing = _unit(fixed, used[0].window), fixed.grid.spacing_mm
+        target, spacing = unit_intensities(fixed, used[0].window), fixed.grid.spacing_mm
         fused = fuse(target, [m.image for m in used], [m.labels for m in used], spacing, fusion)
     timings = {"registration": registered - start, "fusion": time.perf_counter() - registered}
     record = {
@@ -185,7 +185,7 @@ def move(atlas: Atlas, image: Path, options: Options) -> Moved:
     hashes = {source["role"]: source["sha256"] for source in known["sources"]}
     return Moved(
         atlas,
-        _unit(found.moved, moving),
+        unit_intensities(found.moved, moving),
         as_codes(labels.data, str(atlas.labels)),
         fixed,
         found.qc,
@@ -199,8 +199,16 @@ def _window(preprocessing: dict[str, Any]) -> tuple[float, float]:
     return preprocessing["intensity_zero"], preprocessing["intensity_one"]
 
 
-def _unit(volume: Volume, window: tuple[float, float]) -> NDArray[np.float32]:
-    """Intensities as the registration saw them; far outliers would hide all else in a patch."""
+def unit_intensities(volume: Volume, window: tuple[float, float]) -> NDArray[np.float32]:
+    """Intensities as the registration saw them, clipped so that outliers do not hide all else in a patch.
+
+    Args:
+        volume: the image.
+        window: what becomes 0 and 1.
+
+    Returns:
+        (D, H, W) float32 in [0, 1.25].
+    """
     zero, one = window
     unit = (volume.data.astype(np.float32) - np.float32(zero)) / np.float32(one - zero if one > zero else 1.0)
     return np.clip(unit, 0.0, 1.25, out=unit)

@@ -1,0 +1,46 @@
+"""The record of labelling, from small persons."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lightcrcf.benchmark import labelling
+from lightcrcf.errors import InputError
+from lightcrcf.geometry.grid import Grid
+from lightcrcf.volumes import Volume, write
+
+
+@pytest.fixture
+def folder(grids: Callable[..., Grid], brains: Callable[..., tuple[Volume, Volume]], tmp_path: Path) -> Path:
+    """A data set of three persons, one of whom is to be labelled."""
+    (tmp_path / "oasis").mkdir()
+    for person in range(3):
+        image, labels = brains(grids((37, 44, 32), (4.1, 4.0, 4.2)), person=person)
+        write(tmp_path / "oasis" / f"sub-{person}_T1w.nii.gz", image)
+        write(tmp_path / "oasis" / f"sub-{person}_dseg.nii.gz", labels)
+    (tmp_path / "splits.json").write_text('{"oasis": {"train": ["1", "2"], "val": ["0"]}}')
+    return tmp_path
+
+
+def test_a_record_holds_what_follows_from_its_cases(folder: Path) -> None:
+    told: list[str] = []
+    words = ["--data", str(folder), "--out", str(folder / "record.json"), "--threads", "1"]
+    assert labelling.main(words, say=told.append) == 0
+    record = json.loads((folder / "record.json").read_text())
+    (case,) = record["cases"]
+    assert (case["image"], sorted(case["atlases"])) == ("sub-0", ["sub-1", "sub-2"])
+    assert case["dice"]["single"] == pytest.approx(sum(case["dice_single"]) / 2, abs=1e-5)
+    assert case["dice"]["best"] == max(case["dice_single"])
+    assert set(case["fusion_s"]) == {"vote", "weighted", "joint"}
+    assert case["command"]["seconds"] > sum(case["command"]["stages_s"].values()) > 0
+    assert record["summary"] == labelling.summarised(record["cases"])
+    assert told[-1] == json.dumps(record["summary"])
+
+
+def test_data_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"splits\.json: expected the subjects of oasis"):
+        labelling.main(["--data", str(tmp_path), "--out", str(tmp_path / "record.json")])
