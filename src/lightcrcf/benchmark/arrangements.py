@@ -1,7 +1,7 @@
 """One pair of volumes written in many ways, registered each time: the results must meet in the same place of the world.
 
 The greatest deviation is that of 1000 points of the fixed image, taken to the moving one, from where the pair as it is
-takes them. Thick slices see less of the anatomy, so that theirs is another, coarser registration: half of the points are
+takes them. Thick slices see less of the anatomy, and theirs is another, coarser registration: half of the points are
 within the figure that is told of them.
 """
 

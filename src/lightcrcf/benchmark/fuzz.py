@@ -77,9 +77,9 @@ def originals(folder: Path) -> dict[str, Path]:
     files = {suffix: folder / f"a{suffix}" for suffix in (".nii", ".nii.gz", ".nrrd", ".mha")}
     for path in files.values():
         write(path, image)
-    from lightcrcf.transforms.affine import Affine
     from lightcrcf.pipeline.outputs import save
     from lightcrcf.pipeline.register import register
+    from lightcrcf.transforms.affine import Affine
     from lightcrcf.transforms.itk import write_affine
     from lightcrcf.weights.store import load, write_weights
 

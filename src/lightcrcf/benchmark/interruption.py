@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lightcrcf.benchmark.trials import Subjects, Tried, command, ended, faults_of, left_in, started
+from lightcrcf.errors import InputError
 from lightcrcf.pipeline.runs import read_run
 
 __all__ = ["interrupt"]
@@ -61,22 +62,17 @@ def interrupt(subjects: Subjects, numbers: Sequence[int]) -> list[Tried]:
 
 
 def _undisturbed(subjects: Subjects, out: Path) -> _Undisturbed:
-    """The shorter of two runs: the first may compile and fill caches."""
-    times = []
-    for _ in range(2):
-        shutil.rmtree(out, ignore_errors=True)
-        begun = time.monotonic()
-        process = started(command(subjects, out))
-        _wait_for_writing(process, out)
-        writing = time.monotonic()
-        code, told = ended(process)
-        if code:
-            raise RuntimeError(f"an undisturbed run failed: {told}")
-        now = time.monotonic()
-        times.append((now - begun, now - writing))
+    begun = time.monotonic()
+    process = started(command(subjects, out))
+    _wait_for_writing(process, out)
+    writing = time.monotonic()
+    code, told = ended(process)
+    if code:
+        raise InputError(str(subjects.fixed), expected="a pair that registers", got=told, remedy="choose another")
+    now = time.monotonic()
     files = read_run(out)["files_sha256"]
     shutil.rmtree(out)
-    return _Undisturbed(files, *min(times))
+    return _Undisturbed(files, now - begun, now - writing)
 
 
 def _disturbed(subjects: Subjects, out: Path, number: int, sent: int, usual: _Undisturbed) -> tuple[int, str]:

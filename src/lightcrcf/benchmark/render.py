@@ -9,7 +9,8 @@ The views are `summary` (a row for each method), `methods` (how each was run), `
 each), `dice-tests` and `hd95-tests` (ours against each peer), `ratios` (of time and memory) and `forwards` (networks'
 forward passes). Those of what computing costs are `core compute`, `core parts-f32`, `core parts-bf16`, `refine steps`
 and `scaling sizes`; that of a comparison of variants is `NAME-ablation variants`, that of cohorts `throughput pairs-
-per-hour`. `figures` links, from a document in `docs`, to the figures of a record, which are those of `figure` and
+per-hour`, that of robustness `robustness trials`. `figures` links, from a document in `docs`, to the figures of a record,
+which are those of `figure` and
 `cost_figures`. A record of cost or of peers that is not measured yet gives one line.
 """
 
@@ -30,6 +31,7 @@ from lightcrcf.benchmark.cost_views import COST_VIEWS
 from lightcrcf.benchmark.markdown import table
 from lightcrcf.benchmark.peer_views import PEER_VIEWS
 from lightcrcf.benchmark.records import BUSY, Case, Method, Record, Spread, latest
+from lightcrcf.benchmark.robustness_record import ROBUSTNESS, latest_robustness, robustness_text
 from lightcrcf.benchmark.statistics import Comparison, compare, smallest_p
 from lightcrcf.benchmark.throughput import THROUGHPUT, latest_throughput, throughput_text
 from lightcrcf.errors import InputError
@@ -99,14 +101,16 @@ def _table(block: re.Match[str], history: Path) -> str:
     name, view = block["name"], block["view"]
     known: dict[str, Callable[..., str]] = {
         **VIEWS, **PEER_VIEWS, **COST_VIEWS, "variants": ablation_text, "pairs-per-hour": throughput_text,
-        "figures": lambda _: _pictures(name)
+        "trials": robustness_text, "figures": lambda _: _pictures(name)
     }  # fmt: skip
     if view not in known:
         raise InputError(block["open"].strip(), expected=" or ".join(known), got=view, remedy="name a view")
-    if (name in (*COSTS, THROUGHPUT) or name.endswith(("-peers", ABLATION))) and not any(
+    if (name in (*COSTS, THROUGHPUT, ROBUSTNESS) or name.endswith(("-peers", ABLATION))) and not any(
         history.glob(f"????-??-??-{name}.json")
     ):
         return "Not measured yet."
+    if name == ROBUSTNESS:
+        return known[view](latest_robustness(history))
     if name == THROUGHPUT:
         return known[view](latest_throughput(history))
     if name.endswith(ABLATION):

@@ -24,17 +24,16 @@ from lightcrcf.benchmark import fuzz, fuzz_guided
 from lightcrcf.benchmark.arrangements import arrange
 from lightcrcf.benchmark.endurance import endure
 from lightcrcf.benchmark.interruption import interrupt
-from lightcrcf.benchmark.markdown import table
 from lightcrcf.benchmark.measure import machine
+from lightcrcf.benchmark.robustness_record import FORMAT, read_robustness, robustness_text
 from lightcrcf.benchmark.scarcity import scarce_disk, scarce_memory, unwritable
 from lightcrcf.benchmark.trials import Subjects, Tried
 from lightcrcf.errors import InputError
 from lightcrcf.files import atomic_path
 from lightcrcf.pipeline.environment import versions
 
-__all__ = ["main", "parts", "robustness_text"]
+__all__ = ["main", "parts"]
 
-FORMAT = "lightcrcf-robustness"
 Part = Callable[[], Sequence[Tried]]
 _INTERRUPTIONS = 20  # in one part
 _BRAIN_EVERY = 25  # of the pairs in one process
@@ -121,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     few = {"files": 180, "pairs": 6, "interruptions": 4}
     many = {name: getattr(options, name) for name in few}
     todo = parts(options.data, **(few if options.short else many), short=options.short)
-    record = _read(options.out) if options.out.exists() else _begun()
+    record = read_robustness(options.out) if options.out.exists() else _begun()
     until = time.monotonic() + 60 * options.minutes
     for name, part in todo.items():
         if name in record["parts"] or not name.startswith(options.only) or time.monotonic() > until:
@@ -147,42 +146,9 @@ def _begun() -> dict[str, Any]:
     }
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(str(path), expected="a record", got=str(error), remedy="choose another file") from None
-    if record.get("format") != FORMAT:
-        raise InputError(str(path), expected=FORMAT, got=str(record.get("format")), remedy="choose another file")
-    return record
-
-
 def _write(path: Path, record: dict[str, Any]) -> None:
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-
-
-def robustness_text(record: dict[str, Any]) -> str:
-    """A row for each kind of trial; trials of one kind in several parts are counted together."""
-    rows: dict[str, dict[str, Any]] = {}
-    for tried in (tried for part in record["parts"].values() for tried in part):
-        row = rows.setdefault(tried["what"], {"times": 0, "faults": 0, "worst": {}})
-        row["times"] += tried["times"]
-        row["faults"] += len(tried["faults"])
-        for unit, value in tried["worst"].items():
-            row["worst"][unit] = max(value, row["worst"].get(unit, value))
-    header = ("tried", "times", "faults", "at worst")
-    lines = [
-        (
-            what,
-            f"{row['times']:,}",
-            str(row["faults"]),
-            ", ".join(f"{v:.3g} {unit}" for unit, v in row["worst"].items()),
-        )
-        for what, row in rows.items()
-    ]
-    where = record["machine"]
-    return "\n".join([*table(header, lines), "", f"- {record['measured']}, {where['cpu']}, {where['cores']} cores."])
 
 
 if __name__ == "__main__":
