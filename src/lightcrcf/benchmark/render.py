@@ -9,9 +9,9 @@ The views are `summary` (a row for each method), `methods` (how each was run), `
 each), `dice-tests` and `hd95-tests` (ours against each peer), `ratios` (of time and memory) and `forwards` (networks'
 forward passes). Those of what computing costs are `core compute`, `core parts-f32`, `core parts-bf16`, `refine steps`
 and `scaling sizes`; that of a comparison of variants is `NAME-ablation variants`, that of cohorts `throughput pairs-
-per-hour`, that of robustness `robustness trials`. `figures` links, from a document in `docs`, to the figures of a record,
-which are those of `figure` and
-`cost_figures`. A record of cost or of peers that is not measured yet gives one line.
+per-hour`, that of robustness `robustness trials`. `figures` links, from a document in `docs`, to the figures of a
+record, which are those of `figure` and `cost_figures`. A record of cost or of peers that is not measured yet gives one
+line.
 """
 
 from __future__ import annotations
