@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.benchmark.labelling import DATA, TERMS
 from lightcrcf.benchmark.measure import machine, run
 from lightcrcf.benchmark.worker import limited
 from lightcrcf.cohort.template_average import sharpness
@@ -51,6 +50,8 @@ PROTOCOL = (
     "against the majority of the others, of held-out persons, registered to the average with the preset, against the "
     "majority of all. Agreement: mean share of the persons that have the majority's label, where any has one."
 )
+DATA = "OASIS-1 scans of the MICCAI 2012 multi-atlas challenge, skull-stripped T1, 1 mm"
+TERMS = 'images CC BY-NC 3.0, credit OASIS; labels "provided by Neuromorphometrics, Inc. under academic subscription"'
 Labels = NDArray[Any]
 Files = tuple[Path, Path]
 
@@ -73,7 +74,7 @@ def most_votes(labels: Labels, leave_out: int | None = None) -> Labels:
     for candidate in voters:
         votes = (voters == candidate).sum(axis=0, dtype=np.int16)
         best, most = np.where(votes > most, candidate, best), np.maximum(votes, most)
-    return best
+    return np.asarray(best)
 
 
 def agreement(labels: Labels) -> float:
