@@ -172,3 +172,12 @@ def test_more_than_memory_is_refused_before_allocating(
         read(path)
     assert isinstance(caught.value, LightCRCFError)
     assert caught.value.exit_code == 5
+
+
+@pytest.mark.parametrize("axes", ["-1", "0", "99999999999", "x", ""])
+def test_metaimage_headers_that_would_crash_itk_are_refused(axes: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.mha"
+    head = f"ObjectType = Image\nNDims = {axes}\nDimSize = 2 3 4\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
+    path.write_bytes(head.encode() + bytes(24))
+    with pytest.raises(InputError, match="NDims from 1 to 10"):
+        read(path)

@@ -18,12 +18,16 @@ def image_io(path: str | os.PathLike[str]) -> str:
     """The ITK reader that fits the content, or "" where ITK shall look itself.
 
     Raises:
-        InputError: if the file is missing or cannot be read.
+        InputError: if the file is missing or cannot be read, or its header gives a number of axes that crashes ITK.
     """
     head = _head(path)
     if head.startswith("NRRD000"):
         return "NrrdImageIO"
-    if re.search(r"^NDims\s*=", head, re.MULTILINE):
+    if axes := re.findall(r"^NDims\s*=[ \t]*(.*?)\s*$", head, re.MULTILINE):
+        if wrong := [told for told in axes if not re.fullmatch(r"[1-9]|10", told)]:
+            raise InputError(
+                str(path), expected="NDims from 1 to 10", got=wrong[0][:40], remedy="the header is damaged"
+            )
         return "MetaImageIO"
     return "GDCMImageIO" if head[128:132] == "DICM" else ""
 
