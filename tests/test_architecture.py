@@ -41,6 +41,7 @@ SIDEWAYS = {  # within a layer: who may look at whom
     ("weights", "network"),  # a file holds a configuration
     ("benchmark", "cohort"),  # ways to fuse labels are measured on the same moved atlases
     ("cohort", "report"),  # each pair of a cohort may get its page
+    ("benchmark", "report"),  # robustness writes all that a run can leave
     ("training", "pipeline"),  # training sees what a registration would see
     ("files", "errors"),
 }
