@@ -74,7 +74,7 @@ def test_a_table_that_cannot_be_used(table: str, told: str, tmp_path: Path) -> N
 
 
 def test_a_place_without_atlases(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="expected atlases.csv, or images like sub-X_T1w"):
+    with pytest.raises(InputError, match=r"expected atlases.csv, or images like sub-X_T1w"):
         find_atlases(tmp_path)
     with pytest.raises(InputError, match="expected a folder of atlases, or a CSV file"):
         find_atlases(tmp_path / "nowhere")
