@@ -121,7 +121,9 @@ def test_it_goes_on_where_it_stopped(
     build(persons, out, RECIPE, resume=True)
     assert folders == ["00", "01", "02", "02"]
     assert tree(out) == tree(built[0])
+    (out / "work" / "02").mkdir(parents=True)
     assert build(persons, out, RECIPE, resume=True) == built[1]
+    assert not (out / "work").exists()
     assert len(folders) == 4
 
 

@@ -107,6 +107,8 @@ class Builder:
                     remedy="use the same images and options, or choose another folder",
                 )  # fmt: skip
         whole = finished is not None and all((self.out / file).is_file() for file in finished["files_sha256"])
+        if whole:
+            shutil.rmtree(self.work, ignore_errors=True)  # of a run that was killed while it cleared up
         return finished if whole else None
 
     def keep_plan(self) -> None:
