@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from lightcrcf.benchmark import cost_figures, figure, records
+from lightcrcf.benchmark.accuracy_views import VIEWS
 from lightcrcf.benchmark.cost_records import read_cost
 from lightcrcf.benchmark.records import Record
-from lightcrcf.benchmark.render import HISTORY, VIEWS, documents, main, render
+from lightcrcf.benchmark.render import HISTORY, documents, main, render
 from lightcrcf.errors import InputError
 
 ROOT = Path(__file__).parents[2]

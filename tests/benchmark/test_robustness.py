@@ -17,13 +17,14 @@ from lightcrcf.benchmark import (
     endurance,
     fuzz,
     fuzz_guided,
+    history,
     interruption,
     robustness,
-    robustness_record,
     scarcity,
     trials,
 )
 from lightcrcf.benchmark.arrangements import arrange
+from lightcrcf.benchmark.robustness_record import FORMAT, ROBUSTNESS
 from lightcrcf.benchmark.trials import Subjects, Tried
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.pipeline.outputs import save
@@ -181,7 +182,7 @@ def test_the_command_goes_on_where_it_ended(
     assert robustness.main([*words, "--only", "first"]) == 1  # one is left
     assert robustness.main(words) == 1  # one broke
     assert done == ["first", "second"]
-    record = robustness_record.latest_robustness(tmp_path)
+    record = history.plain(history.newest(tmp_path, ROBUSTNESS), FORMAT)
     assert record["parts"]["second"][0]["faults"] == ["it broke"]
     assert "| things | 4 | 1 | 2 s |" in capsys.readouterr().out
 
@@ -191,9 +192,9 @@ def test_a_file_that_is_no_record_is_refused(tmp_path: Path) -> None:
     for text in ("{", json.dumps({"format": "other"})):
         path.write_text(text)
         with pytest.raises(InputError):
-            robustness_record.read_robustness(path)
+            history.plain(path, FORMAT)
     with pytest.raises(InputError, match="none"):
-        robustness_record.latest_robustness(tmp_path / "empty")
+        history.newest(tmp_path / "empty", ROBUSTNESS)
 
 
 @pytest.mark.data

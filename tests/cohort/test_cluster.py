@@ -79,6 +79,11 @@ def client() -> Iterator[Client]:
         yield found
 
 
+def test_workers_keep_memory_for_the_next_pair(client: Client) -> None:
+    kept = client.run(os.environ.get, "MALLOC_TRIM_THRESHOLD_")
+    assert {int(value) for value in kept.values()} == {2**26}  # Dask's own 65536 would give it back at each array
+
+
 def test_a_worker_that_is_killed_in_the_middle_costs_nothing(
     cluster: Cluster, people: list[Path], quick: Options, tmp_path: Path, tree: Tree
 ) -> None:

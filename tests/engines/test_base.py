@@ -65,6 +65,12 @@ def test_impossible_choices_are_refused(options: dict[str, Any], said: str, weig
         open_engine(weights, **options)
 
 
+def test_threads_are_not_pinned(weights: Weights) -> None:
+    network = openvino_engine.OpenVINOEngine(weights, precision="f32", threads=1)
+    network.prepare((16, 32, 16))
+    assert network._encoder.get_compiled_model().get_property("ENABLE_CPU_PINNING") is False  # two would share a core
+
+
 def test_cuda_without_a_gpu_is_refused(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UsageError, match="choose device cpu"):

@@ -7,11 +7,11 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from lightcrcf.benchmark.history import newest, parsed
 from lightcrcf.benchmark.markdown import table
 from lightcrcf.benchmark.records import Machine
-from lightcrcf.errors import InputError
 
 __all__ = ["ABLATION", "AblationRecord", "AblationRun", "ablation_text", "latest_ablation"]
 
@@ -78,16 +78,7 @@ def latest_ablation(folder: Path, name: str) -> AblationRecord:
     Raises:
         InputError: if there is none, or it is no valid record.
     """
-    files = sorted(folder.glob(f"????-??-??-{name}.json"))
-    if not files:
-        raise InputError(str(folder), expected=f"a record named {name}", got="none", remedy="measure it first")
-    try:
-        return AblationRecord.model_validate_json(files[-1].read_text(encoding="utf-8"))
-    except (OSError, ValidationError) as error:
-        first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise InputError(
-            str(files[-1]), expected="a record, format lightcrcf-ablation 1", got=first, remedy="measure it again"
-        ) from error
+    return parsed(newest(folder, name), AblationRecord.model_validate_json, "format lightcrcf-ablation 1")
 
 
 def ablation_text(record: AblationRecord) -> str:

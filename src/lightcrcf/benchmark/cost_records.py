@@ -7,16 +7,15 @@ They lie beside the records of accuracy in `benchmarks/history`, `DATE-core.json
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from lightcrcf.benchmark.history import newest, parsed
 from lightcrcf.benchmark.records import Machine
-from lightcrcf.errors import InputError
 
 __all__ = [
     "COSTS", "CoreRecord", "CoreRun", "CostRecord", "GreedyIteration", "Part", "Peaks", "RefineRecord", "RefineRun",
@@ -270,13 +269,7 @@ def read_cost(path: Path) -> CostRecord:
     Raises:
         InputError: if the file is no valid record.
     """
-    try:
-        return _ANY.validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValidationError) as error:
-        first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise InputError(
-            str(path), expected="a record, format lightcrcf-cost 1", got=first, remedy="measure it again"
-        ) from error
+    return parsed(path, _ANY.validate_json, "format lightcrcf-cost 1")
 
 
 def write_cost(path: Path, record: CostRecord) -> None:
@@ -292,10 +285,7 @@ def latest_cost(folder: Path, name: str) -> CostRecord:
     Raises:
         InputError: if there is none.
     """
-    files: Sequence[Path] = sorted(folder.glob(f"????-??-??-{name}.json"))
-    if not files:
-        raise InputError(str(folder), expected=f"a record named {name}", got="none", remedy="measure it first")
-    return read_cost(files[-1])
+    return read_cost(newest(folder, name))
 
 
 def _lines(values: dict[str, object]) -> str:

@@ -12,15 +12,18 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightcrcf.benchmark.markdown import table
 from lightcrcf.benchmark.measure import Measured, machine, run
+from lightcrcf.benchmark.records import BUSY
 from lightcrcf.benchmark.worker import limited
 from lightcrcf.cohort.atlases import TABLE, Atlas
 from lightcrcf.cohort.fusion import FUSIONS, fuse
@@ -33,7 +36,9 @@ from lightcrcf.geometry.threads import use_threads
 from lightcrcf.pipeline.environment import usable_cores, versions
 from lightcrcf.volumes import read
 
-__all__ = ["PROTOCOL", "main", "measure_case", "summarised"]
+__all__ = ["FORMAT", "NAME", "PROTOCOL", "labelling_text", "main", "measure_case", "summarised"]
+
+FORMAT, NAME = "lightcrcf-labelling", "labelling"
 
 PROTOCOL = (
     "Dice: mean over the structures that the manual labels of the image have. single: one atlas alone, moved by "
@@ -106,6 +111,41 @@ def summarised(cases: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def labelling_text(record: Mapping[str, Any]) -> str:
+    """A row for each way to label, and what the command takes."""
+    titles = {
+        "single": "one atlas, the mean", "most_similar": "the most similar atlas",
+        "best": "the best atlas, in hindsight", "vote": "majority", "weighted": "weighted by local similarity",
+        "joint": "joint (default)",
+    }  # fmt: skip
+    cases, mean = record["cases"], record["summary"]["dice"]
+    rows = []
+    for name, title in titles.items():
+        scores = [case["dice"][name] for case in cases]
+        seconds = [case["fusion_s"][name] for case in cases if name in case["fusion_s"]]
+        rows.append(
+            (
+                title,
+                f"{mean[name]:.3f}",
+                f"{min(scores):.3f}, {max(scores):.3f}",
+                f"{mean[name] - mean['single']:+.3f}",
+                f"{median(seconds):.1f}" if seconds else "",
+            )
+        )
+    header = ("labels from", "Dice", "lowest, highest", "against one atlas", "fusion, s")
+    took, load = (sorted(case["command"][key] for case in cases) for key in ("seconds", "load_before"))
+    where = record["machine"]
+    busy = BUSY if load[-1] > where["cores"] + 1 else ""
+    peak = record["summary"]["command_peak_mib_max"]
+    notes = [
+        f"{record['data']['name']}; {record['data']['split']}, {len(cases)} images, "
+        f"{len(cases[0]['atlases'])} atlases, {record['data']['structures']} structures. {record['protocol']}",
+        f"`lightcrcf label` took {median(took):.0f} s an image ({took[0]:.0f} to {took[-1]:.0f}){busy}, "
+        f"{peak:.0f} MiB; {where['cpu']}, {record['threads']} threads, {record['measured']}.",
+    ]
+    return "\n".join([*table(header, rows), "", *(f"- {note}" for note in notes)])
+
+
 def _command(image: Path, atlases: Sequence[Atlas], threads: int) -> tuple[Any, Measured]:
     """What `lightcrcf label` says and takes."""
     with tempfile.TemporaryDirectory() as folder:
@@ -166,7 +206,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
         cases.append(measure_case(image, truth, atlases, options.threads))
         say(f"{cases[-1]['image']}: {cases[-1]['dice']}, {cases[-1]['command']['seconds']:.1f} s")
     record = {
-        "format": "lightcrcf-labelling",
+        "format": FORMAT,
         "format_version": 1,
         "measured": str(date.today()),
         "machine": machine().model_dump(),

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
+from lightcrcf.benchmark.history import newest, parsed
 from lightcrcf.errors import InputError
 
 __all__ = [
@@ -258,13 +259,7 @@ def read(path: Path) -> Record:
     Raises:
         InputError: if the file is no valid record.
     """
-    try:
-        return Record.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValidationError) as error:
-        first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise InputError(
-            str(path), expected=f"a record, format {FORMAT} {FORMAT_VERSION}", got=first, remedy="measure it again"
-        ) from error
+    return parsed(path, Record.model_validate_json, f"format {FORMAT} {FORMAT_VERSION}")
 
 
 def write(path: Path, record: Record) -> None:
@@ -305,10 +300,7 @@ def latest(folder: Path, name: str) -> Record:
     Raises:
         InputError: if there is none.
     """
-    files = sorted(folder.glob(f"????-??-??-{name}.json"))
-    if not files:
-        raise InputError(str(folder), expected=f"a record named {name}", got="none", remedy="measure it first")
-    return read(files[-1])
+    return read(newest(folder, name))
 
 
 def _added(old: Record, new: Record) -> list[Method]:

@@ -23,9 +23,10 @@ from typing import Any
 from lightcrcf.benchmark import fuzz, fuzz_guided
 from lightcrcf.benchmark.arrangements import arrange
 from lightcrcf.benchmark.endurance import endure
+from lightcrcf.benchmark.history import plain
 from lightcrcf.benchmark.interruption import interrupt
 from lightcrcf.benchmark.measure import machine
-from lightcrcf.benchmark.robustness_record import FORMAT, read_robustness, robustness_text
+from lightcrcf.benchmark.robustness_record import FORMAT, robustness_text
 from lightcrcf.benchmark.scarcity import scarce_disk, scarce_memory, unwritable
 from lightcrcf.benchmark.trials import Subjects, Tried
 from lightcrcf.errors import InputError
@@ -120,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     few = {"files": 180, "pairs": 6, "interruptions": 4}
     many = {name: getattr(options, name) for name in few}
     todo = parts(options.data, **(few if options.short else many), short=options.short)
-    record = read_robustness(options.out) if options.out.exists() else _begun()
+    record = plain(options.out, FORMAT) if options.out.exists() else _begun()
     until = time.monotonic() + 60 * options.minutes
     for name, part in todo.items():
         if name in record["parts"] or not name.startswith(options.only) or time.monotonic() > until:

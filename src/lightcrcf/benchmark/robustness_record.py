@@ -1,44 +1,14 @@
-"""The record of `robustness`: reading it, and its table."""
+"""The record of `robustness`, and its table."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 from lightcrcf.benchmark.markdown import table
-from lightcrcf.errors import InputError
 
-__all__ = ["FORMAT", "ROBUSTNESS", "latest_robustness", "read_robustness", "robustness_text"]
+__all__ = ["FORMAT", "ROBUSTNESS", "robustness_text"]
 
 FORMAT, ROBUSTNESS = "lightcrcf-robustness", "robustness"
-
-
-def read_robustness(path: Path) -> dict[str, Any]:
-    """Read a record.
-
-    Raises:
-        InputError: if it is none.
-    """
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(str(path), expected="a record", got=str(error), remedy="choose another file") from None
-    if record.get("format") != FORMAT:
-        raise InputError(str(path), expected=FORMAT, got=str(record.get("format")), remedy="choose another file")
-    return record
-
-
-def latest_robustness(folder: Path) -> dict[str, Any]:
-    """The newest record in a folder of `DATE-robustness.json` files.
-
-    Raises:
-        InputError: if there is none.
-    """
-    files = sorted(folder.glob(f"????-??-??-{ROBUSTNESS}.json"))
-    if not files:
-        raise InputError(str(folder), expected="a record of robustness", got="none", remedy="measure it first")
-    return read_robustness(files[-1])
 
 
 def robustness_text(record: dict[str, Any]) -> str:

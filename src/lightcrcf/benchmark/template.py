@@ -21,7 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightcrcf.benchmark.markdown import table
 from lightcrcf.benchmark.measure import machine, run
+from lightcrcf.benchmark.records import BUSY
 from lightcrcf.benchmark.worker import limited
 from lightcrcf.cohort.template_average import sharpness
 from lightcrcf.cohort.template_mean import mean_shift
@@ -39,7 +41,9 @@ from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.itk import read_transform_folder
 from lightcrcf.volumes import Volume, read
 
-__all__ = ["PROTOCOL", "agreement", "main", "most_votes"]
+__all__ = ["FORMAT", "NAME", "PROTOCOL", "agreement", "main", "most_votes", "template_text"]
+
+FORMAT, NAME = "lightcrcf-template-benchmark", "template"
 
 PROTOCOL = (
     "Sharpness: mean gradient of unit intensities inside of the tissue, two voxels from its border, 1/mm; of single "
@@ -117,6 +121,41 @@ def _mean_dice(first: Labels, second: Labels) -> float:
     return float(np.nanmean(list(dice(first, second).values())))
 
 
+def template_text(record: Mapping[str, Any]) -> str:
+    """The affine mean and the template, in a row each, and what building took."""
+    start, last, shift = record["start"], record["iterations"][-1], record["mean_shift_rms_mm"]
+    rows = [
+        _row("affine mean", record["affine_mean"], start, shift["affine_mean"]),
+        _row("template", record["template"], last, shift["template"]),
+    ]
+    header = (
+        "",
+        "sharpness, 1/mm",
+        "mean displacement, mm",
+        "Dice of its persons",
+        "agreement",
+        "Dice of held-out persons",
+    )
+    where, single = record["machine"], record["sharpness_single_images"]
+    busy = BUSY if record["load_before"] > where["cores"] + 1 else ""
+    notes = [
+        f"{record['data']['name']}; {record['data']['split']}: {len(single)} and "
+        f"{len(record['template']['dice_held_out'])} persons, {len(record['iterations'])} iterations. Single images "
+        f"have a sharpness of {np.mean(single):.3f}; the template before sharpening {last['sharpness_of_mean']:.3f}. "
+        f"What the written transforms leave of the mean displacement: {shift['written_transforms']:.4f} mm.",
+        record["protocol"],
+        f"Building took {record['seconds']:.0f} s{busy}, {record['peak_mib']:.0f} MiB; {where['cpu']}, "
+        f"{where['cores']} cores, {record['measured']}.",
+    ]
+    return "\n".join([*table(header, rows), "", *(f"- {note}" for note in notes)])
+
+
+def _row(title: str, found: Mapping[str, Any], figures: Mapping[str, Any], shift: float) -> tuple[str, ...]:
+    held_out = float(np.mean(found["dice_held_out"]))
+    columns = (figures["sharpness"], shift, found["dice"], found["agreement"], held_out)
+    return (title, *(f"{value:.3f}" for value in columns))
+
+
 def _measured(out: Path, persons: Sequence[Files], others: Sequence[Files], preset: str) -> dict[str, Any]:
     """What a template in a folder is worth, beside its affine mean."""
     known = json.loads((out / "template.json").read_text(encoding="utf-8"))
@@ -192,7 +231,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
         with use_threads(given.threads):
             found = _measured(out, persons, others, given.preset)
     record = {
-        "format": "lightcrcf-template-benchmark",
+        "format": FORMAT,
         "format_version": 1,
         "measured": str(date.today()),
         "machine": machine().model_dump(),

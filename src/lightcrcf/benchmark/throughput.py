@@ -17,8 +17,9 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from lightcrcf.benchmark.history import newest, parsed
 from lightcrcf.benchmark.markdown import table
 from lightcrcf.benchmark.measure import machine, run
 from lightcrcf.benchmark.records import BUSY, Machine
@@ -98,6 +99,11 @@ class ThroughputRecord(_Part):
         alone, together = (self._find(Setting(init=init, workers=n, threads=1)) for n in (1, workers))
         return self.per_hour(together) / self.per_hour(alone) if alone and together else None
 
+    def steady_speedup(self, init: Init, workers: int) -> float | None:
+        """The same by the median time of a pair in its worker: without the start, which long cohorts do not feel."""
+        alone, together = (self._find(Setting(init=init, workers=n, threads=1)) for n in (1, workers))
+        return workers * alone.stages_s["total"] / together.stages_s["total"] if alone and together else None
+
     def _find(self, setting: Setting) -> Took | None:
         return next((took for took in self.settings if took.setting == setting), None)
 
@@ -162,16 +168,7 @@ def latest_throughput(folder: Path) -> ThroughputRecord:
     Raises:
         InputError: if there is none, or it is no valid record.
     """
-    files = sorted(folder.glob(f"????-??-??-{THROUGHPUT}.json"))
-    if not files:
-        raise InputError(str(folder), expected="a record of throughput", got="none", remedy="measure it first")
-    try:
-        return ThroughputRecord.model_validate_json(files[-1].read_text(encoding="utf-8"))
-    except (OSError, ValidationError) as error:
-        first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise InputError(
-            str(files[-1]), expected="a record, format lightcrcf-throughput 1", got=first, remedy="measure it again"
-        ) from error
+    return parsed(newest(folder, THROUGHPUT), ThroughputRecord.model_validate_json, "format lightcrcf-throughput 1")
 
 
 def throughput_text(record: ThroughputRecord) -> str:
@@ -201,8 +198,12 @@ def throughput_text(record: ThroughputRecord) -> str:
     ]
     for init, told in zip(INITS, ("with the affine alignment", "without"), strict=True):
         gain = record.speedup(init, machine.cores)
+        steady = record.steady_speedup(init, machine.cores)
         if gain is not None:
-            notes.append(f"{machine.cores} workers of one thread do {gain:.2f} times what one does, {told}.")
+            notes.append(
+                f"{machine.cores} workers of one thread do {gain:.2f} times what one does, {told}; "
+                f"{steady:.2f} times once they have started."
+            )
     return "\n".join([*table(header, rows), "", *(f"- {note}" for note in notes)])
 
 

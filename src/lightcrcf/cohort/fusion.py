@@ -107,7 +107,8 @@ def _inside(labels: Sequence[Codes]) -> tuple[slice, ...]:
 
 def _all_codes(labels: Sequence[Codes]) -> NDArray[np.int64]:
     """Every code but 0 that occurs, ascending."""
-    found = np.unique(np.concatenate([_codes(as_codes(one, "labels")) for one in labels])).astype(np.int64)
+    each = [_codes(as_codes(one, "labels")) for one in labels]
+    found: NDArray[np.int64] = np.unique(np.concatenate(each)).astype(np.int64)
     found = found[found != 0]
     if len(found) >= _CODES:
         raise UsageError(

@@ -127,7 +127,7 @@ def label(
     registered, used = time.perf_counter(), _used(moved, str(image))
     tell("fusion", 0.95)
     with use_threads(options.threads):
-        target, spacing = unit_intensities(fixed, used[0].window), fixed.grid.spacing_mm
+        target, spacing = unit_intensities(fixed, used[0].window), fixed.grid.spacing_mm.tolist()
         fused = fuse(target, [m.image for m in used], [m.labels for m in used], spacing, fusion)
     timings = {"registration": registered - start, "fusion": time.perf_counter() - registered}
     record = {
@@ -142,8 +142,10 @@ def label(
         "timings_s": {name: round(seconds, 3) for name, seconds in timings.items()},
         "peak_memory_mb": peak_memory_mb(),
     }
-    volumes = (Volume(data, fixed.grid, str(image), fixed.header) for data in (fused.labels, fused.confidence))
-    return Labelling(*volumes, record)
+    labels, confidence = (
+        Volume(data, fixed.grid, str(image), fixed.header) for data in (fused.labels, fused.confidence)
+    )
+    return Labelling(labels, confidence, record)
 
 
 def moved_atlases(

@@ -61,7 +61,10 @@ class OpenVINOEngine(Engine):
         self._shape, self._encoder, self._levels = None, None, []
 
     def _compile(self, graph: Any) -> Any:
-        properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self.precision}
+        # Pinned threads would share a core with those of another registration while a second core is idle.
+        properties: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self.precision, "ENABLE_CPU_PINNING": False
+        }  # fmt: skip
         if self._threads:
             properties["INFERENCE_NUM_THREADS"] = self._threads
         return _core().compile_model(graph, "CPU", properties).create_infer_request()

@@ -1,0 +1,77 @@
+"""The kinds of records: how their names look, how they are read, and which tables they give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lightcrcf.benchmark import labelling, template
+from lightcrcf.benchmark.ablation_records import ABLATION, ablation_text, latest_ablation
+from lightcrcf.benchmark.accuracy_views import VIEWS
+from lightcrcf.benchmark.cost_records import COSTS, latest_cost
+from lightcrcf.benchmark.cost_views import COST_VIEWS
+from lightcrcf.benchmark.history import has_record, newest, plain
+from lightcrcf.benchmark.peer_views import PEER_VIEWS
+from lightcrcf.benchmark.records import latest
+from lightcrcf.benchmark.robustness_record import FORMAT, ROBUSTNESS, robustness_text
+from lightcrcf.benchmark.throughput import THROUGHPUT, latest_throughput, throughput_text
+from lightcrcf.errors import InputError
+
+__all__ = ["KINDS", "NOT_YET", "Kind", "table_of"]
+
+NOT_YET = "Not measured yet."
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of record.
+
+    Args:
+        owns: whether a name is that of such a record.
+        latest: the newest, from the folder and the name.
+        views: tables by name.
+        may_lack: whether documents may ask for it before it is measured.
+    """
+
+    owns: Callable[[str], bool]
+    latest: Callable[[Path, str], Any]
+    views: Mapping[str, Callable[[Any], str]]
+    may_lack: bool = True
+
+
+def _plain(form: str) -> Callable[[Path, str], Any]:
+    return lambda folder, name: plain(newest(folder, name), form)
+
+
+KINDS = (
+    Kind(lambda name: name in COSTS, latest_cost, COST_VIEWS),
+    Kind(
+        partial(str.__eq__, THROUGHPUT),
+        lambda folder, _: latest_throughput(folder),
+        {"pairs-per-hour": throughput_text},
+    ),
+    Kind(partial(str.__eq__, ROBUSTNESS), _plain(FORMAT), {"trials": robustness_text}),
+    Kind(partial(str.__eq__, labelling.NAME), _plain(labelling.FORMAT), {"fusions": labelling.labelling_text}),
+    Kind(partial(str.__eq__, template.NAME), _plain(template.FORMAT), {"averages": template.template_text}),
+    Kind(lambda name: name.endswith(ABLATION), latest_ablation, {"variants": ablation_text}),
+    Kind(lambda name: name.endswith("-peers"), latest, {**VIEWS, **PEER_VIEWS}),
+    Kind(lambda _: True, latest, {**VIEWS, **PEER_VIEWS}, may_lack=False),
+)
+"""The first that owns a name has it; the last is accuracy."""
+
+
+def table_of(name: str, view: str, history: Path) -> str:
+    """A table of the newest record of a name.
+
+    Raises:
+        InputError: if there is no such record or view.
+    """
+    kind = next(kind for kind in KINDS if kind.owns(name))
+    if view not in kind.views:
+        raise InputError(f"{name} {view}", expected=" or ".join(kind.views), got=view, remedy="name a view")
+    if kind.may_lack and not has_record(history, name):
+        return NOT_YET
+    return kind.views[view](kind.latest(history, name))
