@@ -120,3 +120,11 @@ def test_of_two_models_the_one_that_saw_labels_is_chosen(monkeypatch: pytest.Mon
     monkeypatch.setattr("lightcrcf.pipeline.models.names", lambda: ["a", "b"])
     monkeypatch.setattr("lightcrcf.pipeline.models.load", loaded.__getitem__)
     assert choose_model("auto", (BRAIN, BRAIN), GRIDS).weights is loaded["b"]
+
+
+def test_the_model_of_such_images_in_another_size_is_named() -> None:
+    body = Content(6.0, 0.0, False, "whole head or body")
+    tall = Grid((256, 256, 60), np.diag([1.25, 1.25, 7.7, 1]))
+    reason = choose_model("auto", (body, body), (tall, tall)).reason
+    assert "abdomen-mr was trained on an abdominal T2-weighted MR, but the fixed image has " in reason
+    assert "mm where" in reason

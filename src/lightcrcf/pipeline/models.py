@@ -47,15 +47,19 @@ def choose_model(model: str | os.PathLike[str], contents: tuple[Content, Content
     if os.fspath(model) != "auto":
         weights = load(model)
         return Choice(weights, "as asked", tuple(mismatches(weights, contents, grids)))
+    nearly = []
     # Of two models for the same images, the one that saw labels is the more accurate.
     for weights in sorted(map(load, names()), key=lambda w: w.supervision == "none"):
-        if not mismatches(weights, contents, grids):
+        against = mismatches(weights, contents, grids)
+        if not against:
             return Choice(weights, f"both images look like {_phrase(weights.content)}")
+        if weights.profile is not None and all(content.kind in weights.profile.kinds for content in contents):
+            nearly.append(against[0])  # its kind of images, of another size
     seen = " and ".join(
         f"the {role} image looks like {_phrase(content.kind)}"
         for role, content in zip(("fixed", "moving"), contents, strict=True)
     )
-    reason = f"no model fits: {seen}"
+    reason = "; ".join([f"no model fits: {seen}", *nearly[:1]])
     return Choice(None, reason, (reason,))
 
 
@@ -94,4 +98,4 @@ def _unlike(weights: Weights, content: Content, grid: Grid) -> str:
 
 
 def _phrase(kind: str) -> str:
-    return "something else" if kind == "other" else f"a {kind}"
+    return "something else" if kind == "other" else f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
