@@ -46,6 +46,7 @@ def test_a_template_is_compared_with_the_affine_mean(tmp_path: Path) -> None:
         "iterations": [{"sharpness": 0.09, "sharpness_of_mean": 0.08}], "sharpness_single_images": [0.1, 0.12],
         "mean_shift_rms_mm": {"affine_mean": 1.5, "template": 0.5, "written_transforms": 0.0002},
         "affine_mean": average, "template": sharper, "seconds": 300.0, "peak_mib": 800.0, "load_before": 0.1,
+        "note": "",
     }  # fmt: skip
     (tmp_path / "2026-01-02-template.json").write_text(json.dumps(record))
     text = table_of("template", "averages", tmp_path)

@@ -43,7 +43,7 @@ from lightcrcf.volumes import Volume, read
 
 __all__ = ["FORMAT", "NAME", "PROTOCOL", "agreement", "main", "most_votes", "template_text"]
 
-FORMAT, NAME = "lightcrcf-template-benchmark", "template"
+FORMAT, NAME = "lightcrcf-template", "template"
 
 PROTOCOL = (
     "Sharpness: mean gradient of unit intensities inside of the tissue, two voxels from its border, 1/mm; of single "
@@ -145,7 +145,7 @@ def template_text(record: Mapping[str, Any]) -> str:
         f"What the written transforms leave of the mean displacement: {shift['written_transforms']:.4f} mm.",
         record["protocol"],
         f"Building took {record['seconds']:.0f} s{busy}, {record['peak_mib']:.0f} MiB; {where['cpu']}, "
-        f"{where['cores']} cores, {record['measured']}.",
+        f"{where['cores']} cores, {record['measured']}. {record['note']}".strip(),
     ]
     return "\n".join([*table(header, rows), "", *(f"- {note}" for note in notes)])
 
@@ -218,6 +218,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
     parser.add_argument("--step", type=float, default=1.0)
     parser.add_argument("--preset", default="default")
     parser.add_argument("--threads", type=int, default=usable_cores())
+    parser.add_argument("--note", default="", help="what else the machine did, for the record")
     parser.add_argument("--keep", type=Path, help="where the template stays")
     given = parser.parse_args(arguments)
     persons, others = _files(given.data, "train", given.images), _files(given.data, "val", given.held_out)
@@ -242,6 +243,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
             f"python -m lightcrcf.benchmark.template --data ../shared/data --images {len(persons)} --held-out "
             f"{len(others)} {' '.join(chosen)} --out benchmarks/history/DATE-template.json"
         ],
+        "note": given.note,
         "seconds": taken.seconds,
         "peak_mib": taken.peak_mib,
         "load_before": taken.load_before,
