@@ -72,7 +72,7 @@ def test_limits_come_from_training_persons_and_leave_some_room() -> None:
     cases = [*good_cases(), case(50, split="val", correlation_after=0.1), case(51, "noise", correlation_after=0.1)]
     limits = fit(cases, GOOD_DICE)
     assert set(limits) == {"hippocampus-mr-labels"}
-    assert limits["hippocampus-mr-labels"]["correlation"] == pytest.approx(0.6 - 0.25 * 0.1)
+    assert limits["hippocampus-mr-labels"]["correlation"] == pytest.approx(0.6 - 1.5 * 0.1)
     assert "folding_percent" not in limits["hippocampus-mr-labels"]
     assert fit(good_cases()[:7], GOOD_DICE) == {}
 

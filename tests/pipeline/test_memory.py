@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from lightcrcf.engines.openvino import OpenVINOEngine
 from lightcrcf.errors import MemoryEstimateError, UsageError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.pipeline import memory
+from lightcrcf.pipeline.affine_images import finest_samples
+from lightcrcf.pipeline.foreground import content
 from lightcrcf.pipeline.memory import Demand, check_demand
 from lightcrcf.pipeline.register import register
 from lightcrcf.pipeline.shared import Shared
@@ -105,3 +108,15 @@ def test_the_network_gives_its_memory_back_unless_it_is_shared(
     assert released == ["openvino"]
     register(*pair, **options, shared=Shared())  # type: ignore[arg-type]
     assert released == ["openvino"]
+
+
+def test_the_affine_of_a_large_grid_with_little_in_it_is_counted() -> None:
+    data = np.zeros((90, 100, 110), np.uint8)
+    data[40:46, 40:47, 40:48] = np.arange(1, 337).reshape(6, 7, 8) % 200 + 1
+    volume = Volume(data, Grid(data.shape, np.eye(4)))
+    found = content(volume)
+    samples = finest_samples((volume, volume), (found, found))
+    assert samples == 2 * data.size  # so little is compared voxel by voxel, all over the grid
+    small = Grid((16, 16, 16), np.eye(4))
+    plain = Demand((volume, volume), small, small, network=False, refinement=False)
+    assert replace(plain, affine=samples).bytes - plain.bytes > 50 * samples

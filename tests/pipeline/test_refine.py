@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from lightcrcf.errors import UsageError
 from lightcrcf.evaluation.regularity import folding_percent
 from lightcrcf.geometry.kernels import upsample, warp
-from lightcrcf.pipeline.refine import _local_contrast, refine
+from lightcrcf.pipeline.refine import _folded, _local_contrast, _relieved, refine
 from lightcrcf.pipeline.schedule import Level, plan
 from lightcrcf.weights.preparation import Preparation
 
@@ -209,3 +209,20 @@ def test_frames_of_one_person_are_compared_by_their_intensities() -> None:
     made = plan("default", Preparation(None, align=False))
     assert {level.metric for level in made.schedule} == {"mse"}
     assert plan("accurate", None).schedule[-1].steps > plan("default", None).schedule[-1].steps
+
+
+def test_few_folds_of_the_result_are_smoothed_away() -> None:
+    field = np.zeros((3, 24, 26, 28), np.float32)
+    field[0, 12, 13, 14] = 3.0  # what stands behind it comes before it
+    assert _folded(field) > 0
+    before = field.copy()
+    relieved, folded = _relieved(field, allowed=0)
+    assert folded == _folded(relieved) == 0
+    assert 0 < relieved[0, 12, 13, 14] < 3.0
+    assert np.array_equal(field, before)
+    far = np.ones(field.shape, bool)
+    far[:, 3:22, 4:23, 5:24] = False
+    assert not relieved[far].any()
+    kept, folded = _relieved(field, allowed=_folded(field))
+    assert np.array_equal(kept, field)
+    assert folded > 0

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from lightcrcf.benchmark.quality_limits import evaluate, fit
+from lightcrcf.benchmark.quality_limits import FORMAT, evaluate, fit
 from lightcrcf.benchmark.spoiled import KINDS, Sample, spoil
 from lightcrcf.errors import InputError
 from lightcrcf.evaluation.metrics import dice
@@ -182,7 +182,7 @@ def _write(out: Path, done: list[dict[str, Any]], limits: dict[str, Any]) -> dic
     cases = sorted(done, key=lambda case: int(case["number"]))
     success = {anatomy.name: anatomy.good_dice for anatomy in ANATOMIES}
     record = {
-        "format": "lightcrcf-quality",
+        "format": FORMAT,
         "format_version": 1,
         "measured": str(date.today()),
         "command": "python -m lightcrcf.benchmark.quality_calibration",

@@ -16,7 +16,7 @@ from lightcrcf.geometry.kernels import resample
 from lightcrcf.pipeline.foreground import Content, content, foreground, litres, thin_out
 from lightcrcf.volumes.volume import Volume
 
-__all__ = ["Level", "Pair", "Source", "localised", "pyramids", "trusted"]
+__all__ = ["Level", "Pair", "Source", "finest_samples", "localised", "pyramids", "trusted"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -132,7 +132,19 @@ class Source:
         size = self.content.foreground_litres
         if self.mask is not None:
             size = min(size, max(litres(self.mask.data != 0, self.mask.grid), 1e-3 * size))
-        return float((size * 1e6 / _SAMPLES) ** (1 / 3))
+        return _spacing_mm(size)
+
+
+def _spacing_mm(size_litres: float) -> float:
+    return float((size_litres * 1e6 / _SAMPLES) ** (1 / 3))
+
+
+def finest_samples(volumes: tuple[Volume, Volume], contents: tuple[Content, Content]) -> int:
+    """How many voxels both images have at the finest resolution at which they are aligned, at most (without masks)."""
+    spacing_mm = min(_spacing_mm(content.foreground_litres) for content in contents)
+    steps = [np.maximum(1, np.round(spacing_mm / volume.grid.spacing_mm)) for volume in volumes]
+    sizes = [np.ceil(np.array(v.grid.shape) / step) for v, step in zip(volumes, steps, strict=True)]
+    return int(sum(np.prod(size) for size in sizes))
 
 
 def pyramids(fixed: Source, moving: Source) -> tuple[Pair, Pair, Pair]:

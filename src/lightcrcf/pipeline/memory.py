@@ -21,6 +21,8 @@ _VOXEL_OF_IMAGE = 6  # beside what is stored: the prepared image in float32, and
 _WORKING_VOXEL = 26  # both images, the moving one as the headers place it, and the field
 _WORKING_VOXEL_NETWORK = 58  # features of all levels
 _WORKING_VOXEL_REFINEMENT = 79  # fields, forces, updates and correlation terms
+_AFFINE_SAMPLE = 55  # of each image at the finest resolution of the affine alignment: planes, levels, local means
+_FIELD_VOXEL = 28  # the field on the fixed grid, as it is made
 _FIELD_VOXEL_INVERSE = 40
 _FIELD_VOXEL_UNFOLDING = 60
 
@@ -38,6 +40,7 @@ class Demand:
         inverse: whether the field is inverted.
         diffeomorphic: whether folds are removed.
         kept: whether the network stays for further registrations.
+        affine: samples of both images at the finest resolution of the affine alignment; 0 without it.
 
     Example:
         >>> import numpy as np
@@ -55,6 +58,7 @@ class Demand:
     inverse: bool = False
     diffeomorphic: bool = False
     kept: bool = False
+    affine: int = 0
 
     @property
     def bytes(self) -> int:
@@ -62,9 +66,11 @@ class Demand:
         images = sum(volume.data.nbytes + _VOXEL_OF_IMAGE * volume.data.size for volume in self.volumes)
         always = _PROGRAM + images + _WORKING_VOXEL * self.working.size
         network = self.network * (_NETWORK + _WORKING_VOXEL_NETWORK * self.working.size)
-        unfolding = max(self.inverse * _FIELD_VOXEL_INVERSE, self.diffeomorphic * _FIELD_VOXEL_UNFOLDING)
-        after = max(self.refinement * _WORKING_VOXEL_REFINEMENT * self.working.size, unfolding * self.fixed.size)
-        return always + (network + after if self.kept else max(network, after))
+        field = _FIELD_VOXEL if self.network or self.refinement else 0
+        field += max(self.inverse * _FIELD_VOXEL_INVERSE, self.diffeomorphic * _FIELD_VOXEL_UNFOLDING)
+        after = max(self.refinement * _WORKING_VOXEL_REFINEMENT * self.working.size, field * self.fixed.size)
+        deformable = always + (network + after if self.kept else max(network, after))
+        return max(deformable, _PROGRAM + images + _AFFINE_SAMPLE * self.affine)
 
 
 def _resident() -> int:

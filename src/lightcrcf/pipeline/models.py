@@ -12,7 +12,7 @@ from lightcrcf.weights.store import Weights, load, names
 
 __all__ = ["Choice", "choose_model", "mismatches"]
 
-_SLACK = 1.15  # by how much an image may be smaller or larger than all that were trained on
+_SLACK = 1.25  # by how much an image may be smaller or larger than all that were trained on, which are often few
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,8 @@ _FOREGROUND = 0.05
 _LEAST_DETERMINANT = 0.05
 _STALLED = 1e-5  # relative gain of a step below which a level ends
 _HALVINGS = 3
-_REACH = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+_NEAR = 2  # voxels around one that is about to fold that are held back
+_RELIEFS, _FEW_FOLDS = 6, 10_000  # how often folds are smoothed away in the end, and how many at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,8 +138,9 @@ def refine(
         steps.append(done)
         seconds.append(time.perf_counter() - began)
     start = _finer(start, start_scale, scale, fixed.shape, pool)
+    folded_before = _folded(start)
+    field, folded = _relieved(field, folded_before)
     before, after = stage.objective(start), stage.objective(field)
-    folded, folded_before = _folded(field), _folded(start)
     if after < before or folded > folded_before:
         field, after, folded = start, before, folded_before
     percent = 100.0 * folded / field[0].size
@@ -180,6 +182,23 @@ def _coarser(field: Float32, pool: Shape) -> Float32:
 
 def _folded(field: Float32) -> int:
     return int(np.count_nonzero(jacobian_determinant(field) <= 0))
+
+
+def _relieved(field: Float32, allowed: int) -> tuple[Float32, int]:
+    """`field`, smoothed around its folds, further and further, until no more than `allowed` voxels fold.
+
+    Going over to a finer grid can fold a voxel, and so few must not cost the whole refinement. Tells how many are left.
+    """
+    taps, smoothed = gaussian_taps((1.0, 1.0, 1.0)), np.empty_like(field)
+    for radius in range(1, _RELIEFS + 1):
+        bad = np.argwhere(jacobian_determinant(field) <= 0)
+        if len(bad) <= allowed or len(bad) > _FEW_FOLDS:
+            break
+        smooth(field, taps, smoothed)
+        i, j, k = _around(bad, radius + 1, field.shape[1:])
+        field = field.copy() if radius == 1 else field
+        field[:, i, j, k] = smoothed[:, i, j, k]
+    return field, _folded(field)
 
 
 @dataclass(eq=False)
@@ -297,6 +316,13 @@ class _Stage:
         return _unfolded(self.other, field)
 
 
+def _around(voxels: NDArray[np.intp], radius: int, shape: tuple[int, ...]) -> tuple[NDArray[np.intp], ...]:
+    """Indices of all voxels in cubes around some, each once."""
+    reach = np.indices((2 * radius + 1,) * 3).reshape(3, -1).T - radius
+    around = np.clip((voxels[:, None] + reach).reshape(-1, 3), 0, np.array(shape) - 1)
+    return np.unravel_index(np.unique(np.ravel_multi_index(tuple(around.T), shape)), shape)
+
+
 def _mean_square(fixed: Float32, moved: Float32, weight: Float32 | None) -> float:
     error = fixed - moved
     error *= error
@@ -319,8 +345,7 @@ def _unfolded(candidate: Float32, field: Float32) -> Float32 | None:
         bad = np.argwhere((determinant <= _LEAST_DETERMINANT) & (determinant < before))
         if not len(bad):
             return candidate
-        around = np.clip((bad[:, None] + _REACH).reshape(-1, 3), 0, np.array(shape) - 1)
-        i, j, k = np.unravel_index(np.unique(np.ravel_multi_index(tuple(around.T), shape)), shape)
+        i, j, k = _around(bad, _NEAR, shape)
         candidate[:, i, j, k] += np.float32(0.5) * (field[:, i, j, k] - candidate[:, i, j, k])
     folded = np.count_nonzero(jacobian_determinant(candidate) <= 0)
     return candidate if before is None or folded <= np.count_nonzero(before <= 0) else None

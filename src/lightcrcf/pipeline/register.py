@@ -17,6 +17,7 @@ from lightcrcf.geometry.threads import use_threads
 from lightcrcf.pipeline import quality
 from lightcrcf.pipeline import refine as refinement_stage
 from lightcrcf.pipeline.affine import Alignment, align
+from lightcrcf.pipeline.affine_images import finest_samples
 from lightcrcf.pipeline.foreground import Content, content
 from lightcrcf.pipeline.inspection import inspect
 from lightcrcf.pipeline.label_care import check_fixed_labels, label_record, warnings_of
@@ -163,7 +164,8 @@ def register(
             refinement = _plan(choice, preset, refine, alike)
             choice = _explained(choice, refinement)
             demand = _demand(inputs, choice, refinement, shared, coarsen)
-            demand = replace(demand, inverse=inverse, diffeomorphic=diffeomorphic, kept=not alone)
+            searched = finest_samples((inputs.fixed, inputs.moving), contents) if _init(init, choice) == "auto" else 0
+            demand = replace(demand, inverse=inverse, diffeomorphic=diffeomorphic, kept=not alone, affine=searched)
             check_demand(inputs.fixed.source, demand)
         with ThreadPoolExecutor(1) as background:
             # The network's graphs are built while the affine runs.

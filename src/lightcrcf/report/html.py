@@ -14,7 +14,7 @@ from typing import Any
 from lightcrcf.pipeline.register import Registration
 from lightcrcf.pipeline.runs import command_line
 from lightcrcf.report.images import LARGEST_RATIO, RATIO_COLOURS
-from lightcrcf.report.panels import COUNT, IMAGES, KEYS, MIDDLE, Deformation, Pictures, box, three
+from lightcrcf.report.panels import COUNT, KEYS, MIDDLE, Deformation, Pictures, box, three
 from lightcrcf.report.subject import Subject
 from lightcrcf.report.svg import histogram
 from lightcrcf.report.tables import evidence, labels, provenance, reasons, rows, subjects, timings
@@ -56,7 +56,7 @@ def report_page(subject: Subject, *, out: str) -> str:
         reasons=reasons(record["qc"]["reasons"]),
         subjects=subjects(subject),
         before_after=_before_after(pictures),
-        image_choices=_image_choices(),
+        image_choices=_image_choices(pictures),
         last_slice=COUNT - 1,
         middle_slice=MIDDLE,
         viewer=three([_pair(p, n) for n, p in zip(_NAMES, pictures.middles, strict=True)], pictures.middles),
@@ -100,17 +100,17 @@ def _before_after(pictures: Pictures) -> str:
     for kind in _BEFORE_AFTER:
         nothing = " - there is nothing of it here: it lies elsewhere" if pictures.empty[kind] else ""
         boxes = [box(p, f"{n}-{kind}", outline=f"o-{n}") for n, p in zip(_NAMES, planes, strict=True)]
-        found.append(three(boxes, planes, f"{IMAGES[kind]}{nothing}"))
+        found.append(three(boxes, planes, f"{pictures.titles[kind]}{nothing}"))
     plain = [box(p, f"{n}-fixed") for n, p in zip(_NAMES, planes, strict=True)]
-    return "".join([three(plain, planes, IMAGES["fixed"]), *found])
+    return "".join([three(plain, planes, pictures.titles["fixed"]), *found])
 
 
 def _pair(plane: Any, name: str) -> str:
     return box(plane, f"{name}-fixed", f"{name}-moved tiles", outline=f"o-{name}")
 
 
-def _image_choices() -> str:
-    kinds = [(kind, title) for kind, title in IMAGES.items() if kind != "fixed"]
+def _image_choices(pictures: Pictures) -> str:
+    kinds = [(kind, title) for kind, title in pictures.titles.items() if kind != "fixed"]
     return "".join(
         f'<label><input type="radio" name="image" value="{kind}"{" checked" if kind == "moved" else ""}> '
         f"{escape(title.removeprefix('moving, '))}</label>"
@@ -124,7 +124,7 @@ def _printed(pictures: Pictures) -> str:
     for how, title in (("tiles", "tiles of both"), ("difference", "difference, brightened")):
         for kind in ("affine", "moved"):
             boxes = [box(p, f"{n}-fixed", f"{n}-{kind} {how}") for n, p in zip(_NAMES, planes, strict=True)]
-            found.append(three(boxes, planes, f"{title}: fixed and {IMAGES[kind]}"))
+            found.append(three(boxes, planes, f"{title}: fixed and {pictures.titles[kind]}"))
     return "".join(found)
 
 

@@ -47,6 +47,7 @@ class Pictures:
         self.frame = Frame.around(subject.fixed)
         self.stacks = self.frame.stacks(count)
         self.slices = Slices(subject.fixed, subject.moving, subject.moved, subject.chain)
+        self.titles = {**IMAGES, "moved": IMAGES["moved"] + (", affine only" if subject.chain.field is None else "")}
         flat = [plane for stack in self.stacks for plane in stack]
         shown = {name: getattr(self.slices, name)(flat) for name in IMAGES}
         self.empty = {name: _middles_are_black(images, count) for name, images in shown.items()}

@@ -12,7 +12,7 @@ from lightcrcf.report.slices import box3
 
 __all__ = ["histogram", "outline_paths", "path", "view_box"]
 
-_SHORTEST = 9  # points of an outline: what is smaller is a speck
+_SPECK = 0.1  # of the way around the picture: shorter contours, of vessels and noise, would hide the others
 _FINE = 4  # steps of one pixel
 
 
@@ -42,11 +42,15 @@ def _polyline(line: NDArray[np.float64]) -> str:
 
 
 def outline_paths(values: NDArray[np.float32], levels: Sequence[float]) -> list[str]:
-    """One path for each level: the contours of (rows, columns) values, smoothed a little; NaN is background."""
+    """One path for each level: the contours of (rows, columns) values, smoothed a little; NaN is background.
+
+    Contours that are short beside the picture are left out.
+    """
     smooth = box3(np.nan_to_num(values, nan=float(np.nanmin(values)) if np.isfinite(values).any() else 0.0))
     found = contour_generator(z=smooth, line_type=LineType.Separate)
     lines = ([np.asarray(line) for line in found.lines(level)] for level in levels)
-    return [path(_thinned(line) for line in each if len(line) >= _SHORTEST) for each in lines]
+    shortest = _SPECK * 2 * sum(values.shape)
+    return [path(_thinned(line) for line in each if len(line) >= shortest) for each in lines]
 
 
 def _thinned(line: NDArray[np.float64]) -> NDArray[np.float64]:
