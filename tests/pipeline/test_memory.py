@@ -120,3 +120,26 @@ def test_the_affine_of_a_large_grid_with_little_in_it_is_counted() -> None:
     small = Grid((16, 16, 16), np.eye(4))
     plain = Demand((volume, volume), small, small, network=False, refinement=False)
     assert replace(plain, affine=samples).bytes - plain.bytes > 50 * samples
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_threads_share_the_arenas_of_the_allocator() -> None:
+    """Many threads that allocate at once would have an arena each; a registration leaves them two."""
+    code = (
+        "import ctypes, re, tempfile, threading\n"
+        "from lightcrcf.pipeline.memory import share_arenas\n"
+        "share_arenas()\n"
+        "libc, meet = ctypes.CDLL(None), threading.Barrier(6)\n"
+        "libc.malloc.restype = ctypes.c_void_p\n"
+        "def work():\n"
+        "    meet.wait(); libc.malloc(5000); meet.wait()\n"
+        "threads = [threading.Thread(target=work) for _ in range(6)]\n"
+        "[t.start() for t in threads]; [t.join() for t in threads]\n"
+        "libc.fopen.restype = ctypes.c_void_p\n"
+        "with tempfile.NamedTemporaryFile() as file:\n"
+        "    stream = ctypes.c_void_p(libc.fopen(file.name.encode(), b'w'))\n"
+        "    libc.malloc_info(0, stream); libc.fclose(stream)\n"
+        "    print(len(re.findall(r'<heap nr=', open(file.name).read())))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 1 <= int(done.stdout) <= 2

@@ -1,17 +1,21 @@
-"""How much memory a registration will need, told before it begins to compute."""
+"""How much memory a registration will need, told before it begins to compute; and keeping it from growing."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume
 from lightcrcf.volumes.limits import check_memory
 
-__all__ = ["Demand", "check_demand"]
+__all__ = ["Demand", "check_demand", "share_arenas"]
 
 # Fitted to the largest resident memory of whole commands on pairs of 0.9 to 9.7 million voxels; `lightcrcf bench
 # scaling` measures how far off it is.
@@ -25,6 +29,7 @@ _AFFINE_SAMPLE = 55  # of each image at the finest resolution of the affine alig
 _FIELD_VOXEL = 28  # the field on the fixed grid, as it is made
 _FIELD_VOXEL_INVERSE = 40
 _FIELD_VOXEL_UNFOLDING = 60
+_M_ARENA_MAX = -8  # of malloc.h
 
 
 @dataclass(frozen=True)
@@ -95,3 +100,14 @@ def check_demand(subject: str, demand: Demand) -> None:
         remedy="work on a coarser grid with --coarsen 2, crop the volume, or check its voxel size: the working grid "
         f"has {spacing:g} mm",
     )
+
+
+@cache
+def share_arenas() -> None:
+    """Let all threads of this process allocate from two of glibc's arenas, once and for all.
+
+    By itself each thread takes one of its own, and what lies scattered in them grows for hundreds of registrations.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)

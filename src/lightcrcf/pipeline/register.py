@@ -21,7 +21,7 @@ from lightcrcf.pipeline.affine_images import finest_samples
 from lightcrcf.pipeline.foreground import Content, content
 from lightcrcf.pipeline.inspection import inspect
 from lightcrcf.pipeline.label_care import check_fixed_labels, label_record, warnings_of
-from lightcrcf.pipeline.memory import Demand, check_demand
+from lightcrcf.pipeline.memory import Demand, check_demand, share_arenas
 from lightcrcf.pipeline.models import Choice, choose_model
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.provenance import Stopwatch, provenance
@@ -138,6 +138,7 @@ def register(
         >>> lightcrcf.register("fixed.nii.gz", "moving.nii.gz").qc["verdict"]  # doctest: +SKIP
         'pass'
     """
+    share_arenas()
     _check_options(preset, refine, coarsen)
     check_engine(engine, device, precision, threads)  # also where this pair will need none
     options = {
