@@ -7,11 +7,11 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from lightcrcf.benchmark.history import newest, parsed
 from lightcrcf.benchmark.markdown import table
-from lightcrcf.benchmark.records import Machine
+from lightcrcf.benchmark.records import Machine, Strict
 
 __all__ = ["ABLATION", "AblationRecord", "AblationRun", "ablation_text", "latest_ablation"]
 
@@ -19,11 +19,7 @@ ABLATION = "-ablation"
 """How the names of these records end."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class AblationRun(_Part):
+class AblationRun(Strict):
     """One training.
 
     Args:
@@ -46,7 +42,7 @@ class AblationRun(_Part):
     seconds_per_step: float | None
 
 
-class AblationRecord(_Part):
+class AblationRecord(Strict):
     """`lightcrcf bench ablation`; `steps` of each run against those of the recipe."""
 
     format: Literal["lightcrcf-ablation"] = "lightcrcf-ablation"

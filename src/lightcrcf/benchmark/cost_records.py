@@ -12,10 +12,10 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from lightcrcf.benchmark.history import newest, parsed
-from lightcrcf.benchmark.records import Machine
+from lightcrcf.benchmark.records import Machine, Strict
 
 __all__ = [
     "COSTS", "CoreRecord", "CoreRun", "CostRecord", "GreedyIteration", "Part", "Peaks", "RefineRecord", "RefineRun",
@@ -26,11 +26,7 @@ COSTS = ("core", "refine", "scaling")
 Shape = tuple[int, int, int]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Times(_Part):
+class Times(Strict):
     """Milliseconds of each repetition, in the order they were taken."""
 
     each_ms: Annotated[tuple[float, ...], Field(min_length=1)]
@@ -54,7 +50,7 @@ class Times(_Part):
         return low, high
 
 
-class Peaks(_Part):
+class Peaks(Strict):
     """What the machine reaches at best, measured in the same run.
 
     Args:
@@ -74,7 +70,7 @@ class Peaks(_Part):
         return 1e3 * gflop / self.gflops[precision] + mb / self.copy_gb_per_s
 
 
-class Part(_Part):
+class Part(Strict):
     """Where time goes: all calls of one function at one resolution, of one repetition.
 
     Args:
@@ -92,7 +88,7 @@ class Part(_Part):
     mb: float = 0.0
 
 
-class CoreRun(_Part):
+class CoreRun(Strict):
     """Arrays in, arrays out, with one precision.
 
     Args:
@@ -118,7 +114,7 @@ class CoreRun(_Part):
     load_before: float
 
 
-class _Cost(_Part):
+class _Cost(Strict):
     """What all cost records begin with."""
 
     format: Literal["lightcrcf-cost"] = "lightcrcf-cost"
@@ -150,7 +146,7 @@ class CoreRecord(_Cost):
         return self.peaks.floor_ms(run.gflop, run.mb, run.precision) if self.device == "cpu" else None
 
 
-class GreedyIteration(_Part):
+class GreedyIteration(Strict):
     """One iteration of greedy with the same window on the same pair: the slope between few and many of them.
 
     Args:
@@ -177,7 +173,7 @@ class GreedyIteration(_Part):
         return Times(each_ms=tuple(slopes)) if slopes else None
 
 
-class RefineRun(_Part):
+class RefineRun(Strict):
     """A refinement step at one resolution.
 
     Args:
@@ -213,7 +209,7 @@ class RefineRecord(_Cost):
     runs: tuple[RefineRun, ...]
 
 
-class ScalingRun(_Part):
+class ScalingRun(Strict):
     """One size with one number of threads.
 
     Args:

@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 
 from lightcrcf.benchmark.markdown import table
 from lightcrcf.benchmark.measure import Measured, machine, run
+from lightcrcf.benchmark.oasis import DATA, TERMS, oasis_files
 from lightcrcf.benchmark.records import BUSY
 from lightcrcf.benchmark.worker import limited
 from lightcrcf.cohort.atlases import TABLE, Atlas
 from lightcrcf.cohort.fusion import FUSIONS, fuse
 from lightcrcf.cohort.labelling import Moved, move, unit_intensities
 from lightcrcf.cohort.options import Options
-from lightcrcf.errors import InputError
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.files import atomic_path
 from lightcrcf.geometry.threads import use_threads
@@ -46,8 +46,6 @@ PROTOCOL = (
     "best: the highest Dice, which nobody can know beforehand. Times: of `lightcrcf label` with the default fusion in "
     "a process of its own, and of each fusion from the same moved atlases in one process, compilation apart."
 )
-DATA = "OASIS-1 scans of the MICCAI 2012 multi-atlas challenge, skull-stripped T1, 1 mm"
-TERMS = 'images CC BY-NC 3.0, credit OASIS; labels "provided by Neuromorphometrics, Inc. under academic subscription"'
 
 
 def measure_case(image: Path, truth: Path, atlases: Sequence[Atlas], threads: int) -> dict[str, Any]:
@@ -176,21 +174,6 @@ def _name(path: Path) -> str:
     return path.name.removesuffix("_T1w.nii.gz")
 
 
-def _files(folder: Path, count: int) -> tuple[list[tuple[Path, Path]], list[Atlas]]:
-    """Images to label with their truth, and atlases."""
-    splits = folder / "splits.json"
-    try:
-        split = json.loads(splits.read_text(encoding="utf-8"))["oasis"]
-    except (OSError, ValueError, LookupError):
-        raise InputError(str(splits), expected="the subjects of oasis", got="none", remedy="check --data") from None
-
-    def files(subject: str) -> tuple[Path, Path]:
-        stem = folder / "oasis" / f"sub-{subject}"
-        return stem.with_name(f"{stem.name}_T1w.nii.gz"), stem.with_name(f"{stem.name}_dseg.nii.gz")
-
-    return [files(s) for s in split["val"]], [Atlas(*files(s)) for s in split["train"][:count]]
-
-
 def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = print) -> int:
     """Measure and write the record; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
@@ -200,7 +183,8 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
     parser.add_argument("--images", type=int, default=5, help="how many to label")
     parser.add_argument("--threads", type=int, default=usable_cores())
     options = parser.parse_args(arguments)
-    images, atlases = _files(options.data, options.atlases)
+    images = oasis_files(options.data, "val")
+    atlases = [Atlas(*files) for files in oasis_files(options.data, "train", options.atlases)]
     cases = []
     for image, truth in images[: options.images]:
         cases.append(measure_case(image, truth, atlases, options.threads))

@@ -22,7 +22,7 @@ from lightcrcf.benchmark.history import newest, parsed
 from lightcrcf.errors import InputError
 
 __all__ = [
-    "BUSY", "MEASURES", "TIMES", "Case", "Data", "Forward", "Machine", "Method", "Record", "Spread",
+    "BUSY", "MEASURES", "TIMES", "Case", "Data", "Forward", "Machine", "Method", "Record", "Spread", "Strict",
     "Timing", "Training", "as_csv", "latest", "merge", "read", "retimed", "write",
 ]  # fmt: skip
 
@@ -33,11 +33,13 @@ BUSY = "†"  # marks times that were taken beside other work
 Training = Literal["unsupervised", "weakly supervised"]
 
 
-class _Part(BaseModel):
+class Strict(BaseModel):
+    """A part of a record: no unknown names, no infinities, not to be changed."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Machine(_Part):
+class Machine(Strict):
     """What a method ran on."""
 
     cpu: str
@@ -47,7 +49,7 @@ class Machine(_Part):
     python: str
 
 
-class Data(_Part):
+class Data(Strict):
     """What was registered: `pairs` are (fixed, moving) subjects; HD95 is in `distance_unit`.
 
     `structures` names the labels, where there are few enough to tell apart.
@@ -62,7 +64,7 @@ class Data(_Part):
     pairs: tuple[tuple[str, str], ...]
 
 
-class Method(_Part):
+class Method(Strict):
     """What was run; `ours` and, for a network of ours, how it was `training`-ed. `timing` says what the times cover."""
 
     name: str
@@ -78,7 +80,7 @@ class Method(_Part):
     training: Training | None = None
 
 
-class Case(_Part):
+class Case(Strict):
     """The scores of one method on one pair; None where a method has no such measure.
 
     A method that failed has its reason in `failure`, and no scores. One that lost every structure has no HD95.
@@ -104,7 +106,7 @@ class Case(_Part):
         return self
 
 
-class Timing(_Part):
+class Timing(Strict):
     """What one run took.
 
     `seconds` is wall time of the whole command, `call_seconds` of the registration alone where the tool can tell,
@@ -122,7 +124,7 @@ class Timing(_Part):
     load_before: float | None = None
 
 
-class Forward(_Part):
+class Forward(Strict):
     """The forward pass of a network alone, the moving image warped at the end; milliseconds of each run.
 
     `gmac` are 10^9 multiply-adds of its convolutions and linear layers, counted while it ran.
@@ -141,7 +143,7 @@ class Forward(_Part):
     failure: str | None = None
 
 
-class Spread(_Part):
+class Spread(Strict):
     """One measure over the pairs; `deviation` is the sample standard deviation."""
 
     mean: float
@@ -151,7 +153,7 @@ class Spread(_Part):
     maximum: float
 
 
-class Record(_Part):
+class Record(Strict):
     """A benchmark. The summary is checked against the rows, so a file edited by hand is refused.
 
     Args:

@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 
 from lightcrcf.benchmark.markdown import table
 from lightcrcf.benchmark.measure import machine, run
+from lightcrcf.benchmark.oasis import DATA, TERMS, oasis_files
 from lightcrcf.benchmark.records import BUSY
 from lightcrcf.benchmark.worker import limited
 from lightcrcf.cohort.template_average import sharpness
 from lightcrcf.cohort.template_mean import mean_shift
-from lightcrcf.errors import InputError
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.files import atomic_path
 from lightcrcf.geometry.threads import use_threads
@@ -54,8 +54,6 @@ PROTOCOL = (
     "against the majority of the others, of held-out persons, registered to the average with the preset, against the "
     "majority of all. Agreement: mean share of the persons that have the majority's label, where any has one."
 )
-DATA = "OASIS-1 scans of the MICCAI 2012 multi-atlas challenge, skull-stripped T1, 1 mm"
-TERMS = 'images CC BY-NC 3.0, credit OASIS; labels "provided by Neuromorphometrics, Inc. under academic subscription"'
 Labels = NDArray[Any]
 Files = tuple[Path, Path]
 
@@ -197,16 +195,6 @@ def _sharpness_of(path: Path) -> float:
     return round(sharpness(Volume(prepared.data, prepared.grid), foreground(prepared.data)), 6)
 
 
-def _files(folder: Path, split: str, count: int) -> list[Files]:
-    splits = folder / "splits.json"
-    try:
-        subjects = json.loads(splits.read_text(encoding="utf-8"))["oasis"][split][:count]
-    except (OSError, ValueError, LookupError):
-        raise InputError(str(splits), expected="the subjects of oasis", got="none", remedy="check --data") from None
-    stems = [folder / "oasis" / f"sub-{subject}" for subject in subjects]
-    return [(s.with_name(f"{s.name}_T1w.nii.gz"), s.with_name(f"{s.name}_dseg.nii.gz")) for s in stems]
-
-
 def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = print) -> int:
     """Build, measure and write the record; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
@@ -221,7 +209,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
     parser.add_argument("--note", default="", help="what else the machine did, for the record")
     parser.add_argument("--keep", type=Path, help="where the template stays")
     given = parser.parse_args(arguments)
-    persons, others = _files(given.data, "train", given.images), _files(given.data, "val", given.held_out)
+    persons, others = oasis_files(given.data, "train", given.images), oasis_files(given.data, "val", given.held_out)
     chosen = [f"--{name}={getattr(given, name)}" for name in ("iterations", "step", "preset", "threads")]
     with nullcontext(given.keep) if given.keep else tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "template"

@@ -17,12 +17,12 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from lightcrcf.benchmark.history import newest, parsed
 from lightcrcf.benchmark.markdown import table
 from lightcrcf.benchmark.measure import machine, run
-from lightcrcf.benchmark.records import BUSY, Machine
+from lightcrcf.benchmark.records import BUSY, Machine, Strict
 from lightcrcf.errors import InputError
 from lightcrcf.pipeline.environment import usable_cores, versions
 
@@ -35,15 +35,11 @@ PROTOCOL = (
 )
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
 Init = Literal["auto", "none"]
 INITS: tuple[Init, ...] = ("auto", "none")
 
 
-class Setting(_Part):
+class Setting(Strict):
     """One way to do the same pairs.
 
     Args:
@@ -57,7 +53,7 @@ class Setting(_Part):
     threads: int
 
 
-class Took(_Part):
+class Took(Strict):
     """What a setting took.
 
     Args:
@@ -75,7 +71,7 @@ class Took(_Part):
     load_before: float
 
 
-class ThroughputRecord(_Part):
+class ThroughputRecord(Strict):
     """`lightcrcf bench throughput`."""
 
     format: Literal["lightcrcf-throughput"] = "lightcrcf-throughput"
@@ -207,7 +203,7 @@ def throughput_text(record: ThroughputRecord) -> str:
     return "\n".join([*table(header, rows), "", *(f"- {note}" for note in notes)])
 
 
-class _Run(_Part):
+class _Run(Strict):
     seconds: float
     peak_mib: float
     load_before: float
