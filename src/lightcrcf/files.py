@@ -8,7 +8,7 @@ import secrets
 import shutil
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -17,12 +17,21 @@ from isal import igzip, isal_zlib
 
 from lightcrcf.errors import InputError
 
-__all__ = ["GZIP_MAX_RATIO", "atomic_path", "clear_left_behind", "is_gzip", "open_binary", "write_gzip"]
+__all__ = [
+    "GZIP_MAX_RATIO",
+    "atomic_path",
+    "clear_left_behind",
+    "clear_temporaries",
+    "is_gzip",
+    "open_binary",
+    "write_gzip",
+]
 
 # DEFLATE codes at most 258 bytes in 2 bits (zlib's manual: 1032:1); the rest is for the blocks' headers.
 GZIP_MAX_RATIO = 1100
 _IsalError: type[Exception] = cast(Any, isal_zlib).error  # without a type in isal's stubs
 _LEVEL = 1
+_KEPT_OF_NAMES = 60  # letters at the end of a name that its temporary one keeps
 _DAY_S = 86_400.0
 
 
@@ -54,7 +63,7 @@ def atomic_path(path: str | os.PathLike[str], *, last: str | None = None) -> Ite
     if not target.parent.is_dir():
         raise _cannot_write(target, f"no folder {target.parent}")
     maker = f"{_place()}-{os.getpid()}"
-    temporary = target.with_name(f".tmp-{maker}-{secrets.token_hex(6)}-{target.name[-60:]}")
+    temporary = target.with_name(f".tmp-{maker}-{secrets.token_hex(6)}-{target.name[-_KEPT_OF_NAMES:]}")
     try:
         yield temporary
         _replace(temporary, target, last)
@@ -72,11 +81,29 @@ def clear_left_behind(path: str | os.PathLike[str]) -> None:
     """
     target = Path(os.path.abspath(path))  # noqa: PTH100 - as in `atomic_path`
     with suppress(OSError):
-        for left in target.parent.glob(".tmp-*"):
-            words = left.name.split("-", 4)
-            ours = len(words) == 5 and words[4] == target.name[-60:]
-            if ours and (_died(words[1], words[2]) or time.time() - left.stat().st_mtime > _DAY_S):
+        for left, place, number in _temporaries(target.parent, {target.name[-_KEPT_OF_NAMES:]}):
+            if _died(place, number) or time.time() - left.stat().st_mtime > _DAY_S:
                 _remove(left)
+
+
+def clear_temporaries(folder: Path, names: Iterable[str]) -> None:
+    """Remove temporaries of the named entries of `folder`, whoever made them: for callers who know that nobody is left.
+
+    Args:
+        folder: where the entries are or would be.
+        names: of files and folders in it.
+    """
+    for left, _, _ in _temporaries(folder, {name[-_KEPT_OF_NAMES:] for name in names}):
+        with suppress(OSError):
+            _remove(left)
+
+
+def _temporaries(folder: Path, endings: Set[str]) -> Iterator[tuple[Path, str, str]]:
+    """Temporaries that `atomic_path` makes for names that end so, each with its process: the place and the number."""
+    for found in folder.glob(".tmp-*"):
+        words = found.name.split("-", 4)
+        if len(words) == 5 and words[4] in endings:
+            yield found, words[1], words[2]
 
 
 def _place() -> str:

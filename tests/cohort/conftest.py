@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from lightcrcf.cohort.options import Options
+from lightcrcf.files import atomic_path
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume, write
 
@@ -54,3 +56,16 @@ def left(folder: Path) -> dict[str, str]:
 def tree() -> Callable[[Path], dict[str, str]]:
     """`left`: the content of every file of a batch, but for what tells of times."""
     return left
+
+
+def temporary_of(path: Path) -> Path:
+    """A name under which a killed process could have left a half of `path`."""
+    with suppress(KeyboardInterrupt), atomic_path(path) as found:
+        raise KeyboardInterrupt
+    return found
+
+
+@pytest.fixture(scope="session")
+def temporary() -> Callable[[Path], Path]:
+    """`temporary_of`: a name under which a killed process could have left a half of a file."""
+    return temporary_of

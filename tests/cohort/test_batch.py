@@ -217,17 +217,33 @@ def test_a_folder_holds_one_batch_with_one_set_of_options(people: list[Path], qu
         run_batch(pairs, out, quick, resume=True)
 
 
-def test_what_a_killed_batch_left_is_cleared_away(people: list[Path], quick: Options, tmp_path: Path) -> None:
+def test_what_a_killed_batch_left_is_cleared_away(
+    people: list[Path], quick: Options, tmp_path: Path, temporary: Callable[[Path], Path]
+) -> None:
     out = tmp_path / "out"
-    half = out / "pairs" / ".tmp-0123456789ab-person1"
-    half.mkdir(parents=True)
+    (out / "pairs").mkdir(parents=True)
+    half = temporary(out / "pairs" / "person1")
+    half.mkdir()
     (half / "moved.nii.gz").write_bytes(b"half")
     (out / "manifest").mkdir()
-    (out / "manifest" / ".tmp-0123456789ab-person1.json").write_text("{")
+    temporary(out / "manifest" / "person1.json").write_text("{")
     (out / "manifest" / "person1.json").write_text("{ damaged")
     run_batch(many_to_one(people[0], people[1:2]), out, quick, resume=True)
     assert [p.name for p in (out / "pairs").iterdir()] == ["person1"]
     assert [p.name for p in (out / "manifest").iterdir()] == ["person1.json"]
+
+
+def test_what_a_worker_left_that_died_is_cleared_away(
+    people: list[Path], quick: Options, tmp_path: Path, temporary: Callable[[Path], Path]
+) -> None:
+    pairs = tmp_path / "out" / "pairs"
+    run_batch(
+        many_to_one(people[0], people[1:2]),
+        tmp_path / "out",
+        quick,
+        progress=lambda _: temporary(pairs / "person1").mkdir(),
+    )
+    assert [p.name for p in pairs.iterdir()] == ["person1"]
 
 
 def test_pairs_of_one_fixed_image_are_done_together(

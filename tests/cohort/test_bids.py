@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -139,11 +140,14 @@ def test_what_cannot_be_registered_any_more_leaves_no_old_result(
     assert list(anat.iterdir()) == []
 
 
-def test_others_may_work_on_other_participants(small: Path, people: list[Path], quick: Options, tmp_path: Path) -> None:
+def test_others_may_work_on_other_participants(
+    small: Path, people: list[Path], quick: Options, tmp_path: Path, temporary: Callable[[Path], Path]
+) -> None:
     work = tmp_path / "out" / "lightcrcf"
     with Manifest(work, ["-sub-02"]).lock():
-        half = work / "pairs" / ".tmp-0123456789ab-sub-02_ses-a_run-1_T1w-to-TPL"
-        half.mkdir(parents=True)
+        (work / "pairs").mkdir()
+        half = temporary(work / "pairs" / "sub-02_ses-a_run-1_T1w-to-TPL")
+        half.mkdir()
         assert registered(small, tmp_path / "out", people[0], quick, "01").failures == {}
         assert half.is_dir()
         with pytest.raises(UsageError, match="another batch"):

@@ -65,6 +65,7 @@ def run_batch(
         try:
             for outcome in _counted(_outcomes(tasks, workers, scheduler), len(tasks), progress):
                 manifest.finish(outcome)
+            manifest.clear(pairs)  # of workers that died
         finally:  # also of what was interrupted there is something to look at
             summary = write_summary(manifest.folder, [r for r in map(manifest.record, pairs) if r is not None])
     return summary

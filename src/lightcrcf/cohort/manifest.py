@@ -13,14 +13,13 @@ from lightcrcf.cohort.options import Options
 from lightcrcf.cohort.pairs import Pair
 from lightcrcf.cohort.work import Outcome
 from lightcrcf.errors import InputError, UsageError
-from lightcrcf.files import atomic_path
+from lightcrcf.files import atomic_path, clear_temporaries
 from lightcrcf.pipeline.outputs import check_output_folder
 from lightcrcf.pipeline.sources import fingerprint
 
 __all__ = ["Manifest"]
 
 SCHEMA = "lightcrcf-cohort-1"
-_KEPT_OF_NAMES = 60  # letters at the end of a name that `files.atomic_path` keeps in a temporary one
 
 
 class Manifest:
@@ -57,16 +56,14 @@ class Manifest:
             self._check_same(begun, wanted)
         for needed in (self._records, self.folder / "pairs"):
             needed.mkdir(parents=True, exist_ok=True)
-        self._clear(pairs)
+        self.clear(pairs)
         if begun is None:
             self._write(self.folder / "batch.json", {"schema": SCHEMA, "options": wanted})
 
-    def _clear(self, pairs: Sequence[Pair]) -> None:
-        """Remove what a batch that was killed left half made, unless it is of pairs that others may be working on."""
-        own = {name[-_KEPT_OF_NAMES:] for pair in pairs for name in (pair.id, f"{pair.id}.json")}
-        for left in (*self._records.glob(".tmp-*"), *(self.folder / "pairs").glob(".tmp-*")):
-            if left.name.split("-", 2)[-1] in own:
-                rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+    def clear(self, pairs: Sequence[Pair]) -> None:
+        """Remove what killed processes left half made of these pairs; nobody may be working on them."""
+        clear_temporaries(self.folder / "pairs", (pair.id for pair in pairs))
+        clear_temporaries(self._records, (f"{pair.id}.json" for pair in pairs))
 
     def _check_same(self, begun: dict[str, Any], wanted: dict[str, Any]) -> None:
         for name in wanted:
