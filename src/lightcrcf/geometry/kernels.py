@@ -95,12 +95,14 @@ def resample(
     return out
 
 
-def warp(features: Float32, displacement: Float32) -> Float32:
+def warp(features: Float32, displacement: Float32, out: Float32 | None = None) -> Float32:
     """out(x) = features(x + u(x)), trilinear, clamped at the borders.
 
     Args:
         features: (C, D, H, W).
         displacement: u, (3, D, H, W) voxels.
+        out: (C, D, H, W) float32, overwritten and returned; a new array if None, whose memory may cost as much time
+            as the warp.
 
     Returns:
         (C, D, H, W) float32.
@@ -112,7 +114,7 @@ def warp(features: Float32, displacement: Float32) -> Float32:
         [1.5, 2.5, 3.0, 3.0]
     """
     features = ready(features)
-    out = np.empty_like(features)
+    out = np.empty_like(features) if out is None else out
     _pull(features, ready(displacement), False, False, out)
     return out
 
@@ -136,12 +138,13 @@ def warp_upsampled(features: Float32, coarse: Float32, factors: Shape = (2, 2, 2
     return out
 
 
-def compose(u: Float32, v: Float32) -> Float32:
+def compose(u: Float32, v: Float32, out: Float32 | None = None) -> Float32:
     """(u o v)(x) = v(x) + u(x + v(x)): moving by the result is moving by u, then by v.
 
     Args:
         u: (3, D, H, W) voxels, clamped at the borders.
         v: (3, D, H, W) voxels of the same grid.
+        out: as in `warp`; neither u nor v.
 
     Returns:
         (3, D, H, W) float32.
@@ -154,7 +157,7 @@ def compose(u: Float32, v: Float32) -> Float32:
         True
     """
     v = ready(v)
-    out = np.empty_like(v)
+    out = np.empty_like(v) if out is None else out
     _pull(ready(u), v, False, True, out)
     return out
 
@@ -199,11 +202,12 @@ def upsample(coarse: Float32, shape: Shape, factors: Shape = (2, 2, 2)) -> Float
     return out
 
 
-def jacobian_determinant(displacement: Float32) -> Float32:
+def jacobian_determinant(displacement: Float32, out: Float32 | None = None) -> Float32:
     """det(I + du/dx) at every voxel: local volume change, negative where the map folds.
 
     Args:
         displacement: u, (3, D, H, W) voxels.
+        out: (D, H, W) float32, as in `warp`.
 
     Returns:
         (D, H, W) float32. Derivatives are central differences, one-sided at the borders.
@@ -214,7 +218,7 @@ def jacobian_determinant(displacement: Float32) -> Float32:
         >>> np.unique(jacobian_determinant(u)).tolist()
         [1.5]
     """
-    out = np.empty(displacement.shape[1:], np.float32)
+    out = np.empty(displacement.shape[1:], np.float32) if out is None else out
     _jacobian(ready(displacement), out)
     return out
 

@@ -22,10 +22,10 @@ __all__ = ["correlation_force", "correlation_terms", "gaussian_taps", "shorten",
 Array = Any  # Numba's functions take their own array types
 Float32 = NDArray[np.float32]
 
-TILE = 16  # rows; with a window of 9 planes its ring takes about half a megabyte
+LEAST_ROWS, MOST_ROWS = 4, 16  # of a tile; with a window of 9 planes the ring of 16 takes about half a megabyte
+TILES = 8  # at least, where each has enough rows
 TERMS, FORCE, SMOOTH = 0, 1, 2
 HALF, TWO, STRUCTURE = np.float32(0.5), np.float32(2.0), np.float32(1e-6)
-UNLIMITED = np.float32(1e30)
 MIN_SHARE = np.float32(0.2)  # of a window's voxels that must count
 
 
@@ -97,7 +97,7 @@ def correlation_force(
 
 def smooth(field: Float32, taps: Float32, out: Float32) -> None:
     """out = field (3, D, H, W) weighed by `gaussian_taps`; beyond a border it repeats."""
-    _march(SMOOTH, field, field[0], field[0], field[0], False, taps, UNLIMITED, out, _sums(field[0]))
+    _march(SMOOTH, field, field[0], field[0], field[0], False, taps, ZERO, out, _sums(field[0]))
 
 
 def shorten(field: Float32, scale: float, longest: float, out: Float32) -> None:
@@ -109,14 +109,14 @@ def shorten(field: Float32, scale: float, longest: float, out: Float32) -> None:
         >>> field[0].ravel().tolist()
         [1.0, 1.0]
     """
-    taps = np.array([[scale], [1], [1]], np.float32)
-    # A window of one voxel: each row is read before it is written, so that out may be the field.
-    _march(SMOOTH, field, field[0], field[0], field[0], False, taps, np.float32(longest), out, _sums(field[0]))
+    _shorten(field, np.float32(scale), np.float32(longest), out)
 
 
 def _sums(image: Float32) -> Float32:
-    """Two sums for each tile."""
-    return np.zeros((-(-image.shape[1] // TILE), 2), np.float32)
+    """Two sums for each tile; there are as many as the image asks for, so that they do not depend on the threads."""
+    height = image.shape[1]
+    rows = min(max(-(-height // TILES), LEAST_ROWS), MOST_ROWS)
+    return np.zeros((-(-height // rows), 2), np.float32)
 
 
 def _box(radius: int) -> Float32:
@@ -136,8 +136,9 @@ def _march(
     out: Array,
     sums: Array,
 ) -> None:
+    rows = -(-fixed.shape[1] // sums.shape[0])
     for t in prange(sums.shape[0]):
-        _march_tile(mode, source, fixed, moved, weight, masked, taps, floor, np.int64(t) * TILE, out, sums[t])
+        _march_tile(mode, source, fixed, moved, weight, masked, taps, floor, np.int64(t) * rows, rows, out, sums[t])
 
 
 @device
@@ -151,103 +152,133 @@ def _march_tile(
     taps: Array,
     floor: Any,
     first: Any,
+    most: Any,
     out: Array,
     sums: Array,
 ) -> None:
-    """Rows first : first + TILE of all planes."""
+    """Rows first : first + most of all planes.
+
+    Lines are padded by the radius on both sides and lie one after the other, so that each pass is one long loop. What
+    it computes between the lines is never looked at.
+    """
     depth, height, width = fixed.shape
     radius = taps.shape[1] - 1
-    window, channels = 2 * radius + 1, 3 if mode != TERMS else 6 if masked else 5
-    low, end = max(first - radius, 0), min(first + TILE + radius, height)
-    rows = min(TILE, height - first)
-    lines = np.zeros((6, width + 2 * radius), np.float32)
-    near = np.zeros((channels, end - low + 1, width), np.float32)  # the last row stays zero: what lies outside
-    ring = np.zeros((channels, rows, window + 1, width), np.float32)  # the last plane stays zero
-    total = np.zeros((6, width), np.float32)
+    window, channels, repeat = 2 * radius + 1, 3 if mode != TERMS else 6 if masked else 5, mode == SMOOTH
+    rows, span = min(most, height - first), width + 2 * radius
+    lines = np.zeros((channels, (rows + 2 * radius) * span), np.float32)
+    near = np.zeros((channels, (rows + 2 * radius) * span), np.float32)
+    ring = np.zeros((channels, window + 1, rows * span), np.float32)  # the last plane stays zero
+    total = np.zeros((6, rows * span), np.float32)
     at = np.zeros(window, np.int64)
     for p in range(depth + radius):
         if p < depth:
-            for j in range(low, end):
-                if mode == TERMS:
-                    product_lines(fixed[p, j], moved[p, j], weight[p, j], masked, radius, lines)
-                for c in range(channels):
-                    if mode != TERMS:
-                        copy_line(source[c, p, j], mode == SMOOTH, radius, lines[c])
-                    filter_line(lines[c], taps[2], near[c, j - low])
-            for j in range(rows):
-                places(first + j, height, radius, mode == SMOOTH, low, end - low, at)
-                for c in range(channels):
-                    filter_rows(near[c], at, taps[1], ring[c, j, p % window])
+            for n in range(rows + 2 * radius):
+                j = min(max(first + n - radius, 0), height - 1)
+                if repeat or j == first + n - radius:
+                    inner = n * span + radius
+                    if mode == TERMS:
+                        product_lines(fixed[p, j], moved[p, j], weight[p, j], masked, lines[:, inner:])
+                    else:
+                        for c in range(channels):
+                            copy_line(source[c, p, j], repeat, radius, lines[c, inner - radius :])
+            for c in range(channels):
+                weigh(lines[c], 1, taps[2], near[c])
+                weigh(near[c], span, taps[1], ring[c, p % window])
         i = p - radius
         if i >= 0:
-            places(i, depth, radius, mode == SMOOTH, 0, window, at)
+            places(i, depth, radius, repeat, at)
+            for c in range(channels):
+                weigh_planes(ring[c], at, taps[0], total[c])
             for j in range(rows):
-                for c in range(channels):
-                    filter_rows(ring[c, j], at, taps[0], total[c])
-                y = first + j
+                y, sums_here = first + j, total[:, j * span : j * span + width]
                 if mode == TERMS:
-                    terms_row(total, masked, taps.shape[1], floor, out[:, i, y], sums)
+                    terms_row(sums_here, masked, taps.shape[1], floor, out[:, i, y], sums)
                 elif mode == FORCE:
-                    force_row(total, fixed[i, y], moved, weight[i, y], masked, i, y, out[:, i, y])
+                    force_row(sums_here, fixed[i, y], moved, weight[i, y], masked, i, y, out[:, i, y])
                 else:
-                    vectors_row(total, floor, out[:, i, y])
+                    for c in range(channels):
+                        for k in range(width):
+                            out[c, i, y, k] = sums_here[c, k]
 
 
 @device
-def places(centre: Any, size: Any, radius: Any, repeat: bool, low: Any, count: Any, at: Array) -> None:
-    """Where the voxels about `centre` lie in a buffer; those outside at the border or, unless `repeat`, in the zeros.
+def places(centre: Any, size: Any, radius: Any, repeat: bool, at: Array) -> None:
+    """Where the planes about `centre` lie in the ring; those outside at the border or, unless `repeat`, in the zeros.
 
-    A buffer of `count` rows starts at row `low`, a ring of `count` planes holds plane p at p % count; zeros follow.
+    The ring holds plane p at p % at.size; zeros follow.
     """
     for n in range(at.size):
         x = centre + n - radius
         inside = min(max(x, 0), size - 1)
-        at[n] = count if x != inside and not repeat else (inside - low) % count
+        at[n] = at.size if x != inside and not repeat else inside % at.size
 
 
 @device
-def filter_line(padded: Array, taps: Array, out: Array) -> None:
-    """out[k] = padded about k + radius, weighed by the taps."""
+def weigh(source: Array, step: Any, taps: Array, out: Array) -> None:
+    """out[k] = taps[0] source[k + r step] + the sum of taps[n] (source[k + (r - n) step] + source[k + (r + n) step]).
+
+    As far as both arrays reach; r is the radius.
+    """
     radius = taps.size - 1
-    for k in range(out.size):
-        out[k] = taps[0] * padded[radius + k]
-    for n in range(1, radius + 1):
-        tap, before, after = taps[n], padded[radius - n :], padded[radius + n :]
-        for k in range(out.size):
-            out[k] += tap * (before[k] + after[k])
+    count, centre = min(out.size, source.size - 2 * radius * step), radius * step
+    begin(
+        source[centre:], source[centre - radius % 2 * step :], source[centre + radius % 2 * step :], taps, out[:count]
+    )
+    for n in range(1 + radius % 2, radius, 2):
+        a, b = source[centre - n * step :], source[centre + n * step :]
+        add_two(a, b, source[centre - (n + 1) * step :], source[centre + (n + 1) * step :], taps, n, out[:count])
 
 
 @device
-def filter_rows(rows: Array, at: Array, taps: Array, out: Array) -> None:
-    """out = the rows at `at`, weighed by the taps."""
+def weigh_planes(planes: Array, at: Array, taps: Array, out: Array) -> None:
+    """out = the planes at `at`, weighed by the taps."""
     radius = taps.size - 1
-    middle = rows[at[radius]]
-    for k in range(out.size):
-        out[k] = taps[0] * middle[k]
-    for n in range(1, radius + 1):
-        tap, before, after = taps[n], rows[at[radius - n]], rows[at[radius + n]]
+    begin(planes[at[radius]], planes[at[radius - radius % 2]], planes[at[radius + radius % 2]], taps, out)
+    for n in range(1 + radius % 2, radius, 2):
+        a, b = planes[at[radius - n]], planes[at[radius + n]]
+        add_two(a, b, planes[at[radius - n - 1]], planes[at[radius + n + 1]], taps, n, out)
+
+
+@device
+def begin(middle: Array, before: Array, after: Array, taps: Array, out: Array) -> None:
+    """The middle one and, of an odd number to each side, the next ones."""
+    if taps.size % 2:
         for k in range(out.size):
-            out[k] += tap * (before[k] + after[k])
+            out[k] = taps[0] * middle[k]
+    else:
+        for k in range(out.size):
+            out[k] = taps[0] * middle[k] + taps[1] * (before[k] + after[k])
+
+
+@device
+def add_two(before: Array, after: Array, first: Array, last: Array, taps: Array, n: Any, out: Array) -> None:
+    """Add what lies n and n + 1 from the middle in one pass: `out` is read and written half as often."""
+    near, far = taps[n], taps[n + 1]
+    for k in range(out.size):
+        out[k] += near * (before[k] + after[k]) + far * (first[k] + last[k])
 
 
 @device
 def copy_line(source: Array, repeat: bool, radius: int, padded: Array) -> None:
     for k in range(source.size):
         padded[radius + k] = source[k]
-    for n in range(radius):
-        padded[n] = source[0] if repeat else ZERO
-        padded[radius + source.size + n] = source[source.size - 1] if repeat else ZERO
+    if repeat:
+        for n in range(radius):
+            padded[n] = source[0]
+            padded[radius + source.size + n] = source[source.size - 1]
 
 
 @device
-def product_lines(fixed: Array, moved: Array, weight: Array, masked: bool, radius: int, lines: Array) -> None:
-    """lines[:, radius + k] = f, m, f f, m m, f m, each times the weight, and the weight."""
+def product_lines(fixed: Array, moved: Array, weight: Array, masked: bool, lines: Array) -> None:
+    """lines = f, m, f f, m m, f m, each times the weight, and, if there is one, the weight."""
     for k in range(fixed.size):
         w = weight[k] if masked else ONE
         f, m = fixed[k], moved[k]
         wf, wm = w * f, w * m
-        lines[0, radius + k], lines[1, radius + k], lines[2, radius + k] = wf, wm, wf * f
-        lines[3, radius + k], lines[4, radius + k], lines[5, radius + k] = wm * m, wf * m, w
+        lines[0, k], lines[1, k], lines[2, k] = wf, wm, wf * f
+        lines[3, k], lines[4, k] = wm * m, wf * m
+        if masked:
+            lines[5, k] = w
 
 
 @device
@@ -283,9 +314,12 @@ def force_row(
         out[2, k] = g * (line[min(k + 1, width - 1)] - line[max(k - 1, 0)])
 
 
-@device
-def vectors_row(total: Array, longest: Any, out: Array) -> None:
-    for k in range(out.shape[1]):
-        a, b, c = total[0, k], total[1, k], total[2, k]
-        by = longest / max(longest, np.sqrt(a * a + b * b + c * c))
-        out[0, k], out[1, k], out[2, k] = by * a, by * b, by * c
+@kernel
+def _shorten(field: Array, scale: Any, longest: Any, out: Array) -> None:
+    _, depth, height, width = field.shape
+    for i in prange(depth):
+        for j in range(height):
+            for k in range(width):
+                a, b, c = scale * field[0, i, j, k], scale * field[1, i, j, k], scale * field[2, i, j, k]
+                by = longest / max(longest, np.sqrt(a * a + b * b + c * c))
+                out[0, i, j, k], out[1, i, j, k], out[2, i, j, k] = by * a, by * b, by * c

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from lightcrcf.errors import UsageError
 from lightcrcf.geometry.alignment_kernels import block_mean
+from lightcrcf.geometry.compiled import ready
 from lightcrcf.geometry.kernels import compose, jacobian_determinant, upsample, warp
 from lightcrcf.geometry.refinement_kernels import (
     correlation_force,
@@ -120,6 +121,7 @@ def refine(
         True
     """
     _check(schedule, 8 if displacement is None else 2)
+    fixed, moving = ready(fixed), ready(moving)
     first = schedule[0].scale
     scale = first if displacement is None else 2
     zero = np.zeros((3, *_coarse_shape(fixed.shape, scale, pool)), np.float32)
@@ -214,7 +216,7 @@ class _Channel:
     @classmethod
     def of(cls, fixed: Float32, moving: Float32, share: float) -> _Channel:
         """Before the first look."""
-        return cls(fixed, moving, share, moving, np.empty((3, *fixed.shape), np.float32))
+        return cls(fixed, moving, share, np.empty_like(moving), np.empty((3, *fixed.shape), np.float32))
 
 
 def _local_contrast(fixed: Float32, moving: Float32) -> tuple[Float32, Float32]:
@@ -252,7 +254,10 @@ class _Stage:
             self.channels.append(_Channel.of(*_local_contrast(*images), level.contrast))
         self.fixed_mask = None if fixed_mask is None else scaled(fixed_mask)
         self.moving_mask = None if moving_mask is None else scaled(moving_mask)
-        self.force, self.update, self.other = (np.empty((3, *images[0].shape), np.float32) for _ in range(3))
+        # Memory that is asked for anew in each step would cost as much time as the kernels that fill it.
+        self.force, self.update, self.composed, self.other = (
+            np.empty((3, *images[0].shape), np.float32) for _ in range(4)
+        )
         self.force_taps, self.field_taps = (gaussian_taps((s, s, s)) for s in (level.force_sigma, level.field_sigma))
         self.sample = images[0][::3, ::3, ::3] > _FOREGROUND
         if level.metric == "mse":
@@ -261,7 +266,7 @@ class _Stage:
     def objective(self, field: Float32) -> float:
         """Of `field`; leaves behind what `pull` needs."""
         for channel in self.channels:
-            channel.moved = warp(channel.moving[None], field)[0]
+            warp(channel.moving[None], field, channel.moved[None])
         self.weight = self.fixed_mask
         if self.moving_mask is not None:
             weight = warp(self.moving_mask[None], field)[0]
@@ -312,8 +317,8 @@ class _Stage:
 
     def step(self, field: Float32) -> Float32 | None:
         """field o (id + force), smoothed; None if that folds."""
-        smooth(compose(field, self.force), self.field_taps, self.other)
-        return _unfolded(self.other, field)
+        smooth(compose(field, self.force, self.composed), self.field_taps, self.other)
+        return _unfolded(self.other, field, self.composed[0], self.composed[1])
 
 
 def _around(voxels: NDArray[np.intp], radius: int, shape: tuple[int, ...]) -> tuple[NDArray[np.intp], ...]:
@@ -331,21 +336,20 @@ def _mean_square(fixed: Float32, moved: Float32, weight: Float32 | None) -> floa
     return float((error * weight).sum(dtype=np.float64) / max(float(weight.sum(dtype=np.float64)), 1.0))
 
 
-def _unfolded(candidate: Float32, field: Float32) -> Float32 | None:
+def _unfolded(candidate: Float32, field: Float32, determinant: Float32, before: Float32) -> Float32 | None:
     """`candidate`, in place, halfway back to `field` wherever it is about to fold; None if it still folds more.
 
-    Where `field` is no better, the step stays: smoothing undoes the folds of a start.
+    Where `field` is no better, the step stays: smoothing undoes the folds of a start. The last two are overwritten.
     """
-    shape, before = candidate.shape[1:], None
-    for _ in range(_HALVINGS):
-        determinant = jacobian_determinant(candidate)
-        if determinant.min() > _LEAST_DETERMINANT:
+    for repeat in range(_HALVINGS):
+        if jacobian_determinant(candidate, determinant).min() > _LEAST_DETERMINANT:
             return candidate
-        before = jacobian_determinant(field) if before is None else before
+        if not repeat:
+            jacobian_determinant(field, before)
         bad = np.argwhere((determinant <= _LEAST_DETERMINANT) & (determinant < before))
         if not len(bad):
             return candidate
-        i, j, k = _around(bad, _NEAR, shape)
+        i, j, k = _around(bad, _NEAR, candidate.shape[1:])
         candidate[:, i, j, k] += np.float32(0.5) * (field[:, i, j, k] - candidate[:, i, j, k])
-    folded = np.count_nonzero(jacobian_determinant(candidate) <= 0)
-    return candidate if before is None or folded <= np.count_nonzero(before <= 0) else None
+    folded = np.count_nonzero(jacobian_determinant(candidate, determinant) <= 0)
+    return candidate if folded <= np.count_nonzero(before <= 0) else None
