@@ -17,6 +17,7 @@ from lightcrcf.benchmark.tracing import Labeller, trace
 from lightcrcf.benchmark.worker import measured
 from lightcrcf.benchmark.workload import Workload, workload
 from lightcrcf.engines.base import Engine, open_engine
+from lightcrcf.engines.finest import FinestLevel
 from lightcrcf.engines.graphs import encoder_graph, level_graph
 from lightcrcf.geometry.kernels import resample, warp_upsampled
 from lightcrcf.geometry.threads import use_threads
@@ -24,7 +25,7 @@ from lightcrcf.network.config import LEVELS, VARIANTS, NetworkConfig, multiply_a
 from lightcrcf.pipeline.environment import versions
 from lightcrcf.weights.store import Weights, load
 
-__all__ = ["PROTOCOL", "compute", "fitted", "graph_flops", "measure_core", "native_precisions", "register_arrays"]
+__all__ = ["PROTOCOL", "compute", "fitted", "measure_core", "native_precisions", "part_flops", "register_arrays"]
 
 PROTOCOL = (
     "Both images go in as float32 arrays on one grid; out come the field on its half, the moved image (linear) and the "
@@ -34,6 +35,7 @@ PROTOCOL = (
 )
 _WARM_UP = 2
 _TRACED = 5
+_ENCODER = "encoder 1/2"
 Shape = tuple[int, int, int]
 
 
@@ -126,7 +128,7 @@ def compute(
             results = once()
         times = [_milliseconds(once) for _ in range(repetitions)]
         traces = [trace(once, _watched(pair.fixed.shape)) for _ in range(_TRACED)]
-    flops = graph_flops(weights, shape3) if engine == "openvino" else {}
+    flops = part_flops(weights, shape3) if engine == "openvino" else {}
     arrays = (pair.fixed, pair.moving, pair.labels, *results)
     found = parts(traces, flops)
     total = sum(part.gflop for part in found) if flops else 2 * multiply_adds(weights.config, shape3) / 1e9
@@ -156,23 +158,34 @@ def register_arrays(network: Engine, pair: Workload) -> tuple[Any, Any, Any]:
     return field, moved, labels
 
 
-def graph_flops(weights: Weights, shape: Shape) -> dict[str, float]:
-    """10^9 operations of the convolutions in each graph, by the part that runs it; a multiply-add is two.
+def part_flops(weights: Weights, shape: Shape) -> dict[str, float]:
+    """10^9 operations of the convolutions in each part; a multiply-add is two. Graphs are counted as they run.
 
     Example:
         >>> from lightcrcf.network.config import multiply_adds
         >>> weights, shape = load("brain-t1"), (32, 48, 32)
-        >>> counted, passes = graph_flops(weights, shape), weights.config.passes
-        >>> total = counted["encoder"] + sum(n * counted[f"decoder 1/{2**(i + 1)}"] for i, n in enumerate(passes))
+        >>> counted, passes = part_flops(weights, shape), weights.config.passes
+        >>> encoders = sum(flops for part, flops in counted.items() if part.startswith("encoder"))
+        >>> total = encoders + sum(n * counted[f"decoder 1/{2**(i + 1)}"] for i, n in enumerate(passes))
         >>> round(total, 9) == round(2 * multiply_adds(weights.config, shape) / 1e9, 9)
         True
     """
     config, arrays = weights.config, weights.arrays
     sizes = [config.coarser(shape, level + 1) for level in range(LEVELS)]
-    counted = {"encoder": _flops(encoder_graph(config, arrays, sizes[0]))}
-    for level in range(LEVELS):
+    first, counted = 0, {}
+    if FinestLevel.suits(config):
+        first, counted = 1, {_ENCODER: 2 * _own("encoder.0", weights, sizes[0])}
+        names = ("first", "second", "head")
+        counted[_at("decoder", 2)] = sum(_own(f"levels.0.{name}", weights, sizes[0]) for name in names)
+    counted["encoder"] = _flops(encoder_graph(config, arrays, sizes[0], first=first))
+    for level in range(first, LEVELS):
         counted[_at("decoder", 2 ** (level + 1))] = _flops(level_graph(config, arrays, level, sizes[level]))
     return counted
+
+
+def _own(name: str, weights: Weights, shape: Shape) -> float:
+    """Of one convolution of one image in this project's kernels."""
+    return 2 * weights.arrays[f"{name}.weight"].size * prod(shape) / 1e9
 
 
 def native_precisions() -> list[str]:
@@ -212,6 +225,8 @@ def _watched(shape: tuple[int, ...]) -> dict[tuple[str, str], Labeller]:
     kernels, engines = "geometry/kernels.py", "engines"
     return {
         (f"{engines}/openvino.py", "_run"): graph,
+        (f"{engines}/finest.py", "encode"): lambda _: _ENCODER,
+        (f"{engines}/finest.py", "_predict"): lambda _: _at("decoder", 2),
         (f"{engines}/blocks.py", "space_to_depth"): lambda _: "space to depth",
         (f"{engines}/torch.py", "_displacement"): lambda _: "network, PyTorch",
         (kernels, "upsample"): lambda a: _at("upsample flow", scale(a["shape"])),

@@ -40,23 +40,24 @@ openvino: Any = _import_openvino()
 op: Any = openvino.opset13
 
 
-def encoder_graph(config: NetworkConfig, arrays: Arrays, shape: Shape) -> Any:
+def encoder_graph(config: NetworkConfig, arrays: Arrays, shape: Shape, *, first: int = 0) -> Any:
     """Features of all levels from space-to-depth images.
 
     Args:
         config: of the network.
         arrays: its fused weights.
         shape: (D/2, H/2, W/2).
+        first: level to begin with; from 1 on the input is the features of the level before.
 
     Returns:
-        A model with the input (2, blocks, *shape) for two streams (fixed, moving), or (1, 2 blocks, *shape) for one.
+        A model with the input (2, channels, *shape) for two streams (fixed, moving), or (1, 2 blocks, *shape) for one.
         Outputs: features of each level, fine to coarse; for one stream also the (1, 2, ...) images at each level.
     """
     single = config.stream == "single"
-    count = config.blocks
+    count = config.encoder[first - 1] if first else config.blocks
     blocks = _parameter(2 * count, shape) if single else _parameter(count, shape, batch=2)
     features, x = [], blocks
-    for level in range(LEVELS):
+    for level in range(first, LEVELS):
         stride = (1, 1, 1) if level == 0 else config.pool
         x = _activation(_convolution(x, arrays, f"encoder.{level}", stride=stride), config.slope)
         features.append(x)

@@ -1,4 +1,7 @@
-"""The default engine on the CPU: OpenVINO runs the convolutions, this project's kernels warp and compose in between."""
+"""The default engine on the CPU: this project's kernels at the finest level, OpenVINO's at the others.
+
+Kernels of this project warp and compose in between.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from numpy.typing import NDArray
 
 from lightcrcf.engines.base import Engine, Shape
 from lightcrcf.engines.blocks import space_to_depth
+from lightcrcf.engines.finest import FinestLevel
 from lightcrcf.engines.graphs import encoder_graph, level_graph, openvino
 from lightcrcf.errors import UsageError
 from lightcrcf.geometry.kernels import compose, upsample, warp
@@ -43,6 +47,7 @@ class OpenVINOEngine(Engine):
         self._shape: Shape | None = None
         self._encoder: Any = None
         self._levels: list[Any] = []
+        self._finest: FinestLevel | None = None
 
     def prepare(self, shape: Shape) -> None:
         """Compile the graphs for images of this shape."""
@@ -50,15 +55,19 @@ class OpenVINOEngine(Engine):
             return
         config, arrays = self._weights.config, self._weights.arrays
         sizes = [config.coarser(shape, level + 1) for level in range(LEVELS)]
+        first = 1 if FinestLevel.suits(config) else 0
         with ThreadPoolExecutor(LEVELS + 1) as pool:
-            levels = [pool.submit(self._compile, level_graph(config, arrays, n, sizes[n])) for n in range(LEVELS)]
-            encoder = pool.submit(self._compile, encoder_graph(config, arrays, sizes[0]))
-            self._encoder, self._levels = encoder.result(), [level.result() for level in levels]
+            levels = [
+                pool.submit(self._compile, level_graph(config, arrays, n, sizes[n])) for n in range(first, LEVELS)
+            ]
+            encoder = pool.submit(self._compile, encoder_graph(config, arrays, sizes[0], first=first))
+            self._finest = FinestLevel(config, arrays, sizes[0]) if first else None
+            self._encoder, self._levels = encoder.result(), [None] * first + [level.result() for level in levels]
         self._shape = shape
 
     def release(self) -> None:
         """Drop the graphs with their buffers."""
-        self._shape, self._encoder, self._levels = None, None, []
+        self._shape, self._encoder, self._levels, self._finest = None, None, [], None
 
     def _compile(self, graph: Any) -> Any:
         # Pinned threads would share a core with those of another registration while a second core is idle.
@@ -73,7 +82,7 @@ class OpenVINOEngine(Engine):
         depth, height, width = fixed.shape
         self.prepare((depth, height, width))
         with use_threads(self._threads):
-            outputs = _run(self._encoder, [self._blocks(fixed, moving)])
+            outputs = self._encoded(self._blocks(fixed, moving))
             field, context = self._step(LEVELS - 1, outputs, None, [])
             for level in range(LEVELS - 2, -1, -1):
                 field, context = self._step(level, outputs, field, context)
@@ -83,6 +92,13 @@ class OpenVINOEngine(Engine):
         """Space-to-depth images, (2, blocks, D/2, H/2, W/2) or (1, 2 blocks, D/2, H/2, W/2)."""
         blocks = space_to_depth(fixed, moving, pool=self._weights.config.pool)
         return blocks if self._dual else blocks.reshape(1, -1, *blocks.shape[2:])
+
+    def _encoded(self, blocks: Float32) -> list[Float32]:
+        """Features of all levels, fine to coarse, and what else the graph gives."""
+        if self._finest is None:
+            return _run(self._encoder, [blocks])
+        features = self._finest.encode(blocks)
+        return [features, *_run(self._encoder, [features])]
 
     def _step(
         self, level: int, outputs: list[Float32], coarse: Float32 | None, context: list[Float32]
@@ -95,6 +111,8 @@ class OpenVINOEngine(Engine):
             residual, *context = _run(self._levels[level], [*joint, fixed[None], moving[None]])
             return residual[0], context
         config = self._weights.config
+        if self._finest is not None and level == 0:
+            return self._finest.decode(fixed, moving, coarse), []
         field = upsample(coarse, fixed.shape[1:], config.pool)
         for _ in range(config.passes[level]):
             inputs = [*joint, fixed[None], warp(moving, field)[None], field[None], *context]

@@ -57,7 +57,7 @@ def resample(
     """out[x] = moving at matrix @ [x, 1] + vector_matrix @ field(field_matrix @ [x, 1]).
 
     Args:
-        moving: (D, H, W); linear and cubic compute in float32, nearest keeps any dtype.
+        moving: (D, H, W); linear and cubic compute in float32, nearest keeps its dtype, of up to 8 bytes.
         shape: of the result.
         matrix: (3, 4), voxels of the result to voxels of `moving`.
         field: (3, d, h, w) displacement, interpolated linearly; None for no displacement.
@@ -85,10 +85,11 @@ def resample(
         ready(np.eye(3) if vector_matrix is None else vector_matrix, np.float32),
     )
     if interpolation == "nearest":
-        index = np.empty(shape, np.int64)
-        _nearest_index(moving.shape, *matrices, vectors, displaced, index)
-        nearest = moving.reshape(-1).take(index, mode="clip")
-        nearest[index < 0] = fill
+        # Voxels are moved as they are, whatever they mean: one kernel for each size, not for each type.
+        nearest, bits = np.empty(shape, moving.dtype), f"u{moving.dtype.itemsize}"
+        outside = np.full(1, fill).astype(moving.dtype).view(bits)[0]
+        source = ready(moving, moving.dtype).reshape(-1).view(bits)
+        _resample_nearest(source, moving.shape, *matrices, vectors, displaced, outside, nearest.view(bits))
         return nearest
     out = np.empty(shape, np.float32)
     _resample(ready(moving), *matrices, vectors, displaced, interpolation == "cubic", np.float32(fill), out)
@@ -317,27 +318,33 @@ def _resample_plane(
 
 
 @kernel
-def _nearest_index(
+def _resample_nearest(
+    moving: Array,
     moving_shape: Any,
     matrix: Array,
     field_matrix: Array,
     vector_matrix: Array,
     field: Array,
     displaced: bool,
+    fill: Any,
     out: Array,
 ) -> None:
     for i in prange(out.shape[0]):
-        _nearest_plane(moving_shape, matrix, field_matrix, vector_matrix, field, displaced, np.int64(i), out)
+        _nearest_plane(
+            moving, moving_shape, matrix, field_matrix, vector_matrix, field, displaced, fill, np.int64(i), out
+        )
 
 
 @device
 def _nearest_plane(
+    moving: Array,
     moving_shape: Any,
     matrix: Array,
     field_matrix: Array,
     vector_matrix: Array,
     field: Array,
     displaced: bool,
+    fill: Any,
     i: Any,
     out: Array,
 ) -> None:
@@ -346,7 +353,10 @@ def _nearest_plane(
     place, vector = np.empty((3, width), np.float32), np.empty((4, width), np.float32)
     for j in range(height):
         displaced_row(matrix, field_matrix, vector_matrix, field, displaced, i, j, place, corner, fraction, vector)
-        nearest_row(moving_shape, place, out[i, j])
+        nearest_row(moving_shape, place, corner)
+        line = out[i, j]
+        for k in range(width):
+            line[k] = moving[corner[k]] if corner[k] >= 0 else fill
 
 
 @kernel

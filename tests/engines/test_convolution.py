@@ -1,0 +1,45 @@
+"""The own convolution against PyTorch's, on grids of all kinds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lightcrcf.engines.convolution import PackedConvolution, convolve
+from lightcrcf.geometry.threads import use_threads
+
+SHAPES = [(3, 4, 1), (1, 1, 1), (5, 7, 13), (4, 3, 80), (2, 3, 415), (2, 2, 900), (9, 40, 6)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("inputs", "outputs"), [((1,), 1), ((2, 1), 5), ((8, 8, 3), 8), ((4,), 3)])
+def test_it_is_pytorchs(
+    rng: np.random.Generator, shape: tuple[int, int, int], inputs: tuple[int, ...], outputs: int
+) -> None:
+    sources = [rng.normal(size=(n, *shape)).astype(np.float32) for n in inputs]
+    weight = rng.normal(size=(outputs, sum(inputs), 3, 3, 3)).astype(np.float32)
+    bias = rng.normal(size=outputs).astype(np.float32)
+    got = convolve(sources, PackedConvolution(weight, bias, 0.2), np.full((outputs, *shape), np.nan, np.float32))
+    joint = torch.from_numpy(np.concatenate(sources))[None]
+    expected = torch.nn.functional.conv3d(joint, torch.from_numpy(weight), torch.from_numpy(bias), padding=1)
+    np.testing.assert_allclose(got, torch.nn.functional.leaky_relu(expected, 0.2)[0].numpy(), atol=2e-4)
+
+
+def test_threads_do_not_change_a_bit(rng: np.random.Generator) -> None:
+    source = rng.normal(size=(3, 10, 21, 33)).astype(np.float32)
+    weight = rng.normal(size=(8, 3, 3, 3, 3)).astype(np.float32)
+    packed = PackedConvolution(weight, np.zeros(8, np.float32), 1.0)
+    found = []
+    for threads in (1, 2):
+        with use_threads(threads):
+            found.append(convolve([source], packed, np.empty((8, 10, 21, 33), np.float32)))
+    np.testing.assert_array_equal(*found)
+
+
+def test_sources_of_any_layout(rng: np.random.Generator) -> None:
+    source = rng.normal(size=(6, 5, 4, 2)).astype(np.float32).transpose(3, 0, 1, 2)
+    packed = PackedConvolution(np.ones((1, 2, 3, 3, 3), np.float32), np.zeros(1, np.float32), 1.0)
+    out = (np.empty((1, 6, 5, 4), np.float32) for _ in range(2))
+    got, expected = (convolve([image], packed, o) for image, o in zip((source, source.copy("C")), out, strict=True))
+    np.testing.assert_array_equal(got, expected)
