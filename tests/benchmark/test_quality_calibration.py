@@ -61,6 +61,15 @@ def test_a_mirrored_anatomy_has_left_and_right_exchanged(pair: Pair) -> None:
     assert mirrored.moving.grid.isclose(canonical.grid)
 
 
+def test_thin_slabs_are_shuffled_too(pair: Pair) -> None:
+    moving = pair[1]
+    slab = np.ascontiguousarray(moving.data[:, :, 8:13])
+    thin = Volume(slab, moving.grid.crop((0, 0, 8), (slab.shape[0], slab.shape[1], slab.shape[2])))
+    shuffled = spoil("shuffled", sample((pair[0], thin)), np.random.default_rng(1)).moving.data
+    assert np.mean(shuffled != slab) > 0.1  # most of it is air
+    np.testing.assert_array_equal(np.sort(shuffled, axis=None), np.sort(slab, axis=None))
+
+
 def test_turned_cases_are_not_aligned_and_turn_by_sixty_degrees(pair: Pair) -> None:
     turned = spoil("turned, no affine", sample(pair), np.random.default_rng(1))
     assert turned.options == {"init": "none"}
@@ -87,16 +96,19 @@ def test_the_summary_counts_good_bad_and_failed_cases_of_one_split() -> None:
     cases = [
         case(0, split="val"),
         case(1, split="val", correlation_after=0.65),
-        case(2, "noise", split="val", correlation_after=0.31),
-        case(3, "mirrored", split="val"),
+        case(2, "noise", split="val", dice=0.2, correlation_after=0.31),
+        case(3, "mirrored", split="val", dice=0.1),
         case(4, split="val", dice=0.2),
         {**case(5, "shuffled", split="val"), "refused": "no tissue in common", "figures": {}, "dice": None},
         case(6),
+        case(7, "noise", split="val"),
+        case(8, "noise", split="val", correlation_after=0.31),
     ]
     limits = {"hippocampus-mr-labels": {"correlation": 0.6}}
     assert evaluate(cases, limits, "val", GOOD_DICE) == {
         "good": {"cases": 2, "passed": 2},
         "bad": {"cases": 3, "not_passed": 2},
+        "spoiled but right": {"cases": 2, "not_passed": 1},
         "failed by themselves": {"cases": 1, "not_passed": 0},
         "by kind": {
             "mirrored": {"cases": 1, "not_passed": 0},

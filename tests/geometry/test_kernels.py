@@ -204,3 +204,15 @@ def test_wild_displacements_read_within_bounds(rng: np.random.Generator, bad: fl
     resampled = kernels.resample(features[0], SHAPE, np.eye(3, 4), field=u, fill=-1.0)
     np.testing.assert_array_equal(resampled, np.full(SHAPE, -1, np.float32))
     assert kernels.invert(u).shape == u.shape
+
+
+def test_memory_that_is_given_is_used(rng: np.random.Generator) -> None:
+    image, u, v = (rng.normal(size=(n, 6, 7, 8)).astype(np.float32) for n in (1, 3, 3))
+    for call, expected in (
+        (lambda out: kernels.warp(image, u, out), kernels.warp(image, u)),
+        (lambda out: kernels.compose(u, v, out), kernels.compose(u, v)),
+        (lambda out: kernels.jacobian_determinant(u, out), kernels.jacobian_determinant(u)),
+    ):
+        out = np.full_like(expected, np.nan)
+        assert call(out) is out
+        np.testing.assert_array_equal(out, expected)

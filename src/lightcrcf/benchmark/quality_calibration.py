@@ -202,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--out", type=Path, required=True, help="record to write, or to go on with")
-    parser.add_argument("--cases", type=int, default=240, help="good cases, and as many bad ones")
+    parser.add_argument("--cases", type=int, default=280, help="good cases, and as many bad ones")
     parser.add_argument("--most", type=int, default=None, help="run at most so many now")
     parser.add_argument("--limits", type=Path, default=None, help="also write the limits to this file")
     options = parser.parse_args(arguments)

@@ -68,19 +68,24 @@ def evaluate(
     """How the verdicts come out in one split.
 
     Returns:
-        "good": how many were meant and went well, and how many of them pass; "bad": how many were spoiled, and how many
-        are not passed, in all and by kind; "failed by themselves": good pairs whose Dice says that they went wrong.
+        "good": how many were meant and went well, and how many of them pass; "bad": how many were spoiled and went
+        wrong, by their labels or by being refused, and how many are not passed, in all and by kind; "spoiled but
+        right": spoiled ones that reached the Dice of a success all the same; "failed by themselves": good pairs whose
+        Dice says that they went wrong.
     """
     chosen = [case for case in cases if case["split"] == split]
     passed = {id(case): _passes(case, limits) for case in chosen}
     good = [case for case in chosen if is_good(case, good_dice)]
-    bad = [case for case in chosen if case["kind"] != "good"]
+    spoiled = [case for case in chosen if case["kind"] != "good"]
+    right = [case for case in spoiled if case["dice"] is not None and case["dice"] >= good_dice[case["anatomy"]]]
+    bad = [case for case in spoiled if not any(case is other for other in right)]
     poor = [case for case in chosen if case["kind"] == "good" and not is_good(case, good_dice)]
     by_kind = Counter(case["kind"] for case in bad)
     caught = Counter(case["kind"] for case in bad if not passed[id(case)])
     return {
         "good": {"cases": len(good), "passed": sum(passed[id(c)] for c in good)},
         "bad": {"cases": len(bad), "not_passed": sum(not passed[id(c)] for c in bad)},
+        "spoiled but right": {"cases": len(right), "not_passed": sum(not passed[id(c)] for c in right)},
         "failed by themselves": {"cases": len(poor), "not_passed": sum(not passed[id(c)] for c in poor)},
         "by kind": {kind: {"cases": n, "not_passed": caught[kind]} for kind, n in sorted(by_kind.items())},
     }
@@ -91,16 +96,17 @@ def verdicts_text(record: Mapping[str, Any]) -> str:
     rows = []
     for split, title in (("train", "persons that limits come from"), ("val", "other persons")):
         found = record["summary"][split]
-        good, bad = found["good"], found["bad"]
-        rows.append((title, _share(good["passed"], good["cases"]), _share(bad["not_passed"], bad["cases"])))
+        good, bad, right = found["good"], found["bad"], found["spoiled but right"]
+        shares = [_share(n["not_passed"], n["cases"]) for n in (bad, right)]
+        rows.append((title, _share(good["passed"], good["cases"]), *shares))
         kinds = found["by kind"].items()
-        rows += [(f"- {kind}", "", _share(n["not_passed"], n["cases"])) for kind, n in kinds if split == "val"]
+        rows += [(f"- {kind}", "", _share(n["not_passed"], n["cases"]), "") for kind, n in kinds if split == "val"]
     pairs = {(c["fixed"], c["moving"]) for c in record["cases"] if c["split"] == "val" and c["kind"] == "good"}
     note = (
         f"- {record['measured']}. The {record['summary']['val']['good']['cases']} good cases of other persons are "
         f"{len(pairs)} different pairs, some with two presets or again."
     )
-    return "\n".join([*table(("", "good, passed", "bad, not passed"), rows), "", note])
+    return "\n".join([*table(("", "good, passed", "bad, not passed", "spoiled but right, not passed"), rows), "", note])
 
 
 def _share(part: int, of: int) -> str:

@@ -105,14 +105,15 @@ def _noise(sample: Sample, random: Random) -> Sample:
 
 
 def _shuffled(sample: Sample, random: Random) -> Sample:
-    """Blocks of the moving image exchanged with one another."""
+    """Blocks of the moving image exchanged with one another, as thick as the image where that is less."""
     data = sample.moving.data
-    size = [n // _BLOCK for n in data.shape]
-    corners = [tuple(c) for c in np.argwhere(np.ones(size, bool)) * _BLOCK]
-    blocks = [data[a : a + _BLOCK, b : b + _BLOCK, c : c + _BLOCK].copy() for a, b, c in corners]
+    p, q, r = (min(_BLOCK, n) for n in data.shape)
+    count = (data.shape[0] // p, data.shape[1] // q, data.shape[2] // r)
+    corners = [tuple(c) for c in np.argwhere(np.ones(count, bool)) * (p, q, r)]
+    blocks = [data[a : a + p, b : b + q, c : c + r].copy() for a, b, c in corners]
     mixed = data.copy()
     for (a, b, c), source in zip(corners, random.permutation(len(corners)), strict=True):
-        mixed[a : a + _BLOCK, b : b + _BLOCK, c : c + _BLOCK] = blocks[source]
+        mixed[a : a + p, b : b + q, c : c + r] = blocks[source]
     return replace(sample, moving=_changed(sample.moving, mixed))
 
 
