@@ -178,8 +178,9 @@ def test_labels() -> None:
 
 def test_the_command_line(small: Path, people: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["bids", str(small), str(tmp_path / "out"), "participant", "--template", str(people[0]), "--model", "none"]
-    assert run([*words, "--preset", "fast", "--participant-label", "sub-01", "--json"]) == 0
+    assert run([*words, "--preset", "fast", "--coarsen", "2", "--participant-label", "sub-01", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["pairs"] == 1
+    assert json.loads((tmp_path / "out/lightcrcf/batch.json").read_text())["options"]["coarsen"] == 2
     assert (tmp_path / "out/sub-01/anat/sub-01_space-person0_desc-registered_T1w.nii.gz").is_file()
     assert run([*words[:3], "group"]) == 2
     assert run(["bids", str(tmp_path), str(tmp_path / "o"), "participant", "--template", str(people[0])]) == 3

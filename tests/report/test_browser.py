@@ -13,6 +13,7 @@ import pytest
 
 from lightcrcf.pipeline.register import Registration
 from lightcrcf.report.html import report_page
+from lightcrcf.report.planes import Frame
 from lightcrcf.report.subject import Subject
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -35,7 +36,8 @@ const set = (element, key, value) => {
 const radio = (name, value) => set(viewer.querySelector(`input[name=${name}][value=${value}]`), "checked", true);
 const state = () => ({name: above().className, opacity: above().style.opacity, clip: above().style.clipPath,
                       outline: getComputedStyle(viewer.querySelector(".outline")).display,
-                      slider: document.getElementById("amount").disabled});
+                      slider: document.getElementById("amount").disabled,
+                      place: viewer.querySelector(".place").textContent});
 const seen = {start: state()};
 set(document.getElementById("amount"), "value", 80); seen.faded = state();
 radio("mode", "curtain"); seen.curtain = state();
@@ -81,17 +83,19 @@ def probed(browser: str, folder: Path, page: str, width: int) -> dict[str, Any]:
     return seen
 
 
-def test_the_controls_do_what_they_say(browser: str, page: str, tmp_path: Path) -> None:
+def test_the_controls_do_what_they_say(browser: str, page: str, registration: Registration, tmp_path: Path) -> None:
+    stack = Frame.around(registration.fixed).stacks(5)[0]
     seen = probed(browser, tmp_path, page, 1100)
+    places = [plane.place for plane in stack]
     assert seen["start"] == {
-        "name": "im a2-moved ", "opacity": "0.5", "clip": "", "outline": "none", "slider": False
+        "name": "im a2-moved ", "opacity": "0.5", "clip": "", "outline": "none", "slider": False, "place": places[2]
     }  # fmt: skip
     assert seen["faded"]["opacity"] == "0.8"
     assert re.fullmatch(r"inset\(0.* 20%\)", seen["curtain"]["clip"])
     assert seen["tiles"]["name"] == "im a2-moved tiles"
     assert seen["tiles"]["slider"]
     assert seen["difference"]["name"] == "im a2-affine difference"
-    assert seen["slice"]["name"] == "im a4-affine difference"
+    assert (seen["slice"]["name"], seen["slice"]["place"]) == ("im a4-affine difference", places[4])
     assert seen["outlines"]["outline"] != "none"
     assert seen["layout"]["columns"] == 3
     assert seen["requests"] == []

@@ -53,6 +53,15 @@ def test_pixels_are_square_and_as_small_as_the_voxels() -> None:
     assert {plane.pixel_mm for plane in planes(volume())} == {1.0}
 
 
+def test_a_picture_says_where_it_lies_and_how_long_a_bar_is() -> None:
+    axial, coronal, sagittal = planes(volume())
+    for plane, axis, letters in ((axial, 2, "SI"), (coronal, 1, "AP"), (sagittal, 0, "RL")):
+        at = plane.world[0, 0, axis]
+        assert plane.place == f"{letters[int(at < 0)]} {abs(at):.0f} mm"
+        width = plane.grid.shape[1] * plane.pixel_mm
+        assert width / 13 < plane.bar_mm <= width / 5
+
+
 def test_outside_of_the_volume_is_not_a_number() -> None:
     plane = planes(volume())[0]
     shifted = Volume(volume().data, GRID.crop((0, 500, 0), GRID.shape))

@@ -29,7 +29,7 @@ from lightcrcf.files import atomic_path
 from lightcrcf.pipeline.register import register
 from lightcrcf.volumes import read
 
-__all__ = ["ANATOMIES", "Anatomy", "Plan", "main", "plans", "run_case"]
+__all__ = ["ANATOMIES", "Anatomy", "Plan", "main", "plans", "run_case", "sample_of"]
 
 _SEED = 5
 _PRESETS = ("default", "fast")
@@ -124,10 +124,7 @@ def _pair(anatomy: Anatomy, subjects: Sequence[str], random: np.random.Generator
 
 def run_case(plan: Plan, folder: Path) -> dict[str, Any]:
     """Register one case; a refusal counts as not passed, since nobody can take it for a result."""
-    anatomy = _anatomy(plan.anatomy)
-    sample = _sample(plan, anatomy, folder)
-    if plan.kind in KINDS:
-        sample = spoil(plan.kind, sample, np.random.default_rng((_SEED, plan.number)))
+    sample = sample_of(plan, folder)
     told: dict[str, Any] = {**vars(plan)}
     try:
         found = register(
@@ -155,20 +152,23 @@ def _anatomy(name: str) -> Anatomy:
     return next(anatomy for anatomy in ANATOMIES if anatomy.name == name)
 
 
-def _sample(plan: Plan, anatomy: Anatomy, folder: Path) -> Sample:
+def sample_of(plan: Plan, folder: Path) -> Sample:
+    """The images of a case, spoiled if it is to be; `folder` holds the data sets."""
+    anatomy = _anatomy(plan.anatomy)
     other, _, subject = plan.moving.rpartition("/")
     moving = _anatomy(other) if other else anatomy
 
     def load(of: Anatomy, name: str, who: str) -> Any:
         return read(folder / of.name / name.format(subject=who))
 
-    return Sample(
+    sample = Sample(
         load(anatomy, anatomy.image, plan.fixed),
         load(moving, moving.image, subject),
         load(anatomy, anatomy.labels, plan.fixed),
         load(moving, moving.labels, subject),
         {},
     )
+    return spoil(plan.kind, sample, np.random.default_rng((_SEED, plan.number))) if plan.kind in KINDS else sample
 
 
 def _todo(planned: list[Plan], done: list[dict[str, Any]]) -> Iterator[Plan]:

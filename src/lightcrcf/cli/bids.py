@@ -11,6 +11,7 @@ import typer
 from lightcrcf.cli.batch import counting, raise_for
 from lightcrcf.cli.console import print_json, say
 from lightcrcf.cli.options import (
+    Coarsen,
     EngineName,
     EngineOption,
     Model,
@@ -65,6 +66,7 @@ def bids(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads for each image [default: the cores, shared among the workers].")
     ] = None,
+    coarsen: Coarsen = 1,
     json: Annotated[bool, typer.Option("--json", help="Print how the images stand on stdout.")] = False,
     fail_on_qc: Annotated[
         bool, typer.Option("--fail-on-qc", help="Exit with code 4 if quality control says fail for any image.")
@@ -77,7 +79,7 @@ def bids(
 
     options = Options(
         model=model, preset=preset.value, diffeomorphic=diffeomorphic, inverse=inverse, report=report,
-        engine=engine.value, precision=precision.value, threads=threads,
+        engine=engine.value, precision=precision.value, threads=threads, coarsen=coarsen,
     )  # fmt: skip
     with counting() as progress:
         summary = register_participants(

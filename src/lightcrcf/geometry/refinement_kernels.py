@@ -172,15 +172,7 @@ def _march_tile(
     at = np.zeros(window, np.int64)
     for p in range(depth + radius):
         if p < depth:
-            for n in range(rows + 2 * radius):
-                j = min(max(first + n - radius, 0), height - 1)
-                if repeat or j == first + n - radius:
-                    inner = n * span + radius
-                    if mode == TERMS:
-                        product_lines(fixed[p, j], moved[p, j], weight[p, j], masked, lines[:, inner:])
-                    else:
-                        for c in range(channels):
-                            copy_line(source[c, p, j], repeat, radius, lines[c, inner - radius :])
+            fill_lines(mode, source, fixed[p], moved[p], weight[p], masked, p, first, radius, lines)
             for c in range(channels):
                 weigh(lines[c], 1, taps[2], near[c])
                 weigh(near[c], span, taps[1], ring[c, p % window])
@@ -199,6 +191,33 @@ def _march_tile(
                     for c in range(channels):
                         for k in range(width):
                             out[c, i, y, k] = sums_here[c, k]
+
+
+@device
+def fill_lines(
+    mode: int,
+    source: Array,
+    fixed: Array,
+    moved: Array,
+    weight: Array,
+    masked: bool,
+    p: Any,
+    first: Any,
+    radius: Any,
+    lines: Array,
+) -> None:
+    """Rows of plane p from first - radius on, as many as there is room for; those outside are left, or repeat."""
+    height, width = fixed.shape
+    span = width + 2 * radius
+    for n in range(lines.shape[1] // span):
+        j = min(max(first + n - radius, 0), height - 1)
+        if mode == SMOOTH or j == first + n - radius:
+            begin = n * span
+            if mode == TERMS:
+                product_lines(fixed[j], moved[j], weight[j], masked, lines[:, begin + radius :])
+            else:
+                for c in range(lines.shape[0]):
+                    copy_line(source[c, p, j], mode == SMOOTH, radius, lines[c, begin:])
 
 
 @device

@@ -15,6 +15,7 @@ from lightcrcf.pipeline.register import Registration
 from lightcrcf.pipeline.runs import command_line
 from lightcrcf.report.images import LARGEST_RATIO, RATIO_COLOURS
 from lightcrcf.report.panels import COUNT, KEYS, MIDDLE, Deformation, Pictures, box, three
+from lightcrcf.report.planes import Plane
 from lightcrcf.report.subject import Subject
 from lightcrcf.report.svg import histogram
 from lightcrcf.report.tables import evidence, labels, provenance, reasons, rows, subjects, timings
@@ -59,7 +60,7 @@ def report_page(subject: Subject, *, out: str) -> str:
         image_choices=_image_choices(pictures),
         last_slice=COUNT - 1,
         middle_slice=MIDDLE,
-        viewer=three([_pair(p, n) for n, p in zip(_NAMES, pictures.middles, strict=True)], pictures.middles),
+        viewer=three([_pair(s, n) for n, s in zip(_NAMES, pictures.stacks, strict=True)], pictures.middles),
         printed=_printed(pictures),
         deformation=_deformation(deformation),
         evidence=evidence(record["qc"], record["metrics"]),
@@ -105,8 +106,9 @@ def _before_after(pictures: Pictures) -> str:
     return "".join([three(plain, planes, pictures.titles["fixed"]), *found])
 
 
-def _pair(plane: Any, name: str) -> str:
-    return box(plane, f"{name}-fixed", f"{name}-moved tiles", outline=f"o-{name}")
+def _pair(stack: tuple[Plane, ...], name: str) -> str:
+    layers = f"{name}-fixed", f"{name}-moved tiles"
+    return box(stack[len(stack) // 2], *layers, outline=f"o-{name}", places=stack)
 
 
 def _image_choices(pictures: Pictures) -> str:
@@ -160,7 +162,8 @@ def _folds(deformation: Deformation) -> str:
     if not deformation.folded:
         return "Space folds nowhere in this field."
     return (
-        f'<b class="magenta">Space folds at {deformation.folded} voxels of the field, magenta on the map.</b> '
+        f"Space folds at {deformation.folded:,} of {deformation.voxels:,} voxels of the field, "
+        '<b class="magenta">magenta</b> on the map. '
         "These planes go through the worst place, ringed on the map."
     )
 

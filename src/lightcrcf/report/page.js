@@ -14,6 +14,8 @@
       above.style.opacity = mode === "fade" ? amount / 100 : 1;
       above.style.clipPath = mode === "curtain" ? `inset(0 0 0 ${100 - amount}%)` : "";
       box.querySelector("use").setAttribute("href", `#o-${name}`);
+      const place = box.querySelector(".place");
+      place.textContent = place.dataset.places.split("|")[slice];
       box.querySelector(".outline").style.display = control("outlines").checked ? "" : "none";
     });
     const slides = mode === "fade" || mode === "curtain";

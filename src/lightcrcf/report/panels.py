@@ -6,6 +6,7 @@ one another, faded, cut or in tiles, without a script.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -78,7 +79,7 @@ class Deformation:
         outlines: of the fixed volume there.
         lines: the moved grid on each plane, as the paths of SVG.
         planes: the three.
-        folded: voxels of the field that fold.
+        folded, voxels: voxels of the field that fold, and how many it has.
         worst: where the worst of them lies, in RAS+ mm; the planes go through it. None if nothing folds.
         ratios: shares of the volume ratios in the foreground, by logarithm from 1/4 to 4.
     """
@@ -88,6 +89,7 @@ class Deformation:
     lines: tuple[str, ...]
     planes: tuple[Plane, ...]
     folded: int
+    voxels: int
     worst: NDArray[np.float64] | None
     ratios: NDArray[np.float64]
 
@@ -115,7 +117,16 @@ class Deformation:
         lines = tuple(path(moved_grid(field, plane)) for plane in planes)
         logs = np.log2(np.clip(determinant[::2, ::2, ::2], 0.25, 4.0))
         counts, _ = np.histogram(logs, bins=61, range=(-2, 2))
-        return cls(rules, outlines, lines, planes, folded, worst, np.asarray(counts / counts.sum(), np.float64))
+        return cls(
+            rules,
+            outlines,
+            lines,
+            planes,
+            folded,
+            determinant.size,
+            worst,
+            np.asarray(counts / counts.sum(), np.float64),
+        )
 
 
 def box(
@@ -125,6 +136,7 @@ def box(
     lines: str = "",
     ring_mm: NDArray[np.float64] | None = None,
     letters: bool = True,
+    places: Sequence[Plane] = (),
 ) -> str:
     """One picture.
 
@@ -134,14 +146,15 @@ def box(
         outline: of a `symbol` to lay over them.
         lines: an SVG path to lay over them.
         ring_mm: a point in RAS+ mm to mark.
-        letters: whether to say which way is which.
+        letters: whether to say which way is which, where the plane lies, and how long some mm are.
+        places: the planes that a script may show instead.
     """
     images = "".join(f'<div class="im {layer}"></div>' for layer in layers)
     over = f'<svg class="outline"><use href="#{outline}"/></svg>' if outline else ""
     if lines:
         over += f'<svg class="grid" viewBox="{view_box(plane.grid.shape)}"><path d="{lines}"/></svg>'
     over += "" if ring_mm is None else _ring(plane, ring_mm)
-    return f'<div class="box" style="{_shape(plane)}">{images}{over}{_letters(plane) if letters else ""}</div>'
+    return f'<div class="box" style="{_shape(plane)}">{images}{over}{_letters(plane, places) if letters else ""}</div>'
 
 
 def _ring(plane: Plane, point_mm: NDArray[np.float64]) -> str:
@@ -165,8 +178,12 @@ def _shape(plane: Plane) -> str:
     return f"aspect-ratio:{columns}/{rows};--tiles:{across} {down}"
 
 
-def _letters(plane: Plane) -> str:
-    return "".join(f'<i class="at{n}">{letter}</i>' for n, letter in enumerate(plane.letters))
+def _letters(plane: Plane, places: Sequence[Plane]) -> str:
+    directions = "".join(f'<i class="at{n}">{letter}</i>' for n, letter in enumerate(plane.letters))
+    others = f' data-places="{"|".join(other.place for other in places)}"' if places else ""
+    width = 100 * plane.bar_mm / plane.pixel_mm / plane.grid.shape[1]
+    bar = f'<i class="mm"><span>{plane.bar_mm} mm</span><b style="width:{width:.2f}%"></b></i>'
+    return f'{directions}<i class="place"{others}>{plane.place}</i>{bar}'
 
 
 def symbol(name: str, plane: Plane, paths: list[str]) -> str:

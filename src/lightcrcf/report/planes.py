@@ -31,6 +31,9 @@ _LAYOUT = (
     ("sagittal", 0, 1, 2, "APSI"),
 )
 
+_ACROSS = {"axial": (2, "S", "I"), "coronal": (1, "A", "P"), "sagittal": (0, "R", "L")}
+_BARS_MM = (1, 2, 5, 10, 20, 50, 100, 200)
+
 
 @dataclass(frozen=True, eq=False)
 class Plane:
@@ -50,6 +53,27 @@ class Plane:
     def pixel_mm(self) -> float:
         """Size of the square pixels."""
         return float(self.grid.spacing_mm[0])
+
+    @property
+    def place(self) -> str:
+        """Where the picture's middle lies across its plane, as the patient's direction and mm from the world's origin.
+
+        Example:
+            >>> middle = np.diag([2.0, 2.0, 2.0, 1.0])
+            >>> middle[2, 3] = -12
+            >>> Plane("axial", Grid((1, 1, 1), middle), "RLAP").place
+            'I 12 mm'
+        """
+        axis, positive, negative = _ACROSS[self.name]
+        rows, columns, _ = self.grid.shape
+        at = float(self.grid.world(np.array([(rows - 1) / 2, (columns - 1) / 2, 0]))[axis])
+        return f"{positive if at >= 0 else negative} {abs(at):.0f} mm"
+
+    @property
+    def bar_mm(self) -> int:
+        """Length of a scale bar that takes a fifth of the width or less, in round mm."""
+        width = self.grid.shape[1] * self.pixel_mm
+        return max((n for n in _BARS_MM if n <= width / 5), default=_BARS_MM[0])
 
     @property
     def world(self) -> Float:
