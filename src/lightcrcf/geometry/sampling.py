@@ -209,60 +209,14 @@ def displaced_row(
     if displaced:
         place, vector = scratch[:3], scratch[3]
         affine_row(field_matrix, i, j, place)
-        # Where the field's rows run along the result's, four of them are mixed once for all voxels of the row.
-        along = field_matrix[0, 2] == 0 and field_matrix[1, 2] == 0 and field.shape[3] <= out.shape[1]
-        z, y = place[0, 0], place[1, 0]
-        if along:
-            locate_along_row(field.shape[3], place[2], corner, fraction[0])
-        else:
-            locate_row(field.shape[1:], place, corner, fraction)
+        locate_row(field.shape[1:], place, corner, fraction)
         for c in range(3):
-            if along:
-                mix_rows(field[c], z, y, scratch[0])
-                blend_along_row(scratch[0], field.shape[1:], z, y, place[2], corner, fraction[0], vector)
-            else:
-                blend_row(field[c], corner, fraction, vector)
-                mask_row(field.shape[1:], place, ZERO, vector)
+            blend_row(field[c], corner, fraction, vector)
+            mask_row(field.shape[1:], place, ZERO, vector)
             for a in range(3):
                 weight = vector_matrix[a, c]
                 for k in range(out.shape[1]):
                     out[a, k] += weight * vector[k]
-
-
-@device
-def locate_along_row(width: int, place: Array, corner: Array, fraction: Array) -> None:
-    """As `locate_row`, along the row alone: corner[k] is a voxel of it, fraction[k] the place before the next."""
-    last, top = np.float32(width - 1), max(width - 2, 0)
-    for k in range(corner.size):
-        x = clamp(place[k], last)
-        m: Any = min(np.int32(x), top)
-        corner[k], fraction[k] = m, x - np.float32(m)
-
-
-@device
-def mix_rows(volume: Array, z: Any, y: Any, out: Array) -> None:
-    """out[m] = volume (D, H, W) at (z, y, m), clamped at the borders."""
-    depth, height, width = volume.shape
-    a, b = clamp(z, np.float32(depth - 1)), clamp(y, np.float32(height - 1))
-    i, j = min(np.int64(a), max(depth - 2, 0)), min(np.int64(b), max(height - 2, 0))
-    i1, j1 = min(i + 1, depth - 1), min(j + 1, height - 1)
-    a, b = a - np.float32(i), b - np.float32(j)
-    a0, b0 = ONE - a, ONE - b
-    p, q, r, s = volume[i, j], volume[i, j1], volume[i1, j], volume[i1, j1]
-    for m in range(width):
-        out[m] = a0 * (b0 * p[m] + b * q[m]) + a * (b0 * r[m] + b * s[m])
-
-
-@device
-def blend_along_row(
-    row: Array, shape: Any, z: Any, y: Any, x: Array, corner: Array, fraction: Array, out: Array
-) -> None:
-    """out[k] between two voxels of the mixed row, as `locate_along_row` found them; zero outside of `shape`."""
-    step = np.uint64(1 if shape[2] > 1 else 0)
-    for k in range(out.size):
-        p, c = np.uint64(corner[k]), fraction[k]
-        value = (ONE - c) * row[p] + c * row[p + step]
-        out[k] = value if is_inside(shape, z, y, x[k]) else ZERO
 
 
 @device
