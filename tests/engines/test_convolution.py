@@ -43,3 +43,12 @@ def test_sources_of_any_layout(rng: np.random.Generator) -> None:
     out = (np.empty((1, 6, 5, 4), np.float32) for _ in range(2))
     got, expected = (convolve([image], packed, o) for image, o in zip((source, source.copy("C")), out, strict=True))
     np.testing.assert_array_equal(got, expected)
+
+
+def test_other_channels_than_the_weights_are_for_are_refused() -> None:
+    packed = PackedConvolution(np.ones((3, 2, 3, 3, 3), np.float32), np.zeros(3, np.float32), 1.0)
+    two, three = np.zeros((2, 4, 5, 6), np.float32), np.zeros((3, 4, 5, 6), np.float32)
+    with pytest.raises(ValueError, match="2 to 3 channels, not 5 to 3"):
+        convolve([two, three], packed, three)
+    with pytest.raises(ValueError, match="not 2 to 2"):
+        convolve([two], packed, two.copy())

@@ -74,7 +74,7 @@ def _forwards(record: Record) -> str:
     note = (
         f"{size} voxels, made-up images, float32, {first.threads} threads, random weights where there are no public "
         "ones; median of runs in turn, each in a process of its own after a pass that does not count. Peers run in "
-        "PyTorch with its defaults, ours in OpenVINO."
+        "PyTorch with its defaults, ours in its default engine."
     )
     return "\n".join([*table(header, rows), "", f"- {note}"])
 

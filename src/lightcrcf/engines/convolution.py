@@ -47,7 +47,7 @@ class PackedConvolution:
         self.weight: Float32 = np.ascontiguousarray(ordered).ravel()
         self.bias: Float32 = np.zeros(groups * TOGETHER, np.float32)
         self.bias[:outputs] = bias
-        self.slope, self.outputs = np.float32(slope), outputs
+        self.slope, self.inputs, self.outputs = np.float32(slope), inputs, outputs
 
 
 def convolve(sources: Sequence[Float32], packed: PackedConvolution, out: Float32) -> Float32:
@@ -58,6 +58,9 @@ def convolve(sources: Sequence[Float32], packed: PackedConvolution, out: Float32
         packed: weights, bias and slope.
         out: (O, D, H, W) float32, overwritten and returned.
 
+    Raises:
+        ValueError: if the channels are others than the weights are for.
+
     Example:
         >>> packed = PackedConvolution(np.ones((1, 2, 3, 3, 3), np.float32), np.array([0.5], np.float32), 1.0)
         >>> ones = np.ones((1, 3, 4, 5), np.float32)
@@ -65,6 +68,9 @@ def convolve(sources: Sequence[Float32], packed: PackedConvolution, out: Float32
         [36.5, 54.5, 54.5, 54.5, 36.5]
     """
     inputs = tuple(ready(source) for source in sources)
+    channels = sum(source.shape[0] for source in inputs)
+    if (packed.inputs, packed.outputs) != (channels, out.shape[0]):
+        raise ValueError(f"weights for {packed.inputs} to {packed.outputs} channels, not {channels} to {out.shape[0]}")
     _convolve(inputs, packed.weight, packed.bias, packed.slope, out)
     return out
 
