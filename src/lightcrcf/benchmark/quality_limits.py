@@ -12,7 +12,7 @@ from lightcrcf.benchmark.markdown import table
 from lightcrcf.pipeline.limits import FIGURES, narrowed
 from lightcrcf.pipeline.quality import compared, judge
 
-__all__ = ["FORMAT", "NAME", "evaluate", "fit", "is_good", "verdicts_text"]
+__all__ = ["FORMAT", "NAME", "evaluate", "fit", "is_good", "succeeded", "verdicts_text"]
 
 FORMAT, NAME = "lightcrcf-quality", "quality"
 
@@ -46,7 +46,12 @@ def fit(cases: Sequence[Case], good_dice: Mapping[str, float]) -> dict[str, dict
 
 def is_good(case: Case, good_dice: Mapping[str, float]) -> bool:
     """Whether a case was meant well and its labels say that it went well."""
-    return case["kind"] == "good" and case["dice"] is not None and case["dice"] >= good_dice[case["anatomy"]]
+    return case["kind"] == "good" and succeeded(case, good_dice)
+
+
+def succeeded(case: Case, good_dice: Mapping[str, float]) -> bool:
+    """Whether its labels say that a case went well, spoiled or not; one that was refused did not."""
+    return case["dice"] is not None and bool(case["dice"] >= good_dice[case["anatomy"]])
 
 
 def _limits(group: Sequence[Case]) -> dict[str, float]:
@@ -77,8 +82,8 @@ def evaluate(
     passed = {id(case): _passes(case, limits) for case in chosen}
     good = [case for case in chosen if is_good(case, good_dice)]
     spoiled = [case for case in chosen if case["kind"] != "good"]
-    right = [case for case in spoiled if case["dice"] is not None and case["dice"] >= good_dice[case["anatomy"]]]
-    bad = [case for case in spoiled if not any(case is other for other in right)]
+    right = [case for case in spoiled if succeeded(case, good_dice)]
+    bad = [case for case in spoiled if not succeeded(case, good_dice)]
     poor = [case for case in chosen if case["kind"] == "good" and not is_good(case, good_dice)]
     by_kind = Counter(case["kind"] for case in bad)
     caught = Counter(case["kind"] for case in bad if not passed[id(case)])

@@ -26,7 +26,7 @@ from lightcrcf.benchmark.measure import run
 from lightcrcf.benchmark.quality_calibration import Plan, sample_of
 from lightcrcf.benchmark.quality_limits import FORMAT as QUALITY_FORMAT
 from lightcrcf.benchmark.quality_limits import NAME as QUALITY
-from lightcrcf.benchmark.quality_limits import is_good
+from lightcrcf.benchmark.quality_limits import is_good, succeeded
 from lightcrcf.errors import InputError
 from lightcrcf.files import atomic_path
 from lightcrcf.volumes import write
@@ -55,7 +55,7 @@ def draw(record: Mapping[str, Any], seed: int) -> list[Case]:
     random, success = np.random.default_rng(seed), record["good_dice"]
     held_out = [case for case in record["cases"] if case["split"] == "val" and case["dice"] is not None]
     good = [case for case in held_out if is_good(case, success)]
-    wrong = [case for case in held_out if case["kind"] != "good" and case["dice"] < success[case["anatomy"]]]
+    wrong = [case for case in held_out if case["kind"] != "good" and not succeeded(case, success)]
     wrong = [case for case in wrong if (case["kind"], case["anatomy"]) != ("mirrored", "oasis")]
     chosen = [good[int(n)] for n in random.choice(len(good), _EACH, replace=False)]
     kinds = sorted({case["kind"] for case in wrong})
@@ -119,17 +119,13 @@ def reading_text(record: Mapping[str, Any]) -> str:
         (name, case["anatomy"], case["kind"], f"{case['dice']:.2f}", case["verdict"], "broken" if case["named"] else "")
         for name, case in record["cases"].items()
     ]
-    broken = [case for case in record["cases"].values() if case["kind"] != "good"]
-    found, wrongly = (sum(c["named"] for c in cases) for cases in (broken, _without(record, broken)))
+    cases = record["cases"].values()
+    broken, good = ([case["named"] for case in cases if (case["kind"] == "good") == well] for well in (False, True))
     note = (
-        f"- {record['measured']}, {record['reader']}: {found} of {len(broken)} broken ones named, and {wrongly} of "
-        f"{len(record['cases']) - len(broken)} good ones."
+        f"- {record['measured']}, {record['reader']}: {sum(broken)} of {len(broken)} broken ones named, and "
+        f"{sum(good)} of {len(good)} good ones."
     )
     return "\n".join([*table(("report", "anatomy", "what it is", "Dice", "verdict", "named"), rows), "", note])
-
-
-def _without(record: Mapping[str, Any], broken: Sequence[Case]) -> list[Case]:
-    return [case for case in record["cases"].values() if not any(case is other for other in broken)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -195,7 +195,7 @@ def _relieved(field: Float32, allowed: int) -> tuple[Float32, int]:
     for radius in range(1, _RELIEFS + 1):
         bad = np.argwhere(jacobian_determinant(field) <= 0)
         if len(bad) <= allowed or len(bad) > _FEW_FOLDS:
-            break
+            return field, len(bad)
         smooth(field, taps, smoothed)
         i, j, k = _around(bad, radius + 1, field.shape[1:])
         field = field.copy() if radius == 1 else field

@@ -117,16 +117,8 @@ class Deformation:
         lines = tuple(path(moved_grid(field, plane)) for plane in planes)
         logs = np.log2(np.clip(determinant[::2, ::2, ::2], 0.25, 4.0))
         counts, _ = np.histogram(logs, bins=61, range=(-2, 2))
-        return cls(
-            rules,
-            outlines,
-            lines,
-            planes,
-            folded,
-            determinant.size,
-            worst,
-            np.asarray(counts / counts.sum(), np.float64),
-        )
+        ratios = np.asarray(counts / counts.sum(), np.float64)
+        return cls(rules, outlines, lines, planes, folded, determinant.size, worst, ratios)
 
 
 def box(
