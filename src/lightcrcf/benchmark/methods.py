@@ -97,12 +97,33 @@ class Contender:
     warm_up: bool = False
 
 
-OURS: dict[str, tuple[str, str | None, str]] = {
-    "lightcrcf-affine": ("LightCRCF, affine only", None, "the affine alignment alone"),
-    "lightcrcf-fast": ("LightCRCF fast", "fast", "affine alignment and one pass of the network"),
-    "lightcrcf-default": ("LightCRCF default", "default", "affine alignment, network and a short refinement"),
-    "lightcrcf-accurate": ("LightCRCF accurate", "accurate", "affine alignment, network and a long refinement"),
-}
+@dataclass(frozen=True)
+class Own:
+    """One way to run this program.
+
+    Args:
+        title: for tables.
+        preset: of the registration; None is the affine alignment alone.
+        settings: what they mean.
+        options: words after those of model, preset and threads.
+    """
+
+    title: str
+    preset: str | None
+    settings: str
+    options: tuple[str, ...] = ()
+
+
+OURS: dict[str, Own] = {
+    "lightcrcf-affine": Own("LightCRCF, affine only", None, "the affine alignment alone"),
+    "lightcrcf-fast": Own("LightCRCF fast", "fast", "affine alignment and one pass of the network"),
+    "lightcrcf-default": Own("LightCRCF default", "default", "affine alignment, network and a short refinement"),
+    "lightcrcf-accurate": Own("LightCRCF accurate", "accurate", "affine alignment, network and a long refinement"),
+    "lightcrcf-diffeomorphic": Own(
+        "LightCRCF default, diffeomorphic", "default", "as the default, then changed so that nothing folds",
+        ("--diffeomorphic",),
+    ),
+}  # fmt: skip
 
 
 def contenders(protocol: Protocol, bench: Bench) -> dict[str, Contender]:
@@ -196,11 +217,11 @@ def _kept(folder: Path, words: tuple[str, ...]) -> Stamp | None:
 
 
 def _ours(name: str, protocol: Protocol, bench: Bench) -> Contender:
-    title, preset, settings = OURS[name]
-    model = "none" if preset is None else bench.model or protocol.model
+    own = OURS[name]
+    model = "none" if own.preset is None else bench.model or protocol.model
     known = model.rpartition("/")[2].removesuffix(".safetensors")
-    chosen = preset is not None and bench.model is not None
-    options = ("--model", model, "--preset", preset or "fast", "--threads", str(bench.threads))
+    chosen = own.preset is not None and bench.model is not None
+    options = ("--model", model, "--preset", own.preset or "fast", "--threads", str(bench.threads), *own.options)
     shown = " ".join(("--model", known, *options[2:]))
 
     def register(pair: Pair, bench: Bench) -> Outcome:
@@ -209,13 +230,13 @@ def _ours(name: str, protocol: Protocol, bench: Bench) -> Contender:
 
     return Contender(
         name=f"{name}@{known}" if chosen else name,
-        title=f"{title}, {known}" if chosen else title,
-        settings=settings,
+        title=f"{own.title}, {known}" if chosen else own.title,
+        settings=own.settings,
         command=f"lightcrcf register --fixed F --moving M --out DIR {shown}",
         timing=_timing(bench),
         run=register,
         ours=True,
-        model=None if preset is None else known,
+        model=None if own.preset is None else known,
         training=None if model == "none" else _training(model),
         warm_up=True,
     )
