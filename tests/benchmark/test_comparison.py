@@ -99,6 +99,14 @@ def test_tools_run_in_turn_and_what_cannot_be_installed_is_told(data: Path, orde
     assert "| SimpleITK demons | 1.000 | 0 | 8.0 | 100 | 4.00 |" in text
 
 
+def test_an_interrupted_comparison_goes_on(data: Path, order: list[str], tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "work", threads=2, reuse=True, environments=Environments(tmp_path))
+    first, again = (compare("chaos-t2", data, METHODS, bench, count=n, say=lambda _: None) for n in (1, 2))
+    assert order == ["ours", "demons", "ours", "ours", "ours", "demons", "ours"]  # demons not a second time
+    assert again.of("demons")[:1] == first.of("demons")
+    assert len(again.timings) == 4
+
+
 def test_forward_passes_are_set_beside_ours(data: Path, order: list[str], tmp_path: Path) -> None:
     record = compared(data, tmp_path)
     text = PEER_VIEWS["forwards"](record)

@@ -26,7 +26,7 @@ def window_sum(image: torch.Tensor, radius: int) -> torch.Tensor:
 
 
 def objective(fixed: torch.Tensor, moved: torch.Tensor, weight: torch.Tensor | None, radius: int) -> torch.Tensor:
-    """Sum of squared local correlations, in float64, as the definition says."""
+    """Sum of squared local correlations times the fixed image's deviation, in float64, as the definition says."""
     w = torch.ones_like(fixed) if weight is None else weight
     voxels = float((2 * radius + 1) ** 3)
     n = torch.full_like(fixed, voxels) if weight is None else window_sum(w, radius)
@@ -35,7 +35,8 @@ def objective(fixed: torch.Tensor, moved: torch.Tensor, weight: torch.Tensor | N
     f, m = window_sum(w * fixed, radius) / n, window_sum(w * moved, radius) / n
     ff, mm = window_sum(w * fixed * fixed, radius) / n - f * f, window_sum(w * moved * moved, radius) / n - m * m
     covariance = window_sum(w * fixed * moved, radius) / n - f * m
-    return torch.where(enough, covariance**2 / (ff * mm + FLOOR), torch.zeros_like(n)).sum()
+    terms = ff.clamp_min(0).sqrt() * covariance**2 / (ff * mm + FLOOR)
+    return torch.where(enough, terms, torch.zeros_like(n)).sum()
 
 
 def central(image: NDArray) -> NDArray:
@@ -91,11 +92,11 @@ def test_a_small_step_along_the_force_raises_the_correlation_as_it_says(rng: np.
     assert after - before == pytest.approx(float((force * step).sum()), rel=0.05)
 
 
-def test_counted_windows_have_structure(rng: np.random.Generator) -> None:
+def test_windows_weigh_what_the_fixed_image_shows_in_them() -> None:
     fixed = np.zeros(SHAPE, np.float32)
     fixed[3, 20, 5] = 1
-    _, counted = kernels.correlation_terms(fixed, fixed, None, 1, FLOOR, np.empty((3, *SHAPE), np.float32))
-    assert counted == 27
+    _, weights = kernels.correlation_terms(fixed, fixed, None, 1, FLOOR, np.empty((3, *SHAPE), np.float32))
+    assert weights == pytest.approx(27 * float(np.sqrt(1 / 27 - 1 / 27**2)), rel=1e-4)
 
 
 def test_constant_terms_make_the_force_of_the_squared_error(rng: np.random.Generator) -> None:

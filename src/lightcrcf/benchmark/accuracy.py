@@ -110,18 +110,22 @@ def alternately(
     todo: Sequence[Pair],
     bench: Bench,
     then: Callable[[Contender, Pair, Outcome], object] = lambda *_: None,
+    *,
+    resumed: bool = False,
 ) -> dict[str, list[Outcome]]:
     """Run methods in turn, pair after pair, so that whatever else the machine does meets all of them.
 
     Args:
         timed: methods.
         todo: pairs.
-        bench: how to run; nothing is reused, and what the methods leave is thrown away.
+        bench: how to run.
         then: called with each outcome before its files go.
+        resumed: take what `bench.work` holds of an interrupted comparison, and leave there what is new. Otherwise
+            nothing is reused, and what the methods leave is thrown away.
     """
     outcomes: dict[str, list[Outcome]] = {contender.name: [] for contender in timed}
     with tempfile.TemporaryDirectory() as temporary:
-        apart = replace(bench, work=Path(temporary), reuse=False)
+        apart = replace(bench, work=bench.work if resumed else Path(temporary), reuse=resumed)
         for contender in timed:
             _warm_up(contender, todo[0], apart)
         for pair in todo:

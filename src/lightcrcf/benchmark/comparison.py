@@ -53,7 +53,7 @@ def compare(
         data: a key of `DATA_SETS`.
         folder: of all data sets.
         names: methods, keys of `contenders`; empty for all.
-        bench: how to run.
+        bench: how to run; with `reuse`, a comparison that was interrupted goes on from its `work`.
         count: of pairs.
         forwards: of networks, to go with them.
         note: what else the machine did.
@@ -72,7 +72,7 @@ def compare(
         told = cases[-1].failure or f"Dice {cases[-1].dice:.4f}"
         say(f"{data} {cases[-1].method} {cases[-1].fixed} <- {cases[-1].moving}: {told}")
 
-    outcomes = alternately(run_here, todo, bench, keep)
+    outcomes = alternately(run_here, todo, bench, keep, resumed=bench.reuse)
     return Record(
         name=peers_name(data),
         title=f"{protocol.title}: tools side by side",

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lightcrcf.benchmark import labelling, quality_limits, reading, template
+from lightcrcf.benchmark import labelling, quality_limits, reading, settings, template
 from lightcrcf.benchmark.ablation_records import ABLATION, ablation_text, latest_ablation
 from lightcrcf.benchmark.accuracy_views import VIEWS
 from lightcrcf.benchmark.cost_records import COSTS, latest_cost
@@ -62,6 +62,11 @@ KINDS = (
         {"verdicts": quality_limits.verdicts_text},
     ),
     Kind(partial(str.__eq__, reading.NAME), _plain(reading.FORMAT), {"answers": reading.reading_text}),
+    Kind(
+        lambda name: name.endswith(settings.SETTINGS),
+        _plain(settings.FORMAT),
+        {"settings": settings.settings_text},
+    ),
     Kind(lambda name: name.endswith(ABLATION), latest_ablation, {"variants": ablation_text}),
     Kind(lambda name: name.endswith("-peers"), latest, {**VIEWS, **PEER_VIEWS}),
     Kind(lambda _: True, latest, {**VIEWS, **PEER_VIEWS}, may_lack=False),

@@ -19,8 +19,8 @@ FORMAT, NAME = "lightcrcf-quality", "quality"
 Case = Mapping[str, Any]
 
 _FEWEST = 8  # good cases of a model from which limits are measured
-# Of the way from the median to the extreme good case, beyond it. Leaving each training pair's persons out in turn, 0.25
-# let 85 % of good pairs pass, 1 let 95 %, 1.5 let 98 %; 97 % of the bad ones are caught with all, 93 % with 3.
+# Of the way from the median to the extreme good case, beyond it. Leaving each training pair's persons out in turn, less
+# let fewer good pairs pass and caught no more bad ones; twice as much caught fewer.
 _SLACK = 1.5
 # Folding and turns are wrong or right whatever others have; their limits are not measured.
 _FIXED = ("folding_percent", "affine_rotation_deg")

@@ -78,6 +78,9 @@ def peers(
     shape: Annotated[str, typer.Option(help="Of the images of the forward passes.")] = "160x192x160",
     rounds: Annotated[int, typer.Option(min=0, help="Forward passes of each network; 0 for none.")] = 3,
     environments: bench_costs.Places = None,
+    work: Annotated[
+        Path | None, typer.Option(help="Keep what other tools leave here, and go on from it after an interruption.")
+    ] = None,
     note: Annotated[str, typer.Option(help="What else the machine did, for the record.")] = "",
 ) -> None:
     """Run other tools and ours in turn on held-out pairs, each in an environment of its own; time and score them."""
@@ -94,7 +97,8 @@ def peers(
     names, places = [name for name in methods.replace(",", " ").split() if name], bench_costs.environments(environments)
     size, model = parse_shape(shape), PROTOCOLS[DATA_SETS[data]].model
     with tempfile.TemporaryDirectory() as temporary:
-        bench = Bench(Path(temporary), threads, limit_seconds=limit, environments=places)
+        kept = work is not None
+        bench = Bench(work or Path(temporary), threads, reuse=kept, limit_seconds=limit, environments=places)
         forwards = measure_forwards(model, size, threads, places, rounds=rounds, say=say) if rounds else []
         record = compare(data, folder, names, bench, count=pairs, forwards=forwards, note=note, say=say)
     records.write(out, record)

@@ -25,7 +25,7 @@ Float32 = NDArray[np.float32]
 LEAST_ROWS, MOST_ROWS = 4, 16  # of a tile; with a window of 9 planes the ring of 16 takes about half a megabyte
 TILES = 8  # at least, where each has enough rows
 TERMS, FORCE, SMOOTH = 0, 1, 2
-HALF, TWO, STRUCTURE = np.float32(0.5), np.float32(2.0), np.float32(1e-6)
+HALF, TWO = np.float32(0.5), np.float32(2.0)
 MIN_SHARE = np.float32(0.2)  # of a window's voxels that must count
 
 
@@ -47,10 +47,11 @@ def gaussian_taps(sigma_voxels: tuple[float, float, float]) -> Float32:
 def correlation_terms(
     fixed: Float32, moved: Float32, weight: Float32 | None, radius: int, floor: float, out: Float32
 ) -> tuple[float, float]:
-    """The sum of squared local correlations, and what its gradient needs.
+    """The sum of s cc, squared local correlations where the fixed image has much to tell, and what its gradient needs.
 
-    cc(x) = cov(f, m)^2 / (var(f) var(m) + floor) over the cube of 2 * radius + 1 voxels about x; the images are zero
-    outside, or have no voxels there if there is a weight.
+    cc(x) = cov(f, m)^2 / (var(f) var(m) + floor) over the cube of 2 * radius + 1 voxels about x, s(x) = var(f)^(1/2);
+    the images are zero outside, or have no voxels there if there is a weight. Without s, noise in flat tissue would
+    count as much as the edges of a structure.
 
     Args:
         fixed, moved: (D, H, W).
@@ -60,7 +61,7 @@ def correlation_terms(
         out: (3, D, H, W), overwritten: for `correlation_force`.
 
     Returns:
-        The sum of cc, and the number of windows in which the fixed image has any structure.
+        The sum of s cc, and the sum of s: their quotient is a weighted mean of cc.
     """
     sums, masked = _sums(fixed), weight is not None
     w = fixed if weight is None else weight
@@ -83,7 +84,7 @@ def correlation_terms(
 def correlation_force(
     fixed: Float32, moved: Float32, weight: Float32 | None, terms: Float32, radius: int, out: Float32
 ) -> None:
-    """out = d(sum of cc)/dm times the gradient of `moved`: where to pull each voxel to raise the local correlation.
+    """out = d(sum of s cc)/dm times the gradient of `moved`: where to pull each voxel to raise the local correlation.
 
     Args:
         fixed, moved, weight, radius: as for `correlation_terms`.
@@ -302,19 +303,19 @@ def product_lines(fixed: Array, moved: Array, weight: Array, masked: bool, lines
 
 @device
 def terms_row(total: Array, masked: bool, half: Any, floor: Any, out: Array, sums: Array) -> None:
-    """out = (P, Q, R) with d(sum of cc)/dm(y) = w(y) (f(y) sum P + m(y) sum Q - sum R), sums over windows with y."""
+    """out = (P, Q, R) with d(sum of s cc)/dm(y) = w(y) (f(y) sum P + m(y) sum Q - sum R), sums over windows with y."""
     gained, counted, window = ZERO, ZERO, np.float32((2 * half - 1) ** 3)
     for k in range(out.shape[1]):
         n = total[5, k] if masked else window
         by = ONE / n if n > MIN_SHARE * window else ZERO
         f, m = by * total[0, k], by * total[1, k]
         vf, vm = max(by * total[2, k] - f * f, ZERO), max(by * total[3, k] - m * m, ZERO)
-        c = by * total[4, k] - f * m
-        r = c / (vf * vm + floor)
-        p, q = TWO * r * by, -TWO * r * r * vf * by
+        c, v, worth = by * total[4, k] - f * m, vf * vm + floor, np.sqrt(vf)
+        r = worth * c / v
+        p, q = TWO * r * by, -TWO * r * c / v * vf * by
         out[0, k], out[1, k], out[2, k] = p, q, p * f + q * m
         gained += c * r
-        counted += ONE if vf > STRUCTURE else ZERO
+        counted += worth
     sums[0] += gained
     sums[1] += counted
 

@@ -38,6 +38,7 @@ Float32 = NDArray[np.float32]
 Shape = tuple[int, int, int]
 
 _FLOOR = 1e-6  # of the product of variances of unit-range images
+_LEAST_WEIGHTS = 1e-3  # of all windows of an image that shows nothing
 _CONTRAST_SIGMA = 0.7
 _TYPICAL = 0.99  # the share of foreground vectors that are left as long as they are
 _FOREGROUND = 0.05
@@ -55,8 +56,8 @@ class Refined:
     Args:
         displacement: (3, D, H, W) at the finest scale that was run, in voxels of its grid.
         scale: that scale.
-        metric: what was raised: "lncc", the mean squared local correlation where the fixed image has structure, or
-            "mse", minus the mean squared difference.
+        metric: what was raised: "lncc", the mean squared local correlation, each window weighed by the standard
+            deviation of the fixed image in it, or "mse", minus the mean squared difference.
         objective_before, objective_after: at the finest scale.
         steps: done at each level.
         seconds: spent at each level.
@@ -212,6 +213,7 @@ class _Channel:
     share: float
     moved: Float32
     terms: Float32
+    weights: float = 1.0  # of all windows together
 
     @classmethod
     def of(cls, fixed: Float32, moving: Float32, share: float) -> _Channel:
@@ -275,10 +277,11 @@ class _Stage:
             return -_mean_square(self.channels[0].fixed, self.channels[0].moved, self.weight)
         mean = 0.0
         for channel in self.channels:
-            total, count = correlation_terms(
+            total, weights = correlation_terms(
                 channel.fixed, channel.moved, self.weight, self.level.radius, _FLOOR, channel.terms
             )
-            mean += channel.share * total / max(count, 1.0)
+            channel.weights = max(weights, _LEAST_WEIGHTS)
+            mean += channel.share * total / channel.weights
         return mean / sum(channel.share for channel in self.channels)
 
     def pull(self) -> float:
@@ -288,7 +291,7 @@ class _Stage:
             out = self.update if number else self.force
             correlation_force(channel.fixed, channel.moved, self.weight, channel.terms, radius, out)
             if number:
-                self.update *= np.float32(channel.share)
+                self.update *= np.float32(channel.share * self.channels[0].weights / channel.weights)
                 self.force += self.update
         smooth(self.force, self.force_taps, self.update)
         sample = self.update[:, ::3, ::3, ::3][:, self.sample]

@@ -43,11 +43,11 @@ Schedule = tuple[Level, ...]
 
 # Measured on training persons: docs/decisions/0007-refinement.md.
 _COARSE: Schedule = (
-    Level(8, 60, force_sigma=1.732, field_sigma=0.7, radius=2),
-    Level(4, 60, force_sigma=1.732, field_sigma=0.7, radius=2),
-    Level(2, 40, field_sigma=0.4, radius=2),
+    Level(8, 60, force_sigma=1.732, radius=2),
+    Level(4, 60, force_sigma=1.732, field_sigma=0.4, radius=2),
+    Level(2, 40, field_sigma=0.35),
 )
-_SHORT, _LONG = Level(1, 7, force_sigma=1.2, field_sigma=0.4), Level(1, 30, force_sigma=1.2, field_sigma=0.4)
+_SHORT, _LONG = Level(1, 7, force_sigma=0.8, field_sigma=0.3), Level(1, 30, force_sigma=0.8, field_sigma=0.3)
 PRESETS = ("fast", "default", "accurate")
 
 

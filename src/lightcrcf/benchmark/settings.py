@@ -1,0 +1,259 @@
+r"""What each setting of the refinement is worth: one thing changed at a time, on the persons that a recipe watches.
+
+    python -m lightcrcf.benchmark.settings --recipe recipes/brain-t1.toml \
+        --out benchmarks/history/DATE-brain-t1-settings.json
+
+Watched persons are of the training split, but the network was not trained on them. Held-out ones are not looked at, so
+that settings may be chosen by these tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from statistics import mean, median
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightcrcf.benchmark.markdown import table
+from lightcrcf.benchmark.measure import machine
+from lightcrcf.engines.base import open_engine
+from lightcrcf.evaluation.labels import label_codes
+from lightcrcf.evaluation.metrics import dice, folding_percent
+from lightcrcf.files import atomic_path
+from lightcrcf.geometry.threads import use_threads
+from lightcrcf.pipeline.affine import align
+from lightcrcf.pipeline.environment import usable_cores, versions
+from lightcrcf.pipeline.pair import WorkingPair
+from lightcrcf.pipeline.refine import refine
+from lightcrcf.pipeline.schedule import Level, Plan, plan
+from lightcrcf.pipeline.shared import Shared
+from lightcrcf.transforms.affine import Affine
+from lightcrcf.transforms.chain import Chain
+from lightcrcf.volumes import Volume, read
+from lightcrcf.weights.preparation import Preparation
+from lightcrcf.weights.store import Weights, load
+
+if TYPE_CHECKING:
+    from lightcrcf.training.listing import Pair
+
+__all__ = ["FORMAT", "SETTINGS", "Ready", "main", "measure_settings", "plans_of", "settings_text"]
+
+FORMAT, SETTINGS = "lightcrcf-settings", "-settings"
+PROTOCOL = (
+    "Each watched person is fixed once, the next one moving, or both frames of one. Each pair is aligned affinely "
+    "once, or not if it shares a frame; every row then refines it anew, changing the row named default in the way that "
+    "is named. Mean Dice over the structures that both have, then over pairs; labels are moved by nearest neighbour."
+)
+Float32 = NDArray[np.float32]
+_BASE = "default"
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """A pair that every setting refines.
+
+    Args:
+        pair: on the working grid.
+        network: displacement of the network, (3, d, h, w).
+        fixed_labels, moving_labels: manual.
+    """
+
+    pair: WorkingPair
+    network: Float32
+    fixed_labels: Volume
+    moving_labels: Volume
+
+
+def plans_of(preparation: Preparation) -> dict[str, Plan]:
+    """What is compared, by name: the presets, other starts, and one change of the default at a time.
+
+    A model that is not refined is compared with what refining it would be.
+
+    Example:
+        >>> plans = plans_of(Preparation((1.0, 1.0, 1.0)))
+        >>> plans["window 5 instead of 7 voxels"].schedule[-1].radius
+        2
+    """
+    refined = replace(preparation, refine="gist") if preparation.refine == "off" else preparation
+    base, long = plan("default", refined), plan("accurate", refined)
+    full = base.schedule[-1]
+    plans = {
+        "affine alone": Plan((), False),
+        "network alone": Plan((), True),
+        _BASE: base,
+        "accurate": long,
+        "from nothing": replace(base, network=False),
+        "from nothing, accurate": replace(long, network=False),
+        "from the network's gist": replace(base, network=True),
+        "from the network's gist, accurate": replace(long, network=True),
+        "the network's own field, full resolution only": Plan((full,), True),
+        "up to half resolution only": replace(base, schedule=base.schedule[:-1]),
+    }
+    for name, change in _changes(full).items():
+        plans[name] = replace(base, schedule=(*base.schedule[:-1], replace(full, **change)))
+    if full.metric == "lncc":
+        other = 0.0 if full.contrast else 1.0
+        name = "intensities alone" if full.contrast else "local contrast as well"
+        plans[name] = replace(base, schedule=tuple(replace(level, contrast=other) for level in base.schedule))
+    same = [name for name, each in plans.items() if name.startswith("from") and each in (base, long)]
+    return {name: each for name, each in plans.items() if name not in same}
+
+
+def _changes(full: Level) -> dict[str, dict[str, Any]]:
+    """Of the last level, at full resolution."""
+    width = 2 * full.radius + 1
+    changes: dict[str, dict[str, Any]] = {}
+    if full.metric == "lncc":
+        windows = (full.radius - 1, full.radius + 1)
+        changes = {f"window {2 * n + 1} instead of {width} voxels": {"radius": n} for n in windows}
+    for name, field, values in (
+        ("forces smoothed by", "force_sigma", (0.5, 0.8, 1.2, 1.8)),
+        ("field smoothed by", "field_sigma", (0.2, 0.3, 0.4, 0.5)),
+        ("steps in voxels of", "step", (0.25, 0.5, 1.0)),
+    ):
+        now = getattr(full, field)
+        changes |= {f"{name} {value} instead of {now}": {field: value} for value in values if value != now}
+    return changes
+
+
+def measure_settings(
+    pairs: Sequence[Pair], weights: Weights, threads: int, say: Callable[[str], None] = print
+) -> list[dict[str, Any]]:
+    """A row for each setting: Dice, folding and seconds of each pair.
+
+    Args:
+        pairs: with labels, fixed and moving.
+        weights: of the model.
+        threads: of everything.
+        say: told of each pair.
+
+    Raises:
+        InputError: if a file cannot be used.
+    """
+    plans = plans_of(weights.preparation)
+    rows: dict[str, dict[str, Any]] = {
+        name: {"setting": name, "dice": [], "folding_percent": [], "seconds": []} for name in plans
+    }
+    with use_threads(threads):
+        for fixed, moving in pairs:
+            ready = _ready((fixed, moving), weights, threads)
+            for name, each in plans.items():
+                began = time.perf_counter()
+                field = _refined(ready, each)
+                rows[name]["seconds"].append(round(time.perf_counter() - began, 3))
+                rows[name]["dice"].append(round(_dice(ready, field), 5))
+                rows[name]["folding_percent"].append(0.0 if field is None else round(folding_percent(field), 6))
+            say(f"{_name(fixed)} <- {_name(moving)}: {rows['affine alone']['dice'][-1]}, {rows[_BASE]['dice'][-1]}")
+    return list(rows.values())
+
+
+def _ready(pair: Pair, weights: Weights, threads: int) -> Ready:
+    fixed, moving = (read(scan.image) for scan in pair)
+    labels = [read(scan.labels) for scan in pair if scan.labels is not None]
+    affine = align(fixed, moving).affine if weights.preparation.align else Affine.identity()
+    working = WorkingPair.prepare(fixed, moving, (None, None), affine, weights, Shared())
+    network = open_engine(weights, threads=threads).displacement(working.fixed, working.moving)
+    return Ready(working, network, *labels)
+
+
+def _refined(ready: Ready, chosen: Plan) -> Float32 | None:
+    start, pair = ready.network if chosen.network else None, ready.pair
+    if not chosen.schedule:
+        return start
+    return refine(pair.fixed, pair.moving, start, schedule=chosen.schedule, pool=pair.pool).displacement
+
+
+def _dice(ready: Ready, displacement: Float32 | None) -> float:
+    fixed, moving = ready.fixed_labels, ready.moving_labels
+    field = None if displacement is None else ready.pair.on_fixed(displacement, fixed.grid)
+    moved = Chain(Affine.identity(), field, ready.pair.affine).resample(moving, fixed.grid, "nearest").data
+    common = np.intersect1d(label_codes(fixed.data), label_codes(moving.data)).tolist()
+    return float(np.nanmean(list(dice(fixed.data, moved, common).values())))
+
+
+def settings_text(record: Mapping[str, Any]) -> str:
+    """A row for each setting, against the default pair by pair."""
+    rows, base = [], next(row for row in record["rows"] if row["setting"] == _BASE)
+    for row in record["rows"]:
+        apart = [a - b for a, b in zip(row["dice"], base["dice"], strict=True)]
+        rows.append(
+            (
+                row["setting"],
+                f"{mean(row['dice']):.4f}",
+                f"{mean(apart):+.4f}" if row is not base else "",
+                f"{min(apart):+.4f}, {max(apart):+.4f}" if row is not base else "",
+                f"{mean(row['folding_percent']):.4f}",
+                f"{median(row['seconds']):.1f}",
+            )
+        )
+    header = ("setting", "Dice", "against default", "lowest and highest difference", "folding, %", "refining, s")
+    where = record["machine"]
+    note = (
+        f"- {record['model']}, {len(base['dice'])} pairs. {record['protocol']} Seconds of the refinement alone, "
+        f"median; {where['cpu']}, {record['threads']} threads, {record['measured']}"
+    )
+    return "\n".join([*table(header, rows), "", f"{note}{'; ' if record['note'] else ''}{record['note']}."])
+
+
+def _watched(recipe: Path) -> list[Pair]:
+    """The pairs of persons that a recipe watches."""
+    from lightcrcf.training.config import load_config
+
+    data = load_config(recipe).data
+    pairs: list[Pair] = []
+    for cohort in data.cohorts:
+        listing = cohort.listing(data.root)
+        scans = listing.of(listing.val)
+        pairs += listing.pairs("val") if cohort.within else list(zip(scans, [*scans[1:], *scans[:1]], strict=True))
+    return pairs
+
+
+def _name(scan: Any) -> str:
+    return str(scan.image.name.partition(".")[0])
+
+
+def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = print) -> int:
+    """Measure and write the record; returns the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--recipe", type=Path, required=True, help="training configuration with watched persons")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--model", help="[default: named as the recipe]")
+    parser.add_argument("--pairs", type=int, help="at most so many")
+    parser.add_argument("--threads", type=int, default=usable_cores())
+    parser.add_argument("--note", default="", help="what else the machine did")
+    options = parser.parse_args(arguments)
+    weights, pairs = load(options.model or options.recipe.stem), _watched(options.recipe)[: options.pairs]
+    record = {
+        "format": FORMAT,
+        "format_version": 1,
+        "measured": str(date.today()),
+        "machine": machine().model_dump(),
+        "versions": versions(),
+        "model": weights.name,
+        "protocol": PROTOCOL,
+        "commands": [
+            f"python -m lightcrcf.benchmark.settings --recipe recipes/{options.recipe.name} "
+            f"--out benchmarks/history/DATE-{options.recipe.stem}{SETTINGS}.json"
+        ],
+        "note": options.note,
+        "threads": options.threads,
+        "pairs": [[_name(fixed), _name(moving)] for fixed, moving in pairs],
+        "rows": measure_settings(pairs, weights, options.threads, say),
+    }
+    with atomic_path(options.out) as temporary:
+        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    say(settings_text(record))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
