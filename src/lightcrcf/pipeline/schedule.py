@@ -47,7 +47,15 @@ _COARSE: Schedule = (
     Level(4, 60, force_sigma=1.732, field_sigma=0.4, radius=2),
     Level(2, 40, field_sigma=0.35),
 )
-_SHORT, _LONG = Level(1, 7, force_sigma=0.8, field_sigma=0.3), Level(1, 30, force_sigma=0.8, field_sigma=0.3)
+_FULL = Level(1, 7, force_sigma=0.8, field_sigma=0.3)
+# Images that no model knows may be poor ones, and more smoothing forgives more.
+_UNKNOWN: Schedule = (
+    Level(8, 60, force_sigma=1.732, field_sigma=0.7, radius=2),
+    Level(4, 60, force_sigma=1.732, field_sigma=0.7, radius=2),
+    Level(2, 40, field_sigma=0.4, radius=2),
+)
+_FULL_UNKNOWN = Level(1, 7, force_sigma=1.2, field_sigma=0.4)
+_LONG = 30
 PRESETS = ("fast", "default", "accurate")
 
 
@@ -76,8 +84,9 @@ def plan(preset: str, preparation: Preparation | None, *, steps: int | None = No
         >>> plan("fast", Preparation(None), steps=5)
         Plan(schedule=(Level(scale=1, steps=5, ...),), network=True)
     """
-    full = _LONG if preset == "accurate" else _SHORT
-    finest = (full if steps is None else replace(full, steps=steps),)
+    coarse, full = (_UNKNOWN, _FULL_UNKNOWN) if preparation is None else (_COARSE, _FULL)
+    number = steps if steps is not None else _LONG if preset == "accurate" else full.steps
+    finest = (replace(full, steps=number),)
     start = "nothing" if preparation is None else preparation.refine
     if steps == 0 or (steps is None and (preset == "fast" or start == "off")):
         schedule: Schedule = ()
@@ -86,7 +95,7 @@ def plan(preset: str, preparation: Preparation | None, *, steps: int | None = No
         # What was asked for by number alone goes on from the network's field.
         schedule, network = finest, True
     else:
-        schedule, network = (*_COARSE, *finest), start == "gist"
+        schedule, network = (*coarse, *finest), start == "gist"
     if preparation is not None and not preparation.align:
         # Images of one person in one frame have comparable intensities.
         schedule = tuple(replace(level, metric="mse") for level in schedule)
