@@ -19,6 +19,11 @@ def test_it_shows_methods_with_dice_and_time(make_record: Maker) -> None:
     assert (shown[0].seconds, shown[0].dice, shown[0].lowest, shown[0].highest) == (4.0, 0.4, 0.3, 0.5)
 
 
+def test_an_option_of_a_preset_is_not_drawn(make_record: Maker) -> None:
+    record = make_record({"peer": (0.4, 0.3, 0.5), "lightcrcf-diffeomorphic": (0.6, 0.7, 0.8)})
+    assert [point.title for point in figure.points(record)] == ["PEER"]
+
+
 def test_only_what_saw_no_labels_is_joined_and_filled(make_record: Maker) -> None:
     record = make_record({"ours": (0.4, 0.4, 0.4), "ours-b": (0.6, 0.6, 0.6), "ours-labels": (0.6, 0.7, 0.8)}, load=7.0)
     axes = Figure().add_subplot()
