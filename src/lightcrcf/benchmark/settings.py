@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from lightcrcf.benchmark.markdown import table
 from lightcrcf.benchmark.measure import machine
 from lightcrcf.engines.base import open_engine
+from lightcrcf.errors import InputError
 from lightcrcf.evaluation.labels import label_codes
 from lightcrcf.evaluation.metrics import dice, folding_percent
 from lightcrcf.files import atomic_path
@@ -159,6 +160,8 @@ def measure_settings(
 def _ready(pair: Pair, weights: Weights, threads: int) -> Ready:
     fixed, moving = (read(scan.image) for scan in pair)
     labels = [read(scan.labels) for scan in pair if scan.labels is not None]
+    if len(labels) < 2:
+        raise InputError(_name(pair[0]), expected="labels of both persons", got="none", remedy="name them in the recipe")
     affine = align(fixed, moving).affine if weights.preparation.align else Affine.identity()
     working = WorkingPair.prepare(fixed, moving, (None, None), affine, weights, Shared())
     network = open_engine(weights, threads=threads).displacement(working.fixed, working.moving)
@@ -231,6 +234,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
     parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--note", default="", help="what else the machine did")
     options = parser.parse_args(arguments)
+    fewer = f"--pairs {options.pairs} " if options.pairs else ""
     weights, pairs = load(options.model or options.recipe.stem), _watched(options.recipe)[: options.pairs]
     record = {
         "format": FORMAT,
@@ -241,7 +245,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
         "model": weights.name,
         "protocol": PROTOCOL,
         "commands": [
-            f"python -m lightcrcf.benchmark.settings --recipe recipes/{options.recipe.name} "
+            f"python -m lightcrcf.benchmark.settings --recipe recipes/{options.recipe.name} {fewer}"
             f"--out benchmarks/history/DATE-{options.recipe.stem}{SETTINGS}.json"
         ],
         "note": options.note,
