@@ -161,7 +161,9 @@ def _ready(pair: Pair, weights: Weights, threads: int) -> Ready:
     fixed, moving = (read(scan.image) for scan in pair)
     labels = [read(scan.labels) for scan in pair if scan.labels is not None]
     if len(labels) < 2:
-        raise InputError(_name(pair[0]), expected="labels of both persons", got="none", remedy="name them in the recipe")
+        raise InputError(
+            _name(pair[0]), expected="labels of both persons", got="none", remedy="name them in the recipe"
+        )
     affine = align(fixed, moving).affine if weights.preparation.align else Affine.identity()
     working = WorkingPair.prepare(fixed, moving, (None, None), affine, weights, Shared())
     network = open_engine(weights, threads=threads).displacement(working.fixed, working.moving)
