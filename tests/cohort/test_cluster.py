@@ -80,8 +80,17 @@ def client() -> Iterator[Client]:
 
 
 def test_workers_keep_memory_for_the_next_pair(client: Client) -> None:
-    kept = client.run(os.environ.get, "MALLOC_TRIM_THRESHOLD_")
+    kept = client.run(lambda: os.environ.get("MALLOC_TRIM_THRESHOLD_"))  # "os.environ.get" would take ours along
     assert {int(value) for value in kept.values()} == {2**26}  # Dask's own 65536 would give it back at each array
+
+
+def test_the_workers_environment_does_not_stay_here() -> None:
+    names = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_")
+    before = [os.environ.get(name) for name in names]
+    with local_cluster(1, 1) as client:
+        assert client.run(lambda: os.environ.get("NUMBA_NUM_THREADS")).popitem()[1] == "1"
+        assert [os.environ.get(name) for name in names] == before
+    assert [os.environ.get(name) for name in names] == before
 
 
 def test_a_worker_that_is_killed_in_the_middle_costs_nothing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
@@ -130,8 +131,11 @@ def local_cluster(workers: int, threads: int) -> Iterator[Client]:
     import logging
 
     import dask
+    import numba
     from distributed import Client, LocalCluster
 
+    # Dask leaves the workers' environment in this process; Numba must not take its threads from there.
+    numba.get_num_threads()
     # Numba and OpenVINO start as many threads as there are cores unless told before they are imported.
     limits = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
     # Dask tells malloc to give all memory back at once; a quarter of a worker's time then went into fetching it again.
@@ -144,6 +148,7 @@ def local_cluster(workers: int, threads: int) -> Iterator[Client]:
         **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in environment.items()},
     }
     with (
+        _own_environment(environment) as restore,
         dask.config.set(settings),
         LocalCluster(
             n_workers=workers,
@@ -156,7 +161,26 @@ def local_cluster(workers: int, threads: int) -> Iterator[Client]:
         ) as cluster,
         Client(cluster) as client,
     ):
+        restore()
         yield client
+
+
+@contextmanager
+def _own_environment(names: Iterable[str]) -> Iterator[Callable[[], None]]:
+    """Gives back to this process what these variables were, when it is told to and in the end."""
+    before = {name: os.environ.get(name) for name in names}
+
+    def restore() -> None:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+    try:
+        yield restore
+    finally:
+        restore()
 
 
 @contextmanager
