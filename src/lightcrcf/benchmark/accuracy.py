@@ -96,7 +96,7 @@ def retime(
     """
     todo = pairs(protocol, folder)[:count]
     timed = _recorded(old, chosen(protocol, names, bench).values(), every=not names)
-    outcomes = alternately(timed, todo, bench)
+    outcomes = alternately(timed, todo, replace(bench, reuse=False))
     failures = [o.stamp.failure for runs in outcomes.values() for o in runs if o.stamp.failure]
     if failures:
         raise InputError(old.name, expected="runs to time", got=failures[0], remedy="see why it failed")
@@ -110,22 +110,19 @@ def alternately(
     todo: Sequence[Pair],
     bench: Bench,
     then: Callable[[Contender, Pair, Outcome], object] = lambda *_: None,
-    *,
-    resumed: bool = False,
 ) -> dict[str, list[Outcome]]:
     """Run methods in turn, pair after pair, so that whatever else the machine does meets all of them.
 
     Args:
         timed: methods.
         todo: pairs.
-        bench: how to run.
+        bench: how to run; with `reuse`, what an interrupted comparison left in `work` is taken, and what is new is
+            left there. Otherwise what the methods leave is thrown away.
         then: called with each outcome before its files go.
-        resumed: take what `bench.work` holds of an interrupted comparison, and leave there what is new. Otherwise
-            nothing is reused, and what the methods leave is thrown away.
     """
     outcomes: dict[str, list[Outcome]] = {contender.name: [] for contender in timed}
     with tempfile.TemporaryDirectory() as temporary:
-        apart = replace(bench, work=bench.work if resumed else Path(temporary), reuse=resumed)
+        apart = bench if bench.reuse else replace(bench, work=Path(temporary))
         for contender in timed:
             _warm_up(contender, todo[0], apart)
         for pair in todo:

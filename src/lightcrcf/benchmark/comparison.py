@@ -72,7 +72,7 @@ def compare(
         told = cases[-1].failure or f"Dice {cases[-1].dice:.4f}"
         say(f"{data} {cases[-1].method} {cases[-1].fixed} <- {cases[-1].moving}: {told}")
 
-    outcomes = alternately(run_here, todo, bench, keep, resumed=bench.reuse)
+    outcomes = alternately(run_here, todo, bench, keep)
     return Record(
         name=peers_name(data),
         title=f"{protocol.title}: tools side by side",

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from lightcrcf.benchmark.history import write_plain
 from lightcrcf.benchmark.measure import machine
-from lightcrcf.files import atomic_path
 from lightcrcf.pipeline.environment import versions
 from lightcrcf.pipeline.register import Registration, register
 
@@ -113,8 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "reference": "2 threads, openvino, f32",
         "differences": [asdict(difference) for difference in measure(options.fixed, options.moving)],
     }
-    with atomic_path(options.out) as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_plain(options.out, record)
     print(json.dumps(record["differences"], indent=1))
     return 0
 

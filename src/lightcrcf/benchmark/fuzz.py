@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
+from lightcrcf.benchmark.history import write_plain
 from lightcrcf.benchmark.measure import machine
 from lightcrcf.errors import LightCRCFError
-from lightcrcf.files import atomic_path
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.pipeline.provenance import peak_memory_mb
 from lightcrcf.volumes import Volume, write
@@ -289,8 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "limits": {"seconds": LONGEST_S, "memory_mib": MEMORY_MIB},
         "formats": found,
     }
-    with atomic_path(options.out) as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_plain(options.out, record)
     print(json.dumps(found, indent=1))
     return int(any(told["lost"] for told in found.values()))
 

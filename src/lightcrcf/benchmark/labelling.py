@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightcrcf.benchmark.history import write_plain
 from lightcrcf.benchmark.markdown import table
 from lightcrcf.benchmark.measure import Measured, machine, run
 from lightcrcf.benchmark.oasis import DATA, TERMS, oasis_files
@@ -31,7 +32,6 @@ from lightcrcf.cohort.fusion import FUSIONS, fuse
 from lightcrcf.cohort.labelling import Moved, move, unit_intensities
 from lightcrcf.cohort.options import Options
 from lightcrcf.evaluation.metrics import dice
-from lightcrcf.files import atomic_path
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.pipeline.environment import usable_cores, versions
 from lightcrcf.volumes import read
@@ -205,8 +205,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
         "summary": summarised(cases),
         "cases": cases,
     }
-    with atomic_path(options.out) as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_plain(options.out, record)
     say(json.dumps(record["summary"]))
     return 0
 

@@ -9,7 +9,6 @@ The work is cut into parts, and the record is written after each, so that the sa
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -23,14 +22,13 @@ from typing import Any
 from lightcrcf.benchmark import fuzz, fuzz_guided
 from lightcrcf.benchmark.arrangements import arrange
 from lightcrcf.benchmark.endurance import endure
-from lightcrcf.benchmark.history import plain
+from lightcrcf.benchmark.history import plain, write_plain
 from lightcrcf.benchmark.interruption import interrupt
 from lightcrcf.benchmark.measure import machine
 from lightcrcf.benchmark.robustness_record import FORMAT, robustness_text
 from lightcrcf.benchmark.scarcity import scarce_disk, scarce_memory, unwritable
 from lightcrcf.benchmark.trials import Subjects, Tried
 from lightcrcf.errors import InputError
-from lightcrcf.files import atomic_path
 from lightcrcf.pipeline.environment import versions
 
 __all__ = ["main", "parts"]
@@ -148,8 +146,7 @@ def _begun() -> dict[str, Any]:
 
 
 def _write(path: Path, record: dict[str, Any]) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_plain(path, record)
 
 
 if __name__ == "__main__":

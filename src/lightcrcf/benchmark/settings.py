@@ -10,7 +10,6 @@ that settings may be chosen by these tables.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,13 +22,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightcrcf.benchmark.history import write_plain
 from lightcrcf.benchmark.markdown import table
 from lightcrcf.benchmark.measure import machine
 from lightcrcf.engines.base import open_engine
 from lightcrcf.errors import InputError
 from lightcrcf.evaluation.labels import label_codes
 from lightcrcf.evaluation.metrics import dice, folding_percent
-from lightcrcf.files import atomic_path
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.pipeline.affine import align
 from lightcrcf.pipeline.environment import usable_cores, versions
@@ -255,8 +254,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
         "pairs": [[_name(fixed), _name(moving)] for fixed, moving in pairs],
         "rows": measure_settings(pairs, weights, options.threads, say),
     }
-    with atomic_path(options.out) as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_plain(options.out, record)
     say(settings_text(record))
     return 0
 
