@@ -77,6 +77,20 @@ def test_one_jump_changes_only_its_surroundings(rng: np.random.Generator) -> Non
     assert projected.changed_fraction == pytest.approx((change > 0).mean())
 
 
+def test_a_wide_fold_is_unfolded_where_it_is() -> None:
+    """Tissue pressed together over tens of voxels cannot be unfolded cell by cell."""
+    x = np.indices((96, 80, 20)).astype(np.float32)
+    along, across = (x[0] - 48) / 8, (x[1] - 40) / 8
+    bump = np.exp(-(along**2 + across**2) / 2)
+    u = np.stack([-30 * along * bump, 15 * bump * np.sin(x[2] / 2), np.zeros_like(bump)])
+    assert folded_percent(u) > 3
+    projected = make_diffeomorphic(u)
+    assert least_determinant(projected.displacement) >= FLOOR
+    assert np.abs(projected.displacement).mean() > 0.6 * np.abs(u).mean()
+    far = np.hypot(along, across) > 5
+    np.testing.assert_allclose(projected.displacement[:, far], u[:, far], atol=0.05)  # of 30 voxels
+
+
 def test_a_fold_at_the_border_is_seen(rng: np.random.Generator) -> None:
     u = np.zeros((3, *SHAPE), np.float32)
     u[1, 0, 8, 5] = 1.5

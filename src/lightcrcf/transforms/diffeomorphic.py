@@ -24,10 +24,15 @@ FLOOR = 0.05
 
 _MARGIN = np.float32(0.02)  # above the floor, so that a neighbour's repair does not undo this one
 _OVERSHOOT = np.float32(1.5)  # repairs of neighbours work against each other; more is needed than for a cell alone
-_SWEEPS = 40  # real fields take 15, and 45 where amplified by half; what takes longer is stuck
+_SWEEPS = 200  # real fields take 15, on grids of thick slices 85
+_PATIENCE = 25  # sweeps in which what is left must have become half; otherwise it is stuck
+_FEW = 1000  # cells that may take longer
 _CROWDED = 0.1  # share of folded cells above which they are smoothed first
-_REACHES = (0, 1, 2, 4, 8, 16, 32)  # voxels around what is stuck that are smoothed, as often
-_HALVINGS = 40
+_DEPTHS = (0, 2, 4)  # grids of half the voxels, tried in turn until nothing folds
+_RISE = np.float32(1.5)  # of the floor, from a grid to the next coarser one
+_SHORTEST = 8  # voxels of an axis that is halved
+_SHRINK = 0.75
+_SHRINKS = 40
 
 
 class Projected(NamedTuple):
@@ -78,9 +83,9 @@ def folded_percent(displacement: Float32) -> float:
 def make_diffeomorphic(displacement: Float32, *, floor: float = FLOOR) -> Projected:
     """A field close to the given one, with `least_determinant` of at least `floor`.
 
-    Cells that fold are unfolded one by one, each by the shortest move of its eight voxels. What is stuck is smoothed
-    with a growing neighbourhood. A field that even this does not unfold shrinks towards its mean until it does not
-    fold, which ends at a translation at the latest. Fields that do not fold come back as they are.
+    Cells that fold are unfolded one by one, each by the shortest move of its eight voxels. If some are stuck it begins
+    again on coarser grids, where wide folds are narrow. A field that even this does not unfold shrinks towards its mean
+    until it does not fold, which ends at a translation at the latest. Fields that do not fold come back as they are.
 
     Args:
         displacement: u, (3, D, H, W) float32 voxels of its own grid.
@@ -121,26 +126,74 @@ def _checked(displacement: Float32, floor: float) -> Float32:
 
 
 def _unfolded(start: Float32, floor: np.float32) -> tuple[Float32, int]:
-    field, passes = ready(start.copy()), 0
-    folded = _folded(field, floor)
-    while folded.mean() > _CROWDED and passes < _SWEEPS:
-        _smooth(field, folded, 0)
-        folded, passes = _folded(field, floor), passes + 1
-    for reach in _REACHES:
-        for _ in range(reach):
-            _smooth(field, folded, reach)
-        passes += reach + _repair(field, np.flatnonzero(_folded(field, floor) if reach else folded), floor)
-        folded = _folded(field, floor)
-        if not folded.any():
+    passes = 0
+    for depth in _DEPTHS:
+        field, more = _nested(start, floor, depth)
+        passes += more
+        if not _folded(field, floor).any():
             return field, passes
     return _shrunk(field, floor), passes + 1
 
 
+def _nested(start: Float32, floor: np.float32, depth: int) -> tuple[Float32, int]:
+    """Unfold copies on grids of half the voxels first, `depth` times, as wide folds are stuck voxel by voxel.
+
+    What the coarser grid changes is added to the finer one. The coarser the grid the higher the floor, so that little
+    is left to do after interpolation.
+    """
+    field, passes = ready(start.copy()), 0
+    axes = _long_axes(start)
+    if depth and axes:
+        coarse = _halved(start, axes)
+        repaired, passes = _nested(coarse, min(_RISE * floor, np.float32(0.5)), depth - 1)
+        field += _doubled(repaired - coarse, start.shape, axes)
+    folded = _folded(field, floor)
+    while folded.mean() > _CROWDED and passes < _SWEEPS:
+        _smooth(field, folded)
+        folded, passes = _folded(field, floor), passes + 1
+    return field, passes + _repair(field, np.flatnonzero(folded), floor)
+
+
+def _long_axes(field: Float32) -> tuple[int, ...]:
+    """The axes that can be halved: not those of few thick slices."""
+    least = max(_SHORTEST, max(field.shape[1:]) / 2)
+    return tuple(axis for axis in (1, 2, 3) if field.shape[axis] > least)
+
+
+def _halved(field: Float32, axes: tuple[int, ...]) -> Float32:
+    """Means of two voxels along `axes`, in voxels of the coarser grid; an odd one at the end is repeated."""
+    for axis in axes:
+        n = field.shape[axis]
+        first, second = np.arange(0, n, 2), np.minimum(np.arange(1, n + 1, 2), n - 1)
+        field = np.float32(0.5) * (field.take(first, axis) + field.take(second, axis))
+    return ready(field / _factors(axes))
+
+
+def _doubled(field: Float32, shape: tuple[int, ...], axes: tuple[int, ...]) -> Float32:
+    """Back from `_halved` onto `shape`, linearly; the outermost half voxel is constant."""
+    for axis in axes:
+        at = np.clip(np.arange(shape[axis], dtype=np.float32) / 2 - np.float32(0.25), 0, field.shape[axis] - 1)
+        before = at.astype(np.int64)
+        after = np.minimum(before + 1, field.shape[axis] - 1)
+        share = (at - before).reshape([-1 if a == axis else 1 for a in range(4)])
+        field = field.take(before, axis) * (1 - share) + field.take(after, axis) * share
+    return field * _factors(axes)
+
+
+def _factors(axes: tuple[int, ...]) -> Float32:
+    return np.array([2.0 if axis in axes else 1.0 for axis in (1, 2, 3)], np.float32).reshape(3, 1, 1, 1)
+
+
 def _repair(field: Float32, cells: NDArray[np.int64], floor: np.float32) -> int:
-    """Sweep over `cells` and the neighbours of what was changed, until nothing changes; returns the sweeps."""
+    """Sweep over `cells` and the neighbours of what was changed, until nothing changes or too little; the sweeps."""
     shape = _cells(field)
     near = np.zeros(shape, np.uint8)
+    before = np.inf
     for sweep in range(_SWEEPS):
+        if sweep % _PATIENCE == 1:  # the first sweep has found the neighbours
+            if cells.size > max(before / 2, _FEW):
+                return sweep
+            before = cells.size
         if cells.size == 0:
             return sweep
         changed = []
@@ -161,39 +214,23 @@ def _colours(cells: NDArray[np.int64], shape: tuple[int, ...]) -> list[NDArray[n
     return [cells[colour == c] for c in range(8)]
 
 
-def _smooth(field: Float32, folded: Bool, reach: int) -> None:
-    """Average the voxels of folded cells, and those up to `reach` further, with their neighbours."""
-    voxels = np.flatnonzero(_grown(folded, reach))
+def _smooth(field: Float32, folded: Bool) -> None:
+    """Average the voxels of folded cells with their neighbours."""
+    mask = folded
+    for axis in range(3):
+        n = mask.shape[axis]
+        mask = np.logical_or(mask.take(range(n - 1), axis), mask.take(range(1, n), axis))
+    voxels = np.flatnonzero(mask)
     out = np.empty((3, voxels.size), np.float32)
     smooth_at(field, voxels, out)
     field.reshape(3, -1)[:, voxels] = out
 
 
-def _grown(cells: Bool, reach: int) -> Bool:
-    """The voxels (D, H, W) of cells (D + 1, H + 1, W + 1), and those at most `reach` from them along the axes."""
-    mask = cells
-    for axis in range(3):
-        n = mask.shape[axis]
-        mask = np.logical_or(mask.take(range(n - 1), axis), mask.take(range(1, n), axis))
-        for _ in range(reach):
-            wider = mask.copy()
-            after, before = _but(axis, first=True), _but(axis, first=False)
-            wider[after] |= mask[before]
-            wider[before] |= mask[after]
-            mask = wider
-    return mask
-
-
-def _but(axis: int, *, first: bool) -> tuple[slice, ...]:
-    """All but the first, or but the last, along an axis of three."""
-    return tuple((slice(1, None) if first else slice(None, -1)) if a == axis else slice(None) for a in range(3))
-
-
 def _shrunk(field: Float32, floor: np.float32) -> Float32:
-    """The field nearer to its mean, by the least power of two that leaves no fold."""
+    """The field nearer to its mean, as little as leaves no fold."""
     mean = field.mean(axis=(1, 2, 3), keepdims=True, dtype=np.float64).astype(np.float32)
-    for halving in range(1, _HALVINGS):
-        shrunk = ready(mean + np.float32(0.5**halving) * (field - mean))
+    for times in range(1, _SHRINKS):
+        shrunk = ready(mean + np.float32(_SHRINK**times) * (field - mean))
         if not _folded(shrunk, floor).any():
             return shrunk
     return ready(np.broadcast_to(mean, field.shape).copy())
