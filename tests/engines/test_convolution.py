@@ -26,6 +26,17 @@ def test_it_is_pytorchs(
     np.testing.assert_allclose(got, torch.nn.functional.leaky_relu(expected, 0.2)[0].numpy(), atol=2e-4)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_in_two_parts_it_is_the_same_to_the_bit(rng: np.random.Generator, shape: tuple[int, int, int]) -> None:
+    sources = [rng.normal(size=(n, *shape)).astype(np.float32) for n in (3, 2)]
+    weight, bias = rng.normal(size=(5, 5, 3, 3, 3)).astype(np.float32), rng.normal(size=5).astype(np.float32)
+    whole, begun, out = (np.full((5, *shape), np.nan, np.float32) for _ in range(3))
+    convolve(sources, PackedConvolution(weight, bias, 0.2), whole)
+    convolve(sources[:1], PackedConvolution(weight[:, :3], bias, 1.0), begun)
+    convolve(sources[1:], PackedConvolution(weight[:, 3:], np.zeros_like(bias), 0.2), out, begun)
+    np.testing.assert_array_equal(out, whole)
+
+
 def test_threads_do_not_change_a_bit(rng: np.random.Generator) -> None:
     source = rng.normal(size=(3, 10, 21, 33)).astype(np.float32)
     weight = rng.normal(size=(8, 3, 3, 3, 3)).astype(np.float32)

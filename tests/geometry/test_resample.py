@@ -71,6 +71,25 @@ def places(setting: dict[str, Any], sample: Sample, voxels: Voxels) -> NDArray:
     return apply(setting["matrix"], x) + np.einsum("ab,bijk->aijk", setting["vector_matrix"], vectors)
 
 
+@pytest.mark.parametrize("shape", [(3, 4, 5), (1, 4, 5), (3, 1, 1)])
+@pytest.mark.parametrize("step", [0.5, 0.37, 1.0, -0.6])
+def test_grids_with_common_axes(
+    setting: dict[str, Any], rng: np.random.Generator, trilinear: Sample, voxels: Voxels, step: float, shape: Any
+) -> None:
+    """Rows that run along one line of the field have a way of their own; both sides leave it."""
+    start = (0.5 * np.array(shape) - 0.5) - step * (0.5 * np.array(ONTO) - 0.4)
+    setting |= {
+        "field": rng.standard_normal((3, *shape)).astype(np.float32),
+        "field_matrix": np.column_stack([step * np.eye(3), start]),
+        "matrix": np.eye(3, 4),
+    }
+    index = apply(setting["field_matrix"], voxels(ONTO))
+    vectors = np.where(inside(index, shape), trilinear(setting["field"], index), 0)
+    index = voxels(ONTO) + np.einsum("ab,bijk->aijk", setting["vector_matrix"], vectors)
+    expected = np.where(inside(index, SHAPE), trilinear(setting["moving"], index), -1)
+    np.testing.assert_allclose(resample(setting.pop("moving"), ONTO, **setting, fill=-1), expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("interpolation", ["linear", "cubic"])
 def test_resample_through_affine_and_field(
     setting: dict[str, Any], trilinear: Sample, voxels: Voxels, interpolation: str

@@ -50,13 +50,16 @@ class PackedConvolution:
         self.slope, self.inputs, self.outputs = np.float32(slope), inputs, outputs
 
 
-def convolve(sources: Sequence[Float32], packed: PackedConvolution, out: Float32) -> Float32:
+def convolve(
+    sources: Sequence[Float32], packed: PackedConvolution, out: Float32, start: Float32 | None = None
+) -> Float32:
     """out = the leaky ReLU of the convolution of all channels of the sources, zeros beyond the borders.
 
     Args:
         sources: (C, D, H, W) each; their channels add up to the inputs of the weights.
         packed: weights, bias and slope.
         out: (O, D, H, W) float32, overwritten and returned.
+        start: (O, D, H, W), what other channels have added already; may not be `out`.
 
     Raises:
         ValueError: if the channels are others than the weights are for.
@@ -71,12 +74,13 @@ def convolve(sources: Sequence[Float32], packed: PackedConvolution, out: Float32
     channels = sum(source.shape[0] for source in inputs)
     if (packed.inputs, packed.outputs) != (channels, out.shape[0]):
         raise ValueError(f"weights for {packed.inputs} to {packed.outputs} channels, not {channels} to {out.shape[0]}")
-    _convolve(inputs, packed.weight, packed.bias, packed.slope, out)
+    begun = ready(np.empty((0, 1, 1, 1)) if start is None else start)
+    _convolve(inputs, packed.weight, packed.bias, packed.slope, begun, out)
     return out
 
 
 @kernel
-def _convolve(sources: Any, weight: Array, bias: Array, slope: Any, out: Array) -> None:
+def _convolve(sources: Any, weight: Array, bias: Array, slope: Any, start: Array, out: Array) -> None:
     depth, height, width = out.shape[1:]
     length = min(width, VOXELS - 2)
     rows = min(VOXELS // (length + 2), height)
@@ -84,7 +88,7 @@ def _convolve(sources: Any, weight: Array, bias: Array, slope: Any, out: Array) 
     for t in prange(depth * along * across):
         tile = np.int64(t)
         i, j, k = tile // (along * across), tile // across % along * rows, tile % across * length
-        _convolve_tile(sources, weight, bias, slope, i, j, k, min(rows, height - j), min(length, width - k), out)
+        _convolve_tile(sources, weight, bias, slope, start, i, j, k, min(rows, height - j), min(length, width - k), out)
 
 
 @device
@@ -93,6 +97,7 @@ def _convolve_tile(
     weight: Array,
     bias: Array,
     slope: Any,
+    start: Array,
     i: Any,
     j: Any,
     k: Any,
@@ -112,6 +117,11 @@ def _convolve_tile(
     for o in range(bias.size):
         for n in range(count):
             sums[o * STRIDE + n] = bias[o]
+    for o in range(start.shape[0]):
+        for r in range(rows):
+            begun, line = start[o, i, j + r, k:], sums[o * STRIDE + r * span :]
+            for n in range(length):
+                line[n] += begun[n]
     w = 0
     for source in sources:
         for c in range(source.shape[0]):

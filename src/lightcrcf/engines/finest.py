@@ -30,13 +30,16 @@ class FinestLevel:
             return PackedConvolution(arrays[f"{name}.weight"], arrays[f"{name}.bias"], slope)
 
         self._config = config
-        self._encoder = packed("encoder.0", config.slope)
-        self._blocks = [packed(f"levels.0.{name}", config.slope) for name in ("first", "second")]
-        self._head = packed("levels.0.head", 1.0)
         width, inner = config.encoder[0], config.decoder[0]
+        self._encoder = packed("encoder.0", config.slope)
+        # The first convolution in two parts: that of the fixed image's features is the same in every pass.
+        weight, bias = arrays["levels.0.first.weight"], arrays["levels.0.first.bias"]
+        self._of_fixed = PackedConvolution(weight[:, :width], bias, 1.0)
+        self._first = PackedConvolution(weight[:, width:], np.zeros_like(bias), config.slope)
+        self._second, self._head = packed("levels.0.second", config.slope), packed("levels.0.head", 1.0)
         self._features = np.empty((2, width, *shape), np.float32)
         self._warped = np.empty((width, *shape), np.float32)
-        self._inner = [np.empty((inner, *shape), np.float32) for _ in self._blocks]
+        self._begun, self._inner, self._last = (np.empty((inner, *shape), np.float32) for _ in range(3))
         self._residual = np.empty((3, *shape), np.float32)
 
     @staticmethod
@@ -54,12 +57,16 @@ class FinestLevel:
         """The field (3, D/2, H/2, W/2), from features of both images and the coarser level's field."""
         _, depth, height, width = fixed.shape
         field = upsample(coarse, (depth, height, width), self._config.pool)
+        begun = self._begin(fixed)
         for _ in range(self._config.passes[0]):
-            field = compose(field, self._predict([fixed, warp(moving, field, self._warped), field]))
+            field = compose(field, self._predict(warp(moving, field, self._warped), field, begun))
         return field
 
-    def _predict(self, inputs: list[Float32]) -> Float32:
+    def _begin(self, fixed: Float32) -> Float32:
+        """What the fixed image's features add to the first convolution."""
+        return convolve([fixed], self._of_fixed, self._begun)
+
+    def _predict(self, warped: Float32, field: Float32, begun: Float32) -> Float32:
         """The residual flow."""
-        for block, inner in zip(self._blocks, self._inner, strict=True):
-            inputs = [convolve(inputs, block, inner)]
-        return convolve(inputs, self._head, self._residual)
+        inner = convolve([warped, field], self._first, self._inner, begun)
+        return convolve([convolve([inner], self._second, self._last)], self._head, self._residual)

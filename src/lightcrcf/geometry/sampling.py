@@ -199,24 +199,67 @@ def displaced_row(
     corner: Array,
     fraction: Array,
     scratch: Array,
+    line: Array,
 ) -> None:
     """out[:, k] = matrix @ [x, 1] + vector_matrix @ field(field_matrix @ [x, 1]) at x = (i, j, k).
 
     `field` (3, d, h, w) is zero outside and left out unless `displaced`. out is (3, W); corner (W) int64,
-    fraction (3, W) and scratch (4, W) are overwritten.
+    fraction (3, W), scratch (4, W) and line (w) are overwritten.
     """
     affine_row(matrix, i, j, out)
     if displaced:
         place, vector = scratch[:3], scratch[3]
         affine_row(field_matrix, i, j, place)
-        locate_row(field.shape[1:], place, corner, fraction)
+        # As where one of the grids is half of the other: a row runs along one line of the field.
+        straight = max(abs(field_matrix[0, 2]), abs(field_matrix[1, 2])) * out.shape[1] < 1e-6  # voxels
+        if straight:
+            _locate_along(field.shape[3], place[2], corner, fraction[0])
+        else:
+            locate_row(field.shape[1:], place, corner, fraction)
         for c in range(3):
-            blend_row(field[c], corner, fraction, vector)
+            if straight:
+                _line_between(field[c], place[0, 0], place[1, 0], line)
+                _blend_along(line, corner, fraction[0], vector)
+            else:
+                blend_row(field[c], corner, fraction, vector)
             mask_row(field.shape[1:], place, ZERO, vector)
             for a in range(3):
                 weight = vector_matrix[a, c]
                 for k in range(out.shape[1]):
                     out[a, k] += weight * vector[k]
+
+
+@device
+def _locate_along(width: int, place: Array, corner: Array, fraction: Array) -> None:
+    """`locate_row` along one axis."""
+    last, top = np.float32(width - 1), max(width - 2, 0)
+    for k in range(corner.size):
+        x = clamp(place[k], last)
+        n = min(np.int32(x), top)
+        corner[k], fraction[k] = n, x - np.float32(n)
+
+
+@device
+def _line_between(volume: Array, z: Any, y: Any, line: Array) -> None:
+    """line[k] = volume (d, h, w) at (z, y, k), clamped."""
+    depth, height, width = volume.shape
+    a, b = clamp(z, np.float32(depth - 1)), clamp(y, np.float32(height - 1))
+    i, j = min(np.int64(a), max(depth - 2, 0)), min(np.int64(b), max(height - 2, 0))
+    i1, j1 = min(i + 1, depth - 1), min(j + 1, height - 1)
+    a, b = a - np.float32(i), b - np.float32(j)
+    near, down, back, both = (ONE - a) * (ONE - b), (ONE - a) * b, a * (ONE - b), a * b
+    v00, v01, v10, v11 = volume[i, j], volume[i, j1], volume[i1, j], volume[i1, j1]
+    for k in range(width):
+        line[k] = near * v00[k] + down * v01[k] + (back * v10[k] + both * v11[k])
+
+
+@device
+def _blend_along(line: Array, corner: Array, fraction: Array, out: Array) -> None:
+    """`blend_row` along one axis."""
+    right = np.uint64(1 if line.size > 1 else 0)
+    for k in range(out.size):
+        p, c = np.uint64(corner[k]), fraction[k]
+        out[k] = (ONE - c) * line[p] + c * line[p + right]
 
 
 @device
