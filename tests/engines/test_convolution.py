@@ -9,7 +9,7 @@ import torch
 from lightcrcf.engines.convolution import PackedConvolution, convolve
 from lightcrcf.geometry.threads import use_threads
 
-SHAPES = [(3, 4, 1), (1, 1, 1), (5, 7, 13), (4, 3, 80), (2, 3, 415), (2, 2, 900), (9, 40, 6)]
+SHAPES = [(3, 4, 1), (1, 1, 1), (5, 7, 13), (4, 3, 80), (2, 3, 575), (2, 2, 1300), (9, 40, 6)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)

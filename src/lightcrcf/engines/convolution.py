@@ -23,7 +23,8 @@ Array = Any  # Numba's functions take their own array types
 Float32 = NDArray[np.float32]
 
 TOGETHER = 4  # output channels
-VOXELS = 416  # computed together, lines with their margins one after the other
+FLOW = 3  # output channels of a head, which have a loop of their own
+VOXELS = 576  # computed together, lines with their margins one after the other
 STRIDE = VOXELS + 16  # between channels of the sums: no power of two, so that they share the cache's places
 VECTOR = 16
 
@@ -39,13 +40,14 @@ class PackedConvolution:
 
     def __init__(self, weight: Float32, bias: Float32, slope: float) -> None:
         outputs, inputs = weight.shape[:2]
-        groups = -(-outputs // TOGETHER)
-        padded = np.zeros((groups * TOGETHER, inputs, 3, 3, 3), np.float32)
+        together = outputs if outputs == FLOW else TOGETHER
+        groups = -(-outputs // together)
+        padded = np.zeros((groups * together, inputs, 3, 3, 3), np.float32)
         padded[:outputs] = weight
         # (I, 3, 3, groups, 4, 3): the last axis runs along the width.
-        ordered = padded.reshape(groups, TOGETHER, inputs, 3, 3, 3).transpose(2, 3, 4, 0, 1, 5)
+        ordered = padded.reshape(groups, together, inputs, 3, 3, 3).transpose(2, 3, 4, 0, 1, 5)
         self.weight: Float32 = np.ascontiguousarray(ordered).ravel()
-        self.bias: Float32 = np.zeros(groups * TOGETHER, np.float32)
+        self.bias: Float32 = np.zeros(groups * together, np.float32)
         self.bias[:outputs] = bias
         self.slope, self.inputs, self.outputs = np.float32(slope), inputs, outputs
 
@@ -129,6 +131,9 @@ def _convolve_tile(
                 _load(source[c], i + a - 1, j - 1, k - 1, rows + 2, span, lines[a * plane :])
             for a in range(3):
                 for b in range(3):
+                    if bias.size == FLOW:
+                        _add_flow(sums, lines, a * plane + b * span, count, weight, w)
+                        w += FLOW * 3
                     for g in range(bias.size // TOGETHER):
                         _add(sums, g * TOGETHER * STRIDE, lines, a * plane + b * span, count, weight, w)
                         w += TOGETHER * 3
@@ -174,3 +179,17 @@ def _add(sums: Array, at: Any, lines: Array, begin: Any, count: Any, w: Array, m
         first[n + STRIDE] = b2 * z + (b1 * y + (b0 * x + first[n + STRIDE]))
         first[n + 2 * STRIDE] = c2 * z + (c1 * y + (c0 * x + first[n + 2 * STRIDE]))
         first[n + 3 * STRIDE] = d2 * z + (d1 * y + (d0 * x + first[n + 3 * STRIDE]))
+
+
+@device
+def _add_flow(sums: Array, lines: Array, begin: Any, count: Any, w: Array, m: Any) -> None:
+    """`_add` for three channels."""
+    a0, a1, a2 = w[m], w[m + 1], w[m + 2]
+    b0, b1, b2 = w[m + 3], w[m + 4], w[m + 5]
+    c0, c1, c2 = w[m + 6], w[m + 7], w[m + 8]
+    line = lines[begin:]
+    for n in range(count):
+        x, y, z = line[n], line[n + 1], line[n + 2]
+        sums[n] = a2 * z + (a1 * y + (a0 * x + sums[n]))
+        sums[n + STRIDE] = b2 * z + (b1 * y + (b0 * x + sums[n + STRIDE]))
+        sums[n + 2 * STRIDE] = c2 * z + (c1 * y + (c0 * x + sums[n + 2 * STRIDE]))
