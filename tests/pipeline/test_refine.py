@@ -100,6 +100,13 @@ def test_the_model_says_whether_local_contrast_counts() -> None:
         Level(1, 3, metric="mse", contrast=1.0)
 
 
+@pytest.mark.parametrize(("asked", "coarse"), [(0.0, 0.25), (1.0, 1.0)])
+def test_accurate_looks_at_local_contrast_until_full_resolution(asked: float, coarse: float) -> None:
+    schedule = plan("accurate", Preparation(None, contrast=asked)).schedule
+    assert [level.contrast for level in schedule] == [coarse, coarse, coarse, asked]
+    assert plan("accurate", None).schedule[0].contrast == 0
+
+
 def test_it_starts_from_a_half_resolution_field(pair: tuple[NDArray, NDArray]) -> None:
     half = refine(*pair, None, schedule=QUICK[:2])
     assert half.displacement.shape == (3, 17, 21, 19)

@@ -56,6 +56,7 @@ _UNKNOWN: Schedule = (
 )
 _FULL_UNKNOWN = Level(1, 7, force_sigma=1.2, field_sigma=0.4)
 _LONG = 30
+_COARSE_CONTRAST = 0.25  # at least, in "accurate": it steadies what the finer levels start from
 PRESETS = ("fast", "default", "accurate")
 
 
@@ -100,5 +101,8 @@ def plan(preset: str, preparation: Preparation | None, *, steps: int | None = No
         # Images of one person in one frame have comparable intensities.
         schedule = tuple(replace(level, metric="mse") for level in schedule)
     elif preparation is not None:
-        schedule = tuple(replace(level, contrast=preparation.contrast) for level in schedule)
+        least = _COARSE_CONTRAST if preset == "accurate" else 0.0
+        schedule = tuple(
+            replace(level, contrast=max(preparation.contrast, least if level.scale > 1 else 0.0)) for level in schedule
+        )
     return Plan(schedule, network)
