@@ -63,3 +63,5 @@ def test_other_channels_than_the_weights_are_for_are_refused() -> None:
         convolve([two, three], packed, three)
     with pytest.raises(ValueError, match="not 2 to 2"):
         convolve([two], packed, two.copy())
+    with pytest.raises(ValueError, match="start of shape"):
+        convolve([two], packed, three, two)

@@ -64,7 +64,7 @@ def convolve(
         start: (O, D, H, W), what other channels have added already; may not be `out`.
 
     Raises:
-        ValueError: if the channels are others than the weights are for.
+        ValueError: if the channels are others than the weights are for, or `start` has another shape than `out`.
 
     Example:
         >>> packed = PackedConvolution(np.ones((1, 2, 3, 3, 3), np.float32), np.array([0.5], np.float32), 1.0)
@@ -76,6 +76,8 @@ def convolve(
     channels = sum(source.shape[0] for source in inputs)
     if (packed.inputs, packed.outputs) != (channels, out.shape[0]):
         raise ValueError(f"weights for {packed.inputs} to {packed.outputs} channels, not {channels} to {out.shape[0]}")
+    if start is not None and start.shape != out.shape:
+        raise ValueError(f"start of shape {out.shape}, not {start.shape}")
     begun = ready(np.empty((0, 1, 1, 1)) if start is None else start)
     _convolve(inputs, packed.weight, packed.bias, packed.slope, begun, out)
     return out
