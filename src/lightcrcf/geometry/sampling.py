@@ -211,7 +211,8 @@ def displaced_row(
         place, vector = scratch[:3], scratch[3]
         affine_row(field_matrix, i, j, place)
         # As where one of the grids is half of the other: a row runs along one line of the field.
-        straight = max(abs(field_matrix[0, 2]), abs(field_matrix[1, 2])) * out.shape[1] < 1e-6  # voxels
+        aside = abs(field_matrix[0, 2]) + abs(field_matrix[1, 2])
+        straight = aside * out.shape[1] < 1e-6  # voxels
         if straight:
             _locate_along(field.shape[3], place[2], corner, fraction[0])
         else:
