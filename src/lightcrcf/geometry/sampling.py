@@ -236,7 +236,7 @@ def _locate_along(width: int, place: Array, corner: Array, fraction: Array) -> N
     last, top = np.float32(width - 1), max(width - 2, 0)
     for k in range(corner.size):
         x = clamp(place[k], last)
-        n = min(np.int32(x), top)
+        n: Any = min(np.int32(x), top)
         corner[k], fraction[k] = n, x - np.float32(n)
 
 
