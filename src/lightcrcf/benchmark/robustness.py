@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             continue
         print(name, file=sys.stderr)
         record["parts"][name] = [asdict(tried) for tried in part()]
-        _write(options.out, record)
+        write_plain(options.out, record)
     print(robustness_text(record))
     left = [name for name in todo if name not in record["parts"]]
     print(f"left: {', '.join(left) or 'nothing'}", file=sys.stderr)
@@ -143,10 +143,6 @@ def _begun() -> dict[str, Any]:
         "limits": {"seconds": fuzz.LONGEST_S, "memory_mib": fuzz.MEMORY_MIB},
         "parts": {},
     }
-
-
-def _write(path: Path, record: dict[str, Any]) -> None:
-    write_plain(path, record)
 
 
 if __name__ == "__main__":

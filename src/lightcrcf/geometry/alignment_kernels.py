@@ -26,7 +26,7 @@ from lightcrcf.geometry.sampling import (
 )
 from lightcrcf.geometry.threads import use_threads
 
-__all__ = ["block_mean", "gram", "scores"]
+__all__ = ["block_mean", "downsample", "gram", "scores"]
 
 Array = Any  # Numba's functions take its own array types
 Float32 = NDArray[np.float32]
@@ -60,6 +60,25 @@ def block_mean(data: NDArray[Any], factors: tuple[int, int, int]) -> Float32:
     with _threads(data.size):
         means = _block_mean(lines, np.array(factors, dtype=np.int64)[order])
     return np.ascontiguousarray(means.transpose(np.argsort(order)))
+
+
+def downsample(displacement: Float32, factors: tuple[int, int, int] = (2, 2, 2)) -> Float32:
+    """A displacement on the grid of half the resolution: block means, in voxels of that grid.
+
+    Args:
+        displacement: (3, D, H, W) voxels of its grid.
+        factors: 2, or 1 where both have the same voxels, as for `kernels.upsample`.
+
+    Returns:
+        (3, ceil(D / 2), ceil(H / 2), ceil(W / 2)) float32; an axis with factor 1 keeps its size.
+
+    Example:
+        >>> fine = np.zeros((3, 1, 1, 4), np.float32)
+        >>> fine[2, 0, 0] = [2, 3, 5, 6]
+        >>> downsample(fine, (1, 1, 2))[2].ravel().tolist()
+        [1.25, 2.75]
+    """
+    return np.stack([block_mean(u, factors) / np.float32(f) for u, f in zip(displacement, factors, strict=True)])
 
 
 def gram(

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.errors import UsageError
-from lightcrcf.geometry.alignment_kernels import block_mean
+from lightcrcf.geometry.alignment_kernels import block_mean, downsample
 from lightcrcf.geometry.compiled import ready
 from lightcrcf.geometry.kernels import compose, jacobian_determinant, upsample, warp
 from lightcrcf.geometry.refinement_kernels import (
@@ -129,7 +129,7 @@ def refine(
     field = zero if displacement is None else displacement
     start, start_scale = field, scale
     while scale < first:
-        field, scale = _coarser(field, pool), 2 * scale
+        field, scale = downsample(field, pool), 2 * scale
     steps: list[int] = []
     seconds: list[float] = []
     for level in schedule:
@@ -176,11 +176,6 @@ def _finer(field: Float32, scale: int, target: int, shape: tuple[int, ...], pool
         scale //= 2
         field = upsample(field, _coarse_shape(shape, scale, pool), pool)
     return field
-
-
-def _coarser(field: Float32, pool: Shape) -> Float32:
-    """Block means, in voxels of the coarser grid."""
-    return np.stack([block_mean(channel, pool) / np.float32(p) for channel, p in zip(field, pool, strict=True)])
 
 
 def _folded(field: Float32) -> int:

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.errors import InputError
+from lightcrcf.geometry.alignment_kernels import downsample
 from lightcrcf.geometry.compiled import ready
 from lightcrcf.geometry.diffeomorphic_kernels import lowest_determinants, mark_around, smooth_at, unfold
+from lightcrcf.geometry.kernels import upsample
 
 __all__ = ["FLOOR", "Projected", "folded_percent", "least_determinant", "make_diffeomorphic"]
 
@@ -142,13 +144,12 @@ def _nested(start: Float32, floor: np.float32, depth: int) -> tuple[Float32, int
     is left to do after interpolation.
     """
     field, passes = ready(start.copy()), 0
-    axes = _long_axes(start.shape[1:])
-    if depth and axes:
-        factors = np.array([2.0 if axis in axes else 1.0 for axis in range(3)], np.float32).reshape(3, 1, 1, 1)
-        coarse = np.stack([_halved(component, axes) for component in start]) / factors
+    factors = _factors(start.shape[1:])
+    if depth and max(factors) > 1:
+        coarse = downsample(start, factors)
         repaired, passes = _nested(coarse, min(_RISE * floor, np.float32(0.5)), depth - 1)
-        for component, change in zip(field, factors * (repaired - coarse), strict=True):
-            component += _doubled(change, component.shape, axes)
+        d, h, w = start.shape[1:]
+        field += upsample(repaired - coarse, (d, h, w), factors)
     folded = _folded(field, floor)
     while folded.mean() > _CROWDED and passes < _SWEEPS:
         _smooth(field, folded)
@@ -156,30 +157,11 @@ def _nested(start: Float32, floor: np.float32, depth: int) -> tuple[Float32, int
     return field, passes + _repair(field, np.flatnonzero(folded), floor)
 
 
-def _long_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The axes that can be halved: not those of few thick slices."""
+def _factors(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """2 for axes that can be halved, 1 for those of few thick slices."""
     least = max(_SHORTEST, max(shape) / 2)
-    return tuple(axis for axis, n in enumerate(shape) if n > least)
-
-
-def _halved(image: Float32, axes: tuple[int, ...]) -> Float32:
-    """Means of two voxels along `axes`; an odd one at the end is repeated."""
-    for axis in axes:
-        n = image.shape[axis]
-        first, second = np.arange(0, n, 2), np.minimum(np.arange(1, n + 1, 2), n - 1)
-        image = np.float32(0.5) * (image.take(first, axis) + image.take(second, axis))
-    return image
-
-
-def _doubled(image: Float32, shape: tuple[int, ...], axes: tuple[int, ...]) -> Float32:
-    """Back from `_halved` onto `shape`, linearly; the outermost half voxel is constant."""
-    for axis in axes:
-        at = np.clip(np.arange(shape[axis], dtype=np.float32) / 2 - np.float32(0.25), 0, image.shape[axis] - 1)
-        before = at.astype(np.int64)
-        after = np.minimum(before + 1, image.shape[axis] - 1)
-        share = (at - before).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
-        image = image.take(before, axis) * (1 - share) + image.take(after, axis) * share
-    return image
+    a, b, c = (2 if n > least else 1 for n in shape)
+    return a, b, c
 
 
 def _repair(field: Float32, cells: NDArray[np.int64], floor: np.float32) -> int:
