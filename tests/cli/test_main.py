@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from lightcrcf.cli.main import Terminated, run
+from lightcrcf.cli.main import run
+from lightcrcf.cli.signals import Terminated
 from lightcrcf.errors import InputError, MemoryEstimateError, QualityError, UsageError
 
 DETAILS = {"expected": "this", "got": "that", "remedy": "do so"}

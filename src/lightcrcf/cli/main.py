@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from types import FrameType
 from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
@@ -27,12 +25,13 @@ from lightcrcf.cli import (
     points,
     register,
     report,
+    signals,
     template,
     train,
 )
 from lightcrcf.errors import LightCRCFError, UsageError
 
-__all__ = ["Terminated", "app", "main", "run"]
+__all__ = ["app", "main", "run"]
 
 # Click's base of everything that is wrong with a command line; typer exports it under no name of its own.
 _CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -68,15 +67,11 @@ app.add_typer(bench.app, name="bench")
 app.add_typer(data.app, name="data")
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came; it unwinds as Ctrl-C does, so that temporary files are removed."""
-
-
 def main() -> NoReturn:
     """Run the command line of this process and leave with its exit code."""
-    signal.signal(signal.SIGTERM, _on_sigterm)
+    signals.install()
     code = run(sys.argv[1:])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left is Python's tidying up, which would print a traceback
+    signals.ignore()
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -160,7 +155,7 @@ def _explain(error: BaseException) -> tuple[str, int]:
             return f"error: {error}", error.exit_code
         case _CommandLineError():
             return _usage_line(error), _USAGE
-        case Terminated():
+        case signals.Terminated():
             return "terminated", _TERMINATED
         case KeyboardInterrupt():
             return "interrupted", _INTERRUPTED
@@ -186,7 +181,3 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     typer.echo(f"warning: {' '.join(str(message).split())}", err=True)
-
-
-def _on_sigterm(_signal: int, _frame: FrameType | None) -> None:
-    raise Terminated
