@@ -11,10 +11,10 @@ from lightcrcf.geometry.compiled import kernel, ready
 
 PROGRAM = """
 import numpy as np
-from lightcrcf.geometry import kernels
+from lightcrcf.geometry import determinant
 u = np.zeros((3, 2, 3, 4), np.float32)
 u[2] = np.arange(4)
-assert kernels.jacobian_determinant(u).tolist() == np.full((2, 3, 4), 2.0).tolist()
+assert determinant.jacobian_determinant(u).tolist() == np.full((2, 3, 4), 2.0).tolist()
 """
 
 

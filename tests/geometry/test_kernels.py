@@ -25,12 +25,6 @@ def upsample_twin(coarse: NDArray, shape: tuple[int, int, int], sample: Sample, 
     return 2 * sample(coarse, (voxels(shape) - 0.5) / 2)
 
 
-def jacobian_twin(displacement: NDArray) -> NDArray:
-    u = displacement.astype(np.float64)
-    gradients = [np.stack(np.gradient(u[c])) for c in range(3)]  # (c, axis, D, H, W)
-    return np.linalg.det(np.moveaxis(np.stack(gradients), (0, 1), (-2, -1)) + np.eye(3))
-
-
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     threads = numba.get_num_threads()
@@ -122,44 +116,6 @@ def test_compose_upsampled(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(kernels.compose_upsampled(coarse, residual), expected)
 
 
-def test_jacobian_determinant(rng: np.random.Generator) -> None:
-    u = field(rng, size=0.5)
-    np.testing.assert_allclose(kernels.jacobian_determinant(u), jacobian_twin(u), atol=1e-5)
-
-
-def test_jacobian_determinant_of_a_linear_field_is_exact(rng: np.random.Generator, voxels: Voxels) -> None:
-    gradient = 0.3 * rng.standard_normal((3, 3))
-    u = np.einsum("ab,bijk->aijk", gradient, voxels(SHAPE)).astype(np.float32)
-    np.testing.assert_allclose(
-        kernels.jacobian_determinant(u), np.full(SHAPE, np.linalg.det(np.eye(3) + gradient)), atol=1e-5
-    )
-
-
-def test_jacobian_determinant_of_a_smooth_field(voxels: Voxels) -> None:
-    """u_c = a sin(w x_c): J = prod(1 + a w cos(w x_c)), central differences give a sin(w) cos(w x_c) for a w cos."""
-    shape, amplitude, frequency = (15, 17, 19), 1.5, 0.4
-    x = voxels(shape)
-    u = (amplitude * np.sin(frequency * x)).astype(np.float32)
-    expected = np.prod(1 + amplitude * np.sin(frequency) * np.cos(frequency * x), axis=0)
-    inner = (slice(1, -1),) * 3
-    np.testing.assert_allclose(kernels.jacobian_determinant(u)[inner], expected[inner], atol=1e-5)
-
-
-def test_a_hand_folded_field_has_exactly_one_folded_voxel() -> None:
-    """One vector of 3 along axis 1: J is 1 + 1.5 before it and 1 - 1.5 behind it, and 1 everywhere else."""
-    u = np.zeros((3, *SHAPE), np.float32)
-    u[1, 2, 3, 4] = 3
-    expected = np.ones(SHAPE, np.float32)
-    expected[2, 2, 4], expected[2, 4, 4] = 2.5, -0.5
-    np.testing.assert_array_equal(kernels.jacobian_determinant(u), expected)
-
-
-def test_jacobian_determinant_of_a_flat_grid() -> None:
-    u = np.zeros((3, 1, 4, 5), np.float32)
-    u[2] = 0.5 * np.arange(5)
-    np.testing.assert_array_equal(kernels.jacobian_determinant(u), np.full((1, 4, 5), 1.5, np.float32))
-
-
 @pytest.mark.usefixtures("one_thread")
 def test_results_do_not_depend_on_the_number_of_threads(rng: np.random.Generator) -> None:
     shape = (16, 18, 20)
@@ -171,7 +127,6 @@ def test_results_do_not_depend_on_the_number_of_threads(rng: np.random.Generator
             kernels.warp(image, u),
             kernels.warp_upsampled(image, coarse),
             kernels.compose_upsampled(coarse, u),
-            kernels.jacobian_determinant(u),
             kernels.invert(smooth),
             kernels.resample(image[0], shape, np.eye(3, 4), field=u, interpolation="cubic"),
             kernels.resample(image[0], shape, np.eye(3, 4), field=u, interpolation="nearest"),
@@ -211,7 +166,6 @@ def test_memory_that_is_given_is_used(rng: np.random.Generator) -> None:
     for call, expected in (
         (lambda out: kernels.warp(image, u, out), kernels.warp(image, u)),
         (lambda out: kernels.compose(u, v, out), kernels.compose(u, v)),
-        (lambda out: kernels.jacobian_determinant(u, out), kernels.jacobian_determinant(u)),
     ):
         out = np.full_like(expected, np.nan)
         assert call(out) is out

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import binary_dilation, gaussian_filter
 
 from lightcrcf.errors import UsageError
 from lightcrcf.evaluation.regularity import folding_percent
+from lightcrcf.geometry.determinant import jacobian_determinant
 from lightcrcf.geometry.kernels import upsample, warp
-from lightcrcf.pipeline.refine import _folded, _local_contrast, _relieved, refine
+from lightcrcf.pipeline.refine import _folded, _local_contrast, _relieved, _unfolded, refine
 from lightcrcf.pipeline.schedule import Level, plan
 from lightcrcf.weights.preparation import Preparation
 
@@ -233,3 +234,28 @@ def test_few_folds_of_the_result_are_smoothed_away() -> None:
     kept, folded = _relieved(field, allowed=_folded(field))
     assert np.array_equal(kept, field)
     assert folded > 0
+
+
+def held_back_twin(candidate: NDArray, field: NDArray) -> NDArray | None:
+    """`_unfolded`, looking at all voxels each time."""
+    candidate, before = candidate.copy(), jacobian_determinant(field)
+    for _ in range(3):
+        now = jacobian_determinant(candidate)
+        near = binary_dilation((now <= 0.05) & (now < before), np.ones((5, 5, 5)))
+        candidate[:, near] += np.float32(0.5) * (field[:, near] - candidate[:, near])
+    return candidate if _folded(candidate) <= _folded(field) else None
+
+
+@pytest.mark.parametrize("size", [0.15, 0.3, 0.6, 3.0])
+def test_steps_are_held_back_where_they_would_fold(size: float) -> None:
+    """Rough fields and rough steps: some fold nowhere, some can be held back, and some cannot."""
+    rng = np.random.default_rng(3)
+    for roughness in (0.0, 0.25):
+        field = (roughness * rng.standard_normal((3, 12, 14, 16))).astype(np.float32)
+        candidate = field + (size * rng.standard_normal(field.shape)).astype(np.float32)
+        expected = held_back_twin(candidate, field)
+        found = _unfolded(candidate, field, np.empty(field.shape[1:], np.float32))
+        assert (found is None) == (expected is None)
+        if found is not None:
+            assert found is candidate
+            np.testing.assert_array_equal(found, expected)

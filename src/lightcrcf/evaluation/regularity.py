@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lightcrcf.errors import InputError
 from lightcrcf.evaluation.labels import check_same_shape
-from lightcrcf.geometry.kernels import jacobian_determinant
+from lightcrcf.geometry.determinant import jacobian_determinant
 
 __all__ = ["folding_percent", "ndv_percent", "sdlogj", "sdlogj_l2r"]
 

@@ -16,14 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 from lightcrcf.geometry.compiled import device, kernel, ready
 from lightcrcf.geometry.points import invert
 from lightcrcf.geometry.sampling import (
-    ONE,
     blend_row,
     cubic_row,
     displaced_row,
     locate_row,
     mask_row,
     nearest_row,
-    neighbours,
     upsampled_row,
 )
 
@@ -31,7 +29,6 @@ __all__ = [
     "compose",
     "compose_upsampled",
     "invert",
-    "jacobian_determinant",
     "resample",
     "upsample",
     "warp",
@@ -203,27 +200,6 @@ def upsample(coarse: Float32, shape: Shape, factors: Shape = (2, 2, 2)) -> Float
     return out
 
 
-def jacobian_determinant(displacement: Float32, out: Float32 | None = None) -> Float32:
-    """det(I + du/dx) at every voxel: local volume change, negative where the map folds.
-
-    Args:
-        displacement: u, (3, D, H, W) voxels.
-        out: (D, H, W) float32, as in `warp`.
-
-    Returns:
-        (D, H, W) float32. Derivatives are central differences, one-sided at the borders.
-
-    Example:
-        >>> u = np.zeros((3, 4, 5, 6), np.float32)
-        >>> u[1] = 0.5 * np.arange(5, dtype=np.float32)[:, None]
-        >>> np.unique(jacobian_determinant(u)).tolist()
-        [1.5]
-    """
-    out = np.empty(displacement.shape[1:], np.float32) if out is None else out
-    _jacobian(ready(displacement), out)
-    return out
-
-
 # The kernels hand whole planes to device functions, and those are free of array expressions: Numba compiles the body
 # of `prange` twice, and for each array expression it compiles seconds of error messages about shapes.
 # They take more arguments than other functions here may: inside of Numba there is no cheap object to group them in.
@@ -363,29 +339,3 @@ def _nearest_plane(
         line = out[i, j]
         for k in range(width):
             line[k] = moving[corner[k]] if corner[k] >= 0 else fill
-
-
-@kernel
-def _jacobian(u: Array, out: Array) -> None:
-    for i in prange(out.shape[0]):
-        _jacobian_plane(u, np.int64(i), out)
-
-
-@device
-def _jacobian_plane(u: Array, i: Any, out: Array) -> None:
-    depth, height, width = out.shape
-    i0, i1, by_i = neighbours(i, depth)
-    for j in range(height):
-        j0, j1, by_j = neighbours(j, height)
-        for k in range(width):
-            k0, k1, by_k = neighbours(k, width)
-            a0 = ONE + by_i * (u[0, i1, j, k] - u[0, i0, j, k])
-            a1 = by_i * (u[1, i1, j, k] - u[1, i0, j, k])
-            a2 = by_i * (u[2, i1, j, k] - u[2, i0, j, k])
-            b0 = by_j * (u[0, i, j1, k] - u[0, i, j0, k])
-            b1 = ONE + by_j * (u[1, i, j1, k] - u[1, i, j0, k])
-            b2 = by_j * (u[2, i, j1, k] - u[2, i, j0, k])
-            c0 = by_k * (u[0, i, j, k1] - u[0, i, j, k0])
-            c1 = by_k * (u[1, i, j, k1] - u[1, i, j, k0])
-            c2 = ONE + by_k * (u[2, i, j, k1] - u[2, i, j, k0])
-            out[i, j, k] = a0 * (b1 * c2 - b2 * c1) - a1 * (b0 * c2 - b2 * c0) + a2 * (b0 * c1 - b1 * c0)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightcrcf.geometry.determinant import jacobian_determinant
 from lightcrcf.geometry.gradients import window_mean
-from lightcrcf.geometry.kernels import jacobian_determinant
 from lightcrcf.pipeline.limits import Limit, limits_for
 from lightcrcf.transforms.affine import Affine
 

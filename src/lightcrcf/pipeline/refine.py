@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from lightcrcf.errors import UsageError
 from lightcrcf.geometry.alignment_kernels import block_mean, downsample
 from lightcrcf.geometry.compiled import ready
-from lightcrcf.geometry.kernels import compose, jacobian_determinant, upsample, warp
+from lightcrcf.geometry.determinant import determinants_at, jacobian_determinant
+from lightcrcf.geometry.kernels import compose, upsample, warp
 from lightcrcf.geometry.refinement_kernels import (
     correlation_force,
     correlation_terms,
@@ -189,13 +190,13 @@ def _relieved(field: Float32, allowed: int) -> tuple[Float32, int]:
     """
     taps, smoothed = gaussian_taps((1.0, 1.0, 1.0)), np.empty_like(field)
     for radius in range(1, _RELIEFS + 1):
-        bad = np.argwhere(jacobian_determinant(field) <= 0)
+        bad = np.flatnonzero(jacobian_determinant(field) <= 0)
         if len(bad) <= allowed or len(bad) > _FEW_FOLDS:
             return field, len(bad)
         smooth(field, taps, smoothed)
-        i, j, k = _around(bad, radius + 1, field.shape[1:])
+        near = _around(bad, radius + 1, field.shape[1:])
         field = field.copy() if radius == 1 else field
-        field[:, i, j, k] = smoothed[:, i, j, k]
+        field.reshape(3, -1)[:, near] = smoothed.reshape(3, -1)[:, near]
     return field, _folded(field)
 
 
@@ -316,14 +317,17 @@ class _Stage:
     def step(self, field: Float32) -> Float32 | None:
         """field o (id + force), smoothed; None if that folds."""
         smooth(compose(field, self.force, self.composed), self.field_taps, self.other)
-        return _unfolded(self.other, field, self.composed[0], self.composed[1])
+        return _unfolded(self.other, field, self.composed[0])
 
 
-def _around(voxels: NDArray[np.intp], radius: int, shape: tuple[int, ...]) -> tuple[NDArray[np.intp], ...]:
-    """Indices of all voxels in cubes around some, each once."""
-    reach = np.indices((2 * radius + 1,) * 3).reshape(3, -1).T - radius
-    around = np.clip((voxels[:, None] + reach).reshape(-1, 3), 0, np.array(shape) - 1)
-    return np.unravel_index(np.unique(np.ravel_multi_index(tuple(around.T), shape)), shape)
+def _around(voxels: NDArray[np.intp], radius: int, shape: tuple[int, ...]) -> NDArray[np.intp]:
+    """Flat indices of all voxels in cubes around some, each once."""
+    reach, stride = np.arange(-radius, radius + 1), int(np.prod(shape))
+    for n in shape:
+        stride //= n
+        place = voxels // stride % n
+        voxels = np.unique((voxels - place * stride)[:, None] + np.clip(place[:, None] + reach, 0, n - 1) * stride)
+    return voxels
 
 
 def _mean_square(fixed: Float32, moved: Float32, weight: Float32 | None) -> float:
@@ -334,20 +338,24 @@ def _mean_square(fixed: Float32, moved: Float32, weight: Float32 | None) -> floa
     return float((error * weight).sum(dtype=np.float64) / max(float(weight.sum(dtype=np.float64)), 1.0))
 
 
-def _unfolded(candidate: Float32, field: Float32, determinant: Float32, before: Float32) -> Float32 | None:
+def _unfolded(candidate: Float32, field: Float32, determinants: Float32) -> Float32 | None:
     """`candidate`, in place, halfway back to `field` wherever it is about to fold; None if it still folds more.
 
-    Where `field` is no better, the step stays: smoothing undoes the folds of a start. The last two are overwritten.
+    Where `field` is no better, the step stays: smoothing undoes the folds of a start. `determinants` is overwritten.
     """
-    for repeat in range(_HALVINGS):
-        if jacobian_determinant(candidate, determinant).min() > _LEAST_DETERMINANT:
-            return candidate
-        if not repeat:
-            jacobian_determinant(field, before)
-        bad = np.argwhere((determinant <= _LEAST_DETERMINANT) & (determinant < before))
+    if jacobian_determinant(candidate, determinants).min() > _LEAST_DETERMINANT:
+        return candidate
+    vectors, earlier, flat = candidate.reshape(3, -1), field.reshape(3, -1), determinants.reshape(-1)
+    seen = low = np.flatnonzero(flat <= _LEAST_DETERMINANT)
+    for _ in range(_HALVINGS):
+        bad = low[flat[low] < determinants_at(field, low)]
         if not len(bad):
             return candidate
-        i, j, k = _around(bad, _NEAR, candidate.shape[1:])
-        candidate[:, i, j, k] += np.float32(0.5) * (field[:, i, j, k] - candidate[:, i, j, k])
-    folded = np.count_nonzero(jacobian_determinant(candidate, determinant) <= 0)
-    return candidate if folded <= np.count_nonzero(before <= 0) else None
+        near = _around(bad, _NEAR, field.shape[1:])
+        vectors[:, near] += np.float32(0.5) * (earlier[:, near] - vectors[:, near])
+        changed = _around(bad, _NEAR + 1, field.shape[1:])
+        flat[changed] = determinants_at(candidate, changed)
+        seen = np.union1d(seen, changed)
+        low = seen[flat[seen] <= _LEAST_DETERMINANT]
+    folded = np.count_nonzero(flat <= 0)
+    return candidate if folded <= np.count_nonzero(jacobian_determinant(field, determinants) <= 0) else None

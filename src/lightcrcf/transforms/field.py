@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lightcrcf.errors import InputError
-from lightcrcf.geometry import kernels
+from lightcrcf.geometry import determinant, kernels
 from lightcrcf.geometry.grid import AxisOrder, Grid
 from lightcrcf.geometry.points import displacement_at, invert_at
 
@@ -134,7 +134,7 @@ class DisplacementField:
 
     def jacobian_determinant(self) -> Float32:
         """(D, H, W) float32 det(I + du/dx); the same in voxels and in mm."""
-        return kernels.jacobian_determinant(self.displacement)
+        return determinant.jacobian_determinant(self.displacement)
 
     def reorder(self, order: AxisOrder) -> DisplacementField:
         """The same map of the world, on the grid with reordered axes."""

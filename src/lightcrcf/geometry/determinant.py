@@ -1,0 +1,112 @@
+"""How a field changes volume at voxels: the determinant of its Jacobian, everywhere or at some voxels only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+from numpy.typing import NDArray
+
+from lightcrcf.geometry.compiled import device, kernel, ready
+from lightcrcf.geometry.sampling import HALF, ONE, neighbours
+
+__all__ = ["determinants_at", "jacobian_determinant"]
+
+Array = Any
+Float32 = NDArray[np.float32]
+
+
+def jacobian_determinant(displacement: Float32, out: Float32 | None = None) -> Float32:
+    """det(I + du/dx) at every voxel: local volume change, negative where the map folds.
+
+    Args:
+        displacement: u, (3, D, H, W) voxels.
+        out: (D, H, W) float32, C-contiguous, to write to instead of new memory; must not share memory with u.
+
+    Returns:
+        (D, H, W) float32. Derivatives are central differences, one-sided at the borders.
+
+    Example:
+        >>> u = np.zeros((3, 4, 5, 6), np.float32)
+        >>> u[1] = 0.5 * np.arange(5, dtype=np.float32)[:, None]
+        >>> np.unique(jacobian_determinant(u)).tolist()
+        [1.5]
+    """
+    out = np.empty(displacement.shape[1:], np.float32) if out is None else out
+    _everywhere(ready(displacement), out)
+    return out
+
+
+def determinants_at(displacement: Float32, voxels: NDArray[np.intp]) -> Float32:
+    """`jacobian_determinant` at some voxels.
+
+    Args:
+        displacement: u, (3, D, H, W) voxels.
+        voxels: (n,) indices into the flattened (D, H, W).
+
+    Returns:
+        (n,) float32.
+
+    Example:
+        >>> u = np.random.default_rng(0).standard_normal((3, 4, 5, 6)).astype(np.float32)
+        >>> determinants_at(u, np.array([0, 77])) == jacobian_determinant(u).ravel()[[0, 77]]
+        array([ True,  True])
+    """
+    out = np.empty(len(voxels), np.float32)
+    _at(ready(displacement), ready(voxels, np.int64), out)
+    return out
+
+
+@kernel
+def _everywhere(u: Array, out: Array) -> None:
+    for i in prange(out.shape[0]):
+        _plane(u, np.int64(i), out)
+
+
+@device
+def _plane(u: Array, i: Any, out: Array) -> None:
+    _, height, width = out.shape
+    for j in range(height):
+        line = out[i, j]
+        line[0] = _determinant(u, i, j, 0)
+        # The neighbours' places are known here, so that the compiler computes many voxels at once.
+        i0, i1, by_i = neighbours(i, out.shape[0])
+        j0, j1, by_j = neighbours(j, height)
+        for k in range(1, width - 1):
+            line[k] = _of_differences(u, i, j, k, i0, i1, by_i, j0, j1, by_j, k - 1, k + 1, HALF)
+        if width > 1:
+            line[width - 1] = _determinant(u, i, j, width - 1)
+
+
+@kernel
+def _at(u: Array, voxels: Array, out: Array) -> None:
+    _, _, height, width = u.shape
+    for n in prange(len(voxels)):
+        row = voxels[n] // width
+        out[n] = _determinant(u, row // height, row % height, voxels[n] % width)
+
+
+@device
+def _determinant(u: Array, i: Any, j: Any, k: Any) -> Any:
+    i0, i1, by_i = neighbours(i, u.shape[1])
+    j0, j1, by_j = neighbours(j, u.shape[2])
+    k0, k1, by_k = neighbours(k, u.shape[3])
+    return _of_differences(u, i, j, k, i0, i1, by_i, j0, j1, by_j, k0, k1, by_k)
+
+
+@device
+def _of_differences(
+    u: Array, i: Any, j: Any, k: Any,
+    i0: Any, i1: Any, by_i: Any, j0: Any, j1: Any, by_j: Any, k0: Any, k1: Any, by_k: Any,
+) -> Any:  # fmt: skip
+    a0 = ONE + by_i * (u[0, i1, j, k] - u[0, i0, j, k])
+    a1 = by_i * (u[1, i1, j, k] - u[1, i0, j, k])
+    a2 = by_i * (u[2, i1, j, k] - u[2, i0, j, k])
+    b0 = by_j * (u[0, i, j1, k] - u[0, i, j0, k])
+    b1 = ONE + by_j * (u[1, i, j1, k] - u[1, i, j0, k])
+    b2 = by_j * (u[2, i, j1, k] - u[2, i, j0, k])
+    c0 = by_k * (u[0, i, j, k1] - u[0, i, j, k0])
+    c1 = by_k * (u[1, i, j, k1] - u[1, i, j, k0])
+    c2 = ONE + by_k * (u[2, i, j, k1] - u[2, i, j, k0])
+    return a0 * (b1 * c2 - b2 * c1) - a1 * (b0 * c2 - b2 * c0) + a2 * (b0 * c1 - b1 * c0)
