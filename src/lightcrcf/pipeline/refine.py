@@ -138,13 +138,14 @@ def refine(
         stage = _Stage(fixed, moving, fixed_mask, moving_mask, level, pool)
         field = _finer(field, scale, level.scale, fixed.shape, pool)
         scale = level.scale
-        field, done = stage.climb(field)
+        field, after, done = stage.climb(field)
         steps.append(done)
         seconds.append(time.perf_counter() - began)
     start = _finer(start, start_scale, scale, fixed.shape, pool)
     folded_before = _folded(start)
+    climbed = field
     field, folded = _relieved(field, folded_before)
-    before, after = stage.objective(start), stage.objective(field)
+    before, after = stage.objective(start), after if field is climbed else stage.objective(field)
     if after < before or folded > folded_before:
         field, after, folded = start, before, folded_before
     percent = 100.0 * folded / field[0].size
@@ -295,11 +296,19 @@ class _Stage:
             return 0.0
         return float(np.sqrt(np.quantile((sample * sample).sum(axis=0), _TYPICAL)))
 
-    def climb(self, field: Float32) -> tuple[Float32, int]:
-        """Steps that raise the objective, until they are done, it stalls, or shorter steps do not help either."""
-        best, length, done = self.objective(field), self.level.step, 0
-        typical, halvings = self.pull(), 0
-        while done < self.level.steps and typical > 0 and halvings <= _HALVINGS:
+    def climb(self, field: Float32) -> tuple[Float32, float, int]:
+        """Steps that raise the objective, until they are done, it stalls, or shorter steps do not help either.
+
+        Returns:
+            the field, its objective, and how many steps were taken.
+        """
+        best, length, done, halvings = self.objective(field), self.level.step, 0, 0
+        typical = None
+        while done < self.level.steps and halvings <= _HALVINGS:
+            if typical is None:
+                typical = self.pull()
+            if typical <= 0:
+                break
             # `update` keeps its length, so that a step that fails is tried again shorter.
             shorten(self.update, length / typical, length, self.force)
             candidate = self.step(field)
@@ -311,8 +320,8 @@ class _Stage:
             self.other, field, best, done = field if done else np.empty_like(field), candidate, score, done + 1
             if stalled:
                 break
-            typical = self.pull()
-        return field, done
+            typical = None
+        return field, best, done
 
     def step(self, field: Float32) -> Float32 | None:
         """field o (id + force), smoothed; None if that folds."""
