@@ -50,7 +50,6 @@ LONG_FUNCTIONS = {
     "cli/batch.py:batch": "typer takes a command's options from its arguments",
     "cli/bids.py:bids": "typer takes a command's options from its arguments",
     "cli/register.py:register": "typer takes a command's options from its arguments",
-    "pipeline/register.py:register": "the whole flow of a registration, one stage after the other",
 }
 
 

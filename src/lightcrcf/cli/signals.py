@@ -10,6 +10,7 @@ from types import FrameType
 __all__ = ["Terminated", "ignore", "install"]
 
 _AGAIN_S = 0.02  # LLVM works on one function for milliseconds
+_waiting: set[int] = set()
 
 
 class Terminated(KeyboardInterrupt):
@@ -29,14 +30,23 @@ def ignore() -> None:
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
-    if _below_llvm(frame):
-        # LLVM calls back into Python for its caches. An exception is dropped there, together with the answer
-        # that LLVM waits for, and the process dies of a null pointer: the signal comes again a moment later.
-        again = threading.Timer(_AGAIN_S, _thread.interrupt_main, (number,))
-        again.daemon = True
-        again.start()
-        return
-    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+    if not _below_llvm(frame):
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+    # LLVM calls back into Python for its caches. An exception is dropped there, together with the answer that LLVM
+    # waits for, and the process dies of a null pointer: the signal comes again a moment later.
+    if number not in _waiting:
+        _waiting.add(number)
+        _come_again(number)
+
+
+def _come_again(number: int) -> None:
+    def signalled() -> None:
+        _waiting.discard(number)
+        _thread.interrupt_main(signal.Signals(number))
+
+    again = threading.Timer(_AGAIN_S, signalled)
+    again.daemon = True
+    again.start()
 
 
 def _below_llvm(frame: FrameType | None) -> bool:

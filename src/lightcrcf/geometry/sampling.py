@@ -13,6 +13,7 @@ import numpy as np
 from lightcrcf.geometry.compiled import device
 
 __all__ = [
+    "HALF",
     "ONE",
     "ZERO",
     "affine_row",

@@ -1,0 +1,105 @@
+"""What is decided about a pair before anything is computed: model, refinement, affine start, and memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lightcrcf.pipeline.affine_images import finest_samples
+from lightcrcf.pipeline.foreground import Content, content
+from lightcrcf.pipeline.inputs import Inputs
+from lightcrcf.pipeline.memory import Demand
+from lightcrcf.pipeline.models import Choice, choose_model
+from lightcrcf.pipeline.options import Options
+from lightcrcf.pipeline.pair import WorkingPair
+from lightcrcf.pipeline.schedule import Plan, plan
+from lightcrcf.pipeline.shared import Shared
+from lightcrcf.volumes import Volume
+from lightcrcf.weights.store import Weights
+
+__all__ = ["Decision", "decide"]
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """How one pair is registered.
+
+    Args:
+        contents: what the fixed and the moving image show.
+        choice: the model, or none, and why.
+        refinement: what the second stage does.
+        init: "auto" to align affinely, "none" to trust the headers, or an ITK affine file.
+        demand: what it holds in memory.
+    """
+
+    contents: tuple[Content, Content]
+    choice: Choice
+    refinement: Plan
+    init: str
+    demand: Demand
+
+    @property
+    def alike(self) -> bool:
+        """Whether both images show the same kind of thing, and not a whole head and a bare brain."""
+        return self.contents[0].kind == self.contents[1].kind
+
+    @property
+    def network(self) -> Weights | None:
+        """The network that will run, if any."""
+        return self.choice.weights if self.refinement.network else None
+
+
+def decide(inputs: Inputs, options: Options, shared: Shared, *, kept: bool) -> Decision:
+    """Look at both images, and decide.
+
+    Args:
+        inputs: of the registration.
+        options: of the registration.
+        shared: what is known of the images from earlier registrations.
+        kept: whether the network stays for further registrations.
+
+    Raises:
+        UsageError: for an unknown model.
+        InputError: for damaged weights.
+    """
+    contents = _content(shared, inputs.fixed), _content(shared, inputs.moving)
+    choice = choose_model(options.model, contents, (inputs.fixed.grid, inputs.moving.grid))
+    refinement = _plan(choice, options, alike=contents[0].kind == contents[1].kind)
+    init = _init(options.init, choice)
+    demand = Demand(
+        inputs.volumes,
+        inputs.fixed.grid,
+        WorkingPair.grid_of(inputs.fixed, choice.weights, shared, options.coarsen),
+        network=choice.weights is not None and refinement.network,
+        refinement=bool(refinement.schedule),
+        inverse=options.inverse,
+        diffeomorphic=options.diffeomorphic,
+        kept=kept,
+        affine=finest_samples((inputs.fixed, inputs.moving), contents) if init == "auto" else 0,
+    )
+    return Decision(contents, _explained(choice, refinement), refinement, init, demand)
+
+
+def _content(shared: Shared, volume: Volume) -> Content:
+    return shared.about(volume, "content", lambda: content(volume))
+
+
+def _plan(choice: Choice, options: Options, *, alike: bool) -> Plan:
+    weights = choice.weights
+    if choice.mismatch and weights is None and not alike:
+        return Plan((), False)  # A whole head would be squeezed into the brain that is all of the other image.
+    return plan(options.preset, weights.preparation if weights else None, steps=options.refine)
+
+
+def _init(init: str, choice: Choice) -> str:
+    """Images of one person in one frame are not aligned again, if the model says that it expects such."""
+    trusts = choice.weights is not None and not choice.weights.preparation.align
+    return "none" if trusts and init == "auto" else init
+
+
+def _explained(choice: Choice, refinement: Plan) -> Choice:
+    """Without a network, add what is done instead."""
+    if choice.weights is not None:
+        return choice
+    instead = "refined from coarse to fine without a network" if refinement.schedule else "the result is affine only"
+    reason = f"{choice.reason}; {instead}"
+    return Choice(None, reason, (reason,) if choice.mismatch else ())

@@ -1,0 +1,101 @@
+"""What a registration is given: read all at once, checked, and named for the record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from lightcrcf.errors import InputError
+from lightcrcf.pipeline.label_care import check_fixed_labels
+from lightcrcf.pipeline.shared import Shared
+from lightcrcf.volumes import Volume, check_same_grid, check_usable
+
+__all__ = ["Given", "Inputs"]
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Paths, images, arrays with affines, or volumes, as the caller has them; None for what there is not."""
+
+    fixed: Any
+    moving: Any
+    fixed_mask: Any
+    moving_mask: Any
+    fixed_labels: Any
+    moving_labels: Sequence[Any]
+    also: Sequence[Any]
+
+    @property
+    def roles(self) -> list[tuple[str, Any]]:
+        """Each with what it is for."""
+        return [
+            ("fixed", self.fixed),
+            ("moving", self.moving),
+            ("fixed_mask", self.fixed_mask),
+            ("moving_mask", self.moving_mask),
+            ("fixed_labels", self.fixed_labels),
+            *(("moving_labels", item) for item in self.moving_labels),
+            *(("also", item) for item in self.also),
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """The same as volumes that can be used.
+
+    Args:
+        fixed, moving: the two images.
+        fixed_mask, moving_mask: on the grid of their image, with voxels that count.
+        fixed_labels: on the grid of the fixed image.
+        moving_labels: label maps of the moving image, on any grid.
+        also: further images of the moving subject, on any grid.
+    """
+
+    fixed: Volume
+    moving: Volume
+    fixed_mask: Volume | None
+    moving_mask: Volume | None
+    fixed_labels: Volume | None
+    moving_labels: list[Volume]
+    also: list[Volume]
+
+    @classmethod
+    def read(cls, given: Given, shared: Shared) -> Inputs:
+        """All at once: gzip and the disk leave the other core idle.
+
+        Raises:
+            InputError: for what cannot be read or used.
+        """
+        wanted = [item for _, item in given.roles]
+        with ThreadPoolExecutor(2) as readers:
+            volumes = list(readers.map(lambda item: None if item is None else shared.volume(item), wanted))
+        fixed, moving, fixed_mask, moving_mask, fixed_labels, *rest = volumes
+        if fixed is None or moving is None:
+            raise InputError("volume", expected="a fixed and a moving volume", got="None", remedy="give both")
+        check_usable(fixed, "fixed")
+        check_usable(moving, "moving")
+        _check_mask(fixed_mask, fixed)
+        _check_mask(moving_mask, moving)
+        check_fixed_labels(fixed_labels, fixed)
+        moved = [volume for volume in rest if volume is not None]
+        count = len(given.moving_labels)
+        return cls(fixed, moving, fixed_mask, moving_mask, fixed_labels, moved[:count], moved[count:])
+
+    @property
+    def volumes(self) -> tuple[Volume, ...]:
+        """All there are, each time it was given, but the fixed labels, which are only counted."""
+        every = (self.fixed, self.moving, self.fixed_mask, self.moving_mask, *self.moving_labels, *self.also)
+        return tuple(volume for volume in every if volume is not None)
+
+
+def _check_mask(mask: Volume | None, image: Volume) -> None:
+    if mask is None:
+        return
+    remedy = "resample the mask onto its image"
+    check_same_grid(mask, image, what="a mask on the grid", of=image.source, remedy=remedy)
+    if not mask.data.any():
+        raise InputError(
+            mask.source, expected="a mask with nonzero voxels", got="an empty one", remedy="check the mask"
+        )
