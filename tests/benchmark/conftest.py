@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from types import MappingProxyType
 
 import pytest
 
@@ -12,7 +13,7 @@ Maker = Callable[..., Record]
 
 
 def _method(name: str, day: int) -> Method:
-    ours = name.startswith("ours")
+    ours = name.startswith(("ours", "lightcrcf"))
     return Method(
         name=name,
         title=name.upper(),
@@ -28,11 +29,20 @@ def _method(name: str, day: int) -> Method:
     )
 
 
-def _case(who: str, pair: tuple[str, str], dice: float | None) -> Case:
+def _case(who: str, pair: tuple[str, str], dice: float | None, folding: float | None) -> Case:
     fixed, moving = pair
     if dice is None:
         return Case(method=who, fixed=fixed, moving=moving, failure="out of luck")
-    return Case(method=who, fixed=fixed, moving=moving, dice=dice, hd95=2 * dice, dice_by_label={7: dice, 12: dice / 2})
+    by_label = {7: dice, 12: dice / 2}
+    return Case(
+        method=who,
+        fixed=fixed,
+        moving=moving,
+        dice=dice,
+        hd95=2 * dice,
+        folding_percent=folding,
+        dice_by_label=by_label,
+    )
 
 
 @pytest.fixture
@@ -40,7 +50,12 @@ def make_record() -> Maker:
     """Makes a record of {method: Dice of each pair, None for a failure}; all methods but `identity` have times."""
 
     def make(
-        scores: Mapping[str, Sequence[float | None]], *, day: int = 1, name: str = "trial", load: float = 0.5
+        scores: Mapping[str, Sequence[float | None]],
+        *,
+        day: int = 1,
+        name: str = "trial",
+        load: float = 0.5,
+        folding: Mapping[str, float] = MappingProxyType({}),
     ) -> Record:
         rows = [(who, pair, dice) for who, values in scores.items() for pair, dice in zip(PAIRS, values, strict=True)]
         timings = [
@@ -70,7 +85,7 @@ def make_record() -> Maker:
             ),
             protocol="By hand.",
             methods=tuple(_method(who, day) for who in scores),
-            cases=tuple(_case(*row) for row in rows),
+            cases=tuple(_case(*row, folding.get(row[0])) for row in rows),
             timings=tuple(timings),
             commands=("run it",),
         )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
+from lightcrcf.benchmark.goals import goals_text
 from lightcrcf.benchmark.markdown import table
 from lightcrcf.benchmark.records import BUSY, Case, Method, Record, Spread
 from lightcrcf.benchmark.statistics import Comparison, compare, smallest_p
@@ -122,6 +123,7 @@ VIEWS: dict[str, Callable[[Record], str]] = {
     "structures": _structures,
     "dice-tests": partial(_tests, measure="dice"),
     "hd95-tests": partial(_tests, measure="hd95"),
+    "goals": goals_text,
 }
 
 

@@ -30,8 +30,9 @@ __all__ = ["PROTOCOL", "compute", "fitted", "measure_core", "native_precisions",
 PROTOCOL = (
     "Both images go in as float32 arrays on one grid; out come the field on its half, the moved image (linear) and the "
     "moved label map (nearest neighbour). Each precision runs in a process of its own, after two runs that do not "
-    "count. Floor: FLOPs of the convolutions, counted layer by layer, at the speed of a large matrix product, "
-    "and the bytes of the arrays that go in and come out at the speed of a copy, both measured in the same run."
+    "count. Floor: FLOPs of the convolutions, counted layer by layer as if done directly, at the speed of a large "
+    "matrix product, and the bytes of the arrays that go in and come out at the speed of a copy, both measured in the "
+    "same run."
 )
 _WARM_UP = 2
 _TRACED = 5

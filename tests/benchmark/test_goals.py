@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from lightcrcf.benchmark.accuracy import record_name
+from lightcrcf.benchmark.goals import GOALS, goals_text
+from lightcrcf.benchmark.protocols import PROTOCOLS
+from lightcrcf.benchmark.records import Record
+
+Maker = Callable[..., Record]
+FOLDING = {"ants-syn": 0.0, "greedy-ncc": 0.2, "wild": 5.0, "lightcrcf-fast": 0.01, "lightcrcf-default": 0.7}
+
+
+def outcomes(text: str) -> dict[str, tuple[str, str]]:
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines()[2:]]
+    return {row[0]: (row[2], row[3] if len(row) > 3 else "") for row in rows}
+
+
+@pytest.fixture
+def scores() -> dict[str, list[float]]:
+    return {
+        "identity": [0.9] * 3,
+        "ants-affine": [0.95] * 3,  # deforms nothing, so that it is no rival
+        "ants-syn": [0.50] * 3,
+        "greedy-ncc": [0.60] * 3,
+        "wild": [0.80] * 3,
+        "lightcrcf-fast": [0.55] * 3,
+        "lightcrcf-default": [0.62] * 3,
+    }
+
+
+def test_every_protocol_has_goals() -> None:
+    assert set(GOALS) == {record_name(protocol) for protocol in PROTOCOLS.values()}
+
+
+def test_goals_that_are_reached_and_missed(make_record: Maker, scores: dict[str, list[float]]) -> None:
+    del scores["wild"]
+    found = outcomes(goals_text(make_record(scores, name="brain-accuracy", folding=FOLDING)))
+    assert found["Dice of fast above ANTs SyN"] == ("0.050", "reached")
+    assert found["Dice of default above the best classical method"] == ("0.020", "reached")
+    assert found["Dice of accurate above the best classical method"] == ("not measured", "")
+    # The fixture's seconds are ten times the Dice.
+    assert found["default: times as fast as the best classical method"] == ("1.0", "missed by 9.0")
+    assert found["folding of ours, mean over pairs, %"] == ("0.7000", "missed by 0.6000")
+
+
+def test_where_folding_is_limited_those_that_fold_more_do_not_count(
+    make_record: Maker, scores: dict[str, list[float]]
+) -> None:
+    found = outcomes(goals_text(make_record(scores, name="abdomen-accuracy", folding=FOLDING)))
+    goal = "Dice of default above the best classical method that folds in at most 1 %"
+    assert found[goal] == ("0.020", "missed by 0.030")
+
+
+def test_distances_are_better_small(make_record: Maker, scores: dict[str, list[float]]) -> None:
+    found = outcomes(goals_text(make_record(scores, name="cardiac-accuracy", folding=FOLDING)))
+    # The fixture's HD95 is twice the Dice.
+    assert found["HD95 above the least of the peers, voxels"] == ("0.10", "missed by 0.10")
+    assert found["Dice above no registration"] == ("-0.350", "missed by 0.550")
