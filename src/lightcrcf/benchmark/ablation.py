@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from datetime import date
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightcrcf.benchmark.ablation_records import AblationRecord, AblationRun
-from lightcrcf.benchmark.measure import machine
+from lightcrcf.benchmark.measure import circumstances
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.network.config import VARIANTS, NetworkConfig, multiply_adds, tensor_shapes
-from lightcrcf.pipeline.environment import versions
 
 if TYPE_CHECKING:
     from lightcrcf.training.config import Stage, TrainingConfig
@@ -78,9 +76,7 @@ def measure_ablation(
     chosen = f" --variants {','.join(variants)}" if variants else ""
     return AblationRecord(
         name=f"{config.name}-ablation",
-        measured=date.today(),
-        machine=machine(),
-        versions=versions(),
+        **circumstances(),
         protocol=PROTOCOL,
         commands=(
             f"lightcrcf bench ablation --recipe recipes/{recipe.name} --steps {steps or total} --seeds {seeds}{chosen} "

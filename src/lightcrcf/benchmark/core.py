@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import date
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from lightcrcf.benchmark.cost_records import CoreRecord, CoreRun, Peaks, Times
-from lightcrcf.benchmark.measure import machine
+from lightcrcf.benchmark.measure import circumstances
 from lightcrcf.benchmark.parts import parts
 from lightcrcf.benchmark.tracing import Labeller, trace
 from lightcrcf.benchmark.worker import measured
@@ -80,9 +79,7 @@ def measure_core(
         f"lightcrcf bench core --shape {'x'.join(map(str, shape))} --threads {threads} --repetitions {repetitions}"
     )
     return CoreRecord(
-        measured=date.today(),
-        machine=machine(),
-        versions=versions(),
+        **circumstances(),
         protocol=PROTOCOL,
         commands=(f"{command} --out benchmarks/history/DATE-core.json",),
         note=note,

@@ -11,15 +11,13 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lightcrcf.benchmark.history import write_plain
-from lightcrcf.benchmark.measure import machine
-from lightcrcf.pipeline.environment import versions
+from lightcrcf.benchmark.measure import plain_header
 from lightcrcf.pipeline.register import Registration, register
 
 __all__ = ["SETTINGS", "Difference", "compare", "main", "measure"]
@@ -104,11 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.add_argument(name, type=Path, required=True)
     options = parser.parse_args(arguments)
     record = {
-        "format": "lightcrcf-determinism",
-        "format_version": 1,
-        "measured": str(date.today()),
-        "machine": machine().model_dump(),
-        "versions": versions(),
+        **plain_header("lightcrcf-determinism"),
         "pair": [options.fixed.name, options.moving.name],
         "reference": "2 threads, openvino, f32",
         "differences": [asdict(difference) for difference in measure(options.fixed, options.moving)],

@@ -17,7 +17,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from lightcrcf.benchmark.history import write_plain
-from lightcrcf.benchmark.measure import machine
+from lightcrcf.benchmark.measure import plain_header
 from lightcrcf.errors import LightCRCFError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.pipeline.provenance import peak_memory_mb
@@ -281,10 +280,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         files = {suffix: path.read_bytes() for suffix, path in originals(Path(folder)).items()}
     found = {suffix: campaign(each, suffix, content) for suffix, content in files.items()}
     record = {
-        "format": "lightcrcf-fuzz",
-        "format_version": 1,
-        "measured": str(date.today()),
-        "machine": machine().model_dump(),
+        **plain_header("lightcrcf-fuzz"),
         "files": each * len(FORMATS),
         "limits": {"seconds": LONGEST_S, "memory_mib": MEMORY_MIB},
         "formats": found,

@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 
 from lightcrcf.benchmark.history import write_plain
 from lightcrcf.benchmark.markdown import table
-from lightcrcf.benchmark.measure import Measured, machine, run
+from lightcrcf.benchmark.measure import Measured, plain_header, run
 from lightcrcf.benchmark.oasis import DATA, TERMS, oasis_files
 from lightcrcf.benchmark.records import BUSY
 from lightcrcf.benchmark.worker import limited
@@ -33,7 +32,7 @@ from lightcrcf.cohort.labelling import Moved, move, unit_intensities
 from lightcrcf.cohort.options import Options
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.geometry.threads import use_threads
-from lightcrcf.pipeline.environment import usable_cores, versions
+from lightcrcf.pipeline.environment import usable_cores
 from lightcrcf.volumes import read
 
 __all__ = ["FORMAT", "NAME", "PROTOCOL", "labelling_text", "main", "measure_case", "summarised"]
@@ -190,11 +189,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
         cases.append(measure_case(image, truth, atlases, options.threads))
         say(f"{cases[-1]['image']}: {cases[-1]['dice']}, {cases[-1]['command']['seconds']:.1f} s")
     record = {
-        "format": FORMAT,
-        "format_version": 1,
-        "measured": str(date.today()),
-        "machine": machine().model_dump(),
-        "versions": versions(),
+        **plain_header(FORMAT),
         "data": {"name": DATA, "terms": TERMS, "split": "images of val, atlases of train", "structures": 138},
         "protocol": PROTOCOL,
         "commands": [

@@ -10,12 +10,14 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 from lightcrcf.benchmark.records import Machine
-from lightcrcf.pipeline.environment import cpu_name, usable_cores
+from lightcrcf.pipeline.environment import cpu_name, usable_cores, versions
 
-__all__ = ["CommandError", "Measured", "machine", "run"]
+__all__ = ["CommandError", "Measured", "circumstances", "machine", "plain_header", "run"]
 
 # Linux counts what a process held before it became another program. So a small one starts the command, not this one,
 # which holds volumes.
@@ -110,3 +112,20 @@ def machine() -> Machine:
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
     )
+
+
+def circumstances() -> dict[str, Any]:
+    """When and on what something is measured, as the models of records take it: measured, machine, versions."""
+    return {"measured": date.today(), "machine": machine(), "versions": versions()}
+
+
+def plain_header(form: str) -> dict[str, Any]:
+    """The beginning of a record that `history.plain` reads: its format, and `circumstances` in JSON values."""
+    told = circumstances()
+    return {
+        "format": form,
+        "format_version": 1,
+        "measured": str(told["measured"]),
+        "machine": told["machine"].model_dump(),
+        "versions": told["versions"],
+    }

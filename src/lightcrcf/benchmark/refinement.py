@@ -7,7 +7,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 from lightcrcf.benchmark import peers
 from lightcrcf.benchmark.cost_records import GreedyIteration, Peaks, RefineRecord, RefineRun, Times
 from lightcrcf.benchmark.environments import Environments
-from lightcrcf.benchmark.measure import CommandError, machine, run
+from lightcrcf.benchmark.measure import CommandError, circumstances, run
 from lightcrcf.benchmark.parts import parts
 from lightcrcf.benchmark.tracing import Event, Labeller, trace
 from lightcrcf.benchmark.worker import limited, measured
@@ -27,7 +26,6 @@ from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.pipeline.affine import align
-from lightcrcf.pipeline.environment import versions
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.refine import refine
 from lightcrcf.pipeline.schedule import Level, plan
@@ -91,9 +89,7 @@ def measure_refinement(
             runs.append(_run(Path(folder), level, threads, count, repetitions, environments))
             say(f"scale 1/{level.scale}: {runs[-1].times.median_ms:.1f} ms a step")
     return RefineRecord(
-        measured=date.today(),
-        machine=machine(),
-        versions=versions(),
+        **circumstances(),
         protocol=PROTOCOL,
         commands=(
             f"lightcrcf bench refine --data ../shared/data --threads {threads} --steps {count} "
@@ -213,7 +209,7 @@ def _cycles(events: Sequence[Event], begins: Sequence[int]) -> list[list[Event]]
 
 
 def _watched() -> dict[tuple[str, str], Labeller]:
-    files = ("geometry/kernels.py", "geometry/refinement_kernels.py")
+    files = ("geometry/kernels.py", "geometry/determinant.py", "geometry/refinement_kernels.py")
     return {(file, name): partial(_label, label) for file in files for name, label in _KERNELS.items()}
 
 

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from datetime import date
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,12 +23,11 @@ from lightcrcf.benchmark.arrangements import arrange
 from lightcrcf.benchmark.endurance import endure
 from lightcrcf.benchmark.history import plain, write_plain
 from lightcrcf.benchmark.interruption import interrupt
-from lightcrcf.benchmark.measure import machine
+from lightcrcf.benchmark.measure import plain_header
 from lightcrcf.benchmark.robustness_record import FORMAT, robustness_text
 from lightcrcf.benchmark.scarcity import scarce_disk, scarce_memory, unwritable
 from lightcrcf.benchmark.trials import Subjects, Tried
 from lightcrcf.errors import InputError
-from lightcrcf.pipeline.environment import versions
 
 __all__ = ["main", "parts"]
 
@@ -135,11 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _begun() -> dict[str, Any]:
     return {
-        "format": FORMAT,
-        "format_version": 1,
-        "measured": str(date.today()),
-        "machine": machine().model_dump(),
-        "versions": versions(),
+        **plain_header(FORMAT),
         "limits": {"seconds": fuzz.LONGEST_S, "memory_mib": fuzz.MEMORY_MIB},
         "parts": {},
     }

@@ -6,18 +6,16 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lightcrcf.benchmark.cost_records import ScalingRecord, ScalingRun, Times
-from lightcrcf.benchmark.measure import CommandError, machine, run
+from lightcrcf.benchmark.measure import CommandError, circumstances, run
 from lightcrcf.benchmark.worker import limited, measured
 from lightcrcf.benchmark.workload import workload
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.pipeline.environment import versions
 from lightcrcf.volumes import Volume, write
 from lightcrcf.weights.store import load
 
@@ -67,9 +65,7 @@ def measure_scaling(
                 say(_told(runs[-1]))
     sizes = " ".join("x".join(map(str, shape)) for shape in shapes)
     return ScalingRecord(
-        measured=date.today(),
-        machine=machine(),
-        versions=versions(),
+        **circumstances(),
         protocol=PROTOCOL,
         commands=(
             f'lightcrcf bench scaling --shapes "{sizes}" --threads "{" ".join(map(str, threads))}" '

@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 from statistics import mean, median
 from typing import TYPE_CHECKING, Any
@@ -24,14 +23,14 @@ from numpy.typing import NDArray
 
 from lightcrcf.benchmark.history import write_plain
 from lightcrcf.benchmark.markdown import table
-from lightcrcf.benchmark.measure import machine
+from lightcrcf.benchmark.measure import plain_header
 from lightcrcf.engines.base import open_engine
 from lightcrcf.errors import InputError
 from lightcrcf.evaluation.labels import label_codes
 from lightcrcf.evaluation.metrics import dice, folding_percent
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.pipeline.affine import align
-from lightcrcf.pipeline.environment import usable_cores, versions
+from lightcrcf.pipeline.environment import usable_cores
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.refine import refine
 from lightcrcf.pipeline.schedule import Level, Plan, Schedule, plan
@@ -243,11 +242,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
     fewer = f"--pairs {options.pairs} " if options.pairs else ""
     weights, pairs = load(options.model or options.recipe.stem), _watched(options.recipe)[: options.pairs]
     record = {
-        "format": FORMAT,
-        "format_version": 1,
-        "measured": str(date.today()),
-        "machine": machine().model_dump(),
-        "versions": versions(),
+        **plain_header(FORMAT),
         "model": weights.name,
         "protocol": PROTOCOL,
         "commands": [

@@ -14,7 +14,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 
 from lightcrcf.benchmark.history import write_plain
 from lightcrcf.benchmark.markdown import table
-from lightcrcf.benchmark.measure import machine, run
+from lightcrcf.benchmark.measure import plain_header, run
 from lightcrcf.benchmark.oasis import DATA, TERMS, oasis_files
 from lightcrcf.benchmark.records import BUSY
 from lightcrcf.benchmark.worker import limited
@@ -31,7 +30,7 @@ from lightcrcf.cohort.template_average import sharpness
 from lightcrcf.cohort.template_mean import mean_shift
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.geometry.threads import use_threads
-from lightcrcf.pipeline.environment import usable_cores, versions
+from lightcrcf.pipeline.environment import usable_cores
 from lightcrcf.pipeline.foreground import foreground
 from lightcrcf.pipeline.preprocess import prepare
 from lightcrcf.pipeline.register import register
@@ -220,11 +219,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
         with use_threads(given.threads):
             found = _measured(out, persons, others, given.preset)
     record = {
-        "format": FORMAT,
-        "format_version": 1,
-        "measured": str(date.today()),
-        "machine": machine().model_dump(),
-        "versions": versions(),
+        **plain_header(FORMAT),
         "data": {"name": DATA, "terms": TERMS, "split": "built from train, held out: val", "structures": 138},
         "protocol": PROTOCOL,
         "commands": [

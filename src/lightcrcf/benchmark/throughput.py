@@ -21,10 +21,10 @@ from pydantic import Field
 
 from lightcrcf.benchmark.history import newest, parsed
 from lightcrcf.benchmark.markdown import table
-from lightcrcf.benchmark.measure import machine, run
+from lightcrcf.benchmark.measure import circumstances, run
 from lightcrcf.benchmark.records import BUSY, Machine, Strict
 from lightcrcf.errors import InputError
-from lightcrcf.pipeline.environment import usable_cores, versions
+from lightcrcf.pipeline.environment import usable_cores
 
 __all__ = ["THROUGHPUT", "Setting", "ThroughputRecord", "latest_throughput", "measure_throughput", "throughput_text"]
 
@@ -143,9 +143,7 @@ def measure_throughput(
             taken[n].append(_run(images, pairs, setting))
             say(f"{setting}: {3600 * pairs / taken[n][-1].seconds:.0f} pairs an hour")
     return ThroughputRecord(
-        measured=date.today(),
-        machine=machine(),
-        versions=versions(),
+        **circumstances(),
         protocol=PROTOCOL,
         commands=(
             f"lightcrcf bench throughput --data ../shared/data --pairs {pairs} --repetitions {repetitions} "
