@@ -8,6 +8,7 @@ import pytest
 
 from lightcrcf.benchmark import scaling
 from lightcrcf.benchmark.core import compute, part_flops, register_arrays
+from lightcrcf.benchmark.cost_goals import cost_goals_text as goals
 from lightcrcf.benchmark.cost_records import (
     CoreRecord,
     GreedyIteration,
@@ -137,6 +138,8 @@ def test_greedy_that_is_missing_is_told(tmp_path: Path, monkeypatch: pytest.Monk
     )  # fmt: skip
     assert record.runs[0].greedy.times is None
     assert "greedy: greedy: expected it, got nothing" in refine_text(record)
+    assert "| greedy iteration / ours, where it is least | at least 5 | not measured |  |" in goals(record)
+    assert "| a step at full resolution, ms | at most 300 | " in goals(record)
 
 
 def test_an_iteration_of_greedy_is_a_slope() -> None:
@@ -168,6 +171,8 @@ def test_a_core_record_tells_its_ratio(computed: dict[str, object], tmp_path: Pa
     assert floor is not None
     assert f"| f32 | 30† | 25 to 35 | {floor:.0f} | {30 / floor:.2f} |" in text
     assert "111,752 parameters, 250,476 in training" in text
+    assert f"| f32: times the floor | at most 2 | {30 / floor:.2f} | missed by {30 / floor - 2:.2f} |" in goals(record)
+    assert "| bf16: times the floor | at most 2 | not measured |  |" in goals(record)
     write_cost(tmp_path / "core.json", record)
     assert read_cost(tmp_path / "core.json") == record
 
@@ -190,6 +195,9 @@ def test_growth_is_judged_by_time_for_each_voxel() -> None:
     assert "+10 %" in text
     assert "| 40x40x40 | 1 | not enough memory |" in text
     assert "2 threads compute 1.80 times as fast as 1 thread." in text
+    assert "| times as fast with 2 threads as with one | at least 1.7 | 1.80 | reached |" in goals(record)
+    assert "1 thread, % | at most 20 | 10 | reached |" in goals(record)
+    assert "| estimate of memory off, at worst, % | at most 20 | 10 | reached |" in goals(record)
 
 
 def test_sizes_that_fail_stay_in_the_record(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
+from lightcrcf.benchmark.accuracy_goals import ACCURACY_GOALS
 from lightcrcf.benchmark.goals import goals_text
 from lightcrcf.benchmark.markdown import table
 from lightcrcf.benchmark.records import BUSY, Case, Method, Record, Spread
@@ -123,7 +124,7 @@ VIEWS: dict[str, Callable[[Record], str]] = {
     "structures": _structures,
     "dice-tests": partial(_tests, measure="dice"),
     "hd95-tests": partial(_tests, measure="hd95"),
-    "goals": goals_text,
+    "goals": lambda record: goals_text(ACCURACY_GOALS.get(record.name, ()), record),
 }
 
 

@@ -1,20 +1,20 @@
-"""What the project set out to reach on each protocol, and by how much a record reaches or misses it."""
+"""Goals that were written down before something was measured, and by how much a record reaches or misses them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from lightcrcf.benchmark.markdown import table
-from lightcrcf.benchmark.records import Method, Record
 
-__all__ = ["GOALS", "Goal", "goals_text"]
+__all__ = ["Goal", "goals_text"]
 
-_LABELS = "lightcrcf-fast@hippocampus-mr-labels"
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class Goal:
+class Goal(Generic[R]):
     """One number, and where it is to lie.
 
     Args:
@@ -27,7 +27,7 @@ class Goal:
 
     text: str
     wanted: float
-    measure: Callable[[Record], float | None]
+    measure: Callable[[R], float | None]
     at_most: bool = False
     digits: int = 3
 
@@ -36,132 +36,12 @@ class Goal:
         return measured - self.wanted if self.at_most else self.wanted - measured
 
 
-def _mean(record: Record, method: str, measure: str) -> float | None:
-    if method not in record.summary:
-        return None
-    spread = record.summary[method].get(measure)
-    return None if spread is None else spread.mean
-
-
-def _peers(record: Record, measure: str, *, within_folding: float | None = None) -> dict[str, float]:
-    """A measure of each method of others that deforms; of those only that fold in few enough voxels."""
-    found = {}
-    for method in record.methods:
-        value, folding = _mean(record, method.name, measure), _mean(record, method.name, "folding_percent")
-        counts = folding is not None and (within_folding is None or folding <= within_folding)
-        if _is_peer(method) and counts and value is not None:
-            found[method.name] = value
-    return found
-
-
-def _is_peer(method: Method) -> bool:
-    return not method.ours and method.name != "identity"
-
-
-def _above(ours: str, reference: str) -> Callable[[Record], float | None]:
-    """Dice of ours minus that of one other method."""
-
-    def measure(record: Record) -> float | None:
-        mine, other = _mean(record, ours, "dice"), _mean(record, reference, "dice")
-        return None if mine is None or other is None else mine - other
-
-    return measure
-
-
-def _above_best(ours: str, *, within_folding: float | None = None) -> Callable[[Record], float | None]:
-    """Dice of ours minus that of the best peer."""
-
-    def measure(record: Record) -> float | None:
-        mine, peers = _mean(record, ours, "dice"), _peers(record, "dice", within_folding=within_folding)
-        return None if mine is None or not peers else mine - max(peers.values())
-
-    return measure
-
-
-def _times_as_fast(ours: str) -> Callable[[Record], float | None]:
-    """Seconds of the best peer, by Dice, for each second of ours; medians."""
-
-    def measure(record: Record) -> float | None:
-        peers = _peers(record, "dice")
-        times = [record.summary.get(name, {}).get("seconds") for name in (max(peers, key=peers.__getitem__), ours)]
-        return None if times[0] is None or times[1] is None else times[0].median / times[1].median
-
-    return measure
-
-
-def _hd95_above_least(ours: str) -> Callable[[Record], float | None]:
-    def measure(record: Record) -> float | None:
-        mine, peers = _mean(record, ours, "hd95"), _peers(record, "hd95")
-        return None if mine is None or not peers else mine - min(peers.values())
-
-    return measure
-
-
-def _dice(ours: str) -> Callable[[Record], float | None]:
-    return lambda record: _mean(record, ours, "dice")
-
-
-def _most_folding(record: Record) -> float | None:
-    """Percent of voxels, the mean over pairs of our method that has most."""
-    ours = [method.name for method in record.methods if method.ours]
-    found = [value for name in ours if (value := _mean(record, name, "folding_percent")) is not None]
-    return max(found, default=None)
-
-
-def _most_folding_of_a_pair(record: Record) -> float | None:
-    spread = record.summary.get("lightcrcf-diffeomorphic", {}).get("folding_percent")
-    return None if spread is None else spread.maximum
-
-
-def _folding(percent: float) -> tuple[Goal, ...]:
-    return (
-        Goal("folding of ours, mean over pairs, %", percent, _most_folding, at_most=True, digits=4),
-        Goal("folding with `--diffeomorphic`, worst pair, %", 1e-4, _most_folding_of_a_pair, at_most=True, digits=4),
-    )
-
-
-_BRAIN = (
-    Goal("Dice of fast above ANTs SyN", 0.04, _above("lightcrcf-fast", "ants-syn")),
-    Goal("Dice of default above the best classical method", -0.005, _above_best("lightcrcf-default")),
-    Goal("Dice of accurate above the best classical method", 0.02, _above_best("lightcrcf-accurate"), digits=4),
-    Goal("default: times as fast as the best classical method", 10, _times_as_fast("lightcrcf-default"), digits=1),
-    Goal("accurate: times as fast as the best classical method", 3, _times_as_fast("lightcrcf-accurate"), digits=1),
-    *_folding(0.1),
-)
-
-GOALS: dict[str, tuple[Goal, ...]] = {
-    "brain-accuracy": _BRAIN,
-    "brain-ordered-accuracy": tuple(goal for goal in _BRAIN if "times as fast" not in goal.text),
-    "heads-accuracy": (
-        Goal("Dice of default above the best classical method", 0.0, _above_best("lightcrcf-default"), digits=4),
-        *_folding(0.1),
-    ),
-    "hippocampus-accuracy": (
-        Goal("Dice of default above the best classical method", 0.02, _above_best("lightcrcf-default"), digits=4),
-        Goal("Dice of the weakly supervised model", 0.86, _dice(_LABELS)),
-        *_folding(0.1),
-    ),
-    "abdomen-accuracy": (
-        Goal(
-            "Dice of default above the best classical method that folds in at most 1 %", 0.05,
-            _above_best("lightcrcf-default", within_folding=1.0),
-        ),
-        *_folding(0.5),
-    ),
-    "cardiac-accuracy": (
-        Goal("Dice above no registration", 0.20, _above("lightcrcf-fast", "identity")),
-        Goal("HD95 above the least of the peers, voxels", 0.0, _hd95_above_least("lightcrcf-fast"), True, 2),
-        *_folding(0.1),
-    ),
-}  # fmt: skip
-
-
-def goals_text(record: Record) -> str:
-    """A table of the goals of the record's protocol, and how far it is from each."""
-    if record.name not in GOALS:
+def goals_text(goals: Sequence[Goal[R]], record: R) -> str:
+    """A table of goals, and how far the record is from each."""
+    if not goals:
         return "No goals were set."
     rows = []
-    for goal in GOALS[record.name]:
+    for goal in goals:
         measured, bound = goal.measure(record), "at most" if goal.at_most else "at least"
         wanted = f"{bound} {goal.wanted:g}"
         if measured is None:

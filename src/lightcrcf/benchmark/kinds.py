@@ -11,6 +11,7 @@ from typing import Any
 from lightcrcf.benchmark import labelling, quality_limits, reading, settings, template
 from lightcrcf.benchmark.ablation_records import ABLATION, ablation_text, latest_ablation
 from lightcrcf.benchmark.accuracy_views import VIEWS
+from lightcrcf.benchmark.cost_goals import cost_goals_text, peer_goals_text
 from lightcrcf.benchmark.cost_records import COSTS, latest_cost
 from lightcrcf.benchmark.cost_views import COST_VIEWS
 from lightcrcf.benchmark.history import has_record, newest, plain
@@ -47,7 +48,7 @@ def _plain(form: str) -> Callable[[Path, str], Any]:
 
 
 KINDS = (
-    Kind(lambda name: name in COSTS, latest_cost, COST_VIEWS),
+    Kind(lambda name: name in COSTS, latest_cost, {**COST_VIEWS, "goals": cost_goals_text}),
     Kind(
         partial(str.__eq__, THROUGHPUT),
         lambda folder, _: latest_throughput(folder),
@@ -68,7 +69,7 @@ KINDS = (
         {"settings": settings.settings_text},
     ),
     Kind(lambda name: name.endswith(ABLATION), latest_ablation, {"variants": ablation_text}),
-    Kind(lambda name: name.endswith("-peers"), latest, {**VIEWS, **PEER_VIEWS}),
+    Kind(lambda name: name.endswith("-peers"), latest, {**VIEWS, **PEER_VIEWS, "goals": peer_goals_text}),
     Kind(lambda _: True, latest, {**VIEWS, **PEER_VIEWS}, may_lack=False),
 )
 """The first that owns a name has it; the last is accuracy."""

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from lightcrcf.benchmark.accuracy import record_name
-from lightcrcf.benchmark.goals import GOALS, goals_text
+from lightcrcf.benchmark.accuracy_goals import ACCURACY_GOALS
+from lightcrcf.benchmark.accuracy_views import VIEWS
 from lightcrcf.benchmark.protocols import PROTOCOLS
 from lightcrcf.benchmark.records import Record
 
@@ -32,12 +33,12 @@ def scores() -> dict[str, list[float]]:
 
 
 def test_every_protocol_has_goals() -> None:
-    assert set(GOALS) == {record_name(protocol) for protocol in PROTOCOLS.values()}
+    assert set(ACCURACY_GOALS) == {record_name(protocol) for protocol in PROTOCOLS.values()}
 
 
 def test_goals_that_are_reached_and_missed(make_record: Maker, scores: dict[str, list[float]]) -> None:
     del scores["wild"]
-    found = outcomes(goals_text(make_record(scores, name="brain-accuracy", folding=FOLDING)))
+    found = outcomes(VIEWS["goals"](make_record(scores, name="brain-accuracy", folding=FOLDING)))
     assert found["Dice of fast above ANTs SyN"] == ("0.050", "reached")
     assert found["Dice of default above the best classical method"] == ("0.020", "reached")
     assert found["Dice of accurate above the best classical method"] == ("not measured", "")
@@ -49,13 +50,13 @@ def test_goals_that_are_reached_and_missed(make_record: Maker, scores: dict[str,
 def test_where_folding_is_limited_those_that_fold_more_do_not_count(
     make_record: Maker, scores: dict[str, list[float]]
 ) -> None:
-    found = outcomes(goals_text(make_record(scores, name="abdomen-accuracy", folding=FOLDING)))
+    found = outcomes(VIEWS["goals"](make_record(scores, name="abdomen-accuracy", folding=FOLDING)))
     goal = "Dice of default above the best classical method that folds in at most 1 %"
     assert found[goal] == ("0.020", "missed by 0.030")
 
 
 def test_distances_are_better_small(make_record: Maker, scores: dict[str, list[float]]) -> None:
-    found = outcomes(goals_text(make_record(scores, name="cardiac-accuracy", folding=FOLDING)))
+    found = outcomes(VIEWS["goals"](make_record(scores, name="cardiac-accuracy", folding=FOLDING)))
     # The fixture's HD95 is twice the Dice.
     assert found["HD95 above the least of the peers, voxels"] == ("0.10", "missed by 0.10")
     assert found["Dice above no registration"] == ("-0.350", "missed by 0.550")
