@@ -62,7 +62,7 @@ def test_the_parts_are_the_whole(computed: dict[str, object]) -> None:
     } <= parts.keys()
     assert {"upsample field and warp image", "upsample field and warp labels"} <= parts.keys()
     weights = load("brain-t1")
-    again = (weights.config.passes[0] - 1) * part_flops(weights, SHAPE)["decoder 1/2, fixed image"]
+    again = (weights.config.passes[0] - 1) * part_flops(weights, SHAPE, "f32")["decoder 1/2, fixed image"]
     expected = 2 * multiply_adds(weights.config, SHAPE) / 1e9 - again
     assert sum(p["gflop"] for p in parts.values()) == pytest.approx(expected, abs=1e-5)
     assert computed["gflop"] == pytest.approx(expected, abs=1e-4)
@@ -75,13 +75,14 @@ def test_bytes_are_those_of_the_arrays(computed: dict[str, object]) -> None:
 
 def test_flops_of_thick_slices_are_counted_too() -> None:
     weights = load("cardiac-cine")
-    counted = part_flops(weights, (64, 48, 6))
+    counted = part_flops(weights, (64, 48, 6), "f32")
     passes = weights.config.passes
     total = (
         counted["encoder 1/2"]
         + counted["encoder"]
         + sum(n * counted[f"decoder 1/{2 ** (i + 1)}"] for i, n in enumerate(passes))
         + passes[0] * counted["decoder 1/2, fixed image"]
+        + passes[1] * counted["decoder 1/4, fixed image"]
     )
     assert total == pytest.approx(2 * multiply_adds(weights.config, (64, 48, 6)) / 1e9)
 

@@ -16,8 +16,8 @@ from lightcrcf.benchmark.tracing import Labeller, trace
 from lightcrcf.benchmark.worker import measured
 from lightcrcf.benchmark.workload import Workload, workload
 from lightcrcf.engines.base import Engine, open_engine
-from lightcrcf.engines.finest import FinestLevel
 from lightcrcf.engines.graphs import encoder_graph, level_graph
+from lightcrcf.engines.own_levels import own_levels
 from lightcrcf.geometry.kernels import resample, warp_upsampled
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.network.config import LEVELS, VARIANTS, NetworkConfig, multiply_adds, tensor_shapes
@@ -35,7 +35,7 @@ PROTOCOL = (
 )
 _WARM_UP = 2
 _TRACED = 5
-_ENCODER, _BEGIN = "encoder 1/2", "decoder 1/2, fixed image"
+_ENCODER = "encoder 1/2"
 Shape = tuple[int, int, int]
 
 
@@ -126,7 +126,7 @@ def compute(
             results = once()
         times = [_milliseconds(once) for _ in range(repetitions)]
         traces = [trace(once, _watched(pair.fixed.shape)) for _ in range(_TRACED)]
-    flops = part_flops(weights, shape3) if engine == "openvino" else {}
+    flops = part_flops(weights, shape3, precision) if engine == "openvino" else {}
     arrays = (pair.fixed, pair.moving, pair.labels, *results)
     found = parts(traces, flops)
     total = sum(part.gflop for part in found) if flops else 2 * multiply_adds(weights.config, shape3) / 1e9
@@ -156,13 +156,13 @@ def register_arrays(network: Engine, pair: Workload) -> tuple[Any, Any, Any]:
     return field, moved, labels
 
 
-def part_flops(weights: Weights, shape: Shape) -> dict[str, float]:
+def part_flops(weights: Weights, shape: Shape, precision: str) -> dict[str, float]:
     """10^9 operations of the convolutions in each part; a multiply-add is two. Graphs are counted as they run.
 
     Example:
         >>> from lightcrcf.network.config import multiply_adds
         >>> weights, shape = load("brain-t1"), (32, 48, 32)
-        >>> counted, passes = part_flops(weights, shape), weights.config.passes
+        >>> counted, passes = part_flops(weights, shape, "bf16"), weights.config.passes
         >>> encoders = sum(flops for part, flops in counted.items() if part.startswith("encoder"))
         >>> decoders = sum(n * counted[f"decoder 1/{2**(i + 1)}"] for i, n in enumerate(passes))
         >>> as_published = encoders + decoders + passes[0] * counted["decoder 1/2, fixed image"]  # run once instead
@@ -171,15 +171,16 @@ def part_flops(weights: Weights, shape: Shape) -> dict[str, float]:
     """
     config, arrays = weights.config, weights.arrays
     sizes = [config.coarser(shape, level + 1) for level in range(LEVELS)]
-    first, counted = 0, {}
-    if FinestLevel.suits(config):
-        first, counted = 1, {_ENCODER: 2 * _own("encoder.0", weights, sizes[0])}
-        inputs = arrays["levels.0.first.weight"].shape[1]
-        counted[_BEGIN] = _own("levels.0.first", weights, sizes[0]) * config.encoder[0] / inputs
-        every = sum(_own(f"levels.0.{name}", weights, sizes[0]) for name in ("first", "second", "head"))
-        counted[_at("decoder", 2)] = every - counted[_BEGIN]
-    counted["encoder"] = _flops(encoder_graph(config, arrays, sizes[0], first=first))
-    for level in range(first, LEVELS):
+    own, counted = own_levels(config, precision), {}
+    if own:
+        counted[_ENCODER] = 2 * _own("encoder.0", weights, sizes[0])
+    for level in range(own):
+        scale, inputs = 2 ** (level + 1), arrays[f"levels.{level}.first.weight"].shape[1]
+        begin = _own(f"levels.{level}.first", weights, sizes[level]) * config.encoder[level] / inputs
+        every = sum(_own(f"levels.{level}.{name}", weights, sizes[level]) for name in ("first", "second", "head"))
+        counted[_begin(scale)], counted[_at("decoder", scale)] = begin, every - begin
+    counted["encoder"] = _flops(encoder_graph(config, arrays, sizes[0], first=min(own, 1)))
+    for level in range(own, LEVELS):
         counted[_at("decoder", 2 ** (level + 1))] = _flops(level_graph(config, arrays, level, sizes[level]))
     return counted
 
@@ -215,6 +216,10 @@ def _at(name: str, scale: int) -> str:
     return f"{name} 1/{scale}" if scale > 1 else name
 
 
+def _begin(scale: int) -> str:
+    return f"{_at('decoder', scale)}, fixed image"
+
+
 def _watched(shape: tuple[int, ...]) -> dict[tuple[str, str], Labeller]:
     def scale(got: Sequence[int]) -> int:
         return max(round(n / m) for n, m in zip(shape, got, strict=True))
@@ -226,9 +231,9 @@ def _watched(shape: tuple[int, ...]) -> dict[tuple[str, str], Labeller]:
     kernels, engines = "geometry/kernels.py", "engines"
     return {
         (f"{engines}/openvino.py", "_run"): graph,
-        (f"{engines}/finest.py", "encode"): lambda _: _ENCODER,
-        (f"{engines}/finest.py", "_begin"): lambda _: _BEGIN,
-        (f"{engines}/finest.py", "_predict"): lambda _: _at("decoder", 2),
+        (f"{engines}/own_levels.py", "encode"): lambda _: _ENCODER,
+        (f"{engines}/own_levels.py", "_begin"): lambda a: _begin(scale(a["fixed"].shape[1:])),
+        (f"{engines}/own_levels.py", "_predict"): lambda a: _at("decoder", scale(a["warped"].shape[1:])),
         (f"{engines}/blocks.py", "space_to_depth"): lambda _: "space to depth",
         (f"{engines}/torch.py", "_displacement"): lambda _: "network, PyTorch",
         (kernels, "upsample"): lambda a: _at("upsample flow", scale(a["shape"])),

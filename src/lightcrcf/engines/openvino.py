@@ -1,4 +1,4 @@
-"""The default engine on the CPU: this project's kernels at the finest level, OpenVINO's at the others.
+"""The default engine on the CPU: this project's kernels at the fine levels, OpenVINO's at the others.
 
 Kernels of this project warp and compose in between.
 """
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from lightcrcf.engines.base import Engine, Shape
 from lightcrcf.engines.blocks import space_to_depth
-from lightcrcf.engines.finest import FinestLevel
 from lightcrcf.engines.graphs import encoder_graph, level_graph, openvino
+from lightcrcf.engines.own_levels import FinestEncoder, OwnDecoder, own_levels
 from lightcrcf.errors import UsageError
 from lightcrcf.geometry.kernels import compose, upsample, warp
 from lightcrcf.geometry.threads import use_threads
@@ -47,7 +47,8 @@ class OpenVINOEngine(Engine):
         self._shape: Shape | None = None
         self._encoder: Any = None
         self._levels: list[Any] = []
-        self._finest: FinestLevel | None = None
+        self._finest: FinestEncoder | None = None
+        self._own: list[OwnDecoder] = []
 
     def prepare(self, shape: Shape) -> None:
         """Compile the graphs for images of this shape."""
@@ -55,19 +56,18 @@ class OpenVINOEngine(Engine):
             return
         config, arrays = self._weights.config, self._weights.arrays
         sizes = [config.coarser(shape, level + 1) for level in range(LEVELS)]
-        first = 1 if FinestLevel.suits(config) else 0
+        own = own_levels(config, self.precision)
         with ThreadPoolExecutor(LEVELS + 1) as pool:
-            levels = [
-                pool.submit(self._compile, level_graph(config, arrays, n, sizes[n])) for n in range(first, LEVELS)
-            ]
-            encoder = pool.submit(self._compile, encoder_graph(config, arrays, sizes[0], first=first))
-            self._finest = FinestLevel(config, arrays, sizes[0]) if first else None
-            self._encoder, self._levels = encoder.result(), [None] * first + [level.result() for level in levels]
+            levels = [pool.submit(self._compile, level_graph(config, arrays, n, sizes[n])) for n in range(own, LEVELS)]
+            encoder = pool.submit(self._compile, encoder_graph(config, arrays, sizes[0], first=min(own, 1)))
+            self._finest = FinestEncoder(config, arrays, sizes[0]) if own else None
+            self._own = [OwnDecoder(config, arrays, n, sizes[n]) for n in range(own)]
+            self._encoder, self._levels = encoder.result(), [None] * own + [level.result() for level in levels]
         self._shape = shape
 
     def release(self) -> None:
         """Drop the graphs with their buffers."""
-        self._shape, self._encoder, self._levels, self._finest = None, None, [], None
+        self._shape, self._encoder, self._levels, self._finest, self._own = None, None, [], None, []
 
     def _compile(self, graph: Any) -> Any:
         # Pinned threads would share a core with those of another registration while a second core is idle.
@@ -111,8 +111,8 @@ class OpenVINOEngine(Engine):
             residual, *context = _run(self._levels[level], [*joint, fixed[None], moving[None]])
             return residual[0], context
         config = self._weights.config
-        if self._finest is not None and level == 0:
-            return self._finest.decode(fixed, moving, coarse), []
+        if level < len(self._own):
+            return self._own[level].decode(fixed, moving, coarse), []
         field = upsample(coarse, fixed.shape[1:], config.pool)
         for _ in range(config.passes[level]):
             inputs = [*joint, fixed[None], warp(moving, field)[None], field[None], *context]
