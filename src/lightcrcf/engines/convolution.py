@@ -37,8 +37,8 @@ TWO, FOUR, FIVE, EIGHT = np.float32(2), np.float32(4), np.float32(5), np.float32
 
 VECTOR = 16
 VOXELS = 416  # of one mixture that are summed together, lines with their margins one after the other
-# Strides within a loop are constants, so that the compiler sees what does not overlap, and no powers of two, so that they
-# share the cache's places.
+# Strides within a loop are constants, so that the compiler sees what does not overlap, and no powers of two, so that
+# they share the cache's places.
 LINE = 272  # between lines
 STRIDE = VOXELS + VECTOR  # between mixtures
 CHANNEL = MIXTURES * STRIDE  # all mixtures of a plane of one channel
