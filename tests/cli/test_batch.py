@@ -94,7 +94,7 @@ def test_every_option_reaches_the_batch(inputs: Path, tmp_path: Path, monkeypatc
     assert seen == {
         "ids": ["one", "two"],
         "out": tmp_path,
-        "options": Options("m", "i", "accurate", 4, True, True, True, "torch", "cuda", "bf16", 3, 2),
+        "options": Options("m", "i", "accurate", 4, True, True, 2, "torch", "cuda", "bf16", 3, report=True),
         "workers": 2,
         "scheduler": "tcp://x:1",
         "resume": True,

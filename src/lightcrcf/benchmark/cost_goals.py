@@ -72,18 +72,17 @@ _SCALING = (
 )
 
 
-def _ours_ms(record: Record) -> float | None:
-    return next((median(f.each_ms) for f in record.forwards if f.name == "lightcrcf" and f.each_ms), None)
+def _forward_ms(record: Record, network: str) -> float | None:
+    return next((median(f.each_ms) for f in record.forwards if f.name == network and f.each_ms), None)
 
 
 def _syn_by_ours(record: Record) -> float | None:
-    ours, calls = _ours_ms(record), record.summary.get("ants-syn", {}).get("call_seconds")
+    ours, calls = _forward_ms(record, "lightcrcf"), record.summary.get("ants-syn", {}).get("call_seconds")
     return None if ours is None or calls is None else 1000 * calls.median / ours
 
 
 def _voxelmorph_by_ours(record: Record) -> float | None:
-    ours = _ours_ms(record)
-    theirs = next((median(f.each_ms) for f in record.forwards if f.name == "voxelmorph" and f.each_ms), None)
+    ours, theirs = _forward_ms(record, "lightcrcf"), _forward_ms(record, "voxelmorph")
     return None if ours is None or theirs is None else theirs / ours
 
 

@@ -86,8 +86,8 @@ def batch(
     from lightcrcf.cohort.options import Options
 
     options = Options(
-        model, init, preset.value, refine, diffeomorphic, inverse, report, engine.value, device.value, precision.value,
-        threads, coarsen,
+        model, init, preset.value, refine, diffeomorphic, inverse, coarsen, engine.value, device.value, precision.value,
+        threads, report=report,
     )  # fmt: skip
     with counting() as progress:
         summary = run_batch(

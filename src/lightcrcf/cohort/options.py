@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from lightcrcf.engines.base import check_engine
 from lightcrcf.errors import InputError
+from lightcrcf.pipeline import options
 from lightcrcf.pipeline.sources import fingerprint
 from lightcrcf.weights.store import load
 
@@ -16,34 +16,23 @@ __all__ = ["Options"]
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(options.Options):
     """Options of `lightcrcf.register` that hold for every pair, and whether each gets a report.
 
     Args:
         threads: of each pair; None shares the cores out.
     """
 
-    model: str = "auto"
-    init: str = "auto"
-    preset: str = "default"
-    refine: int | None = None
-    diffeomorphic: bool = False
-    inverse: bool = False
     report: bool = False
-    engine: Literal["auto", "openvino", "torch"] = "auto"
-    device: Literal["cpu", "cuda"] = "cpu"
-    precision: Literal["auto", "f32", "bf16"] = "auto"
-    threads: int | None = None
-    coarsen: int = 1
 
     def check(self) -> None:
         """Refuse at once what every pair would refuse.
 
         Raises:
-            UsageError: for an unknown model, or an engine that is not installed.
+            UsageError: for an unknown model, and as for one pair.
             InputError: for a damaged model, or an affine file that is missing.
         """
-        check_engine(self.engine, self.device, self.precision, self.threads)
+        super().check()
         if self.model not in ("auto", "none"):
             load(self.model)
         if self.init not in ("auto", "none") and not Path(self.init).is_file():

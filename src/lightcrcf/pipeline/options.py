@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from lightcrcf.engines.base import check_engine
 from lightcrcf.errors import UsageError
@@ -16,11 +16,8 @@ __all__ = ["Options"]
 class Options:
     """The options of `register` that are no volumes, as it documents them; paths are strings.
 
-    Raises:
-        UsageError: for values that are none, or do not fit together.
-
     Example:
-        >>> Options(preset="quick")
+        >>> Options(preset="quick").check()
         Traceback (most recent call last):
             ...
         lightcrcf.errors.UsageError: preset: expected one of fast, default, accurate, got quick; correct the name
@@ -38,7 +35,12 @@ class Options:
     precision: Literal["auto", "f32", "bf16"] = "auto"
     threads: int | None = None
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuse what no pair could be registered with.
+
+        Raises:
+            UsageError: for values that are none, or do not fit together.
+        """
         if self.preset not in PRESETS:
             raise UsageError(
                 "preset", expected=f"one of {', '.join(PRESETS)}", got=str(self.preset), remedy="correct the name"
@@ -48,8 +50,3 @@ class Options:
         if self.refine is not None and self.refine < 0:
             raise UsageError("refine", expected="a number of steps", got=str(self.refine), remedy="correct the number")
         check_engine(self.engine, self.device, self.precision, self.threads)  # also where a pair will need none
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """For `run.json`."""
-        return asdict(self)

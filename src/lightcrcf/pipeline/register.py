@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -131,6 +131,7 @@ def register(
         os.fspath(model), os.fspath(init), preset, refine, diffeomorphic, inverse, coarsen, engine, device, precision,
         threads,
     )  # fmt: skip
+    options.check()
     given = Given(fixed, moving, fixed_mask, moving_mask, fixed_labels, moving_labels, also)
     watch = Stopwatch(progress or (lambda stage, fraction: None))
     with use_threads(threads):
@@ -182,7 +183,7 @@ def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared
         metrics, qc = _judged(start, decision, deformation, warnings_of(told))
         metrics |= inverse_metrics(chain, backward)
     record = provenance(
-        inputs.fixed, inputs.moving, options.record, decision.contents, decision.choice, start.affine,
+        inputs.fixed, inputs.moving, asdict(options), decision.contents, decision.choice, start.affine,
         start.alignment, start.pair.grid, start.pair.images, deformation.field, watch, metrics, qc,
         engine=None if start.network is None else _engine(start.network),
     )  # fmt: skip
