@@ -126,6 +126,13 @@ def test_shortening(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(out, wanted, rtol=1e-5, atol=1e-7)
 
 
+def test_accumulating(rng: np.random.Generator) -> None:
+    total, addend = rng.standard_normal((2, 3, *SHAPE)).astype(np.float32)
+    wanted = 0.5 * total - 2 * addend
+    kernels.accumulate(total, 0.5, addend, -2.0)
+    np.testing.assert_allclose(total, wanted, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("shape", [(1, 5, 3), (2, 1, 9), (3, 40, 1)])
 def test_windows_larger_than_the_image(rng: np.random.Generator, shape: tuple[int, int, int]) -> None:
     field, out = rng.standard_normal((3, *shape)).astype(np.float32), np.empty((3, *shape), np.float32)

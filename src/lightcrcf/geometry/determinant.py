@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lightcrcf.geometry.compiled import device, kernel, ready
 from lightcrcf.geometry.sampling import HALF, ONE, neighbours
 
-__all__ = ["determinants_at", "jacobian_determinant"]
+__all__ = ["determinants_at", "jacobian_determinant", "voxels_around"]
 
 Array = Any
 Float32 = NDArray[np.float32]
@@ -56,6 +56,37 @@ def determinants_at(displacement: Float32, voxels: NDArray[np.intp]) -> Float32:
     out = np.empty(len(voxels), np.float32)
     _at(ready(displacement), ready(voxels, np.int64), out)
     return out
+
+
+def voxels_around(voxels: NDArray[np.intp], radius: int, shape: tuple[int, ...]) -> NDArray[np.intp]:
+    """All voxels in cubes around some, each once.
+
+    Args:
+        voxels: (n,) indices into the flattened array.
+        radius: voxels to each side.
+        shape: (D, H, W) of the array.
+
+    Returns:
+        (m,) indices, in order.
+
+    Example:
+        >>> voxels_around(np.array([0, 5]), 1, (1, 2, 5)).tolist()
+        [0, 1, 5, 6]
+    """
+    marked = np.zeros(shape, np.bool_)
+    _mark(ready(voxels, np.int64), radius, marked)
+    return np.flatnonzero(marked)
+
+
+@kernel
+def _mark(voxels: Array, radius: int, marked: Array) -> None:
+    depth, height, width = marked.shape
+    for n in prange(len(voxels)):
+        i, j, k = voxels[n] // (height * width), voxels[n] // width % height, voxels[n] % width
+        for a in range(max(i - radius, 0), min(i + radius + 1, depth)):
+            for b in range(max(j - radius, 0), min(j + radius + 1, height)):
+                for c in range(max(k - radius, 0), min(k + radius + 1, width)):
+                    marked[a, b, c] = True
 
 
 @kernel

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lightcrcf.geometry.compiled import device, kernel
 from lightcrcf.geometry.sampling import ONE, ZERO
 
-__all__ = ["correlation_force", "correlation_terms", "gaussian_taps", "shorten", "smooth"]
+__all__ = ["accumulate", "correlation_force", "correlation_terms", "gaussian_taps", "shorten", "smooth"]
 
 Array = Any  # Numba's functions take their own array types
 Float32 = NDArray[np.float32]
@@ -99,6 +99,18 @@ def correlation_force(
 def smooth(field: Float32, taps: Float32, out: Float32) -> None:
     """out = field (3, D, H, W) weighed by `gaussian_taps`; beyond a border it repeats."""
     _march(SMOOTH, field, field[0], field[0], field[0], False, taps, ZERO, out, _sums(field[0]))
+
+
+def accumulate(total: Float32, keep: float, addend: Float32, scale: float) -> None:
+    """total = keep * total + scale * addend, both (3, D, H, W).
+
+    Example:
+        >>> total, addend = (np.full((3, 1, 1, 1), value, np.float32) for value in (2, 8))
+        >>> accumulate(total, 0.5, addend, 0.25)
+        >>> total.ravel().tolist()
+        [3.0, 3.0, 3.0]
+    """
+    _accumulate(total, np.float32(keep), addend, np.float32(scale))
 
 
 def shorten(field: Float32, scale: float, longest: float, out: Float32) -> None:
@@ -343,3 +355,13 @@ def _shorten(field: Array, scale: Any, longest: Any, out: Array) -> None:
                 a, b, c = scale * field[0, i, j, k], scale * field[1, i, j, k], scale * field[2, i, j, k]
                 by = longest / max(longest, np.sqrt(a * a + b * b + c * c))
                 out[0, i, j, k], out[1, i, j, k], out[2, i, j, k] = by * a, by * b, by * c
+
+
+@kernel
+def _accumulate(total: Array, keep: Any, addend: Array, scale: Any) -> None:
+    channels, depth, height, width = total.shape
+    for i in prange(depth):
+        for c in range(channels):
+            for j in range(height):
+                for k in range(width):
+                    total[c, i, j, k] = keep * total[c, i, j, k] + scale * addend[c, i, j, k]

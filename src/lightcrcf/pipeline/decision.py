@@ -75,6 +75,7 @@ def decide(inputs: Inputs, options: Options, shared: Shared, *, kept: bool) -> D
         diffeomorphic=options.diffeomorphic,
         kept=kept,
         affine=finest_samples((inputs.fixed, inputs.moving), contents) if init == "auto" else 0,
+        contrast=any(level.scale == 1 and level.contrast > 0 for level in refinement.schedule),
     )
     return Decision(contents, _explained(choice, refinement), refinement, init, demand)
 

@@ -25,6 +25,7 @@ _VOXEL_OF_IMAGE = 6  # beside what is stored: the prepared image in float32, and
 _WORKING_VOXEL = 26  # both images, the moving one as the headers place it, and the field
 _WORKING_VOXEL_NETWORK = 58  # features of all levels
 _WORKING_VOXEL_REFINEMENT = 79  # fields, forces, updates and correlation terms
+_WORKING_VOXEL_CONTRAST = 24  # the same terms of local contrast, and both images of it
 _AFFINE_SAMPLE = 55  # of each image at the finest resolution of the affine alignment: planes, levels, local means
 _FIELD_VOXEL = 28  # the field on the fixed grid, as it is made
 _FIELD_VOXEL_INVERSE = 40
@@ -46,6 +47,7 @@ class Demand:
         diffeomorphic: whether folds are removed.
         kept: whether the network stays for further registrations.
         affine: samples of both images at the finest resolution of the affine alignment; 0 without it.
+        contrast: whether the refinement compares local contrast at full resolution.
 
     Example:
         >>> import numpy as np
@@ -64,6 +66,7 @@ class Demand:
     diffeomorphic: bool = False
     kept: bool = False
     affine: int = 0
+    contrast: bool = False
 
     @property
     def bytes(self) -> int:
@@ -73,7 +76,8 @@ class Demand:
         network = self.network * (_NETWORK + _WORKING_VOXEL_NETWORK * self.working.size)
         field = _FIELD_VOXEL if self.network or self.refinement else 0
         field += max(self.inverse * _FIELD_VOXEL_INVERSE, self.diffeomorphic * _FIELD_VOXEL_UNFOLDING)
-        after = max(self.refinement * _WORKING_VOXEL_REFINEMENT * self.working.size, field * self.fixed.size)
+        refined = self.refinement * (_WORKING_VOXEL_REFINEMENT + self.contrast * _WORKING_VOXEL_CONTRAST)
+        after = max(refined * self.working.size, field * self.fixed.size)
         deformable = always + (network + after if self.kept else max(network, after))
         return max(deformable, _PROGRAM + images + _AFFINE_SAMPLE * self.affine)
 

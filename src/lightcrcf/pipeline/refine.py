@@ -1,13 +1,6 @@
 """The second stage: a few regularised steps up the image similarity, from the network's field or from nothing.
 
-Each step pulls the moving image through the field u so far, takes the gradient of the similarity with respect to a
-small displacement v that is applied first, u o (id + v), smooths it, limits its length, composes, and smooths the
-field. So forces live on the fixed grid, and what is smoothed is what is felt there.
-
-Source:
-    P. A. Yushkevich et al., "Fast automatic segmentation of hippocampal subfields and medial temporal lobe subregions
-    in 3 Tesla and 7 Tesla T2-weighted MRI", Alzheimer's & Dementia 2016 (greedy: compositive steps with smoothed
-    forces). The limit on the steps, the backtracking and the repair of folds are this project's.
+From coarse to fine; `refine_level` takes the steps of one resolution.
 """
 
 from __future__ import annotations
@@ -20,33 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.errors import UsageError
-from lightcrcf.geometry.alignment_kernels import block_mean, downsample
+from lightcrcf.geometry.alignment_kernels import downsample
 from lightcrcf.geometry.compiled import ready
-from lightcrcf.geometry.determinant import determinants_at, jacobian_determinant
-from lightcrcf.geometry.kernels import compose, upsample, warp
-from lightcrcf.geometry.refinement_kernels import (
-    correlation_force,
-    correlation_terms,
-    gaussian_taps,
-    shorten,
-    smooth,
-)
-from lightcrcf.pipeline.schedule import Level, Plan, Schedule
+from lightcrcf.geometry.determinant import jacobian_determinant, voxels_around
+from lightcrcf.geometry.kernels import upsample
+from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
+from lightcrcf.pipeline.refine_level import Stage, factors
+from lightcrcf.pipeline.schedule import Plan, Schedule
 
 __all__ = ["Refined", "refine"]
 
 Float32 = NDArray[np.float32]
 Shape = tuple[int, int, int]
 
-_FLOOR = 1e-6  # of the product of variances of unit-range images
-_LEAST_WEIGHTS = 1e-3  # of all windows of an image that shows nothing
-_CONTRAST_SIGMA = 0.7
-_TYPICAL = 0.99  # the share of foreground vectors that are left as long as they are
-_FOREGROUND = 0.05
-_LEAST_DETERMINANT = 0.05
-_STALLED = 1e-5  # relative gain of a step below which a level ends
-_HALVINGS = 3
-_NEAR = 2  # voxels around one that is about to fold that are held back
 _RELIEFS, _FEW_FOLDS = 6, 10_000  # how often folds are smoothed away in the end, and how many at most
 
 
@@ -135,7 +114,7 @@ def refine(
     seconds: list[float] = []
     for level in schedule:
         began = time.perf_counter()
-        stage = _Stage(fixed, moving, fixed_mask, moving_mask, level, pool)
+        stage = Stage(fixed, moving, fixed_mask, moving_mask, level, pool)
         field = _finer(field, scale, level.scale, fixed.shape, pool)
         scale = level.scale
         field, after, done = stage.climb(field)
@@ -163,13 +142,8 @@ def _check(schedule: Schedule, end: int) -> None:
         )
 
 
-def _factors(scale: int, pool: Shape) -> Shape:
-    a, b, c = (scale if p == 2 else 1 for p in pool)
-    return a, b, c
-
-
 def _coarse_shape(shape: tuple[int, ...], scale: int, pool: Shape) -> Shape:
-    a, b, c = (-(-n // f) for n, f in zip(shape, _factors(scale, pool), strict=True))
+    a, b, c = (-(-n // f) for n, f in zip(shape, factors(scale, pool), strict=True))
     return a, b, c
 
 
@@ -195,176 +169,7 @@ def _relieved(field: Float32, allowed: int) -> tuple[Float32, int]:
         if len(bad) <= allowed or len(bad) > _FEW_FOLDS:
             return field, len(bad)
         smooth(field, taps, smoothed)
-        near = _around(bad, radius + 1, field.shape[1:])
+        near = voxels_around(bad, radius + 1, field.shape[1:])
         field = field.copy() if radius == 1 else field
         field.reshape(3, -1)[:, near] = smoothed.reshape(3, -1)[:, near]
     return field, _folded(field)
-
-
-@dataclass(eq=False)
-class _Channel:
-    """What is compared at one resolution, its share in the objective, and what the force needs of it."""
-
-    fixed: Float32
-    moving: Float32
-    share: float
-    moved: Float32
-    terms: Float32
-    weights: float = 1.0  # of all windows together
-
-    @classmethod
-    def of(cls, fixed: Float32, moving: Float32, share: float) -> _Channel:
-        """Before the first look."""
-        return cls(fixed, moving, share, np.empty_like(moving), np.empty((3, *fixed.shape), np.float32))
-
-
-def _local_contrast(fixed: Float32, moving: Float32) -> tuple[Float32, Float32]:
-    """The standard deviation under a small Gaussian: edges and texture, whichever side is brighter."""
-    taps, deviations = gaussian_taps((_CONTRAST_SIGMA,) * 3), []
-    for image in (fixed, moving):
-        means = np.empty((3, *image.shape), np.float32)
-        smooth(np.stack([image, image * image, image]), taps, means)
-        deviations.append(np.sqrt(np.maximum(means[1] - means[0] * means[0], 0)))
-    largest = np.float32(max(1e-6, *(float(d.max()) for d in deviations)))
-    return deviations[0] / largest, deviations[1] / largest
-
-
-class _Stage:
-    """Both images at one resolution, and buffers that all steps share."""
-
-    def __init__(
-        self,
-        fixed: Float32,
-        moving: Float32,
-        fixed_mask: Float32 | None,
-        moving_mask: Float32 | None,
-        level: Level,
-        pool: Shape,
-    ) -> None:
-        factors = _factors(level.scale, pool)
-
-        def scaled(image: Float32) -> Float32:
-            return image if level.scale == 1 else block_mean(image, factors)
-
-        self.level = level
-        images = scaled(fixed), scaled(moving)
-        self.channels = [_Channel.of(*images, 1.0)]
-        if level.contrast > 0:
-            self.channels.append(_Channel.of(*_local_contrast(*images), level.contrast))
-        self.fixed_mask = None if fixed_mask is None else scaled(fixed_mask)
-        self.moving_mask = None if moving_mask is None else scaled(moving_mask)
-        # Memory that is asked for anew in each step would cost as much time as the kernels that fill it.
-        self.force, self.update, self.composed, self.other = (
-            np.empty((3, *images[0].shape), np.float32) for _ in range(4)
-        )
-        self.force_taps, self.field_taps = (gaussian_taps((s, s, s)) for s in (level.force_sigma, level.field_sigma))
-        self.sample = images[0][::3, ::3, ::3] > _FOREGROUND
-        if level.metric == "mse":
-            self.channels[0].terms[:] = np.array([1, -1, 0], np.float32).reshape(3, 1, 1, 1)
-
-    def objective(self, field: Float32) -> float:
-        """Of `field`; leaves behind what `pull` needs."""
-        for channel in self.channels:
-            warp(channel.moving[None], field, channel.moved[None])
-        self.weight = self.fixed_mask
-        if self.moving_mask is not None:
-            weight = warp(self.moving_mask[None], field)[0]
-            self.weight = weight if self.fixed_mask is None else weight * self.fixed_mask
-        if self.level.metric == "mse":
-            return -_mean_square(self.channels[0].fixed, self.channels[0].moved, self.weight)
-        mean = 0.0
-        for channel in self.channels:
-            total, weights = correlation_terms(
-                channel.fixed, channel.moved, self.weight, self.level.radius, _FLOOR, channel.terms
-            )
-            channel.weights = max(weights, _LEAST_WEIGHTS)
-            mean += channel.share * total / channel.weights
-        return mean / sum(channel.share for channel in self.channels)
-
-    def pull(self) -> float:
-        """The smoothed force at the field of the last `objective`, in `update`; its typical length is returned."""
-        radius = 0 if self.level.metric == "mse" else self.level.radius
-        for number, channel in enumerate(self.channels):
-            out = self.update if number else self.force
-            correlation_force(channel.fixed, channel.moved, self.weight, channel.terms, radius, out)
-            if number:
-                self.update *= np.float32(channel.share * self.channels[0].weights / channel.weights)
-                self.force += self.update
-        smooth(self.force, self.force_taps, self.update)
-        sample = self.update[:, ::3, ::3, ::3][:, self.sample]
-        if not sample.size:
-            return 0.0
-        return float(np.sqrt(np.quantile((sample * sample).sum(axis=0), _TYPICAL)))
-
-    def climb(self, field: Float32) -> tuple[Float32, float, int]:
-        """Steps that raise the objective, until they are done, it stalls, or shorter steps do not help either.
-
-        Returns:
-            the field, its objective, and how many steps were taken.
-        """
-        best, length, done, halvings = self.objective(field), self.level.step, 0, 0
-        typical = None
-        while done < self.level.steps and halvings <= _HALVINGS:
-            if typical is None:
-                typical = self.pull()
-            if typical <= 0:
-                break
-            # `update` keeps its length, so that a step that fails is tried again shorter.
-            shorten(self.update, length / typical, length, self.force)
-            candidate = self.step(field)
-            score = self.objective(candidate) if candidate is not None else -np.inf
-            if candidate is None or score <= best:
-                length, halvings = length / 2, halvings + 1
-                continue
-            stalled = score - best < _STALLED * abs(best)
-            self.other, field, best, done = field if done else np.empty_like(field), candidate, score, done + 1
-            if stalled:
-                break
-            typical = None
-        return field, best, done
-
-    def step(self, field: Float32) -> Float32 | None:
-        """field o (id + force), smoothed; None if that folds."""
-        smooth(compose(field, self.force, self.composed), self.field_taps, self.other)
-        return _unfolded(self.other, field, self.composed[0])
-
-
-def _around(voxels: NDArray[np.intp], radius: int, shape: tuple[int, ...]) -> NDArray[np.intp]:
-    """Flat indices of all voxels in cubes around some, each once."""
-    reach, stride = np.arange(-radius, radius + 1), int(np.prod(shape))
-    for n in shape:
-        stride //= n
-        place = voxels // stride % n
-        voxels = np.unique((voxels - place * stride)[:, None] + np.clip(place[:, None] + reach, 0, n - 1) * stride)
-    return voxels
-
-
-def _mean_square(fixed: Float32, moved: Float32, weight: Float32 | None) -> float:
-    error = fixed - moved
-    error *= error
-    if weight is None:
-        return float(error.mean(dtype=np.float64))
-    return float((error * weight).sum(dtype=np.float64) / max(float(weight.sum(dtype=np.float64)), 1.0))
-
-
-def _unfolded(candidate: Float32, field: Float32, determinants: Float32) -> Float32 | None:
-    """`candidate`, in place, halfway back to `field` wherever it is about to fold; None if it still folds more.
-
-    Where `field` is no better, the step stays: smoothing undoes the folds of a start. `determinants` is overwritten.
-    """
-    if jacobian_determinant(candidate, determinants).min() > _LEAST_DETERMINANT:
-        return candidate
-    vectors, earlier, flat = candidate.reshape(3, -1), field.reshape(3, -1), determinants.reshape(-1)
-    seen = low = np.flatnonzero(flat <= _LEAST_DETERMINANT)
-    for _ in range(_HALVINGS):
-        bad = low[flat[low] < determinants_at(field, low)]
-        if not len(bad):
-            return candidate
-        near = _around(bad, _NEAR, field.shape[1:])
-        vectors[:, near] += np.float32(0.5) * (earlier[:, near] - vectors[:, near])
-        changed = _around(bad, _NEAR + 1, field.shape[1:])
-        flat[changed] = determinants_at(candidate, changed)
-        seen = np.union1d(seen, changed)
-        low = seen[flat[seen] <= _LEAST_DETERMINANT]
-    folded = np.count_nonzero(flat <= 0)
-    return candidate if folded <= np.count_nonzero(jacobian_determinant(field, determinants) <= 0) else None

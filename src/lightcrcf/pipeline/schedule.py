@@ -23,6 +23,7 @@ class Level:
         metric: "lncc", or "mse" for images whose intensities mean the same.
         contrast: weight of the local correlation of the images' local contrast, beside that of the images themselves;
             for "lncc" alone.
+        momentum: the share of the steps before that each step goes on with; below 1.
     """
 
     scale: int
@@ -33,6 +34,7 @@ class Level:
     radius: int = 3
     metric: Literal["lncc", "mse"] = "lncc"
     contrast: float = 0.0
+    momentum: float = 0.0
 
     def __post_init__(self) -> None:
         if self.contrast > 0 and self.metric != "lncc":
@@ -44,19 +46,19 @@ Schedule = tuple[Level, ...]
 # Measured on training persons: docs/decisions/0007-refinement.md.
 _COARSE: Schedule = (
     Level(8, 60, force_sigma=1.732, radius=2),
-    Level(4, 60, force_sigma=1.732, field_sigma=0.4, radius=2),
-    Level(2, 40, field_sigma=0.35),
+    Level(4, 40, force_sigma=1.732, field_sigma=0.4, radius=2),
+    Level(2, 14, field_sigma=0.35, momentum=0.5),
 )
-_FULL = Level(1, 7, force_sigma=0.8, field_sigma=0.3)
-# Images that no model knows may be poor ones, and more smoothing forgives more.
+_FULL = Level(1, 4, force_sigma=0.8, field_sigma=0.3, momentum=0.5)
+# Images that no model knows may be poor ones: more smoothing forgives more, and contrast shows what intensities hide.
 _UNKNOWN: Schedule = (
-    Level(8, 60, force_sigma=1.732, field_sigma=0.7, radius=2),
-    Level(4, 60, force_sigma=1.732, field_sigma=0.7, radius=2),
-    Level(2, 40, field_sigma=0.4, radius=2),
+    Level(8, 60, force_sigma=1.732, field_sigma=0.7, radius=2, contrast=0.5),
+    Level(4, 60, force_sigma=1.732, field_sigma=0.7, radius=2, contrast=0.5),
+    Level(2, 40, field_sigma=0.4, radius=2, contrast=0.5),
 )
-_FULL_UNKNOWN = Level(1, 7, force_sigma=1.2, field_sigma=0.4)
-_LONG = 30
-_COARSE_CONTRAST = 0.25  # at least, in "accurate": it steadies what the finer levels start from
+_FULL_UNKNOWN = Level(1, 7, force_sigma=1.2, field_sigma=0.4, contrast=0.5)
+_LONG = {2: 40, 1: 12}  # steps of "accurate"
+_COARSE_CONTRAST = 0.25  # at least: it steadies what the full resolution starts from
 PRESETS = ("fast", "default", "accurate")
 
 
@@ -85,24 +87,26 @@ def plan(preset: str, preparation: Preparation | None, *, steps: int | None = No
         >>> plan("fast", Preparation(None), steps=5)
         Plan(schedule=(Level(scale=1, steps=5, ...),), network=True)
     """
-    coarse, full = (_UNKNOWN, _FULL_UNKNOWN) if preparation is None else (_COARSE, _FULL)
-    number = steps if steps is not None else _LONG if preset == "accurate" else full.steps
-    finest = (replace(full, steps=number),)
+    *coarse, full = (*_UNKNOWN, _FULL_UNKNOWN) if preparation is None else (*_COARSE, _FULL)
+    if preset == "accurate":
+        *coarse, full = (replace(level, steps=_LONG.get(level.scale, level.steps)) for level in (*coarse, full))
+    if steps is not None:
+        full = replace(full, steps=steps)
     start = "nothing" if preparation is None else preparation.refine
     if steps == 0 or (steps is None and (preset == "fast" or start == "off")):
         schedule: Schedule = ()
         network = preparation is not None
     elif preparation is not None and (preset == "fast" or start == "off"):
         # What was asked for by number alone goes on from the network's field.
-        schedule, network = finest, True
+        schedule, network = (full,), True
     else:
-        schedule, network = (*coarse, *finest), start == "gist"
+        schedule, network = (*coarse, full), start == "gist"
     if preparation is not None and not preparation.align:
         # Images of one person in one frame have comparable intensities.
         schedule = tuple(replace(level, metric="mse") for level in schedule)
     elif preparation is not None:
-        least = _COARSE_CONTRAST if preset == "accurate" else 0.0
         schedule = tuple(
-            replace(level, contrast=max(preparation.contrast, least if level.scale > 1 else 0.0)) for level in schedule
+            replace(level, contrast=max(preparation.contrast, _COARSE_CONTRAST if level.scale > 1 else 0.0))
+            for level in schedule
         )
     return Plan(schedule, network)

@@ -1,0 +1,218 @@
+"""One resolution of the refinement: regularised steps up the image similarity.
+
+Each step pulls the moving image through the field u so far, takes the gradient of the similarity with respect to a
+small displacement v that is applied first, u o (id + v), smooths it, adds a share of the steps before, limits its
+length, composes, and smooths the field. So forces live on the fixed grid, and what is smoothed is what is felt there.
+
+Source:
+    P. A. Yushkevich et al., "Fast automatic segmentation of hippocampal subfields and medial temporal lobe subregions
+    in 3 Tesla and 7 Tesla T2-weighted MRI", Alzheimer's & Dementia 2016 (greedy: compositive steps with smoothed
+    forces). Momentum is B. T. Polyak's ("Some methods of speeding up the convergence of iteration methods", 1964). The
+    limit on the steps, the backtracking and the repair of folds are this project's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightcrcf.geometry.alignment_kernels import block_mean
+from lightcrcf.geometry.determinant import determinants_at, jacobian_determinant, voxels_around
+from lightcrcf.geometry.kernels import compose, warp
+from lightcrcf.geometry.refinement_kernels import (
+    accumulate,
+    correlation_force,
+    correlation_terms,
+    gaussian_taps,
+    shorten,
+    smooth,
+)
+from lightcrcf.pipeline.schedule import Level
+
+__all__ = ["Stage", "factors"]
+
+Float32 = NDArray[np.float32]
+Shape = tuple[int, int, int]
+
+_FLOOR = 1e-6  # of the product of variances of unit-range images
+_LEAST_WEIGHTS = 1e-3  # of all windows of an image that shows nothing
+_CONTRAST_SIGMA = 0.7
+_LEAST_WEIGHT = 1e-3  # of the voxels around one that count
+_TYPICAL = 0.99  # the share of foreground vectors that are left as long as they are
+_FOREGROUND = 0.05
+_LEAST_DETERMINANT = 0.05
+_STALLED = 1e-5  # relative gain of a step below which a level ends
+_HALVINGS = 3
+# How far what is about to fold goes back, and how many voxels around it; after three tries only for what folds.
+_TRIES, _BACK = 3, ((0.5, 2), (0.5, 2), (0.5, 2), (1.0, 2), (1.0, 3), (1.0, 4))
+
+
+def factors(scale: int, pool: Shape) -> Shape:
+    """Between full resolution and `scale`, along each axis."""
+    a, b, c = (scale if p == 2 else 1 for p in pool)
+    return a, b, c
+
+
+@dataclass(eq=False)
+class Channel:
+    """What is compared at one resolution, its share in the objective, and what the force needs of it."""
+
+    fixed: Float32
+    moving: Float32
+    share: float
+    moved: Float32
+    terms: Float32
+    weights: float = 1.0  # of all windows together
+
+    @classmethod
+    def of(cls, fixed: Float32, moving: Float32, share: float) -> Channel:
+        """Before the first look."""
+        return cls(fixed, moving, share, np.empty_like(moving), np.empty((3, *fixed.shape), np.float32))
+
+
+def _local_contrast(images: Sequence[Float32], masks: Sequence[Float32 | None]) -> tuple[Float32, Float32]:
+    """The standard deviation under a small Gaussian: edges and texture, whichever side is brighter.
+
+    What a mask takes out shows none, and neither does its edge.
+    """
+    taps, deviations = gaussian_taps((_CONTRAST_SIGMA,) * 3), []
+    for image, mask in zip(images, masks, strict=True):
+        weight = np.ones_like(image) if mask is None else mask
+        means = np.empty((3, *image.shape), np.float32)
+        smooth(np.stack([weight * image, weight * image * image, weight]), taps, means)
+        means[:2] /= np.maximum(means[2], _LEAST_WEIGHT)
+        deviations.append(np.sqrt(np.maximum(means[1] - means[0] * means[0], 0)))
+    largest = np.float32(max(1e-6, *(float(d.max()) for d in deviations)))
+    return deviations[0] / largest, deviations[1] / largest
+
+
+class Stage:
+    """Both images at one resolution, and buffers that all steps share."""
+
+    def __init__(
+        self,
+        fixed: Float32,
+        moving: Float32,
+        fixed_mask: Float32 | None,
+        moving_mask: Float32 | None,
+        level: Level,
+        pool: Shape,
+    ) -> None:
+        blocks = factors(level.scale, pool)
+
+        def scaled(image: Float32) -> Float32:
+            return image if level.scale == 1 else block_mean(image, blocks)
+
+        self.level = level
+        images = scaled(fixed), scaled(moving)
+        masks = [None if mask is None else scaled(mask) for mask in (fixed_mask, moving_mask)]
+        self.fixed_mask, self.moving_mask = masks
+        self.channels = [Channel.of(*images, 1.0)]
+        if level.contrast > 0:
+            self.channels.append(Channel.of(*_local_contrast(images, masks), level.contrast))
+        # Memory that is asked for anew in each step would cost as much time as the kernels that fill it.
+        self.force, self.update, self.other = (np.empty((3, *images[0].shape), np.float32) for _ in range(3))
+        self.velocity = np.zeros_like(self.force)
+        self.force_taps, self.field_taps = (gaussian_taps((s, s, s)) for s in (level.force_sigma, level.field_sigma))
+        self.sample = images[0][::3, ::3, ::3] > _FOREGROUND
+        if level.metric == "mse":
+            self.channels[0].terms[:] = np.array([1, -1, 0], np.float32).reshape(3, 1, 1, 1)
+
+    def objective(self, field: Float32) -> float:
+        """Of `field`; leaves behind what `pull` needs."""
+        for channel in self.channels:
+            warp(channel.moving[None], field, channel.moved[None])
+        self.weight = self.fixed_mask
+        if self.moving_mask is not None:
+            weight = warp(self.moving_mask[None], field)[0]
+            self.weight = weight if self.fixed_mask is None else weight * self.fixed_mask
+        if self.level.metric == "mse":
+            return -_mean_square(self.channels[0].fixed, self.channels[0].moved, self.weight)
+        mean = 0.0
+        for channel in self.channels:
+            total, weights = correlation_terms(
+                channel.fixed, channel.moved, self.weight, self.level.radius, _FLOOR, channel.terms
+            )
+            channel.weights = max(weights, _LEAST_WEIGHTS)
+            mean += channel.share * total / channel.weights
+        return mean / sum(channel.share for channel in self.channels)
+
+    def pull(self) -> float:
+        """The smoothed force at the field of the last `objective`, in `update`; its typical length is returned."""
+        radius = 0 if self.level.metric == "mse" else self.level.radius
+        for number, channel in enumerate(self.channels):
+            out = self.update if number else self.force
+            correlation_force(channel.fixed, channel.moved, self.weight, channel.terms, radius, out)
+            if number:
+                accumulate(self.force, 1.0, self.update, channel.share * self.channels[0].weights / channel.weights)
+        smooth(self.force, self.force_taps, self.update)
+        sample = self.update[:, ::3, ::3, ::3][:, self.sample]
+        if not sample.size:
+            return 0.0
+        return float(np.sqrt(np.quantile((sample * sample).sum(axis=0), _TYPICAL)))
+
+    def climb(self, field: Float32) -> tuple[Float32, float, int]:
+        """Steps that raise the objective, until they are done, it stalls, or shorter steps do not help either.
+
+        Returns:
+            the field, its objective, and how many steps were taken.
+        """
+        best, length, done, halvings = self.objective(field), self.level.step, 0, 0
+        typical = None
+        while done < self.level.steps and halvings <= _HALVINGS:
+            if typical is None:
+                typical = self.pull()
+                if typical <= 0:
+                    break
+                accumulate(self.velocity, self.level.momentum, self.update, 1.0 / typical)
+            # `velocity` keeps its length, so that a step that fails is tried again shorter.
+            shorten(self.velocity, length, length, self.force)
+            candidate = self.step(field)
+            score = self.objective(candidate) if candidate is not None else -np.inf
+            if candidate is None or score <= best:
+                length, halvings = length / 2, halvings + 1
+                continue
+            stalled = score - best < _STALLED * abs(best)
+            self.other, field, best, done = field if done else np.empty_like(field), candidate, score, done + 1
+            if stalled:
+                break
+            typical = None
+        return field, best, done
+
+    def step(self, field: Float32) -> Float32 | None:
+        """field o (id + force), smoothed; None if that folds. `update` is overwritten."""
+        smooth(compose(field, self.force, self.update), self.field_taps, self.other)
+        return _unfolded(self.other, field, self.update[0])
+
+
+def _mean_square(fixed: Float32, moved: Float32, weight: Float32 | None) -> float:
+    error = fixed - moved
+    error *= error
+    if weight is None:
+        return float(error.mean(dtype=np.float64))
+    return float((error * weight).sum(dtype=np.float64) / max(float(weight.sum(dtype=np.float64)), 1.0))
+
+
+def _unfolded(candidate: Float32, field: Float32, determinants: Float32) -> Float32 | None:
+    """`candidate`, in place, taken back towards `field` wherever it is about to fold; None if it still folds more.
+
+    Halfway at first, then all the way and further around. Where `field` is no better, the step stays: smoothing undoes
+    the folds of a start. `determinants` is overwritten.
+    """
+    if jacobian_determinant(candidate, determinants).min() > _LEAST_DETERMINANT:
+        return candidate
+    vectors, earlier, flat = candidate.reshape(3, -1), field.reshape(3, -1), determinants.reshape(-1)
+    for number, (share, radius) in enumerate(_BACK):
+        low = np.flatnonzero(flat <= _LEAST_DETERMINANT)
+        bad = low[flat[low] < determinants_at(field, low)]
+        if not len(bad) or (number >= _TRIES and not (flat[low] <= 0).any()):
+            return candidate
+        near = voxels_around(bad, radius, field.shape[1:])
+        vectors[:, near] += np.float32(share) * (earlier[:, near] - vectors[:, near])
+        changed = voxels_around(bad, radius + 1, field.shape[1:])
+        flat[changed] = determinants_at(candidate, changed)
+    folded = np.count_nonzero(flat <= 0)
+    return candidate if folded <= np.count_nonzero(jacobian_determinant(field, determinants) <= 0) else None
