@@ -35,7 +35,13 @@ def test_rows_suit_what_is_compared() -> None:
     crops = plans_of(Preparation(ONE_MM, contrast=1.0))
     assert {level.contrast for level in crops["intensities alone"].schedule} == {0.0}
     brains = plans_of(Preparation(ONE_MM))
-    assert {level.contrast for level in brains["local contrast as well"].schedule} == {1.0}
+    assert {level.contrast for level in brains["local contrast everywhere"].schedule} == {1.0}
+    assert {level.momentum for level in brains["no momentum"].schedule} == {0.0}
+    one_way = brains["accurate, one way"].schedule
+    assert [level.scale for level in one_way] == [
+        level.scale for level in plan("accurate", Preparation(ONE_MM)).schedule
+    ]
+    assert not any(level.both_ways for level in one_way)
 
 
 RECIPE = """

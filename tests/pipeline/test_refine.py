@@ -15,7 +15,7 @@ from lightcrcf.evaluation.regularity import folding_percent
 from lightcrcf.geometry.determinant import jacobian_determinant
 from lightcrcf.geometry.kernels import upsample, warp
 from lightcrcf.pipeline.refine import _folded, _relieved, refine
-from lightcrcf.pipeline.refine_level import _local_contrast, _unfolded
+from lightcrcf.pipeline.refine_level import Stage, _local_contrast, _unfolded
 from lightcrcf.pipeline.schedule import Level, plan
 from lightcrcf.weights.preparation import Preparation
 
@@ -289,6 +289,36 @@ def test_momentum_climbs_further_in_as_many_steps(pair: tuple[NDArray, NDArray])
 
 @pytest.mark.parametrize("preset", ["default", "accurate"])
 def test_some_contrast_is_looked_at_where_models_ask_for_none(preset: str) -> None:
-    assert [level.contrast for level in plan(preset, NOTHING).schedule] == [0.25, 0.25, 0.25, 0.0]
+    assert {level.contrast for level in plan(preset, NOTHING).schedule if level.scale > 1} == {0.25}
+    assert plan(preset, NOTHING).schedule[-1].contrast == 0
     assert {level.contrast for level in plan(preset, replace(GIST, contrast=1.0)).schedule} == {1.0}
     assert all(level.contrast > 0 for level in plan(preset, None).schedule)
+
+
+def test_of_two_fields_the_better_one_is_taken_in_each_place() -> None:
+    fixed, moving, right = texture()
+    front = np.arange(SHAPE[0]).reshape(-1, 1, 1) < SHAPE[0] // 2
+    wrong = right + np.float32(4)
+    one, other = (np.where(side, right, wrong).astype(np.float32) for side in (front, ~front))
+    stage = Stage(fixed, moving, None, None, Level(1, 0), (2, 2, 2))
+    found = stage.more_alike(one, other)
+    tissue = fixed > 0.1
+    off = [float(np.abs(u - right)[:, tissue].mean()) for u in (found, one, other)]
+    assert off[0] < 0.5 * min(off[1:])  # their mean is no better than they are
+    np.testing.assert_allclose(stage.more_alike(one, one), one, atol=1e-5)
+
+
+def test_both_ways_lead_to_one_place(pair: tuple[NDArray, NDArray]) -> None:
+    both = tuple(replace(level, both_ways=level.scale > 1) for level in QUICK)
+    one, two = (refine(*pair, None, schedule=schedule) for schedule in (QUICK, both))
+    assert two.steps[0] > one.steps[0]
+    assert not np.array_equal(two.displacement, one.displacement)
+    assert two.folding_percent == 0
+    assert error(*pair, two.displacement) < 1.05 * error(*pair, one.displacement)
+
+
+def test_both_ways_may_be_the_last_level(pair: tuple[NDArray, NDArray]) -> None:
+    refined = refine(*pair, None, schedule=tuple(replace(level, both_ways=True) for level in QUICK))
+    stage = Stage(*pair, None, None, QUICK[-1], (2, 2, 2))
+    assert refined.objective_after == pytest.approx(stage.objective(refined.displacement))
+    assert refined.objective_after > refined.objective_before

@@ -36,16 +36,16 @@ from lightcrcf.weights.store import load
 __all__ = ["PROTOCOL", "measure_refinement", "steps", "write_pair"]
 
 PROTOCOL = (
-    "Both images, affinely aligned on one working grid, are refined from zero at one resolution; a step is the "
-    "time from one candidate to the next, rejected ones included. Floor: both images read, the field read and written, "
-    "once, at the speed of a copy that was measured in the same run. greedy has the same images and window; its "
-    "iteration is the difference in time between many and few of them, so that reading and setting up do not count; "
-    "ours and greedy's runs alternate."
+    "Both images, affinely aligned on one working grid, are refined from zero at one resolution, as brain-t1 wants "
+    "it (at 1/2 local contrast is a second pair of images); a step is the time from one candidate to the next, "
+    "rejected ones included. Floor: both images read, the field read and written, once, at the speed of a copy that "
+    "was measured in the same run. greedy has the same images and window; its iteration is the difference in time "
+    "between many and few of them, so that reading and setting up do not count; ours and greedy's runs alternate."
 )
 _FLOATS = 8  # that a step cannot do without, for each voxel: two images, the field in and out
 _KERNELS = {
     "warp": "warp image", "correlation_terms": "correlation", "correlation_force": "force", "smooth": "smooth",
-    "shorten": "limit", "compose": "compose", "jacobian_determinant": "look for folds",
+    "accumulate": "carry on", "shorten": "limit", "compose": "compose", "jacobian_determinant": "look for folds",
 }  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def measure_refinement(
     with tempfile.TemporaryDirectory() as folder:
         files = None if images is None else [str(image) for image in images]
         measured("pair", {"files": files, "shape": shape, "folder": folder}, threads)
-        for level in (level for level in plan("default", None).schedule if level.scale in (1, 2)):
+        for level in (_level(scale) for scale in (2, 1)):
             runs.append(_run(Path(folder), level, threads, count, repetitions, environments))
             say(f"scale 1/{level.scale}: {runs[-1].times.median_ms:.1f} ms a step")
     return RefineRecord(
@@ -119,6 +119,10 @@ def _run(
         times=Times(each_ms=tuple(each for found in ours for each in found["each_ms"])),
         peak_mib=max(peaks_mib), load_before=loads[0], greedy=greedy.found(),
     )  # fmt: skip
+
+
+def _level(scale: int) -> Level:
+    return next(v for v in plan("default", load("brain-t1").preparation).schedule if v.scale == scale)
 
 
 class _Greedy:
@@ -180,7 +184,7 @@ def write_pair(files: Sequence[str] | None, shape: Sequence[int], folder: str) -
 def steps(folder: str, scale: int, count: int, threads: int) -> dict[str, Any]:
     """In this process: milliseconds of each step from zero at one resolution, and their parts."""
     fixed, moving = (read(Path(folder) / f"{name}.nii.gz").data for name in ("fixed", "moving"))
-    level = next(level for level in plan("default", None).schedule if level.scale == scale)
+    level = _level(scale)
     schedule = (replace(level, steps=count),)
 
     def climb() -> None:
@@ -188,7 +192,7 @@ def steps(folder: str, scale: int, count: int, threads: int) -> dict[str, Any]:
 
     with use_threads(threads):
         refine(fixed, moving, None, schedule=(replace(level, steps=1),))  # loads or compiles the kernels
-        whole = trace(climb, _watched(), marks=[("pipeline/refine.py", "step")])
+        whole = trace(climb, _watched(), marks=[("pipeline/refine_level.py", "step")])
     begins = [index for index, event in enumerate(whole) if event.label == "step"]
     if len(begins) < 2:
         raise InputError("refinement", expected="at least two steps", got=str(len(begins)), remedy="give more --steps")

@@ -33,7 +33,7 @@ from lightcrcf.pipeline.affine import align
 from lightcrcf.pipeline.environment import usable_cores
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.refine import refine
-from lightcrcf.pipeline.schedule import Level, Plan, Schedule, plan
+from lightcrcf.pipeline.schedule import Level, Plan, plan
 from lightcrcf.pipeline.shared import Shared
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
@@ -90,7 +90,7 @@ def plans_of(preparation: Preparation) -> dict[str, Plan]:
         "network alone": Plan((), True),
         _BASE: base,
         "accurate": long,
-        "accurate, local contrast as in the default": replace(long, schedule=_with_contrast(long, base)),
+        "accurate, one way": replace(long, schedule=tuple(replace(level, both_ways=False) for level in long.schedule)),
         "from nothing": replace(base, network=False),
         "from nothing, accurate": replace(long, network=False),
         "from the network's gist": replace(base, network=True),
@@ -100,16 +100,13 @@ def plans_of(preparation: Preparation) -> dict[str, Plan]:
     }
     for name, change in _changes(full).items():
         plans[name] = replace(base, schedule=(*base.schedule[:-1], replace(full, **change)))
+    everywhere: dict[str, dict[str, Any]] = {"no momentum": {"momentum": 0.0}}
     if full.metric == "lncc":
-        other = 0.0 if full.contrast else 1.0
-        name = "intensities alone" if full.contrast else "local contrast as well"
-        plans[name] = replace(base, schedule=tuple(replace(level, contrast=other) for level in base.schedule))
+        everywhere |= {"intensities alone": {"contrast": 0.0}, "local contrast everywhere": {"contrast": 1.0}}
+    for name, change in everywhere.items():
+        plans[name] = replace(base, schedule=tuple(replace(level, **change) for level in base.schedule))
     same = [name for name, each in plans.items() if name not in (_BASE, "accurate") and each in (base, long)]
     return {name: each for name, each in plans.items() if name not in same}
-
-
-def _with_contrast(changed: Plan, like: Plan) -> Schedule:
-    return tuple(replace(a, contrast=b.contrast) for a, b in zip(changed.schedule, like.schedule, strict=True))
 
 
 def _changes(full: Level) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ from lightcrcf.errors import UsageError
 from lightcrcf.geometry.alignment_kernels import downsample
 from lightcrcf.geometry.compiled import ready
 from lightcrcf.geometry.determinant import jacobian_determinant, voxels_around
-from lightcrcf.geometry.kernels import upsample
+from lightcrcf.geometry.kernels import invert, upsample
 from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
 from lightcrcf.pipeline.refine_level import Stage, factors
 from lightcrcf.pipeline.schedule import Plan, Schedule
@@ -39,7 +39,7 @@ class Refined:
         metric: what was raised: "lncc", the mean squared local correlation, each window weighed by the standard
             deviation of the fixed image in it, or "mse", minus the mean squared difference.
         objective_before, objective_after: at the finest scale.
-        steps: done at each level.
+        steps: done at each level, in both directions.
         seconds: spent at each level.
         folding_percent: voxels whose Jacobian determinant is not positive.
     """
@@ -112,12 +112,23 @@ def refine(
         field, scale = downsample(field, pool), 2 * scale
     steps: list[int] = []
     seconds: list[float] = []
-    for level in schedule:
+    backward: Float32 | None = None
+    for level, following in zip(schedule, [*schedule[1:], None], strict=True):
         began = time.perf_counter()
         stage = Stage(fixed, moving, fixed_mask, moving_mask, level, pool)
+        if level.both_ways:
+            backward = invert(field) if backward is None else backward
+            backward = _finer(backward, scale, level.scale, fixed.shape, pool)
         field = _finer(field, scale, level.scale, fixed.shape, pool)
         scale = level.scale
         field, after, done = stage.climb(field)
+        if backward is not None:
+            backward, _, more = Stage(moving, fixed, moving_mask, fixed_mask, level, pool).climb(backward)
+            done += more
+            if following is None or not following.both_ways:
+                field, backward = stage.more_alike(field, invert(backward)), None
+                field, _ = _relieved(field, 0)
+                after = stage.objective(field)
         steps.append(done)
         seconds.append(time.perf_counter() - began)
     start = _finer(start, start_scale, scale, fixed.shape, pool)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from lightcrcf.geometry.alignment_kernels import block_mean
 from lightcrcf.geometry.determinant import determinants_at, jacobian_determinant, voxels_around
+from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.geometry.kernels import compose, warp
 from lightcrcf.geometry.refinement_kernels import (
     accumulate,
@@ -41,6 +42,7 @@ _FLOOR = 1e-6  # of the product of variances of unit-range images
 _LEAST_WEIGHTS = 1e-3  # of all windows of an image that shows nothing
 _CONTRAST_SIGMA = 0.7
 _LEAST_WEIGHT = 1e-3  # of the voxels around one that count
+_AROUND, _DECISIVE = 1.5, 0.1  # over how many voxels likeness is compared, twice, and a difference that counts
 _TYPICAL = 0.99  # the share of foreground vectors that are left as long as they are
 _FOREGROUND = 0.05
 _LEAST_DETERMINANT = 0.05
@@ -186,6 +188,28 @@ class Stage:
         """field o (id + force), smoothed; None if that folds. `update` is overwritten."""
         smooth(compose(field, self.force, self.update), self.field_taps, self.other)
         return _unfolded(self.other, field, self.update[0])
+
+    def more_alike(self, one: Float32, other: Float32) -> Float32:
+        """Of two fields, place by place the one that makes the images more alike around; mixed where both do.
+
+        Their shares grow with the exponential of the local correlation squared, as in a softmax.
+        """
+        channel, radius = self.channels[0], self.level.radius
+        moved = [warp(channel.moving[None], field)[0] for field in (one, other)]
+        likeness = np.stack([*(_local_correlation(channel.fixed, m, radius) for m in moved), np.zeros_like(moved[0])])
+        around, taps = np.empty_like(likeness), gaussian_taps((_AROUND,) * 3)
+        smooth(likeness, taps, around)
+        smooth(around, taps, likeness)
+        share = 1 / (1 + np.exp((likeness[0] - likeness[1]) / np.float32(_DECISIVE)))
+        return np.asarray(one + share * (other - one), dtype=np.float32)
+
+
+def _local_correlation(fixed: Float32, moved: Float32, radius: int) -> Float32:
+    """Squared, over the cube about each voxel."""
+    means = window_mean(np.stack([fixed, moved, fixed * fixed, moved * moved, fixed * moved]), radius)
+    variances = np.maximum(means[2:4] - means[:2] ** 2, 0)
+    covariance = means[4] - means[0] * means[1]
+    return np.asarray(covariance**2 / (variances[0] * variances[1] + _FLOOR), dtype=np.float32)
 
 
 def _mean_square(fixed: Float32, moved: Float32, weight: Float32 | None) -> float:

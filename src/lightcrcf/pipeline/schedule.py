@@ -23,7 +23,9 @@ class Level:
         metric: "lncc", or "mse" for images whose intensities mean the same.
         contrast: weight of the local correlation of the images' local contrast, beside that of the images themselves;
             for "lncc" alone.
-        momentum: the share of the steps before that each step goes on with; below 1.
+        momentum: the share of the step before that each step carries on; below 1.
+        both_ways: whether the way back is looked for too. After the last such level the field becomes, place by place,
+            the one of both that makes the images more alike there.
     """
 
     scale: int
@@ -35,6 +37,7 @@ class Level:
     metric: Literal["lncc", "mse"] = "lncc"
     contrast: float = 0.0
     momentum: float = 0.0
+    both_ways: bool = False
 
     def __post_init__(self) -> None:
         if self.contrast > 0 and self.metric != "lncc":
@@ -58,6 +61,7 @@ _UNKNOWN: Schedule = (
 )
 _FULL_UNKNOWN = Level(1, 7, force_sigma=1.2, field_sigma=0.4, contrast=0.5)
 _LONG = {2: 40, 1: 12}  # steps of "accurate"
+_SETTLING = 5  # and at half resolution, once both ways have become one
 _COARSE_CONTRAST = 0.25  # at least: it steadies what the full resolution starts from
 PRESETS = ("fast", "default", "accurate")
 
@@ -90,6 +94,8 @@ def plan(preset: str, preparation: Preparation | None, *, steps: int | None = No
     *coarse, full = (*_UNKNOWN, _FULL_UNKNOWN) if preparation is None else (*_COARSE, _FULL)
     if preset == "accurate":
         *coarse, full = (replace(level, steps=_LONG.get(level.scale, level.steps)) for level in (*coarse, full))
+        settling = replace(coarse[-1], steps=_SETTLING)
+        coarse = [*(replace(level, both_ways=True) for level in coarse), settling]
     if steps is not None:
         full = replace(full, steps=steps)
     start = "nothing" if preparation is None else preparation.refine
