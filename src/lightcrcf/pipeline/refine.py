@@ -95,6 +95,7 @@ def refine(
         UsageError: for an empty schedule, one that goes from fine to coarse, or ends coarser than the start.
 
     Example:
+        >>> from lightcrcf.pipeline.schedule import Level
         >>> x, y, z = np.indices((12, 14, 16), dtype=np.float32)
         >>> fixed, moving = (np.exp(-((x - 6) ** 2 + (y - 7) ** 2 + (z - c) ** 2) / 18) for c in (7.5, 8.5))
         >>> refined = refine(fixed, moving, None, schedule=(Level(1, 10, metric="mse"),))
