@@ -1,4 +1,7 @@
-"""What training differentiates through: adjoints of the warp, and the window mean, which is its own adjoint."""
+"""What training differentiates through: adjoints of the warp, and the window mean, which is its own adjoint.
+
+And the local correlation that window means give.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from numpy.typing import NDArray
 from lightcrcf.geometry.compiled import kernel, ready
 from lightcrcf.geometry.sampling import ONE, ZERO, clamp
 
-__all__ = ["warp_features_gradient", "warp_gradient", "window_mean"]
+__all__ = ["squared_local_correlation", "warp_features_gradient", "warp_gradient", "window_mean"]
 
 Array = Any
 Float32 = NDArray[np.float32]
@@ -66,6 +69,32 @@ def window_mean(images: Float32, radius: int) -> Float32:
     _mean_in_planes(images, radius, lines)
     _mean_over_planes(lines, radius, out)
     return out
+
+
+def squared_local_correlation(
+    fixed: Float32, moved: Float32, radius: int, floor: float, where: NDArray[np.bool_] | None = None
+) -> Float32:
+    """cov(f, m)^2 / (var(f) var(m) + floor) over the cube of 2 * radius + 1 voxels about each voxel, in [0, 1].
+
+    Args:
+        fixed, moved: (D, H, W).
+        radius: voxels to each side.
+        floor: so that flat cubes count as uncorrelated.
+        where: (D, H, W), the voxels that are wanted; all by default.
+
+    Returns:
+        (D, H, W) float32, or (N,) of the N voxels that are wanted.
+
+    Example:
+        >>> image = np.random.default_rng(0).random((5, 6, 7), dtype=np.float32)
+        >>> squared_local_correlation(image, 1 - image, 1, 1e-9)[2, 3, 3:5].round(2).tolist()
+        [1.0, 1.0]
+    """
+    means = window_mean(np.stack([fixed, moved, fixed * fixed, moved * moved, fixed * moved]), radius)
+    f, m, ff, mm, fm = means if where is None else (image[where] for image in means)
+    covariance = fm - f * m
+    variances = np.maximum(ff - f * f, 0) * np.maximum(mm - m * m, 0)
+    return np.asarray(covariance * covariance / (variances + floor), dtype=np.float32)
 
 
 @kernel

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.geometry.determinant import jacobian_determinant
-from lightcrcf.geometry.gradients import window_mean
+from lightcrcf.geometry.gradients import squared_local_correlation
 from lightcrcf.pipeline.limits import Limit, limits_for
 from lightcrcf.transforms.affine import Affine
 
@@ -118,11 +118,8 @@ def local_correlation(fixed: Float32, moved: Float32, mask: NDArray[np.bool_]) -
     """
     if not mask.any():
         return 0.0
-    sums = window_mean(np.stack([fixed, moved, fixed * fixed, moved * moved, fixed * moved]), WINDOW_RADIUS)
-    f, m, ff, mm, fm = (image[mask] for image in sums)
-    covariance = fm - f * m
-    variances = np.maximum(ff - f * f, 0) * np.maximum(mm - m * m, 0)
-    return float(np.mean(covariance * covariance / (variances + _VARIANCE_FLOOR), dtype=np.float64))
+    squared = squared_local_correlation(fixed, moved, WINDOW_RADIUS, _VARIANCE_FLOOR, mask)
+    return float(np.mean(squared, dtype=np.float64))
 
 
 def correlation(fixed: Float32, moved: Float32) -> float:

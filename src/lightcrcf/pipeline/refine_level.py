@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from lightcrcf.geometry.alignment_kernels import block_mean
 from lightcrcf.geometry.determinant import determinants_at, jacobian_determinant, voxels_around
-from lightcrcf.geometry.gradients import window_mean
+from lightcrcf.geometry.gradients import squared_local_correlation
 from lightcrcf.geometry.kernels import compose, warp
 from lightcrcf.geometry.refinement_kernels import (
     accumulate,
@@ -196,20 +196,13 @@ class Stage:
         """
         channel, radius = self.channels[0], self.level.radius
         moved = [warp(channel.moving[None], field)[0] for field in (one, other)]
-        likeness = np.stack([*(_local_correlation(channel.fixed, m, radius) for m in moved), np.zeros_like(moved[0])])
+        squared = [squared_local_correlation(channel.fixed, m, radius, _FLOOR) for m in moved]
+        likeness = np.stack([*squared, np.zeros_like(moved[0])])
         around, taps = np.empty_like(likeness), gaussian_taps((_AROUND,) * 3)
         smooth(likeness, taps, around)
         smooth(around, taps, likeness)
         share = 1 / (1 + np.exp((likeness[0] - likeness[1]) / np.float32(_DECISIVE)))
         return np.asarray(one + share * (other - one), dtype=np.float32)
-
-
-def _local_correlation(fixed: Float32, moved: Float32, radius: int) -> Float32:
-    """Squared, over the cube about each voxel."""
-    means = window_mean(np.stack([fixed, moved, fixed * fixed, moved * moved, fixed * moved]), radius)
-    variances = np.maximum(means[2:4] - means[:2] ** 2, 0)
-    covariance = means[4] - means[0] * means[1]
-    return np.asarray(covariance**2 / (variances[0] * variances[1] + _FLOOR), dtype=np.float32)
 
 
 def _mean_square(fixed: Float32, moved: Float32, weight: Float32 | None) -> float:
