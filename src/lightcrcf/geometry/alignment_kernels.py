@@ -135,14 +135,22 @@ def _block_mean(data: Array, factors: Array) -> Array:
         last = min(a * f0 + f0, d)
         for i in range(a * f0, last):
             for j in range(h):
-                for k in range(w):
-                    if np.isfinite(data[i, j, k]):
-                        sums[j // f1, k // f2] += data[i, j, k]
+                add_blocks(data[i, j], f2, sums[j // f1])
         for b in range(out.shape[1]):
             rows = (last - a * f0) * (min(b * f1 + f1, h) - b * f1)
             for c in range(out.shape[2]):
                 out[a, b, c] = sums[b, c] / (rows * (min(c * f2 + f2, w) - c * f2))
     return out
+
+
+@device
+def add_blocks(line: Array, factor: Any, sums: Array) -> None:
+    """Add the finite values of each `factor` voxels of a line to the sum of their block."""
+    for c in range(sums.size):
+        total = sums[c]
+        for k in range(c * factor, min(c * factor + factor, line.size)):
+            total += line[k] if np.isfinite(line[k]) else ZERO
+        sums[c] = total
 
 
 @device

@@ -102,7 +102,7 @@ def smooth(field: Float32, taps: Float32, out: Float32) -> None:
 
 
 def accumulate(total: Float32, keep: float, addend: Float32, scale: float) -> None:
-    """total = keep * total + scale * addend, both (3, D, H, W).
+    """total = keep * total + scale * addend, both (3, D, H, W); with keep 0, `total` may hold anything before.
 
     Example:
         >>> total, addend = (np.full((3, 1, 1, 1), value, np.float32) for value in (2, 8))
@@ -363,5 +363,9 @@ def _accumulate(total: Array, keep: Any, addend: Array, scale: Any) -> None:
     for i in prange(depth):
         for c in range(channels):
             for j in range(height):
-                for k in range(width):
-                    total[c, i, j, k] = keep * total[c, i, j, k] + scale * addend[c, i, j, k]
+                if keep == ZERO:
+                    for k in range(width):
+                        total[c, i, j, k] = scale * addend[c, i, j, k]
+                else:
+                    for k in range(width):
+                        total[c, i, j, k] = keep * total[c, i, j, k] + scale * addend[c, i, j, k]

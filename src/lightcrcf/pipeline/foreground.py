@@ -73,21 +73,25 @@ def foreground(data: NDArray[Any]) -> NDArray[np.bool_]:
         36
     """
     finite = np.isfinite(data)
-    value, share = background_value(np.where(finite, data, 0))
+    whole = bool(finite.all())
+    value, share = background_value(data if whole else np.where(finite, data, 0))
     base = value if share >= _CONSTANT_BORDER else float(data[finite].min()) if finite.any() else 0.0
-    strength = np.sqrt(np.abs(np.where(finite, data, base) - base), dtype=np.float32)
-    if not strength.any():
-        return np.zeros(data.shape, dtype=np.bool_)
+    apart: NDArray[Any] = (data if whole else np.where(finite, data, base)) - base
+    np.abs(apart, out=apart)
+    strength: NDArray[np.float32] = np.sqrt(apart, dtype=np.float32, out=apart if apart.dtype == np.float32 else None)
     some = np.asarray(strength > 0)
-    bright = np.asarray(strength > _otsu(strength))
+    if not some.any():
+        return np.zeros(data.shape, dtype=np.bool_)
+    bright = np.asarray(strength > _otsu(strength, some))
     faint = np.count_nonzero(some) - np.count_nonzero(bright)
     masked = share >= _CONSTANT_BORDER and faint < _FAINT_PER_BRIGHT * np.count_nonzero(bright)
     return some if masked else bright
 
 
-def _otsu(values: NDArray[np.float32]) -> float:
-    """The threshold that maximises the variance between two classes."""
-    counts, edges = np.histogram(values, bins=256)
+def _otsu(values: NDArray[np.float32], some: NDArray[np.bool_]) -> float:
+    """The threshold that maximises the variance between two classes; `some` is where the values are not zero."""
+    counts, edges = np.histogram(values[some], bins=256, range=(values.min(), values.max()))
+    counts[0] += values.size - np.count_nonzero(some)  # in a bare brain the most
     centres = (edges[:-1] + edges[1:]) / 2
     low = np.cumsum(counts)[:-1].astype(np.float64)
     high = values.size - low

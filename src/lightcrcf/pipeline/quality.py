@@ -161,11 +161,11 @@ def deformation_evidence(evidence: Evidence, displacement: Float32, mask: NDArra
     if not mask.any():
         return
     determinant = jacobian_determinant(displacement)[mask]
-    steps = displacement * np.asarray(spacing_mm, np.float32).reshape(3, 1, 1, 1)
-    length_mm = np.sqrt(np.square(steps).sum(axis=0))[mask]
+    steps = (np.square(u[mask] * s) for u, s in zip(displacement, np.asarray(spacing_mm, np.float32), strict=True))
+    length_mm = np.sqrt(sum(steps, np.float32(0)))
     evidence.folding_percent = 100.0 * float(np.mean(determinant <= 0))
     evidence.jacobian_min, evidence.jacobian_max = float(determinant.min()), float(determinant.max())
-    evidence.jacobian_p01, evidence.jacobian_p99 = (float(np.percentile(determinant, q)) for q in (1, 99))
+    evidence.jacobian_p01, evidence.jacobian_p99 = map(float, np.percentile(determinant, (1, 99)))
     evidence.displacement_p99_mm = float(np.percentile(length_mm, 99))
 
 

@@ -107,8 +107,7 @@ def refine(
     first = schedule[0].scale
     scale = first if displacement is None else 2
     zero = np.zeros((3, *_coarse_shape(fixed.shape, scale, pool)), np.float32)
-    field = zero if displacement is None else displacement
-    start, start_scale = field, scale
+    field, start_scale = zero if displacement is None else displacement.copy(), scale
     while scale < first:
         field, scale = downsample(field, pool), 2 * scale
     steps: list[int] = []
@@ -132,13 +131,13 @@ def refine(
                 after = stage.objective(field)
         steps.append(done)
         seconds.append(time.perf_counter() - began)
-    start = _finer(start, start_scale, scale, fixed.shape, pool)
-    folded_before = _folded(start)
+    start = None if displacement is None else _finer(displacement, start_scale, scale, fixed.shape, pool)
+    folded_before = 0 if start is None else _folded(start)
     climbed = field
     field, folded = _relieved(field, folded_before)
     before, after = stage.objective(start), after if field is climbed else stage.objective(field)
     if after < before or folded > folded_before:
-        field, after, folded = start, before, folded_before
+        field, after, folded = np.zeros_like(field) if start is None else start, before, folded_before
     percent = 100.0 * folded / field[0].size
     return Refined(field, scale, schedule[-1].metric, before, after, tuple(steps), tuple(seconds), percent)
 

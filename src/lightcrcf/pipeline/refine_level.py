@@ -70,9 +70,9 @@ class Channel:
     weights: float = 1.0  # of all windows together
 
     @classmethod
-    def of(cls, fixed: Float32, moving: Float32, share: float) -> Channel:
+    def of(cls, fixed: Float32, moving: Float32, share: float, terms: Float32) -> Channel:
         """Before the first look."""
-        return cls(fixed, moving, share, np.empty_like(moving), np.empty((3, *fixed.shape), np.float32))
+        return cls(fixed, moving, share, np.empty_like(moving), terms)
 
 
 def _local_contrast(images: Sequence[Float32], masks: Sequence[Float32 | None]) -> tuple[Float32, Float32]:
@@ -92,7 +92,12 @@ def _local_contrast(images: Sequence[Float32], masks: Sequence[Float32 | None]) 
 
 
 class Stage:
-    """Both images at one resolution, and buffers that all steps share."""
+    """Both images at one resolution, and buffers that all steps share.
+
+    Memory that is touched for the first time costs about as much time as the kernels that fill it. Beside the field and
+    the velocity two buffers are enough: `one` holds the terms of the last objective, then the smoothed force, then the
+    composed field; `other` the force, then the step, then the candidate, and the field before once that is taken.
+    """
 
     def __init__(
         self,
@@ -112,24 +117,24 @@ class Stage:
         images = scaled(fixed), scaled(moving)
         masks = [None if mask is None else scaled(mask) for mask in (fixed_mask, moving_mask)]
         self.fixed_mask, self.moving_mask = masks
-        self.channels = [Channel.of(*images, 1.0)]
+        self.one, self.other, self.velocity = (np.empty((3, *images[0].shape), np.float32) for _ in range(3))
+        self.channels = [Channel.of(*images, 1.0, self.one)]
         if level.contrast > 0:
-            self.channels.append(Channel.of(*_local_contrast(images, masks), level.contrast))
-        # Memory that is asked for anew in each step would cost as much time as the kernels that fill it.
-        self.force, self.update, self.other = (np.empty((3, *images[0].shape), np.float32) for _ in range(3))
-        self.velocity = np.zeros_like(self.force)
+            contrasts = _local_contrast(images, masks)
+            self.channels.append(Channel.of(*contrasts, level.contrast, np.empty_like(self.one)))
         self.force_taps, self.field_taps = (gaussian_taps((s, s, s)) for s in (level.force_sigma, level.field_sigma))
         self.sample = images[0][::3, ::3, ::3] > _FOREGROUND
-        if level.metric == "mse":
-            self.channels[0].terms[:] = np.array([1, -1, 0], np.float32).reshape(3, 1, 1, 1)
 
-    def objective(self, field: Float32) -> float:
-        """Of `field`; leaves behind what `pull` needs."""
+    def objective(self, field: Float32 | None) -> float:
+        """Of `field`, or where None of no displacement; leaves behind what `pull` needs."""
         for channel in self.channels:
-            warp(channel.moving[None], field, channel.moved[None])
+            if field is None:
+                channel.moved[:] = channel.moving
+            else:
+                warp(channel.moving[None], field, channel.moved[None])
         self.weight = self.fixed_mask
         if self.moving_mask is not None:
-            weight = warp(self.moving_mask[None], field)[0]
+            weight = self.moving_mask if field is None else warp(self.moving_mask[None], field)[0]
             self.weight = weight if self.fixed_mask is None else weight * self.fixed_mask
         if self.level.metric == "mse":
             return -_mean_square(self.channels[0].fixed, self.channels[0].moved, self.weight)
@@ -143,15 +148,17 @@ class Stage:
         return mean / sum(channel.share for channel in self.channels)
 
     def pull(self) -> float:
-        """The smoothed force at the field of the last `objective`, in `update`; its typical length is returned."""
-        radius = 0 if self.level.metric == "mse" else self.level.radius
+        """The smoothed force at the field of the last `objective`, in `one`; its typical length is returned."""
+        radius = self.level.radius
+        if self.level.metric == "mse":
+            self.one[:], radius = np.array([1, -1, 0], np.float32).reshape(3, 1, 1, 1), 0
         for number, channel in enumerate(self.channels):
-            out = self.update if number else self.force
+            out = self.one if number else self.other
             correlation_force(channel.fixed, channel.moved, self.weight, channel.terms, radius, out)
             if number:
-                accumulate(self.force, 1.0, self.update, channel.share * self.channels[0].weights / channel.weights)
-        smooth(self.force, self.force_taps, self.update)
-        sample = self.update[:, ::3, ::3, ::3][:, self.sample]
+                accumulate(self.other, 1.0, self.one, channel.share * self.channels[0].weights / channel.weights)
+        smooth(self.other, self.force_taps, self.one)
+        sample = self.one[:, ::3, ::3, ::3][:, self.sample]
         if not sample.size:
             return 0.0
         return float(np.sqrt(np.quantile((sample * sample).sum(axis=0), _TYPICAL)))
@@ -159,35 +166,39 @@ class Stage:
     def climb(self, field: Float32) -> tuple[Float32, float, int]:
         """Steps that raise the objective, until they are done, it stalls, or shorter steps do not help either.
 
+        Args:
+            field: (3, D, H, W) voxels of this resolution; overwritten.
+
         Returns:
             the field, its objective, and how many steps were taken.
         """
         best, length, done, halvings = self.objective(field), self.level.step, 0, 0
-        typical = None
+        typical, carried = None, 0.0
         while done < self.level.steps and halvings <= _HALVINGS:
             if typical is None:
                 typical = self.pull()
                 if typical <= 0:
                     break
-                accumulate(self.velocity, self.level.momentum, self.update, 1.0 / typical)
+                accumulate(self.velocity, carried, self.one, 1.0 / typical)
+                carried = self.level.momentum
             # `velocity` keeps its length, so that a step that fails is tried again shorter.
-            shorten(self.velocity, length, length, self.force)
+            shorten(self.velocity, length, length, self.other)
             candidate = self.step(field)
             score = self.objective(candidate) if candidate is not None else -np.inf
             if candidate is None or score <= best:
                 length, halvings = length / 2, halvings + 1
                 continue
             stalled = score - best < _STALLED * abs(best)
-            self.other, field, best, done = field if done else np.empty_like(field), candidate, score, done + 1
+            self.other, field, best, done = field, candidate, score, done + 1
             if stalled:
                 break
             typical = None
         return field, best, done
 
     def step(self, field: Float32) -> Float32 | None:
-        """field o (id + force), smoothed; None if that folds. `update` is overwritten."""
-        smooth(compose(field, self.force, self.update), self.field_taps, self.other)
-        return _unfolded(self.other, field, self.update[0])
+        """field o (id + v), smoothed, where `other` holds v; in `other`, or None if that folds."""
+        smooth(compose(field, self.other, self.one), self.field_taps, self.other)
+        return _unfolded(self.other, field, self.one[0])
 
     def more_alike(self, one: Float32, other: Float32) -> Float32:
         """Of two fields, place by place the one that makes the images more alike around; mixed where both do.
