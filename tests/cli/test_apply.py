@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +32,14 @@ def folder(tmp_path: Path) -> Path:
     return out
 
 
-def apply(folder: Path, name: str, *options: str) -> tuple[int, Path]:
+def words(folder: Path, name: str) -> list[str]:
     here, out = folder.parent, folder.parent / "out.nii.gz"
     files = ["--reference", str(here / "image.nii.gz"), "--input", str(here / name), "--output", str(out)]
-    return run(["apply", *files, "--transform", str(folder), *options]), out
+    return ["apply", *files, "--transform", str(folder)]
+
+
+def apply(folder: Path, name: str, *options: str) -> tuple[int, Path]:
+    return run([*words(folder, name), *options]), folder.parent / "out.nii.gz"
 
 
 @pytest.mark.parametrize("interpolation", ["auto", "linear", "nearest", "cubic"])
@@ -64,3 +70,12 @@ def test_a_missing_input_is_3_and_leaves_nothing(folder: Path, capsys: pytest.Ca
     assert code == 3
     assert not out.exists()
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_process_of_our_own_does_not_load_scipy_for_numba(folder: Path) -> None:
+    pytest.importorskip("scipy")
+    tell = "print([name in sys.modules for name in ('numba.np.arraymath', 'scipy.linalg')])"
+    code = f"import atexit, sys; atexit.register(lambda: {tell}); from lightcrcf.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, *words(folder, "image.nii.gz")], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("[True, False]\n")

@@ -131,6 +131,9 @@ def test_accumulating(rng: np.random.Generator) -> None:
     wanted = 0.5 * total - 2 * addend
     kernels.accumulate(total, 0.5, addend, -2.0)
     np.testing.assert_allclose(total, wanted, rtol=1e-5, atol=1e-6)
+    unfilled = np.full_like(total, np.nan)
+    kernels.accumulate(unfilled, 0.0, addend, -2.0)
+    np.testing.assert_array_equal(unfilled, -2 * addend)
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 3), (2, 1, 9), (3, 40, 1)])

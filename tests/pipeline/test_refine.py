@@ -117,7 +117,18 @@ def test_it_starts_from_a_half_resolution_field(pair: tuple[NDArray, NDArray]) -
     kept = half.displacement.copy()
     full = refine(*pair, half.displacement, schedule=QUICK[2:])
     assert error(*pair, full.displacement) < error(*pair, upsample(half.displacement, SHAPE))
+    refine(*pair, half.displacement, schedule=(replace(QUICK[1], scale=2), QUICK[2]))  # steps at the start's own scale
     np.testing.assert_array_equal(half.displacement, kept)
+
+
+@pytest.mark.parametrize("metric", ["lncc", "mse"])
+def test_nothing_to_start_from_is_a_start_of_zeros(pair: tuple[NDArray, NDArray], metric: Any) -> None:
+    masks = {"fixed_mask": (pair[0] < 0.9).astype(np.float32), "moving_mask": (pair[1] < 0.9).astype(np.float32)}
+    schedule = tuple(replace(level, metric=metric) for level in QUICK if level.scale <= 2)
+    zero = np.zeros((3, 17, 21, 19), np.float32)
+    one, two = (refine(*pair, start, schedule=schedule, **masks) for start in (None, zero))
+    assert one.objective_before == pytest.approx(two.objective_before)
+    np.testing.assert_array_equal(one.displacement, two.displacement)
 
 
 def test_a_schedule_that_begins_coarser_starts_from_the_gist(pair: tuple[NDArray, NDArray]) -> None:

@@ -26,9 +26,11 @@ PROTOCOL = (
     "Images are made up, 1 mm voxels. Compute: the network, field composition and warping one image and one label map, "
     "arrays to arrays. Step: one refinement step at full resolution. Command: `lightcrcf register` from start to exit, "
     "reading and writing included, the headers trusted (`--init none`); memory is its largest resident, the estimate "
-    "what the program expected before it began to compute. Each is a process of its own."
+    "what the program expected before it began to compute. Each is a process of its own. Since machines change their "
+    "speed, compute and steps are measured in three rounds over all sizes; medians of all of them."
 )
 Shape = tuple[int, int, int]
+_ROUNDS = 3
 
 
 def measure_scaling(
@@ -56,13 +58,16 @@ def measure_scaling(
         say: gets a line for each run.
         note: what else the machine did.
     """
-    runs = []
-    for shape in shapes:
-        with tempfile.TemporaryDirectory() as folder:
-            _write_pair(shape, Path(folder))
-            for count in threads:
-                runs.append(_run(shape, count, Path(folder), model, precision, preset, repetitions, limit_seconds))
-                say(_told(runs[-1]))
+    found = {
+        (shape, count): ScalingRun(shape=shape, threads=count, preset=preset) for shape in shapes for count in threads
+    }
+    with tempfile.TemporaryDirectory() as work:
+        for _ in range(_ROUNDS):
+            for (shape, count), before in found.items():
+                folder = Path(work) / "x".join(map(str, shape))
+                found[shape, count] = _once_more(before, folder, model, precision, repetitions, limit_seconds)
+                say(_told(found[shape, count]))
+    runs = tuple(found.values())
     sizes = " ".join("x".join(map(str, shape)) for shape in shapes)
     return ScalingRecord(
         **circumstances(),
@@ -74,7 +79,7 @@ def measure_scaling(
         note=note,
         model=load(model).name,
         precision=precision,
-        runs=tuple(runs),
+        runs=runs,
     )
 
 
@@ -84,21 +89,28 @@ def _write_pair(shape: Shape, folder: Path) -> None:
         write(folder / f"{name}.nii.gz", Volume((1000 * image).astype(np.int16), Grid(shape, np.eye(4))))
 
 
-def _run(
-    shape: Shape, threads: int, folder: Path, model: str, precision: str, preset: str, repetitions: int,
-    limit_seconds: float | None,
-) -> ScalingRun:  # fmt: skip
-    base = ScalingRun(shape=shape, threads=threads, preset=preset)
+def _once_more(
+    so_far: ScalingRun, folder: Path, model: str, precision: str, repetitions: int, limit_seconds: float | None
+) -> ScalingRun:
+    """The times of one more round added; in the first round the whole command too."""
+    if so_far.failure is not None:
+        return so_far
+    shape, threads, new = so_far.shape, so_far.threads, {}
     try:
-        return base.model_copy(
-            update={
-                **_command(folder, threads, model, preset, limit_seconds),
-                "core": _core(shape, threads, model, precision, repetitions),
-                "step": _step(folder, threads, repetitions),
-            }
-        )
+        if so_far.core is None:
+            if not folder.exists():
+                folder.mkdir()
+                _write_pair(shape, folder)
+            new = _command(folder, threads, model, so_far.preset, limit_seconds)
+        core = _core(shape, threads, model, precision, repetitions)
+        step = _step(folder, threads, repetitions)
     except CommandError as error:
-        return base.model_copy(update={"failure": error.reason})
+        return so_far.model_copy(update={"failure": error.reason})
+    return so_far.model_copy(update={**new, "core": _both(so_far.core, core), "step": _both(so_far.step, step)})
+
+
+def _both(before: Times | None, new: Times) -> Times:
+    return new if before is None else Times(each_ms=(*before.each_ms, *new.each_ms))
 
 
 def _core(shape: Shape, threads: int, model: str, precision: str, repetitions: int) -> Times:

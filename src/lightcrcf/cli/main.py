@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any, NoReturn, TextIO, cast
 
 import typer
@@ -81,7 +83,16 @@ def main() -> NoReturn:
     if code == _BROKEN_PIPE:
         # Python flushes stdout once more on its way out and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """`sys.exit`, without a third of a second in which Python and LLVM would tidy up what the system frees anyway."""
+    atexit._run_exitfuncs()  # others' promises to clean up are kept
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _hasten() -> None:
