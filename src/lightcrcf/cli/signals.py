@@ -25,8 +25,9 @@ def install() -> None:
 
 
 def ignore() -> None:
-    """What is left is Python's tidying up, which would print a traceback."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """What is left is tidying up, which would print a traceback."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
