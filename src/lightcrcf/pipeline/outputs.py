@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -67,11 +66,9 @@ def save(
     _spare_inputs(registration, target, earlier)
     with _parents(target), atomic_path(target, last="run.json") as temporary:
         temporary.mkdir()
-        with ThreadPoolExecutor(1) as beside:  # packing takes longer than anything else here
-            written = [beside.submit(write, temporary / name, v, like=fixed) for name, (v, _) in volumes.items()]
-            files |= _transforms(registration, temporary)
-            for each in written:
-                each.result()
+        for name, (volume, _) in volumes.items():
+            write(temporary / name, volume, like=fixed)
+        files |= _transforms(registration, temporary)
         for name, writer in (extra_files or {}).items():
             writer(temporary / name)
             files[name] = "report with pictures" if name == "report.html" else "further output"
