@@ -19,11 +19,11 @@ __all__ = ["Demand", "check_demand", "share_arenas"]
 
 # Fitted to the largest resident memory of whole commands on pairs of 0.9 to 9.7 million voxels; `lightcrcf bench
 # scaling` measures how far off it is.
-_PROGRAM = 200 << 20  # the interpreter, the libraries and the compiled kernels
-_NETWORK = 75 << 20  # OpenVINO, its graphs and their threads
+_PROGRAM = 185 << 20  # the interpreter, the libraries and the compiled kernels
+_NETWORK = 65 << 20  # OpenVINO, its graphs and their threads
 _VOXEL_OF_IMAGE = 6  # beside what is stored: the prepared image in float32, and masks
 _WORKING_VOXEL = 26  # both images, the moving one as the headers place it, and the field
-_WORKING_VOXEL_NETWORK = 58  # features of all levels
+_WORKING_VOXEL_NETWORK = 34  # features of all levels
 _WORKING_VOXEL_REFINEMENT = 43  # what a step needs beside the field
 _WORKING_VOXEL_CONTRAST = 24  # the same terms of local contrast, and both images of it
 _AFFINE_SAMPLE = 55  # of each image at the finest resolution of the affine alignment: planes, levels, local means
@@ -54,7 +54,7 @@ class Demand:
         >>> grid = Grid((100, 100, 100), np.eye(4))
         >>> volume = Volume(np.zeros(grid.shape, np.int16), grid)
         >>> Demand((volume, volume), grid, grid, network=False, refinement=False).bytes >> 20
-        240
+        225
     """
 
     volumes: Sequence[Volume]
@@ -73,7 +73,8 @@ class Demand:
         """Largest resident memory of the process."""
         images = sum(volume.data.nbytes + _VOXEL_OF_IMAGE * volume.data.size for volume in self.volumes)
         always = _PROGRAM + images + _WORKING_VOXEL * self.working.size
-        network = self.network * (_NETWORK + _WORKING_VOXEL_NETWORK * self.working.size)
+        always += self.network * _NETWORK  # its libraries stay
+        network = self.network * _WORKING_VOXEL_NETWORK * self.working.size
         field = _FIELD_VOXEL if self.network or self.refinement else 0
         field += max(self.inverse * _FIELD_VOXEL_INVERSE, self.diffeomorphic * _FIELD_VOXEL_UNFOLDING)
         refined = self.refinement * (_WORKING_VOXEL_REFINEMENT + self.contrast * _WORKING_VOXEL_CONTRAST)
