@@ -105,9 +105,10 @@ def refine(
     _check(schedule, 8 if displacement is None else 2)
     fixed, moving = ready(fixed), ready(moving)
     first = schedule[0].scale
-    scale = first if displacement is None else 2
-    zero = np.zeros((3, *_coarse_shape(fixed.shape, scale, pool)), np.float32)
-    field, start_scale = zero if displacement is None else displacement.copy(), scale
+    if displacement is None:
+        field, scale = np.zeros((3, *_coarse_shape(fixed.shape, first, pool)), np.float32), first
+    else:
+        field, scale = displacement.copy(), 2
     while scale < first:
         field, scale = downsample(field, pool), 2 * scale
     steps: list[int] = []
@@ -131,7 +132,7 @@ def refine(
                 after = stage.objective(field)
         steps.append(done)
         seconds.append(time.perf_counter() - began)
-    start = None if displacement is None else _finer(displacement, start_scale, scale, fixed.shape, pool)
+    start = None if displacement is None else _finer(displacement, 2, scale, fixed.shape, pool)
     folded_before = 0 if start is None else _folded(start)
     climbed = field
     field, folded = _relieved(field, folded_before)
