@@ -162,7 +162,8 @@ def test_forward_passes_run_in_turn(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         return Measured(1.0, 50.0 + len(seen), 0.0)
 
     def measured(task: str, options: Mapping[str, Any], threads: int) -> tuple[Any, Measured]:
-        told = {"times": {"each_ms": [3.0]}, "gflop": 26.0, "parameters": 111752, "versions": {}}
+        each = [3.0] * options.get("repetitions", 0)
+        told = {"times": {"each_ms": each}, "gflop": 26.0, "parameters": 111752, "versions": {}}
         return told, Measured(1.0, 40.0, 0.0)
 
     monkeypatch.setattr(comparison, "run", run)
@@ -170,7 +171,7 @@ def test_forward_passes_run_in_turn(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     forwards = measure_forwards("brain-t1", (16, 16, 16), 2, Environments(None), rounds=2, say=lambda _: None)
     assert seen == ["voxelmorph", "eoir-8", "lapirn", "transmorph"] * 2
     by_name = {forward.name: forward for forward in forwards}
-    assert (by_name["lightcrcf"].each_ms, by_name["lightcrcf"].gmac) == ((3.0, 3.0), 13.0)
+    assert (by_name["lightcrcf"].each_ms, by_name["lightcrcf"].gmac) == ((3.0,) * 20, 13.0)
     assert by_name["eoir-8"].each_ms == (7.0, 7.0)
     assert by_name["eoir-8"].peak_mib == 56.0
     assert by_name["lapirn"].failure == "killed"

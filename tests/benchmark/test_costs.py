@@ -244,13 +244,19 @@ def test_shapes_that_are_none_are_refused(text: str) -> None:
 
 def test_what_is_watched_inside_of_what_is_watched_counts_once() -> None:
     coarse, residual = np.zeros((3, 2, 3, 4), np.float32), np.zeros((3, 4, 6, 8), np.float32)
+    out = np.empty_like(residual)
 
     def both() -> None:
         compose(upsample(coarse, (4, 6, 8)), residual)
+
+    def given() -> None:
+        compose(residual, residual, out)
 
     file = "geometry/kernels.py"
     events = trace(both, {(file, "upsample"): lambda _: "up", (file, "compose"): lambda _: "compose"})
     assert [event.label for event in events] == ["up", "compose"]
     assert events[1].bytes_moved == 3 * residual.nbytes
+    (event,) = trace(given, {(file, "compose"): lambda _: "compose"})
+    assert event.bytes_moved == 2 * residual.nbytes  # two arrays in all, one of them named and returned
     marked = trace(both, {(file, "upsample"): lambda _: "up"}, marks=[(file, "compose")])
     assert [(event.label, event.bytes_moved > 0) for event in marked] == [("up", True), ("compose", False)]

@@ -25,6 +25,7 @@ _FORWARDS = {
     "lapirn": ("LapIRN size", "torch"),
     "transmorph": ("TransMorph size", "torch"),
 }
+_OWN_PASSES = 10
 _NETWORKS = Path(__file__).with_name("networks.py")  # not imported: that would need PyTorch here
 _SIDE_BY_SIDE = " Methods ran in turn, pair after pair, each in a process and an environment of its own."
 Shape = tuple[int, int, int]
@@ -106,7 +107,8 @@ def measure_forwards(
         shape: of both images, which are made up.
         threads: of each.
         environments: where the packages are.
-        rounds: each runs once in every round, in a process of its own, after a pass that does not count.
+        rounds: each has a process of its own in every round and makes one pass after one that does not count; ours,
+            which takes a fraction of a second, ten.
         say: gets a line for each run.
     """
     found: dict[str, list[Forward]] = {}
@@ -123,7 +125,7 @@ def measure_forwards(
 
 def _ours(model: str, shape: Shape, threads: int) -> Forward:
     options = {
-        "shape": shape, "model": model, "threads": threads, "precision": "f32", "repetitions": 1,
+        "shape": shape, "model": model, "threads": threads, "precision": "f32", "repetitions": _OWN_PASSES,
         "engine": "openvino", "device": "cpu",
     }  # fmt: skip
     told, taken = measured("core", options, threads)

@@ -231,7 +231,7 @@ def _watched(shape: tuple[int, ...]) -> dict[tuple[str, str], Labeller]:
     kernels, engines = "geometry/kernels.py", "engines"
     return {
         (f"{engines}/openvino.py", "_run"): graph,
-        (f"{engines}/own_levels.py", "encode"): lambda _: _ENCODER,
+        (f"{engines}/own_levels.py", "_encode"): lambda _: _ENCODER,
         (f"{engines}/own_levels.py", "_begin"): lambda a: _begin(scale(a["fixed"].shape[1:])),
         (f"{engines}/own_levels.py", "_predict"): lambda a: _at("decoder", scale(a["warped"].shape[1:])),
         (f"{engines}/blocks.py", "space_to_depth"): lambda _: "space to depth",

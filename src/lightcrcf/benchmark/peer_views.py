@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 
 from lightcrcf.benchmark.markdown import table
@@ -70,13 +70,19 @@ def _forwards(record: Record) -> str:
     header = ("network", "parameters", "GMAC", "forward and warp, ms", "time / ours", "peak, MiB")
     rows = [_forward(forward, ours) for forward in record.forwards]
     first = record.forwards[0]
+    passes = len(ours.each_ms) if ours else 0
     size = "x".join(map(str, first.shape))
     note = (
         f"{size} voxels, made-up images, float32, {first.threads} threads, random weights where there are no public "
-        "ones; median of runs in turn, each in a process of its own after a pass that does not count. Peers run in "
-        "PyTorch with its defaults, ours in its default engine."
+        f"ones; medians of {_passes(record.forwards)} passes, of {passes} of ours, in turn, in processes of their own "
+        "and after a pass that does not count. Peers run in PyTorch with its defaults, ours in its default engine."
     )
     return "\n".join([*table(header, rows), "", f"- {note}"])
+
+
+def _passes(forwards: Sequence[Forward]) -> str:
+    """How many passes the others made."""
+    return " to ".join(map(str, sorted({len(f.each_ms) for f in forwards if f.each_ms and f.name != "lightcrcf"})))
 
 
 def _forward(forward: Forward, ours: Forward | None) -> tuple[str, ...]:

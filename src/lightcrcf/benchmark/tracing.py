@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["Event", "Labeller", "trace"]
 
@@ -57,6 +58,7 @@ def trace(
     marked = {(str(_PACKAGE / file), name) for file, name in marks}
     events: list[Event] = []
     outer: list[FrameType] = []
+    arguments: list[dict[str, Any]] = []
 
     def observe(frame: FrameType, event: str, value: Any) -> None:
         if event == "call" and not outer:
@@ -66,12 +68,13 @@ def trace(
                 events.append(Event(function[1], time.perf_counter(), 0.0, 0))
             elif labeller is not None:
                 outer.append(frame)
-                arguments = dict(frame.f_locals)
-                moved = _size(list(arguments.values()))
-                events.append(Event(labeller(arguments), time.perf_counter(), 0.0, moved))
+                arguments.append(dict(frame.f_locals))
+                events.append(Event(labeller(arguments[-1]), time.perf_counter(), 0.0, 0))
         elif event == "return" and outer and outer[-1] is frame:
             events[-1].seconds = time.perf_counter() - events[-1].start
-            events[-1].bytes_moved += _size(value)
+            # What is written into an argument may be returned as well.
+            arrays = {id(array): array for array in _arrays([*arguments.pop().values(), value])}
+            events[-1].bytes_moved = sum(array.nbytes for array in arrays.values())
             outer.pop()
 
     before = sys.getprofile()
@@ -83,7 +86,9 @@ def trace(
     return events
 
 
-def _size(value: Any) -> int:
+def _arrays(value: Any) -> Iterator[NDArray[Any]]:
     if isinstance(value, np.ndarray):
-        return value.nbytes
-    return sum(map(_size, value)) if isinstance(value, list | tuple) else 0
+        yield value
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _arrays(part)

@@ -13,21 +13,30 @@ from lightcrcf.geometry.compiled import kernel, ready
 __all__ = ["space_to_depth"]
 
 
-def space_to_depth(*images: NDArray[np.float32], pool: tuple[int, int, int] = (2, 2, 2)) -> NDArray[np.float32]:
+def space_to_depth(
+    *images: NDArray[np.float32], pool: tuple[int, int, int] = (2, 2, 2), out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
     """N images (D, H, W) of even sizes to (N, 8, D/2, H/2, W/2), as `network.model.space_to_depth`.
+
+    Args:
+        images: of one shape.
+        pool: 2, or 1 for an axis that keeps its voxels; then there are fewer channels.
+        out: of the result's shape, overwritten; new memory of this size takes longer to come by than to fill.
 
     Example:
         >>> space_to_depth(np.arange(8, dtype=np.float32).reshape(2, 2, 2)).ravel().tolist()
         [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
     """
     depth, height, width = images[0].shape
-    if pool != (2, 2, 2):
-        p, q, r = pool
-        split = np.stack(images).reshape(len(images), depth // p, p, height // q, q, width // r, r)
-        return split.transpose(0, 2, 4, 6, 1, 3, 5).reshape(len(images), -1, depth // p, height // q, width // r)
-    out = np.empty((len(images), 8, depth // 2, height // 2, width // 2), np.float32)
+    p, q, r = pool
+    if out is None:
+        out = np.empty((len(images), p * q * r, depth // p, height // q, width // r), np.float32)
     for image, blocks in zip(images, out, strict=True):
-        _space_to_depth(ready(image), blocks)
+        if pool == (2, 2, 2):
+            _space_to_depth(ready(image), blocks)
+        else:
+            split = image.reshape(depth // p, p, height // q, q, width // r, r).transpose(1, 3, 5, 0, 2, 4)
+            blocks.reshape(split.shape)[:] = split
     return out
 
 

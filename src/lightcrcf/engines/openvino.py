@@ -61,7 +61,9 @@ class OpenVINOEngine(Engine):
             levels = [pool.submit(self._compile, level_graph(config, arrays, n, sizes[n])) for n in range(own, LEVELS)]
             encoder = pool.submit(self._compile, encoder_graph(config, arrays, sizes[0], first=min(own, 1)))
             self._finest = FinestEncoder(config, arrays, sizes[0]) if own else None
-            self._own = [OwnDecoder(config, arrays, n, sizes[n]) for n in range(own)]
+            if self._finest is not None:
+                scratch = self._finest.blocks
+                self._own = [OwnDecoder(config, arrays, n, sizes[n], scratch) for n in range(own)]
             self._encoder, self._levels = encoder.result(), [None] * own + [level.result() for level in levels]
         self._shape = shape
 
@@ -82,23 +84,19 @@ class OpenVINOEngine(Engine):
         depth, height, width = fixed.shape
         self.prepare((depth, height, width))
         with use_threads(self._threads):
-            outputs = self._encoded(self._blocks(fixed, moving))
+            outputs = self._encoded(fixed, moving)
             field, context = self._step(LEVELS - 1, outputs, None, [])
             for level in range(LEVELS - 2, -1, -1):
                 field, context = self._step(level, outputs, field, context)
         return field
 
-    def _blocks(self, fixed: Float32, moving: Float32) -> Float32:
-        """Space-to-depth images, (2, blocks, D/2, H/2, W/2) or (1, 2 blocks, D/2, H/2, W/2)."""
-        blocks = space_to_depth(fixed, moving, pool=self._weights.config.pool)
-        return blocks if self._dual else blocks.reshape(1, -1, *blocks.shape[2:])
-
-    def _encoded(self, blocks: Float32) -> list[Float32]:
+    def _encoded(self, fixed: Float32, moving: Float32) -> list[Float32]:
         """Features of all levels, fine to coarse, and what else the graph gives."""
-        if self._finest is None:
-            return _run(self._encoder, [blocks])
-        features = self._finest.encode(blocks)
-        return [features, *_run(self._encoder, [features])]
+        if self._finest is not None:
+            features = self._finest.encode(fixed, moving)
+            return [features, *_run(self._encoder, [features])]
+        blocks = space_to_depth(fixed, moving, pool=self._weights.config.pool)
+        return _run(self._encoder, [blocks if self._dual else blocks.reshape(1, -1, *blocks.shape[2:])])
 
     def _step(
         self, level: int, outputs: list[Float32], coarse: Float32 | None, context: list[Float32]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightcrcf.engines.blocks import space_to_depth
 from lightcrcf.engines.convolution import PackedConvolution, convolve
 from lightcrcf.geometry.kernels import compose, upsample, warp
 from lightcrcf.network.config import NetworkConfig, Shape
@@ -37,11 +39,17 @@ class FinestEncoder:
     """
 
     def __init__(self, config: NetworkConfig, arrays: Mapping[str, Float32], shape: Shape) -> None:
+        self._pool = config.pool
         self._convolution = PackedConvolution(arrays["encoder.0.weight"], arrays["encoder.0.bias"], config.slope)
         self._features = np.empty((2, config.encoder[0], *shape), np.float32)
+        self.blocks = np.empty((2, config.blocks, *shape), np.float32)
+        """Free for anything once `encode` is done."""
 
-    def encode(self, blocks: Float32) -> Float32:
-        """(2, channels, D/2, H/2, W/2) features of space-to-depth images; valid until the next call."""
+    def encode(self, fixed: Float32, moving: Float32) -> Float32:
+        """(2, channels, D/2, H/2, W/2) features of two images (D, H, W); valid until the next call."""
+        return self._encode(space_to_depth(fixed, moving, pool=self._pool, out=self.blocks))
+
+    def _encode(self, blocks: Float32) -> Float32:
         for images, features in zip(blocks, self._features, strict=True):
             convolve([images], self._convolution, features)
         return self._features
@@ -55,9 +63,12 @@ class OwnDecoder:
         arrays: its fused weights.
         level: 0 for the finest.
         shape: of its grid.
+        scratch: memory that nothing else needs while it decodes; taken instead of new where it is enough.
     """
 
-    def __init__(self, config: NetworkConfig, arrays: Mapping[str, Float32], level: int, shape: Shape) -> None:
+    def __init__(
+        self, config: NetworkConfig, arrays: Mapping[str, Float32], level: int, shape: Shape, scratch: Float32
+    ) -> None:
         def tensors(name: str) -> tuple[Float32, Float32]:
             return arrays[f"levels.{level}.{name}.weight"], arrays[f"levels.{level}.{name}.bias"]
 
@@ -70,7 +81,8 @@ class OwnDecoder:
         self._second = PackedConvolution(*tensors("second"), config.slope)
         self._head = PackedConvolution(*tensors("head"), 1.0)
         self._warped = np.empty((width, *shape), np.float32)
-        self._begun, self._inner, self._last = (np.empty((inner, *shape), np.float32) for _ in range(3))
+        self._begun, self._last = (np.empty((inner, *shape), np.float32) for _ in range(2))
+        self._inner = _within(scratch, (inner, *shape))
         self._residual = np.empty((3, *shape), np.float32)
 
     def decode(self, fixed: Float32, moving: Float32, coarse: Float32) -> Float32:
@@ -90,3 +102,9 @@ class OwnDecoder:
         """The residual flow."""
         inner = convolve([warped, field], self._first, self._inner, begun)
         return convolve([convolve([inner], self._second, self._last)], self._head, self._residual)
+
+
+def _within(memory: Float32, shape: tuple[int, ...]) -> Float32:
+    """An array of this shape in `memory` if it is large enough, else a new one."""
+    size = math.prod(shape)
+    return memory.reshape(-1)[:size].reshape(shape) if size <= memory.size else np.empty(shape, np.float32)
