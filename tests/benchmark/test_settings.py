@@ -37,11 +37,12 @@ def test_rows_suit_what_is_compared() -> None:
     brains = plans_of(Preparation(ONE_MM))
     assert {level.contrast for level in brains["local contrast everywhere"].schedule} == {1.0}
     assert {level.momentum for level in brains["no momentum"].schedule} == {0.0}
-    one_way = brains["accurate, one way"].schedule
-    assert [level.scale for level in one_way] == [
-        level.scale for level in plan("accurate", Preparation(ONE_MM)).schedule
-    ]
-    assert not any(level.both_ways for level in one_way)
+    scales = [level.scale for level in plan("accurate", Preparation(ONE_MM)).schedule]
+    looks = {"accurate, one look": 1, "accurate, one way": 2, "accurate, no smoother look": 2, "accurate": 4}
+    for name, count in looks.items():
+        schedule = brains[name].schedule
+        assert [level.scale for level in schedule] == scales
+        assert max(len(level.looks()) for level in schedule) == count
 
 
 RECIPE = """

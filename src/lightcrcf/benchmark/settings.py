@@ -90,7 +90,9 @@ def plans_of(preparation: Preparation) -> dict[str, Plan]:
         "network alone": Plan((), True),
         _BASE: base,
         "accurate": long,
-        "accurate, one way": replace(long, schedule=tuple(replace(level, both_ways=False) for level in long.schedule)),
+        "accurate, one look": _looking(long, both_ways=False, smoother=None),
+        "accurate, one way": _looking(long, both_ways=False),
+        "accurate, no smoother look": _looking(long, smoother=None),
         "from nothing": replace(base, network=False),
         "from nothing, accurate": replace(long, network=False),
         "from the network's gist": replace(base, network=True),
@@ -107,6 +109,10 @@ def plans_of(preparation: Preparation) -> dict[str, Plan]:
         plans[name] = replace(base, schedule=tuple(replace(level, **change) for level in base.schedule))
     same = [name for name, each in plans.items() if name not in (_BASE, "accurate") and each in (base, long)]
     return {name: each for name, each in plans.items() if name not in same}
+
+
+def _looking(each: Plan, **change: Any) -> Plan:
+    return replace(each, schedule=tuple(replace(level, **change) for level in each.schedule))
 
 
 def _changes(full: Level) -> dict[str, dict[str, Any]]:

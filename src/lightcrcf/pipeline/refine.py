@@ -39,7 +39,7 @@ class Refined:
         metric: what was raised: "lncc", the mean squared local correlation, each window weighed by the standard
             deviation of the fixed image in it, or "mse", minus the mean squared difference.
         objective_before, objective_after: at the finest scale.
-        steps: done at each level, in both directions.
+        steps: done at each level, by all looks together.
         seconds: spent at each level.
         folding_percent: voxels whose Jacobian determinant is not positive.
     """
@@ -113,24 +113,25 @@ def refine(
         field, scale = downsample(field, pool), 2 * scale
     steps: list[int] = []
     seconds: list[float] = []
-    backward: Float32 | None = None
+    fields = [field]
     for level, following in zip(schedule, [*schedule[1:], None], strict=True):
         began = time.perf_counter()
-        stage = Stage(fixed, moving, fixed_mask, moving_mask, level, pool)
-        if level.both_ways:
-            backward = invert(field) if backward is None else backward
-            backward = _finer(backward, scale, level.scale, fixed.shape, pool)
-        field = _finer(field, scale, level.scale, fixed.shape, pool)
+        looks = level.looks()
+        if len(fields) < len(looks):
+            fields = [invert(field) if backward else field.copy() for backward, _ in looks]
+        fields = [_finer(field, scale, level.scale, fixed.shape, pool) for field in fields]
         scale = level.scale
-        field, after, done = stage.climb(field)
-        if backward is not None:
-            backward, _, more = Stage(moving, fixed, moving_mask, fixed_mask, level, pool).climb(backward)
-            done += more
-            if following is None or not following.both_ways:
-                field, backward = stage.more_alike(field, invert(backward)), None
-                field, _ = _relieved(field, 0)
-                after = stage.objective(field)
-        steps.append(done)
+        stage = Stage(fixed, moving, fixed_mask, moving_mask, level, pool)
+        back = Stage(moving, fixed, moving_mask, fixed_mask, level, pool) if level.both_ways else stage
+        stages = [back if backward else stage for backward, _ in looks]
+        climbs = [s.climb(field, *sigmas) for s, field, (_, sigmas) in zip(stages, fields, looks, strict=True)]
+        fields, after = [field for field, *_ in climbs], climbs[0][1]
+        if len(looks) > 1 and (following is None or len(following.looks()) != len(looks)):
+            forward = [invert(field) if backward else field for field, (backward, _) in zip(fields, looks, strict=True)]
+            fields = [_relieved(stage.most_alike(forward), 0)[0]]
+            after = stage.objective(fields[0])
+        field = fields[0]
+        steps.append(sum(done for *_, done in climbs))
         seconds.append(time.perf_counter() - began)
     start = None if displacement is None else _finer(displacement, 2, scale, fixed.shape, pool)
     folded_before = 0 if start is None else _folded(start)

@@ -42,7 +42,7 @@ _FLOOR = 1e-6  # of the product of variances of unit-range images
 _LEAST_WEIGHTS = 1e-3  # of all windows of an image that shows nothing
 _CONTRAST_SIGMA = 0.7
 _LEAST_WEIGHT = 1e-3  # of the voxels around one that count
-_AROUND, _DECISIVE = 1.5, 0.1  # over how many voxels likeness is compared, twice, and a difference that counts
+_AROUND, _DECISIVE = 1.5, 0.2  # over how many voxels likeness is compared, twice, and a difference that counts
 _TYPICAL = 0.99  # the share of foreground vectors that are left as long as they are
 _FOREGROUND = 0.05
 _LEAST_DETERMINANT = 0.05
@@ -122,8 +122,11 @@ class Stage:
         if level.contrast > 0:
             contrasts = _local_contrast(images, masks)
             self.channels.append(Channel.of(*contrasts, level.contrast, np.empty_like(self.one)))
-        self.force_taps, self.field_taps = (gaussian_taps((s, s, s)) for s in (level.force_sigma, level.field_sigma))
+        self._smooth_by(level.force_sigma, level.field_sigma)
         self.sample = images[0][::3, ::3, ::3] > _FOREGROUND
+
+    def _smooth_by(self, *sigmas: float) -> None:
+        self.force_taps, self.field_taps = (gaussian_taps((s, s, s)) for s in sigmas)
 
     def objective(self, field: Float32 | None) -> float:
         """Of `field`, or where None of no displacement; leaves behind what `pull` needs."""
@@ -163,15 +166,18 @@ class Stage:
             return 0.0
         return float(np.sqrt(np.quantile((sample * sample).sum(axis=0), _TYPICAL)))
 
-    def climb(self, field: Float32) -> tuple[Float32, float, int]:
+    def climb(self, field: Float32, *sigmas: float) -> tuple[Float32, float, int]:
         """Steps that raise the objective, until they are done, it stalls, or shorter steps do not help either.
 
         Args:
             field: (3, D, H, W) voxels of this resolution; overwritten.
+            sigmas: of the Gaussians of forces and field, instead of the level's.
 
         Returns:
             the field, its objective, and how many steps were taken.
         """
+        if sigmas:
+            self._smooth_by(*sigmas)
         best, length, done, halvings = self.objective(field), self.level.step, 0, 0
         typical, carried = None, 0.0
         while done < self.level.steps and halvings <= _HALVINGS:
@@ -200,20 +206,25 @@ class Stage:
         smooth(compose(field, self.other, self.one), self.field_taps, self.other)
         return _unfolded(self.other, field, self.one[0])
 
-    def more_alike(self, one: Float32, other: Float32) -> Float32:
-        """Of two fields, place by place the one that makes the images more alike around; mixed where both do.
+    def most_alike(self, fields: Sequence[Float32]) -> Float32:
+        """Of several fields, place by place the one that makes the images most alike around; mixed where more do.
 
         Their shares grow with the exponential of the local correlation squared, as in a softmax.
         """
-        channel, radius = self.channels[0], self.level.radius
-        moved = [warp(channel.moving[None], field)[0] for field in (one, other)]
-        squared = [squared_local_correlation(channel.fixed, m, radius, _FLOOR) for m in moved]
-        likeness = np.stack([*squared, np.zeros_like(moved[0])])
-        around, taps = np.empty_like(likeness), gaussian_taps((_AROUND,) * 3)
-        smooth(likeness, taps, around)
-        smooth(around, taps, likeness)
-        share = 1 / (1 + np.exp((likeness[0] - likeness[1]) / np.float32(_DECISIVE)))
-        return np.asarray(one + share * (other - one), dtype=np.float32)
+        channel, taps = self.channels[0], gaussian_taps((_AROUND,) * 3)
+        moved, around = np.empty_like(self.channels[0].moving), np.empty_like(fields[0])
+        likeness = np.zeros((-(-len(fields) // 3), 3, *moved.shape), np.float32)
+        by_field = likeness.reshape(-1, *moved.shape)[: len(fields)]
+        for field, like in zip(fields, by_field, strict=True):
+            warp(channel.moving[None], field, moved[None])
+            like[:] = squared_local_correlation(channel.fixed, moved, self.level.radius, _FLOOR)
+        for three in likeness:
+            smooth(three, taps, around)
+            smooth(around, taps, three)
+        shares = np.exp((by_field - by_field.max(axis=0)) / np.float32(_DECISIVE))
+        shares /= shares.sum(axis=0)
+        mixed: Float32 = np.einsum("ndhw,ncdhw->cdhw", shares, fields)
+        return mixed
 
 
 def _mean_square(fixed: Float32, moved: Float32, weight: Float32 | None) -> float:

@@ -25,7 +25,8 @@ class Level:
             for "lncc" alone.
         momentum: the share of the step before that each step carries on; below 1.
         both_ways: whether the way back is looked for too. After the last such level the field becomes, place by place,
-            the one of both that makes the images more alike there.
+            the one that makes the images most alike there.
+        smoother: the two Gaussians of a second look, which counts as the way back does.
     """
 
     scale: int
@@ -38,10 +39,16 @@ class Level:
     contrast: float = 0.0
     momentum: float = 0.0
     both_ways: bool = False
+    smoother: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.contrast > 0 and self.metric != "lncc":
             raise ValueError(f"local contrast is compared by lncc, not by {self.metric}")
+
+    def looks(self) -> tuple[tuple[bool, tuple[float, float]], ...]:
+        """How the field is looked for: whether from the moving image, and by which Gaussians; the plain way first."""
+        sigmas = [(self.force_sigma, self.field_sigma), *([] if self.smoother is None else [self.smoother])]
+        return tuple((backward, each) for each in sigmas for backward in (False, True)[: 1 + self.both_ways])
 
 
 Schedule = tuple[Level, ...]
@@ -61,7 +68,8 @@ _UNKNOWN: Schedule = (
 )
 _FULL_UNKNOWN = Level(1, 7, force_sigma=1.2, field_sigma=0.4, contrast=0.5)
 _LONG = {2: 40, 1: 12}  # steps of "accurate"
-_SETTLING = 5  # and at half resolution, once both ways have become one
+_SETTLING = 5  # and at half resolution, once all looks have become one
+_SMOOTHER = (2.2, 0.7)  # the Gaussians of its second look
 _COARSE_CONTRAST = 0.25  # at least: it steadies what the full resolution starts from
 PRESETS = ("fast", "default", "accurate")
 
@@ -95,7 +103,7 @@ def plan(preset: str, preparation: Preparation | None, *, steps: int | None = No
     if preset == "accurate":
         *coarse, full = (replace(level, steps=_LONG.get(level.scale, level.steps)) for level in (*coarse, full))
         settling = replace(coarse[-1], steps=_SETTLING)
-        coarse = [*(replace(level, both_ways=True) for level in coarse), settling]
+        coarse = [*(replace(level, both_ways=True, smoother=_SMOOTHER) for level in coarse), settling]
     if steps is not None:
         full = replace(full, steps=steps)
     start = "nothing" if preparation is None else preparation.refine
