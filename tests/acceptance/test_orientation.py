@@ -59,7 +59,4 @@ def test_a_scan_that_lies_anterior_superior_left_registers_as_well_as_a_native_o
     native = register(fixed, data / "oasis" / "sub-1000_T1w.nii.gz")
     for name in ("correlation_affine", "correlation_after", "overlap_after"):
         assert straight.metrics[name] == pytest.approx(native.metrics[name], abs=0.05)
-    assert native.qc["verdict"] == "pass"
-    # Another mask cropped it, and at most the way back differs more than usual there.
-    assert {each["figure"] for each in straight.qc["judged"] if each["state"] != "pass"} <= {"there_and_back_mm"}
-    assert straight.qc["verdict"] != "fail"
+    assert native.qc["verdict"] == straight.qc["verdict"] == "pass"

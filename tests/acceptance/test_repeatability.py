@@ -99,6 +99,4 @@ def test_real_brains_twice(real_run: Any, tmp_path: Path) -> None:
     assert run(["register", *files, "--inverse"]) == 0
     assert bytes_of(out) == bytes_of(real_run.out)
     assert record_of(out) == record_of(real_run.out)
-    judged = record_of(out)["qc"]["judged"]
-    assert {each["figure"] for each in judged if each["state"] != "pass"} <= {"there_and_back_mm"}
-    assert record_of(out)["qc"]["verdict"] != "fail"
+    assert record_of(out)["qc"]["verdict"] == "pass"

@@ -30,11 +30,12 @@ MOST_DICE_LOST = 0.002
 _MOST_FOLDING_MORE = 0.01  # percent of the voxels
 _MOST_MOVED = 0.25  # fixed voxels, root mean square over the points: other processors, other rounding
 _POINTS = 4  # along each axis
-# Protocol, number of the pair, preset: all anatomies, the brain with the network alone.
+# Protocol, number of the pair, preset: all anatomies, the brain with the network alone, every preset where it is quick.
 CASES = (
     ("hippocampus", 0, "fast"),
     ("hippocampus", 5, "default"),
     ("hippocampus", 11, "default"),
+    ("hippocampus", 2, "accurate"),
     ("cardiac", 4, "fast"),
     ("abdomen", 3, "fast"),
     ("brain", 0, "fast"),
