@@ -202,7 +202,10 @@ def test_growth_is_judged_by_time_for_each_voxel() -> None:
 
 
 def test_sizes_that_fail_stay_in_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    commands = []
+
+    def fail(*given: object) -> None:
+        commands.append(given)
         raise CommandError("error: not enough memory")
 
     monkeypatch.setattr(scaling, "run", fail)
@@ -211,6 +214,7 @@ def test_sizes_that_fail_stay_in_the_record(monkeypatch: pytest.MonkeyPatch) -> 
     )
     assert record.runs[0].failure == "error: not enough memory"
     assert record.runs[0].core is None
+    assert len(commands) == 2  # the first one only compiles
 
 
 @pytest.mark.parametrize("text", ["{}", "no JSON", '{"format": "lightcrcf-cost", "name": "core"}'])

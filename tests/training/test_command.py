@@ -82,7 +82,10 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(recipe: Callable[..., Path]) -
     while not (folder / "log.jsonl").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
+    try:
+        _, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert (process.returncode, err) == (130, "interrupted\n")
     assert names(folder) == {"cache", "checkpoint.safetensors", "log.jsonl", "tensorboard"}
     _, metadata = store.read_tensors(folder / "checkpoint.safetensors")

@@ -6,6 +6,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ PROTOCOL = (
 )
 Shape = tuple[int, int, int]
 _ROUNDS = 3
+_WARM_UP = (32, 32, 32)
 
 
 def measure_scaling(
@@ -62,6 +64,7 @@ def measure_scaling(
         (shape, count): ScalingRun(shape=shape, threads=count, preset=preset) for shape in shapes for count in threads
     }
     with tempfile.TemporaryDirectory() as work:
+        _warm_up(Path(work) / "first", model, preset)
         for _ in range(_ROUNDS):
             for (shape, count), before in found.items():
                 folder = Path(work) / "x".join(map(str, shape))
@@ -87,6 +90,14 @@ def _write_pair(shape: Shape, folder: Path) -> None:
     pair = workload(shape)
     for name, image in (("fixed", pair.fixed), ("moving", pair.moving)):
         write(folder / f"{name}.nii.gz", Volume((1000 * image).astype(np.int16), Grid(shape, np.eye(4))))
+
+
+def _warm_up(folder: Path, model: str, preset: str) -> None:
+    """A command that does not count: it compiles what is not compiled yet. If it fails, so do those that count."""
+    folder.mkdir()
+    _write_pair(_WARM_UP, folder)
+    with suppress(CommandError):
+        _command(folder, 1, model, preset, None)
 
 
 def _once_more(
