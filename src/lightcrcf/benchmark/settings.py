@@ -90,9 +90,9 @@ def plans_of(preparation: Preparation) -> dict[str, Plan]:
         "network alone": Plan((), True),
         _BASE: base,
         "accurate": long,
-        "accurate, one look": _looking(long, both_ways=False, smoother=None),
-        "accurate, one way": _looking(long, both_ways=False),
-        "accurate, no smoother look": _looking(long, smoother=None),
+        "accurate, one look": _at_all_levels(long, both_ways=False, smoother=None),
+        "accurate, one way": _at_all_levels(long, both_ways=False),
+        "accurate, no smoother look": _at_all_levels(long, smoother=None),
         "from nothing": replace(base, network=False),
         "from nothing, accurate": replace(long, network=False),
         "from the network's gist": replace(base, network=True),
@@ -106,12 +106,12 @@ def plans_of(preparation: Preparation) -> dict[str, Plan]:
     if full.metric == "lncc":
         everywhere |= {"intensities alone": {"contrast": 0.0}, "local contrast everywhere": {"contrast": 1.0}}
     for name, change in everywhere.items():
-        plans[name] = replace(base, schedule=tuple(replace(level, **change) for level in base.schedule))
+        plans[name] = _at_all_levels(base, **change)
     same = [name for name, each in plans.items() if name not in (_BASE, "accurate") and each in (base, long)]
     return {name: each for name, each in plans.items() if name not in same}
 
 
-def _looking(each: Plan, **change: Any) -> Plan:
+def _at_all_levels(each: Plan, **change: Any) -> Plan:
     return replace(each, schedule=tuple(replace(level, **change) for level in each.schedule))
 
 

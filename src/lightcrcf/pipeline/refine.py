@@ -19,7 +19,7 @@ from lightcrcf.geometry.determinant import jacobian_determinant, voxels_around
 from lightcrcf.geometry.kernels import invert, upsample
 from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
 from lightcrcf.pipeline.refine_level import Stage, factors
-from lightcrcf.pipeline.schedule import Plan, Schedule
+from lightcrcf.pipeline.schedule import Level, Plan, Schedule
 
 __all__ = ["Refined", "refine"]
 
@@ -106,38 +106,37 @@ def refine(
     fixed, moving = ready(fixed), ready(moving)
     first = schedule[0].scale
     if displacement is None:
-        field, scale = np.zeros((3, *_coarse_shape(fixed.shape, first, pool)), np.float32), first
+        fields, scale = [np.zeros((3, *_coarse_shape(fixed.shape, first, pool)), np.float32)], first
     else:
-        field, scale = displacement.copy(), 2
+        fields, scale = [displacement.copy()], 2
     while scale < first:
-        field, scale = downsample(field, pool), 2 * scale
+        fields, scale = [downsample(fields[0], pool)], 2 * scale
     steps: list[int] = []
     seconds: list[float] = []
-    fields = [field]
     for level, following in zip(schedule, [*schedule[1:], None], strict=True):
         began = time.perf_counter()
-        looks = level.looks()
+        looks, ways = level.looks(), _ways(level)
         if len(fields) < len(looks):
-            fields = [invert(field) if backward else field.copy() for backward, _ in looks]
+            fields = [invert(fields[0]) if backward else fields[0].copy() for backward in ways]
         fields = [_finer(field, scale, level.scale, fixed.shape, pool) for field in fields]
         scale = level.scale
         stage = Stage(fixed, moving, fixed_mask, moving_mask, level, pool)
         back = Stage(moving, fixed, moving_mask, fixed_mask, level, pool) if level.both_ways else stage
-        stages = [back if backward else stage for backward, _ in looks]
-        climbs = [s.climb(field, *sigmas) for s, field, (_, sigmas) in zip(stages, fields, looks, strict=True)]
+        climbs = [
+            (back if backward else stage).climb(field, *sigmas)
+            for field, (backward, sigmas) in zip(fields, looks, strict=True)
+        ]
         fields, after = [field for field, *_ in climbs], climbs[0][1]
-        if len(looks) > 1 and (following is None or len(following.looks()) != len(looks)):
-            forward = [invert(field) if backward else field for field, (backward, _) in zip(fields, looks, strict=True)]
+        if len(looks) > 1 and (following is None or _ways(following) != ways):
+            forward = [invert(field) if backward else field for field, backward in zip(fields, ways, strict=True)]
             fields = [_relieved(stage.most_alike(forward), 0)[0]]
             after = stage.objective(fields[0])
-        field = fields[0]
         steps.append(sum(done for *_, done in climbs))
         seconds.append(time.perf_counter() - began)
     start = None if displacement is None else _finer(displacement, 2, scale, fixed.shape, pool)
     folded_before = 0 if start is None else _folded(start)
-    climbed = field
-    field, folded = _relieved(field, folded_before)
-    before, after = stage.objective(start), after if field is climbed else stage.objective(field)
+    field, folded = _relieved(fields[0], folded_before)
+    before, after = stage.objective(start), after if field is fields[0] else stage.objective(field)
     if after < before or folded > folded_before:
         field, after, folded = np.zeros_like(field) if start is None else start, before, folded_before
     percent = 100.0 * folded / field[0].size
@@ -153,6 +152,11 @@ def _check(schedule: Schedule, end: int) -> None:
             got=", ".join(map(str, scales)) or "no level",
             remedy="correct the schedule",
         )
+
+
+def _ways(level: Level) -> list[bool]:
+    """Of each look at a level, whether it is from the moving image: fields go on where these stay the same."""
+    return [backward for backward, _ in level.looks()]
 
 
 def _coarse_shape(shape: tuple[int, ...], scale: int, pool: Shape) -> Shape:

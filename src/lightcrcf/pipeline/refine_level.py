@@ -212,7 +212,7 @@ class Stage:
         Their shares grow with the exponential of the local correlation squared, as in a softmax.
         """
         channel, taps = self.channels[0], gaussian_taps((_AROUND,) * 3)
-        moved, around = np.empty_like(self.channels[0].moving), np.empty_like(fields[0])
+        moved, around = np.empty_like(channel.moving), np.empty_like(fields[0])
         likeness = np.zeros((-(-len(fields) // 3), 3, *moved.shape), np.float32)
         by_field = likeness.reshape(-1, *moved.shape)[: len(fields)]
         for field, like in zip(fields, by_field, strict=True):
