@@ -17,10 +17,11 @@ from lightcrcf.volumes import Volume, write
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
 # Sends itself the signal a moment after the stage has begun, when the files are being written, or from inside LLVM,
-# which has just compiled a kernel and asks Python to keep it.
+# which has just compiled a kernel and asks Python to keep it; from an object that is being freed or from a library that
+# catches all, where what is raised is dropped; or before something that takes its time to tidy up.
 # A shell that starts the tests in the background would have it ignore SIGINT.
 SCRIPT = """
-import os, signal, sys, threading
+import os, signal, sys, threading, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from llvmlite.binding import ExecutionEngine
 
@@ -39,7 +40,29 @@ from lightcrcf.pipeline import outputs, provenance
 
 stage, write = provenance.Stopwatch.stage, outputs.write
 
+def send():
+    os.kill(os.getpid(), number)
+    time.sleep(0.01)
+
+class Freed:
+    def __del__(self):
+        send()
+
 def told(self, name, fraction):
+    if name == "network" and wanted == "freed":
+        Freed()
+    if name == "network" and wanted == "swallowed":
+        try:
+            send()
+        except BaseException:
+            pass
+    if name == "network" and wanted == "tidying":
+        try:
+            send()
+        finally:
+            for _ in range(80):
+                time.sleep(0.01)
+            sys.stderr.write("tidied\\n")
     if name == wanted:
         threading.Timer(0.02, os.kill, (os.getpid(), number)).start()
     return stage(self, name, fraction)
@@ -84,6 +107,11 @@ def interrupted(inputs: Path, out: Path, number: int, stage: str) -> subprocess.
         (signal.SIGTERM, "write", 143, "terminated\n"),
         (signal.SIGINT, "compile", 130, "interrupted\n"),
         (signal.SIGTERM, "compile", 143, "terminated\n"),
+        (signal.SIGINT, "freed", 130, "interrupted\n"),
+        (signal.SIGTERM, "freed", 143, "terminated\n"),
+        (signal.SIGINT, "swallowed", 130, "interrupted\n"),
+        (signal.SIGINT, "tidying", 130, "tidied\ninterrupted\n"),
+        (signal.SIGTERM, "tidying", 143, "tidied\nterminated\n"),
     ],
 )
 def test_a_signal_leaves_nothing_behind(

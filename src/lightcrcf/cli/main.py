@@ -120,6 +120,7 @@ def run(arguments: Sequence[str]) -> int:
         except typer.Exit as done:
             return int(done.exit_code)
         except BaseException as error:  # SystemExit and KeyboardInterrupt end here too
+            signals.arrived()
             return _report(error, debug=state["debug"])
     return 0
 
