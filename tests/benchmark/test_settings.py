@@ -43,6 +43,10 @@ def test_rows_suit_what_is_compared() -> None:
         schedule = brains[name].schedule
         assert [level.scale for level in schedule] == scales
         assert max(len(level.looks()) for level in schedule) == count
+    without = "accurate, not by the template"
+    assert without not in brains
+    crops = plans_of(Preparation(ONE_MM), template=True)
+    assert [crops[name].template for name in ("accurate", without, "default")] == [True, False, False]
 
 
 RECIPE = """
@@ -76,7 +80,7 @@ folder = "run"
 def test_the_command_measures_watched_persons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few = ("affine alone", "network alone", "default")
     every = plans_of
-    monkeypatch.setattr(settings, "plans_of", lambda p: {name: each for name, each in every(p).items() if name in few})
+    monkeypatch.setattr(settings, "plans_of", lambda *p, **how: {k: v for k, v in every(*p, **how).items() if k in few})
     (tmp_path / "data").mkdir()
     (tmp_path / "hippocampus-mr.toml").write_text(RECIPE)
     x, y, z = np.indices((32, 44, 32), dtype=np.float32)

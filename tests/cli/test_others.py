@@ -6,10 +6,12 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lightcrcf.cli.main import run
 from lightcrcf.pipeline.demo import deformed_copy, phantom
+from lightcrcf.volumes import write
 from lightcrcf.weights.store import load, names
 
 
@@ -25,6 +27,43 @@ def test_models_are_listed_and_described(capsys: pytest.CaptureFixture[str]) -> 
         assert model["sha256"] in capsys.readouterr().out
         assert run(["models", "show", model["name"], "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["card"] == load(model["name"]).card
+
+
+def test_a_model_is_given_a_template(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    write(tmp_path / "template.nii.gz", phantom(4.0)[0])
+    output = tmp_path / "new" / "mine.safetensors"
+    output.parent.mkdir()
+    words = ["models", "add-template", "brain-t1", str(tmp_path / "template.nii.gz"), "--output", str(output)]
+    assert run([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["template"] == list(phantom(4.0)[0].grid.shape)
+    made, before = load(str(output)), load("brain-t1")
+    assert (made.name, made.preparation, made.profile) == (before.name, before.preparation, before.profile)
+    assert made.template is not None
+    assert made.template.data.max() == 255
+    assert np.corrcoef(made.template.data.ravel(), phantom(4.0)[0].data.ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("model", "output", "code"),
+    [("brain-t1", "mine.onnx", 2), ("cardiac-cine", "mine.safetensors", 2), ("none", "mine.safetensors", 2)],
+)
+def test_a_template_that_cannot_be_added_is_one_line(
+    model: str, output: str, code: int, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    write(tmp_path / "template.nii.gz", phantom(4.0)[0])
+    words = ["models", "add-template", model, str(tmp_path / "template.nii.gz"), "--output", str(tmp_path / output)]
+    assert run(words) == code
+    assert capsys.readouterr().err.count("\n") == 1
+    words = [
+        "models",
+        "add-template",
+        "brain-t1",
+        str(tmp_path / "no.nii"),
+        "--output",
+        str(tmp_path / "a.safetensors"),
+    ]
+    assert run(words) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["template.nii.gz"]
 
 
 def test_an_unknown_model_is_2(capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,6 +70,19 @@ def test_what_an_image_does_not_show_does_not_count(grids: Grids, tmp_path: Path
     assert found.image.data[:3].mean() > 0.3
 
 
+def test_margins_that_few_images_reach_are_trimmed(grids: Grids, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    whole = grids((15, 18, 13), (2.0, 2.1, 2.2))
+    data = rng.integers(200, 1000, size=whole.shape)
+    part = whole.crop((4, 0, 0), (8, 18, 13))
+    files = [(data, whole), (data[4:12], part), (data[4:12] + 1, part)]
+    images = [saved(tmp_path / f"{number}.nii.gz", *file) for number, file in enumerate(files)]
+    found = average(images, [STILL] * 3, whole).trimmed()
+    assert found.image.grid.isclose(part)
+    assert found.image.data.shape == found.tissue.shape == part.shape
+    assert average(images[:2], [STILL] * 2, whole).trimmed().image.grid.isclose(whole)  # half of them are enough
+
+
 def test_the_grid_holds_all_at_the_median_spacing(grids: Grids, tmp_path: Path) -> None:
     spacings = ((2.0, 2.0, 3.0), (2.2, 2.4, 3.1), (5.0, 2.6, 3.3))
     images, affines = [], []

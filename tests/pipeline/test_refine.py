@@ -12,15 +12,17 @@ from scipy.ndimage import binary_dilation, gaussian_filter
 
 from lightcrcf.errors import UsageError
 from lightcrcf.evaluation.regularity import folding_percent
+from lightcrcf.geometry.alignment_kernels import downsample
 from lightcrcf.geometry.determinant import jacobian_determinant
 from lightcrcf.geometry.kernels import upsample, warp
-from lightcrcf.pipeline.refine import _folded, _relieved, refine
+from lightcrcf.pipeline.refine import _folded, _merged, _relieved, refine
 from lightcrcf.pipeline.refine_level import Stage, _local_contrast, _unfolded
 from lightcrcf.pipeline.schedule import Level, plan
 from lightcrcf.weights.preparation import Preparation
 
 SHAPE = (34, 41, 37)
 QUICK = (Level(4, 20, radius=2), Level(2, 15, radius=2), Level(1, 6, radius=2))
+QUICK_BOTH = (*(replace(level, both_ways=True) for level in QUICK[:2]), QUICK[2])
 
 
 def texture(shape: tuple[int, int, int] = SHAPE, seed: int = 3) -> tuple[NDArray, NDArray, NDArray]:
@@ -346,6 +348,34 @@ def test_all_looks_lead_to_one_place(pair: tuple[NDArray, NDArray], look: dict[s
     assert two.folding_percent == 0
     assert error(*pair, two.displacement) < most * error(*pair, one.displacement)
     assert error(*pair, two.displacement) < 0.2 * error(*pair, None)
+
+
+def test_another_field_counts_where_it_is_better(pair: tuple[NDArray, NDArray]) -> None:
+    """Looks that hardly move, and a field that others found; or one that leads nowhere."""
+    short = tuple(replace(level, steps=1, step=0.05, both_ways=level.scale > 1) for level in QUICK)
+    right = downsample(refine(*pair, None, schedule=QUICK).displacement, (2, 2, 2))
+    alone = refine(*pair, None, schedule=short)
+    assert alone.another_counts is None
+    helped = refine(*pair, None, schedule=short, another=right)
+    assert helped.another_counts is True
+    assert error(*pair, helped.displacement) < 0.5 * error(*pair, alone.displacement)
+
+
+def test_another_field_that_spoils_the_looks_is_left_out() -> None:
+    """Noise leaves little to tell a right field from a wrong one, and what lies between both is wrong too."""
+    fixed, moving, right = texture()
+    noisy = moving + np.random.default_rng(1).normal(scale=0.3, size=moving.shape).astype(np.float32)
+    stage = Stage(fixed, noisy, None, None, Level(1, 0), (2, 2, 2))
+    for far, expected in ((0.2, True), (8.0, False)):
+        found, counts = _merged(stage, [right, right], right + np.float32(far))
+        assert counts is expected
+        assert np.array_equal(found, stage.most_alike([right, right])) is not expected
+
+
+def test_only_several_looks_go_by_a_template() -> None:
+    for preset, steps, expected in (("accurate", None, True), ("accurate", 0, False), ("default", None, False)):
+        assert plan(preset, GIST, steps=steps, template=True).template is expected
+    assert not plan("accurate", GIST).template
 
 
 def test_looks_may_change_from_level_to_level(pair: tuple[NDArray, NDArray]) -> None:

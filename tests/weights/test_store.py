@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from lightcrcf.errors import InputError, UsageError
+from lightcrcf.geometry.grid import Grid
 from lightcrcf.network.config import VARIANTS, NetworkConfig, tensor_shapes
 from lightcrcf.weights.preparation import Preparation, Profile
-from lightcrcf.weights.store import load, names, read_tensors, write_tensors, write_weights
+from lightcrcf.weights.store import Template, load, names, read_tensors, write_tensors, write_weights
 
 Arrays = dict[str, NDArray[np.float32]]
 PREPARATION = Preparation((1.5, 1.5, 3.0), "whole", (-500.0, 800.0))
@@ -54,6 +55,46 @@ def test_what_is_written_is_read(config: NetworkConfig, tmp_path: Path) -> None:
     assert all(np.array_equal(weights.arrays[name], array) for name, array in arrays_of(config).items())
     assert weights.parameters == sum(array.size for array in weights.arrays.values())
     assert weights.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_template_travels_with_the_weights(tmp_path: Path) -> None:
+    shades = np.arange(60, dtype=np.uint8).reshape(3, 4, 5)
+    template = Template(Grid(shades.shape, np.diag([1.0, 2.0, 3.0, 1.0])), shades)
+    path, arrays = tmp_path / "model.safetensors", arrays_of(NetworkConfig())
+    write_weights(
+        path,
+        arrays,
+        name="mine",
+        config=NetworkConfig(),
+        preparation=PREPARATION,
+        content="a phantom",
+        template=template,
+    )
+    weights = load(path)
+    assert weights.template is not None
+    assert np.array_equal(weights.template.data, shades)
+    assert weights.template.grid.isclose(template.grid, tolerance_mm=0)
+    assert weights.arrays.keys() == arrays.keys()
+    assert load(write(tmp_path / "without.safetensors")).template is None
+
+
+@pytest.mark.parametrize(
+    ("shades", "affine"),
+    [
+        (np.ones((3, 4, 5), np.float32), json.dumps(np.eye(4).tolist())),
+        (np.ones((4, 5), np.uint8), json.dumps(np.eye(4).tolist())),
+        (np.zeros((3, 4, 5), np.uint8), json.dumps(np.eye(4).tolist())),
+        (np.ones((3, 4, 5), np.uint8), json.dumps(np.zeros((4, 4)).tolist())),
+        (np.ones((3, 4, 5), np.uint8), "[1, 2]"),
+        (np.ones((3, 4, 5), np.uint8), None),
+    ],
+)
+def test_a_broken_template_is_refused(shades: NDArray[np.generic], affine: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    told = {**METADATA, **({} if affine is None else {"template_affine": affine})}
+    write_tensors(path, {**arrays_of(NetworkConfig()), "template": shades}, told)
+    with pytest.raises(InputError, match="broken metadata"):
+        load(path)
 
 
 def test_the_same_weights_are_the_same_bytes_in_any_order(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from lightcrcf.evaluation.labels import label_codes
 from lightcrcf.evaluation.metrics import dice, folding_percent
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.pipeline.affine import align
+from lightcrcf.pipeline.by_template import way_by_template
 from lightcrcf.pipeline.environment import usable_cores
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.refine import refine
@@ -50,7 +51,8 @@ FORMAT, SETTINGS = "lightcrcf-settings", "-settings"
 PROTOCOL = (
     "Each watched person is fixed once, the next one moving, or both frames of one. Each pair is aligned affinely "
     "once, or not if it shares a frame; every row then refines it anew, changing the row named default in the way that "
-    "is named. Mean Dice over the structures that both have, then over pairs; labels are moved by nearest neighbour."
+    "is named. Mean Dice over the structures that both have, then over pairs; labels are moved by nearest neighbour. "
+    "A way by the model's template is found once too, and its seconds count in no row."
 )
 Float32 = NDArray[np.float32]
 _BASE = "default"
@@ -64,18 +66,24 @@ class Ready:
         pair: on the working grid.
         network: displacement of the network, (3, d, h, w).
         fixed_labels, moving_labels: manual.
+        by_template: the way by the model's template, (3, d, h, w), if it has one.
     """
 
     pair: WorkingPair
     network: Float32
     fixed_labels: Volume
     moving_labels: Volume
+    by_template: Float32 | None = None
 
 
-def plans_of(preparation: Preparation) -> dict[str, Plan]:
+def plans_of(preparation: Preparation, *, template: bool = False) -> dict[str, Plan]:
     """What is compared, by name: the presets, other starts, and one change of the default at a time.
 
     A model that is not refined is compared with what refining it would be.
+
+    Args:
+        preparation: of the model.
+        template: whether the model has one.
 
     Example:
         >>> plans = plans_of(Preparation((1.0, 1.0, 1.0)))
@@ -83,13 +91,14 @@ def plans_of(preparation: Preparation) -> dict[str, Plan]:
         2
     """
     refined = replace(preparation, refine="gist") if preparation.refine == "off" else preparation
-    base, long = plan("default", refined), plan("accurate", refined)
+    base, long = plan("default", refined), plan("accurate", refined, template=template)
     full = base.schedule[-1]
     plans = {
         "affine alone": Plan((), False),
         "network alone": Plan((), True),
         _BASE: base,
         "accurate": long,
+        "accurate, not by the template": replace(long, template=False),
         "accurate, one look": _at_all_levels(long, both_ways=False, smoother=None),
         "accurate, one way": _at_all_levels(long, both_ways=False),
         "accurate, no smoother look": _at_all_levels(long, smoother=None),
@@ -146,7 +155,7 @@ def measure_settings(
     Raises:
         InputError: if a file cannot be used.
     """
-    plans = plans_of(weights.preparation)
+    plans = plans_of(weights.preparation, template=weights.template is not None)
     rows: dict[str, dict[str, Any]] = {
         name: {"setting": name, "dice": [], "folding_percent": [], "seconds": []} for name in plans
     }
@@ -172,15 +181,22 @@ def _ready(pair: Pair, weights: Weights, threads: int) -> Ready:
         )
     affine = align(fixed, moving).affine if weights.preparation.align else Affine.identity()
     working = WorkingPair.prepare(fixed, moving, (None, None), affine, weights, Shared())
-    network = open_engine(weights, threads=threads).displacement(working.fixed, working.moving)
-    return Ready(working, network, *labels)
+    engine = open_engine(weights, threads=threads)
+    network, chosen = engine.displacement(working.fixed, working.moving), plan("accurate", weights.preparation)
+    by_template = None
+    if weights.template is not None:
+        images = (fixed, None), (moving, None)
+        by_template = way_by_template(working, images, weights, engine if chosen.network else None, chosen, Shared())
+    return Ready(working, network, labels[0], labels[1], by_template)
 
 
 def _refined(ready: Ready, chosen: Plan) -> Float32 | None:
     start, pair = ready.network if chosen.network else None, ready.pair
     if not chosen.schedule:
         return start
-    return refine(pair.fixed, pair.moving, start, schedule=chosen.schedule, pool=pair.pool).displacement
+    another = ready.by_template if chosen.template else None
+    refined = refine(pair.fixed, pair.moving, start, schedule=chosen.schedule, pool=pair.pool, another=another)
+    return refined.displacement
 
 
 def _dice(ready: Ready, displacement: Float32 | None) -> float:

@@ -24,7 +24,7 @@ Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 
 _MARGIN_MM, _MARGIN_VOXELS = 8.0, 16.0  # whichever is less
-_MOST = 0.5  # share of the images that must have tissue where a template has
+_MOST = 0.5  # share of the images that must have tissue where a template has, and show anything where it ends
 _INNER = 2  # voxels from the border of the tissue, which has an edge in any average
 
 
@@ -73,11 +73,23 @@ class Average:
         image: the mean of unit intensities, 0 where most images have no tissue if all were masked.
         tissue: (D, H, W) where at least half of the images have tissue.
         spread: mean over the tissue of the images' standard deviation there.
+        shown: ((3,), (3,)) first and last voxel of the box around what at least half of the images show; None for all.
     """
 
     image: Volume
     tissue: NDArray[np.bool_]
     spread: float
+    shown: tuple[NDArray[np.int_], NDArray[np.int_]] | None = None
+
+    def trimmed(self) -> Average:
+        """Without the margins that few images reach: crops differ in size, and a mean of few is none."""
+        if self.shown is None:
+            return self
+        low, high = self.shown
+        inside = tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))
+        data = np.ascontiguousarray(self.image.data[inside])
+        image = Volume(data, self.image.grid.crop(low, data.shape), self.image.source)
+        return Average(image, np.ascontiguousarray(self.tissue[inside]), self.spread)
 
     def rms(self, values: Float32) -> float:
         """Root mean square over the tissue of (D, H, W) values."""
@@ -129,7 +141,9 @@ def average(images: Iterable[Image], chains: Iterable[Chain], grid: Grid) -> Ave
     mask = tissue >= _MOST * count
     deviation = np.sqrt(np.maximum(squares / np.maximum(seen, np.float32(1e-6)) - mean * mean, 0))
     image_of_all = np.where(mask, mean, np.float32(0)) if masked else mean
-    return Average(Volume(image_of_all, grid, "template"), mask, float(deviation[mask].mean(dtype=np.float64)))
+    often = np.argwhere(seen >= _MOST * count)
+    shown = (often.min(axis=0), often.max(axis=0)) if len(often) else None
+    return Average(Volume(image_of_all, grid, "template"), mask, float(deviation[mask].mean(dtype=np.float64)), shown)
 
 
 def sharpened(found: Average, amount: float) -> Volume:

@@ -131,7 +131,7 @@ class Builder:
         images = [self.by_id[name] for name in kept]
         grid = common_grid(images, affines)
         self.progress("affine mean: averaging")
-        found = average(images, (Chain(Affine.identity(), None, affine) for affine in affines), grid)
+        found = average(images, (Chain(Affine.identity(), None, affine) for affine in affines), grid).trimmed()
         matrices = {name: affine.matrix.tolist() for name, affine in zip(kept, affines, strict=True)}
         figures = _rounded(_looks(found, found.image))
         record = {"number": 0, "reference": reference, "left_out": left_out, "figures": figures, "affines": matrices}

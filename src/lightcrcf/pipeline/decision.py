@@ -65,10 +65,12 @@ def decide(inputs: Inputs, options: Options, shared: Shared, *, kept: bool) -> D
     choice = choose_model(options.model, contents, (inputs.fixed.grid, inputs.moving.grid))
     refinement = _plan(choice, options, alike=contents[0].kind == contents[1].kind)
     init = _init(options.init, choice)
+    registered = (inputs.fixed, inputs.moving) if refinement.template else (inputs.fixed,)
+    grids = [WorkingPair.grid_of(image, choice.weights, shared, options.coarsen) for image in registered]
     demand = Demand(
         inputs.volumes,
         inputs.fixed.grid,
-        WorkingPair.grid_of(inputs.fixed, choice.weights, shared, options.coarsen),
+        max(grids, key=lambda grid: grid.size),
         network=choice.weights is not None and refinement.network,
         refinement=bool(refinement.schedule),
         inverse=options.inverse,
@@ -88,7 +90,8 @@ def _plan(choice: Choice, options: Options, *, alike: bool) -> Plan:
     weights = choice.weights
     if choice.mismatch and weights is None and not alike:
         return Plan((), False)  # A whole head would be squeezed into the brain that is all of the other image.
-    return plan(options.preset, weights.preparation if weights else None, steps=options.refine)
+    template = weights is not None and weights.template is not None
+    return plan(options.preset, weights.preparation if weights else None, steps=options.refine, template=template)
 
 
 def _init(init: str, choice: Choice) -> str:

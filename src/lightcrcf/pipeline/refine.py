@@ -26,6 +26,7 @@ __all__ = ["Refined", "refine"]
 Float32 = NDArray[np.float32]
 Shape = tuple[int, int, int]
 
+_WORTH = 0.9  # the share of the objective that another field must leave: those that help left .91 and more
 _RELIEFS, _FEW_FOLDS = 6, 10_000  # how often folds are smoothed away in the end, and how many at most
 
 
@@ -42,6 +43,7 @@ class Refined:
         steps: done at each level, by all looks together.
         seconds: spent at each level.
         folding_percent: voxels whose Jacobian determinant is not positive.
+        another_counts: whether another field took part in the choice among looks; None if there was none.
     """
 
     displacement: Float32
@@ -52,6 +54,7 @@ class Refined:
     steps: tuple[int, ...]
     seconds: tuple[float, ...]
     folding_percent: float
+    another_counts: bool | None = None
 
     def record(self, plan: Plan) -> dict[str, Any]:
         """For `run.json`: the levels that were asked for, and what became of them; the same for the same input."""
@@ -64,6 +67,7 @@ class Refined:
             "objective_before": self.objective_before,
             "objective_after": self.objective_after,
             "folding_percent": self.folding_percent,
+            "template_counts": self.another_counts,
         }
 
 
@@ -76,6 +80,7 @@ def refine(
     pool: Shape = (2, 2, 2),
     fixed_mask: Float32 | None = None,
     moving_mask: Float32 | None = None,
+    another: Float32 | None = None,
 ) -> Refined:
     """Improve the alignment of `moving` with `fixed`.
 
@@ -87,6 +92,8 @@ def refine(
         pool: factor between two resolutions along each axis, 2, or 1 for an axis that is never pooled.
         fixed_mask, moving_mask: (D, H, W) on the same grid, 0 where voxels do not count, such as in lesions; the
             moving one is moved along.
+        another: like `displacement`, found by other means: where looks become one it counts as much as all of them,
+            unless it disagrees so much that nothing agrees in between.
 
     Returns:
         A field that is never worse than the start by its own objective, nor folds in more voxels.
@@ -108,11 +115,10 @@ def refine(
     if displacement is None:
         fields, scale = [np.zeros((3, *_coarse_shape(fixed.shape, first, pool)), np.float32)], first
     else:
-        fields, scale = [displacement.copy()], 2
-    while scale < first:
-        fields, scale = [downsample(fields[0], pool)], 2 * scale
+        fields, scale = [_at(displacement.copy(), max(first, 2), fixed.shape, pool)], max(first, 2)
     steps: list[int] = []
     seconds: list[float] = []
+    counts: bool | None = None
     for level, following in zip(schedule, [*schedule[1:], None], strict=True):
         began = time.perf_counter()
         looks, ways = level.looks(), _ways(level)
@@ -129,7 +135,9 @@ def refine(
         fields, after = [field for field, *_ in climbs], climbs[0][1]
         if len(looks) > 1 and (following is None or _ways(following) != ways):
             forward = [invert(field) if backward else field for field, backward in zip(fields, ways, strict=True)]
-            fields = [_relieved(stage.most_alike(forward), 0)[0]]
+            more = None if another is None else _at(another, level.scale, fixed.shape, pool)
+            merged, counts = _merged(stage, forward, more)
+            fields = [_relieved(merged, 0)[0]]
             after = stage.objective(fields[0])
         steps.append(sum(done for *_, done in climbs))
         seconds.append(time.perf_counter() - began)
@@ -140,7 +148,7 @@ def refine(
     if after < before or folded > folded_before:
         field, after, folded = np.zeros_like(field) if start is None else start, before, folded_before
     percent = 100.0 * folded / field[0].size
-    return Refined(field, scale, schedule[-1].metric, before, after, tuple(steps), tuple(seconds), percent)
+    return Refined(field, scale, schedule[-1].metric, before, after, tuple(steps), tuple(seconds), percent, counts)
 
 
 def _check(schedule: Schedule, end: int) -> None:
@@ -159,6 +167,17 @@ def _ways(level: Level) -> list[bool]:
     return [backward for backward, _ in level.looks()]
 
 
+def _merged(stage: Stage, looks: list[Float32], another: Float32 | None) -> tuple[Float32, bool | None]:
+    """All looks as one, and `another` among them unless it spoils what they have found; and whether it counts."""
+    merged = stage.most_alike(looks)
+    if another is None:
+        return merged, None
+    more = stage.most_alike([*looks, *[another] * len(looks)])
+    if stage.objective(more) < _WORTH * stage.objective(merged):
+        return merged, False
+    return more, True
+
+
 def _coarse_shape(shape: tuple[int, ...], scale: int, pool: Shape) -> Shape:
     a, b, c = (-(-n // f) for n, f in zip(shape, factors(scale, pool), strict=True))
     return a, b, c
@@ -169,6 +188,14 @@ def _finer(field: Float32, scale: int, target: int, shape: tuple[int, ...], pool
         scale //= 2
         field = upsample(field, _coarse_shape(shape, scale, pool), pool)
     return field
+
+
+def _at(field: Float32, target: int, shape: tuple[int, ...], pool: Shape) -> Float32:
+    """A field of half resolution at `target`."""
+    scale = 2
+    while scale < target:
+        field, scale = downsample(field, pool), 2 * scale
+    return _finer(field, scale, target, shape, pool)
 
 
 def _folded(field: Float32) -> int:

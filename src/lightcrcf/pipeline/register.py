@@ -15,6 +15,7 @@ from lightcrcf.engines.base import Engine
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.pipeline import quality
 from lightcrcf.pipeline.affine import Alignment, align
+from lightcrcf.pipeline.by_template import way_by_template
 from lightcrcf.pipeline.decision import Decision, decide
 from lightcrcf.pipeline.inputs import Given, Inputs
 from lightcrcf.pipeline.inspection import inspect
@@ -25,7 +26,6 @@ from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.provenance import Stopwatch, provenance
 from lightcrcf.pipeline.refine import Refined
 from lightcrcf.pipeline.refine import refine as refine_field
-from lightcrcf.pipeline.schedule import Plan
 from lightcrcf.pipeline.shared import Shared
 from lightcrcf.pipeline.sources import named_options, named_sources
 from lightcrcf.pipeline.unfolding import inverse_metrics, unfolded
@@ -167,7 +167,7 @@ def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared
         check_demand(inputs.fixed.source, decision.demand)
     start = _start(inputs, decision, options, watch, shared)
     sources += named_sources(named_options(options.model, options.init))  # both files were read, so they are there
-    deformation = _deformed(start, inputs, decision.refinement, options, watch, alone=alone)
+    deformation = _deformed(start, inputs, decision, options, watch, shared, alone=alone)
     chain = Chain(Affine.identity(), deformation.field, start.affine)
     with watch.stage("resample", 0.75):
         moved = _resampled(chain, inputs.moving, inputs.fixed, "linear")
@@ -223,19 +223,31 @@ def _initial_affine(init: str, inputs: Inputs) -> tuple[Affine, Alignment | None
 
 
 def _deformed(
-    start: _Start, inputs: Inputs, refinement: Plan, options: Options, watch: Stopwatch, *, alone: bool
+    start: _Start,
+    inputs: Inputs,
+    decision: Decision,
+    options: Options,
+    watch: Stopwatch,
+    shared: Shared,
+    *,
+    alone: bool,
 ) -> _Deformation:
     """Network, refinement, and the field that is written."""
-    pair, network, refined = start.pair, start.network, None
+    pair, network, refinement, refined = start.pair, start.network, decision.refinement, None
     with watch.stage("network", 0.55):
         displacement = None if network is None else network.displacement(pair.fixed, pair.moving)
+    with watch.stage("template", 0.57):
+        weights, by_template = decision.choice.weights, None
+        if refinement.template and weights is not None:
+            images = (inputs.fixed, inputs.fixed_mask), (inputs.moving, inputs.moving_mask)
+            by_template = way_by_template(pair, images, weights, network, refinement, shared, options.coarsen)
         if network is not None and alone:
             network.release()
     with watch.stage("refine", 0.6):
         if refinement.schedule:
             refined = refine_field(
                 pair.fixed, pair.moving, displacement, schedule=refinement.schedule, pool=pair.pool,
-                fixed_mask=pair.fixed_mask, moving_mask=pair.moving_mask,
+                fixed_mask=pair.fixed_mask, moving_mask=pair.moving_mask, another=by_template,
             )  # fmt: skip
             displacement = refined.displacement
     with watch.stage("field", 0.7):

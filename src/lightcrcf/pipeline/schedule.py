@@ -81,19 +81,22 @@ class Plan:
     Args:
         schedule: its levels; none at all leaves the network's field, or the affine, as it is.
         network: whether a network's field is the start, or nothing.
+        template: whether the way by the model's template is one more look.
     """
 
     schedule: Schedule
     network: bool
+    template: bool = False
 
 
-def plan(preset: str, preparation: Preparation | None, *, steps: int | None = None) -> Plan:
+def plan(preset: str, preparation: Preparation | None, *, steps: int | None = None, template: bool = False) -> Plan:
     """The refinement of a preset.
 
     Args:
         preset: one of `PRESETS`.
         preparation: of the model, which says what suits it; None without a model.
         steps: at full resolution, instead of the preset's; 0 is no refinement.
+        template: whether the model has one.
 
     Example:
         >>> plan("fast", Preparation(None), steps=5)
@@ -123,4 +126,4 @@ def plan(preset: str, preparation: Preparation | None, *, steps: int | None = No
             replace(level, contrast=max(preparation.contrast, _COARSE_CONTRAST if level.scale > 1 else 0.0))
             for level in schedule
         )
-    return Plan(schedule, network)
+    return Plan(schedule, network, template and any(len(level.looks()) > 1 for level in schedule))

@@ -19,15 +19,30 @@ from safetensors.numpy import save as serialise
 
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.files import atomic_path
+from lightcrcf.geometry.grid import Grid
 from lightcrcf.network.config import NetworkConfig, check_tensors
 from lightcrcf.weights.preparation import Preparation, Profile
 from lightcrcf.weights.sums import check_sum, renew
 
-__all__ = ["Weights", "load", "names", "read_tensors", "write_tensors", "write_weights"]
+__all__ = ["Template", "Weights", "load", "names", "read_tensors", "write_tensors", "write_weights"]
 
 FORMAT = "lightcrcf-weights-2"
 _LARGEST_FILE = 64 << 20
+_TEMPLATE = "template"  # the tensor, and the beginning of the name of what is told of it
 Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """The mean image of those that a model is made for.
+
+    Args:
+        grid: of its voxels, to RAS+ mm.
+        data: (D, H, W) uint8.
+    """
+
+    grid: Grid
+    data: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +59,7 @@ class Weights:
         supervision: "labels" if its training used label maps, "none" if images only.
         sha256: of the file.
         card: the model card, Markdown; empty for a file of the user's own.
+        template: a mean image through which the preset `accurate` looks for a second way, if there is one.
     """
 
     name: str
@@ -52,9 +68,10 @@ class Weights:
     preparation: Preparation
     content: str
     profile: Profile | None
-    supervision: str
+    supervision: Literal["none", "labels"]
     sha256: str
     card: str = ""
+    template: Template | None = None
 
     @property
     def parameters(self) -> int:
@@ -130,8 +147,8 @@ def _weights(content: bytes, name: str, source: str, card: str) -> Weights:
         config = NetworkConfig.from_dict(json.loads(metadata["config"]))
         preparation, kind = Preparation.from_json(metadata["preparation"]), metadata["content"]
         profile = Profile.from_json(metadata["profile"]) if "profile" in metadata else None
-        supervision = metadata["supervision"]
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        supervision, template = _supervision(metadata["supervision"]), _template(arrays.pop(_TEMPLATE, None), metadata)
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError, InputError) as error:
         raise _bad(source, f"broken metadata ({error})") from None
     check_tensors(source, config, {name: a.shape for name, a in arrays.items()})
     finite = all(a.dtype == np.float32 and np.isfinite(a).all() for a in arrays.values())
@@ -139,8 +156,23 @@ def _weights(content: bytes, name: str, source: str, card: str) -> Weights:
         raise _bad(source, "numbers that are not finite float32")
     return Weights(
         metadata.get("name", name), config, arrays, preparation, kind, profile, supervision,
-        hashlib.sha256(content).hexdigest(), card,
+        hashlib.sha256(content).hexdigest(), card, template,
     )  # fmt: skip
+
+
+def _supervision(text: str) -> Literal["none", "labels"]:
+    if text not in ("none", "labels"):
+        raise ValueError(f"supervision {text!r}")
+    return "labels" if text == "labels" else "none"
+
+
+def _template(data: NDArray[Any] | None, metadata: Mapping[str, str]) -> Template | None:
+    if data is None:
+        return None
+    if data.dtype != np.uint8 or data.ndim != 3 or not data.any():
+        raise ValueError(f"a template of three axes and uint8, got {data.dtype} {data.shape}")
+    affine = np.array(json.loads(metadata[f"{_TEMPLATE}_affine"]), np.float64)
+    return Template(Grid(data.shape, affine), data)
 
 
 def write_weights(
@@ -153,6 +185,7 @@ def write_weights(
     content: str,
     profile: Profile | None = None,
     supervision: Literal["none", "labels"] = "none",
+    template: Template | None = None,
 ) -> None:
     """Write a fused network as `load` reads it."""
     metadata = {
@@ -164,7 +197,11 @@ def write_weights(
         "supervision": supervision,
         **({"profile": profile.to_json()} if profile else {}),
     }
-    write_tensors(path, {k: np.asarray(v, dtype=np.float32) for k, v in arrays.items()}, metadata)
+    tensors: Arrays = {k: np.asarray(v, dtype=np.float32) for k, v in arrays.items()}
+    if template is not None:
+        tensors[_TEMPLATE] = template.data
+        metadata[f"{_TEMPLATE}_affine"] = json.dumps(template.grid.affine.tolist())
+    write_tensors(path, tensors, metadata)
     renew(path.parent)
 
 
