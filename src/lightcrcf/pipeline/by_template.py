@@ -78,10 +78,11 @@ def way_by_template(
 
     Returns:
         (3, d, h, w) at half resolution, in voxels of that.
+
+    Raises:
+        ValueError: for a model without a template.
     """
-    assert weights.template is not None
-    mean = _volume(weights.template, weights.name)
-    chains = []
+    mean, chains = _volume(weights), []
     key = ("to the template", weights.sha256, plan, coarsen, network and (network.name, network.precision))
     for image, mask in images:
         onto = partial(_registered, image, mask, mean, weights, network, plan, coarsen)
@@ -93,8 +94,10 @@ def way_by_template(
     return np.ascontiguousarray(moved.T.reshape(3, *half.shape), dtype=np.float32)
 
 
-def _volume(template: Template, name: str) -> Volume:
-    return Volume(template.data, template.grid, f"template of {name}")
+def _volume(weights: Weights) -> Volume:
+    if weights.template is None:
+        raise ValueError(f"{weights.name} has no template")
+    return Volume(weights.template.data, weights.template.grid, f"template of {weights.name}")
 
 
 def _registered(

@@ -116,9 +116,7 @@ def refine(
         fields, scale = [np.zeros((3, *_coarse_shape(fixed.shape, first, pool)), np.float32)], first
     else:
         fields, scale = [_at(displacement.copy(), max(first, 2), fixed.shape, pool)], max(first, 2)
-    steps: list[int] = []
-    seconds: list[float] = []
-    counts: bool | None = None
+    steps, seconds, counts = list[int](), list[float](), None
     for level, following in zip(schedule, [*schedule[1:], None], strict=True):
         began = time.perf_counter()
         looks, ways = level.looks(), _ways(level)

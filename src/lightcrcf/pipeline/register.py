@@ -236,13 +236,13 @@ def _deformed(
     pair, network, refinement, refined = start.pair, start.network, decision.refinement, None
     with watch.stage("network", 0.55):
         displacement = None if network is None else network.displacement(pair.fixed, pair.moving)
-    with watch.stage("template", 0.57):
-        weights, by_template = decision.choice.weights, None
-        if refinement.template and weights is not None:
+    by_template, weights = None, decision.choice.weights
+    if refinement.template and weights is not None:
+        with watch.stage("template", 0.57):
             images = (inputs.fixed, inputs.fixed_mask), (inputs.moving, inputs.moving_mask)
             by_template = way_by_template(pair, images, weights, network, refinement, shared, options.coarsen)
-        if network is not None and alone:
-            network.release()
+    if network is not None and alone:
+        network.release()
     with watch.stage("refine", 0.6):
         if refinement.schedule:
             refined = refine_field(
