@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lightcrcf.errors import InputError
 from lightcrcf.geometry.kernels import upsample, warp
 from lightcrcf.pipeline import by_template
 from lightcrcf.pipeline.by_template import template_from, way_by_template
@@ -44,6 +45,7 @@ def test_it_leads_from_the_fixed_to_the_moving_image(pair: Pair, model: Path) ->
     weights = store.load(model)
     working, chosen = ready(pair, weights), plan("accurate", weights.preparation, template=True)
     found = way_by_template(working, ((pair[0], None), (pair[1], None)), weights, None, chosen, Shared())
+    assert found is not None
     half = working.grid.half(working.pool)
     assert found.shape == (3, *half.shape)
     moved = warp(working.moving[None], upsample(found, working.grid.shape, working.pool))[0]
@@ -69,10 +71,22 @@ def test_each_image_is_registered_with_it_once(pair: Pair, model: Path, monkeypa
     images = (pair[0], None), (pair[1], None)
     first, second = (way_by_template(working, images, weights, None, chosen, shared) for _ in range(2))
     assert [image is other for image, other in zip(seen, pair, strict=True)] == [True, True]
+    assert first is not None
+    assert second is not None
     np.testing.assert_array_equal(first, second)
     mask = Volume(np.ones(pair[0].data.shape, np.uint8), pair[0].grid)
     way_by_template(working, ((pair[0], mask), images[1]), weights, None, chosen, shared)
     assert len(seen) == 3
+
+
+def test_a_template_of_something_else_is_left_alone(pair: Pair, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing_in_common(*_: Any, **__: Any) -> Any:
+        raise InputError("template", expected="tissue", got="none", remedy="none")
+
+    monkeypatch.setattr(by_template, "align", nothing_in_common)
+    found = register(*pair, model=model, preset="accurate")
+    assert found.provenance["refinement"]["template_counts"] is None
+    assert found.qc["verdict"] != "fail"
 
 
 def test_accurate_goes_that_way_and_says_so(pair: Pair, model: Path, coarse_model: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.engines.base import Engine
-from lightcrcf.errors import UsageError
+from lightcrcf.errors import InputError, UsageError
 from lightcrcf.pipeline.affine import align
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.preprocess import prepare
@@ -64,7 +64,7 @@ def way_by_template(
     plan: Plan,
     shared: Shared,
     coarsen: int = 1,
-) -> Float32:
+) -> Float32 | None:
     """The displacement that moves the moving image of `pair` onto the fixed one by way of the template of `weights`.
 
     Args:
@@ -77,7 +77,7 @@ def way_by_template(
         coarsen: as for `WorkingPair.grid_of`.
 
     Returns:
-        (3, d, h, w) at half resolution, in voxels of that.
+        (3, d, h, w) at half resolution, in voxels of that; None if an image has nothing in common with the template.
 
     Raises:
         ValueError: for a model without a template.
@@ -86,7 +86,10 @@ def way_by_template(
     key = ("to the template", weights.sha256, plan, coarsen, network and (network.name, network.precision))
     for image, mask in images:
         onto = partial(_registered, image, mask, mean, weights, network, plan, coarsen)
-        chains.append(onto() if mask is not None else shared.about(image, key, onto))
+        chain = onto() if mask is not None else shared.about(image, key, onto)
+        if chain is None:
+            return None
+        chains.append(chain)
     half = pair.grid.half(pair.pool)
     voxels = np.moveaxis(np.indices(half.shape), 0, -1).reshape(-1, 3)
     there = chains[1].inverse_points(chains[0].points(half.world(voxels)))
@@ -108,10 +111,13 @@ def _registered(
     network: Engine | None,
     plan: Plan,
     coarsen: int,
-) -> Chain:
+) -> Chain | None:
     """From points of the image to those of the template; the ways are compared at half resolution and end there."""
-    affine = align(image, template, fixed_mask=mask).affine
-    pair = WorkingPair.prepare(image, template, (mask, None), affine, weights, Shared(), coarsen)
+    try:
+        affine = align(image, template, fixed_mask=mask).affine
+        pair = WorkingPair.prepare(image, template, (mask, None), affine, weights, Shared(), coarsen)
+    except InputError:  # the images may still have something in common with each other
+        return None
     displacement = None if network is None else network.displacement(pair.fixed, pair.moving)
     refined = refine(
         pair.fixed, pair.moving, displacement, schedule=plan.schedule[:-1], pool=pair.pool, fixed_mask=pair.fixed_mask
