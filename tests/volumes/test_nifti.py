@@ -8,7 +8,7 @@ import pytest
 
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.volumes import Volume, read, write
+from lightcrcf.volumes import Volume, check_usable, read, write
 from lightcrcf.volumes.nifti import load_nifti, save_nifti, to_storable
 
 RAS = np.diag([1.5, 2.0, 3.25, 1.0])
@@ -121,6 +121,19 @@ def test_no_real_scaling_leaves_integers(tmp_path: Path, data: np.ndarray, slope
     save(tmp_path / "a.nii", nib.Nifti1Image(data, RAS))
     patch_header(tmp_path / "a.nii", scl_slope=slope, scl_inter=0)
     assert read(tmp_path / "a.nii").data.dtype == np.int16
+
+
+def test_absurd_scaling_is_refused_without_a_warning(tmp_path: Path) -> None:
+    """NIfTI-2 holds slopes in float64: in float32 they are infinite, and no number at all times zero."""
+    image = nib.Nifti2Image(np.arange(5 * 7 * 11, dtype=np.int16).reshape(5, 7, 11), RAS)
+    content = bytearray(save(tmp_path / "a.nii", image).read_bytes())
+    header = nib.Nifti2Header(bytes(content[:540]), check=False)
+    header["scl_slope"] = 1e300
+    content[:540] = header.binaryblock
+    (tmp_path / "a.nii").write_bytes(content)
+    volume = read(tmp_path / "a.nii")
+    with pytest.raises(InputError, match="385 of 385 NaN or infinite"):
+        check_usable(volume, "fixed")
 
 
 def test_trailing_single_axes_are_dropped(tmp_path: Path, data: np.ndarray) -> None:

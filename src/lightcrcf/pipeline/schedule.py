@@ -100,7 +100,7 @@ def plan(preset: str, preparation: Preparation | None, *, steps: int | None = No
 
     Example:
         >>> plan("fast", Preparation(None), steps=5)
-        Plan(schedule=(Level(scale=1, steps=5, ...),), network=True)
+        Plan(schedule=(Level(scale=1, steps=5, ...),), network=True, template=False)
     """
     *coarse, full = (*_UNKNOWN, _FULL_UNKNOWN) if preparation is None else (*_COARSE, _FULL)
     if preset == "accurate":
