@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lightcrcf.engines.base import ENGINES, Engine, open_engine
+from lightcrcf.engines.bfloat16_network import runs_in_bfloat16
 from lightcrcf.engines.openvino import OpenVINOEngine, bfloat16_is_native
 from lightcrcf.network.config import LEVELS, VARIANTS, NetworkConfig
 from lightcrcf.weights.store import Weights, load, names
@@ -119,6 +120,55 @@ def test_bf16_stays_close(name: str, random_weights: Make, pair: Pair) -> None:
     assert engine.precision == "bf16"
     assert low.dtype == np.float32
     assert 0 < np.abs(low - precise).mean() < 0.02 * np.abs(precise).max()
+
+
+NATIVE = pytest.mark.skipif(not bfloat16_is_native(), reason="this processor has no bfloat16")
+DUAL = {name: config for name, config in (VARIANTS | ODD).items() if runs_in_bfloat16(config)}
+
+
+@NATIVE
+@pytest.mark.parametrize("config", DUAL.values(), ids=DUAL)
+def test_own_kernels_in_bf16_agree_with_openvinos(
+    config: NetworkConfig, random_weights: Make, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, images = gentler(random_weights(config), 0.2), pair(SHAPE)
+    precise = open_engine(weights, name="torch").displacement(*images)
+    own = open_engine(weights, precision="bf16").displacement(*images)
+    monkeypatch.setattr("lightcrcf.engines.bfloat16_network.dot_product_is_native", lambda: False)
+    graphs = open_engine(weights, precision="bf16").displacement(*images)
+    assert np.abs(own - graphs).max() > 0
+    errors = [np.abs(field - precise).mean() for field in (own, graphs)]
+    assert errors[0] < 2 * errors[1] + 1e-3 * np.abs(precise).max()
+
+
+@NATIVE
+@pytest.mark.parametrize("name", names())
+def test_bf16_moves_voxels_of_shipped_models_by_little(name: str, pair: Pair) -> None:
+    weights, images = load(name), pair(SHAPE)
+    precise = open_engine(weights, name="torch").displacement(*images)
+    low = open_engine(weights, precision="bf16").displacement(*images)
+    assert np.abs(low - precise).mean() < 0.01  # voxels of the half grid
+
+
+@NATIVE
+def test_bf16_gives_the_same_bytes_whatever_ran_before_and_with_any_threads(random_weights: Make, pair: Pair) -> None:
+    weights, first, second = random_weights(NetworkConfig()), pair(SHAPE), pair((48, 16, 32))
+    engine = open_engine(weights, precision="bf16")
+    field = engine.displacement(*first)
+    before = field.tobytes()
+    alone = open_engine(weights, precision="bf16", threads=1).displacement(*second)
+    assert engine.displacement(*second).tobytes() == alone.tobytes()
+    engine.release()
+    assert engine.displacement(*first).tobytes() == before
+    assert field.tobytes() == before  # a later run does not write into an earlier result
+
+
+@NATIVE
+@pytest.mark.parametrize("shape", [(16, 16, 16), (16, 48, 32)])
+def test_the_smallest_grids_work_in_bf16(shape: tuple[int, int, int], random_weights: Make, pair: Pair) -> None:
+    field = open_engine(random_weights(NetworkConfig()), precision="bf16").displacement(*pair(shape))
+    assert field.shape == (3, *(n // 2 for n in shape))
+    assert np.isfinite(field).all()
 
 
 def test_preparing_changes_no_result_and_is_kept_for_a_shape(random_weights: Make, pair: Pair) -> None:

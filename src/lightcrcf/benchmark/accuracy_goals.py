@@ -100,6 +100,7 @@ _BRAIN: tuple[Goal[Record], ...] = (
     Goal("Dice of fast above ANTs SyN", 0.04, _above("lightcrcf-fast", "ants-syn")),
     Goal("Dice of default above the best classical method", -0.005, _above_best("lightcrcf-default")),
     Goal("Dice of accurate above the best classical method", 0.02, _above_best("lightcrcf-accurate"), digits=4),
+    Goal("Dice that bf16 costs fast", 0.001, _above("lightcrcf-fast", "lightcrcf-bf16"), at_most=True, digits=4),
     Goal("default: times as fast as the best classical method", 10, _times_as_fast("lightcrcf-default"), digits=1),
     Goal("accurate: times as fast as the best classical method", 3, _times_as_fast("lightcrcf-accurate"), digits=1),
     *_folding(0.1),

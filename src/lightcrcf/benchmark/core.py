@@ -16,6 +16,7 @@ from lightcrcf.benchmark.tracing import Labeller, trace
 from lightcrcf.benchmark.worker import measured
 from lightcrcf.benchmark.workload import Workload, workload
 from lightcrcf.engines.base import Engine, open_engine
+from lightcrcf.engines.bfloat16_network import runs_in_bfloat16
 from lightcrcf.engines.graphs import encoder_graph, level_graph
 from lightcrcf.engines.own_levels import own_levels
 from lightcrcf.geometry.kernels import resample, warp_upsampled
@@ -35,7 +36,7 @@ PROTOCOL = (
 )
 _WARM_UP = 2
 _TRACED = 5
-_ENCODER = "encoder 1/2"
+_ENCODER, _ENCODER_OF_IMAGE = "encoder 1/2", "encoder, one image"
 Shape = tuple[int, int, int]
 
 
@@ -162,27 +163,49 @@ def part_flops(weights: Weights, shape: Shape, precision: str) -> dict[str, floa
     Example:
         >>> from lightcrcf.network.config import multiply_adds
         >>> weights, shape = load("brain-t1"), (32, 48, 32)
-        >>> counted, passes = part_flops(weights, shape, "bf16"), weights.config.passes
+        >>> counted, passes = part_flops(weights, shape, "f32"), weights.config.passes
         >>> encoders = sum(flops for part, flops in counted.items() if part.startswith("encoder"))
-        >>> decoders = sum(n * counted[f"decoder 1/{2**(i + 1)}"] for i, n in enumerate(passes))
-        >>> as_published = encoders + decoders + passes[0] * counted["decoder 1/2, fixed image"]  # run once instead
-        >>> round(as_published, 9) == round(2 * multiply_adds(weights.config, shape) / 1e9, 9)
+        >>> decoders = sum(
+        ...     n * (counted[f"decoder 1/{2**i}"] + counted.get(f"decoder 1/{2**i}, fixed image", 0))
+        ...     for i, n in enumerate(passes, 1)
+        ... )
+        >>> round(encoders + decoders, 9) == round(2 * multiply_adds(weights.config, shape) / 1e9, 9)  # as published
         True
     """
     config, arrays = weights.config, weights.arrays
     sizes = [config.coarser(shape, level + 1) for level in range(LEVELS)]
+    if precision == "bf16" and runs_in_bfloat16(config):
+        return _paired_flops(weights, sizes)
     own, counted = own_levels(config, precision), {}
     if own:
         counted[_ENCODER] = 2 * _own("encoder.0", weights, sizes[0])
     for level in range(own):
-        scale, inputs = 2 ** (level + 1), arrays[f"levels.{level}.first.weight"].shape[1]
-        begin = _own(f"levels.{level}.first", weights, sizes[level]) * config.encoder[level] / inputs
-        every = sum(_own(f"levels.{level}.{name}", weights, sizes[level]) for name in ("first", "second", "head"))
-        counted[_begin(scale)], counted[_at("decoder", scale)] = begin, every - begin
+        scale = 2 ** (level + 1)
+        begin = _of_fixed(level, weights, sizes[level])
+        counted[_begin(scale)], counted[_at("decoder", scale)] = begin, _decoder(level, weights, sizes[level]) - begin
     counted["encoder"] = _flops(encoder_graph(config, arrays, sizes[0], first=min(own, 1)))
     for level in range(own, LEVELS):
         counted[_at("decoder", 2 ** (level + 1))] = _flops(level_graph(config, arrays, level, sizes[level]))
     return counted
+
+
+def _paired_flops(weights: Weights, sizes: Sequence[Shape]) -> dict[str, float]:
+    """In bfloat16 throughout. What passes compute again, from the fixed image, counts once, as elsewhere."""
+    counted = {_ENCODER_OF_IMAGE: sum(_own(f"encoder.{level}", weights, sizes[level]) for level in range(LEVELS))}
+    for level, passes in enumerate(weights.config.passes):
+        again = (passes - 1) / passes * _of_fixed(level, weights, sizes[level])
+        counted[_at("decoder", 2 ** (level + 1))] = _decoder(level, weights, sizes[level]) - again
+    return counted
+
+
+def _decoder(level: int, weights: Weights, shape: Shape) -> float:
+    return sum(_own(f"levels.{level}.{name}", weights, shape) for name in ("first", "second", "head"))
+
+
+def _of_fixed(level: int, weights: Weights, shape: Shape) -> float:
+    """What the fixed image's features take in the first convolution."""
+    inputs = weights.arrays[f"levels.{level}.first.weight"].shape[1]
+    return _own(f"levels.{level}.first", weights, shape) * weights.config.encoder[level] / int(inputs)
 
 
 def _own(name: str, weights: Weights, shape: Shape) -> float:
@@ -234,6 +257,14 @@ def _watched(shape: tuple[int, ...]) -> dict[tuple[str, str], Labeller]:
         (f"{engines}/own_levels.py", "_encode"): lambda _: _ENCODER,
         (f"{engines}/own_levels.py", "_begin"): lambda a: _begin(scale(a["fixed"].shape[1:])),
         (f"{engines}/own_levels.py", "_predict"): lambda a: _at("decoder", scale(a["warped"].shape[1:])),
+        (f"{engines}/bfloat16_network.py", "_encode"): lambda _: _ENCODER_OF_IMAGE,
+        (f"{engines}/bfloat16_network.py", "_predict"): lambda a: _at("decoder", scale(a["inputs"].shape)),
+        (f"{engines}/bfloat16_features.py", "beside"): lambda a: _at(
+            "features side by side", scale(a["out"].shape[1:4])
+        ),
+        (f"{engines}/bfloat16_features.py", "warp_paired"): lambda a: _at(
+            "warp features", scale(a["displacement"].shape[1:])
+        ),
         (f"{engines}/blocks.py", "space_to_depth"): lambda _: "space to depth",
         (f"{engines}/torch.py", "_displacement"): lambda _: "network, PyTorch",
         (kernels, "upsample"): lambda a: _at("upsample flow", scale(a["shape"])),

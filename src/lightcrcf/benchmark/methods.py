@@ -123,6 +123,9 @@ OURS: dict[str, Own] = {
         "LightCRCF default, diffeomorphic", "default", "as the default, then changed so that nothing folds",
         ("--diffeomorphic",),
     ),
+    "lightcrcf-bf16": Own(
+        "LightCRCF fast, bf16", "fast", "as fast, the network in bfloat16", ("--precision", "bf16")
+    ),
 }  # fmt: skip
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightcrcf.engines.bfloat16 import PairedFeatures
+
 __all__ = ["Event", "Labeller", "trace"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -89,6 +91,8 @@ def trace(
 def _arrays(value: Any) -> Iterator[NDArray[Any]]:
     if isinstance(value, np.ndarray):
         yield value
+    elif isinstance(value, PairedFeatures):
+        yield value.data
     elif isinstance(value, list | tuple):
         for part in value:
             yield from _arrays(part)

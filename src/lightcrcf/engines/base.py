@@ -104,7 +104,7 @@ def open_engine(
         name: auto takes openvino on the CPU and torch on CUDA.
         device: cpu or cuda.
         precision: of the convolutions; auto is f32, which depends least on the processor. On one that has it, bf16
-            takes two thirds of the time and moves voxels by a few thousandths.
+            takes half of the time and moves voxels by a few thousandths.
         threads: CPU threads of the convolutions and kernels; all usable cores if None.
 
     Raises:

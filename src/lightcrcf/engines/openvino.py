@@ -1,13 +1,13 @@
 """The default engine on the CPU: this project's kernels at the fine levels, OpenVINO's at the others.
 
-Kernels of this project warp and compose in between.
+Kernels of this project warp and compose in between. In bfloat16 they do all of it where the processor can.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from lightcrcf.geometry.kernels import compose, upsample, warp
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.network.config import LEVELS
 from lightcrcf.weights.store import Weights
+
+if TYPE_CHECKING:
+    from lightcrcf.engines.bfloat16_network import Bfloat16Network
 
 __all__ = ["OpenVINOEngine", "bfloat16_is_native"]
 
@@ -49,12 +52,19 @@ class OpenVINOEngine(Engine):
         self._levels: list[Any] = []
         self._finest: FinestEncoder | None = None
         self._own: list[OwnDecoder] = []
+        self._all_own: Bfloat16Network | None = None
 
     def prepare(self, shape: Shape) -> None:
         """Compile the graphs for images of this shape."""
         if shape == self._shape:
             return
         config, arrays = self._weights.config, self._weights.arrays
+        if self.precision == "bf16":
+            from lightcrcf.engines.bfloat16_network import Bfloat16Network, runs_in_bfloat16
+
+            if runs_in_bfloat16(config):
+                self._all_own, self._shape = Bfloat16Network(config, arrays, shape), shape
+                return
         sizes = [config.coarser(shape, level + 1) for level in range(LEVELS)]
         own = own_levels(config, self.precision)
         with ThreadPoolExecutor(LEVELS + 1) as pool:
@@ -70,6 +80,7 @@ class OpenVINOEngine(Engine):
     def release(self) -> None:
         """Drop the graphs with their buffers."""
         self._shape, self._encoder, self._levels, self._finest, self._own = None, None, [], None, []
+        self._all_own = None
 
     def _compile(self, graph: Any) -> Any:
         # Pinned threads would share a core with those of another registration while a second core is idle.
@@ -84,6 +95,8 @@ class OpenVINOEngine(Engine):
         depth, height, width = fixed.shape
         self.prepare((depth, height, width))
         with use_threads(self._threads):
+            if self._all_own is not None:
+                return self._all_own.displacement(fixed, moving)
             outputs = self._encoded(fixed, moving)
             field, context = self._step(LEVELS - 1, outputs, None, [])
             for level in range(LEVELS - 2, -1, -1):

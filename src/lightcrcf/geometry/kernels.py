@@ -283,7 +283,7 @@ def _resample_plane(
     _, height, width = out.shape
     corner, fraction = np.empty(width, np.int64), np.empty((3, width), np.float32)
     place, vector = np.empty((3, width), np.float32), np.empty((4, width), np.float32)
-    between = np.empty(field.shape[3], np.float32)
+    between = np.empty(field.shape[3] + 2, np.float32)
     for j in range(height):
         displaced_row(
             matrix, field_matrix, vector_matrix, field, displaced, i, j, place, corner, fraction, vector, between
@@ -330,7 +330,7 @@ def _nearest_plane(
     _, height, width = out.shape
     corner, fraction = np.empty(width, np.int64), np.empty((3, width), np.float32)
     place, vector = np.empty((3, width), np.float32), np.empty((4, width), np.float32)
-    between = np.empty(field.shape[3], np.float32)
+    between = np.empty(field.shape[3] + 2, np.float32)
     for j in range(height):
         displaced_row(
             matrix, field_matrix, vector_matrix, field, displaced, i, j, place, corner, fraction, vector, between

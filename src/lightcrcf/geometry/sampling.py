@@ -205,7 +205,7 @@ def displaced_row(
     """out[:, k] = matrix @ [x, 1] + vector_matrix @ field(field_matrix @ [x, 1]) at x = (i, j, k).
 
     `field` (3, d, h, w) is zero outside and left out unless `displaced`. out is (3, W); corner (W) int64,
-    fraction (3, W), scratch (4, W) and line (w) are overwritten.
+    fraction (3, W), scratch (4, W) and line (w + 2) are overwritten.
     """
     affine_row(matrix, i, j, out)
     if displaced:
@@ -214,21 +214,55 @@ def displaced_row(
         # As where one of the grids is half of the other: a row runs along one line of the field.
         aside = abs(field_matrix[0, 2]) + abs(field_matrix[1, 2])
         straight = aside * out.shape[1] < 1e-6  # voxels
-        if straight:
-            _locate_along(field.shape[3], place[2], corner, fraction[0])
-        else:
+        if not straight:
             locate_row(field.shape[1:], place, corner, fraction)
-        for c in range(3):
-            if straight:
-                _line_between(field[c], place[0, 0], place[1, 0], line)
-                _blend_along(line, corner, fraction[0], vector)
-            else:
+            for c in range(3):
                 blend_row(field[c], corner, fraction, vector)
-            mask_row(field.shape[1:], place, ZERO, vector)
-            for a in range(3):
-                weight = vector_matrix[a, c]
-                for k in range(out.shape[1]):
-                    out[a, k] += weight * vector[k]
+                mask_row(field.shape[1:], place, ZERO, vector)
+                _add_vectors(vector_matrix, c, vector, out)
+        elif is_inside(field.shape[1:], place[0, 0], place[1, 0], ZERO):
+            # Each voxel of the line is met by two of the row, a quarter of a voxel to its left and right.
+            doubled = field_matrix[2, 2] == 0.5 and place[2, 0] == -FAR and out.shape[1] <= 2 * field.shape[3]
+            if not doubled:
+                _locate_along(field.shape[3], place[2], corner, fraction[0])
+            for c in range(3):
+                _line_between(field[c], place[0, 0], place[1, 0], line[1:-1])
+                if doubled:
+                    _double_line(line, vector)
+                else:
+                    _blend_along(line[1:-1], corner, fraction[0], vector)
+                    _mask_along(field.shape[3], place[2], vector)
+                _add_vectors(vector_matrix, c, vector, out)
+
+
+@device
+def _add_vectors(vector_matrix: Array, c: int, vector: Array, out: Array) -> None:
+    """Add what component c of a field contributes to each coordinate."""
+    for a in range(3):
+        weight = vector_matrix[a, c]
+        if weight != ZERO:
+            for k in range(out.shape[1]):
+                out[a, k] += weight * vector[k]
+
+
+@device
+def _mask_along(width: int, place: Array, out: Array) -> None:
+    """`mask_row` along one axis."""
+    end = np.float32(width) - HALF
+    for k in range(out.size):
+        out[k] = out[k] if (place[k] >= -HALF) & (place[k] < end) else ZERO
+
+
+@device
+def _double_line(line: Array, out: Array) -> None:
+    """out[k] = line at (k - 0.5) / 2 + 1, its first and last voxel repeated; they are overwritten."""
+    line[0], line[line.size - 1] = line[1], line[line.size - 2]
+    for m in range(out.size // 2):
+        out[2 * m] = FAR * line[m] + NEAR * line[m + 1]
+        out[2 * m + 1] = NEAR * line[m + 1] + FAR * line[m + 2]
+    if out.size & 1:
+        m = out.size // 2
+        out[2 * m] = FAR * line[m] + NEAR * line[m + 1]
 
 
 @device
@@ -274,10 +308,4 @@ def upsampled_row(coarse: Array, i: int, j: int, line: Array, out: Array) -> Non
     nn, nf, fn, ff = coarse[i0, j0], coarse[i0, j1], coarse[i1, j0], coarse[i1, j1]
     for m in range(w):
         line[m + 1] = NEAR_NEAR * nn[m] + NEAR_FAR * (nf[m] + fn[m]) + FAR_FAR * ff[m]
-    line[0], line[w + 1] = line[1], line[w]
-    for m in range(out.size // 2):
-        out[2 * m] = FAR * line[m] + NEAR * line[m + 1]
-        out[2 * m + 1] = NEAR * line[m + 1] + FAR * line[m + 2]
-    if out.size & 1:
-        m = out.size // 2
-        out[2 * m] = FAR * line[m] + NEAR * line[m + 1]
+    _double_line(line, out)

@@ -1,0 +1,284 @@
+"""Arithmetic in bfloat16 for compiled kernels: the processor's dot product of pairs, which Numba has no way to ask for.
+
+A *pair* is one int32 that holds two bfloat16 numbers, the first in its lower half; a processor with AVX512-BF16 adds
+the products of 16 pairs with 16 others to 16 float32 sums in one instruction. *Sums* are a tile of such vectors that
+stays in registers: some output channels, each for some vectors of 16 neighbouring voxels. Everything here is for use
+within kernels, on flat arrays, and reads and writes what it is told to without looking for bounds.
+
+Source:
+    Intel, "Architecture Instruction Set Extensions Programming Reference", VDPBF16PS and VCVTNEPS2BF16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import llvmlite.binding
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, register_model
+from numpy.typing import NDArray
+
+__all__ = [
+    "FLOW", "LANES", "NARROW", "NARROW_FLOW", "SLACK", "WIDE", "add_flow", "add_narrow", "add_narrow_flow", "add_wide",
+    "begin_flow", "begin_narrow", "begin_narrow_flow", "begin_wide", "blend_features", "dot_product_is_native", "pairs",
+    "put_flow", "put_narrow", "put_narrow_flow", "put_wide", "rounded",
+]  # fmt: skip
+
+LANES = 16  # voxels of a vector
+# Tiles: output channels, and vectors of each. 24 sums, three inputs and a weight fit in 32 registers.
+WIDE, NARROW = (8, 3), (8, 1)
+FLOW, NARROW_FLOW = (4, 4), (4, 1)  # for the three channels of a flow
+SLACK = 4 * LANES  # elements that must follow the last voxel of an array, since a tile may look beyond it
+
+Tile = tuple[int, int]
+
+
+_LLVM = 20  # from it on LLVM is known to have the instruction under the name and types that are used here
+
+
+def dot_product_is_native() -> bool:
+    """Whether kernels are compiled for a processor that has the instruction; elsewhere those that use it are not."""
+    settings = vars(numba.config)
+    as_it_is = not settings["CPU_NAME"] and settings["CPU_FEATURES"] is None
+    host = llvmlite.binding.get_host_cpu_features()
+    return as_it_is and llvmlite.binding.llvm_version_info[0] >= _LLVM and bool(host.get("avx512bf16"))
+
+
+def pairs(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Two arrays of numbers as one of pairs, rounded to the nearest bfloat16, ties to even.
+
+    Example:
+        >>> pairs(np.array([1.0], np.float32), np.array([-2.0], np.float32)).view(np.uint32)
+        array([3221241728], dtype=uint32)
+        >>> hex(3221241728)
+        '0xc0003f80'
+    """
+    low, high = (_rounded(np.ascontiguousarray(x, np.float32).view(np.uint32)) for x in (first, second))
+    return (low | high << np.uint32(16)).view(np.int32)
+
+
+def _rounded(bits: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    return (bits + (np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1)))) >> np.uint32(16)
+
+
+# What LLVM calls things. Vectors are typed for Numba only so that kernels can hold them in variables.
+
+_INT16, _INT32, _INT64, _FLOAT = ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
+
+
+class _BFloat16(ir.Type):  # type: ignore[misc]  # LLVM's type of which llvmlite does not know
+    null = "0.0"
+
+    def __str__(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BFloat16)
+
+    def __hash__(self) -> int:
+        return hash("bfloat")
+
+
+def _vector(element: Any, lanes: int = LANES) -> Any:
+    return ir.VectorType(element, lanes)
+
+
+class _Lanes(types.Type):  # type: ignore[misc]
+    """One vector of float32 sums."""
+
+    def __init__(self) -> None:
+        super().__init__(name="lightcrcf.float32x16")
+
+
+@register_model(_Lanes)
+class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, _vector(_FLOAT))
+
+
+_LANES = _Lanes()
+
+
+def _at(context: Any, builder: Any, kind: Any, array: Any, index: Any, element: Any) -> Any:
+    """A pointer to `element` at an index of a flat array."""
+    data = context.make_array(kind)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), element.as_pointer())
+
+
+def _splat(builder: Any, scalar: Any, lanes: int = LANES) -> Any:
+    empty = ir.Constant(_vector(scalar.type, lanes), ir.Undefined)
+    zeros = ir.Constant(_vector(_INT32, lanes), [0] * lanes)
+    return builder.shuffle_vector(builder.insert_element(empty, scalar, _INT32(0)), empty, zeros)
+
+
+def _plus(builder: Any, index: Any, more: int) -> Any:
+    return builder.add(index, _INT64(more))
+
+
+def _begin(tile: Tile) -> Any:
+    """begin(bias, o): sums that start with bias[o], bias[o + 1], ..."""
+    outputs, vectors = tile
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def begin(_: Any, bias: Any, o: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
+            values = []
+            for q in range(outputs):
+                index = _plus(builder, arguments[1], q)
+                pointer = _at(context, builder, signature.args[0], arguments[0], index, _FLOAT)
+                values += [_splat(builder, builder.load(pointer))] * vectors
+            return context.make_tuple(builder, signature.return_type, values)
+
+        return types.UniTuple(_LANES, outputs * vectors)(bias, types.int64), generate
+
+    return begin
+
+
+def _add(tile: Tile) -> Any:
+    """add(sums, source, at, weight, w): the sums with the products of pairs from source[at] on and weight[w], ..."""
+    outputs, vectors = tile
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def add(_: Any, sums: Any, source: Any, at: Any, weight: Any, w: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
+            old = cgutils.unpack_tuple(builder, arguments[0])
+            operand = _vector(_BFloat16(), 2 * LANES)
+            kind = ir.FunctionType(_vector(_FLOAT), [_vector(_FLOAT), operand, operand])
+            dot = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512bf16.dpbf16ps.512")
+            inputs, new = [], []
+            for v in range(vectors):
+                index = _plus(builder, arguments[2], LANES * v)
+                pointer = _at(context, builder, signature.args[1], arguments[1], index, _vector(_INT32))
+                inputs.append(builder.bitcast(builder.load(pointer, align=4), operand))
+            for q in range(outputs):
+                index = _plus(builder, arguments[4], q)
+                pointer = _at(context, builder, signature.args[3], arguments[3], index, _INT32)
+                factor = builder.bitcast(_splat(builder, builder.load(pointer)), operand)
+                new += [builder.call(dot, [old[q * vectors + v], inputs[v], factor]) for v in range(vectors)]
+            return context.make_tuple(builder, signature.return_type, new)
+
+        return sums(sums, source, types.int64, weight, types.int64), generate
+
+    return add
+
+
+def _put_pairs(tile: Tile) -> Any:
+    """put(sums, slope, mask, m, out, at, stride): the leaky ReLU of the sums, as pairs of channels.
+
+    Channels 2 p and 2 p + 1 go to out[at + p stride], ...; where the mask, from m on, is 0 and not -1, zeros do.
+    """
+    outputs, vectors = tile
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def put(_: Any, sums: Any, slope: Any, mask: Any, m: Any, out: Any, at: Any, stride: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
+            values = cgutils.unpack_tuple(builder, arguments[0])
+            factor, zero = _splat(builder, arguments[1]), ir.Constant(_vector(_FLOAT), [0.0] * LANES)
+            masks = []
+            for v in range(vectors):
+                index = _plus(builder, arguments[3], LANES * v)
+                pointer = _at(context, builder, signature.args[2], arguments[2], index, _vector(_INT32))
+                masks.append(builder.load(pointer, align=4))
+            for p in range(outputs // 2):
+                first = builder.add(arguments[5], builder.mul(arguments[6], _INT64(p)))
+                for v in range(vectors):
+                    low, high = (
+                        builder.select(builder.fcmp_ordered(">", x, zero), x, builder.fmul(x, factor))
+                        for x in (values[2 * p * vectors + v], values[(2 * p + 1) * vectors + v])
+                    )
+                    kept = builder.and_(_paired(builder, low, high), masks[v])
+                    index = _plus(builder, first, LANES * v)
+                    pointer = _at(context, builder, signature.args[4], arguments[4], index, _vector(_INT32))
+                    builder.store(kept, pointer, align=4)
+            return context.get_dummy_value()
+
+        arguments = (sums, types.float32, mask, types.int64, out, types.int64, types.int64)
+        return types.void(*arguments), generate
+
+    return put
+
+
+def _paired(builder: Any, low: Any, high: Any) -> Any:
+    """Vectors of float32 rounded to one of pairs."""
+    halves = (builder.bitcast(builder.fptrunc(x, _vector(_BFloat16())), _vector(_INT16)) for x in (low, high))
+    first, second = (builder.zext(half, _vector(_INT32)) for half in halves)
+    return builder.or_(first, builder.shl(second, ir.Constant(_vector(_INT32), [LANES] * LANES)))
+
+
+def _put_floats(tile: Tile) -> Any:
+    """put(sums, out, at, stride): the first three channels as they are, channel c to out[at + c stride], ..."""
+    vectors = tile[1]
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def put(_: Any, sums: Any, out: Any, at: Any, stride: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
+            values = cgutils.unpack_tuple(builder, arguments[0])
+            for c in range(3):
+                first = builder.add(arguments[2], builder.mul(arguments[3], _INT64(c)))
+                for v in range(vectors):
+                    index = _plus(builder, first, LANES * v)
+                    pointer = _at(context, builder, signature.args[1], arguments[1], index, _vector(_FLOAT))
+                    builder.store(values[c * vectors + v], pointer, align=4)
+            return context.get_dummy_value()
+
+        return types.void(sums, out, types.int64, types.int64), generate
+
+    return put
+
+
+begin_wide, add_wide, put_wide = _begin(WIDE), _add(WIDE), _put_pairs(WIDE)
+begin_narrow, add_narrow, put_narrow = _begin(NARROW), _add(NARROW), _put_pairs(NARROW)
+begin_flow, add_flow, put_flow = _begin(FLOW), _add(FLOW), _put_floats(FLOW)
+begin_narrow_flow, add_narrow_flow, put_narrow_flow = _begin(NARROW_FLOW), _add(NARROW_FLOW), _put_floats(NARROW_FLOW)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def rounded(_: Any, low: Any, high: Any) -> Any:
+    """rounded(low, high): two float32 as one pair, rounded to nearest, ties to even."""
+
+    def generate(_: Any, builder: Any, __: Any, arguments: Sequence[Any]) -> Any:
+        def half(x: Any) -> Any:  # arithmetic on its bits, which LLVM turns into vectors as it does loops
+            bits = builder.bitcast(x, _INT32)
+            odd = builder.and_(builder.lshr(bits, _INT32(16)), _INT32(1))
+            return builder.lshr(builder.add(bits, builder.add(odd, _INT32(0x7FFF))), _INT32(16))
+
+        return builder.or_(half(arguments[0]), builder.shl(half(arguments[1]), _INT32(16)))
+
+    return types.int32(types.float32, types.float32), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def blend_features(
+    _: Any, features: Any, corners: Any, weights: Any, k: Any, span: Any, out: Any, at: Any, stride: Any
+) -> Any:
+    """blend_features(features, corners, weights, k, span, out, at, stride): eight channels between eight voxels.
+
+    Of each voxel features hold four pairs, from features[corner] on; the n-th of eight corners has the weight
+    weights[k + n span]. Summed in float32, rounded, and put to out[at], out[at + stride], ..., one pair each.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
+        values, eight = _vector(_FLOAT, 8), _vector(_INT32, 8)
+        fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(values, [values] * 3), "llvm.fma.v8f32")
+        total = ir.Constant(values, [0.0] * 8)
+        for n, corner in enumerate(cgutils.unpack_tuple(builder, arguments[1])):
+            pointer = _at(context, builder, signature.args[0], arguments[0], corner, _vector(_INT16, 8))
+            wide = builder.zext(builder.load(pointer, align=4), eight)
+            voxel = builder.bitcast(builder.shl(wide, ir.Constant(eight, [16] * 8)), values)
+            index = builder.add(arguments[3], builder.mul(arguments[4], _INT64(n)))
+            weight = builder.load(_at(context, builder, signature.args[2], arguments[2], index, _FLOAT))
+            total = builder.call(fma, [voxel, _splat(builder, weight, 8), total])
+        found = builder.bitcast(builder.fptrunc(total, _vector(_BFloat16(), 8)), _vector(_INT32, 4))
+        for p in range(4):
+            index = builder.add(arguments[6], builder.mul(arguments[7], _INT64(p)))
+            pointer = _at(context, builder, signature.args[5], arguments[5], index, _INT32)
+            builder.store(builder.extract_element(found, _INT32(p)), pointer)
+        return context.get_dummy_value()
+
+    integers = (types.int64, types.int64)
+    return types.void(features, corners, weights, *integers, out, *integers), generate
