@@ -12,7 +12,7 @@ import pytest
 from lightcrcf.benchmark.measure import run
 from lightcrcf.benchmark.workload import workload
 from lightcrcf.cli.main import run as command
-from lightcrcf.engines.openvino import OpenVINOEngine
+from lightcrcf.engines.openvino import OpenVINOEngine, bfloat16_is_native
 from lightcrcf.errors import MemoryEstimateError, UsageError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.pipeline import memory
@@ -33,15 +33,25 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     for name, image in (("fixed", made.fixed), ("moving", made.moving)):
         files.append(folder / f"{name}.nii.gz")
         write(files[-1], Volume((1000 * image).astype(np.int16), Grid(SHAPE, np.eye(4))))
-    register(*files, model="none", init="none")  # compiles what is not compiled yet, which takes memory too
+    # Compile what is not compiled yet, which takes memory too.
+    register(*files, model="none", init="none")
+    if bfloat16_is_native():
+        register(*files, model="brain-t1", init="none", preset="fast", precision="bf16")
     return files[0], files[1]
 
 
-@pytest.mark.parametrize(("model", "preset"), [("brain-t1", "fast"), ("none", "default"), ("none", "fast")])
-def test_the_estimate_is_within_a_fifth(model: str, preset: str, pair: tuple[Path, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("model", "preset", "precision"),
+    [("brain-t1", "fast", "f32"), ("brain-t1", "fast", "bf16"), ("none", "default", "f32"), ("none", "fast", "f32")],
+)
+def test_the_estimate_is_within_a_fifth(
+    model: str, preset: str, precision: str, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    if precision == "bf16" and not bfloat16_is_native():
+        pytest.skip("this processor has no bfloat16")
     out = tmp_path / "out"
     files = (f"--fixed={pair[0]}", f"--moving={pair[1]}", f"--out={out}")
-    words = (f"--model={model}", f"--preset={preset}", "--init=none")
+    words = (f"--model={model}", f"--preset={preset}", "--init=none", f"--precision={precision}")
     taken = run((sys.executable, "-m", "lightcrcf", "register", *files, *words))
     told = json.loads((out / "run.json").read_text(encoding="utf-8"))["estimated_memory_mb"]
     assert 0.8 < told / taken.peak_mib < 1.2

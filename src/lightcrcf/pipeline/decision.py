@@ -78,8 +78,18 @@ def decide(inputs: Inputs, options: Options, shared: Shared, *, kept: bool) -> D
         kept=kept,
         affine=finest_samples((inputs.fixed, inputs.moving), contents) if init == "auto" else 0,
         contrast=any(level.scale == 1 and level.contrast > 0 for level in refinement.schedule),
+        pairs=_in_pairs(choice, options),
     )
     return Decision(contents, _explained(choice, refinement), refinement, init, demand)
+
+
+def _in_pairs(choice: Choice, options: Options) -> bool:
+    """Whether a network of this choice would run in bfloat16 in our own kernels."""
+    if choice.weights is None or options.precision != "bf16" or options.engine == "torch":
+        return False
+    from lightcrcf.engines.bfloat16_network import runs_in_bfloat16
+
+    return runs_in_bfloat16(choice.weights.config)
 
 
 def _content(shared: Shared, volume: Volume) -> Content:

@@ -24,6 +24,7 @@ _NETWORK = 65 << 20  # OpenVINO, its graphs and their threads
 _VOXEL_OF_IMAGE = 6  # beside what is stored: the prepared image in float32, and masks
 _WORKING_VOXEL = 26  # both images, the moving one as the headers place it, and the field
 _WORKING_VOXEL_NETWORK = 34  # features of all levels
+_NETWORK_IN_PAIRS, _WORKING_VOXEL_IN_PAIRS = 25 << 20, 20  # the same of a network in bfloat16 in our own kernels
 _WORKING_VOXEL_REFINEMENT = 43  # what a step needs beside the field
 _WORKING_VOXEL_CONTRAST = 24  # the same terms of local contrast, and both images of it
 _AFFINE_SAMPLE = 55  # of each image at the finest resolution of the affine alignment: planes, levels, local means
@@ -48,6 +49,7 @@ class Demand:
         kept: whether the network stays for further registrations.
         affine: samples of both images at the finest resolution of the affine alignment; 0 without it.
         contrast: whether the refinement compares local contrast at full resolution.
+        pairs: whether the network runs in bfloat16 in our own kernels.
 
     Example:
         >>> import numpy as np
@@ -67,14 +69,16 @@ class Demand:
     kept: bool = False
     affine: int = 0
     contrast: bool = False
+    pairs: bool = False
 
     @property
     def bytes(self) -> int:
         """Largest resident memory of the process."""
         images = sum(volume.data.nbytes + _VOXEL_OF_IMAGE * volume.data.size for volume in self.volumes)
         always = _PROGRAM + images + _WORKING_VOXEL * self.working.size
-        always += self.network * _NETWORK  # its libraries stay
-        network = self.network * _WORKING_VOXEL_NETWORK * self.working.size
+        always += self.network * (_NETWORK_IN_PAIRS if self.pairs else _NETWORK)  # its libraries stay
+        features = _WORKING_VOXEL_IN_PAIRS if self.pairs else _WORKING_VOXEL_NETWORK
+        network = self.network * features * self.working.size
         field = _FIELD_VOXEL if self.network or self.refinement else 0
         field += max(self.inverse * _FIELD_VOXEL_INVERSE, self.diffeomorphic * _FIELD_VOXEL_UNFOLDING)
         refined = self.refinement * (_WORKING_VOXEL_REFINEMENT + self.contrast * _WORKING_VOXEL_CONTRAST)
