@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -65,6 +71,28 @@ def test_sources_of_any_layout(rng: np.random.Generator) -> None:
     out = (np.empty((1, 6, 5, 4), np.float32) for _ in range(2))
     got, expected = (convolve([image], packed, o) for image, o in zip((source, source.copy("C")), out, strict=True))
     np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names a processor of another kind")
+def test_processors_with_shorter_vectors_compute_the_same(rng: np.random.Generator, tmp_path: Path) -> None:
+    source = rng.normal(size=(3, 4, 9, 33)).astype(np.float32)
+    weight, bias = rng.normal(size=(5, 3, 3, 3, 3)).astype(np.float32), rng.normal(size=5).astype(np.float32)
+    np.savez(tmp_path / "in.npz", source=source, weight=weight, bias=bias)
+    code = (
+        "import numpy as np\n"
+        "from lightcrcf.engines.convolution import WIDE, PackedConvolution, convolve\n"
+        "from lightcrcf.geometry.vectors import dot_product_is_native\n"
+        "given = np.load('in.npz')\n"
+        "out = np.empty((5, 4, 9, 33), np.float32)\n"
+        "convolve([given['source']], PackedConvolution(given['weight'], given['bias'], 0.2), out)\n"
+        "np.save('out.npy', out)\n"
+        "print(WIDE, dot_product_is_native())"
+    )
+    kept = {**os.environ, "NUMBA_CPU_NAME": "haswell", "NUMBA_CACHE_DIR": str(tmp_path)}
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=kept, capture_output=True, text=True)
+    assert ran.stdout.strip() == "(4, 1) False", ran.stderr
+    wanted = convolve([source], PackedConvolution(weight, bias, 0.2), np.empty((5, 4, 9, 33), np.float32))
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
 
 
 def test_other_channels_than_the_weights_are_for_are_refused() -> None:

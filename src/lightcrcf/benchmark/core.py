@@ -251,7 +251,7 @@ def _watched(shape: tuple[int, ...]) -> dict[tuple[str, str], Labeller]:
         inputs = arguments["inputs"]
         return "encoder" if len(inputs) == 1 else _at("decoder", scale(inputs[0].shape[2:]))
 
-    kernels, engines = "geometry/kernels.py", "engines"
+    kernels, features, engines = "geometry/kernels.py", "geometry/feature_kernels.py", "engines"
     return {
         (f"{engines}/openvino.py", "_run"): graph,
         (f"{engines}/own_levels.py", "_encode"): lambda _: _ENCODER,
@@ -269,6 +269,8 @@ def _watched(shape: tuple[int, ...]) -> dict[tuple[str, str], Labeller]:
         (f"{engines}/torch.py", "_displacement"): lambda _: "network, PyTorch",
         (kernels, "upsample"): lambda a: _at("upsample flow", scale(a["shape"])),
         (kernels, "warp"): lambda a: _at("warp features", scale(a["features"].shape[1:])),
+        (features, "take"): lambda a: _at("features side by side", scale(a["features"].shape[1:])),
+        (features, "warp"): lambda a: _at("warp features", scale(a["displacement"].shape[1:])),
         (kernels, "compose"): lambda a: _at("compose flows", scale(a["v"].shape[1:])),
         (kernels, "warp_upsampled"): lambda _: "upsample field and warp image",
         (kernels, "resample"): lambda _: "upsample field and warp labels",

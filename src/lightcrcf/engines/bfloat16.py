@@ -14,28 +14,8 @@ from numba import prange
 from numpy.typing import NDArray
 
 from lightcrcf.geometry.compiled import device, kernel, ready
-from lightcrcf.geometry.sampling import blend_row, locate_row
-from lightcrcf.geometry.vectors import (
-    FLOW,
-    LANES,
-    NARROW,
-    NARROW_FLOW,
-    SLACK,
-    WIDE,
-    add_flow,
-    add_narrow,
-    add_narrow_flow,
-    add_wide,
-    begin_flow,
-    begin_narrow,
-    begin_narrow_flow,
-    begin_wide,
-    pairs,
-    put_flow,
-    put_narrow,
-    put_narrow_flow,
-    put_wide,
-)
+from lightcrcf.geometry.sampling import blend_row, locate_row, place_row
+from lightcrcf.geometry.vectors import LANES, Tile, add, begin, pairs, put_floats, put_pairs
 from lightcrcf.network.config import Shape
 
 __all__ = ["GROUP", "PAIRS", "PairedConvolution", "PairedFeatures", "convolve", "convolve_flow"]
@@ -44,6 +24,10 @@ Array = Any  # Numba's functions take their own array types
 Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
 
+# Tiles: output channels, and vectors of each. 24 sums, three inputs and a weight fit in 32 registers.
+WIDE, NARROW = (8, 3), (8, 1)
+FLOW, NARROW_FLOW = (4, 4), (4, 1)  # for the three channels of a flow
+SLACK = 4 * LANES  # pairs that follow the last voxel of features, since a tile may look beyond it
 GROUP = WIDE[0]  # output channels of a tile
 PAIRS = GROUP // 2  # that they become
 ACROSS, ONE_VECTOR = LANES * WIDE[1], LANES * NARROW[1]  # voxels of a tile
@@ -180,29 +164,30 @@ def convolve_flow(
 # places; next to a border that is in the margin.
 
 
-def _tile(begin: Any, add: Any, outputs: int) -> Any:
+def _sums(tile: Tile) -> Any:
     """sums(source, at, steps, count, weight, w, bias, o): one tile; steps between pairs, planes, rows and columns."""
+    start, further, outputs = begin(tile), add(tile), tile[0]
 
     @device
     def sums(source: Array, at: Any, steps: Any, count: Any, weight: Array, w: Any, bias: Array, o: Any) -> Any:
         size, plane, row, middle, last = steps
-        found = begin(bias, o)
+        found = start(bias, o)
         for p in range(count):
             for a in range(3):
                 for b in range(3):
                     here = at + p * size + a * plane + b * row
-                    found = add(found, source, here, weight, w)
-                    found = add(found, source, here + middle, weight, w + outputs)
-                    found = add(found, source, here + last, weight, w + 2 * outputs)
+                    found = further(found, source, here, weight, w)
+                    found = further(found, source, here + middle, weight, w + outputs)
+                    found = further(found, source, here + last, weight, w + 2 * outputs)
                     w += 3 * outputs
         return found
 
     return sums
 
 
-_wide, _narrow = _tile(begin_wide, add_wide, WIDE[0]), _tile(begin_narrow, add_narrow, NARROW[0])
-_flow = _tile(begin_flow, add_flow, FLOW[0])
-_narrow_flow = _tile(begin_narrow_flow, add_narrow_flow, NARROW_FLOW[0])
+_wide, _narrow, _flow, _narrow_flow = _sums(WIDE), _sums(NARROW), _sums(FLOW), _sums(NARROW_FLOW)
+_put_wide, _put_narrow = put_pairs(WIDE), put_pairs(NARROW)
+_put_flow, _put_narrow_flow = put_floats(FLOW, 3), put_floats(NARROW_FLOW, 3)
 
 
 @kernel
@@ -231,10 +216,10 @@ def _plane(
             w, where = g * count * 27 * GROUP, g * PAIRS * size + target + voxel
             if wide:
                 sums = _wide(source, begin + voxel, steps, count, weight, w, bias, g * GROUP)
-                put_wide(sums, slope, mask, voxel, out, where, size)
+                _put_wide(sums, slope, mask, voxel, out, where, size)
             else:
                 few = _narrow(source, begin + voxel, steps, count, weight, w, bias, g * GROUP)
-                put_narrow(few, slope, mask, voxel, out, where, size)
+                _put_narrow(few, slope, mask, voxel, out, where, size)
         voxel += ACROSS if wide else ONE_VECTOR
 
 
@@ -276,10 +261,10 @@ def _plane_apart(
                 where = g * PAIRS * size + (i + 1) * plane + (j + 1) * row + 1 + voxel
                 if wide:
                     sums = _wide(lines, voxel, steps, count, weight, w, bias, g * GROUP)
-                    put_wide(sums, slope, mask, j * row + voxel, out, where, size)
+                    _put_wide(sums, slope, mask, j * row + voxel, out, where, size)
                 else:
                     few = _narrow(lines, voxel, steps, count, weight, w, bias, g * GROUP)
-                    put_narrow(few, slope, mask, j * row + voxel, out, where, size)
+                    _put_narrow(few, slope, mask, j * row + voxel, out, where, size)
             voxel += ACROSS if wide else ONE_VECTOR
 
 
@@ -319,20 +304,17 @@ def _flow_plane(
         while voxel < width:
             at = i * plane + j * row + voxel
             if voxel + ACROSS_FLOW <= span:
-                put_flow(_flow(source, at, steps, count, weight, 0, bias, 0), flat, voxel, span)
+                _put_flow(_flow(source, at, steps, count, weight, 0, bias, 0), flat, voxel, span)
                 voxel += ACROSS_FLOW
             else:
-                put_narrow_flow(_narrow_flow(source, at, steps, count, weight, 0, bias, 0), flat, voxel, span)
+                _put_narrow_flow(_narrow_flow(source, at, steps, count, weight, 0, bias, 0), flat, voxel, span)
                 voxel += ONE_VECTOR
         if field.shape[1] == 0:
             for c in range(3):
                 for k in range(width):
                     out[c, i, j, k] = flow[c, k]
         else:
-            for k in range(width):
-                place[0, k] = np.float32(i) + flow[0, k]
-                place[1, k] = np.float32(j) + flow[1, k]
-                place[2, k] = np.float32(k) + flow[2, k]
+            place_row(i, j, flow, place)
             locate_row((depth, height, width), place, corner, fraction)
             for c in range(3):
                 line = out[c, i, j]

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from lightcrcf.engines.bfloat16 import GROUP, PAIRS, PairedFeatures
 from lightcrcf.geometry.compiled import device, kernel, ready
-from lightcrcf.geometry.sampling import ONE, ZERO, locate_row
-from lightcrcf.geometry.vectors import blend_features, rounded
+from lightcrcf.geometry.feature_kernels import blend_features_row
+from lightcrcf.geometry.sampling import ZERO, locate_row, place_row
+from lightcrcf.geometry.vectors import rounded
 from lightcrcf.network.config import Shape
 
 __all__ = ["beside", "space_to_pairs", "warp_paired"]
@@ -108,45 +109,16 @@ def _warped_plane(features: Array, displacement: Array, row: Any, size: Any, i: 
     place, fraction = np.empty((3, width), np.float32), np.empty((3, width), np.float32)
     corner, weights = np.empty(width, np.int64), np.empty((GROUP, width), np.float32)
     for j in range(height):
-        z, y, x = displacement[0, i, j], displacement[1, i, j], displacement[2, i, j]
-        for k in range(width):
-            place[0, k] = np.float32(i) + z[k]
-            place[1, k] = np.float32(j) + y[k]
-            place[2, k] = np.float32(k) + x[k]
+        u = displacement[:, i, j]
+        place_row(i, j, u, place)
         locate_row((depth, height, width), place, corner, fraction)
         at = ((i + 1) * (height + 2) + j + 1) * row + 1
         for block in range(features.shape[0]):
             flat = features[block].reshape(-1)
-            _blend_row(flat, (depth, height, width), corner, fraction, weights, out, block * PAIRS * size + at, size)
+            blend_features_row(
+                flat, PAIRS, (depth, height, width), corner, fraction, weights, out, block * PAIRS * size + at, size
+            )
         flow = features.shape[0] * PAIRS * size + at
         first, second = out[flow:], out[flow + size :]
         for k in range(width):
-            first[k], second[k] = rounded(z[k], y[k]), rounded(x[k], ZERO)
-
-
-@device
-def _blend_row(
-    features: Array, shape: Any, corner: Array, fraction: Array, weights: Array, out: Array, at: Any, stride: Any
-) -> None:
-    """As `geometry.sampling.blend_row`, for eight channels in bfloat16 that lie side by side at each voxel.
-
-    `features` is flat, of a grid of `shape`, four pairs of channels a voxel. Pair p of the row becomes
-    out[at + p stride] and what follows; `weights` (8, W) is overwritten.
-    """
-    depth, height, width = shape
-    right, down = 4 if width > 1 else 0, 4 * width if height > 1 else 0
-    back = 4 * height * width if depth > 1 else 0
-    for k in range(corner.size):
-        a, b, c = fraction[0, k], fraction[1, k], fraction[2, k]
-        a0, b0, c0 = ONE - a, ONE - b, ONE - c
-        near, down_only, back_only, both = a0 * b0, a0 * b, a * b0, a * b
-        weights[0, k], weights[1, k] = near * c0, near * c
-        weights[2, k], weights[3, k] = down_only * c0, down_only * c
-        weights[4, k], weights[5, k] = back_only * c0, back_only * c
-        weights[6, k], weights[7, k] = both * c0, both * c
-    flat = weights.reshape(-1)
-    for k in range(corner.size):
-        p = 4 * corner[k]
-        q, r, s = p + down, p + back, p + down + back
-        corners = (p, p + right, q, q + right, r, r + right, s, s + right)
-        blend_features(features, corners, flat, k, corner.size, out, at + k, stride)
+            first[k], second[k] = rounded(u[0, k], u[1, k]), rounded(u[2, k], ZERO)

@@ -19,14 +19,18 @@ from numpy.typing import NDArray
 
 from lightcrcf.geometry.compiled import device, kernel, ready
 from lightcrcf.geometry.sampling import ZERO
+from lightcrcf.geometry.vectors import LANES, Tile, add, begin, put_floats, vectors_are_long
 
 __all__ = ["PackedConvolution", "convolve"]
 
 Array = Any  # Numba's functions take their own array types
 Float32 = NDArray[np.float32]
 
-TOGETHER = 4  # output channels
-FLOW = 3  # output channels of a head, which have a loop of their own
+# Tiles: output channels, and vectors of each, at the end of the lines only one.
+WIDE: Tile = (8, 3) if vectors_are_long() else (4, 1)
+TOGETHER = WIDE[0]
+FLOW = 3  # output channels of a head, which have tiles of their own
+FLOW_WIDE: Tile = (4, 4) if vectors_are_long() else (4, 1)
 ROWS, MIXTURES = 4, 6  # lines that are made together, and mixtures of the six lines that they are made of
 # The transform of the three weights along the rows, G of the source.
 MIXED = np.array(
@@ -35,12 +39,11 @@ MIXED = np.array(
 )  # fmt: skip
 TWO, FOUR, FIVE, EIGHT = np.float32(2), np.float32(4), np.float32(5), np.float32(8)
 
-VECTOR = 16
 VOXELS = 416  # of one mixture that are summed together, lines with their margins one after the other
 # Strides within a loop are constants, so that the compiler sees what does not overlap, and no powers of two, so that
 # they share the cache's places.
 LINE = 272  # between lines
-STRIDE = VOXELS + VECTOR  # between mixtures
+STRIDE = VOXELS + LANES  # between mixtures
 CHANNEL = MIXTURES * STRIDE  # all mixtures of a plane of one channel
 LONGEST = 256 - 2  # voxels of a line, without its margins
 GROUPS = 8  # of lines, at most
@@ -58,13 +61,13 @@ class PackedConvolution:
 
     def __init__(self, weight: Float32, bias: Float32, slope: float) -> None:
         outputs, inputs = weight.shape[:2]
-        together = outputs if outputs == FLOW else TOGETHER
+        together = FLOW_WIDE[0] if outputs == FLOW else TOGETHER
         sets = -(-outputs // together)
         padded = np.zeros((sets * together, inputs, 3, 3, 3))
         padded[:outputs] = weight
         mixed = np.einsum("mb,oiabc->moiac", MIXED, padded)
-        # (6, I, 3, sets, 4, 3): mixture, input, plane, outputs, and along the width.
-        ordered = mixed.reshape(MIXTURES, sets, together, inputs, 3, 3).transpose(0, 3, 4, 1, 2, 5)
+        # (6, sets, I, 3, 3, outputs): mixture, outputs, input, plane, along the width, outputs together.
+        ordered = mixed.reshape(MIXTURES, sets, together, inputs, 3, 3).transpose(0, 1, 3, 4, 5, 2)
         self.weight: Float32 = np.ascontiguousarray(ordered, np.float32).ravel()
         self.bias: Float32 = np.zeros(sets * together, np.float32)
         self.bias[:outputs] = bias
@@ -139,29 +142,22 @@ def _convolve_tile(
     """
     depth, height = out.shape[1:3]
     span = length + 2
-    count = -(-(groups * span - 2) // VECTOR) * VECTOR
+    count = -(-(groups * span - 2) // LANES) * LANES
     lines = np.zeros((ROWS * groups + 2) * LINE, np.float32)
     mixed = np.zeros(
         3 * channels * CHANNEL, np.float32
     )  # of three planes, each at the place of its number modulo three
-    sums = np.empty(bias.size * CHANNEL, np.float32)
+    sums, zeros = np.empty(bias.size * CHANNEL, np.float32), np.zeros(TOGETHER, np.float32)
     _mix(sources, first - 1, j, k, groups, span, lines, mixed[(first + 2) % 3 * channels * CHANNEL :])
     _mix(sources, first, j, k, groups, span, lines, mixed[first % 3 * channels * CHANNEL :])
     for i in range(first, min(first + PLANES, depth)):
         _mix(sources, i + 1, j, k, groups, span, lines, mixed[(i + 1) % 3 * channels * CHANNEL :])
-        for n in range(sums.size):
-            sums[n] = ZERO
-        w = 0
         for m in range(MIXTURES):
-            for c in range(channels):
-                for a in range(3):
-                    begin = ((i + 2 + a) % 3 * channels + c) * CHANNEL + m * STRIDE
-                    if bias.size == FLOW:
-                        _add_flow(sums, m * STRIDE, mixed, begin, count, weight, w)
-                        w += FLOW * 3
-                    for g in range(bias.size // TOGETHER):
-                        _add(sums, g * TOGETHER * CHANNEL + m * STRIDE, mixed, begin, count, weight, w)
-                        w += TOGETHER * 3
+            if out.shape[0] == FLOW:
+                _sum_flow(mixed, i, m, channels, count, weight, zeros, 0, sums)
+            else:
+                for g in range(bias.size // TOGETHER):
+                    _sum(mixed, i, m, channels, count, weight, zeros, g, sums)
         for o in range(out.shape[0]):
             for m in range(groups):
                 _unmix(sums[o * CHANNEL + m * span :], length, bias[o], lines)
@@ -230,31 +226,45 @@ def _load(image: Array, i: Any, first: Any, begin: Any, rows: Any, span: Any, li
                 line[n] = ZERO
 
 
-@device
-def _add(sums: Array, at: Any, lines: Array, begin: Any, count: Any, w: Array, m: Any) -> None:
-    """Add three taps along the width to four channels. The order lets each product join a sum in one instruction."""
-    a0, a1, a2 = w[m], w[m + 1], w[m + 2]
-    b0, b1, b2 = w[m + 3], w[m + 4], w[m + 5]
-    c0, c1, c2 = w[m + 6], w[m + 7], w[m + 8]
-    d0, d1, d2 = w[m + 9], w[m + 10], w[m + 11]
-    line, first = lines[begin:], sums[at:]
-    for n in range(count):
-        x, y, z = line[n], line[n + 1], line[n + 2]
-        first[n] = a2 * z + (a1 * y + (a0 * x + first[n]))
-        first[n + CHANNEL] = b2 * z + (b1 * y + (b0 * x + first[n + CHANNEL]))
-        first[n + 2 * CHANNEL] = c2 * z + (c1 * y + (c0 * x + first[n + 2 * CHANNEL]))
-        first[n + 3 * CHANNEL] = d2 * z + (d1 * y + (d0 * x + first[n + 3 * CHANNEL]))
+def _summing(wide: Tile, channels_out: int) -> Any:
+    """sum(mixed, i, m, channels, count, weight, zeros, g, sums): mixture m of plane i of the g-th set of channels."""
+    narrow = (wide[0], 1)
+    together, across = wide[0], LANES * wide[1]
+    begin_wide, add_wide, put_wide = begin(wide), add(wide), put_floats(wide, channels_out)
+    begin_narrow, add_narrow, put_narrow = begin(narrow), add(narrow), put_floats(narrow, channels_out)
+
+    @device
+    def summing(
+        mixed: Array, i: Any, m: Any, channels: Any, count: Any, weight: Array, zeros: Array, g: Any, sums: Array
+    ) -> None:
+        sets = weight.size // (MIXTURES * channels * 9 * together)
+        n = np.int64(0)
+        while n < count:
+            w, to = (m * sets + g) * channels * 9 * together, g * together * CHANNEL + m * STRIDE + n
+            if n + across <= count:
+                many = begin_wide(zeros, 0)
+                for c in range(channels):
+                    for a in range(3):
+                        at = ((i + 2 + a) % 3 * channels + c) * CHANNEL + m * STRIDE + n
+                        many = add_wide(many, mixed, at, weight, w)
+                        many = add_wide(many, mixed, at + 1, weight, w + together)
+                        many = add_wide(many, mixed, at + 2, weight, w + 2 * together)
+                        w += 3 * together
+                put_wide(many, sums, to, CHANNEL)
+                n += across
+            else:
+                few = begin_narrow(zeros, 0)
+                for c in range(channels):
+                    for a in range(3):
+                        at = ((i + 2 + a) % 3 * channels + c) * CHANNEL + m * STRIDE + n
+                        few = add_narrow(few, mixed, at, weight, w)
+                        few = add_narrow(few, mixed, at + 1, weight, w + together)
+                        few = add_narrow(few, mixed, at + 2, weight, w + 2 * together)
+                        w += 3 * together
+                put_narrow(few, sums, to, CHANNEL)
+                n += LANES
+
+    return summing
 
 
-@device
-def _add_flow(sums: Array, at: Any, lines: Array, begin: Any, count: Any, w: Array, m: Any) -> None:
-    """`_add` for three channels."""
-    a0, a1, a2 = w[m], w[m + 1], w[m + 2]
-    b0, b1, b2 = w[m + 3], w[m + 4], w[m + 5]
-    c0, c1, c2 = w[m + 6], w[m + 7], w[m + 8]
-    line, first = lines[begin:], sums[at:]
-    for n in range(count):
-        x, y, z = line[n], line[n + 1], line[n + 2]
-        first[n] = a2 * z + (a1 * y + (a0 * x + first[n]))
-        first[n + CHANNEL] = b2 * z + (b1 * y + (b0 * x + first[n + CHANNEL]))
-        first[n + 2 * CHANNEL] = c2 * z + (c1 * y + (c0 * x + first[n + 2 * CHANNEL]))
+_sum, _sum_flow = _summing(WIDE, TOGETHER), _summing(FLOW_WIDE, FLOW)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from lightcrcf.engines.blocks import space_to_depth
 from lightcrcf.engines.convolution import PackedConvolution, convolve
-from lightcrcf.geometry.kernels import compose, upsample, warp
+from lightcrcf.geometry.feature_kernels import SideBySide
+from lightcrcf.geometry.kernels import compose, upsample
 from lightcrcf.network.config import NetworkConfig, Shape
 
 __all__ = ["FinestEncoder", "OwnDecoder", "own_levels"]
@@ -80,7 +81,7 @@ class OwnDecoder:
         self._first = PackedConvolution(weight[:, width:], np.zeros_like(bias), config.slope)
         self._second = PackedConvolution(*tensors("second"), config.slope)
         self._head = PackedConvolution(*tensors("head"), 1.0)
-        self._warped = np.empty((width, *shape), np.float32)
+        self._moving = SideBySide(width, shape)
         self._begun, self._last = (np.empty((inner, *shape), np.float32) for _ in range(2))
         self._inner = _within(scratch, (inner, *shape))
         self._residual = np.empty((3, *shape), np.float32)
@@ -90,8 +91,9 @@ class OwnDecoder:
         _, depth, height, width = fixed.shape
         field = upsample(coarse, (depth, height, width), self._pool)
         begun = self._begin(fixed)
+        self._moving.take(moving)
         for _ in range(self._passes):
-            field = compose(field, self._predict(warp(moving, field, self._warped), field, begun))
+            field = compose(field, self._predict(self._moving.warp(field), field, begun))
         return field
 
     def _begin(self, fixed: Float32) -> Float32:

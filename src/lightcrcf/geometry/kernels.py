@@ -22,6 +22,7 @@ from lightcrcf.geometry.sampling import (
     locate_row,
     mask_row,
     nearest_row,
+    place_row,
     upsampled_row,
 )
 
@@ -225,10 +226,7 @@ def _pull_plane(features: Array, displacement: Array, coarse: bool, add: bool, i
             else:
                 for k in range(width):
                     u[c, k] = displacement[c, i, j, k]
-        for k in range(width):
-            place[0, k] = np.float32(i) + u[0, k]
-            place[1, k] = np.float32(j) + u[1, k]
-            place[2, k] = np.float32(k) + u[2, k]
+        place_row(i, j, u, place)
         locate_row(features.shape[1:], place, corner, fraction)
         for c in range(channels):
             blend_row(features[c], corner, fraction, out[c, i, j])

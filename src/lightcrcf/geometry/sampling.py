@@ -26,6 +26,7 @@ __all__ = [
     "mask_row",
     "nearest_row",
     "neighbours",
+    "place_row",
     "trilinear_cell",
     "upsampled_row",
 ]
@@ -42,6 +43,15 @@ def clamp(x: Any, last: Any) -> Any:
     """x within [0, last]; NaN becomes 0."""
     x = x if x > ZERO else ZERO
     return x if x < last else last
+
+
+@device
+def place_row(i: int, j: int, displacement: Array, place: Array) -> None:
+    """place[:, k] = (i, j, k) + displacement[:, k], both (3, W)."""
+    for k in range(place.shape[1]):
+        place[0, k] = np.float32(i) + displacement[0, k]
+        place[1, k] = np.float32(j) + displacement[1, k]
+        place[2, k] = np.float32(k) + displacement[2, k]
 
 
 @device

@@ -1,9 +1,12 @@
-"""Arithmetic in bfloat16 for compiled kernels: the processor's dot product of pairs, which Numba has no way to ask for.
+"""Vectors for compiled kernels: sums that stay in registers, and the dot product in bfloat16.
+
+Numba has no way to ask for either; what it has is a way to say what LLVM is to be told.
 
 A *pair* is one int32 that holds two bfloat16 numbers, the first in its lower half; a processor with AVX512-BF16 adds
-the products of 16 pairs with 16 others to 16 float32 sums in one instruction. *Sums* are a tile of such vectors that
-stays in registers: some output channels, each for some vectors of 16 neighbouring voxels. Everything here is for use
-within kernels, on flat arrays, and reads and writes what it is told to without looking for bounds.
+the products of 16 pairs with 16 others to 16 float32 sums in one instruction. *Sums* are a tile of vectors that stays
+in registers: some output channels, each for some vectors of 16 neighbouring voxels. Tiles are made for their size, by
+`begin`, `add`, `put_pairs` and `put_floats`. What these give, and the other functions here, is for use within kernels,
+on flat arrays, and reads and writes what it is told to without looking for bounds.
 
 Source:
     Intel, "Architecture Instruction Set Extensions Programming Reference", VDPBF16PS and VCVTNEPS2BF16.
@@ -24,18 +27,23 @@ from numba.extending import intrinsic, models, register_model
 from numpy.typing import NDArray
 
 __all__ = [
-    "FLOW", "LANES", "NARROW", "NARROW_FLOW", "SLACK", "WIDE", "add_flow", "add_narrow", "add_narrow_flow", "add_wide",
-    "begin_flow", "begin_narrow", "begin_narrow_flow", "begin_wide", "blend_features", "dot_product_is_native", "pairs",
-    "put_flow", "put_narrow", "put_narrow_flow", "put_wide", "rounded",
-]  # fmt: skip
+    "LANES",
+    "Tile",
+    "add",
+    "begin",
+    "blend_features",
+    "dot_product_is_native",
+    "pairs",
+    "put_floats",
+    "put_pairs",
+    "rounded",
+    "vectors_are_long",
+]
 
 LANES = 16  # voxels of a vector
-# Tiles: output channels, and vectors of each. 24 sums, three inputs and a weight fit in 32 registers.
-WIDE, NARROW = (8, 3), (8, 1)
-FLOW, NARROW_FLOW = (4, 4), (4, 1)  # for the three channels of a flow
-SLACK = 4 * LANES  # elements that must follow the last voxel of an array, since a tile may look beyond it
 
 Tile = tuple[int, int]
+"""Output channels, and vectors of each."""
 
 
 _LLVM = 20  # from it on LLVM is known to have the instruction under the name and types that are used here
@@ -43,10 +51,19 @@ _LLVM = 20  # from it on LLVM is known to have the instruction under the name an
 
 def dot_product_is_native() -> bool:
     """Whether kernels are compiled for a processor that has the instruction; elsewhere those that use it are not."""
+    return llvmlite.binding.llvm_version_info[0] >= _LLVM and _compiled_for("avx512bf16")
+
+
+def vectors_are_long() -> bool:
+    """Whether kernels are compiled for 32 registers of 16 numbers; elsewhere a tile must be small."""
+    return _compiled_for("avx512f")
+
+
+def _compiled_for(feature: str) -> bool:
+    """Whether the processor has it, and Numba was not told to compile for another one."""
     settings = vars(numba.config)
-    as_it_is = not settings["CPU_NAME"] and settings["CPU_FEATURES"] is None
-    host = llvmlite.binding.get_host_cpu_features()
-    return as_it_is and llvmlite.binding.llvm_version_info[0] >= _LLVM and bool(host.get("avx512bf16"))
+    another = settings["CPU_NAME"] or settings["CPU_FEATURES"] is not None
+    return not another and bool(llvmlite.binding.get_host_cpu_features().get(feature))
 
 
 def pairs(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.int32]:
@@ -120,12 +137,12 @@ def _plus(builder: Any, index: Any, more: int) -> Any:
     return builder.add(index, _INT64(more))
 
 
-def _begin(tile: Tile) -> Any:
-    """begin(bias, o): sums that start with bias[o], bias[o + 1], ..."""
+def begin(tile: Tile) -> Any:
+    """A function (bias, o): sums that start with bias[o], bias[o + 1], ..."""
     outputs, vectors = tile
 
     @intrinsic  # type: ignore[untyped-decorator]
-    def begin(_: Any, bias: Any, o: Any) -> Any:
+    def made(_: Any, bias: Any, o: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
             values = []
             for q in range(outputs):
@@ -136,46 +153,63 @@ def _begin(tile: Tile) -> Any:
 
         return types.UniTuple(_LANES, outputs * vectors)(bias, types.int64), generate
 
-    return begin
+    return made
 
 
-def _add(tile: Tile) -> Any:
-    """add(sums, source, at, weight, w): the sums with the products of pairs from source[at] on and weight[w], ..."""
+def add(tile: Tile) -> Any:
+    """A function (sums, source, at, weight, w): the sums and the products of source[at], ... with weight[w], ...
+
+    Source and weights are float32, or int32 that are pairs.
+    """
     outputs, vectors = tile
 
     @intrinsic  # type: ignore[untyped-decorator]
-    def add(_: Any, sums: Any, source: Any, at: Any, weight: Any, w: Any) -> Any:
+    def made(_: Any, sums: Any, source: Any, at: Any, weight: Any, w: Any) -> Any:
+        element = _FLOAT if source.dtype == types.float32 else _INT32
+
         def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-            old = cgutils.unpack_tuple(builder, arguments[0])
-            operand = _vector(_BFloat16(), 2 * LANES)
-            kind = ir.FunctionType(_vector(_FLOAT), [_vector(_FLOAT), operand, operand])
-            dot = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512bf16.dpbf16ps.512")
+            old, multiply = cgutils.unpack_tuple(builder, arguments[0]), _multiply(builder, element)
             inputs, new = [], []
             for v in range(vectors):
                 index = _plus(builder, arguments[2], LANES * v)
-                pointer = _at(context, builder, signature.args[1], arguments[1], index, _vector(_INT32))
-                inputs.append(builder.bitcast(builder.load(pointer, align=4), operand))
+                pointer = _at(context, builder, signature.args[1], arguments[1], index, _vector(element))
+                inputs.append(builder.load(pointer, align=4))
             for q in range(outputs):
                 index = _plus(builder, arguments[4], q)
-                pointer = _at(context, builder, signature.args[3], arguments[3], index, _INT32)
-                factor = builder.bitcast(_splat(builder, builder.load(pointer)), operand)
-                new += [builder.call(dot, [old[q * vectors + v], inputs[v], factor]) for v in range(vectors)]
+                pointer = _at(context, builder, signature.args[3], arguments[3], index, element)
+                factor = _splat(builder, builder.load(pointer))
+                new += [multiply(old[q * vectors + v], inputs[v], factor) for v in range(vectors)]
             return context.make_tuple(builder, signature.return_type, new)
 
         return sums(sums, source, types.int64, weight, types.int64), generate
 
-    return add
+    return made
 
 
-def _put_pairs(tile: Tile) -> Any:
-    """put(sums, slope, mask, m, out, at, stride): the leaky ReLU of the sums, as pairs of channels.
+def _multiply(builder: Any, element: Any) -> Any:
+    """What adds the products of two vectors to sums."""
+    sums = _vector(_FLOAT)
+    operand = sums if element == _FLOAT else _vector(_BFloat16(), 2 * LANES)
+    name = "llvm.fma.v16f32" if element == _FLOAT else "llvm.x86.avx512bf16.dpbf16ps.512"
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(sums, [sums, operand, operand]), name)
+
+    def product(total: Any, x: Any, y: Any) -> Any:
+        if element == _FLOAT:
+            return builder.call(function, [x, y, total])
+        return builder.call(function, [total, builder.bitcast(x, operand), builder.bitcast(y, operand)])
+
+    return product
+
+
+def put_pairs(tile: Tile) -> Any:
+    """A function (sums, slope, mask, m, out, at, stride) that writes the leaky ReLU of the sums as pairs of channels.
 
     Channels 2 p and 2 p + 1 go to out[at + p stride], ...; where the mask, from m on, is 0 and not -1, zeros do.
     """
     outputs, vectors = tile
 
     @intrinsic  # type: ignore[untyped-decorator]
-    def put(_: Any, sums: Any, slope: Any, mask: Any, m: Any, out: Any, at: Any, stride: Any) -> Any:
+    def made(_: Any, sums: Any, slope: Any, mask: Any, m: Any, out: Any, at: Any, stride: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
             values = cgutils.unpack_tuple(builder, arguments[0])
             factor, zero = _splat(builder, arguments[1]), ir.Constant(_vector(_FLOAT), [0.0] * LANES)
@@ -200,7 +234,7 @@ def _put_pairs(tile: Tile) -> Any:
         arguments = (sums, types.float32, mask, types.int64, out, types.int64, types.int64)
         return types.void(*arguments), generate
 
-    return put
+    return made
 
 
 def _paired(builder: Any, low: Any, high: Any) -> Any:
@@ -210,15 +244,15 @@ def _paired(builder: Any, low: Any, high: Any) -> Any:
     return builder.or_(first, builder.shl(second, ir.Constant(_vector(_INT32), [LANES] * LANES)))
 
 
-def _put_floats(tile: Tile) -> Any:
-    """put(sums, out, at, stride): the first three channels as they are, channel c to out[at + c stride], ..."""
+def put_floats(tile: Tile, channels: int) -> Any:
+    """A function (sums, out, at, stride) that writes the first channels as they are, c to out[at + c stride], ..."""
     vectors = tile[1]
 
     @intrinsic  # type: ignore[untyped-decorator]
-    def put(_: Any, sums: Any, out: Any, at: Any, stride: Any) -> Any:
+    def made(_: Any, sums: Any, out: Any, at: Any, stride: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
             values = cgutils.unpack_tuple(builder, arguments[0])
-            for c in range(3):
+            for c in range(channels):
                 first = builder.add(arguments[2], builder.mul(arguments[3], _INT64(c)))
                 for v in range(vectors):
                     index = _plus(builder, first, LANES * v)
@@ -228,13 +262,7 @@ def _put_floats(tile: Tile) -> Any:
 
         return types.void(sums, out, types.int64, types.int64), generate
 
-    return put
-
-
-begin_wide, add_wide, put_wide = _begin(WIDE), _add(WIDE), _put_pairs(WIDE)
-begin_narrow, add_narrow, put_narrow = _begin(NARROW), _add(NARROW), _put_pairs(NARROW)
-begin_flow, add_flow, put_flow = _begin(FLOW), _add(FLOW), _put_floats(FLOW)
-begin_narrow_flow, add_narrow_flow, put_narrow_flow = _begin(NARROW_FLOW), _add(NARROW_FLOW), _put_floats(NARROW_FLOW)
+    return made
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -258,26 +286,31 @@ def blend_features(
 ) -> Any:
     """blend_features(features, corners, weights, k, span, out, at, stride): eight channels between eight voxels.
 
-    Of each voxel features hold four pairs, from features[corner] on; the n-th of eight corners has the weight
-    weights[k + n span]. Summed in float32, rounded, and put to out[at], out[at + stride], ..., one pair each.
+    Of each voxel features hold eight float32, or four pairs of channels, from features[corner] on; the n-th of eight
+    corners has the weight weights[k + n span]. Summed in float32, and put to out[at], out[at + stride], ..., one
+    channel each, or one pair, rounded.
     """
+    paired = features.dtype == types.int32
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
         values, eight = _vector(_FLOAT, 8), _vector(_INT32, 8)
         fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(values, [values] * 3), "llvm.fma.v8f32")
         total = ir.Constant(values, [0.0] * 8)
         for n, corner in enumerate(cgutils.unpack_tuple(builder, arguments[1])):
-            pointer = _at(context, builder, signature.args[0], arguments[0], corner, _vector(_INT16, 8))
-            wide = builder.zext(builder.load(pointer, align=4), eight)
-            voxel = builder.bitcast(builder.shl(wide, ir.Constant(eight, [16] * 8)), values)
+            held = _vector(_INT16, 8) if paired else values
+            voxel = builder.load(_at(context, builder, signature.args[0], arguments[0], corner, held), align=4)
+            if paired:
+                high = builder.shl(builder.zext(voxel, eight), ir.Constant(eight, [16] * 8))
+                voxel = builder.bitcast(high, values)
             index = builder.add(arguments[3], builder.mul(arguments[4], _INT64(n)))
             weight = builder.load(_at(context, builder, signature.args[2], arguments[2], index, _FLOAT))
             total = builder.call(fma, [voxel, _splat(builder, weight, 8), total])
-        found = builder.bitcast(builder.fptrunc(total, _vector(_BFloat16(), 8)), _vector(_INT32, 4))
-        for p in range(4):
+        if paired:
+            total = builder.bitcast(builder.fptrunc(total, _vector(_BFloat16(), 8)), _vector(_INT32, 4))
+        for p in range(total.type.count):
             index = builder.add(arguments[6], builder.mul(arguments[7], _INT64(p)))
-            pointer = _at(context, builder, signature.args[5], arguments[5], index, _INT32)
-            builder.store(builder.extract_element(found, _INT32(p)), pointer)
+            pointer = _at(context, builder, signature.args[5], arguments[5], index, total.type.element)
+            builder.store(builder.extract_element(total, _INT32(p)), pointer)
         return context.get_dummy_value()
 
     integers = (types.int64, types.int64)
