@@ -62,6 +62,11 @@ _ANTS = {
         "antspyx defaults: rigid, affine, then SyN by cross-correlation of radius 4, up to 2100 x 1200 x 1200 x 20 "
         "iterations",
     ),
+    "ants-script": PeerSettings(
+        "ants", "ANTs SyN by its script", "Affine", "antsRegistrationSyN[s]",
+        "antsRegistrationSyN.sh as antspyx has it: rigid, affine, then SyN by cross-correlation of radius 2, up to "
+        "100 x 70 x 50 x 20 iterations",
+    ),
 }  # fmt: skip
 _NCC = "-m NCC 2x2x2 -n 100x50x10"
 
