@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightcrcf.geometry.vectors import dot_product_is_native, pairs
+from lightcrcf.geometry.vectors import dot_product_is_native, pairs, vectors_are_long
 
 
 def test_pairs_are_rounded_as_pytorch_rounds(rng: np.random.Generator) -> None:
@@ -24,6 +24,15 @@ def test_pairs_are_rounded_as_pytorch_rounds(rng: np.random.Generator) -> None:
 def test_a_processor_without_the_instruction_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(llvmlite.binding, "get_host_cpu_features", lambda: {"avx2": True})
     assert not dot_product_is_native()
+
+
+def test_a_processor_of_which_nothing_is_known_does_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> None:
+        raise RuntimeError("cannot tell")
+
+    monkeypatch.setattr(llvmlite.binding, "get_host_cpu_features", unknown)
+    assert not dot_product_is_native()
+    assert not vectors_are_long()
 
 
 def test_kernels_for_another_processor_do_without_it(monkeypatch: pytest.MonkeyPatch) -> None:

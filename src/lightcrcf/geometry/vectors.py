@@ -45,7 +45,6 @@ LANES = 16  # voxels of a vector
 Tile = tuple[int, int]
 """Output channels, and vectors of each."""
 
-
 _LLVM = 20  # from it on LLVM is known to have the instruction under the name and types that are used here
 
 
@@ -62,8 +61,12 @@ def vectors_are_long() -> bool:
 def _compiled_for(feature: str) -> bool:
     """Whether the processor has it, and Numba was not told to compile for another one."""
     settings = vars(numba.config)
-    another = settings["CPU_NAME"] or settings["CPU_FEATURES"] is not None
-    return not another and bool(llvmlite.binding.get_host_cpu_features().get(feature))
+    if settings["CPU_NAME"] or settings["CPU_FEATURES"] is not None:
+        return False
+    try:
+        return bool(llvmlite.binding.get_host_cpu_features().get(feature))
+    except RuntimeError:  # LLVM does not tell for this kind of processor
+        return False
 
 
 def pairs(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.int32]:
