@@ -200,3 +200,14 @@ main()
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_of_a_process_of_our_own_sleep_while_they_wait(given: str | None, expected: str) -> None:
+    code = "import atexit, os; atexit.register(lambda: print(os.environ['OMP_WAIT_POLICY'])); "
+    code += "from lightcrcf.__main__ import main; main()"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_WAIT_POLICY": given} if given else {}
+    words = [sys.executable, "-c", code, "--version"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == expected

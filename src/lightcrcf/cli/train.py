@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -26,8 +25,6 @@ def train(
             got="an installation without it",
             remedy='run: pip install "lightcrcf[train]"',
         )
-    # Read when PyTorch loads its thread pool: spinning threads lose most of their time on a machine that others use.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from lightcrcf.training.loop import train as run
 
     run(config, resume=resume)
