@@ -30,7 +30,7 @@ _SWEEPS = 200  # real fields take 15, on grids of thick slices 85
 _PATIENCE = 25  # sweeps in which what is left must have become half; otherwise it is stuck
 _FEW = 1000  # cells that may take longer
 _CROWDED = 0.1  # share of folded cells above which they are smoothed first
-_DEPTHS = (0, 2, 4)  # grids of half the voxels, tried in turn until nothing folds
+_DEPTHS = (0, 2, 4, 1, 3, 2, 4)  # grids of half the voxels, in turn until nothing folds
 _RISE = np.float32(1.5)  # of the floor, from a grid to the next coarser one
 _SHORTEST = 8  # voxels of an axis that is halved
 _SHRINK = 0.75
@@ -85,8 +85,8 @@ def folded_percent(displacement: Float32) -> float:
 def make_diffeomorphic(displacement: Float32, *, floor: float = FLOOR) -> Projected:
     """A field close to the given one, with `least_determinant` of at least `floor`.
 
-    Cells that fold are unfolded one by one, each by the shortest move of its eight voxels. If some are stuck it begins
-    again on coarser grids, where wide folds are narrow. A field that even this does not unfold shrinks towards its mean
+    Cells that fold are unfolded one by one, each by the shortest move of its eight voxels. If some are stuck it goes on
+    from coarser grids, where wide folds are narrow. A field that even this does not unfold shrinks towards its mean
     until it does not fold, which ends at a translation at the latest. Fields that do not fold come back as they are.
 
     Args:
@@ -128,9 +128,10 @@ def _checked(displacement: Float32, floor: float) -> Float32:
 
 
 def _unfolded(start: Float32, floor: np.float32) -> tuple[Float32, int]:
-    passes = 0
+    field, passes = start, 0
     for depth in _DEPTHS:
-        field, more = _nested(start, floor, depth)
+        # Going on from what is left, few cells as a rule: from the start others would be stuck.
+        field, more = _nested(field, floor, depth)
         passes += more
         if not _folded(field, floor).any():
             return field, passes
