@@ -10,7 +10,7 @@ import pytest
 
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.kernels import upsample, warp
-from lightcrcf.pipeline import by_template
+from lightcrcf.pipeline import by_template, decision
 from lightcrcf.pipeline.by_template import template_from, way_by_template
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.refine import refine
@@ -97,5 +97,11 @@ def test_accurate_goes_that_way_and_says_so(pair: Pair, model: Path, coarse_mode
     assert without.provenance["refinement"]["template_counts"] is None
     assert not np.array_equal(found.moved.data, without.moved.data)
     assert found.metrics["correlation_after"] > 0.98 * without.metrics["correlation_after"]
+
+
+def test_the_short_programme_does_not_go_that_way(
+    pair: Pair, model: Path, coarse_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decision, "affordable", lambda preset, voxels: preset)  # as on larger grids
     bare, templated = (register(*pair, model=m, preset="default") for m in (coarse_model, model))
     np.testing.assert_array_equal(bare.moved.data, templated.moved.data)

@@ -115,6 +115,7 @@ ACCURACY_GOALS: dict[str, tuple[Goal[Record], ...]] = {
     ),
     "hippocampus-accuracy": (
         Goal("Dice of default above the best classical method", 0.02, _above_best("lightcrcf-default"), digits=4),
+        Goal("Dice of accurate above the best classical method", 0.02, _above_best("lightcrcf-accurate"), digits=4),
         Goal("Dice of the weakly supervised model", 0.86, _dice(_LABELS)),
         *_folding(0.1),
     ),

@@ -117,7 +117,9 @@ class Own:
 OURS: dict[str, Own] = {
     "lightcrcf-affine": Own("LightCRCF, affine only", None, "the affine alignment alone"),
     "lightcrcf-fast": Own("LightCRCF fast", "fast", "affine alignment and one pass of the network"),
-    "lightcrcf-default": Own("LightCRCF default", "default", "affine alignment, network and a short refinement"),
+    "lightcrcf-default": Own(
+        "LightCRCF default", "default", "affine alignment, network and a refinement of at most three seconds"
+    ),
     "lightcrcf-accurate": Own("LightCRCF accurate", "accurate", "affine alignment, network and a long refinement"),
     "lightcrcf-diffeomorphic": Own(
         "LightCRCF default, diffeomorphic", "default", "as the default, then changed so that nothing folds",

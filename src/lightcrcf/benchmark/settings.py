@@ -51,8 +51,9 @@ FORMAT, SETTINGS = "lightcrcf-settings", "-settings"
 PROTOCOL = (
     "Each watched person is fixed once, the next one moving, or both frames of one. Each pair is aligned affinely "
     "once, or not if it shares a frame; every row then refines it anew, changing the row named default in the way that "
-    "is named. Mean Dice over the structures that both have, then over pairs; labels are moved by nearest neighbour. "
-    "A way by the model's template is found once too, and its seconds count in no row."
+    "is named; that is the short refinement, on grids of every size. Mean Dice over the structures that both have, "
+    "then over pairs; labels are moved by nearest neighbour. A way by the model's template is found once too, and its "
+    "seconds count in no row."
 )
 Float32 = NDArray[np.float32]
 _BASE = "default"
@@ -79,7 +80,8 @@ class Ready:
 def plans_of(preparation: Preparation, *, template: bool = False) -> dict[str, Plan]:
     """What is compared, by name: the presets, other starts, and one change of the default at a time.
 
-    A model that is not refined is compared with what refining it would be.
+    The default is the short refinement here, on grids of every size, so that both are measured. A model that is not
+    refined is compared with what refining it would be.
 
     Args:
         preparation: of the model.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lightcrcf.geometry.grid import Grid
 from lightcrcf.pipeline.affine_images import finest_samples
 from lightcrcf.pipeline.foreground import Content, content
 from lightcrcf.pipeline.inputs import Inputs
@@ -11,7 +13,7 @@ from lightcrcf.pipeline.memory import Demand
 from lightcrcf.pipeline.models import Choice, choose_model
 from lightcrcf.pipeline.options import Options
 from lightcrcf.pipeline.pair import WorkingPair
-from lightcrcf.pipeline.schedule import Plan, plan
+from lightcrcf.pipeline.schedule import Plan, affordable, plan
 from lightcrcf.pipeline.shared import Shared
 from lightcrcf.volumes import Volume
 from lightcrcf.weights.store import Weights
@@ -63,14 +65,13 @@ def decide(inputs: Inputs, options: Options, shared: Shared, *, kept: bool) -> D
     """
     contents = _content(shared, inputs.fixed), _content(shared, inputs.moving)
     choice = choose_model(options.model, contents, (inputs.fixed.grid, inputs.moving.grid))
-    refinement = _plan(choice, options, alike=contents[0].kind == contents[1].kind)
+    grids = _grids(inputs, choice.weights, options, shared)
+    refinement = _plan(choice, options, grids, alike=contents[0].kind == contents[1].kind)
     init = _init(options.init, choice)
-    registered = (inputs.fixed, inputs.moving) if refinement.template else (inputs.fixed,)
-    grids = [WorkingPair.grid_of(image, choice.weights, shared, options.coarsen) for image in registered]
     demand = Demand(
         inputs.volumes,
         inputs.fixed.grid,
-        max(grids, key=lambda grid: grid.size),
+        max(grids if refinement.template else grids[:1], key=lambda grid: grid.size),
         network=choice.weights is not None and refinement.network,
         refinement=bool(refinement.schedule),
         inverse=options.inverse,
@@ -79,6 +80,7 @@ def decide(inputs: Inputs, options: Options, shared: Shared, *, kept: bool) -> D
         affine=finest_samples((inputs.fixed, inputs.moving), contents) if init == "auto" else 0,
         contrast=any(level.scale == 1 and level.contrast > 0 for level in refinement.schedule),
         pairs=_in_pairs(choice, options),
+        looks=refinement.several_looks,
     )
     return Decision(contents, _explained(choice, refinement), refinement, init, demand)
 
@@ -96,12 +98,24 @@ def _content(shared: Shared, volume: Volume) -> Content:
     return shared.about(volume, "content", lambda: content(volume))
 
 
-def _plan(choice: Choice, options: Options, *, alike: bool) -> Plan:
+def _grids(inputs: Inputs, weights: Weights | None, options: Options, shared: Shared) -> list[Grid]:
+    """The working grids: of the fixed image, and of the moving one too where the model has a template."""
+    images = (inputs.fixed, inputs.moving) if _has_template(weights) else (inputs.fixed,)
+    return [WorkingPair.grid_of(image, weights, shared, options.coarsen) for image in images]
+
+
+def _has_template(weights: Weights | None) -> bool:
+    return weights is not None and weights.template is not None
+
+
+def _plan(choice: Choice, options: Options, grids: Sequence[Grid], *, alike: bool) -> Plan:
     weights = choice.weights
     if choice.mismatch and weights is None and not alike:
         return Plan((), False)  # A whole head would be squeezed into the brain that is all of the other image.
-    template = weights is not None and weights.template is not None
-    return plan(options.preset, weights.preparation if weights else None, steps=options.refine, template=template)
+    preparation, preset = weights.preparation if weights else None, options.preset
+    if options.refine is None:  # who names a number of steps knows how long it shall take
+        preset = affordable(preset, sum(grid.size for grid in grids))
+    return plan(preset, preparation, steps=options.refine, template=_has_template(weights))
 
 
 def _init(init: str, choice: Choice) -> str:

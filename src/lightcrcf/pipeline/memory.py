@@ -27,6 +27,7 @@ _WORKING_VOXEL_NETWORK = 34  # features of all levels
 _NETWORK_IN_PAIRS, _WORKING_VOXEL_IN_PAIRS = 25 << 20, 20  # the same of a network in bfloat16 in our own kernels
 _WORKING_VOXEL_REFINEMENT = 43  # what a step needs beside the field
 _WORKING_VOXEL_CONTRAST = 24  # the same terms of local contrast, and both images of it
+_WORKING_VOXEL_LOOKS = 12  # the fields of several looks, and what chooses among them
 _AFFINE_SAMPLE = 55  # of each image at the finest resolution of the affine alignment: planes, levels, local means
 _FIELD_VOXEL = 28  # the field on the fixed grid, as it is made
 _FIELD_VOXEL_INVERSE = 40
@@ -50,6 +51,7 @@ class Demand:
         affine: samples of both images at the finest resolution of the affine alignment; 0 without it.
         contrast: whether the refinement compares local contrast at full resolution.
         pairs: whether the network runs in bfloat16 in our own kernels.
+        looks: whether it looks several times.
 
     Example:
         >>> import numpy as np
@@ -70,6 +72,7 @@ class Demand:
     affine: int = 0
     contrast: bool = False
     pairs: bool = False
+    looks: bool = False
 
     @property
     def bytes(self) -> int:
@@ -81,7 +84,8 @@ class Demand:
         network = self.network * features * self.working.size
         field = _FIELD_VOXEL if self.network or self.refinement else 0
         field += max(self.inverse * _FIELD_VOXEL_INVERSE, self.diffeomorphic * _FIELD_VOXEL_UNFOLDING)
-        refined = self.refinement * (_WORKING_VOXEL_REFINEMENT + self.contrast * _WORKING_VOXEL_CONTRAST)
+        more = self.contrast * _WORKING_VOXEL_CONTRAST + self.looks * _WORKING_VOXEL_LOOKS
+        refined = self.refinement * (_WORKING_VOXEL_REFINEMENT + more)
         after = max(refined * self.working.size, field * self.fixed.size)
         deformable = always + (network + after if self.kept else max(network, after))
         return max(deformable, _PROGRAM + images + _AFFINE_SAMPLE * self.affine)

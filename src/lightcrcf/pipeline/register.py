@@ -99,7 +99,8 @@ def register(
         model: "auto", the name of a shipped model, a .safetensors file, or "none" to refine from coarse to fine
             with no network.
         init: "auto" aligns affinely, "none" trusts the headers, anything else is an ITK affine file.
-        preset: "fast", the network alone; "default", some seconds of refinement; "accurate", as long as it helps.
+        preset: "fast", the network alone; "default", at most three seconds of refinement; "accurate", as long as it
+            helps, which "default" does as well where few voxels leave the time.
             Each model says from where its refinement starts; see `weights.preparation.Preparation`.
             Without a model "fast" is affine only.
         refine: steps at full resolution, instead of the preset's.

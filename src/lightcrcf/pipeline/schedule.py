@@ -7,7 +7,7 @@ from typing import Literal
 
 from lightcrcf.weights.preparation import Preparation
 
-__all__ = ["PRESETS", "Level", "Plan", "Schedule", "plan"]
+__all__ = ["PRESETS", "SMALL", "Level", "Plan", "Schedule", "affordable", "plan"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,11 @@ _SETTLING = 5  # and at half resolution, once all looks have become one
 _SMOOTHER = (2.2, 0.7)  # the Gaussians of its second look
 _COARSE_CONTRAST = 0.25  # at least: it steadies what the full resolution starts from
 PRESETS = ("fast", "default", "accurate")
+SMALL = 1_600_000
+"""Voxels that `accurate` refines within the three seconds that `default` may take on two cores that do nothing else.
+
+See docs/decisions/0007-refinement.md.
+"""
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,27 @@ class Plan:
     schedule: Schedule
     network: bool
     template: bool = False
+
+    @property
+    def several_looks(self) -> bool:
+        """Whether a level looks for the field in more than one way."""
+        return any(len(level.looks()) > 1 for level in self.schedule)
+
+
+def affordable(preset: str, voxels: int) -> str:
+    """The preset of which the programme is run: `default` does what `accurate` does where that takes no longer.
+
+    Decided by numbers of voxels and never by the clock, so that the same images give the same result everywhere.
+
+    Args:
+        preset: one of `PRESETS`, as it was asked for.
+        voxels: of all working grids on which images are refined.
+
+    Example:
+        >>> affordable("default", 100_000), affordable("default", 5_000_000), affordable("fast", 100_000)
+        ('accurate', 'default', 'fast')
+    """
+    return "accurate" if preset == "default" and voxels <= SMALL else preset
 
 
 def plan(preset: str, preparation: Preparation | None, *, steps: int | None = None, template: bool = False) -> Plan:
@@ -126,4 +152,5 @@ def plan(preset: str, preparation: Preparation | None, *, steps: int | None = No
             replace(level, contrast=max(preparation.contrast, _COARSE_CONTRAST if level.scale > 1 else 0.0))
             for level in schedule
         )
-    return Plan(schedule, network, template and any(len(level.looks()) > 1 for level in schedule))
+    made = Plan(schedule, network)
+    return replace(made, template=template and made.several_looks)

@@ -59,7 +59,7 @@ class Weights:
         supervision: "labels" if its training used label maps, "none" if images only.
         sha256: of the file.
         card: the model card, Markdown; empty for a file of the user's own.
-        template: a mean image through which the preset `accurate` looks for a second way, if there is one.
+        template: a mean image through which the long refinement looks for a second way, if there is one.
     """
 
     name: str

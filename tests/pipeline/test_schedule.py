@@ -1,0 +1,113 @@
+"""The programme of a preset: what `accurate` does where the working grid is small, and the short one elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lightcrcf.geometry.grid import Grid
+from lightcrcf.pipeline import decision
+from lightcrcf.pipeline.by_template import template_from
+from lightcrcf.pipeline.decision import decide
+from lightcrcf.pipeline.inputs import Given, Inputs
+from lightcrcf.pipeline.options import Options
+from lightcrcf.pipeline.register import register
+from lightcrcf.pipeline.schedule import PRESETS, SMALL, Plan, affordable, plan
+from lightcrcf.pipeline.shared import Shared
+from lightcrcf.volumes import Volume
+from lightcrcf.weights import store
+from lightcrcf.weights.preparation import Preparation
+
+Pair = tuple[Volume, Volume]
+Brains = Callable[..., tuple[Volume, Volume]]
+
+
+def decided(pair: Pair, **how: Any) -> Plan:
+    shared = Shared()
+    inputs = Inputs.read(Given(*pair, None, None, None, (), ()), shared)
+    return decide(inputs, Options(**how), shared, kept=False).refinement
+
+
+def test_default_does_more_on_few_voxels_and_the_other_presets_never_change() -> None:
+    assert [affordable("default", voxels) for voxels in (1, SMALL, SMALL + 1)] == ["accurate", "accurate", "default"]
+    for voxels in (1, SMALL, SMALL + 1):
+        assert [affordable(preset, voxels) for preset in ("fast", "accurate")] == ["fast", "accurate"]
+
+
+@pytest.mark.parametrize("model", ["none", "coarse"])
+def test_below_the_limit_the_plan_is_that_of_accurate(model: str, pair: Pair, coarse_model: Path) -> None:
+    name = "none" if model == "none" else str(coarse_model)
+    assert decided(pair, model=name) == decided(pair, model=name, preset="accurate")
+    assert not decided(pair, model=name, preset="fast").schedule
+
+
+def test_above_the_limit_the_plan_is_the_short_one(
+    pair: Pair, coarse_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decision, "affordable", lambda preset, voxels: affordable(preset, voxels + SMALL))
+    assert decided(pair, model=str(coarse_model)) == plan("default", store.load(coarse_model).preparation)
+    assert decided(pair, model="none") == plan("default", None)
+
+
+def test_the_size_is_that_of_the_working_grid(grids: Callable[..., Grid], brains: Brains, coarse_model: Path) -> None:
+    fine = tuple(brains(grids((124, 156, 112), (1.2, 1.2, 1.2)), person=person)[0] for person in (0, 1))
+    assert fine[0].grid.size > SMALL
+    usual, coarse, with_model = (
+        decided(fine, **how)  # type: ignore[arg-type]
+        for how in ({"model": "none"}, {"model": "none", "coarsen": 2}, {"model": str(coarse_model)})
+    )
+    assert usual == plan("default", None)
+    assert coarse == plan("accurate", None)
+    assert with_model == plan("accurate", store.load(coarse_model).preparation)
+
+
+def test_steps_that_are_named_are_those_of_the_preset(pair: Pair, coarse_model: Path) -> None:
+    preparation = store.load(coarse_model).preparation
+    for preset in PRESETS:
+        assert decided(pair, model=str(coarse_model), preset=preset, refine=3) == plan(preset, preparation, steps=3)
+
+
+def test_what_is_not_refined_stays_so(pair: Pair, coarse_model: Path, tmp_path: Path) -> None:
+    bare, path = store.load(coarse_model), tmp_path / "off.safetensors"
+    store.write_weights(
+        path, bare.arrays, name="off", config=bare.config, preparation=Preparation((3.0, 3.0, 3.0), refine="off"),
+        content=bare.content,
+    )  # fmt: skip
+    assert decided(pair, model=str(path)) == Plan((), True)
+
+
+def test_by_a_template_both_working_grids_count(
+    pair: Pair, coarse_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare, path = store.load(coarse_model), tmp_path / "templated.safetensors"
+    store.write_weights(
+        path, bare.arrays, name="templated", config=bare.config, preparation=bare.preparation, content=bare.content,
+        template=template_from(pair[0], bare),
+    )  # fmt: skip
+    counted: list[int] = []
+
+    def counting(preset: str, voxels: int) -> str:
+        counted.append(voxels)
+        return affordable(preset, voxels)
+
+    monkeypatch.setattr(decision, "affordable", counting)
+    assert decided(pair, model=str(path)).template
+    assert not decided(pair, model=str(coarse_model)).template
+    there, back = (decided(two, model=str(path)) for two in (pair, pair[::-1]))
+    assert there == back
+    assert counted[0] == counted[2] == counted[3] > counted[1]
+
+
+@pytest.mark.parametrize("model", ["none", "coarse"])
+def test_default_finds_what_accurate_finds_on_a_small_volume(model: str, pair: Pair, coarse_model: Path) -> None:
+    name = "none" if model == "none" else coarse_model
+    default, accurate = (register(*pair, model=name, preset=preset) for preset in ("default", "accurate"))
+    np.testing.assert_array_equal(default.moved.data, accurate.moved.data)
+    for key in ("refinement", "estimated_memory_mb"):
+        assert default.provenance[key] == accurate.provenance[key]
+    assert [r.provenance["options"]["preset"] for r in (default, accurate)] == ["default", "accurate"]
+    assert default.provenance["refinement"]["levels"][0]["both_ways"] is True
