@@ -100,7 +100,7 @@ class Plan:
 
 
 def affordable(preset: str, voxels: int) -> str:
-    """The preset of which the programme is run: `default` does what `accurate` does where that takes no longer.
+    """The preset of which the programme is run: `default` does what `accurate` does where it has the time.
 
     Decided by numbers of voxels and never by the clock, so that the same images give the same result everywhere.
 
@@ -115,7 +115,14 @@ def affordable(preset: str, voxels: int) -> str:
     return "accurate" if preset == "default" and voxels <= SMALL else preset
 
 
-def plan(preset: str, preparation: Preparation | None, *, steps: int | None = None, template: bool = False) -> Plan:
+def plan(
+    preset: str,
+    preparation: Preparation | None,
+    *,
+    steps: int | None = None,
+    template: bool = False,
+    brief: bool = False,
+) -> Plan:
     """The refinement of a preset.
 
     Args:
@@ -123,6 +130,7 @@ def plan(preset: str, preparation: Preparation | None, *, steps: int | None = No
         preparation: of the model, which says what suits it; None without a model.
         steps: at full resolution, instead of the preset's; 0 is no refinement.
         template: whether the model has one.
+        brief: whether a template spares the way back.
 
     Example:
         >>> plan("fast", Preparation(None), steps=5)
@@ -132,7 +140,8 @@ def plan(preset: str, preparation: Preparation | None, *, steps: int | None = No
     if preset == "accurate":
         *coarse, full = (replace(level, steps=_LONG.get(level.scale, level.steps)) for level in (*coarse, full))
         settling = replace(coarse[-1], steps=_SETTLING)
-        coarse = [*(replace(level, both_ways=True, smoother=_SMOOTHER) for level in coarse), settling]
+        both_ways = not (brief and template)
+        coarse = [*(replace(level, both_ways=both_ways, smoother=_SMOOTHER) for level in coarse), settling]
     if steps is not None:
         full = replace(full, steps=steps)
     start = "nothing" if preparation is None else preparation.refine
