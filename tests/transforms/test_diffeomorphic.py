@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from lightcrcf.errors import InputError
 from lightcrcf.evaluation.regularity import folding_percent, ndv_percent
 from lightcrcf.geometry.threads import use_threads
+from lightcrcf.transforms import diffeomorphic
 from lightcrcf.transforms.diffeomorphic import FLOOR, folded_percent, least_determinant, make_diffeomorphic
 
 SHAPE = (13, 17, 11)
@@ -134,3 +135,17 @@ def test_the_share_of_folded_cells() -> None:
     u[1, 2, 3, 4] = 1.5  # the four cells between this voxel and the next along its axis, and no other
     assert folded_percent(u) == pytest.approx(100 * 4 / (5 * 6 * 7))
     assert folded_percent(make_diffeomorphic(u).displacement) == 0
+
+
+def test_each_try_goes_on_from_what_the_one_before_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the start again each would leave other cells folded, and the whole field would shrink."""
+
+    def halved(start: NDArray[np.float32], _floor: np.float32, _depth: int) -> tuple[NDArray[np.float32], int]:
+        return np.ascontiguousarray(start / 2), 1
+
+    monkeypatch.setattr(diffeomorphic, "_nested", halved)
+    u = np.zeros((3, 4, 5, 6), np.float32)
+    u[1, 1, 2, 3] = 3.0  # free of folds once it is halved twice, as no single try does
+    projected = make_diffeomorphic(u)
+    assert projected.passes == 2
+    np.testing.assert_array_equal(projected.displacement, u / 4)
