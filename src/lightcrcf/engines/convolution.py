@@ -226,42 +226,47 @@ def _load(image: Array, i: Any, first: Any, begin: Any, rows: Any, span: Any, li
                 line[n] = ZERO
 
 
+def _tile(tile: Tile, channels_out: int) -> Any:
+    """one(mixed, i, at, channels, weight, w, zeros, sums, to): a tile of plane i from voxel `at` of a mixture on."""
+    together = tile[0]
+    start, further, put = begin(tile), add(tile), put_floats(tile, channels_out)
+
+    @device
+    def one(
+        mixed: Array, i: Any, at: Any, channels: Any, weight: Array, w: Any, zeros: Array, sums: Array, to: Any
+    ) -> None:
+        found = start(zeros, 0)
+        for c in range(channels):
+            for a in range(3):
+                here = ((i + 2 + a) % 3 * channels + c) * CHANNEL + at
+                found = further(found, mixed, here, weight, w)
+                found = further(found, mixed, here + 1, weight, w + together)
+                found = further(found, mixed, here + 2, weight, w + 2 * together)
+                w += 3 * together
+        put(found, sums, to, CHANNEL)
+
+    return one
+
+
 def _summing(wide: Tile, channels_out: int) -> Any:
     """sum(mixed, i, m, channels, count, weight, zeros, g, sums): mixture m of plane i of the g-th set of channels."""
-    narrow = (wide[0], 1)
     together, across = wide[0], LANES * wide[1]
-    begin_wide, add_wide, put_wide = begin(wide), add(wide), put_floats(wide, channels_out)
-    begin_narrow, add_narrow, put_narrow = begin(narrow), add(narrow), put_floats(narrow, channels_out)
+    many, few = _tile(wide, channels_out), _tile((together, 1), channels_out)
 
     @device
     def summing(
         mixed: Array, i: Any, m: Any, channels: Any, count: Any, weight: Array, zeros: Array, g: Any, sums: Array
     ) -> None:
         sets = weight.size // (MIXTURES * channels * 9 * together)
+        w = (m * sets + g) * channels * 9 * together
         n = np.int64(0)
         while n < count:
-            w, to = (m * sets + g) * channels * 9 * together, g * together * CHANNEL + m * STRIDE + n
+            at, to = m * STRIDE + n, g * together * CHANNEL + m * STRIDE + n
             if n + across <= count:
-                many = begin_wide(zeros, 0)
-                for c in range(channels):
-                    for a in range(3):
-                        at = ((i + 2 + a) % 3 * channels + c) * CHANNEL + m * STRIDE + n
-                        many = add_wide(many, mixed, at, weight, w)
-                        many = add_wide(many, mixed, at + 1, weight, w + together)
-                        many = add_wide(many, mixed, at + 2, weight, w + 2 * together)
-                        w += 3 * together
-                put_wide(many, sums, to, CHANNEL)
+                many(mixed, i, at, channels, weight, w, zeros, sums, to)
                 n += across
             else:
-                few = begin_narrow(zeros, 0)
-                for c in range(channels):
-                    for a in range(3):
-                        at = ((i + 2 + a) % 3 * channels + c) * CHANNEL + m * STRIDE + n
-                        few = add_narrow(few, mixed, at, weight, w)
-                        few = add_narrow(few, mixed, at + 1, weight, w + together)
-                        few = add_narrow(few, mixed, at + 2, weight, w + 2 * together)
-                        w += 3 * together
-                put_narrow(few, sums, to, CHANNEL)
+                few(mixed, i, at, channels, weight, w, zeros, sums, to)
                 n += LANES
 
     return summing
