@@ -201,6 +201,18 @@ def test_growth_is_judged_by_time_for_each_voxel() -> None:
     assert "| estimate of memory off, at worst, % | at most 20 | 10 | reached |" in goals(record)
 
 
+def test_threads_are_compared_call_by_call() -> None:
+    shape = (20, 20, 20)
+    slower_and_slower = [
+        run_of(shape, threads, 1.0).model_copy(update={"core": Times(each_ms=each)})
+        for threads, each in ((1, (10.0, 20.0, 90.0)), (2, (5.0, 12.0, 45.0)))
+    ]
+    record = ScalingRecord.model_validate(
+        {**COMMON, "model": "brain-t1", "precision": "f32", "runs": slower_and_slower}
+    )
+    assert speedup(record, 1, 2) == pytest.approx(2.0)
+
+
 def test_sizes_that_fail_stay_in_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
     commands = []
 

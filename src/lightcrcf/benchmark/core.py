@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -25,7 +26,10 @@ from lightcrcf.network.config import LEVELS, VARIANTS, NetworkConfig, multiply_a
 from lightcrcf.pipeline.environment import versions
 from lightcrcf.weights.store import Weights, load
 
-__all__ = ["PROTOCOL", "compute", "fitted", "measure_core", "native_precisions", "part_flops", "register_arrays"]
+__all__ = [
+    "PROTOCOL", "compute", "compute_alternately", "fitted", "measure_core", "native_precisions", "part_flops",
+    "register_arrays",
+]  # fmt: skip
 
 PROTOCOL = (
     "Both images go in as float32 arrays on one grid; out come the field on its half, the moved image (linear) and the "
@@ -141,6 +145,23 @@ def compute(
         "versions": versions(),
         "parameters": weights.parameters,
     }
+
+
+def compute_alternately(
+    shape: Sequence[int], model: str, threads: Sequence[int], precision: str, repetitions: int
+) -> list[list[float]]:
+    """In this process: milliseconds of each repetition with each number of threads, which take turns call by call."""
+    shape3 = (shape[0], shape[1], shape[2])
+    pair, weights = workload(shape3), load(model)
+    times: list[list[float]] = [[] for _ in threads]
+    networks = [open_engine(weights, precision=precision, threads=count) for count in threads]  # type: ignore[arg-type]
+    for number in range(-_WARM_UP, repetitions):
+        for network, count, found in zip(networks, threads, times, strict=True):
+            with use_threads(count):
+                taken = _milliseconds(partial(register_arrays, network, pair))
+            if number >= 0:
+                found.append(taken)
+    return times
 
 
 def register_arrays(network: Engine, pair: Workload) -> tuple[Any, Any, Any]:

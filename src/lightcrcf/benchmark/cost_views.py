@@ -49,9 +49,13 @@ def linearity(record: ScalingRecord, threads: int) -> float | None:
 
 
 def speedup(record: ScalingRecord, one: int, many: int) -> float | None:
-    """Median over the sizes of compute time with `one` thread over that with `many`."""
-    times = {(run.shape, run.threads): run.core.median_ms for run in record.runs if run.core}
-    ratios = [times[shape, one] / ms for (shape, n), ms in times.items() if n == many and (shape, one) in times]
+    """Median over the sizes of how many times as fast `many` threads compute as `one`; of a size, of calls in turn."""
+    times = {(run.shape, run.threads): run.core.each_ms for run in record.runs if run.core}
+    ratios = [
+        np.median([alone / together for alone, together in zip(times[shape, one], each, strict=True)])
+        for (shape, n), each in times.items()
+        if n == many and (shape, one) in times
+    ]
     return float(np.median(ratios)) if ratios else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,9 @@ PROTOCOL = (
     "Images are made up, 1 mm voxels. Compute: the network, field composition and warping one image and one label map, "
     "arrays to arrays. Step: one refinement step at full resolution. Command: `lightcrcf register` from start to exit, "
     "reading and writing included, the headers trusted (`--init none`); memory is its largest resident, the estimate "
-    "what the program expected before it began to compute. Each is a process of its own. Since machines change their "
-    "speed, compute and steps are measured in three rounds over all sizes; medians of all of them."
+    "what the program expected before it began to compute. Each is a process of its own; in that of compute, numbers "
+    "of threads take turns call by call. Since machines change their speed, compute and steps are measured in three "
+    "rounds over all sizes: medians of all of them, and of the ratios of calls that took turns."
 )
 Shape = tuple[int, int, int]
 _ROUNDS = 3
@@ -66,10 +67,11 @@ def measure_scaling(
     with tempfile.TemporaryDirectory() as work:
         _warm_up(Path(work) / "first", model, preset)
         for _ in range(_ROUNDS):
-            for (shape, count), before in found.items():
-                folder = Path(work) / "x".join(map(str, shape))
-                found[shape, count] = _once_more(before, folder, model, precision, repetitions, limit_seconds)
-                say(_told(found[shape, count]))
+            for shape in shapes:
+                folder, mine = Path(work) / "x".join(map(str, shape)), {n: found[shape, n] for n in threads}
+                for run_of in _once_more(mine, folder, model, precision, repetitions, limit_seconds):
+                    found[shape, run_of.threads] = run_of
+                    say(_told(run_of))
     runs = tuple(found.values())
     sizes = " ".join("x".join(map(str, shape)) for shape in shapes)
     return ScalingRecord(
@@ -101,37 +103,60 @@ def _warm_up(folder: Path, model: str, preset: str) -> None:
 
 
 def _once_more(
-    so_far: ScalingRun, folder: Path, model: str, precision: str, repetitions: int, limit_seconds: float | None
-) -> ScalingRun:
-    """The times of one more round added; in the first round the whole command too."""
-    if so_far.failure is not None:
-        return so_far
-    shape, threads, new = so_far.shape, so_far.threads, {}
+    so_far: Mapping[int, ScalingRun],
+    folder: Path,
+    model: str,
+    precision: str,
+    repetitions: int,
+    limit_seconds: float | None,
+) -> list[ScalingRun]:
+    """The times of one more round added to those of one size; in the first round the whole command too."""
+    found = []
+    for count, before in so_far.items():
+        if before.failure is not None:
+            found.append(before)
+            continue
+        try:
+            new = {}
+            if before.step is None:
+                if not folder.exists():
+                    folder.mkdir()
+                    _write_pair(before.shape, folder)
+                new = _command(folder, count, model, before.preset, limit_seconds)
+            new["step"] = _both(before.step, _step(folder, count, repetitions))
+        except CommandError as error:
+            new = {"failure": error.reason}
+        found.append(before.model_copy(update=new))
+    return _with_core(found, model, precision, repetitions)
+
+
+def _with_core(found: Sequence[ScalingRun], model: str, precision: str, repetitions: int) -> list[ScalingRun]:
+    """The times of the compute added, where the rest did not fail."""
+    counts = [run.threads for run in found if run.failure is None]
+    if not counts:
+        return list(found)
     try:
-        if so_far.core is None:
-            if not folder.exists():
-                folder.mkdir()
-                _write_pair(shape, folder)
-            new = _command(folder, threads, model, so_far.preset, limit_seconds)
-        core = _core(shape, threads, model, precision, repetitions)
-        step = _step(folder, threads, repetitions)
+        times = dict(zip(counts, _core(found[0].shape, counts, model, precision, repetitions), strict=True))
     except CommandError as error:
-        return so_far.model_copy(update={"failure": error.reason})
-    return so_far.model_copy(update={**new, "core": _both(so_far.core, core), "step": _both(so_far.step, step)})
+        return [run.model_copy(update={"failure": run.failure or error.reason}) for run in found]
+    return [
+        run.model_copy(update={"core": _both(run.core, times[run.threads])}) if run.threads in times else run
+        for run in found
+    ]
 
 
 def _both(before: Times | None, new: Times) -> Times:
     return new if before is None else Times(each_ms=(*before.each_ms, *new.each_ms))
 
 
-def _core(shape: Shape, threads: int, model: str, precision: str, repetitions: int) -> Times:
+def _core(shape: Shape, counts: Sequence[int], model: str, precision: str, repetitions: int) -> list[Times]:
     from lightcrcf.benchmark.core import fitted
 
     options = {
-        "shape": fitted(shape, load(model).config), "model": model, "threads": threads, "precision": precision,
-        "repetitions": repetitions, "engine": "openvino", "device": "cpu",
+        "shape": fitted(shape, load(model).config), "model": model, "threads": counts, "precision": precision,
+        "repetitions": repetitions,
     }  # fmt: skip
-    return Times.model_validate(measured("core", options, threads)[0]["times"])
+    return [Times(each_ms=tuple(each)) for each in measured("alternating", options, max(counts))[0]]
 
 
 def _step(folder: Path, threads: int, repetitions: int) -> Times:

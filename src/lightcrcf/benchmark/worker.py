@@ -55,6 +55,12 @@ def _core(**options: Any) -> Any:
     return compute(**options)
 
 
+def _alternating(**options: Any) -> Any:
+    from lightcrcf.benchmark.core import compute_alternately
+
+    return compute_alternately(**options)
+
+
 def _refine(**options: Any) -> Any:
     from lightcrcf.benchmark.refinement import steps
 
@@ -67,7 +73,9 @@ def _pair(**options: Any) -> Any:
     return write_pair(**options)
 
 
-TASKS: dict[str, Callable[..., Any]] = {"peaks": _peaks, "core": _core, "refine": _refine, "pair": _pair}
+TASKS: dict[str, Callable[..., Any]] = {
+    "peaks": _peaks, "core": _core, "alternating": _alternating, "refine": _refine, "pair": _pair,
+}  # fmt: skip
 
 
 def main(arguments: list[str]) -> None:
