@@ -102,17 +102,6 @@ def test_by_a_template_both_working_grids_count(
     assert counted[0] == counted[2] == counted[3] > counted[1]
 
 
-def test_with_a_template_default_spares_the_way_back_and_accurate_does_not() -> None:
-    preparation = Preparation((1.0, 1.0, 1.0), refine="gist")
-    long = plan("accurate", preparation, template=True)
-    brief = plan("accurate", preparation, template=True, brief=True)
-    assert [level.both_ways for level in long.schedule] == [True, True, True, False, False]
-    assert not any(level.both_ways for level in brief.schedule)
-    assert brief.template
-    assert [level.smoother for level in brief.schedule] == [level.smoother for level in long.schedule]
-    assert plan("accurate", preparation, brief=True) == plan("accurate", preparation)
-
-
 @pytest.mark.parametrize("model", ["none", "coarse"])
 def test_default_finds_what_accurate_finds_on_a_small_volume(model: str, pair: Pair, coarse_model: Path) -> None:
     name = "none" if model == "none" else coarse_model

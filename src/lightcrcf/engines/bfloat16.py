@@ -14,8 +14,9 @@ from numba import prange
 from numpy.typing import NDArray
 
 from lightcrcf.geometry.compiled import device, kernel, ready
+from lightcrcf.geometry.lanes import LANES
 from lightcrcf.geometry.sampling import blend_row, locate_row, place_row
-from lightcrcf.geometry.vectors import LANES, Tile, add, begin, pairs, put_floats, put_pairs
+from lightcrcf.geometry.vectors import Tile, add, begin, pairs, put_floats, put_pairs
 from lightcrcf.network.config import Shape
 
 __all__ = ["GROUP", "PAIRS", "PairedConvolution", "PairedFeatures", "convolve", "convolve_flow"]

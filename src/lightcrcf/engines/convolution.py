@@ -18,8 +18,9 @@ from numba import prange
 from numpy.typing import NDArray
 
 from lightcrcf.geometry.compiled import device, kernel, ready
+from lightcrcf.geometry.lanes import LANES
 from lightcrcf.geometry.sampling import ZERO
-from lightcrcf.geometry.vectors import LANES, Tile, add, begin, put_floats, vectors_are_long
+from lightcrcf.geometry.vectors import Tile, add, begin, put_floats, vectors_are_long
 
 __all__ = ["PackedConvolution", "convolve"]
 

@@ -11,20 +11,25 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import prange
+from numba import get_num_threads, prange
 from numpy.typing import NDArray
 
 from lightcrcf.geometry.compiled import device, kernel
+from lightcrcf.geometry.lanes import LANES, filled, larger, put_part, read, read_part, root, where_above
 from lightcrcf.geometry.sampling import ONE, ZERO
+from lightcrcf.geometry.vectors import Tile, add, begin, put_floats
 
 __all__ = ["accumulate", "correlation_force", "correlation_terms", "gaussian_taps", "shorten", "smooth"]
 
 Array = Any  # Numba's functions take their own array types
 Float32 = NDArray[np.float32]
 
-LEAST_ROWS, MOST_ROWS = 4, 16  # of a tile; with a window of 9 planes the ring of 16 takes about half a megabyte
-TILES = 8  # at least, where each has enough rows
+MOST_ROWS = 96  # of a tile, for each computes again what is less than a radius beside it
 TERMS, FORCE, SMOOTH = 0, 1, 2
+START, NOTHING = np.zeros(1, np.float32), np.zeros((2, 0, 0), np.float32)
+TILE: Tile = (1, 4)  # as many sums at once as hide how long one takes
+BLOCK = TILE[1] * LANES
+_begin, _add, _put = begin(TILE), add(TILE), put_floats(TILE, 1)
 HALF, TWO = np.float32(0.5), np.float32(2.0)
 MIN_SHARE = np.float32(0.2)  # of a window's voxels that must count
 
@@ -63,7 +68,7 @@ def correlation_terms(
     Returns:
         The sum of s cc, and the sum of s: their quotient is a weighted mean of cc.
     """
-    sums, masked = _sums(fixed), weight is not None
+    sums, masked = np.zeros((2, *fixed.shape[1:]), np.float32), weight is not None
     w = fixed if weight is None else weight
     _march(
         TERMS,
@@ -76,8 +81,9 @@ def correlation_terms(
         np.float32(floor),
         out,
         sums,
+        _tiles(fixed),
     )
-    gained, counted = sums.sum(axis=0, dtype=np.float64)
+    gained, counted = sums.sum(axis=(1, 2), dtype=np.float64)
     return float(gained), float(counted)
 
 
@@ -93,12 +99,12 @@ def correlation_force(
         out: (3, D, H, W), overwritten.
     """
     w, masked = fixed if weight is None else weight, weight is not None
-    _march(FORCE, terms, fixed, moved, w, masked, _box(radius), ZERO, out, _sums(fixed))
+    _march(FORCE, terms, fixed, moved, w, masked, _box(radius), ZERO, out, NOTHING, _tiles(fixed))
 
 
 def smooth(field: Float32, taps: Float32, out: Float32) -> None:
     """out = field (3, D, H, W) weighed by `gaussian_taps`; beyond a border it repeats."""
-    _march(SMOOTH, field, field[0], field[0], field[0], False, taps, ZERO, out, _sums(field[0]))
+    _march(SMOOTH, field, field[0], field[0], field[0], False, _both_sides(taps), ZERO, out, NOTHING, _tiles(field[0]))
 
 
 def accumulate(total: Float32, keep: float, addend: Float32, scale: float) -> None:
@@ -125,15 +131,19 @@ def shorten(field: Float32, scale: float, longest: float, out: Float32) -> None:
     _shorten(field, np.float32(scale), np.float32(longest), out)
 
 
-def _sums(image: Float32) -> Float32:
-    """Two sums for each tile; there are as many as the image asks for, so that they do not depend on the threads."""
+def _tiles(image: Float32) -> int:
+    """One for each thread, or more where they would be too long."""
     height = image.shape[1]
-    rows = min(max(-(-height // TILES), LEAST_ROWS), MOST_ROWS)
-    return np.zeros((-(-height // rows), 2), np.float32)
+    return min(height, max(get_num_threads(), -(-height // MOST_ROWS)))
 
 
 def _box(radius: int) -> Float32:
-    return np.ones((3, radius + 1), np.float32)
+    return np.ones((3, 2 * radius + 1), np.float32)
+
+
+def _both_sides(taps: Float32) -> Float32:
+    """The whole of what `gaussian_taps` gives a half of."""
+    return np.concatenate([taps[:, :0:-1], taps], axis=1)
 
 
 @kernel
@@ -148,10 +158,12 @@ def _march(
     floor: Any,
     out: Array,
     sums: Array,
+    tiles: int,
 ) -> None:
-    rows = -(-fixed.shape[1] // sums.shape[0])
-    for t in prange(sums.shape[0]):
-        _march_tile(mode, source, fixed, moved, weight, masked, taps, floor, np.int64(t) * rows, rows, out, sums[t])
+    height = fixed.shape[1]
+    for t in prange(tiles):
+        first, end = np.int64(t) * height // tiles, (np.int64(t) + 1) * height // tiles
+        _march_tile(mode, source, fixed, moved, weight, masked, taps, floor, first, end - first, out, sums)
 
 
 @device
@@ -165,45 +177,48 @@ def _march_tile(
     taps: Array,
     floor: Any,
     first: Any,
-    most: Any,
+    rows: Any,
     out: Array,
     sums: Array,
 ) -> None:
-    """Rows first : first + most of all planes.
+    """Rows first : first + rows of all planes.
 
     Lines are padded by the radius on both sides and lie one after the other, so that each pass is one long loop. What
-    it computes between the lines is never looked at.
+    it computes between the lines, and in the last block behind them, is never looked at.
     """
-    depth, height, width = fixed.shape
-    radius = taps.shape[1] - 1
+    depth, width = fixed.shape[0], fixed.shape[2]
+    radius, span = taps.shape[1] // 2, width + taps.shape[1] - 1
     window, channels, repeat = 2 * radius + 1, 3 if mode != TERMS else 6 if masked else 5, mode == SMOOTH
-    rows, span = min(most, height - first), width + 2 * radius
-    lines = np.zeros((channels, (rows + 2 * radius) * span), np.float32)
-    near = np.zeros((channels, (rows + 2 * radius) * span), np.float32)
-    ring = np.zeros((channels, window + 1, rows * span), np.float32)  # the last plane stays zero
-    total = np.zeros((6, rows * span), np.float32)
+    size, around = rows * span, (rows + 2 * radius) * span
+    plane = size + BLOCK
+    lines = np.zeros((channels, around + window + BLOCK), np.float32)
+    near = np.empty_like(lines)
+    ring = np.empty((channels, (window + 1) * plane), np.float32)
+    ring[:, window * plane :] = ZERO
+    total = np.empty((6, plane), np.float32)
     at = np.zeros(window, np.int64)
     for p in range(depth + radius):
         if p < depth:
-            fill_lines(mode, source, fixed[p], moved[p], weight[p], masked, p, first, radius, lines)
+            fill_lines(mode, source, fixed[p], moved[p], weight[p], masked, p, first, rows, radius, lines)
             for c in range(channels):
-                weigh(lines[c], 1, taps[2], near[c])
-                weigh(near[c], span, taps[1], ring[c, p % window])
+                steps(0, 1, at)
+                weigh(lines[c], at, taps[2], around, near[c], 0)
+                steps(0, span, at)
+                weigh(near[c], at, taps[1], size, ring[c], p % window * plane)
         i = p - radius
         if i >= 0:
-            places(i, depth, radius, repeat, at)
+            places(i, depth, radius, repeat, plane, at)
             for c in range(channels):
-                weigh_planes(ring[c], at, taps[0], total[c])
+                weigh(ring[c], at, taps[0], size, total[c], 0)
             for j in range(rows):
-                y, sums_here = first + j, total[:, j * span : j * span + width]
+                y = first + j
                 if mode == TERMS:
-                    terms_row(sums_here, masked, taps.shape[1], floor, out[:, i, y], sums)
+                    terms_row(total, j * span, masked, radius, floor, out[:, i, y], sums[:, y])
                 elif mode == FORCE:
-                    force_row(sums_here, fixed[i, y], moved, weight[i, y], masked, i, y, out[:, i, y])
+                    force_row(total, j * span, fixed[i, y], moved, weight[i, y], masked, i, y, out[:, i, y])
                 else:
                     for c in range(channels):
-                        for k in range(width):
-                            out[c, i, y, k] = sums_here[c, k]
+                        copy_line(total[c], j * span, width, out[c, i, y], 0)
 
 
 @device
@@ -216,134 +231,140 @@ def fill_lines(
     masked: bool,
     p: Any,
     first: Any,
+    rows: Any,
     radius: Any,
     lines: Array,
 ) -> None:
-    """Rows of plane p from first - radius on, as many as there is room for; those outside are left, or repeat."""
+    """Rows of plane p, and a radius more of them to each side; those outside of the image are left, or repeat."""
     height, width = fixed.shape
     span = width + 2 * radius
-    for n in range(lines.shape[1] // span):
+    for n in range(rows + 2 * radius):
         j = min(max(first + n - radius, 0), height - 1)
         if mode == SMOOTH or j == first + n - radius:
-            begin = n * span
+            begins = n * span + radius
             if mode == TERMS:
-                product_lines(fixed[j], moved[j], weight[j], masked, lines[:, begin + radius :])
+                product_lines(fixed[j], moved[j], weight[j], masked, lines, begins)
             else:
                 for c in range(lines.shape[0]):
-                    copy_line(source[c, p, j], mode == SMOOTH, radius, lines[c, begin:])
+                    copy_line(source[c, p, j], 0, width, lines[c], begins)
+                    if mode == SMOOTH:
+                        repeat_ends(lines[c], begins, width, radius)
 
 
 @device
-def places(centre: Any, size: Any, radius: Any, repeat: bool, at: Array) -> None:
-    """Where the planes about `centre` lie in the ring; those outside at the border or, unless `repeat`, in the zeros.
+def steps(start: Any, step: Any, at: Array) -> None:
+    """start, start + step, ..."""
+    for n in range(at.size):
+        at[n] = start + n * step
 
-    The ring holds plane p at p % at.size; zeros follow.
+
+@device
+def places(centre: Any, size: Any, radius: Any, repeat: bool, plane: Any, at: Array) -> None:
+    """Where the planes about `centre` begin in the ring; those outside at the border or, unless `repeat`, in the zeros.
+
+    The ring holds plane p as its p % at.size-th; zeros follow.
     """
     for n in range(at.size):
         x = centre + n - radius
         inside = min(max(x, 0), size - 1)
-        at[n] = at.size if x != inside and not repeat else inside % at.size
+        at[n] = plane * (at.size if x != inside and not repeat else inside % at.size)
 
 
 @device
-def weigh(source: Array, step: Any, taps: Array, out: Array) -> None:
-    """out[k] = taps[0] source[k + r step] + the sum of taps[n] (source[k + (r - n) step] + source[k + (r + n) step]).
-
-    As far as both arrays reach; r is the radius.
-    """
-    radius = taps.size - 1
-    count, centre = min(out.size, source.size - 2 * radius * step), radius * step
-    begin(
-        source[centre:], source[centre - radius % 2 * step :], source[centre + radius % 2 * step :], taps, out[:count]
-    )
-    for n in range(1 + radius % 2, radius, 2):
-        a, b = source[centre - n * step :], source[centre + n * step :]
-        add_two(a, b, source[centre - (n + 1) * step :], source[centre + (n + 1) * step :], taps, n, out[:count])
+def weigh(source: Array, at: Array, taps: Array, count: Any, out: Array, start: Any) -> None:
+    """out[start + k] = the sum of taps[n] source[at[n] + k], for `count` k and what is left of the last block."""
+    for k in range(0, count, BLOCK):
+        total = _begin(START, 0)
+        for n in range(at.size):
+            total = _add(total, source, at[n] + k, taps, n)
+        _put(total, out, start + k, 0)
 
 
 @device
-def weigh_planes(planes: Array, at: Array, taps: Array, out: Array) -> None:
-    """out = the planes at `at`, weighed by the taps."""
-    radius = taps.size - 1
-    begin(planes[at[radius]], planes[at[radius - radius % 2]], planes[at[radius + radius % 2]], taps, out)
-    for n in range(1 + radius % 2, radius, 2):
-        a, b = planes[at[radius - n]], planes[at[radius + n]]
-        add_two(a, b, planes[at[radius - n - 1]], planes[at[radius + n + 1]], taps, n, out)
+def copy_line(source: Array, at: Any, count: Any, out: Array, start: Any) -> None:
+    """out[start : start + count] = source[at : at + count]."""
+    for k in range(0, count, LANES):
+        put_part(read_part(source, at + k, count - k), out, start + k, count - k)
 
 
 @device
-def begin(middle: Array, before: Array, after: Array, taps: Array, out: Array) -> None:
-    """The middle one and, of an odd number to each side, the next ones."""
-    if taps.size % 2:
-        for k in range(out.size):
-            out[k] = taps[0] * middle[k]
-    else:
-        for k in range(out.size):
-            out[k] = taps[0] * middle[k] + taps[1] * (before[k] + after[k])
+def repeat_ends(line: Array, at: Any, count: Any, radius: Any) -> None:
+    """What lies beyond at : at + count, `radius` to each side, becomes what is at the ends."""
+    for n in range(radius):
+        line[at - 1 - n] = line[at]
+        line[at + count + n] = line[at + count - 1]
 
 
 @device
-def add_two(before: Array, after: Array, first: Array, last: Array, taps: Array, n: Any, out: Array) -> None:
-    """Add what lies n and n + 1 from the middle in one pass: `out` is read and written half as often."""
-    near, far = taps[n], taps[n + 1]
-    for k in range(out.size):
-        out[k] += near * (before[k] + after[k]) + far * (first[k] + last[k])
-
-
-@device
-def copy_line(source: Array, repeat: bool, radius: int, padded: Array) -> None:
-    for k in range(source.size):
-        padded[radius + k] = source[k]
-    if repeat:
-        for n in range(radius):
-            padded[n] = source[0]
-            padded[radius + source.size + n] = source[source.size - 1]
-
-
-@device
-def product_lines(fixed: Array, moved: Array, weight: Array, masked: bool, lines: Array) -> None:
-    """lines = f, m, f f, m m, f m, each times the weight, and, if there is one, the weight."""
-    for k in range(fixed.size):
-        w = weight[k] if masked else ONE
-        f, m = fixed[k], moved[k]
+def product_lines(fixed: Array, moved: Array, weight: Array, masked: bool, lines: Array, at: Any) -> None:
+    """lines = f, m, f f, m m, f m, each times the weight, and, if there is one, the weight; from `at` on."""
+    for k in range(0, fixed.size, LANES):
+        left, here = fixed.size - k, at + k
+        f, m = read_part(fixed, k, left), read_part(moved, k, left)
+        w = read_part(weight, k, left) if masked else filled(ONE)
         wf, wm = w * f, w * m
-        lines[0, k], lines[1, k], lines[2, k] = wf, wm, wf * f
-        lines[3, k], lines[4, k] = wm * m, wf * m
+        put_part(wf, lines[0], here, left)
+        put_part(wm, lines[1], here, left)
+        put_part(wf * f, lines[2], here, left)
+        put_part(wm * m, lines[3], here, left)
+        put_part(wf * m, lines[4], here, left)
         if masked:
-            lines[5, k] = w
+            put_part(w, lines[5], here, left)
 
 
 @device
-def terms_row(total: Array, masked: bool, half: Any, floor: Any, out: Array, sums: Array) -> None:
+def terms_row(total: Array, at: Any, masked: bool, radius: Any, floor: Any, out: Array, sums: Array) -> None:
     """out = (P, Q, R) with d(sum of s cc)/dm(y) = w(y) (f(y) sum P + m(y) sum Q - sum R), sums over windows with y."""
-    gained, counted, window = ZERO, ZERO, np.float32((2 * half - 1) ** 3)
-    for k in range(out.shape[1]):
-        n = total[5, k] if masked else window
-        by = ONE / n if n > MIN_SHARE * window else ZERO
-        f, m = by * total[0, k], by * total[1, k]
-        vf, vm = max(by * total[2, k] - f * f, ZERO), max(by * total[3, k] - m * m, ZERO)
-        c, v, worth = by * total[4, k] - f * m, vf * vm + floor, np.sqrt(vf)
+    voxels = np.float32((2 * radius + 1) ** 3)
+    zero, one, two, least = filled(ZERO), filled(ONE), filled(TWO), filled(MIN_SHARE * voxels)
+    for k in range(0, out.shape[1], LANES):
+        left, here = out.shape[1] - k, at + k
+        n = read(total[5], here) if masked else filled(voxels)
+        by = where_above(n, least, one / n, zero)
+        f, m = by * read(total[0], here), by * read(total[1], here)
+        vf = larger(by * read(total[2], here) - f * f, zero)
+        vm = larger(by * read(total[3], here) - m * m, zero)
+        c, v, worth = by * read(total[4], here) - f * m, vf * vm + filled(floor), root(vf)
         r = worth * c / v
-        p, q = TWO * r * by, -TWO * r * c / v * vf * by
-        out[0, k], out[1, k], out[2, k] = p, q, p * f + q * m
-        gained += c * r
-        counted += worth
-    sums[0] += gained
-    sums[1] += counted
+        p, q = two * r * by, zero - two * r * c / v * vf * by
+        put_part(p, out[0], k, left)
+        put_part(q, out[1], k, left)
+        put_part(p * f + q * m, out[2], k, left)
+        put_part(read_part(sums[0], k, left) + c * r, sums[0], k, left)
+        put_part(read_part(sums[1], k, left) + worth, sums[1], k, left)
 
 
 @device
 def force_row(
-    total: Array, fixed: Array, moved: Array, weight: Array, masked: bool, i: Any, j: Any, out: Array
+    total: Array, at: Any, fixed: Array, moved: Array, weight: Array, masked: bool, i: Any, j: Any, out: Array
 ) -> None:
     depth, height, width = moved.shape
     up, down = moved[max(i - 1, 0), j], moved[min(i + 1, depth - 1), j]
-    left, right, line = moved[i, max(j - 1, 0)], moved[i, min(j + 1, height - 1)], moved[i, j]
-    for k in range(width):
-        g = HALF * (fixed[k] * total[0, k] + line[k] * total[1, k] - total[2, k])
-        g = g * weight[k] if masked else g
-        out[0, k], out[1, k] = g * (down[k] - up[k]), g * (right[k] - left[k])
-        out[2, k] = g * (line[min(k + 1, width - 1)] - line[max(k - 1, 0)])
+    before, after, line = moved[i, max(j - 1, 0)], moved[i, min(j + 1, height - 1)], moved[i, j]
+    half = filled(HALF)
+    for k in range(0, width, LANES):
+        left, here = width - k, at + k
+        f, m = read_part(fixed, k, left), read_part(line, k, left)
+        g = half * (f * read(total[0], here) + m * read(total[1], here) - read(total[2], here))
+        if masked:
+            g = g * read_part(weight, k, left)
+        put_part(g * (read_part(down, k, left) - read_part(up, k, left)), out[0], k, left)
+        put_part(g * (read_part(after, k, left) - read_part(before, k, left)), out[1], k, left)
+        put_part(g, out[2], k, left)
+    along_line(line, out[2])
+
+
+@device
+def along_line(line: Array, out: Array) -> None:
+    """out times twice the slope of `line`; half of that at its ends."""
+    last = line.size - 1
+    out[0] *= line[min(1, last)] - line[0]
+    for k in range(1, last, LANES):
+        left = last - k
+        slope = read_part(line[2:], k - 1, left) - read_part(line, k - 1, left)
+        put_part(read_part(out, k, left) * slope, out, k, left)
+    if last > 0:
+        out[last] *= line[last] - line[last - 1]
 
 
 @kernel

@@ -23,11 +23,12 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, models, register_model
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from lightcrcf.geometry.lanes import FLOAT, INT32, INT64, LANES, VECTOR, address, splat, vector
+
 __all__ = [
-    "LANES",
     "Tile",
     "add",
     "begin",
@@ -39,8 +40,6 @@ __all__ = [
     "rounded",
     "vectors_are_long",
 ]
-
-LANES = 16  # voxels of a vector
 
 Tile = tuple[int, int]
 """Output channels, and vectors of each."""
@@ -86,9 +85,7 @@ def _rounded(bits: NDArray[np.uint32]) -> NDArray[np.uint32]:
     return (bits + (np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1)))) >> np.uint32(16)
 
 
-# What LLVM calls things. Vectors are typed for Numba only so that kernels can hold them in variables.
-
-_INT16, _INT32, _INT64, _FLOAT = ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
+_INT16 = ir.IntType(16)
 
 
 class _BFloat16(ir.Type):  # type: ignore[misc]  # LLVM's type of which llvmlite does not know
@@ -104,40 +101,8 @@ class _BFloat16(ir.Type):  # type: ignore[misc]  # LLVM's type of which llvmlite
         return hash("bfloat")
 
 
-def _vector(element: Any, lanes: int = LANES) -> Any:
-    return ir.VectorType(element, lanes)
-
-
-class _Lanes(types.Type):  # type: ignore[misc]
-    """One vector of float32 sums."""
-
-    def __init__(self) -> None:
-        super().__init__(name="lightcrcf.float32x16")
-
-
-@register_model(_Lanes)
-class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
-    def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, _vector(_FLOAT))
-
-
-_LANES = _Lanes()
-
-
-def _at(context: Any, builder: Any, kind: Any, array: Any, index: Any, element: Any) -> Any:
-    """A pointer to `element` at an index of a flat array."""
-    data = context.make_array(kind)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), element.as_pointer())
-
-
-def _splat(builder: Any, scalar: Any, lanes: int = LANES) -> Any:
-    empty = ir.Constant(_vector(scalar.type, lanes), ir.Undefined)
-    zeros = ir.Constant(_vector(_INT32, lanes), [0] * lanes)
-    return builder.shuffle_vector(builder.insert_element(empty, scalar, _INT32(0)), empty, zeros)
-
-
 def _plus(builder: Any, index: Any, more: int) -> Any:
-    return builder.add(index, _INT64(more))
+    return builder.add(index, INT64(more))
 
 
 def begin(tile: Tile) -> Any:
@@ -150,11 +115,11 @@ def begin(tile: Tile) -> Any:
             values = []
             for q in range(outputs):
                 index = _plus(builder, arguments[1], q)
-                pointer = _at(context, builder, signature.args[0], arguments[0], index, _FLOAT)
-                values += [_splat(builder, builder.load(pointer))] * vectors
+                pointer = address(context, builder, signature.args[0], arguments[0], index, FLOAT)
+                values += [splat(builder, builder.load(pointer))] * vectors
             return context.make_tuple(builder, signature.return_type, values)
 
-        return types.UniTuple(_LANES, outputs * vectors)(bias, types.int64), generate
+        return types.UniTuple(VECTOR, outputs * vectors)(bias, types.int64), generate
 
     return made
 
@@ -168,19 +133,19 @@ def add(tile: Tile) -> Any:
 
     @intrinsic  # type: ignore[untyped-decorator]
     def made(_: Any, sums: Any, source: Any, at: Any, weight: Any, w: Any) -> Any:
-        element = _FLOAT if source.dtype == types.float32 else _INT32
+        element = FLOAT if source.dtype == types.float32 else INT32
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
             old, multiply = cgutils.unpack_tuple(builder, arguments[0]), _multiply(builder, element)
             inputs, new = [], []
             for v in range(vectors):
                 index = _plus(builder, arguments[2], LANES * v)
-                pointer = _at(context, builder, signature.args[1], arguments[1], index, _vector(element))
+                pointer = address(context, builder, signature.args[1], arguments[1], index, vector(element))
                 inputs.append(builder.load(pointer, align=4))
             for q in range(outputs):
                 index = _plus(builder, arguments[4], q)
-                pointer = _at(context, builder, signature.args[3], arguments[3], index, element)
-                factor = _splat(builder, builder.load(pointer))
+                pointer = address(context, builder, signature.args[3], arguments[3], index, element)
+                factor = splat(builder, builder.load(pointer))
                 new += [multiply(old[q * vectors + v], inputs[v], factor) for v in range(vectors)]
             return context.make_tuple(builder, signature.return_type, new)
 
@@ -191,13 +156,13 @@ def add(tile: Tile) -> Any:
 
 def _multiply(builder: Any, element: Any) -> Any:
     """What adds the products of two vectors to sums."""
-    sums = _vector(_FLOAT)
-    operand = sums if element == _FLOAT else _vector(_BFloat16(), 2 * LANES)
-    name = "llvm.fma.v16f32" if element == _FLOAT else "llvm.x86.avx512bf16.dpbf16ps.512"
+    sums = vector(FLOAT)
+    operand = sums if element == FLOAT else vector(_BFloat16(), 2 * LANES)
+    name = "llvm.fma.v16f32" if element == FLOAT else "llvm.x86.avx512bf16.dpbf16ps.512"
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(sums, [sums, operand, operand]), name)
 
     def product(total: Any, x: Any, y: Any) -> Any:
-        if element == _FLOAT:
+        if element == FLOAT:
             return builder.call(function, [x, y, total])
         return builder.call(function, [total, builder.bitcast(x, operand), builder.bitcast(y, operand)])
 
@@ -215,14 +180,14 @@ def put_pairs(tile: Tile) -> Any:
     def made(_: Any, sums: Any, slope: Any, mask: Any, m: Any, out: Any, at: Any, stride: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
             values = cgutils.unpack_tuple(builder, arguments[0])
-            factor, zero = _splat(builder, arguments[1]), ir.Constant(_vector(_FLOAT), [0.0] * LANES)
+            factor, zero = splat(builder, arguments[1]), ir.Constant(vector(FLOAT), [0.0] * LANES)
             masks = []
             for v in range(vectors):
                 index = _plus(builder, arguments[3], LANES * v)
-                pointer = _at(context, builder, signature.args[2], arguments[2], index, _vector(_INT32))
+                pointer = address(context, builder, signature.args[2], arguments[2], index, vector(INT32))
                 masks.append(builder.load(pointer, align=4))
             for p in range(outputs // 2):
-                first = builder.add(arguments[5], builder.mul(arguments[6], _INT64(p)))
+                first = builder.add(arguments[5], builder.mul(arguments[6], INT64(p)))
                 for v in range(vectors):
                     low, high = (
                         builder.select(builder.fcmp_ordered(">", x, zero), x, builder.fmul(x, factor))
@@ -230,7 +195,7 @@ def put_pairs(tile: Tile) -> Any:
                     )
                     kept = builder.and_(_paired(builder, low, high), masks[v])
                     index = _plus(builder, first, LANES * v)
-                    pointer = _at(context, builder, signature.args[4], arguments[4], index, _vector(_INT32))
+                    pointer = address(context, builder, signature.args[4], arguments[4], index, vector(INT32))
                     builder.store(kept, pointer, align=4)
             return context.get_dummy_value()
 
@@ -242,9 +207,9 @@ def put_pairs(tile: Tile) -> Any:
 
 def _paired(builder: Any, low: Any, high: Any) -> Any:
     """Vectors of float32 rounded to one of pairs."""
-    halves = (builder.bitcast(builder.fptrunc(x, _vector(_BFloat16())), _vector(_INT16)) for x in (low, high))
-    first, second = (builder.zext(half, _vector(_INT32)) for half in halves)
-    return builder.or_(first, builder.shl(second, ir.Constant(_vector(_INT32), [LANES] * LANES)))
+    halves = (builder.bitcast(builder.fptrunc(x, vector(_BFloat16())), vector(_INT16)) for x in (low, high))
+    first, second = (builder.zext(half, vector(INT32)) for half in halves)
+    return builder.or_(first, builder.shl(second, ir.Constant(vector(INT32), [LANES] * LANES)))
 
 
 def put_floats(tile: Tile, channels: int) -> Any:
@@ -256,10 +221,10 @@ def put_floats(tile: Tile, channels: int) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
             values = cgutils.unpack_tuple(builder, arguments[0])
             for c in range(channels):
-                first = builder.add(arguments[2], builder.mul(arguments[3], _INT64(c)))
+                first = builder.add(arguments[2], builder.mul(arguments[3], INT64(c)))
                 for v in range(vectors):
                     index = _plus(builder, first, LANES * v)
-                    pointer = _at(context, builder, signature.args[1], arguments[1], index, _vector(_FLOAT))
+                    pointer = address(context, builder, signature.args[1], arguments[1], index, vector(FLOAT))
                     builder.store(values[c * vectors + v], pointer, align=4)
             return context.get_dummy_value()
 
@@ -274,11 +239,11 @@ def rounded(_: Any, low: Any, high: Any) -> Any:
 
     def generate(_: Any, builder: Any, __: Any, arguments: Sequence[Any]) -> Any:
         def half(x: Any) -> Any:  # arithmetic on its bits, which LLVM turns into vectors as it does loops
-            bits = builder.bitcast(x, _INT32)
-            odd = builder.and_(builder.lshr(bits, _INT32(16)), _INT32(1))
-            return builder.lshr(builder.add(bits, builder.add(odd, _INT32(0x7FFF))), _INT32(16))
+            bits = builder.bitcast(x, INT32)
+            odd = builder.and_(builder.lshr(bits, INT32(16)), INT32(1))
+            return builder.lshr(builder.add(bits, builder.add(odd, INT32(0x7FFF))), INT32(16))
 
-        return builder.or_(half(arguments[0]), builder.shl(half(arguments[1]), _INT32(16)))
+        return builder.or_(half(arguments[0]), builder.shl(half(arguments[1]), INT32(16)))
 
     return types.int32(types.float32, types.float32), generate
 
@@ -296,24 +261,24 @@ def blend_features(
     paired = features.dtype == types.int32
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-        values, eight = _vector(_FLOAT, 8), _vector(_INT32, 8)
+        values, eight = vector(FLOAT, 8), vector(INT32, 8)
         fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(values, [values] * 3), "llvm.fma.v8f32")
         total = ir.Constant(values, [0.0] * 8)
         for n, corner in enumerate(cgutils.unpack_tuple(builder, arguments[1])):
-            held = _vector(_INT16, 8) if paired else values
-            voxel = builder.load(_at(context, builder, signature.args[0], arguments[0], corner, held), align=4)
+            held = vector(_INT16, 8) if paired else values
+            voxel = builder.load(address(context, builder, signature.args[0], arguments[0], corner, held), align=4)
             if paired:
                 high = builder.shl(builder.zext(voxel, eight), ir.Constant(eight, [16] * 8))
                 voxel = builder.bitcast(high, values)
-            index = builder.add(arguments[3], builder.mul(arguments[4], _INT64(n)))
-            weight = builder.load(_at(context, builder, signature.args[2], arguments[2], index, _FLOAT))
-            total = builder.call(fma, [voxel, _splat(builder, weight, 8), total])
+            index = builder.add(arguments[3], builder.mul(arguments[4], INT64(n)))
+            weight = builder.load(address(context, builder, signature.args[2], arguments[2], index, FLOAT))
+            total = builder.call(fma, [voxel, splat(builder, weight, 8), total])
         if paired:
-            total = builder.bitcast(builder.fptrunc(total, _vector(_BFloat16(), 8)), _vector(_INT32, 4))
+            total = builder.bitcast(builder.fptrunc(total, vector(_BFloat16(), 8)), vector(INT32, 4))
         for p in range(total.type.count):
-            index = builder.add(arguments[6], builder.mul(arguments[7], _INT64(p)))
-            pointer = _at(context, builder, signature.args[5], arguments[5], index, total.type.element)
-            builder.store(builder.extract_element(total, _INT32(p)), pointer)
+            index = builder.add(arguments[6], builder.mul(arguments[7], INT64(p)))
+            pointer = address(context, builder, signature.args[5], arguments[5], index, total.type.element)
+            builder.store(builder.extract_element(total, INT32(p)), pointer)
         return context.get_dummy_value()
 
     integers = (types.int64, types.int64)

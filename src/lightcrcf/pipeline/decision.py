@@ -115,8 +115,7 @@ def _plan(choice: Choice, options: Options, grids: Sequence[Grid], *, alike: boo
     preparation, preset = weights.preparation if weights else None, options.preset
     if options.refine is None:  # who names a number of steps knows how long it shall take
         preset = affordable(preset, sum(grid.size for grid in grids))
-    brief = preset != options.preset
-    return plan(preset, preparation, steps=options.refine, template=_has_template(weights), brief=brief)
+    return plan(preset, preparation, steps=options.refine, template=_has_template(weights))
 
 
 def _init(init: str, choice: Choice) -> str:

@@ -31,6 +31,7 @@ from lightcrcf.geometry.refinement_kernels import (
     shorten,
     smooth,
 )
+from lightcrcf.geometry.threads import use_threads
 from lightcrcf.pipeline.schedule import Level
 
 __all__ = ["Stage", "factors"]
@@ -48,6 +49,7 @@ _FOREGROUND = 0.05
 _LEAST_DETERMINANT = 0.05
 _STALLED = 1e-5  # relative gain of a step below which a level ends
 _HALVINGS = 3
+_ALONE = 2**15  # voxels of a grid: up to here waking a second thread takes longer than it saves
 # How far what is about to fold goes back, and how many voxels around it; after three tries only for what folds.
 _TRIES, _BACK = 3, ((0.5, 2), (0.5, 2), (0.5, 2), (1.0, 2), (1.0, 3), (1.0, 4))
 
@@ -178,6 +180,10 @@ class Stage:
         """
         if sigmas:
             self._smooth_by(*sigmas)
+        with use_threads(1 if field[0].size <= _ALONE else None):
+            return self._climb(field)
+
+    def _climb(self, field: Float32) -> tuple[Float32, float, int]:
         best, length, done, halvings = self.objective(field), self.level.step, 0, 0
         typical, carried = None, 0.0
         while done < self.level.steps and halvings <= _HALVINGS:

@@ -121,7 +121,6 @@ def plan(
     *,
     steps: int | None = None,
     template: bool = False,
-    brief: bool = False,
 ) -> Plan:
     """The refinement of a preset.
 
@@ -130,7 +129,6 @@ def plan(
         preparation: of the model, which says what suits it; None without a model.
         steps: at full resolution, instead of the preset's; 0 is no refinement.
         template: whether the model has one.
-        brief: whether a template spares the way back.
 
     Example:
         >>> plan("fast", Preparation(None), steps=5)
@@ -140,8 +138,7 @@ def plan(
     if preset == "accurate":
         *coarse, full = (replace(level, steps=_LONG.get(level.scale, level.steps)) for level in (*coarse, full))
         settling = replace(coarse[-1], steps=_SETTLING)
-        both_ways = not (brief and template)
-        coarse = [*(replace(level, both_ways=both_ways, smoother=_SMOOTHER) for level in coarse), settling]
+        coarse = [*(replace(level, both_ways=True, smoother=_SMOOTHER) for level in coarse), settling]
     if steps is not None:
         full = replace(full, steps=steps)
     start = "nothing" if preparation is None else preparation.refine

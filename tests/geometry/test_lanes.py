@@ -1,0 +1,68 @@
+"""Vectors of 16 numbers in kernels, beside NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lightcrcf.geometry.compiled import device
+from lightcrcf.geometry.lanes import LANES, filled, larger, put, put_part, read, read_part, root, where_above
+
+Array = np.ndarray
+
+
+@device
+def computed(a: Array, b: Array, out: Array) -> None:
+    for k in range(0, a.size, LANES):
+        x, y = read(a, k), read(b, k)
+        put(x + y, out[0], k)
+        put(x - y, out[1], k)
+        put(x * y, out[2], k)
+        put(x / y, out[3], k)
+        put(root(x), out[4], k)
+        put(larger(x, y), out[5], k)
+        put(where_above(x, filled(np.float32(0.5)), x, y), out[6], k)
+
+
+@device
+def copied(source: Array, start: int, count: int, out: Array) -> None:
+    put_part(read_part(source, start, count), out, 0, count)
+
+
+@device
+def filled_up(source: Array, count: int, out: Array) -> None:
+    put(read_part(source, 0, count), out, 0)
+
+
+def test_operators_are_those_of_numpy(rng: np.random.Generator) -> None:
+    a, b = rng.random((2, 3 * LANES), dtype=np.float32) + np.float32(0.1)
+    out = np.empty((7, a.size), np.float32)
+    computed(a, b, out)
+    wanted = (a + b, a - b, a * b, a / b, np.sqrt(a), np.maximum(a, b), np.where(a > 0.5, a, b))
+    for found, expected in zip(out, wanted, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_no_number_is_never_the_larger_one_of_two() -> None:
+    a, b = np.full((2, LANES), np.nan, np.float32)
+    b[:] = 0
+    out = np.empty((7, LANES), np.float32)
+    computed(a, b, out)
+    np.testing.assert_array_equal(out[5], 0)
+    assert np.isnan(out[4]).all()
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 15, 16, 17])
+def test_parts_touch_nothing_beyond(count: int) -> None:
+    source, out = np.arange(40, dtype=np.float32), np.full(2 * LANES, -1, np.float32)
+    copied(source, 5, count, out)
+    within = min(count, LANES)
+    np.testing.assert_array_equal(out[:within], source[5 : 5 + within])
+    np.testing.assert_array_equal(out[within:], -1)
+
+
+@pytest.mark.parametrize("count", [0, 3, 16])
+def test_what_is_not_read_is_zero(count: int) -> None:
+    out = np.full(LANES, -1, np.float32)
+    filled_up(np.ones(LANES, np.float32), count, out)
+    np.testing.assert_array_equal(out, np.arange(LANES) < count)
