@@ -6,7 +6,19 @@ import numpy as np
 import pytest
 
 from lightcrcf.geometry.compiled import device
-from lightcrcf.geometry.lanes import LANES, filled, larger, put, put_part, read, read_part, root, where_above
+from lightcrcf.geometry.lanes import (
+    LANES,
+    filled,
+    larger,
+    numbered,
+    put,
+    put_part,
+    read,
+    read_part,
+    read_within,
+    root,
+    where_above,
+)
 
 Array = np.ndarray
 
@@ -32,6 +44,18 @@ def copied(source: Array, start: int, count: int, out: Array) -> None:
 @device
 def filled_up(source: Array, count: int, out: Array) -> None:
     put(read_part(source, 0, count), out, 0)
+
+
+@device
+def between(source: Array, at: int, first: int, end: int, out: Array) -> None:
+    put(read_within(source, at, first, end), out, 0)
+
+
+@device
+def counted(first: np.float32, out: Array) -> None:
+    values = numbered(first)
+    values += values
+    put(values, out, 0)
 
 
 def test_operators_are_those_of_numpy(rng: np.random.Generator) -> None:
@@ -66,3 +90,18 @@ def test_what_is_not_read_is_zero(count: int) -> None:
     out = np.full(LANES, -1, np.float32)
     filled_up(np.ones(LANES, np.float32), count, out)
     np.testing.assert_array_equal(out, np.arange(LANES) < count)
+
+
+@pytest.mark.parametrize(("at", "first", "end"), [(-1, 0, 9), (0, 0, 16), (5, 3, 30), (20, 4, 27), (3, 8, 8)])
+def test_what_lies_outside_is_zero(at: int, first: int, end: int) -> None:
+    source, out = np.arange(1, 41, dtype=np.float32), np.full(LANES, -1, np.float32)
+    between(source, at, first, end, out)
+    places = at + np.arange(LANES)
+    within = (places >= first) & (places < end)
+    np.testing.assert_array_equal(out, np.where(within, source[np.clip(places, 0, 39)], 0))
+
+
+def test_numbers_follow_one_another() -> None:
+    out = np.empty(LANES, np.float32)
+    counted(np.float32(-3), out)
+    np.testing.assert_array_equal(out, 2 * (np.arange(LANES) - 3))

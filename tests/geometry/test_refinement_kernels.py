@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch.nn.functional import conv3d
 
 from lightcrcf.geometry import refinement_kernels as kernels
+from lightcrcf.geometry.threads import use_threads
 
-SHAPE = (7, 37, 11)  # more rows than two tiles hold
+SHAPE = (7, 37, 19)  # lines longer than a vector
 FLOOR = 1e-4
 
 
@@ -117,25 +118,6 @@ def test_smoothing(rng: np.random.Generator, sigma: tuple[float, float, float]) 
     np.testing.assert_allclose(out, wanted, atol=2e-6)
 
 
-def test_shortening(rng: np.random.Generator) -> None:
-    field = rng.standard_normal((3, *SHAPE)).astype(np.float32)
-    wanted = 0.7 * field
-    wanted *= np.minimum(1, 1.2 / np.sqrt((wanted**2).sum(axis=0)))
-    out = np.empty_like(field)
-    kernels.shorten(field, 0.7, 1.2, out)
-    np.testing.assert_allclose(out, wanted, rtol=1e-5, atol=1e-7)
-
-
-def test_accumulating(rng: np.random.Generator) -> None:
-    total, addend = rng.standard_normal((2, 3, *SHAPE)).astype(np.float32)
-    wanted = 0.5 * total - 2 * addend
-    kernels.accumulate(total, 0.5, addend, -2.0)
-    np.testing.assert_allclose(total, wanted, rtol=1e-5, atol=1e-6)
-    unfilled = np.full_like(total, np.nan)
-    kernels.accumulate(unfilled, 0.0, addend, -2.0)
-    np.testing.assert_array_equal(unfilled, -2 * addend)
-
-
 @pytest.mark.parametrize("shape", [(1, 5, 3), (2, 1, 9), (3, 40, 1)])
 def test_windows_larger_than_the_image(rng: np.random.Generator, shape: tuple[int, int, int]) -> None:
     field, out = rng.standard_normal((3, *shape)).astype(np.float32), np.empty((3, *shape), np.float32)
@@ -147,16 +129,17 @@ def test_windows_larger_than_the_image(rng: np.random.Generator, shape: tuple[in
     assert np.isfinite(out).all()
 
 
-def test_results_do_not_depend_on_the_number_of_threads(rng: np.random.Generator) -> None:
+def test_results_do_not_depend_on_threads_or_tiles(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     fixed, moved = images(rng)
     threads, found = numba.get_num_threads(), []
-    for count in (1, threads):
-        numba.set_num_threads(count)
-        terms, force, out = (np.empty((3, *SHAPE), np.float32) for _ in range(3))
-        sums = kernels.correlation_terms(fixed, moved, None, 2, FLOOR, terms)
-        kernels.correlation_force(fixed, moved, None, terms, 2, force)
-        kernels.smooth(force, kernels.gaussian_taps((1.5, 1.5, 1.5)), out)
+    for count, rows in ((1, 96), (threads, 96), (1, 5)):
+        monkeypatch.setattr(kernels, "MOST_ROWS", rows)
+        with use_threads(count):
+            terms, force, out = (np.empty((3, *SHAPE), np.float32) for _ in range(3))
+            sums = kernels.correlation_terms(fixed, moved, None, 2, FLOOR, terms)
+            kernels.correlation_force(fixed, moved, None, terms, 2, force)
+            kernels.smooth(force, kernels.gaussian_taps((1.5, 1.5, 1.5)), out)
         found.append((sums, terms, force, out))
-    numba.set_num_threads(threads)
-    for one, many in zip(*found, strict=True):
-        np.testing.assert_array_equal(one, many)
+    for one, *others in zip(*found, strict=True):
+        for other in others:
+            np.testing.assert_array_equal(one, other)

@@ -45,7 +45,7 @@ PROTOCOL = (
 _FLOATS = 8  # that a step cannot do without, for each voxel: two images, the field in and out
 _KERNELS = {
     "warp": "warp image", "correlation_terms": "correlation", "correlation_force": "force", "smooth": "smooth",
-    "accumulate": "carry on", "shorten": "limit", "compose": "compose", "jacobian_determinant": "look for folds",
+    "accumulate": "carry on", "compose_step": "compose", "jacobian_determinant": "look for folds",
 }  # fmt: skip
 
 
@@ -213,7 +213,12 @@ def _cycles(events: Sequence[Event], begins: Sequence[int]) -> list[list[Event]]
 
 
 def _watched() -> dict[tuple[str, str], Labeller]:
-    files = ("geometry/kernels.py", "geometry/determinant.py", "geometry/refinement_kernels.py")
+    files = (
+        "geometry/kernels.py",
+        "geometry/determinant.py",
+        "geometry/refinement_kernels.py",
+        "geometry/step_kernels.py",
+    )
     return {(file, name): partial(_label, label) for file in files for name, label in _KERNELS.items()}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-__all__ = ["device", "kernel", "ready"]
+__all__ = ["device", "inlined", "kernel", "ready"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,6 +34,11 @@ def kernel(function: F) -> F:
 def device(function: F) -> F:
     """Compile a function that only kernels call; it becomes part of each of them."""
     return cast(F, njit(fastmath=_FASTMATH, error_model="numpy")(function))
+
+
+def inlined(function: F) -> F:
+    """As `device`, and always part of its caller, so that vectors stay in registers."""
+    return cast(F, njit(fastmath=_FASTMATH, error_model="numpy", forceinline=True)(function))
 
 
 def ready(array: ArrayLike | None, dtype: DTypeLike = np.float32) -> NDArray[Any]:

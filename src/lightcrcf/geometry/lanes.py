@@ -20,8 +20,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 __all__ = [
-    "FLOAT", "INT32", "INT64", "LANES", "VECTOR", "address", "filled", "larger", "put", "put_part", "read", "read_part",
-    "root", "splat", "vector", "where_above",
+    "FLOAT", "INT32", "INT64", "LANES", "VECTOR", "address", "filled", "larger", "numbered", "put", "put_part", "read",
+    "read_part", "read_within", "root", "splat", "vector", "where_above",
 ]  # fmt: skip
 
 LANES = 16  # numbers of a vector
@@ -77,10 +77,14 @@ def _operation(function: Any, method: str) -> None:
         return getattr(builder, method)(*arguments, flags=("contract",))
 
 
-for _function, _method in (
-    (operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul"), (operator.truediv, "fdiv")
-):  # fmt: skip
-    _operation(_function, _method)
+for _functions, _method in (
+    ((operator.add, operator.iadd), "fadd"),
+    ((operator.sub, operator.isub), "fsub"),
+    ((operator.mul, operator.imul), "fmul"),
+    ((operator.truediv, operator.itruediv), "fdiv"),
+):
+    for _function in _functions:
+        _operation(_function, _method)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -124,7 +128,7 @@ def read(_: Any, array: Any, at: Any) -> Any:
     """read(array, at): array[at : at + 16]."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-        pointer = address(context, builder, signature.args[0], *arguments, vector(FLOAT))
+        pointer = address(context, builder, signature.args[0], arguments[0], arguments[1], vector(FLOAT))
         return builder.load(pointer, align=4)
 
     return VECTOR(array, types.int64), generate
@@ -135,7 +139,7 @@ def put(_: Any, values: Any, array: Any, at: Any) -> Any:
     """put(values, array, at): array[at : at + 16] = values."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-        pointer = address(context, builder, signature.args[1], *arguments[1:], vector(FLOAT))
+        pointer = address(context, builder, signature.args[1], arguments[1], arguments[2], vector(FLOAT))
         builder.store(arguments[0], pointer, align=4)
         return context.get_dummy_value()
 
@@ -147,15 +151,47 @@ def read_part(_: Any, array: Any, at: Any, count: Any) -> Any:
     """read_part(array, at, count): as `read`, but only the first `count` are read, 0 for the others."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-        whole, mask = vector(FLOAT), vector(ir.IntType(1))
-        pointer = address(context, builder, signature.args[0], *arguments[:2], whole)
-        name, types_of = "llvm.masked.load.v16f32.p0", [whole.as_pointer(), INT32, mask, whole]
-        function = _function_of(builder, name, whole, types_of)
-        return builder.call(
-            function, [pointer, INT32(4), _first(builder, arguments[2]), ir.Constant(whole, [0.0] * LANES)]
-        )
+        whole = vector(FLOAT)
+        pointer = address(context, builder, signature.args[0], arguments[0], arguments[1], whole)
+        function, zeros = _masked_load(builder), ir.Constant(whole, [0.0] * LANES)
+        with builder.if_else(_all(builder, arguments[2])) as (then, otherwise):
+            with then:
+                everything, block = builder.load(pointer, align=4), builder.block
+            with otherwise:
+                part = builder.call(function, [pointer, INT32(4), _first(builder, arguments[2]), zeros])
+                other_block = builder.block
+        found = builder.phi(whole)
+        found.add_incoming(everything, block)
+        found.add_incoming(part, other_block)
+        return found
 
     return VECTOR(array, types.int64, types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def read_within(_: Any, array: Any, at: Any, first: Any, end: Any) -> Any:
+    """read_within(array, at, first, end): as `read`, but only what lies in first : end is read, 0 for the others."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
+        array, at, first, end = arguments
+        whole, mask = vector(FLOAT), vector(ir.IntType(1))
+        pointer = address(context, builder, signature.args[0], array, at, whole)
+        before = builder.xor(_first(builder, builder.sub(first, at)), ir.Constant(mask, [1] * LANES))
+        kept = builder.and_(before, _first(builder, builder.sub(end, at)))
+        return builder.call(_masked_load(builder), [pointer, INT32(4), kept, ir.Constant(whole, [0.0] * LANES)])
+
+    return VECTOR(array, *[types.int64] * 3), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def numbered(_: Any, first: Any) -> Any:
+    """numbered(first): that float32, and one more each time."""
+
+    def generate(_: Any, builder: Any, __: Any, arguments: Sequence[Any]) -> Any:
+        numbers = ir.Constant(vector(FLOAT), [float(n) for n in range(LANES)])
+        return builder.fadd(splat(builder, arguments[0]), numbers)
+
+    return VECTOR(types.float32), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -164,13 +200,27 @@ def put_part(_: Any, values: Any, array: Any, at: Any, count: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
         whole, mask = vector(FLOAT), vector(ir.IntType(1))
-        pointer = address(context, builder, signature.args[1], *arguments[1:3], whole)
+        pointer = address(context, builder, signature.args[1], arguments[1], arguments[2], whole)
         name, types_of = "llvm.masked.store.v16f32.p0", [whole, whole.as_pointer(), INT32, mask]
         function = _function_of(builder, name, ir.VoidType(), types_of)
-        builder.call(function, [arguments[0], pointer, INT32(4), _first(builder, arguments[3])])
+        with builder.if_else(_all(builder, arguments[3])) as (then, otherwise):
+            with then:
+                builder.store(arguments[0], pointer, align=4)
+            with otherwise:
+                builder.call(function, [arguments[0], pointer, INT32(4), _first(builder, arguments[3])])
         return context.get_dummy_value()
 
     return types.void(values, array, types.int64, types.int64), generate
+
+
+def _masked_load(builder: Any) -> Any:
+    whole, mask = vector(FLOAT), vector(ir.IntType(1))
+    return _function_of(builder, "llvm.masked.load.v16f32.p0", whole, [whole.as_pointer(), INT32, mask, whole])
+
+
+def _all(builder: Any, count: Any) -> Any:
+    """Whether there are as many as a vector has: then no mask is needed, which not every processor knows."""
+    return builder.icmp_signed(">=", count, INT64(LANES))
 
 
 def _first(builder: Any, count: Any) -> Any:

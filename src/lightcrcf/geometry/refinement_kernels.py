@@ -19,7 +19,7 @@ from lightcrcf.geometry.lanes import LANES, filled, larger, put_part, read, read
 from lightcrcf.geometry.sampling import ONE, ZERO
 from lightcrcf.geometry.vectors import Tile, add, begin, put_floats
 
-__all__ = ["accumulate", "correlation_force", "correlation_terms", "gaussian_taps", "shorten", "smooth"]
+__all__ = ["correlation_force", "correlation_terms", "gaussian_taps", "smooth"]
 
 Array = Any  # Numba's functions take their own array types
 Float32 = NDArray[np.float32]
@@ -107,34 +107,10 @@ def smooth(field: Float32, taps: Float32, out: Float32) -> None:
     _march(SMOOTH, field, field[0], field[0], field[0], False, _both_sides(taps), ZERO, out, NOTHING, _tiles(field[0]))
 
 
-def accumulate(total: Float32, keep: float, addend: Float32, scale: float) -> None:
-    """total = keep * total + scale * addend, both (3, D, H, W); with keep 0, `total` may hold anything before.
-
-    Example:
-        >>> total, addend = (np.full((3, 1, 1, 1), value, np.float32) for value in (2, 8))
-        >>> accumulate(total, 0.5, addend, 0.25)
-        >>> total.ravel().tolist()
-        [3.0, 3.0, 3.0]
-    """
-    _accumulate(total, np.float32(keep), addend, np.float32(scale))
-
-
-def shorten(field: Float32, scale: float, longest: float, out: Float32) -> None:
-    """out = the vectors of field (3, D, H, W) times `scale`, those longer than `longest` shortened to it.
-
-    Example:
-        >>> field = np.array([3, 0.5], np.float32).reshape(1, 1, 1, 2) * np.ones((3, 1, 1, 1), np.float32)
-        >>> shorten(field, 2.0, 3**0.5, field)
-        >>> field[0].ravel().tolist()
-        [1.0, 1.0]
-    """
-    _shorten(field, np.float32(scale), np.float32(longest), out)
-
-
 def _tiles(image: Float32) -> int:
     """One for each thread, or more where they would be too long."""
     height = image.shape[1]
-    return min(height, max(get_num_threads(), -(-height // MOST_ROWS)))
+    return min(height, max(int(get_num_threads()), -(-height // MOST_ROWS)))
 
 
 def _box(radius: int) -> Float32:
@@ -365,28 +341,3 @@ def along_line(line: Array, out: Array) -> None:
         put_part(read_part(out, k, left) * slope, out, k, left)
     if last > 0:
         out[last] *= line[last] - line[last - 1]
-
-
-@kernel
-def _shorten(field: Array, scale: Any, longest: Any, out: Array) -> None:
-    _, depth, height, width = field.shape
-    for i in prange(depth):
-        for j in range(height):
-            for k in range(width):
-                a, b, c = scale * field[0, i, j, k], scale * field[1, i, j, k], scale * field[2, i, j, k]
-                by = longest / max(longest, np.sqrt(a * a + b * b + c * c))
-                out[0, i, j, k], out[1, i, j, k], out[2, i, j, k] = by * a, by * b, by * c
-
-
-@kernel
-def _accumulate(total: Array, keep: Any, addend: Array, scale: Any) -> None:
-    channels, depth, height, width = total.shape
-    for i in prange(depth):
-        for c in range(channels):
-            for j in range(height):
-                if keep == ZERO:
-                    for k in range(width):
-                        total[c, i, j, k] = scale * addend[c, i, j, k]
-                else:
-                    for k in range(width):
-                        total[c, i, j, k] = keep * total[c, i, j, k] + scale * addend[c, i, j, k]

@@ -22,15 +22,14 @@ from numpy.typing import NDArray
 from lightcrcf.geometry.alignment_kernels import block_mean
 from lightcrcf.geometry.determinant import determinants_at, jacobian_determinant, voxels_around
 from lightcrcf.geometry.gradients import squared_local_correlation
-from lightcrcf.geometry.kernels import compose, warp
+from lightcrcf.geometry.kernels import warp
 from lightcrcf.geometry.refinement_kernels import (
-    accumulate,
     correlation_force,
     correlation_terms,
     gaussian_taps,
-    shorten,
     smooth,
 )
+from lightcrcf.geometry.step_kernels import accumulate, compose_step
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.pipeline.schedule import Level
 
@@ -194,8 +193,7 @@ class Stage:
                 accumulate(self.velocity, carried, self.one, 1.0 / typical)
                 carried = self.level.momentum
             # `velocity` keeps its length, so that a step that fails is tried again shorter.
-            shorten(self.velocity, length, length, self.other)
-            candidate = self.step(field)
+            candidate = self.step(field, length)
             score = self.objective(candidate) if candidate is not None else -np.inf
             if candidate is None or score <= best:
                 length, halvings = length / 2, halvings + 1
@@ -207,9 +205,10 @@ class Stage:
             typical = None
         return field, best, done
 
-    def step(self, field: Float32) -> Float32 | None:
-        """field o (id + v), smoothed, where `other` holds v; in `other`, or None if that folds."""
-        smooth(compose(field, self.other, self.one), self.field_taps, self.other)
+    def step(self, field: Float32, length: float) -> Float32 | None:
+        """field o (id + v), smoothed, v being `length` times the velocity; in `other`, or None if that folds."""
+        compose_step(field, self.velocity, length, length, self.one)
+        smooth(self.one, self.field_taps, self.other)
         return _unfolded(self.other, field, self.one[0])
 
     def most_alike(self, fields: Sequence[Float32]) -> Float32:

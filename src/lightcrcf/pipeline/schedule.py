@@ -17,7 +17,7 @@ class Level:
     Args:
         scale: 1 for full resolution, 2, 4 or 8 for coarser ones.
         steps: at most so many.
-        step: length of the longest update, in voxels of the level.
+        step: length of the longest update, in voxels of the level; at most 1.
         force_sigma, field_sigma: of the Gaussians that smooth each update and the field after it, in voxels.
         radius: of the correlation window, in voxels to each side.
         metric: "lncc", or "mse" for images whose intensities mean the same.
@@ -42,6 +42,8 @@ class Level:
     smoother: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
+        if self.step > 1:
+            raise ValueError(f"a step is at most one voxel long, not {self.step}")
         if self.contrast > 0 and self.metric != "lncc":
             raise ValueError(f"local contrast is compared by lncc, not by {self.metric}")
 
