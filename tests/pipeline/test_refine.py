@@ -167,7 +167,7 @@ def test_it_never_folds_more_than_its_start(pair: tuple[NDArray, NDArray]) -> No
     rough = np.random.default_rng(5).normal(scale=0.6, size=(3, 17, 21, 19)).astype(np.float32)
     start = folding_percent(upsample(rough, SHAPE))
     assert start > 0
-    wild = (Level(1, 8, step=3.0, force_sigma=0.5, field_sigma=0.0, radius=1),)
+    wild = (Level(1, 20, step=1.0, momentum=0.9, force_sigma=0.3, field_sigma=0.0, radius=1),)
     assert refine(*pair, rough, schedule=wild).folding_percent <= start
     still = np.zeros_like(rough)
     assert refine(*pair, still, schedule=wild).folding_percent == 0

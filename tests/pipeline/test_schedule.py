@@ -16,7 +16,7 @@ from lightcrcf.pipeline.decision import decide
 from lightcrcf.pipeline.inputs import Given, Inputs
 from lightcrcf.pipeline.options import Options
 from lightcrcf.pipeline.register import register
-from lightcrcf.pipeline.schedule import PRESETS, SMALL, Plan, affordable, plan
+from lightcrcf.pipeline.schedule import PRESETS, SMALL, Level, Plan, affordable, plan
 from lightcrcf.pipeline.shared import Shared
 from lightcrcf.volumes import Volume
 from lightcrcf.weights import store
@@ -111,3 +111,8 @@ def test_default_finds_what_accurate_finds_on_a_small_volume(model: str, pair: P
         assert default.provenance[key] == accurate.provenance[key]
     assert [r.provenance["options"]["preset"] for r in (default, accurate)] == ["default", "accurate"]
     assert default.provenance["refinement"]["levels"][0]["both_ways"] is True
+
+
+def test_steps_longer_than_a_voxel_are_refused() -> None:
+    with pytest.raises(ValueError, match="at most one voxel"):
+        Level(1, 4, step=1.5)

@@ -110,7 +110,7 @@ def smooth(field: Float32, taps: Float32, out: Float32) -> None:
 def _tiles(image: Float32) -> int:
     """One for each thread, or more where they would be too long."""
     height = image.shape[1]
-    return min(height, max(int(get_num_threads()), -(-height // MOST_ROWS)))
+    return int(min(height, max(get_num_threads(), -(-height // MOST_ROWS))))
 
 
 def _box(radius: int) -> Float32:
