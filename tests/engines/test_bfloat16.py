@@ -13,7 +13,7 @@ from lightcrcf.engines.bfloat16 import PairedConvolution, PairedFeatures, convol
 from lightcrcf.engines.bfloat16_features import beside, space_to_pairs, warp_paired
 from lightcrcf.geometry.kernels import compose, warp
 from lightcrcf.geometry.threads import use_threads
-from lightcrcf.geometry.vectors import dot_product_is_native, pairs
+from lightcrcf.geometry.tiles import dot_product_is_native, pairs
 from lightcrcf.network.config import Shape
 
 pytestmark = pytest.mark.skipif(not dot_product_is_native(), reason="this processor has no dot product in bfloat16")

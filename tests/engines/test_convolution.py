@@ -81,7 +81,7 @@ def test_processors_with_shorter_vectors_compute_the_same(rng: np.random.Generat
     code = (
         "import numpy as np\n"
         "from lightcrcf.engines.convolution import WIDE, PackedConvolution, convolve\n"
-        "from lightcrcf.geometry.vectors import dot_product_is_native\n"
+        "from lightcrcf.geometry.tiles import dot_product_is_native\n"
         "given = np.load('in.npz')\n"
         "out = np.empty((5, 4, 9, 33), np.float32)\n"
         "convolve([given['source']], PackedConvolution(given['weight'], given['bias'], 0.2), out)\n"

@@ -1,6 +1,6 @@
 """3x3x3 convolution in bfloat16, for processors that have its dot product; sums are float32.
 
-Features lie in memory as the instruction wants them: pairs of channels (`geometry.vectors`), the voxels of a plane one
+Features lie in memory as the instruction wants them: pairs of channels (`geometry.tiles`), the voxels of a plane one
 after the other with a margin of zeros around them, so that a tile of sums runs over the ends of rows and needs no copy
 of what it reads. A vector lies along the voxels; what a tile makes of the margins is masked.
 """
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lightcrcf.geometry.compiled import device, kernel, ready
 from lightcrcf.geometry.lanes import LANES
 from lightcrcf.geometry.sampling import blend_row, locate_row, place_row
-from lightcrcf.geometry.vectors import Tile, add, begin, pairs, put_floats, put_pairs
+from lightcrcf.geometry.tiles import Tile, add, begin, pairs, put_floats, put_pairs
 from lightcrcf.network.config import Shape
 
 __all__ = ["GROUP", "PAIRS", "PairedConvolution", "PairedFeatures", "convolve", "convolve_flow"]

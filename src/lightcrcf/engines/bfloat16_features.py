@@ -12,7 +12,7 @@ from lightcrcf.engines.bfloat16 import GROUP, PAIRS, PairedFeatures
 from lightcrcf.geometry.compiled import device, kernel, ready
 from lightcrcf.geometry.feature_kernels import blend_features_row
 from lightcrcf.geometry.sampling import ZERO, locate_row, place_row
-from lightcrcf.geometry.vectors import rounded
+from lightcrcf.geometry.tiles import rounded
 from lightcrcf.network.config import Shape
 
 __all__ = ["beside", "space_to_pairs", "warp_paired"]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lightcrcf.engines.bfloat16 import GROUP, PAIRS, PairedConvolution, PairedFeatures, convolve, convolve_flow
 from lightcrcf.engines.bfloat16_features import beside, space_to_pairs, warp_paired
 from lightcrcf.geometry.kernels import upsample
-from lightcrcf.geometry.vectors import dot_product_is_native
+from lightcrcf.geometry.tiles import dot_product_is_native
 from lightcrcf.network.config import LEVELS, NetworkConfig, Shape
 
 __all__ = ["Bfloat16Network", "runs_in_bfloat16"]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from lightcrcf.geometry.compiled import device, kernel, ready
 from lightcrcf.geometry.lanes import LANES
 from lightcrcf.geometry.sampling import ZERO
-from lightcrcf.geometry.vectors import Tile, add, begin, put_floats, vectors_are_long
+from lightcrcf.geometry.tiles import Tile, add, begin, put_floats, vectors_are_long
 
 __all__ = ["PackedConvolution", "convolve"]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lightcrcf.geometry.compiled import device, kernel, ready
 from lightcrcf.geometry.sampling import ONE, locate_row, place_row
-from lightcrcf.geometry.vectors import blend_features
+from lightcrcf.geometry.tiles import blend_features
 
 __all__ = ["EIGHT", "SideBySide", "blend_features_row"]
 

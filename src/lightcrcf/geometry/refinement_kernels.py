@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from lightcrcf.geometry.compiled import device, kernel
 from lightcrcf.geometry.lanes import LANES, filled, larger, put_part, read, read_part, root, where_above
 from lightcrcf.geometry.sampling import ONE, ZERO
-from lightcrcf.geometry.vectors import Tile, add, begin, put_floats
+from lightcrcf.geometry.tiles import Tile, add, begin, put_floats
 
 __all__ = ["correlation_force", "correlation_terms", "gaussian_taps", "smooth"]
 
 Array = Any  # Numba's functions take their own array types
 Float32 = NDArray[np.float32]
 
-MOST_ROWS = 96  # of a tile, for each computes again what is less than a radius beside it
+MOST_ROWS = 96  # of a tile, so that the planes it keeps stay in cache
 TERMS, FORCE, SMOOTH = 0, 1, 2
 START, NOTHING = np.zeros(1, np.float32), np.zeros((2, 0, 0), np.float32)
 TILE: Tile = (1, 4)  # as many sums at once as hide how long one takes

@@ -1,4 +1,4 @@
-"""Vectors for compiled kernels: sums that stay in registers, and the dot product in bfloat16.
+"""Tiles of sums that stay in registers while a kernel adds to them, and the dot product in bfloat16.
 
 Numba has no way to ask for either; what it has is a way to say what LLVM is to be told.
 

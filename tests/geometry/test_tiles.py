@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightcrcf.geometry.vectors import dot_product_is_native, pairs, vectors_are_long
+from lightcrcf.geometry.tiles import dot_product_is_native, pairs, vectors_are_long
 
 
 def test_pairs_are_rounded_as_pytorch_rounds(rng: np.random.Generator) -> None:
