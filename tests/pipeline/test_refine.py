@@ -372,6 +372,26 @@ def test_another_field_that_spoils_the_looks_is_left_out() -> None:
         assert np.array_equal(found, stage.most_alike([right, right])) is not expected
 
 
+def test_what_looks_become_must_be_worth_it(pair: tuple[NDArray, NDArray]) -> None:
+    """Asked for more than all looks together can reach, the best of them goes on as if it had been the only one."""
+    smoother = replace(QUICK[1], smoother=(2.2, 0.7))
+    settling = replace(QUICK[1], steps=2)
+    one, joined, asked = (
+        refine(*pair, None, schedule=schedule)
+        for schedule in ((QUICK[1],), (smoother, settling), (smoother, replace(settling, worth=10.0)))
+    )
+    np.testing.assert_array_equal(asked.displacement, one.displacement)
+    assert asked.objective_after == one.objective_after
+    assert not np.array_equal(joined.displacement, one.displacement)
+
+
+def test_looks_at_unknown_images_must_agree_more() -> None:
+    for preparation in (None, GIST):
+        levels = plan("accurate", preparation).schedule
+        assert [level.worth > 0 for level in levels] == [False, False, False, True, False]
+    assert plan("accurate", None).schedule[3].worth > plan("accurate", GIST).schedule[3].worth
+
+
 def test_only_several_looks_go_by_a_template() -> None:
     for preset, steps, expected in (("accurate", None, True), ("accurate", 0, False), ("default", None, False)):
         assert plan(preset, GIST, steps=steps, template=True).template is expected

@@ -116,7 +116,7 @@ def refine(
         fields, scale = [np.zeros((3, *_coarse_shape(fixed.shape, first, pool)), np.float32)], first
     else:
         fields, scale = [_at(displacement.copy(), max(first, 2), fixed.shape, pool)], max(first, 2)
-    steps, seconds, counts = list[int](), list[float](), None
+    steps, seconds, counts, alone = list[int](), list[float](), None, None
     for level, following in zip(schedule, [*schedule[1:], None], strict=True):
         began = time.perf_counter()
         looks, ways = level.looks(), _ways(level)
@@ -131,9 +131,13 @@ def refine(
             for field, (backward, sigmas) in zip(fields, looks, strict=True)
         ]
         fields, after = [field for field, *_ in climbs], climbs[0][1]
+        if alone is not None and after < level.worth * alone[1]:
+            fields, after = [alone[0]], alone[1]
+        alone = None
         if len(looks) > 1 and (following is None or _ways(following) != ways):
             forward = [invert(field) if backward else field for field, backward in zip(fields, ways, strict=True)]
             more = None if another is None else _at(another, level.scale, fixed.shape, pool)
+            alone = _best(stage, forward)
             merged, counts = _merged(stage, forward, more)
             fields = [_relieved(merged, 0)[0]]
             after = stage.objective(fields[0])
@@ -163,6 +167,13 @@ def _check(schedule: Schedule, end: int) -> None:
 def _ways(level: Level) -> list[bool]:
     """Of each look at a level, whether it is from the moving image: fields go on where these stay the same."""
     return [backward for backward, _ in level.looks()]
+
+
+def _best(stage: Stage, looks: list[Float32]) -> tuple[Float32, float]:
+    """The look of the highest objective, and that."""
+    scores = [stage.objective(look) for look in looks]
+    best = int(np.argmax(scores))
+    return looks[best], scores[best]
 
 
 def _merged(stage: Stage, looks: list[Float32], another: Float32 | None) -> tuple[Float32, bool | None]:

@@ -27,6 +27,8 @@ class Level:
         both_ways: whether the way back is looked for too. After the last such level the field becomes, place by place,
             the one that makes the images most alike there.
         smoother: the two Gaussians of a second look, which counts as the way back does.
+        worth: of a level that settles what several looks have become: the share of the objective of the best of them
+            that it must reach, or else that one goes on alone.
     """
 
     scale: int
@@ -40,6 +42,7 @@ class Level:
     momentum: float = 0.0
     both_ways: bool = False
     smoother: tuple[float, float] | None = None
+    worth: float = 0.0
 
     def __post_init__(self) -> None:
         if self.step > 1:
@@ -71,6 +74,7 @@ _UNKNOWN: Schedule = (
 _FULL_UNKNOWN = Level(1, 7, force_sigma=1.2, field_sigma=0.4, contrast=0.5)
 _LONG = {2: 40, 1: 12}  # steps of "accurate"
 _SETTLING = 5  # and at half resolution, once all looks have become one
+_WORTH, _WORTH_UNKNOWN = 0.88, 0.92  # less is what lies between looks that have nothing in common
 _SMOOTHER = (2.2, 0.7)  # the Gaussians of its second look
 _COARSE_CONTRAST = 0.25  # at least: it steadies what the full resolution starts from
 PRESETS = ("fast", "default", "accurate")
@@ -139,7 +143,7 @@ def plan(
     *coarse, full = (*_UNKNOWN, _FULL_UNKNOWN) if preparation is None else (*_COARSE, _FULL)
     if preset == "accurate":
         *coarse, full = (replace(level, steps=_LONG.get(level.scale, level.steps)) for level in (*coarse, full))
-        settling = replace(coarse[-1], steps=_SETTLING)
+        settling = replace(coarse[-1], steps=_SETTLING, worth=_WORTH_UNKNOWN if preparation is None else _WORTH)
         coarse = [*(replace(level, both_ways=True, smoother=_SMOOTHER) for level in coarse), settling]
     if steps is not None:
         full = replace(full, steps=steps)
