@@ -385,19 +385,6 @@ def test_what_looks_become_must_be_worth_it(pair: tuple[NDArray, NDArray]) -> No
     assert not np.array_equal(joined.displacement, one.displacement)
 
 
-def test_looks_at_unknown_images_must_agree_more() -> None:
-    for preparation in (None, GIST):
-        levels = plan("accurate", preparation).schedule
-        assert [level.worth > 0 for level in levels] == [False, False, False, True, False]
-    assert plan("accurate", None).schedule[3].worth > plan("accurate", GIST).schedule[3].worth
-
-
-def test_only_several_looks_go_by_a_template() -> None:
-    for preset, steps, expected in (("accurate", None, True), ("accurate", 0, False), ("default", None, False)):
-        assert plan(preset, GIST, steps=steps, template=True).template is expected
-    assert not plan("accurate", GIST).template
-
-
 def test_looks_may_change_from_level_to_level(pair: tuple[NDArray, NDArray]) -> None:
     first, second, last = QUICK
     levels = (replace(first, both_ways=True), replace(second, smoother=(2.2, 0.7)), last)  # as many, other ways

@@ -25,6 +25,8 @@ from lightcrcf.weights.preparation import Preparation
 Pair = tuple[Volume, Volume]
 Brains = Callable[..., tuple[Volume, Volume]]
 
+GIST = Preparation(None, refine="gist")
+
 
 def decided(pair: Pair, **how: Any) -> Plan:
     shared = Shared()
@@ -116,3 +118,16 @@ def test_default_finds_what_accurate_finds_on_a_small_volume(model: str, pair: P
 def test_steps_longer_than_a_voxel_are_refused() -> None:
     with pytest.raises(ValueError, match="at most one voxel"):
         Level(1, 4, step=1.5)
+
+
+def test_looks_at_unknown_images_must_agree_more() -> None:
+    for preparation in (None, GIST):
+        levels = plan("accurate", preparation).schedule
+        assert [level.worth > 0 for level in levels] == [False, False, False, True, False]
+    assert plan("accurate", None).schedule[3].worth > plan("accurate", GIST).schedule[3].worth
+
+
+def test_only_several_looks_go_by_a_template() -> None:
+    for preset, steps, expected in (("accurate", None, True), ("accurate", 0, False), ("default", None, False)):
+        assert plan(preset, GIST, steps=steps, template=True).template is expected
+    assert not plan("accurate", GIST).template

@@ -130,10 +130,7 @@ def refine(
             (back if backward else stage).climb(field, *sigmas)
             for field, (backward, sigmas) in zip(fields, looks, strict=True)
         ]
-        fields, after = [field for field, *_ in climbs], climbs[0][1]
-        if alone is not None and after < level.worth * alone[1]:
-            fields, after = [alone[0]], alone[1]
-        alone = None
+        (fields, after), alone = _worthy(level, climbs, alone), None
         if len(looks) > 1 and (following is None or _ways(following) != ways):
             forward = [invert(field) if backward else field for field, backward in zip(fields, ways, strict=True)]
             more = None if another is None else _at(another, level.scale, fixed.shape, pool)
@@ -174,6 +171,16 @@ def _best(stage: Stage, looks: list[Float32]) -> tuple[Float32, float]:
     scores = [stage.objective(look) for look in looks]
     best = int(np.argmax(scores))
     return looks[best], scores[best]
+
+
+def _worthy(
+    level: Level, climbs: list[tuple[Float32, float, int]], alone: tuple[Float32, float] | None
+) -> tuple[list[Float32], float]:
+    """Where the climbs led and the objective of the first; `alone`, where what looks became is not worth going on."""
+    after = climbs[0][1]
+    if alone is not None and after < level.worth * alone[1]:
+        return [alone[0]], alone[1]
+    return [field for field, *_ in climbs], after
 
 
 def _merged(stage: Stage, looks: list[Float32], another: Float32 | None) -> tuple[Float32, bool | None]:
