@@ -49,10 +49,13 @@ def linearity(record: ScalingRecord, threads: int) -> float | None:
 
 
 def speedup(record: ScalingRecord, one: int, many: int) -> float | None:
-    """Median over the sizes of how many times as fast `many` threads compute as `one`; of a size, of calls in turn."""
+    """Median over the sizes of how many times as fast `many` threads compute as `one`; of a size, of calls in turn.
+
+    Where one failed in a later round, the calls before that count.
+    """
     times = {(run.shape, run.threads): run.core.each_ms for run in record.runs if run.core}
     ratios = [
-        np.median([alone / together for alone, together in zip(times[shape, one], each, strict=True)])
+        np.median([alone / together for alone, together in zip(times[shape, one], each, strict=False)])
         for (shape, n), each in times.items()
         if n == many and (shape, one) in times
     ]
