@@ -72,11 +72,20 @@ def test_what_is_wrong_is_one_line(
     assert not list(config.parent.rglob("*.safetensors"))
 
 
+# A shell that starts the tests in the background would have it ignore SIGINT.
+HEARS_CTRL_C = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from lightcrcf.cli.main import main
+main()
+"""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(recipe: Callable[..., Path]) -> None:
     config = recipe(100_000)
     folder = config.parent / "run"
-    words = [sys.executable, "-m", "lightcrcf", "train", str(config)]
+    words = [sys.executable, "-c", HEARS_CTRL_C, "train", str(config)]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not (folder / "log.jsonl").exists() and process.poll() is None and time.monotonic() < deadline:
