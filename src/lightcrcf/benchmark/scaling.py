@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -68,8 +68,9 @@ def measure_scaling(
         _warm_up(Path(work) / "first", model, preset)
         for _ in range(_ROUNDS):
             for shape in shapes:
-                folder, mine = Path(work) / "x".join(map(str, shape)), {n: found[shape, n] for n in threads}
-                for run_of in _once_more(mine, folder, model, precision, repetitions, limit_seconds):
+                folder = Path(work) / "x".join(map(str, shape))
+                apart = [_once_more(found[shape, n], folder, model, repetitions, limit_seconds) for n in threads]
+                for run_of in _with_core(apart, model, precision, repetitions):
                     found[shape, run_of.threads] = run_of
                     say(_told(run_of))
     runs = tuple(found.values())
@@ -103,35 +104,26 @@ def _warm_up(folder: Path, model: str, preset: str) -> None:
 
 
 def _once_more(
-    so_far: Mapping[int, ScalingRun],
-    folder: Path,
-    model: str,
-    precision: str,
-    repetitions: int,
-    limit_seconds: float | None,
-) -> list[ScalingRun]:
-    """The times of one more round added to those of one size; in the first round the whole command too."""
-    found = []
-    for count, before in so_far.items():
-        if before.failure is not None:
-            found.append(before)
-            continue
-        try:
-            new = {}
-            if before.step is None:
-                if not folder.exists():
-                    folder.mkdir()
-                    _write_pair(before.shape, folder)
-                new = _command(folder, count, model, before.preset, limit_seconds)
-            new["step"] = _both(before.step, _step(folder, count, repetitions))
-        except CommandError as error:
-            new = {"failure": error.reason}
-        found.append(before.model_copy(update=new))
-    return _with_core(found, model, precision, repetitions)
+    so_far: ScalingRun, folder: Path, model: str, repetitions: int, limit_seconds: float | None
+) -> ScalingRun:
+    """The times of one more round of steps added; in the first round the whole command too."""
+    if so_far.failure is not None:
+        return so_far
+    threads, new = so_far.threads, {}
+    try:
+        if so_far.step is None:
+            if not folder.exists():
+                folder.mkdir()
+                _write_pair(so_far.shape, folder)
+            new = _command(folder, threads, model, so_far.preset, limit_seconds)
+        step = _step(folder, threads, repetitions)
+    except CommandError as error:
+        return so_far.model_copy(update={"failure": error.reason})
+    return so_far.model_copy(update={**new, "step": _both(so_far.step, step)})
 
 
 def _with_core(found: Sequence[ScalingRun], model: str, precision: str, repetitions: int) -> list[ScalingRun]:
-    """The times of the compute added, where the rest did not fail."""
+    """The times of one more round of the compute added to the runs of one size, where the rest did not fail."""
     counts = [run.threads for run in found if run.failure is None]
     if not counts:
         return list(found)

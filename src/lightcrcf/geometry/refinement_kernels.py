@@ -172,20 +172,19 @@ def _march_tile(
     ring = np.empty((channels, (window + 1) * plane), np.float32)
     ring[:, window * plane :] = ZERO
     total = np.empty((6, plane), np.float32)
-    at = np.zeros(window, np.int64)
+    along, across = np.arange(window), np.arange(0, window * span, span)
+    planes = np.empty(window, np.int64)
     for p in range(depth + radius):
         if p < depth:
             fill_lines(mode, source, fixed[p], moved[p], weight[p], masked, p, first, rows, radius, lines)
             for c in range(channels):
-                steps(0, 1, at)
-                weigh(lines[c], at, taps[2], around, near[c], 0)
-                steps(0, span, at)
-                weigh(near[c], at, taps[1], size, ring[c], p % window * plane)
+                weigh(lines[c], along, taps[2], around, near[c], 0)
+                weigh(near[c], across, taps[1], size, ring[c], p % window * plane)
         i = p - radius
         if i >= 0:
-            places(i, depth, radius, repeat, plane, at)
+            places(i, depth, radius, repeat, plane, planes)
             for c in range(channels):
-                weigh(ring[c], at, taps[0], size, total[c], 0)
+                weigh(ring[c], planes, taps[0], size, total[c], 0)
             for j in range(rows):
                 y = first + j
                 if mode == TERMS:
@@ -225,13 +224,6 @@ def fill_lines(
                     copy_line(source[c, p, j], 0, width, lines[c], begins)
                     if mode == SMOOTH:
                         repeat_ends(lines[c], begins, width, radius)
-
-
-@device
-def steps(start: Any, step: Any, at: Array) -> None:
-    """start, start + step, ..."""
-    for n in range(at.size):
-        at[n] = start + n * step
 
 
 @device

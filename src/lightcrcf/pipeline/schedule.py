@@ -121,13 +121,7 @@ def affordable(preset: str, voxels: int) -> str:
     return "accurate" if preset == "default" and voxels <= SMALL else preset
 
 
-def plan(
-    preset: str,
-    preparation: Preparation | None,
-    *,
-    steps: int | None = None,
-    template: bool = False,
-) -> Plan:
+def plan(preset: str, preparation: Preparation | None, *, steps: int | None = None, template: bool = False) -> Plan:
     """The refinement of a preset.
 
     Args:
