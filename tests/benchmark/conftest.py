@@ -1,5 +1,6 @@
 """A tiny record to write, merge, compare and draw."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from types import MappingProxyType
@@ -47,7 +48,10 @@ def _case(who: str, pair: tuple[str, str], dice: float | None, folding: float | 
 
 @pytest.fixture
 def make_record() -> Maker:
-    """Makes a record of {method: Dice of each pair, None for a failure}; all methods but `identity` have times."""
+    """Makes a record of {method: Dice of each pair}; all methods but `identity` have times.
+
+    A Dice of None is a failure; a pair of NaN was not run.
+    """
 
     def make(
         scores: Mapping[str, Sequence[float | None]],
@@ -57,7 +61,12 @@ def make_record() -> Maker:
         load: float = 0.5,
         folding: Mapping[str, float] = MappingProxyType({}),
     ) -> Record:
-        rows = [(who, pair, dice) for who, values in scores.items() for pair, dice in zip(PAIRS, values, strict=True)]
+        rows = [
+            (who, pair, dice)
+            for who, values in scores.items()
+            for pair, dice in zip(PAIRS, values, strict=True)
+            if dice is None or not math.isnan(dice)
+        ]
         timings = [
             Timing(
                 method=who,

@@ -126,6 +126,17 @@ def test_every_method_is_run_and_scored(data: Path, commands: list[list[str]], t
     assert all(option(command, "--threads") == "3" for command in commands)
 
 
+def test_a_slow_method_can_be_measured_on_the_first_pairs(
+    data: Path, commands: list[list[str]], tmp_path: Path
+) -> None:
+    bench = Bench(tmp_path / "work", threads=2, reuse=True)
+    for count in (1, 2):  # one more another time; what was done is there
+        record = accuracy.measure(BRAIN, data, ["ants-syncc"], bench, count=count, say=lambda _: None)
+        assert [case.fixed for case in record.cases] == SUBJECTS[:count]
+        assert len(record.timings) == len(commands) == count
+        assert record.data == BRAIN.data
+
+
 def test_a_failure_is_recorded_with_its_reason(data: Path, commands: list[list[str]], tmp_path: Path) -> None:
     record = measure(data, ["greedy-ncc"], Bench(tmp_path, threads=2))
     reasons = {case.fixed: case.failure for case in record.cases}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -53,6 +54,24 @@ def test_where_folding_is_limited_those_that_fold_more_do_not_count(
     found = outcomes(VIEWS["goals"](make_record(scores, name="abdomen-accuracy", folding=FOLDING)))
     goal = "Dice of default above the best classical method that folds in at most 1 %"
     assert found[goal] == ("0.020", "missed by 0.030")
+
+
+def test_a_method_that_ran_on_some_pairs_is_compared_on_those(
+    make_record: Maker, scores: dict[str, list[float]]
+) -> None:
+    scores = {name: scores[name] for name in ("ants-syn", "greedy-ncc", "lightcrcf-default")}
+    slow = {"ants-syncc": [0.61, math.nan, math.nan]}  # above the mean of greedy, but not above it on its pair
+    scores["greedy-ncc"], scores["lightcrcf-default"] = [0.65, 0.55, 0.55], [0.68, 0.57, 0.57]
+    folding = {**FOLDING, "ants-syncc": 0.0}
+    record = make_record({**scores, **slow}, name="brain-accuracy", folding=folding)
+    goal = "Dice of default above the best classical method"
+    assert outcomes(VIEWS["goals"](record))[goal] == ("0.023", "reached")
+    record = make_record({**scores, "ants-syncc": [0.70, math.nan, math.nan]}, name="brain-accuracy", folding=folding)
+    assert outcomes(VIEWS["goals"](record))[goal] == ("-0.020", "missed by 0.015")
+    assert "| ANTS-SYNCC (1 of 3 pairs) |" in VIEWS["summary"](record)
+    assert "ANTS-SYNCC (1 of 3 pairs): its figures are not of all pairs" in VIEWS["summary"](record)
+    assert "not run" in VIEWS["pairs"](record).splitlines()[3]
+    assert any("ANTS-SYNCC | 1 | -0.0200" in line for line in VIEWS["dice-tests"](record).splitlines())
 
 
 def test_distances_are_better_small(make_record: Maker, scores: dict[str, list[float]]) -> None:

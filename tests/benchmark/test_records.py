@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from lightcrcf.benchmark.records import Case, Record
 from lightcrcf.errors import InputError
 
 Maker = Callable[..., Record]
+LEFT_OUT = math.nan
 TWO = {"identity": (0.1, 0.2, 0.6), "best": (0.5, 0.9, 0.7)}
 
 
@@ -79,15 +81,32 @@ def test_other_files_are_no_records(text: str, tmp_path: Path) -> None:
         records.read(tmp_path / "x.json")
 
 
-def test_every_method_must_have_run_every_pair(make_record: Maker) -> None:
+def test_rows_that_no_run_can_have_left_are_refused(make_record: Maker) -> None:
     complete = make_record(TWO)
     parts = complete.model_dump(exclude={"summary"})
-    with pytest.raises(ValidationError, match="exactly one case"):
-        Record.model_validate({**parts, "cases": complete.cases[1:]})
-    with pytest.raises(ValidationError, match="exactly one case"):
-        Record.model_validate({**parts, "cases": (*complete.cases, complete.cases[0])})
+    elsewhere = complete.cases[0].model_copy(update={"fixed": "z"})
+    for cases, reason in (
+        ((*complete.cases, complete.cases[0]), "at most one case"),
+        ((*complete.cases, elsewhere), "at most one case"),
+        (complete.cases[3:], "a case of each method"),
+        ((*complete.cases, elsewhere.model_copy(update={"method": "other", "fixed": "a"})), "none of others"),
+    ):
+        with pytest.raises(ValidationError, match=reason):
+            Record.model_validate({**parts, "cases": cases})
     with pytest.raises(ValidationError, match="at most one timing"):
         Record.model_validate({**parts, "timings": (*complete.timings, complete.timings[0])})
+    with pytest.raises(ValidationError, match="at most one timing"):
+        Record.model_validate({**parts, "cases": complete.cases[:-1]})
+
+
+def test_methods_are_compared_on_the_pairs_they_share(make_record: Maker) -> None:
+    record = make_record({"slow": (0.7, LEFT_OUT, LEFT_OUT), "ours": (0.5, 0.6, 0.9), "peer": (0.4, None, 0.2)})
+    assert [case.fixed for case in record.of("slow")] == ["a"]
+    assert record.shared(("ours", "slow"), "dice") == [(0.5, 0.7)]
+    assert record.shared(("ours", "peer"), "dice") == [(0.5, 0.4), (0.9, 0.2)]
+    assert record.shared(("ours", "peer"), "ndv_percent") == []
+    told = {name: record.shortfall(name) for name in ("slow", "ours", "peer")}
+    assert told == {"slow": " (1 of 3 pairs)", "ours": "", "peer": " (1 of 3 failed)"}
 
 
 def test_measuring_again_replaces_only_the_methods_measured(make_record: Maker) -> None:

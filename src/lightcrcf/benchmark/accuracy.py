@@ -35,7 +35,14 @@ def record_name(protocol: Protocol) -> str:
 
 
 def measure(
-    protocol: Protocol, folder: Path, names: Sequence[str], bench: Bench, *, note: str = "", say: Say = print
+    protocol: Protocol,
+    folder: Path,
+    names: Sequence[str],
+    bench: Bench,
+    *,
+    count: int | None = None,
+    note: str = "",
+    say: Say = print,
 ) -> Record:
     """Run and score methods on a protocol's pairs.
 
@@ -44,6 +51,7 @@ def measure(
         folder: of all data sets.
         names: methods, keys of `contenders`; empty for all.
         bench: where and how to run.
+        count: of pairs, the first ones; None for all.
         note: added to what the record says of the timing.
         say: gets a line for each pair.
 
@@ -54,7 +62,7 @@ def measure(
     methods: list[Method] = []
     cases: list[Case] = []
     timings: list[Timing] = []
-    todo = pairs(protocol, folder)
+    todo = pairs(protocol, folder)[:count]
     for contender in chosen(protocol, names, bench).values():
         _warm_up(contender, todo[0], bench)
         outcomes = []

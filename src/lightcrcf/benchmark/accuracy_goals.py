@@ -1,8 +1,12 @@
-"""What the project set out to reach on each protocol of accuracy."""
+"""What the project set out to reach on each protocol of accuracy.
+
+Methods are compared by their mean difference over the pairs that both have, so one that ran on a few of them counts.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import fmean
 
 from lightcrcf.benchmark.goals import Goal
 from lightcrcf.benchmark.records import Method, Record
@@ -19,14 +23,20 @@ def _mean(record: Record, method: str, measure: str) -> float | None:
     return None if spread is None else spread.mean
 
 
-def _peers(record: Record, measure: str, *, within_folding: float | None = None) -> dict[str, float]:
-    """A measure of each method of others that deforms; of those only that fold in few enough voxels."""
+def _difference(record: Record, ours: str, other: str, measure: str) -> float | None:
+    """A measure of ours minus that of another method, mean over the pairs that have both."""
+    both = record.shared((ours, other), measure)
+    return fmean(mine - its for mine, its in both) if both else None
+
+
+def _differences(record: Record, ours: str, measure: str, *, within_folding: float | None = None) -> dict[str, float]:
+    """Of ours from each method of others that deforms; from those only that fold in few enough voxels."""
     found = {}
     for method in record.methods:
-        value, folding = _mean(record, method.name, measure), _mean(record, method.name, "folding_percent")
+        folding = _mean(record, method.name, "folding_percent")
         counts = folding is not None and (within_folding is None or folding <= within_folding)
-        if _is_peer(method) and counts and value is not None:
-            found[method.name] = value
+        if _is_peer(method) and counts and (apart := _difference(record, ours, method.name, measure)) is not None:
+            found[method.name] = apart
     return found
 
 
@@ -36,41 +46,29 @@ def _is_peer(method: Method) -> bool:
 
 def _above(ours: str, reference: str) -> Callable[[Record], float | None]:
     """Dice of ours minus that of one other method."""
-
-    def measure(record: Record) -> float | None:
-        mine, other = _mean(record, ours, "dice"), _mean(record, reference, "dice")
-        return None if mine is None or other is None else mine - other
-
-    return measure
+    return lambda record: _difference(record, ours, reference, "dice")
 
 
 def _above_best(ours: str, *, within_folding: float | None = None) -> Callable[[Record], float | None]:
     """Dice of ours minus that of the best peer."""
-
-    def measure(record: Record) -> float | None:
-        mine, peers = _mean(record, ours, "dice"), _peers(record, "dice", within_folding=within_folding)
-        return None if mine is None or not peers else mine - max(peers.values())
-
-    return measure
+    return lambda record: min(_differences(record, ours, "dice", within_folding=within_folding).values(), default=None)
 
 
 def _times_as_fast(ours: str) -> Callable[[Record], float | None]:
     """Seconds of the best peer, by Dice, for each second of ours; medians."""
 
     def measure(record: Record) -> float | None:
-        peers = _peers(record, "dice")
-        times = [record.summary.get(name, {}).get("seconds") for name in (max(peers, key=peers.__getitem__), ours)]
+        peers = _differences(record, ours, "dice")
+        if not peers:
+            return None
+        times = [record.summary.get(name, {}).get("seconds") for name in (min(peers, key=peers.__getitem__), ours)]
         return None if times[0] is None or times[1] is None else times[0].median / times[1].median
 
     return measure
 
 
 def _hd95_above_least(ours: str) -> Callable[[Record], float | None]:
-    def measure(record: Record) -> float | None:
-        mine, peers = _mean(record, ours, "hd95"), _peers(record, "hd95")
-        return None if mine is None or not peers else mine - min(peers.values())
-
-    return measure
+    return lambda record: max(_differences(record, ours, "hd95").values(), default=None)
 
 
 def _dice(ours: str) -> Callable[[Record], float | None]:

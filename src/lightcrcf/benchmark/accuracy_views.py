@@ -54,14 +54,19 @@ def _methods(record: Record) -> str:
 
 def _pairs(record: Record) -> str:
     header = ("fixed ← moving", *(method.title for method in record.methods))
-    columns = [
-        ["failed" if case.dice is None else f"{case.dice:.3f}" for case in record.of(method.name)]
-        for method in record.methods
-    ]
+    columns = [_of_each_pair(record, method) for method in record.methods]
     names = [f"{fixed} ← {moving}" for fixed, moving in record.data.pairs]
     means = [_figure(record.summary[method.name].get("dice"), "mean", 3) for method in record.methods]
     rows = [*zip(names, *columns, strict=True), ("mean", *means)]
     return "\n".join(table(header, rows))
+
+
+def _of_each_pair(record: Record, method: Method) -> list[str]:
+    told = {
+        (case.fixed, case.moving): "failed" if case.dice is None else f"{case.dice:.3f}"
+        for case in record.of(method.name)
+    }
+    return [told.get(pair, "not run") for pair in record.data.pairs]
 
 
 def _structures(record: Record) -> str:
@@ -129,15 +134,14 @@ VIEWS: dict[str, Callable[[Record], str]] = {
 
 
 def _title(record: Record, method: Method) -> str:
-    """The title, with what must never be overlooked: labels in training, and failures."""
+    """The title, with what must never be overlooked: labels in training, failures, and pairs left out."""
     trained = method.model not in (None, "none")
     told = {
         "unsupervised": "",
         "weakly supervised": " (weakly supervised)",
         None: " (training not told)" if trained else "",
     }
-    failed = sum(case.failure is not None for case in record.of(method.name))
-    return f"{method.title}{told[method.training]}{f' ({failed} of {len(record.data.pairs)} failed)' if failed else ''}"
+    return f"{method.title}{told[method.training]}{record.shortfall(method.name)}"
 
 
 def _notes(record: Record) -> list[str]:
@@ -154,6 +158,12 @@ def _notes(record: Record) -> list[str]:
         lines.append("This table mixes unsupervised and weakly supervised networks: the latter saw labels in training.")
     if any(record.busy(method.name) for method in record.methods):
         lines.append(f"{BUSY} taken while other work kept the machine busy, so too long.")
+    lines += [
+        f"{method.title}{record.shortfall(method.name)}: its figures are not of all pairs; goals and tests compare "
+        "it with others on the pairs that both ran on."
+        for method in record.methods
+        if len(record.of(method.name)) < len(data.pairs)
+    ]
     lines += [
         f"{method.title} failed on {case.fixed} ← {case.moving}: {case.failure}"
         for method in record.methods

@@ -28,7 +28,7 @@ class Point:
     """One method in the figure: mean Dice, median seconds of the whole command.
 
     Args:
-        title: with a dagger if the time was taken beside other work.
+        title: with a dagger if the time was taken beside other work, and with what is missing of its pairs.
         ours: or a peer.
         saw_labels: in training.
         seconds: median.
@@ -55,7 +55,7 @@ def points(record: Record) -> list[Point]:
             dice = spreads["dice"]
             figures = (spreads["seconds"].median, dice.mean, dice.minimum, dice.maximum)
             seconds, mean, lowest, highest = (round(figure, 4) for figure in figures)
-            title = f"{method.title}{BUSY if record.busy(method.name) else ''}"
+            title = f"{method.title}{BUSY if record.busy(method.name) else ''}{record.shortfall(method.name)}"
             saw_labels = method.training == "weakly supervised"
             found.append(Point(title, method.ours, saw_labels, seconds, mean, lowest, highest))
     return found

@@ -28,13 +28,12 @@ def _ratios(record: Record) -> str:
     rows = []
     for method in record.methods:
         spreads = record.summary[method.name]
-        failed = sum(case.failure is not None for case in record.of(method.name))
         dice, folding = spreads.get("dice"), spreads.get("folding_percent")
         seconds, peak = spreads.get("seconds"), spreads.get("peak_mib")
         ratios = (time_ratio(record, method.name, own.name) for own in ours)
         rows.append(
             (
-                f"{method.title}{f' ({failed} of {len(record.data.pairs)} failed)' if failed else ''}",
+                f"{method.title}{record.shortfall(method.name)}",
                 f"{dice.mean:.3f}" if dice else "",
                 f"{folding.mean:.3g}" if folding else "",
                 f"{seconds.median:.1f}{BUSY if record.busy(method.name) else ''}" if seconds else "",

@@ -2,7 +2,8 @@
 
 A record holds the data and the protocol, the methods with where and how they ran, one case for each method and pair,
 what each run took, and the summary of both. Methods can be measured at different times: measuring some again replaces
-their rows only, and times can be taken again without the cases.
+their rows only, and times can be taken again without the cases. A method that takes hours may have run on some of the
+pairs; whatever compares methods then does so on the pairs that they share.
 """
 
 from __future__ import annotations
@@ -162,7 +163,7 @@ class Record(Strict):
         data: what was registered.
         protocol: how it was scored.
         methods: what was run.
-        cases: one for each method and pair.
+        cases: one for each method and pair that it ran on, one pair at least.
         timings: what the runs took; of some pairs, if times were taken apart.
         forwards: networks without public weights, of which only the time is known, and ours beside them.
         commands: how to measure it again, from the repository root.
@@ -184,12 +185,14 @@ class Record(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Record:
-        wanted = sorted((method.name, pair) for method in self.methods for pair in self.data.pairs)
-        if sorted((case.method, (case.fixed, case.moving)) for case in self.cases) != wanted:
-            raise ValueError("there must be exactly one case for each method and pair")
+        scored = [(case.method, (case.fixed, case.moving)) for case in self.cases]
+        if len(set(scored)) != len(scored) or not {pair for _, pair in scored} <= set(self.data.pairs):
+            raise ValueError("there must be at most one case for each method and pair")
+        if {name for name, _ in scored} != {method.name for method in self.methods}:
+            raise ValueError("there must be a case of each method, and none of others")
         runs = [(timing.method, (timing.fixed, timing.moving)) for timing in self.timings]
-        if len(set(runs)) != len(runs) or not set(runs) <= set(wanted):
-            raise ValueError("there must be at most one timing for each method and pair")
+        if len(set(runs)) != len(runs) or not set(runs) <= set(scored):
+            raise ValueError("there must be at most one timing for each case")
         expected = {method.name: self._summarise(method.name) for method in self.methods}
         if self.summary and self.summary != expected:
             raise ValueError("the summary does not follow from the cases")
@@ -197,13 +200,30 @@ class Record(Strict):
         return self
 
     def of(self, method: str) -> list[Case]:
-        """The cases of one method, in the order of the pairs."""
+        """The cases of one method, in the order of the pairs; those that it did not run on are left out."""
         rows = {(case.fixed, case.moving): case for case in self.cases if case.method == method}
-        return [rows[pair] for pair in self.data.pairs]
+        return [rows[pair] for pair in self.data.pairs if pair in rows]
+
+    def shared(self, methods: Sequence[str], measure: str) -> list[tuple[float, ...]]:
+        """A measure of these methods on each pair on which all of them have it, in the order of the pairs."""
+        columns = [
+            {(case.fixed, case.moving): getattr(case, measure) for case in self.cases if case.method == name}
+            for name in methods
+        ]
+        both = [pair for pair in self.data.pairs if all(column.get(pair) is not None for column in columns)]
+        return [tuple(column[pair] for column in columns) for pair in both]
 
     def method(self, name: str) -> Method:
         """The method of that name."""
         return next(method for method in self.methods if method.name == name)
+
+    def shortfall(self, name: str) -> str:
+        """What a row of that method must not hide: on how many pairs it ran and failed; empty if on all and none."""
+        cases, every = self.of(name), len(self.data.pairs)
+        failed = sum(case.failure is not None for case in cases)
+        told = [f"{len(cases)} of {every} pairs"] if len(cases) < every else []
+        told += [f"{failed} of {len(cases)} failed"] if failed else []
+        return f" ({', '.join(told)})" if told else ""
 
     def busy(self, name: str) -> bool:
         """Whether other work kept the machine busy: its load was higher than the method can have left behind itself."""

@@ -19,7 +19,7 @@ _RESAMPLES, _SEED = 10_000, 0
 
 @dataclass(frozen=True)
 class Comparison:
-    """One of ours against one peer, over the pairs on which neither failed.
+    """One of ours against one peer, over the pairs on which both ran and neither failed.
 
     Args:
         ours: method.
@@ -130,8 +130,7 @@ def bootstrap_interval(differences: ArrayLike) -> tuple[float, float]:
 
 
 def _differences(record: Record, ours: str, peer: str, measure: str) -> Float:
-    columns = [[getattr(case, measure) for case in record.of(name)] for name in (ours, peer)]
-    both = [(a, b) for a, b in zip(*columns, strict=True) if a is not None and b is not None]
+    both = record.shared((ours, peer), measure)
     return np.array([a - b for a, b in both], dtype=np.float64).round(9)  # so that rounding makes no ranks
 
 

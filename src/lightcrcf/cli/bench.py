@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
+_TIMED_PAIRS = 3
 
 app = typer.Typer(help="Measure LightCRCF and other tools.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -48,7 +49,9 @@ def accuracy(
     times_only: Annotated[
         bool, typer.Option("--times-only", help="Only take the times again, methods alternating.")
     ] = False,
-    pairs: Annotated[int, typer.Option(min=1, help="With --times-only: of how many pairs.")] = 3,
+    pairs: Annotated[
+        int | None, typer.Option(min=1, help="How many of the pairs, from the first. [default: all; times only: 3]")
+    ] = None,
     note: Annotated[str, typer.Option(help="What else the machine did, for the record.")] = "",
 ) -> None:
     """Register held-out pairs with every method and score them by labels."""
@@ -61,7 +64,8 @@ def accuracy(
     names = [name for name in methods.replace(",", " ").split() if name]
     with tempfile.TemporaryDirectory() as temporary:
         bench = Bench(work or Path(temporary), threads, reuse, model, limit)
-        _measure(_protocol(protocol), data, out, names, bench, pairs if times_only else None, note)
+        measure = _retime if times_only else _measure
+        measure(_protocol(protocol), data, out, names, bench, pairs, note)
 
 
 @app.command()
@@ -157,14 +161,20 @@ def _protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
-def _measure(
-    protocol: Protocol, data: Path, out: Path, names: list[str], bench: Bench, times_of: int | None, note: str
+def _retime(
+    protocol: Protocol, data: Path, out: Path, names: list[str], bench: Bench, count: int | None, note: str
 ) -> None:
     from lightcrcf.benchmark import accuracy, records
 
-    if times_of is not None:
-        records.write(out, accuracy.retime(records.read(out), protocol, data, names, bench, count=times_of, note=note))
-        return
+    old, count = records.read(out), count or _TIMED_PAIRS
+    records.write(out, accuracy.retime(old, protocol, data, names, bench, count=count, note=note))
+
+
+def _measure(
+    protocol: Protocol, data: Path, out: Path, names: list[str], bench: Bench, count: int | None, note: str
+) -> None:
+    from lightcrcf.benchmark import accuracy, records
+
     for name in accuracy.chosen(protocol, names, bench):  # each is written when it is done: some take hours
-        record = accuracy.measure(protocol, data, [name], bench, note=note, say=say)
+        record = accuracy.measure(protocol, data, [name], bench, count=count, note=note, say=say)
         records.write(out, records.merge(records.read(out), record) if out.exists() else record)
