@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,60 +13,21 @@ from scipy.ndimage import binary_dilation, gaussian_filter
 
 from lightcrcf.errors import UsageError
 from lightcrcf.evaluation.regularity import folding_percent
-from lightcrcf.geometry.alignment_kernels import downsample
 from lightcrcf.geometry.determinant import jacobian_determinant
-from lightcrcf.geometry.kernels import upsample, warp
-from lightcrcf.pipeline.refine import _folded, _merged, _relieved, refine
-from lightcrcf.pipeline.refine_level import Stage, _local_contrast, _unfolded
+from lightcrcf.geometry.kernels import upsample
+from lightcrcf.pipeline.refine import _folded, _relieved, refine
+from lightcrcf.pipeline.refine_level import _local_contrast, _unfolded
 from lightcrcf.pipeline.schedule import Level, plan
 from lightcrcf.weights.preparation import Preparation
 
 SHAPE = (34, 41, 37)
 QUICK = (Level(4, 20, radius=2), Level(2, 15, radius=2), Level(1, 6, radius=2))
-QUICK_BOTH = (*(replace(level, both_ways=True) for level in QUICK[:2]), QUICK[2])
-
-
-def texture(shape: tuple[int, int, int] = SHAPE, seed: int = 3) -> tuple[NDArray, NDArray, NDArray]:
-    """A ball of smooth tissue, the same deformed by up to two voxels, and the field that moves one onto the other."""
-    rng, place = np.random.default_rng(seed), np.indices(shape).astype(np.float32)
-
-    def waves(points: NDArray, length: float, count: int = 12) -> NDArray:
-        total = np.zeros(points.shape[1:], np.float32)
-        for _ in range(count):
-            direction = rng.normal(size=3)
-            direction *= 2 * np.pi / length / np.linalg.norm(direction)
-            total += np.sin(np.tensordot(direction, points, 1) + rng.uniform(0, 6)).astype(np.float32)
-        return total / np.sqrt(count)
-
-    def image(points: NDArray) -> NDArray:
-        centre = (np.array(shape) - 1) / 2
-        radius = np.sqrt(sum(((p - c) / (0.42 * n)) ** 2 for p, c, n in zip(points, centre, shape, strict=True)))
-        return np.where(radius < 1, 0.5 + 0.25 * tissue(points), 0).astype(np.float32)
-
-    directions = rng.normal(size=(10, 3))
-    directions *= 2 * np.pi / (9 * np.linalg.norm(directions, axis=1, keepdims=True))
-    phases = rng.uniform(0, 6, 10)
-
-    def tissue(points: NDArray) -> NDArray:
-        return sum(np.sin(np.tensordot(d, points, 1) + p) for d, p in zip(directions, phases, strict=True)) / np.sqrt(5)
-
-    shift = np.stack([waves(place, 40.0) for _ in range(3)])
-    return image(place), np.clip(image(place + shift), 0, 1.25), shift
-
-
-@pytest.fixture(scope="module")
-def pair() -> tuple[NDArray, NDArray]:
-    fixed, moving, _ = texture()
-    return fixed, moving
-
-
-def error(fixed: NDArray, moving: NDArray, u: NDArray | None) -> float:
-    moved = moving if u is None else warp(moving[None], u)[0]
-    return float(((fixed - moved) ** 2).mean())
+Error = Callable[[NDArray, NDArray, NDArray | None], float]
+Texture = Callable[..., tuple[NDArray, NDArray, NDArray]]
 
 
 @pytest.mark.parametrize("metric", ["lncc", "mse"])
-def test_it_aligns_from_nothing_without_folds(pair: tuple[NDArray, NDArray], metric: Any) -> None:
+def test_it_aligns_from_nothing_without_folds(pair: tuple[NDArray, NDArray], metric: Any, error: Error) -> None:
     schedule = tuple(Level(v.scale, v.steps, radius=v.radius, metric=metric) for v in QUICK)
     refined = refine(*pair, None, schedule=schedule)
     assert refined.displacement.shape == (3, *SHAPE)
@@ -75,7 +37,7 @@ def test_it_aligns_from_nothing_without_folds(pair: tuple[NDArray, NDArray], met
     assert len(refined.steps) == len(refined.seconds) == 3
 
 
-def test_local_contrast_aligns_too(pair: tuple[NDArray, NDArray]) -> None:
+def test_local_contrast_aligns_too(pair: tuple[NDArray, NDArray], error: Error) -> None:
     fixed, moving = pair
     plain = refine(fixed, moving, None, schedule=QUICK)
     both = refine(fixed, moving, None, schedule=tuple(replace(level, contrast=1.0) for level in QUICK))
@@ -113,7 +75,7 @@ def test_the_model_says_whether_local_contrast_counts() -> None:
         Level(1, 3, metric="mse", contrast=1.0)
 
 
-def test_it_starts_from_a_half_resolution_field(pair: tuple[NDArray, NDArray]) -> None:
+def test_it_starts_from_a_half_resolution_field(pair: tuple[NDArray, NDArray], error: Error) -> None:
     half = refine(*pair, None, schedule=QUICK[:2])
     assert half.displacement.shape == (3, 17, 21, 19)
     kept = half.displacement.copy()
@@ -142,7 +104,7 @@ def test_a_schedule_that_begins_coarser_starts_from_the_gist(pair: tuple[NDArray
     assert np.abs(found - clean).mean() < 0.7 * np.abs(start - clean).mean()
 
 
-def test_axes_that_are_not_pooled_keep_their_voxels() -> None:
+def test_axes_that_are_not_pooled_keep_their_voxels(error: Error, texture: Texture) -> None:
     fixed, moving, _ = texture((34, 42, 9))
     refined = refine(fixed, moving, None, schedule=QUICK[:2], pool=(2, 2, 1))
     assert refined.displacement.shape == (3, 17, 21, 9)
@@ -306,95 +268,3 @@ def test_some_contrast_is_looked_at_where_models_ask_for_none(preset: str) -> No
     assert plan(preset, NOTHING).schedule[-1].contrast == 0
     assert {level.contrast for level in plan(preset, replace(GIST, contrast=1.0)).schedule} == {1.0}
     assert all(level.contrast > 0 for level in plan(preset, None).schedule)
-
-
-def test_of_two_fields_the_better_one_is_taken_in_each_place() -> None:
-    fixed, moving, right = texture()
-    front = np.arange(SHAPE[0]).reshape(-1, 1, 1) < SHAPE[0] // 2
-    wrong = right + np.float32(4)
-    one, other = (np.where(side, right, wrong).astype(np.float32) for side in (front, ~front))
-    stage = Stage(fixed, moving, None, None, Level(1, 0), (2, 2, 2))
-    found = stage.most_alike([one, other])
-    tissue = fixed > 0.1
-    off = [float(np.abs(u - right)[:, tissue].mean()) for u in (found, one, other)]
-    assert off[0] < 0.6 * min(off[1:])  # their mean is no better than they are
-    np.testing.assert_allclose(stage.most_alike([one, one]), one, atol=1e-5)
-    four = stage.most_alike([wrong, one, other, wrong])
-    assert float(np.abs(four - right)[:, tissue].mean()) < min(off[1:])
-
-
-def test_looks_are_named_plain_way_first() -> None:
-    level = Level(2, 5, force_sigma=1.5, field_sigma=0.5)
-    plain, wide = (1.5, 0.5), (2.2, 0.7)
-    assert level.looks() == ((False, plain),)
-    assert replace(level, smoother=wide).looks() == ((False, plain), (False, wide))
-    each = replace(level, smoother=wide, both_ways=True).looks()
-    assert each == ((False, plain), (True, plain), (False, wide), (True, wide))
-
-
-@pytest.mark.parametrize(
-    ("look", "most"),
-    [
-        ({"both_ways": True}, 1.05),
-        ({"smoother": (2.2, 0.7)}, 1.05),
-        ({"both_ways": True, "smoother": (2.2, 0.7)}, 1.25),
-    ],
-)
-def test_all_looks_lead_to_one_place(pair: tuple[NDArray, NDArray], look: dict[str, Any], most: float) -> None:
-    several = tuple(replace(level, **look) if level.scale > 1 else level for level in QUICK)
-    one, two = (refine(*pair, None, schedule=schedule) for schedule in (QUICK, several))
-    assert two.steps[0] > one.steps[0]
-    assert not np.array_equal(two.displacement, one.displacement)
-    assert two.folding_percent == 0
-    assert error(*pair, two.displacement) < most * error(*pair, one.displacement)
-    assert error(*pair, two.displacement) < 0.2 * error(*pair, None)
-
-
-def test_another_field_counts_where_it_is_better(pair: tuple[NDArray, NDArray]) -> None:
-    """Looks that hardly move, and a field that others found; or one that leads nowhere."""
-    short = tuple(replace(level, steps=1, step=0.05, both_ways=level.scale > 1) for level in QUICK)
-    right = downsample(refine(*pair, None, schedule=QUICK).displacement, (2, 2, 2))
-    alone = refine(*pair, None, schedule=short)
-    assert alone.another_counts is None
-    helped = refine(*pair, None, schedule=short, another=right)
-    assert helped.another_counts is True
-    assert error(*pair, helped.displacement) < 0.5 * error(*pair, alone.displacement)
-
-
-def test_another_field_that_spoils_the_looks_is_left_out() -> None:
-    """Noise leaves little to tell a right field from a wrong one, and what lies between both is wrong too."""
-    fixed, moving, right = texture()
-    noisy = moving + np.random.default_rng(1).normal(scale=0.3, size=moving.shape).astype(np.float32)
-    stage = Stage(fixed, noisy, None, None, Level(1, 0), (2, 2, 2))
-    for far, expected in ((0.2, True), (8.0, False)):
-        found, counts = _merged(stage, [right, right], right + np.float32(far))
-        assert counts is expected
-        assert np.array_equal(found, stage.most_alike([right, right])) is not expected
-
-
-def test_what_looks_become_must_be_worth_it(pair: tuple[NDArray, NDArray]) -> None:
-    """Asked for more than all looks together can reach, the best of them goes on as if it had been the only one."""
-    smoother = replace(QUICK[1], smoother=(2.2, 0.7))
-    settling = replace(QUICK[1], steps=2)
-    one, joined, asked = (
-        refine(*pair, None, schedule=schedule)
-        for schedule in ((QUICK[1],), (smoother, settling), (smoother, replace(settling, worth=10.0)))
-    )
-    np.testing.assert_array_equal(asked.displacement, one.displacement)
-    assert asked.objective_after == one.objective_after
-    assert not np.array_equal(joined.displacement, one.displacement)
-
-
-def test_looks_may_change_from_level_to_level(pair: tuple[NDArray, NDArray]) -> None:
-    first, second, last = QUICK
-    levels = (replace(first, both_ways=True), replace(second, smoother=(2.2, 0.7)), last)  # as many, other ways
-    refined = refine(*pair, None, schedule=levels)
-    assert refined.folding_percent == 0
-    assert error(*pair, refined.displacement) < 0.2 * error(*pair, None)
-
-
-def test_both_ways_may_be_the_last_level(pair: tuple[NDArray, NDArray]) -> None:
-    refined = refine(*pair, None, schedule=tuple(replace(level, both_ways=True) for level in QUICK))
-    stage = Stage(*pair, None, None, QUICK[-1], (2, 2, 2))
-    assert refined.objective_after == pytest.approx(stage.objective(refined.displacement))
-    assert refined.objective_after > refined.objective_before

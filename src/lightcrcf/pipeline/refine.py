@@ -43,6 +43,7 @@ class Refined:
         steps: done at each level, by all looks together.
         seconds: spent at each level.
         folding_percent: voxels whose Jacobian determinant is not positive.
+        agree: whether what all looks became went on, and not the best of them alone; None if there was one look.
         another_counts: whether another field took part in the choice among looks; None if there was none.
     """
 
@@ -54,6 +55,7 @@ class Refined:
     steps: tuple[int, ...]
     seconds: tuple[float, ...]
     folding_percent: float
+    agree: bool | None = None
     another_counts: bool | None = None
 
     def record(self, plan: Plan) -> dict[str, Any]:
@@ -67,6 +69,7 @@ class Refined:
             "objective_before": self.objective_before,
             "objective_after": self.objective_after,
             "folding_percent": self.folding_percent,
+            "looks_agree": self.agree,
             "template_counts": self.another_counts,
         }
 
@@ -111,43 +114,86 @@ def refine(
     """
     _check(schedule, 8 if displacement is None else 2)
     fixed, moving = ready(fixed), ready(moving)
-    first = schedule[0].scale
-    if displacement is None:
-        fields, scale = [np.zeros((3, *_coarse_shape(fixed.shape, first, pool)), np.float32)], first
-    else:
-        fields, scale = [_at(displacement.copy(), max(first, 2), fixed.shape, pool)], max(first, 2)
-    steps, seconds, counts, alone = list[int](), list[float](), None, None
+    search = _Search((fixed, moving), (fixed_mask, moving_mask), pool, schedule[0].scale, displacement)
+    steps, seconds = list[int](), list[float]()
     for level, following in zip(schedule, [*schedule[1:], None], strict=True):
         began = time.perf_counter()
-        looks, ways = level.looks(), _ways(level)
-        if len(fields) < len(looks):
-            fields = [invert(fields[0]) if backward else fields[0].copy() for backward in ways]
-        fields = [_finer(field, scale, level.scale, fixed.shape, pool) for field in fields]
-        scale = level.scale
-        stage = Stage(fixed, moving, fixed_mask, moving_mask, level, pool)
-        back = Stage(moving, fixed, moving_mask, fixed_mask, level, pool) if level.both_ways else stage
+        stage, done = search.climb(level)
+        if len(ways := _ways(level)) > 1 and (following is None or _ways(following) != ways):
+            search.join(stage, ways, another)
+        steps.append(done)
+        seconds.append(time.perf_counter() - began)
+    start = None if displacement is None else _finer(displacement, 2, search.scale, fixed.shape, pool)
+    folded_before = 0 if start is None else _folded(start)
+    found = search.fields[0]
+    field, folded = _relieved(found, folded_before)
+    before, after = stage.objective(start), search.after if field is found else stage.objective(field)
+    if after < before or folded > folded_before:
+        field, after, folded = np.zeros_like(field) if start is None else start, before, folded_before
+    percent = 100.0 * folded / field[0].size
+    told = (search.agree, search.another_counts)
+    return Refined(
+        field, search.scale, schedule[-1].metric, before, after, tuple(steps), tuple(seconds), percent, *told
+    )
+
+
+class _Search:
+    """The fields of all looks on their way from level to level, and what became of them.
+
+    Args:
+        images: fixed and moving.
+        masks: of each, or None.
+        pool: factor between two resolutions along each axis.
+        first: scale of the first level.
+        displacement: to start from, at half resolution; None for nothing.
+    """
+
+    def __init__(
+        self,
+        images: tuple[Float32, Float32],
+        masks: tuple[Float32 | None, Float32 | None],
+        pool: Shape,
+        first: int,
+        displacement: Float32 | None,
+    ) -> None:
+        self.images, self.masks, self.pool, self.shape = images, masks, pool, images[0].shape
+        self.scale = first if displacement is None else max(first, 2)
+        if displacement is None:
+            self.fields = [np.zeros((3, *_coarse_shape(self.shape, first, pool)), np.float32)]
+        else:
+            self.fields = [_at(displacement.copy(), self.scale, self.shape, pool)]
+        self.after = -np.inf
+        self.agree: bool | None = None
+        self.another_counts: bool | None = None
+        self._best: tuple[Float32, float] | None = None  # look, until what all became has settled
+
+    def climb(self, level: Level) -> tuple[Stage, int]:
+        """All looks at a level; the stage of the forward ones and the number of steps."""
+        looks = level.looks()
+        if len(self.fields) < len(looks):
+            self.fields = [invert(self.fields[0]) if backward else self.fields[0].copy() for backward, _ in looks]
+        fields = [_finer(field, self.scale, level.scale, self.shape, self.pool) for field in self.fields]
+        self.scale = level.scale
+        stage = Stage(*self.images, *self.masks, level, self.pool)
+        back = Stage(*self.images[::-1], *self.masks[::-1], level, self.pool) if level.both_ways else stage
         climbs = [
             (back if backward else stage).climb(field, *sigmas)
             for field, (backward, sigmas) in zip(fields, looks, strict=True)
         ]
-        (fields, after), alone = _worthy(level, climbs, alone), None
-        if len(looks) > 1 and (following is None or _ways(following) != ways):
-            forward = [invert(field) if backward else field for field, backward in zip(fields, ways, strict=True)]
-            more = None if another is None else _at(another, level.scale, fixed.shape, pool)
-            alone = _best(stage, forward)
-            merged, counts = _merged(stage, forward, more)
-            fields = [_relieved(merged, 0)[0]]
-            after = stage.objective(fields[0])
-        steps.append(sum(done for *_, done in climbs))
-        seconds.append(time.perf_counter() - began)
-    start = None if displacement is None else _finer(displacement, 2, scale, fixed.shape, pool)
-    folded_before = 0 if start is None else _folded(start)
-    field, folded = _relieved(fields[0], folded_before)
-    before, after = stage.objective(start), after if field is fields[0] else stage.objective(field)
-    if after < before or folded > folded_before:
-        field, after, folded = np.zeros_like(field) if start is None else start, before, folded_before
-    percent = 100.0 * folded / field[0].size
-    return Refined(field, scale, schedule[-1].metric, before, after, tuple(steps), tuple(seconds), percent, counts)
+        self.fields, self.after = [field for field, *_ in climbs], climbs[0][1]
+        if self._best is not None and _short_of(level.worth, self._best[1], self.after):
+            (self.fields[:], self.after), self.agree = ([self._best[0]], self._best[1]), False
+        self._best = None
+        return stage, sum(done for *_, done in climbs)
+
+    def join(self, stage: Stage, ways: list[bool], another: Float32 | None) -> None:
+        """Make one field of all looks, and of `another` if it helps."""
+        forward = [invert(field) if backward else field for field, backward in zip(self.fields, ways, strict=True)]
+        more = None if another is None else _at(another, self.scale, self.shape, self.pool)
+        self._best, self.agree = _best(stage, forward), True
+        merged, self.another_counts = _merged(stage, forward, more)
+        self.fields = [_relieved(merged, 0)[0]]
+        self.after = stage.objective(self.fields[0])
 
 
 def _check(schedule: Schedule, end: int) -> None:
@@ -173,14 +219,9 @@ def _best(stage: Stage, looks: list[Float32]) -> tuple[Float32, float]:
     return looks[best], scores[best]
 
 
-def _worthy(
-    level: Level, climbs: list[tuple[Float32, float, int]], alone: tuple[Float32, float] | None
-) -> tuple[list[Float32], float]:
-    """Where the climbs led and the objective of the first; `alone`, where what looks became is not worth going on."""
-    after = climbs[0][1]
-    if alone is not None and after < level.worth * alone[1]:
-        return [alone[0]], alone[1]
-    return [field for field, *_ in climbs], after
+def _short_of(share: float, wanted: float, objective: float) -> bool:
+    """Whether an objective is less than a share of another; where both are negative, so much further below zero."""
+    return share > 0 and objective < (share * wanted if wanted > 0 else wanted / share)
 
 
 def _merged(stage: Stage, looks: list[Float32], another: Float32 | None) -> tuple[Float32, bool | None]:
@@ -189,7 +230,7 @@ def _merged(stage: Stage, looks: list[Float32], another: Float32 | None) -> tupl
     if another is None:
         return merged, None
     more = stage.most_alike([*looks, *[another] * len(looks)])
-    if stage.objective(more) < _WORTH * stage.objective(merged):
+    if _short_of(_WORTH, stage.objective(merged), stage.objective(more)):
         return merged, False
     return more, True
 

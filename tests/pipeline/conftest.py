@@ -1,0 +1,65 @@
+"""Images to refine, and how far apart they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lightcrcf.geometry.kernels import warp
+
+SHAPE = (34, 41, 37)
+
+
+def _texture(shape: tuple[int, int, int] = SHAPE, seed: int = 3) -> tuple[NDArray, NDArray, NDArray]:
+    """A ball of smooth tissue, the same deformed by up to two voxels, and the field that moves one onto the other."""
+    rng, place = np.random.default_rng(seed), np.indices(shape).astype(np.float32)
+
+    def waves(points: NDArray, length: float, count: int = 12) -> NDArray:
+        total = np.zeros(points.shape[1:], np.float32)
+        for _ in range(count):
+            direction = rng.normal(size=3)
+            direction *= 2 * np.pi / length / np.linalg.norm(direction)
+            total += np.sin(np.tensordot(direction, points, 1) + rng.uniform(0, 6)).astype(np.float32)
+        return total / np.sqrt(count)
+
+    def image(points: NDArray) -> NDArray:
+        centre = (np.array(shape) - 1) / 2
+        radius = np.sqrt(sum(((p - c) / (0.42 * n)) ** 2 for p, c, n in zip(points, centre, shape, strict=True)))
+        return np.where(radius < 1, 0.5 + 0.25 * tissue(points), 0).astype(np.float32)
+
+    directions = rng.normal(size=(10, 3))
+    directions *= 2 * np.pi / (9 * np.linalg.norm(directions, axis=1, keepdims=True))
+    phases = rng.uniform(0, 6, 10)
+
+    def tissue(points: NDArray) -> NDArray:
+        return sum(np.sin(np.tensordot(d, points, 1) + p) for d, p in zip(directions, phases, strict=True)) / np.sqrt(5)
+
+    shift = np.stack([waves(place, 40.0) for _ in range(3)])
+    return image(place), np.clip(image(place + shift), 0, 1.25), shift
+
+
+def _error(fixed: NDArray, moving: NDArray, u: NDArray | None) -> float:
+    moved = moving if u is None else warp(moving[None], u)[0]
+    return float(((fixed - moved) ** 2).mean())
+
+
+@pytest.fixture(scope="session")
+def texture() -> Callable[..., tuple[NDArray, NDArray, NDArray]]:
+    """Makes a ball of smooth tissue, the same deformed by up to two voxels, and the field from one onto the other."""
+    return _texture
+
+
+@pytest.fixture(scope="session")
+def pair() -> tuple[NDArray, NDArray]:
+    """The ball and the deformed one, (34, 41, 37)."""
+    fixed, moving, _ = _texture()
+    return fixed, moving
+
+
+@pytest.fixture(scope="session")
+def error() -> Callable[[NDArray, NDArray, NDArray | None], float]:
+    """The mean squared difference that a field leaves."""
+    return _error
