@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
 import shutil
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -24,7 +25,9 @@ __all__ = [
     "clear_temporaries",
     "is_gzip",
     "open_binary",
+    "read_json",
     "write_gzip",
+    "write_json",
 ]
 
 # DEFLATE codes at most 258 bytes in 2 bits (zlib's manual: 1032:1); the rest is for the blocks' headers.
@@ -143,6 +146,25 @@ def _cannot_write(path: Path, reason: str) -> InputError:
         got=reason,
         remedy="make the folder, its permissions and the free space fit, or choose another place",
     )
+
+
+def write_json(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
+    """Write an object as JSON that people can read, atomically.
+
+    Raises:
+        InputError: as `atomic_path`.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The object in a file; None if it is not there, or whoever changed it left no JSON object."""
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def write_gzip(path: str | os.PathLike[str], *chunks: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Annotated, Literal
@@ -11,7 +10,7 @@ from pydantic import Field
 
 from lightcrcf.benchmark.history import newest, parsed
 from lightcrcf.benchmark.markdown import table
-from lightcrcf.benchmark.records import Machine, Strict
+from lightcrcf.benchmark.records import Measurement, Strict
 
 __all__ = ["ABLATION", "AblationRecord", "AblationRun", "ablation_text", "latest_ablation"]
 
@@ -42,18 +41,11 @@ class AblationRun(Strict):
     seconds_per_step: float | None
 
 
-class AblationRecord(Strict):
+class AblationRecord(Measurement):
     """`lightcrcf bench ablation`; `steps` of each run against those of the recipe."""
 
     format: Literal["lightcrcf-ablation"] = "lightcrcf-ablation"
-    format_version: Literal[1] = 1
     name: str
-    measured: date
-    machine: Machine
-    versions: dict[str, str]
-    protocol: str
-    commands: tuple[str, ...]
-    note: str = ""
     steps: int
     recipe_steps: int
     runs: Annotated[tuple[AblationRun, ...], Field(min_length=1)]

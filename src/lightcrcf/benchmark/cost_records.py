@@ -7,7 +7,6 @@ They lie beside the records of accuracy in `benchmarks/history`, `DATE-core.json
 from __future__ import annotations
 
 import json
-from datetime import date
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Annotated, Literal
@@ -15,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from lightcrcf.benchmark.history import newest, parsed
-from lightcrcf.benchmark.records import Machine, Strict
+from lightcrcf.benchmark.records import Measurement, Strict
 
 __all__ = [
     "COSTS", "CoreRecord", "CoreRun", "CostRecord", "GreedyIteration", "Part", "Peaks", "RefineRecord", "RefineRun",
@@ -114,17 +113,8 @@ class CoreRun(Strict):
     load_before: float
 
 
-class _Cost(Strict):
-    """What all cost records begin with."""
-
+class _Cost(Measurement):
     format: Literal["lightcrcf-cost"] = "lightcrcf-cost"
-    format_version: Literal[1] = 1
-    measured: date
-    machine: Machine
-    versions: dict[str, str]
-    protocol: str
-    commands: tuple[str, ...]
-    note: str = ""
 
 
 class CoreRecord(_Cost):

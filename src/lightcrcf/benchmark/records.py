@@ -23,8 +23,8 @@ from lightcrcf.benchmark.history import newest, parsed
 from lightcrcf.errors import InputError
 
 __all__ = [
-    "BUSY", "MEASURES", "TIMES", "Case", "Data", "Forward", "Machine", "Method", "Record", "Spread", "Strict",
-    "Timing", "Training", "as_csv", "latest", "merge", "read", "retimed", "write",
+    "BUSY", "MEASURES", "TIMES", "Case", "Data", "Forward", "Machine", "Measurement", "Method", "Record", "Spread",
+    "Strict", "Timing", "Training", "as_csv", "latest", "merge", "read", "retimed", "write",
 ]  # fmt: skip
 
 FORMAT, FORMAT_VERSION = "lightcrcf-benchmark", 2
@@ -48,6 +48,19 @@ class Machine(Strict):
     memory_gib: float
     system: str
     python: str
+
+
+class Measurement(Strict):
+    """What other records than those of pairs begin with: by what, where, when and how they were measured."""
+
+    format: str
+    format_version: Literal[1] = 1
+    measured: date
+    machine: Machine
+    versions: dict[str, str]
+    protocol: str
+    commands: tuple[str, ...]
+    note: str = ""
 
 
 class Data(Strict):

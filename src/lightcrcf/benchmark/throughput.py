@@ -12,7 +12,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from datetime import date
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Literal
@@ -22,7 +21,7 @@ from pydantic import Field
 from lightcrcf.benchmark.history import newest, parsed
 from lightcrcf.benchmark.markdown import table
 from lightcrcf.benchmark.measure import circumstances, run
-from lightcrcf.benchmark.records import BUSY, Machine, Strict
+from lightcrcf.benchmark.records import BUSY, Measurement, Strict
 from lightcrcf.errors import InputError
 from lightcrcf.pipeline.environment import usable_cores
 
@@ -71,17 +70,10 @@ class Took(Strict):
     load_before: float
 
 
-class ThroughputRecord(Strict):
+class ThroughputRecord(Measurement):
     """`lightcrcf bench throughput`."""
 
     format: Literal["lightcrcf-throughput"] = "lightcrcf-throughput"
-    format_version: Literal[1] = 1
-    measured: date
-    machine: Machine
-    versions: dict[str, str]
-    protocol: str
-    commands: tuple[str, ...]
-    note: str = ""
     data: str
     pairs: int
     settings: tuple[Took, ...]

@@ -19,7 +19,7 @@ from lightcrcf.cohort.pairs import Pair
 from lightcrcf.cohort.summary import Summary, write_summary
 from lightcrcf.cohort.tally import Tally
 from lightcrcf.errors import InputError
-from lightcrcf.files import atomic_path
+from lightcrcf.files import atomic_path, write_json
 
 __all__ = ["DataSet", "Template", "register_participants"]
 
@@ -180,7 +180,7 @@ def _publish(results: Path, out: Path, name: ImageName, template: Template, sour
         "SpatialReference": template.path.absolute().as_uri(),
         "SkullStripped": seen == "skull-stripped brain",
     }
-    _write_json(folder / f"{registered}.json", about)
+    write_json(folder / f"{registered}.json", about)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -229,7 +229,7 @@ def _describe(source: DataSet, out: Path) -> None:
         "SourceDatasets": [{"URL": source.folder.as_uri(), **({"DOI": origin["DatasetDOI"]} if origin else {})}],
         "DatasetLinks": {"source": source.folder.as_uri()},
     }
-    _write_json(out / "dataset_description.json", description)
+    write_json(out / "dataset_description.json", description)
     for name, text in (
         ("README", _README.format(version=version("lightcrcf"))),
         (".bidsignore", "\n".join(_IGNORED) + "\n"),
@@ -237,8 +237,3 @@ def _describe(source: DataSet, out: Path) -> None:
         if not (out / name).exists():
             with atomic_path(out / name) as temporary:
                 temporary.write_text(text, encoding="utf-8")
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

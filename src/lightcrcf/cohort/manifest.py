@@ -13,7 +13,7 @@ from lightcrcf.cohort.options import Options
 from lightcrcf.cohort.pairs import Pair
 from lightcrcf.cohort.work import Outcome
 from lightcrcf.errors import InputError, UsageError
-from lightcrcf.files import atomic_path, clear_temporaries
+from lightcrcf.files import clear_temporaries, read_json, write_json
 from lightcrcf.pipeline.outputs import check_output_folder
 from lightcrcf.pipeline.sources import fingerprint
 
@@ -58,7 +58,7 @@ class Manifest:
             needed.mkdir(parents=True, exist_ok=True)
         self.clear(pairs)
         if begun is None:
-            self._write(self.folder / "batch.json", {"schema": SCHEMA, "options": wanted})
+            write_json(self.folder / "batch.json", {"schema": SCHEMA, "options": wanted})
 
     def clear(self, pairs: Sequence[Pair]) -> None:
         """Remove what killed processes left half made of these pairs; nobody may be working on them."""
@@ -122,15 +122,15 @@ class Manifest:
         line = {"id": outcome.record["id"], "status": outcome.record["status"], "seconds": outcome.seconds}
         with (self.folder / "timings.jsonl").open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
-        self._write(self._record_path(outcome.record["id"]), outcome.record)
+        write_json(self._record_path(outcome.record["id"]), outcome.record)
 
     def record(self, pair: Pair) -> dict[str, Any] | None:
         """What is known of a pair, None if nothing."""
-        return _json(self._record_path(pair.id))
+        return read_json(self._record_path(pair.id))
 
     def records(self) -> list[dict[str, Any]]:
         """What is known of all pairs that any batch in this folder was about, sorted by id."""
-        found = (_json(path) for path in sorted(self._records.glob("*.json")))
+        found = (read_json(path) for path in sorted(self._records.glob("*.json")))
         return [record for record in found if record is not None]
 
     @property
@@ -141,7 +141,7 @@ class Manifest:
         return self._records / f"{pair_id}.json"
 
     def _options_so_far(self) -> dict[str, Any] | None:
-        found = _json(self.folder / "batch.json")
+        found = read_json(self.folder / "batch.json")
         if found is None:
             return None
         if found.get("schema") != SCHEMA:
@@ -167,16 +167,3 @@ class Manifest:
             with suppress(OSError):
                 self._hashes[path] = fingerprint(path)
         return {"path": str(path), "sha256": self._hashes[path]}
-
-    def _write(self, path: Path, content: dict[str, Any]) -> None:
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _json(path: Path) -> dict[str, Any] | None:
-    """The content of a file; None if it is not there, or whoever changed it left no JSON object."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ from lightcrcf.cohort.template_figure import draw
 from lightcrcf.cohort.template_mean import centred, centring, group_mean, mean_shift
 from lightcrcf.cohort.template_recipe import Recipe
 from lightcrcf.errors import InputError, UsageError
-from lightcrcf.files import atomic_path
+from lightcrcf.files import atomic_path, read_json, write_json
 from lightcrcf.pipeline.environment import versions
 from lightcrcf.pipeline.foreground import litres
 from lightcrcf.pipeline.sources import fingerprint
@@ -93,7 +92,7 @@ class Builder:
                     str(image.path), expected="a folder that holds none of the images", got="one to be replaced",
                     remedy="choose another folder",
                 )  # fmt: skip
-        finished, begun = _json(self.out / _RECORD), _json(self.work / "plan.json")
+        finished, begun = read_json(self.out / _RECORD), read_json(self.work / "plan.json")
         known = finished or begun
         if known is None:
             return None
@@ -113,7 +112,7 @@ class Builder:
 
     def keep_plan(self) -> None:
         """Write down what is being made, for those who go on."""
-        _write_json(self.work / "plan.json", self.plan)
+        write_json(self.work / "plan.json", self.plan)
 
     def start(self) -> Stage:
         """The affine mean of all images, whatever image they are aligned with at first."""
@@ -180,7 +179,7 @@ class Builder:
                 _write_chain(folder, centred(self._chain(last.folder, name), back))
             draw(temporary / _FIGURE, [stage.record for stage in stages])
             record = self._record(stages, temporary)
-            _write_json(temporary / _RECORD, record)
+            write_json(temporary / _RECORD, record)
         shutil.rmtree(self.work, ignore_errors=True)
         return record
 
@@ -236,13 +235,13 @@ class Builder:
         return read_transform_folder(folder / "pairs" / name)
 
     def _stage(self, folder: Path) -> Stage | None:
-        record = _json(folder / _DONE)
+        record = read_json(folder / _DONE)
         return None if record is None else Stage(folder, record)
 
     def _keep(self, folder: Path, image: Volume, record: dict[str, Any]) -> Stage:
         """The record is written last: a stage that has one is whole."""
         write(folder / _TEMPLATE, image)
-        _write_json(folder / _DONE, record)
+        write_json(folder / _DONE, record)
         return Stage(folder, record)
 
 
@@ -273,16 +272,3 @@ def _why_not(record: dict[str, Any]) -> str | None:
 
 def _rounded(figures: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 6) for name, value in figures.items()}
-
-
-def _json(path: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

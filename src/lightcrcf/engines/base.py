@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from lightcrcf.errors import InputError, UsageError
 from lightcrcf.network.config import NetworkConfig, Shape
 from lightcrcf.weights.store import Weights
 
-__all__ = ["ENGINES", "Engine", "Shape", "available", "check_engine", "open_engine"]
+__all__ = ["ENGINES", "Engine", "Shape", "available", "check_engine", "installed", "open_engine"]
 
 Float32 = NDArray[np.float32]
 
@@ -80,10 +81,15 @@ def _check(subject: str, image: Float32, shape: tuple[int, ...], multiples: Shap
 
 def available() -> dict[str, str]:
     """Installed engines and the versions of their libraries, the default first; nothing is imported."""
+    return installed(ENGINES)
+
+
+def installed(packages: Iterable[str]) -> dict[str, str]:
+    """The versions of those of the packages that are installed; nothing is imported."""
     found = {}
-    for name in ENGINES:
+    for package in packages:
         try:
-            found[name] = version(name)
+            found[package] = version(package)
         except PackageNotFoundError:  # torch comes with an extra only
             continue
     return found

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lightcrcf.engines.base import available
+from lightcrcf.engines.base import available, installed
 from lightcrcf.weights.store import load, names
 
 __all__ = ["cpu_name", "describe_environment", "usable_cores", "versions"]
@@ -32,13 +32,7 @@ def describe_environment() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Installed versions of the packages that can change a result."""
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # torch comes with an extra only
-            continue
-    return found
+    return installed(_PACKAGES)
 
 
 def usable_cores() -> int:
