@@ -71,7 +71,8 @@ def test_a_method_that_ran_on_some_pairs_is_compared_on_those(
     assert "| ANTS-SYNCC (1 of 3 pairs) |" in VIEWS["summary"](record)
     assert "ANTS-SYNCC (1 of 3 pairs): its figures are not of all pairs" in VIEWS["summary"](record)
     assert "not run" in VIEWS["pairs"](record).splitlines()[3]
-    assert any("ANTS-SYNCC | 1 | -0.0200" in line for line in VIEWS["dice-tests"](record).splitlines())
+    assert any("ANTS-SYNCC | 1 | -0.0200 |  |  |  |  |" in line for line in VIEWS["dice-tests"](record).splitlines())
+    assert "| ANTS-SYNCC (1 of 3 pairs) | 0.700 | 0.700 |" in VIEWS["summary"](record)
 
 
 def test_distances_are_better_small(make_record: Maker, scores: dict[str, list[float]]) -> None:

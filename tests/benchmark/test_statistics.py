@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -52,6 +53,21 @@ def test_ours_is_compared_with_every_peer_on_pairs_that_both_have(make_record: C
     assert [(row.ours.name, row.peer.name, row.pairs) for row in rows] == [("ours", "peer", 3), ("ours", "other", 2)]
     assert rows[0].difference == pytest.approx(0.1)
     assert rows[1].difference == pytest.approx(0.1)
-    assert (rows[0].p, rows[0].p_holm) == (0.5, 1.0)
+    assert rows[0].tested is not None
+    assert (rows[0].tested.p, rows[0].tested.p_holm) == (0.5, 1.0)
     assert compare(record, "hd95")[0].difference == pytest.approx(0.2)
     assert compare(make_record({"peer": (0.1, 0.2, 0.3)}), "dice") == []
+
+
+def test_one_pair_tests_nothing_and_costs_the_others_nothing(make_record: Callable[..., Record]) -> None:
+    scores = {"peer": (0.4, 0.3, 0.4), "ours": (0.5, 0.6, 0.7)}
+    (alone,) = compare(make_record(scores), "dice")
+    both = compare(make_record({"slow": (0.45, math.nan, math.nan), **scores}), "dice")
+    assert [(row.peer.name, row.pairs, row.difference) for row in both] == [
+        ("slow", 1, pytest.approx(0.05)),
+        ("peer", 3, pytest.approx(alone.difference)),
+    ]
+    assert both[0].tested is None
+    assert both[1].tested == alone.tested
+    assert alone.tested is not None
+    assert alone.tested.p == alone.tested.p_holm == 0.25

@@ -25,7 +25,7 @@ def _summary(record: Record) -> str:
         spreads = record.summary[method.name]
         dice = spreads.get("dice")
         figures = (
-            f"{_figure(dice, 'mean', 3)} ± {dice.deviation:.3f}" if dice else "",
+            _mean_and_spread(record, method),
             _figure(dice, "minimum", 3),
             _figure(spreads.get("hd95"), "mean", 2),
             _figure(spreads.get("folding_percent"), "mean", 4),
@@ -35,6 +35,12 @@ def _summary(record: Record) -> str:
         )
         rows.append((_title(record, method), *figures))
     return "\n".join([*table(header, rows), "", *(f"- {note}" for note in _notes(record))])
+
+
+def _mean_and_spread(record: Record, method: Method) -> str:
+    dice = record.summary[method.name].get("dice")
+    several = sum(case.dice is not None for case in record.of(method.name)) > 1
+    return f"{_figure(dice, 'mean', 3)} ± {dice.deviation:.3f}" if dice and several else _figure(dice, "mean", 3)
 
 
 def _methods(record: Record) -> str:
@@ -56,7 +62,10 @@ def _pairs(record: Record) -> str:
     header = ("fixed ← moving", *(method.title for method in record.methods))
     columns = [_of_each_pair(record, method) for method in record.methods]
     names = [f"{fixed} ← {moving}" for fixed, moving in record.data.pairs]
-    means = [_figure(record.summary[method.name].get("dice"), "mean", 3) for method in record.methods]
+    means = [
+        "" if "not run" in column else _figure(record.summary[method.name].get("dice"), "mean", 3)
+        for method, column in zip(record.methods, columns, strict=True)
+    ]
     rows = [*zip(names, *columns, strict=True), ("mean", *means)]
     return "\n".join(table(header, rows))
 
@@ -98,15 +107,16 @@ def _tests(record: Record, measure: Literal["dice", "hd95"]) -> str:
 
 
 def _comparison(row: Comparison, record: Record) -> tuple[str, ...]:
+    test = row.tested
     return (
         _title(record, row.ours),
         row.peer.title,
         str(row.pairs),
         f"{row.difference:+.4f}",
-        f"{row.low:+.4f} to {row.high:+.4f}",
-        f"{row.rank_biserial:+.2f}",
-        f"{row.p:.2g}",
-        f"{row.p_holm:.2g}",
+        f"{test.low:+.4f} to {test.high:+.4f}" if test else "",
+        f"{test.rank_biserial:+.2f}" if test else "",
+        f"{test.p:.2g}" if test else "",
+        f"{test.p_holm:.2g}" if test else "",
     )
 
 
@@ -116,7 +126,9 @@ def _test_notes(record: Record, comparisons: Sequence[Comparison]) -> list[str]:
         "test, two-sided and exact; Holm's correction runs over the peers. Pairs share persons, so they are not "
         "independent and p is optimistic."
     ]
-    fewest = min(row.pairs for row in comparisons)
+    if any(row.tested is None for row in comparisons):
+        notes.append("One pair alone is not tested.")
+    fewest = min((row.pairs for row in comparisons if row.tested), default=_FEWEST_PAIRS)
     if fewest < _FEWEST_PAIRS:
         notes.append(f"With {fewest} pairs the smallest p that this test can give is {smallest_p(fewest):.2g}.")
     return notes

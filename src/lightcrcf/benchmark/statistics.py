@@ -11,10 +11,29 @@ from numpy.typing import ArrayLike, NDArray
 
 from lightcrcf.benchmark.records import Method, Record
 
-__all__ = ["Comparison", "bootstrap_interval", "compare", "holm", "rank_biserial", "smallest_p", "wilcoxon"]
+__all__ = ["Comparison", "Tested", "bootstrap_interval", "compare", "holm", "rank_biserial", "smallest_p", "wilcoxon"]
 
 Float = NDArray[np.float64]
 _RESAMPLES, _SEED = 10_000, 0
+
+
+@dataclass(frozen=True)
+class Tested:
+    """How sure the mean of several differences is.
+
+    Args:
+        low: of the bootstrap 95 % interval of the mean.
+        high: of the same.
+        rank_biserial: share of the ranks that favour larger values of ours, minus the share against; -1 to 1.
+        p: two-sided, paired Wilcoxon signed-rank test, exact.
+        p_holm: corrected for the number of peers that were tested.
+    """
+
+    low: float
+    high: float
+    rank_biserial: float
+    p: float
+    p_holm: float
 
 
 @dataclass(frozen=True)
@@ -26,22 +45,14 @@ class Comparison:
         peer: method.
         pairs: how many.
         difference: mean of ours minus peer.
-        low: of the bootstrap 95 % interval of that mean.
-        high: of the same.
-        rank_biserial: share of the ranks that favour larger values of ours, minus the share against; -1 to 1.
-        p: two-sided, paired Wilcoxon signed-rank test, exact.
-        p_holm: corrected for the number of peers.
+        tested: None where there is one pair only, which tests nothing.
     """
 
     ours: Method
     peer: Method
     pairs: int
     difference: float
-    low: float
-    high: float
-    rank_biserial: float
-    p: float
-    p_holm: float
+    tested: Tested | None
 
 
 def compare(record: Record, measure: Literal["dice", "hd95"]) -> list[Comparison]:
@@ -54,11 +65,10 @@ def compare(record: Record, measure: Literal["dice", "hd95"]) -> list[Comparison
     for ours in (method for method in record.methods if method.model is not None):
         columns = [(peer, _differences(record, ours.name, peer.name, measure)) for peer in peers]
         columns = [(peer, differences) for peer, differences in columns if differences.size]
-        tests = [wilcoxon(differences) for _, differences in columns]
-        for (peer, differences), p, p_holm in zip(columns, tests, holm(tests), strict=True):
-            low, high = bootstrap_interval(differences)
-            effect, mean = rank_biserial(differences), float(differences.mean())
-            rows.append(Comparison(ours, peer, differences.size, mean, low, high, effect, p, p_holm))
+        tests = iter(_tests([differences for _, differences in columns if differences.size > 1]))
+        for peer, differences in columns:
+            tested = next(tests) if differences.size > 1 else None
+            rows.append(Comparison(ours, peer, differences.size, float(differences.mean()), tested))
     return rows
 
 
@@ -127,6 +137,14 @@ def bootstrap_interval(differences: ArrayLike) -> tuple[float, float]:
     drawn = np.random.default_rng(_SEED).integers(values.size, size=(_RESAMPLES, values.size))
     low, high = np.percentile(values[drawn].mean(axis=1), (2.5, 97.5))
     return float(low), float(high)
+
+
+def _tests(columns: Sequence[Float]) -> list[Tested]:
+    tests = [wilcoxon(differences) for differences in columns]
+    return [
+        Tested(*bootstrap_interval(differences), rank_biserial(differences), p, p_holm)
+        for differences, p, p_holm in zip(columns, tests, holm(tests), strict=True)
+    ]
 
 
 def _differences(record: Record, ours: str, peer: str, measure: str) -> Float:
