@@ -221,6 +221,20 @@ def test_only_what_is_recorded_is_timed_again(data: Path, commands: list[list[st
     assert len(commands) == 3  # both, and a first run of ours
 
 
+def test_times_are_of_pairs_that_were_scored(data: Path, commands: list[list[str]], tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "work", threads=2)
+    slow = accuracy.measure(BRAIN, data, ["ants-syncc"], bench, count=1, say=lambda _: None)
+    old = records.merge(measure(data, ["ants-syn"], bench), slow)
+    commands.clear()
+    with pytest.raises(InputError, match="ants-syncc; measure them first"):
+        accuracy.retime(old, BRAIN, data, ["ants-syncc"], bench, count=2)
+    assert not commands
+    accuracy.retime(old, BRAIN, data, (), bench, count=2)
+    assert len(commands) == 2
+    accuracy.retime(old, BRAIN, data, ["ants-syncc"], bench, count=1)
+    assert len(commands) == 3
+
+
 def test_a_failure_ends_the_timing(data: Path, commands: list[list[str]], tmp_path: Path) -> None:
     bench = Bench(tmp_path, threads=2)
     old = measure(data, ["greedy-ncc"], bench)

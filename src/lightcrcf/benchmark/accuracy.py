@@ -94,16 +94,16 @@ def retime(
         old: the record to renew.
         protocol: its row.
         folder: of all data sets.
-        names: methods, keys of `contenders`; empty for all that the record holds.
+        names: methods, keys of `contenders`; empty for all that the record holds on these pairs.
         bench: how to run; nothing is reused, and what the methods leave is thrown away.
         count: of pairs.
         note: added to what the record says of the timing.
 
     Raises:
-        InputError: if the data are not there, the record lacks a method, or a method fails.
+        InputError: if the data are not there, the record lacks a method on one of the pairs, or a method fails.
     """
     todo = pairs(protocol, folder)[:count]
-    timed = _recorded(old, chosen(protocol, names, bench).values(), every=not names)
+    timed = _recorded(old, chosen(protocol, names, bench).values(), todo, every=not names)
     outcomes = alternately(timed, todo, replace(bench, reuse=False))
     failures = [o.stamp.failure for runs in outcomes.values() for o in runs if o.stamp.failure]
     if failures:
@@ -177,14 +177,20 @@ def score(method: str, pair: Pair, outcome: Outcome) -> Case:
     )
 
 
-def _recorded(old: Record, asked: Iterable[Contender], *, every: bool) -> list[Contender]:
-    """Those that have times; if `every` one is asked for, those of them that the record holds."""
-    held = {method.name for method in old.methods}
+def _recorded(old: Record, asked: Iterable[Contender], todo: Sequence[Pair], *, every: bool) -> list[Contender]:
+    """Those that have times; if `every` one is asked for, those of them that the record holds on all these pairs."""
+    scored = {(case.method, case.fixed, case.moving) for case in old.cases}
+    held = {
+        method.name for method in old.methods if all((method.name, pair.fixed, pair.moving) in scored for pair in todo)
+    }
     timed = [contender for contender in asked if contender.name != "identity"]
     missing = [contender.name for contender in timed if contender.name not in held]
     if missing and not every:
         raise InputError(
-            old.name, expected="methods that the record holds", got=", ".join(missing), remedy="measure them first"
+            old.name,
+            expected="methods that the record holds on these pairs",
+            got=", ".join(missing),
+            remedy="measure them first",
         )
     return [contender for contender in timed if contender.name in held]
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from lightcrcf.benchmark.history import write_plain
 from lightcrcf.benchmark.measure import plain_header
+from lightcrcf.files import write_json
 from lightcrcf.pipeline.register import Registration, register
 
 __all__ = ["SETTINGS", "Difference", "compare", "main", "measure"]
@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "reference": "2 threads, openvino, f32",
         "differences": [asdict(difference) for difference in measure(options.fixed, options.moving)],
     }
-    write_plain(options.out, record)
+    write_json(options.out, record)
     print(json.dumps(record["differences"], indent=1))
     return 0
 

@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from lightcrcf.benchmark.history import write_plain
 from lightcrcf.benchmark.measure import plain_header
 from lightcrcf.errors import LightCRCFError
+from lightcrcf.files import write_json
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.pipeline.provenance import peak_memory_mb
 from lightcrcf.volumes import Volume, write
@@ -285,7 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "limits": {"seconds": LONGEST_S, "memory_mib": MEMORY_MIB},
         "formats": found,
     }
-    write_plain(options.out, record)
+    write_json(options.out, record)
     print(json.dumps(found, indent=1))
     return int(any(told["lost"] for told in found.values()))
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from lightcrcf.errors import InputError
-from lightcrcf.files import atomic_path
 
-__all__ = ["has_record", "newest", "parsed", "plain", "write_plain"]
+__all__ = ["has_record", "newest", "parsed", "plain"]
 
 T = TypeVar("T")
 
@@ -58,9 +57,3 @@ def plain(path: Path, form: str) -> dict[str, Any]:
         got = str(record.get("format")) if isinstance(record, dict) else type(record).__name__
         raise InputError(str(path), expected=form, got=got, remedy="choose another file")
     return record
-
-
-def write_plain(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a record that `plain` reads; the file is there as a whole or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

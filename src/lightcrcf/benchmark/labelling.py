@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.benchmark.history import write_plain
 from lightcrcf.benchmark.markdown import table
 from lightcrcf.benchmark.measure import Measured, plain_header, run
 from lightcrcf.benchmark.oasis import DATA, TERMS, oasis_files
@@ -31,6 +30,7 @@ from lightcrcf.cohort.fusion import FUSIONS, fuse
 from lightcrcf.cohort.labelling import Moved, move, unit_intensities
 from lightcrcf.cohort.options import Options
 from lightcrcf.evaluation.metrics import dice
+from lightcrcf.files import write_json
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.pipeline.environment import usable_cores
 from lightcrcf.volumes import read
@@ -200,7 +200,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
         "summary": summarised(cases),
         "cases": cases,
     }
-    write_plain(options.out, record)
+    write_json(options.out, record)
     say(json.dumps(record["summary"]))
     return 0
 

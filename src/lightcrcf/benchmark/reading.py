@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from lightcrcf.benchmark.history import newest, plain, write_plain
+from lightcrcf.benchmark.history import newest, plain
 from lightcrcf.benchmark.markdown import table
 from lightcrcf.benchmark.measure import run
 from lightcrcf.benchmark.quality_calibration import Plan, sample_of
@@ -28,6 +28,7 @@ from lightcrcf.benchmark.quality_limits import FORMAT as QUALITY_FORMAT
 from lightcrcf.benchmark.quality_limits import NAME as QUALITY
 from lightcrcf.benchmark.quality_limits import is_good, succeeded
 from lightcrcf.errors import InputError
+from lightcrcf.files import write_json
 from lightcrcf.volumes import write
 
 __all__ = ["FORMAT", "NAME", "draw", "main", "reading_text", "scored"]
@@ -146,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     key = json.loads((options.folder / _KEY).read_text(encoding="utf-8"))
     record = scored(key, options.named, options.reader)
-    write_plain(options.out, record)
+    write_json(options.out, record)
     print(reading_text(record))
     return 0
 

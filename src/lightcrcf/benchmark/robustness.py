@@ -21,13 +21,14 @@ from typing import Any
 from lightcrcf.benchmark import fuzz, fuzz_guided
 from lightcrcf.benchmark.arrangements import arrange
 from lightcrcf.benchmark.endurance import endure
-from lightcrcf.benchmark.history import plain, write_plain
+from lightcrcf.benchmark.history import plain
 from lightcrcf.benchmark.interruption import interrupt
 from lightcrcf.benchmark.measure import plain_header
 from lightcrcf.benchmark.robustness_record import FORMAT, robustness_text
 from lightcrcf.benchmark.scarcity import scarce_disk, scarce_memory, unwritable
 from lightcrcf.benchmark.trials import Subjects, Tried
 from lightcrcf.errors import InputError
+from lightcrcf.files import write_json
 
 __all__ = ["main", "parts"]
 
@@ -124,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             continue
         print(name, file=sys.stderr)
         record["parts"][name] = [asdict(tried) for tried in part()]
-        write_plain(options.out, record)
+        write_json(options.out, record)
     print(robustness_text(record))
     left = [name for name in todo if name not in record["parts"]]
     print(f"left: {', '.join(left) or 'nothing'}", file=sys.stderr)

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.benchmark.history import write_plain
 from lightcrcf.benchmark.markdown import table
 from lightcrcf.benchmark.measure import plain_header
 from lightcrcf.engines.base import open_engine
 from lightcrcf.errors import InputError
 from lightcrcf.evaluation.labels import label_codes
 from lightcrcf.evaluation.metrics import dice, folding_percent
+from lightcrcf.files import write_json
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.pipeline.affine import align
 from lightcrcf.pipeline.by_template import way_by_template
@@ -275,7 +275,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
         "pairs": [[_name(fixed), _name(moving)] for fixed, moving in pairs],
         "rows": measure_settings(pairs, weights, options.threads, say),
     }
-    write_plain(options.out, record)
+    write_json(options.out, record)
     say(settings_text(record))
     return 0
 

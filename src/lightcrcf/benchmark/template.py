@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.benchmark.history import write_plain
 from lightcrcf.benchmark.markdown import table
 from lightcrcf.benchmark.measure import plain_header, run
 from lightcrcf.benchmark.oasis import DATA, TERMS, oasis_files
@@ -29,6 +28,7 @@ from lightcrcf.benchmark.worker import limited
 from lightcrcf.cohort.template_average import sharpness
 from lightcrcf.cohort.template_mean import mean_shift
 from lightcrcf.evaluation.metrics import dice
+from lightcrcf.files import write_json
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.pipeline.environment import usable_cores
 from lightcrcf.pipeline.foreground import foreground
@@ -232,7 +232,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
         "load_before": taken.load_before,
         **found,
     }
-    write_plain(given.out, record)
+    write_json(given.out, record)
     say(json.dumps({name: found[name] for name in ("affine_mean", "template", "mean_shift_rms_mm")}))
     return 0
 
