@@ -53,7 +53,7 @@ def texture() -> Callable[..., tuple[NDArray, NDArray, NDArray]]:
 
 
 @pytest.fixture(scope="session")
-def pair() -> tuple[NDArray, NDArray]:
+def textured() -> tuple[NDArray, NDArray]:
     """The ball and the deformed one, (34, 41, 37)."""
     fixed, moving, _ = _texture()
     return fixed, moving

@@ -27,18 +27,18 @@ Texture = Callable[..., tuple[NDArray, NDArray, NDArray]]
 
 
 @pytest.mark.parametrize("metric", ["lncc", "mse"])
-def test_it_aligns_from_nothing_without_folds(pair: tuple[NDArray, NDArray], metric: Any, error: Error) -> None:
+def test_it_aligns_from_nothing_without_folds(textured: tuple[NDArray, NDArray], metric: Any, error: Error) -> None:
     schedule = tuple(Level(v.scale, v.steps, radius=v.radius, metric=metric) for v in QUICK)
-    refined = refine(*pair, None, schedule=schedule)
+    refined = refine(*textured, None, schedule=schedule)
     assert refined.displacement.shape == (3, *SHAPE)
-    assert error(*pair, refined.displacement) < 0.25 * error(*pair, None)
+    assert error(*textured, refined.displacement) < 0.25 * error(*textured, None)
     assert refined.objective_after > refined.objective_before
     assert refined.folding_percent == folding_percent(refined.displacement) == 0
     assert len(refined.steps) == len(refined.seconds) == 3
 
 
-def test_local_contrast_aligns_too(pair: tuple[NDArray, NDArray], error: Error) -> None:
-    fixed, moving = pair
+def test_local_contrast_aligns_too(textured: tuple[NDArray, NDArray], error: Error) -> None:
+    fixed, moving = textured
     plain = refine(fixed, moving, None, schedule=QUICK)
     both = refine(fixed, moving, None, schedule=tuple(replace(level, contrast=1.0) for level in QUICK))
     assert both.objective_after > both.objective_before
@@ -47,10 +47,10 @@ def test_local_contrast_aligns_too(pair: tuple[NDArray, NDArray], error: Error) 
     assert both.folding_percent == 0
 
 
-def test_local_contrast_is_the_deviation_under_a_gaussian(pair: tuple[NDArray, NDArray]) -> None:
-    found = _local_contrast(pair, (None, None))
+def test_local_contrast_is_the_deviation_under_a_gaussian(textured: tuple[NDArray, NDArray]) -> None:
+    found = _local_contrast(textured, (None, None))
     wanted = []
-    for image in pair:
+    for image in textured:
         mean, square = (gaussian_filter(x, 0.7, mode="nearest", truncate=5) for x in (image, image * image))
         wanted.append(np.sqrt(np.maximum(square - mean * mean, 0)))
     largest = max(d.max() for d in wanted)
@@ -75,31 +75,36 @@ def test_the_model_says_whether_local_contrast_counts() -> None:
         Level(1, 3, metric="mse", contrast=1.0)
 
 
-def test_it_starts_from_a_half_resolution_field(pair: tuple[NDArray, NDArray], error: Error) -> None:
-    half = refine(*pair, None, schedule=QUICK[:2])
+def test_it_starts_from_a_half_resolution_field(textured: tuple[NDArray, NDArray], error: Error) -> None:
+    half = refine(*textured, None, schedule=QUICK[:2])
     assert half.displacement.shape == (3, 17, 21, 19)
     kept = half.displacement.copy()
-    full = refine(*pair, half.displacement, schedule=QUICK[2:])
-    assert error(*pair, full.displacement) < error(*pair, upsample(half.displacement, SHAPE))
-    refine(*pair, half.displacement, schedule=(replace(QUICK[1], scale=2), QUICK[2]))  # steps at the start's own scale
+    full = refine(*textured, half.displacement, schedule=QUICK[2:])
+    assert error(*textured, full.displacement) < error(*textured, upsample(half.displacement, SHAPE))
+    refine(
+        *textured, half.displacement, schedule=(replace(QUICK[1], scale=2), QUICK[2])
+    )  # steps at the start's own scale
     np.testing.assert_array_equal(half.displacement, kept)
 
 
 @pytest.mark.parametrize("metric", ["lncc", "mse"])
-def test_nothing_to_start_from_is_a_start_of_zeros(pair: tuple[NDArray, NDArray], metric: Any) -> None:
-    masks = {"fixed_mask": (pair[0] < 0.9).astype(np.float32), "moving_mask": (pair[1] < 0.9).astype(np.float32)}
+def test_nothing_to_start_from_is_a_start_of_zeros(textured: tuple[NDArray, NDArray], metric: Any) -> None:
+    masks = {
+        "fixed_mask": (textured[0] < 0.9).astype(np.float32),
+        "moving_mask": (textured[1] < 0.9).astype(np.float32),
+    }
     schedule = tuple(replace(level, metric=metric) for level in QUICK if level.scale <= 2)
     zero = np.zeros((3, 17, 21, 19), np.float32)
-    one, two = (refine(*pair, start, schedule=schedule, **masks) for start in (None, zero))
+    one, two = (refine(*textured, start, schedule=schedule, **masks) for start in (None, zero))
     assert one.objective_before == pytest.approx(two.objective_before)
     np.testing.assert_array_equal(one.displacement, two.displacement)
 
 
-def test_a_schedule_that_begins_coarser_starts_from_the_gist(pair: tuple[NDArray, NDArray]) -> None:
+def test_a_schedule_that_begins_coarser_starts_from_the_gist(textured: tuple[NDArray, NDArray]) -> None:
     """Noise in the start is gone from the means."""
-    half = refine(*pair, None, schedule=QUICK[:2]).displacement
+    half = refine(*textured, None, schedule=QUICK[:2]).displacement
     noisy = half + np.random.default_rng(2).normal(scale=0.4, size=half.shape).astype(np.float32)
-    found = refine(*pair, noisy, schedule=(Level(4, 20, radius=2), Level(2, 0), Level(1, 0))).displacement
+    found = refine(*textured, noisy, schedule=(Level(4, 20, radius=2), Level(2, 0), Level(1, 0))).displacement
     clean, start = upsample(half, SHAPE), upsample(noisy, SHAPE)
     assert np.abs(found - clean).mean() < 0.7 * np.abs(start - clean).mean()
 
@@ -112,9 +117,9 @@ def test_axes_that_are_not_pooled_keep_their_voxels(error: Error, texture: Textu
     assert error(fixed, moving, refined.displacement) < 0.6 * error(fixed, moving, None)
 
 
-def test_a_start_that_cannot_be_improved_is_given_back(pair: tuple[NDArray, NDArray]) -> None:
+def test_a_start_that_cannot_be_improved_is_given_back(textured: tuple[NDArray, NDArray]) -> None:
     zero = np.zeros((3, 17, 21, 19), np.float32)
-    refined = refine(pair[0], pair[0], zero, schedule=(Level(2, 5), Level(1, 5)))
+    refined = refine(textured[0], textured[0], zero, schedule=(Level(2, 5), Level(1, 5)))
     assert refined.objective_after >= refined.objective_before
     assert np.abs(refined.displacement).max() < 0.05
 
@@ -125,39 +130,39 @@ def test_images_without_structure_move_nothing() -> None:
     assert not refined.displacement.any()
 
 
-def test_it_never_folds_more_than_its_start(pair: tuple[NDArray, NDArray]) -> None:
+def test_it_never_folds_more_than_its_start(textured: tuple[NDArray, NDArray]) -> None:
     rough = np.random.default_rng(5).normal(scale=0.6, size=(3, 17, 21, 19)).astype(np.float32)
     start = folding_percent(upsample(rough, SHAPE))
     assert start > 0
     wild = (Level(1, 20, step=1.0, momentum=0.9, force_sigma=0.3, field_sigma=0.0, radius=1),)
-    assert refine(*pair, rough, schedule=wild).folding_percent <= start
+    assert refine(*textured, rough, schedule=wild).folding_percent <= start
     still = np.zeros_like(rough)
-    assert refine(*pair, still, schedule=wild).folding_percent == 0
+    assert refine(*textured, still, schedule=wild).folding_percent == 0
 
 
 @pytest.mark.parametrize("which", ["fixed_mask", "moving_mask"])
-def test_masked_lesions_do_not_pull(pair: tuple[NDArray, NDArray], which: str) -> None:
+def test_masked_lesions_do_not_pull(textured: tuple[NDArray, NDArray], which: str) -> None:
     place = np.indices(SHAPE)
     lesion = ((place - np.array([17, 20, 14]).reshape(3, 1, 1, 1)) ** 2).sum(axis=0) < 30
-    fixed, moving = (image.copy() for image in pair)
+    fixed, moving = (image.copy() for image in textured)
     (fixed if which == "fixed_mask" else moving)[lesion] = 1.2
     mask = (((place - np.array([17, 20, 14]).reshape(3, 1, 1, 1)) ** 2).sum(axis=0) >= 60).astype(np.float32)
     masks: dict[str, Any] = {which: mask}
-    healthy = refine(*pair, None, schedule=QUICK).displacement
+    healthy = refine(*textured, None, schedule=QUICK).displacement
     with_mask, without = (refine(fixed, moving, None, schedule=QUICK, **m).displacement for m in (masks, {}))
     core = (slice(None), slice(15, 20), slice(18, 23), slice(12, 17))
     assert np.abs(with_mask - healthy)[core].mean() < 0.5 * np.abs(without - healthy)[core].mean()
 
 
-def test_two_runs_give_the_same_bytes(pair: tuple[NDArray, NDArray]) -> None:
-    one, two = (refine(*pair, None, schedule=QUICK).displacement for _ in range(2))
+def test_two_runs_give_the_same_bytes(textured: tuple[NDArray, NDArray]) -> None:
+    one, two = (refine(*textured, None, schedule=QUICK).displacement for _ in range(2))
     np.testing.assert_array_equal(one, two)
 
 
 @pytest.mark.parametrize("scales", [(), (1, 2), (3,), (8, 4)])
-def test_schedules_that_do_not_fit_are_refused(pair: tuple[NDArray, NDArray], scales: tuple[int, ...]) -> None:
+def test_schedules_that_do_not_fit_are_refused(textured: tuple[NDArray, NDArray], scales: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="schedule"):
-        refine(*pair, np.zeros((3, 17, 21, 19), np.float32), schedule=tuple(Level(s, 1) for s in scales))
+        refine(*textured, np.zeros((3, 17, 21, 19), np.float32), schedule=tuple(Level(s, 1) for s in scales))
 
 
 GIST, NOTHING, OFF = (Preparation(None, refine=start) for start in ("gist", "nothing", "off"))  # type: ignore[arg-type]
@@ -253,9 +258,9 @@ def test_a_step_that_folds_somewhere_is_taken_elsewhere() -> None:
     assert (found[:, :5] == 0.25).all()
 
 
-def test_momentum_climbs_further_in_as_many_steps(pair: tuple[NDArray, NDArray]) -> None:
+def test_momentum_climbs_further_in_as_many_steps(textured: tuple[NDArray, NDArray]) -> None:
     plain, carried = (
-        refine(*pair, None, schedule=(Level(4, 20, radius=2), Level(2, 6, step=0.2, momentum=momentum)))
+        refine(*textured, None, schedule=(Level(4, 20, radius=2), Level(2, 6, step=0.2, momentum=momentum)))
         for momentum in (0.0, 0.5)
     )
     assert plain.steps == carried.steps

@@ -54,26 +54,26 @@ def test_looks_are_named_plain_way_first() -> None:
     ],
 )
 def test_all_looks_lead_to_one_place(
-    pair: tuple[NDArray, NDArray], look: dict[str, Any], most: float, error: Error
+    textured: tuple[NDArray, NDArray], look: dict[str, Any], most: float, error: Error
 ) -> None:
     several = tuple(replace(level, **look) if level.scale > 1 else level for level in QUICK)
-    one, two = (refine(*pair, None, schedule=schedule) for schedule in (QUICK, several))
+    one, two = (refine(*textured, None, schedule=schedule) for schedule in (QUICK, several))
     assert two.steps[0] > one.steps[0]
     assert not np.array_equal(two.displacement, one.displacement)
     assert two.folding_percent == 0
-    assert error(*pair, two.displacement) < most * error(*pair, one.displacement)
-    assert error(*pair, two.displacement) < 0.2 * error(*pair, None)
+    assert error(*textured, two.displacement) < most * error(*textured, one.displacement)
+    assert error(*textured, two.displacement) < 0.2 * error(*textured, None)
 
 
-def test_another_field_counts_where_it_is_better(pair: tuple[NDArray, NDArray], error: Error) -> None:
+def test_another_field_counts_where_it_is_better(textured: tuple[NDArray, NDArray], error: Error) -> None:
     """Looks that hardly move, and a field that others found; or one that leads nowhere."""
     short = tuple(replace(level, steps=1, step=0.05, both_ways=level.scale > 1) for level in QUICK)
-    right = downsample(refine(*pair, None, schedule=QUICK).displacement, (2, 2, 2))
-    alone = refine(*pair, None, schedule=short)
+    right = downsample(refine(*textured, None, schedule=QUICK).displacement, (2, 2, 2))
+    alone = refine(*textured, None, schedule=short)
     assert alone.another_counts is None
-    helped = refine(*pair, None, schedule=short, another=right)
+    helped = refine(*textured, None, schedule=short, another=right)
     assert helped.another_counts is True
-    assert error(*pair, helped.displacement) < 0.5 * error(*pair, alone.displacement)
+    assert error(*textured, helped.displacement) < 0.5 * error(*textured, alone.displacement)
 
 
 def test_another_field_that_spoils_the_looks_is_left_out(texture: Texture) -> None:
@@ -87,12 +87,12 @@ def test_another_field_that_spoils_the_looks_is_left_out(texture: Texture) -> No
         assert np.array_equal(found, stage.most_alike([right, right])) is not expected
 
 
-def test_what_looks_become_must_be_worth_it(pair: tuple[NDArray, NDArray]) -> None:
+def test_what_looks_become_must_be_worth_it(textured: tuple[NDArray, NDArray]) -> None:
     """Asked for more than all looks together can reach, the best of them goes on as if it had been the only one."""
     smoother = replace(QUICK[1], smoother=(2.2, 0.7))
     settling = replace(QUICK[1], steps=2)
     one, joined, asked = (
-        refine(*pair, None, schedule=schedule)
+        refine(*textured, None, schedule=schedule)
         for schedule in ((QUICK[1],), (smoother, settling), (smoother, replace(settling, worth=10.0)))
     )
     np.testing.assert_array_equal(asked.displacement, one.displacement)
@@ -112,22 +112,22 @@ def test_squared_differences_are_a_share_too() -> None:
     assert not _short_of(0.0, -0.010, -0.5)
 
 
-def test_looks_by_squared_differences_become_one(pair: tuple[NDArray, NDArray]) -> None:
+def test_looks_by_squared_differences_become_one(textured: tuple[NDArray, NDArray]) -> None:
     levels = [replace(level, metric="mse", smoother=(2.2, 0.7)) for level in QUICK[:2]]
     settling = Level(2, 2, metric="mse", worth=0.9)
-    assert refine(*pair, None, schedule=(*levels, settling)).agree is True
+    assert refine(*textured, None, schedule=(*levels, settling)).agree is True
 
 
-def test_looks_may_change_from_level_to_level(pair: tuple[NDArray, NDArray], error: Error) -> None:
+def test_looks_may_change_from_level_to_level(textured: tuple[NDArray, NDArray], error: Error) -> None:
     first, second, last = QUICK
     levels = (replace(first, both_ways=True), replace(second, smoother=(2.2, 0.7)), last)  # as many, other ways
-    refined = refine(*pair, None, schedule=levels)
+    refined = refine(*textured, None, schedule=levels)
     assert refined.folding_percent == 0
-    assert error(*pair, refined.displacement) < 0.2 * error(*pair, None)
+    assert error(*textured, refined.displacement) < 0.2 * error(*textured, None)
 
 
-def test_both_ways_may_be_the_last_level(pair: tuple[NDArray, NDArray]) -> None:
-    refined = refine(*pair, None, schedule=tuple(replace(level, both_ways=True) for level in QUICK))
-    stage = Stage(*pair, None, None, QUICK[-1], (2, 2, 2))
+def test_both_ways_may_be_the_last_level(textured: tuple[NDArray, NDArray]) -> None:
+    refined = refine(*textured, None, schedule=tuple(replace(level, both_ways=True) for level in QUICK))
+    stage = Stage(*textured, None, None, QUICK[-1], (2, 2, 2))
     assert refined.objective_after == pytest.approx(stage.objective(refined.displacement))
     assert refined.objective_after > refined.objective_before
