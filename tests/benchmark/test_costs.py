@@ -19,7 +19,6 @@ from lightcrcf.benchmark.cost_records import (
     Times,
     latest_cost,
     read_cost,
-    write_cost,
 )
 from lightcrcf.benchmark.cost_views import core_text, linearity, refine_text, scaling_text, speedup
 from lightcrcf.benchmark.environments import Environments
@@ -123,7 +122,7 @@ def test_refinement_is_compared_with_greedy(tmp_path: Path) -> None:
     ]
     assert all(run.greedy.failure is None for run in record.runs)
     assert record.peaks.copy_gb_per_s > 0
-    write_cost(tmp_path / "2026-03-01-refine.json", record)
+    record.write(tmp_path / "2026-03-01-refine.json")
     assert latest_cost(tmp_path, "refine") == record
     assert "greedy / ours" in refine_text(record)
 
@@ -174,7 +173,7 @@ def test_a_core_record_tells_its_ratio(computed: dict[str, object], tmp_path: Pa
     assert "111,752 parameters, 250,476 in training" in text
     assert f"| f32: times the floor | at most 2 | {30 / floor:.2f} | missed by {30 / floor - 2:.2f} |" in goals(record)
     assert "| bf16: times the floor | at most 2 | not measured |  |" in goals(record)
-    write_cost(tmp_path / "core.json", record)
+    record.write(tmp_path / "core.json")
     assert read_cost(tmp_path / "core.json") == record
 
 

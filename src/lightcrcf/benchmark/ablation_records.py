@@ -54,11 +54,6 @@ class AblationRecord(Measurement):
         """Its runs, one for each seed."""
         return [run for run in self.runs if run.variant == variant]
 
-    def write(self, path: Path) -> None:
-        """As JSON, a line for each field of each run."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
-
 
 def latest_ablation(folder: Path, name: str) -> AblationRecord:
     """The newest record of that name in a folder of `DATE-NAME.json` files.

@@ -18,7 +18,7 @@ from lightcrcf.benchmark.records import Measurement, Strict
 
 __all__ = [
     "COSTS", "CoreRecord", "CoreRun", "CostRecord", "GreedyIteration", "Part", "Peaks", "RefineRecord", "RefineRun",
-    "ScalingRecord", "ScalingRun", "Times", "latest_cost", "read_cost", "write_cost",
+    "ScalingRecord", "ScalingRun", "Times", "latest_cost", "read_cost",
 ]  # fmt: skip
 
 COSTS = ("core", "refine", "scaling")
@@ -115,6 +115,11 @@ class CoreRun(Strict):
 
 class _Cost(Measurement):
     format: Literal["lightcrcf-cost"] = "lightcrcf-cost"
+
+    def write(self, path: Path) -> None:
+        """As JSON, one line for each run."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(_lines(json.loads(self.model_dump_json())), encoding="utf-8")
 
 
 class CoreRecord(_Cost):
@@ -256,13 +261,6 @@ def read_cost(path: Path) -> CostRecord:
         InputError: if the file is no valid record.
     """
     return parsed(path, _ANY.validate_json, "format lightcrcf-cost 1")
-
-
-def write_cost(path: Path, record: CostRecord) -> None:
-    """Write a record as JSON, one line for each run."""
-    values = json.loads(record.model_dump_json())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_lines(values), encoding="utf-8")
 
 
 def latest_cost(folder: Path, name: str) -> CostRecord:

@@ -62,6 +62,11 @@ class Measurement(Strict):
     commands: tuple[str, ...]
     note: str = ""
 
+    def write(self, path: Path) -> None:
+        """As JSON."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
 
 class Data(Strict):
     """What was registered: `pairs` are (fixed, moving) subjects; HD95 is in `distance_unit`.

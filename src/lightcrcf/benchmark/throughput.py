@@ -95,11 +95,6 @@ class ThroughputRecord(Measurement):
     def _find(self, setting: Setting) -> Took | None:
         return next((took for took in self.settings if took.setting == setting), None)
 
-    def write(self, path: Path) -> None:
-        """As JSON."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
-
 
 def measure_throughput(
     images: Sequence[Path],

@@ -158,10 +158,8 @@ def _numbers(text: str) -> Sequence[int]:
 
 
 def _deliver(record: CostRecord, text: str, out: Path | None, json: bool) -> None:
-    from lightcrcf.benchmark.cost_records import write_cost
-
     if out is not None:
-        write_cost(out, record)
+        record.write(out)
     if json:
         print_json(record.model_dump(mode="json"))
     else:

@@ -127,7 +127,7 @@ def refine(
     folded_before = 0 if start is None else _folded(start)
     found = search.fields[0]
     field, folded = _relieved(found, folded_before)
-    before, after = stage.objective(start), search.after if field is found else stage.objective(field)
+    before, after = stage.objective(start), search.scores[0] if field is found else stage.objective(field)
     if after < before or folded > folded_before:
         field, after, folded = np.zeros_like(field) if start is None else start, before, folded_before
     percent = 100.0 * folded / field[0].size
@@ -162,7 +162,7 @@ class _Search:
             self.fields = [np.zeros((3, *_coarse_shape(self.shape, first, pool)), np.float32)]
         else:
             self.fields = [_at(displacement.copy(), self.scale, self.shape, pool)]
-        self.after = -np.inf
+        self.scores: list[float] = []  # objective of each field, seen from where its look was
         self.agree: bool | None = None
         self.another_counts: bool | None = None
         self._best: tuple[Float32, float] | None = None  # look, until what all became has settled
@@ -180,9 +180,10 @@ class _Search:
             (back if backward else stage).climb(field, *sigmas)
             for field, (backward, sigmas) in zip(fields, looks, strict=True)
         ]
-        self.fields, self.after = [field for field, *_ in climbs], climbs[0][1]
-        if self._best is not None and _short_of(level.worth, self._best[1], self.after):
-            (self.fields[:], self.after), self.agree = ([self._best[0]], self._best[1]), False
+        self.fields, self.scores = [field for field, *_ in climbs], [score for _, score, _ in climbs]
+        if self._best is not None and _short_of(level.worth, self._best[1], self.scores[0]):
+            look, score = self._best
+            self.fields, self.scores, self.agree = [look], [score], False
         self._best = None
         return stage, sum(done for *_, done in climbs)
 
@@ -190,10 +191,15 @@ class _Search:
         """Make one field of all looks, and of `another` if it helps."""
         forward = [invert(field) if backward else field for field, backward in zip(self.fields, ways, strict=True)]
         more = None if another is None else _at(another, self.scale, self.shape, self.pool)
-        self._best, self.agree = _best(stage, forward), True
+        scores = [
+            stage.objective(field) if backward else score
+            for field, score, backward in zip(forward, self.scores, ways, strict=True)
+        ]
+        best = int(np.argmax(scores))
+        self._best, self.agree = (forward[best], scores[best]), True
         merged, self.another_counts = _merged(stage, forward, more)
         self.fields = [_relieved(merged, 0)[0]]
-        self.after = stage.objective(self.fields[0])
+        self.scores = [stage.objective(self.fields[0])]
 
 
 def _check(schedule: Schedule, end: int) -> None:
@@ -210,13 +216,6 @@ def _check(schedule: Schedule, end: int) -> None:
 def _ways(level: Level) -> list[bool]:
     """Of each look at a level, whether it is from the moving image: fields go on where these stay the same."""
     return [backward for backward, _ in level.looks()]
-
-
-def _best(stage: Stage, looks: list[Float32]) -> tuple[Float32, float]:
-    """The look of the highest objective, and that."""
-    scores = [stage.objective(look) for look in looks]
-    best = int(np.argmax(scores))
-    return looks[best], scores[best]
 
 
 def _short_of(share: float, wanted: float, objective: float) -> bool:
