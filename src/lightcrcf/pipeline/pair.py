@@ -38,7 +38,9 @@ class WorkingPair:
         pool: between its resolutions, along each axis.
         fixed, moving: (D, H, W).
         moving_by_header: (D, H, W), the moving image as the headers alone place it.
-        fixed_mask, moving_mask, mask_by_header: (D, H, W), 1 where voxels count, 0 elsewhere; None if all count.
+        fixed_mask, moving_mask, mask_by_header: (D, H, W), 1 where voxels count, 0 elsewhere; None if all count. They
+            leave out what the user's masks leave out, and what is unknown.
+        fixed_known, moving_known: (D, H, W), 1 where the image has data, whatever the masks say; None if everywhere.
     """
 
     images: tuple[Prepared, Prepared]
@@ -51,6 +53,8 @@ class WorkingPair:
     fixed_mask: Float32 | None
     moving_mask: Float32 | None
     mask_by_header: Float32 | None
+    fixed_known: Float32 | None = None
+    moving_known: Float32 | None = None
 
     @classmethod
     def prepare(
