@@ -14,6 +14,7 @@ from lightcrcf.pipeline.affine_images import Pair, Source, pyramids, trusted
 from lightcrcf.pipeline.affine_outline import inscribed
 from lightcrcf.pipeline.affine_starts import Start, starts
 from lightcrcf.pipeline.foreground import Content
+from lightcrcf.pipeline.known import Extent
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.volumes.volume import Volume
 
@@ -72,7 +73,12 @@ class Alignment:
 
 
 def align(
-    fixed: Volume, moving: Volume, *, fixed_mask: Volume | None = None, moving_mask: Volume | None = None
+    fixed: Volume,
+    moving: Volume,
+    *,
+    fixed_mask: Volume | None = None,
+    moving_mask: Volume | None = None,
+    extents: tuple[Extent, Extent] | None = None,
 ) -> Alignment:
     """The affine that brings `moving` onto `fixed`: two images of one kind and contrast, however they lie.
 
@@ -84,11 +90,13 @@ def align(
     Args:
         fixed, moving: the images, on any grids.
         fixed_mask, moving_mask: on the grid of their image, nonzero where it may be used.
+        extents: of both, if they were examined before (`known.examine`).
 
     Raises:
         InputError: if an image is constant, a mask is on another grid or leaves nothing, or nothing can be compared.
     """
-    sources = Source.prepare(fixed, fixed_mask), Source.prepare(moving, moving_mask)
+    known = extents or (None, None)
+    sources = Source.prepare(fixed, fixed_mask, known[0]), Source.prepare(moving, moving_mask, known[1])
     levels = pyramids(*sources)
     local = levels[2].localised()
     before = float(correlations(local, np.eye(4)[None])[0])

@@ -137,8 +137,8 @@ def _system(pair: Pair, matrix: Float64, units: Float64, prior: float) -> System
         return System.refused(len(units))
     back = np.asarray(np.linalg.inv(matrix), dtype=np.float64)
     least = _LEAST_OVERLAP * min(pair.fixed.litres, pair.moving.litres)
-    there = _direction(pair.fixed, pair.moving, matrix, units @ matrix, pair.blank_outside, least)
-    here = _direction(pair.moving, pair.fixed, back, -back @ units, pair.blank_outside, least)
+    there = _direction(pair.fixed, pair.moving, matrix, units @ matrix, least)
+    here = _direction(pair.moving, pair.fixed, back, -back @ units, least)
     strain, stretches = strain_of(matrix, units)
     return System(
         (there.cost + here.cost) / 2 + prior * float(strain @ strain),
@@ -147,13 +147,11 @@ def _system(pair: Pair, matrix: Float64, units: Float64, prior: float) -> System
     )
 
 
-def _direction(
-    reference: Level, other: Level, matrix: Float64, changes: Float64, blank_outside: bool, least: float
-) -> System:
+def _direction(reference: Level, other: Level, matrix: Float64, changes: Float64, least: float) -> System:
     """Compare at the samples of `reference`. changes: (n, 4, 4) derivatives of `matrix`, mm to mm; least: litres."""
     to_index, from_index = other.grid.inverse, reference.grid.affine
     index = (to_index @ matrix @ from_index)[:3]
-    sums = gram(reference.image, reference.samples, other.image, other.valid, index, blank_outside)
+    sums = gram(reference.image, reference.samples, other.image, other.valid, index, other.blank)
     weight = sums[13, 13]
     if weight * reference.litres_per_weight < least:
         return System.refused(len(changes))
@@ -181,7 +179,7 @@ def correlations(pair: Pair, matrices: Float64) -> Float64:
         (pair.moving, pair.fixed, np.linalg.inv(matrices)),
     ):
         index = (other.grid.inverse @ towards @ reference.grid.affine)[:, :3]
-        sums = scores(reference.image, reference.samples, other.image, other.valid, index, pair.blank_outside)
+        sums = scores(reference.image, reference.samples, other.image, other.valid, index, other.blank)
         mm, m, fm, weight, f, ff = np.maximum(sums, [0, -np.inf, -np.inf, 1e-30, -np.inf, 0]).T
         var_m, var_f, cov = mm - m * m / weight, ff - f * f / weight, fm - f * m / weight
         defined = np.minimum(var_m, var_f) > _NO_CONTRAST * weight

@@ -13,7 +13,8 @@ from lightcrcf.errors import InputError
 from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
-from lightcrcf.pipeline.foreground import Content, content, foreground, litres, thin_out
+from lightcrcf.pipeline.foreground import Content, content, foreground, intensity_range, litres, thin_out
+from lightcrcf.pipeline.known import Extent, examine
 from lightcrcf.volumes.volume import Volume
 
 __all__ = ["Level", "Pair", "Source", "finest_samples", "localised", "pyramids", "trusted"]
@@ -28,6 +29,10 @@ _WINDOW, _FLOOR = 2, 0.05
 # Voxels at the edge of the foreground that local comparison leaves out: where an image was masked, two maskings
 # differ; where it was not, skin and fat lie there, which move on their own.
 _EDGE_OF_MASKED, _EDGE = 1, 2
+# The share of samples that must be left for windows at the border of what is known to be left out.
+_ENOUGH = 0.5
+# Voxels of background around masked anatomy that a face of the grid cuts elsewhere.
+_AROUND = 8
 # Half window of the local agreement in voxels, and the least weight that it gives.
 _TRUST_WINDOW, _LEAST_TRUST = 4, 0.05
 # Intensities whose sums float32 may not hold.
@@ -45,6 +50,7 @@ class Level:
         valid: (D, H, W) float32, 1 where the other image's samples may read this one.
         grid: where the voxels lie.
         edge: voxels at the edge of the foreground that local comparison leaves out.
+        blank: whether what lies outside of the grid counts as background, rather than not at all.
     """
 
     image: Float32
@@ -53,6 +59,7 @@ class Level:
     valid: Float32
     grid: Grid
     edge: int
+    blank: bool
 
     @cached_property
     def centroid_mm(self) -> Float64:
@@ -88,13 +95,11 @@ class Pair:
 
     Args:
         fixed, moving: the images.
-        blank_outside: whether what lies outside of a grid counts as background, rather than not at all.
         outlines: whether the outlines of both foregrounds are compared.
     """
 
     fixed: Level
     moving: Level
-    blank_outside: bool
     outlines: bool
 
     def localised(self) -> Pair:
@@ -109,10 +114,16 @@ class Source:
     volume: Volume
     content: Content
     mask: Volume | None
+    extent: Extent
 
     @classmethod
-    def prepare(cls, volume: Volume, mask: Volume | None) -> Source:
+    def prepare(cls, volume: Volume, mask: Volume | None, extent: Extent | None = None) -> Source:
         """Look at `volume` and check its mask.
+
+        Args:
+            volume: the image.
+            mask: on its grid, nonzero where it may be used; None for everywhere.
+            extent: where the volume has data, if that was found already; then its unknown voxels were filled.
 
         Raises:
             InputError: if the volume is constant, or the mask on another grid.
@@ -124,8 +135,12 @@ class Source:
                 got=f"another grid, {mask.grid.shape}",
                 remedy="resample the mask onto its image",
             )
+        if extent is None:
+            volume, extent = examine(volume)
+        mask = extent.masked(volume, mask)
+        extent = extent.reordered(volume.grid.canonical())
         volume = volume.canonical()
-        return cls(volume, content(volume), None if mask is None else mask.canonical())
+        return cls(volume, content(volume), None if mask is None else mask.canonical(), extent)
 
     def spacing_mm(self) -> float:
         """Spacing that gives what is compared its number of samples."""
@@ -150,21 +165,24 @@ def finest_samples(volumes: tuple[Volume, Volume], contents: tuple[Content, Cont
 def pyramids(fixed: Source, moving: Source) -> tuple[Pair, Pair, Pair]:
     """The two images at three resolutions, the coarsest first; each is about half as fine as the next.
 
-    Where both images were masked, their backgrounds and outlines are compared too. Where one was, only its foreground
-    is compared, at the resolution that suits it. Where none was, nothing is known outside of the grids.
+    Where both images were masked, their backgrounds and outlines are compared too, but for where a face of the grid
+    cuts the anatomy. Where one was, only its foreground is compared, at the resolution that suits it. Where none was,
+    nothing is known outside of the grids.
 
     Raises:
         InputError: if nothing of an image is left under its mask.
     """
     masked = fixed.content.masked, moving.content.masked
     spacing_mm = (max if masked[0] == masked[1] else min)(fixed.spacing_mm(), moving.spacing_mm())
-    levels = [_pyramid(s, spacing_mm, outline=all(masked) or not s.content.masked) for s in (fixed, moving)]
-    coarse, middle, fine = (Pair(f, m, all(masked), masked[0] == masked[1]) for f, m in zip(*levels, strict=True))
+    levels = [_pyramid(s, spacing_mm, both_masked=all(masked)) for s in (fixed, moving)]
+    coarse, middle, fine = (Pair(f, m, masked[0] == masked[1]) for f, m in zip(*levels, strict=True))
     return coarse, middle, fine
 
 
-def _pyramid(source: Source, spacing_mm: float, *, outline: bool) -> list[Level]:
+def _pyramid(source: Source, spacing_mm: float, *, both_masked: bool) -> list[Level]:
     """The levels of one image, the coarsest first."""
+    outline, closed = both_masked or not source.content.masked, source.extent.closed
+    blank = both_masked and bool(closed.all())
     image, grid = thin_out(source.volume, spacing_mm=spacing_mm)
     tissue = np.ones(image.shape, np.bool_) if _fills_its_grid(source.content) else foreground(image)
     usable = np.ones(image.shape, np.bool_)
@@ -178,15 +196,26 @@ def _pyramid(source: Source, spacing_mm: float, *, outline: bool) -> list[Level]
             remedy="check the mask",
         )
     planes: list[NDArray[Any]] = [_rescaled(image, tissue, source.content.masked), tissue & usable, usable]
+    if both_masked and not blank:
+        planes, grid = _surrounded(planes, grid, closed)
     edge = _EDGE_OF_MASKED if source.content.masked else _EDGE
-    levels = [_level(planes, grid, outline, edge)]
+    levels = [_level(planes, grid, outline, edge, blank)]
     spacing_mm = float(grid.spacing_mm.min())
     for factor in (2, 4):
         thin = [thin_out(Volume(plane, grid), spacing_mm=spacing_mm * factor) for plane in planes]
         planes, grid = [data for data, _ in thin], thin[0][1]
         planes[1:] = [np.asarray(share >= min(0.5, float(share.max()))) for share in planes[1:]]
-        levels.append(_level(planes, grid, outline, edge))
+        levels.append(_level(planes, grid, outline, edge, blank))
     return levels[::-1]
+
+
+def _surrounded(planes: list[NDArray[Any]], grid: Grid, closed: NDArray[np.bool_]) -> tuple[list[NDArray[Any]], Grid]:
+    """The same planes with more background beyond the faces that are closed, (3, 2), and their grid."""
+    margins = [(int(first) * _AROUND, int(last) * _AROUND) for first, last in closed]
+    image, inside, usable = planes
+    wider = [np.pad(image, margins), np.pad(inside, margins), np.pad(usable, margins, constant_values=True)]
+    a, b, c = wider[0].shape
+    return wider, grid.crop([-before for before, _ in margins], (a, b, c))
 
 
 def _fills_its_grid(content: Content) -> bool:
@@ -195,24 +224,24 @@ def _fills_its_grid(content: Content) -> bool:
 
 
 def _rescaled(image: Float32, tissue: NDArray[np.bool_], masked: bool) -> Float32:
-    """Background to 0, the brightest half percent of the tissue to 1, and clipped at 1.2."""
+    """Background to 0, the brightest half percent of the tissue (no lesion) to 1, and clipped at 1.2."""
     if (largest := float(np.abs(image).max())) > _LARGE:
         image = image / np.float32(largest)
-    low, high = np.percentile(image[tissue], (0.5, 99.5))
+    low, high = intensity_range(image[tissue], 0.5, 99.5)
     if not tissue.all():
         low = min(low, float(image[~tissue].mean()))
     scaled = np.clip((image - low) / max(high - low, 1e-30), 0, 1.2)
     return np.where(tissue | (not masked), scaled, 0).astype(np.float32)
 
 
-def _level(planes: list[NDArray[Any]], grid: Grid, outline: bool, edge: int) -> Level:
+def _level(planes: list[NDArray[Any]], grid: Grid, outline: bool, edge: int, blank: bool) -> Level:
     """planes: (D, H, W) image, foreground and usable. With the outline, samples reach one voxel beyond it."""
     image, inside, usable = (np.ascontiguousarray(plane, dtype=np.float32) for plane in planes)
     beyond = (_mean(inside, 1) > 1e-6).astype(np.float32) * usable
     return (
-        Level(image, inside, beyond, usable, grid, edge)
+        Level(image, inside, beyond, usable, grid, edge, blank)
         if outline
-        else Level(image, inside, inside, beyond, grid, edge)
+        else Level(image, inside, inside, beyond, grid, edge, blank)
     )
 
 
@@ -220,7 +249,8 @@ def localised(level: Level) -> Level:
     """`level` with each voxel's local mean taken off, and divided by the local standard deviation.
 
     The correlation of two such images approximates their local correlation, at the price of a global one: affine
-    transforms hardly turn or stretch the windows. Samples at the edge of the foreground are left out.
+    transforms hardly turn or stretch the windows. Samples at the edge of the foreground are left out, and those whose
+    windows reach into what is unknown: there the other image's windows hold more.
     """
     smooth = _mean(level.image, 1) / _mean(np.ones_like(level.image), 1)
     share = np.maximum(_mean(level.valid, _WINDOW), 1e-4)
@@ -229,7 +259,11 @@ def localised(level: Level) -> Level:
     core = (_mean(level.foreground, level.edge) > 0.999).astype(np.float32)
     if core.sum() < 0.3 * level.foreground.sum():
         core = level.foreground
-    return replace(level, image=(offset / deviation).astype(np.float32), samples=core * level.samples)
+    samples, valid = core * level.samples, level.valid
+    whole = (share > 0.999).astype(np.float32)
+    if not level.blank and (whole * samples).sum() > _ENOUGH * samples.sum():
+        samples, valid = samples * whole, valid * whole
+    return replace(level, image=(offset / deviation).astype(np.float32), samples=samples, valid=valid)
 
 
 def trusted(pair: Pair, matrix: Float64) -> Pair:

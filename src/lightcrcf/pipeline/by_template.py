@@ -118,8 +118,9 @@ def _registered(
         pair = WorkingPair.prepare(image, template, (mask, None), affine, weights, Shared(), coarsen)
     except InputError:  # the images may still have something in common with each other
         return None
-    displacement = None if network is None else network.displacement(pair.fixed, pair.moving)
+    displacement = None if network is None else network.displacement(*pair.for_network())
     refined = refine(
-        pair.fixed, pair.moving, displacement, schedule=plan.schedule[:-1], pool=pair.pool, fixed_mask=pair.fixed_mask
-    )
+        pair.fixed, pair.moving, displacement, schedule=plan.schedule[:-1], pool=pair.pool,
+        fixed_mask=pair.fixed_mask, moving_mask=pair.moving_mask,
+    )  # fmt: skip
     return Chain(Affine.identity(), pair.on_fixed(refined.displacement, image.grid), affine)

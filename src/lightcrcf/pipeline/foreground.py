@@ -13,7 +13,7 @@ from lightcrcf.geometry.alignment_kernels import block_mean
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes.volume import Volume
 
-__all__ = ["Content", "content", "foreground", "is_skull_stripped", "litres", "thin_out"]
+__all__ = ["Content", "content", "foreground", "intensity_range", "is_skull_stripped", "litres", "thin_out"]
 
 Kind = Literal["skull-stripped brain", "whole head or body", "small crop", "other"]
 
@@ -22,6 +22,13 @@ Kind = Literal["skull-stripped brain", "whole head or body", "small crop", "othe
 _CONSTANT_BORDER = 0.5
 _FAINT_PER_BRIGHT = 0.22
 _CROP_LITRES = 0.5
+# Otsu's threshold separates a few extreme voxels (a cyst, metal, a bladder in PET, one voxel of 1e9) from all others.
+# Where the same threshold among the others finds so many times more tissue, it is the one that was meant; in images
+# without such voxels, of nine anatomies, it finds up to 2.6 times as much.
+_HIDDEN, _ROUNDS = 4.0, 8
+# The brightest that an intensity range reaches, in terms of the 75th percentile of the foreground: in images of nine
+# anatomies the 98th percentile reached 2.8, the fluid of fat-suppressed abdomens.
+_BRIGHTEST = 2.0
 _BRAIN_LITRES = (0.4, 2.3)
 
 
@@ -82,10 +89,44 @@ def foreground(data: NDArray[Any]) -> NDArray[np.bool_]:
     some = np.asarray(strength > 0)
     if not some.any():
         return np.zeros(data.shape, dtype=np.bool_)
-    bright = np.asarray(strength > _otsu(strength, some))
+    bright = _bright(strength, some)
     faint = np.count_nonzero(some) - np.count_nonzero(bright)
     masked = share >= _CONSTANT_BORDER and faint < _FAINT_PER_BRIGHT * np.count_nonzero(bright)
     return some if masked else bright
+
+
+def _bright(strength: NDArray[np.float32], some: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where `strength` is above Otsu's threshold, found anew among the rest as long as few extreme voxels decide it."""
+    threshold = _otsu(strength, some)
+    bright = np.asarray(strength > threshold)
+    for _ in range(_ROUNDS):
+        count = np.count_nonzero(bright)
+        threshold = _otsu(np.minimum(strength, np.float32(threshold)), some)
+        more = np.asarray(strength > threshold)
+        if np.count_nonzero(more) < _HIDDEN * count:
+            break
+        bright = more
+    return bright
+
+
+def intensity_range(tissue: NDArray[Any], dark: float, bright: float) -> tuple[float, float]:
+    """Two percentiles of the foreground, the upper one limited so that a bright lesion leaves the tissue its contrast.
+
+    Args:
+        tissue: (N,) intensities of the foreground.
+        dark, bright: the percentiles.
+
+    Returns:
+        the intensities; the upper one is at most twice as far from the lower one as the 75th percentile is.
+
+    Example:
+        >>> tissue = np.arange(1000.0)
+        >>> tissue[-50:] = 1e6  # 5 % are a lesion
+        >>> [round(value) for value in intensity_range(tissue, 0.5, 98)]
+        [5, 1494]
+    """
+    low, middle, high = (float(value) for value in np.percentile(tissue, (dark, 75.0, bright)))
+    return low, min(high, low + _BRIGHTEST * (middle - low)) if middle > low else high
 
 
 def _otsu(values: NDArray[np.float32], some: NDArray[np.bool_]) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightcrcf.errors import InputError
+from lightcrcf.pipeline.known import Extent, examine
 from lightcrcf.pipeline.label_care import check_fixed_labels
 from lightcrcf.pipeline.shared import Shared
 from lightcrcf.volumes import Volume, check_same_grid, check_usable
@@ -46,7 +47,8 @@ class Inputs:
     """The same as volumes that can be used.
 
     Args:
-        fixed, moving: the two images.
+        fixed, moving: the two images, with the value of their background where they have no data.
+        extents: where each of them has data.
         fixed_mask, moving_mask: on the grid of their image, with voxels that count.
         fixed_labels: on the grid of the fixed image.
         moving_labels: label maps of the moving image, on any grid.
@@ -55,6 +57,7 @@ class Inputs:
 
     fixed: Volume
     moving: Volume
+    extents: tuple[Extent, Extent]
     fixed_mask: Volume | None
     moving_mask: Volume | None
     fixed_labels: Volume | None
@@ -81,13 +84,34 @@ class Inputs:
         check_fixed_labels(fixed_labels, fixed)
         moved = [volume for volume in rest if volume is not None]
         count = len(given.moving_labels)
-        return cls(fixed, moving, fixed_mask, moving_mask, fixed_labels, moved[:count], moved[count:])
+        (fixed, seen), (moving, also_seen) = (_examined(volume, shared) for volume in (fixed, moving))
+        extents = seen, also_seen
+        return cls(fixed, moving, extents, fixed_mask, moving_mask, fixed_labels, moved[:count], moved[count:])
+
+    @property
+    def masked(self) -> tuple[tuple[Volume, Volume | None], tuple[Volume, Volume | None]]:
+        """Both images, each with what of it counts: 0 where a mask leaves it out or it has no data; None for all."""
+        return (
+            (self.fixed, self.extents[0].masked(self.fixed, self.fixed_mask)),
+            (self.moving, self.extents[1].masked(self.moving, self.moving_mask)),
+        )
 
     @property
     def volumes(self) -> tuple[Volume, ...]:
         """All there are, each time it was given, but the fixed labels, which are only counted."""
         every = (self.fixed, self.moving, self.fixed_mask, self.moving_mask, *self.moving_labels, *self.also)
         return tuple(volume for volume in every if volume is not None)
+
+
+def _examined(volume: Volume, shared: Shared) -> tuple[Volume, Extent]:
+    """`examine`, once for each volume; what is remembered must not hold the volume itself."""
+
+    def find() -> tuple[Volume | None, Extent]:
+        filled, extent = examine(volume)
+        return None if filled is volume else filled, extent
+
+    filled, extent = shared.about(volume, "examined", find)
+    return filled or volume, extent
 
 
 def _check_mask(mask: Volume | None, image: Volume) -> None:

@@ -12,6 +12,7 @@ from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
 from lightcrcf.network.config import NetworkConfig
 from lightcrcf.pipeline.deform import TAPER, on_fixed
+from lightcrcf.pipeline.known import Extent, examine
 from lightcrcf.pipeline.preprocess import Prepared, prepare, working_grid
 from lightcrcf.pipeline.shared import Shared
 from lightcrcf.transforms.affine import Affine
@@ -53,8 +54,8 @@ class WorkingPair:
     fixed_mask: Float32 | None
     moving_mask: Float32 | None
     mask_by_header: Float32 | None
-    fixed_known: Float32 | None = None
-    moving_known: Float32 | None = None
+    fixed_known: Float32 | None
+    moving_known: Float32 | None
 
     @classmethod
     def prepare(
@@ -66,12 +67,25 @@ class WorkingPair:
         weights: Weights | None,
         shared: Shared,
         coarsen: int = 1,
+        extents: tuple[Extent, Extent] | None = None,
     ) -> WorkingPair:
         """On `grid_of` the fixed volume.
+
+        Args:
+            fixed, moving: the images.
+            masks: of each, 0 where voxels do not count, or None.
+            affine: fixed to moving points.
+            weights: of the model, or None.
+            shared: remembers what was prepared.
+            coarsen: as for `grid_of`.
+            extents: where the images have data, if that was found already; then their unknown voxels were filled.
 
         Raises:
             InputError: if the images have nothing in common.
         """
+        if extents is None:
+            (fixed, here), (moving, there) = examine(fixed), examine(moving)
+            extents = here, there
         network, how = _how(weights)
         images = tuple(_prepared(shared, v, network.pool, how) for v in (fixed, moving))
         grid = cls.grid_of(fixed, weights, shared, coarsen)
@@ -84,12 +98,16 @@ class WorkingPair:
                 got="no tissue in common",
                 remedy="use --init auto, or check that both files show the same anatomy",
             )
-        fixed_mask = _mask_onto(masks[0], images[0], grid, None)
-        moving_mask, by_header = (_mask_onto(masks[1], images[1], grid, m) for m in (affine.matrix, None))
+        fixed_known, moving_known, header_known = (
+            extent.onto(grid, m) for extent, m in zip((*extents, extents[1]), (None, affine.matrix, None), strict=True)
+        )
+        fixed_mask = _both(_mask_onto(masks[0], images[0], grid, None), fixed_known)
+        moving_mask = _both(_mask_onto(masks[1], images[1], grid, affine.matrix), moving_known)
+        by_header = _both(_mask_onto(masks[1], images[1], grid, None), header_known)
         seen = shared.about(fixed, where, lambda: images[0].onto(grid))
         return cls(
             (images[0], images[1]), grid, affine, network.pool, seen, aligned, images[1].onto(grid),
-            fixed_mask, moving_mask, by_header,
+            fixed_mask, moving_mask, by_header, fixed_known, moving_known,
         )  # fmt: skip
 
     @staticmethod
@@ -109,6 +127,19 @@ class WorkingPair:
             fine = image.grid.spacing_mm if spacing_mm is None else spacing_mm
             spacing_mm = (coarsen * float(fine[0]), coarsen * float(fine[1]), coarsen * float(fine[2]))
         return working_grid(image, spacing_mm, multiples=network.multiples, view=how.view)
+
+    def for_network(self) -> tuple[Float32, Float32]:
+        """Both images, each with the other's values where it does not count: there the network finds nothing to move.
+
+        Where neither counts both are 0.
+        """
+        fixed, moving = self.fixed, self.moving
+        counts = [None if mask is None else mask > 0 for mask in (self.fixed_mask, self.moving_mask)]
+        if counts[0] is not None:
+            fixed = np.where(counts[0], fixed, moving if counts[1] is None else moving * counts[1])
+        if counts[1] is not None:
+            moving = np.where(counts[1], moving, fixed)
+        return fixed, moving
 
     def lattice(self, displacement: Float32) -> Grid:
         """The grid of a displacement: the working grid or, as the network gives it, its half."""
@@ -137,6 +168,13 @@ def _mask_onto(mask: Volume | None, image: Prepared, grid: Grid, matrix: NDArray
     step = image.grid.inverse @ (np.eye(4) if matrix is None else matrix) @ grid.affine
     inside = resample((image.order.array(mask.data) != 0).astype(np.float32), grid.shape, step[:3])
     return (inside > 0.5).astype(np.float32)
+
+
+def _both(mask: Float32 | None, other: Float32 | None) -> Float32 | None:
+    """The product of two masks; None where both are."""
+    if mask is None or other is None:
+        return other if mask is None else mask
+    return mask * other
 
 
 def _own_spacing(fixed: Prepared) -> float:

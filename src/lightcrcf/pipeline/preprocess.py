@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import AxisOrder, Grid
 from lightcrcf.geometry.kernels import resample
-from lightcrcf.pipeline.foreground import foreground
+from lightcrcf.pipeline.foreground import foreground, intensity_range
 from lightcrcf.volumes.volume import Volume
 from lightcrcf.weights.preparation import View
 
@@ -77,7 +77,8 @@ def prepare(
         view: "whole" takes every voxel as foreground.
         window: the intensities that become 0 and 1, instead of the image's own.
 
-    The darkest value becomes 0 and the 98th percentile of the foreground 1; both ends are clipped, at 0 and 1.25.
+    The darkest value becomes 0 and the 98th percentile of the foreground 1, unless a bright lesion is in it (see
+    `intensity_range`); both ends are clipped, at 0 and 1.25.
     Local correlation does not mind, but the network's weights expect this range. Where the background is brighter than
     some tissue (a white background, or intensities centred on zero), it becomes 0 as well.
 
@@ -97,10 +98,10 @@ def prepare(
         scale = window[1] - window[0]
         unit = np.clip((data - np.float32(window[0])) / np.float32(scale), 0.0, _CEILING)
         return Prepared(order, unit, grid, _box(mask), window[0], scale)
-    dark, bright = np.percentile(data[mask], (_DARK_PERCENTILE, _BRIGHT_PERCENTILE))
+    dark, bright = intensity_range(data[mask], _DARK_PERCENTILE, _BRIGHT_PERCENTILE)
     around = float(data.min() if mask.all() else data[~mask].min())
-    level = min(around, float(dark))
-    scale = float(bright) - level
+    level = min(around, dark)
+    scale = bright - level
     unit = (data - np.float32(level)) / np.float32(scale if scale > 0 else 1.0)
     np.clip(unit, 0.0, _CEILING, out=unit)
     if level < around:

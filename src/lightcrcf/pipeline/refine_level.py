@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from lightcrcf.geometry.alignment_kernels import block_mean
 from lightcrcf.geometry.determinant import determinants_at, jacobian_determinant, voxels_around
-from lightcrcf.geometry.gradients import squared_local_correlation
+from lightcrcf.geometry.gradients import squared_local_correlation, window_mean
 from lightcrcf.geometry.kernels import warp
 from lightcrcf.geometry.refinement_kernels import (
     correlation_force,
@@ -42,6 +42,7 @@ _FLOOR = 1e-6  # of the product of variances of unit-range images
 _LEAST_WEIGHTS = 1e-3  # of all windows of an image that shows nothing
 _CONTRAST_SIGMA = 0.7
 _LEAST_WEIGHT = 1e-3  # of the voxels around one that count
+_RIMS = 3  # voxels around what counts that are made up, so that interpolation has something to read
 _AROUND, _DECISIVE = 1.5, 0.2  # over how many voxels likeness is compared, twice, and a difference that counts
 _TYPICAL = 0.99  # the share of foreground vectors that are left as long as they are
 _FOREGROUND = 0.05
@@ -74,6 +75,27 @@ class Channel:
     def of(cls, fixed: Float32, moving: Float32, share: float, terms: Float32) -> Channel:
         """Before the first look."""
         return cls(fixed, moving, share, np.empty_like(moving), terms)
+
+
+def _scaled(image: Float32, mask: Float32 | None, blocks: Shape) -> tuple[Float32, Float32 | None]:
+    """An image and its mask as means of blocks of voxels; only voxels that count are in the image's.
+
+    Around what counts the image goes on as the mean of what is near, so that nothing that does not count is blended in
+    between voxels.
+    """
+    one = blocks == (1, 1, 1)
+    if mask is None:
+        return image if one else block_mean(image, blocks), None
+    counts = mask if one else block_mean(mask, blocks)
+    sums = image * mask if one else block_mean(image * mask, blocks)
+    known = counts > _LEAST_WEIGHT
+    scaled: Float32 = np.divide(sums, counts, out=np.zeros_like(sums), where=known)
+    for _ in range(_RIMS):
+        near, share = window_mean(np.stack([scaled, known.astype(np.float32)]), 1)
+        rim = ~known & (share > _LEAST_WEIGHT)
+        scaled[rim] = near[rim] / share[rim]
+        known |= rim
+    return scaled, counts
 
 
 def _local_contrast(images: Sequence[Float32], masks: Sequence[Float32 | None]) -> tuple[Float32, Float32]:
@@ -111,13 +133,11 @@ class Stage:
     ) -> None:
         blocks = factors(level.scale, pool)
 
-        def scaled(image: Float32) -> Float32:
-            return image if level.scale == 1 else block_mean(image, blocks)
-
         self.level = level
-        images = scaled(fixed), scaled(moving)
-        masks = [None if mask is None else scaled(mask) for mask in (fixed_mask, moving_mask)]
+        scaled = [_scaled(image, mask, blocks) for image, mask in ((fixed, fixed_mask), (moving, moving_mask))]
+        images, masks = (scaled[0][0], scaled[1][0]), (scaled[0][1], scaled[1][1])
         self.fixed_mask, self.moving_mask = masks
+        self.moved_mask = None if self.moving_mask is None else np.empty_like(self.moving_mask)
         self.one, self.other, self.velocity = (np.empty((3, *images[0].shape), np.float32) for _ in range(3))
         self.channels = [Channel.of(*images, 1.0, self.one)]
         if level.contrast > 0:
@@ -137,9 +157,14 @@ class Stage:
             else:
                 warp(channel.moving[None], field, channel.moved[None])
         self.weight = self.fixed_mask
-        if self.moving_mask is not None:
-            weight = self.moving_mask if field is None else warp(self.moving_mask[None], field)[0]
-            self.weight = weight if self.fixed_mask is None else weight * self.fixed_mask
+        if self.moving_mask is not None and self.moved_mask is not None:
+            self.weight = self.moved_mask
+            if field is None:
+                self.weight[:] = self.moving_mask
+            else:
+                warp(self.moving_mask[None], field, self.weight[None])
+            if self.fixed_mask is not None:
+                self.weight *= self.fixed_mask
         if self.level.metric == "mse":
             return -_mean_square(self.channels[0].fixed, self.channels[0].moved, self.weight)
         mean = 0.0

@@ -208,7 +208,8 @@ def _start(inputs: Inputs, decision: Decision, options: Options, watch: Stopwatc
         with watch.stage("prepare", 0.4):
             masks = inputs.fixed_mask, inputs.moving_mask
             model = decision.choice.weights
-            pair = WorkingPair.prepare(inputs.fixed, inputs.moving, masks, affine, model, shared, options.coarsen)
+            images, coarsen = (inputs.fixed, inputs.moving), options.coarsen
+            pair = WorkingPair.prepare(*images, masks, affine, model, shared, coarsen, inputs.extents)
         with watch.stage("load network", 0.5):
             network = opening.result() if opening else None
     return _Start(affine, alignment, pair, network)
@@ -219,7 +220,8 @@ def _initial_affine(init: str, inputs: Inputs) -> tuple[Affine, Alignment | None
         return Affine.identity(), None
     if init != "auto":
         return read_affine(init), None
-    alignment = align(inputs.fixed, inputs.moving, fixed_mask=inputs.fixed_mask, moving_mask=inputs.moving_mask)
+    masks = {"fixed_mask": inputs.fixed_mask, "moving_mask": inputs.moving_mask}
+    alignment = align(inputs.fixed, inputs.moving, **masks, extents=inputs.extents)
     return alignment.affine, alignment
 
 
@@ -236,11 +238,11 @@ def _deformed(
     """Network, refinement, and the field that is written."""
     pair, network, refinement, refined = start.pair, start.network, decision.refinement, None
     with watch.stage("network", 0.55):
-        displacement = None if network is None else network.displacement(pair.fixed, pair.moving)
+        displacement = None if network is None else network.displacement(*pair.for_network())
     by_template, weights = None, decision.choice.weights
     if refinement.template and weights is not None:
         with watch.stage("template", 0.57):
-            images = (inputs.fixed, inputs.fixed_mask), (inputs.moving, inputs.moving_mask)
+            images = inputs.masked
             by_template = way_by_template(pair, images, weights, network, refinement, shared, options.coarsen)
     if network is not None and alone:
         network.release()

@@ -20,24 +20,25 @@ def check_usable(volume: Volume, role: str) -> None:
         role: "fixed" or "moving", for the message.
 
     Raises:
-        InputError: if any voxel is NaN or infinite, or all are equal.
+        InputError: if no voxel is finite, or all that are have one value.
     """
-    bad = volume.data.size - int(np.count_nonzero(np.isfinite(volume.data)))
-    if bad:
-        raise InputError(
-            volume.source,
-            expected=f"finite voxels in the {role} image",
-            got=f"{bad} of {volume.data.size} NaN or infinite",
-            remedy="replace them, for instance with numpy.nan_to_num",
-        )
-    low, high = float(volume.data.min()), float(volume.data.max())
-    if low == high:
+    low, high = _finite_range(volume)
+    if not low < high:
         raise InputError(
             volume.source,
             expected=f"a {role} image with contrast",
-            got=f"{low:g} in every voxel",
+            got="NaN or infinity in every voxel" if low > high else f"{low:g} in every voxel",
             remedy="check that this is the right file",
         )
+
+
+def _finite_range(volume: Volume) -> tuple[float, float]:
+    """The least and the greatest finite value; infinity and its negative if there is none."""
+    low, high = float(volume.data.min()), float(volume.data.max())
+    if np.isfinite(low) and np.isfinite(high):
+        return low, high
+    finite = volume.data[np.isfinite(volume.data)]
+    return float(finite.min(initial=np.inf)), float(finite.max(initial=-np.inf))
 
 
 def check_same_grid(

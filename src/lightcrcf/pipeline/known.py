@@ -1,0 +1,246 @@
+"""What of a volume is known: no data is not zero.
+
+NaN, the padding of a scanner and what lies outside of a volume are unknown; so is what lies beyond a plane that cuts
+through masked anatomy. Unknown voxels exert no force and count in no figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightcrcf.errors import InputError
+from lightcrcf.geometry.grid import AxisOrder, Grid
+from lightcrcf.geometry.kernels import resample
+from lightcrcf.pipeline.foreground import background_value, content, foreground, thin_out
+from lightcrcf.volumes.volume import Volume
+
+__all__ = ["Extent", "background", "examine", "padding"]
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# Padding: a constant on at least this share of the border, so far from what is usual among the other voxels (in terms
+# of their range from the 1st to the 99th percentile), beside a background of their own that makes up a share of them.
+_ON_BORDER, _FAR, _BACKGROUND = 0.02, 0.4, 0.1
+_DARK, _VERY_DARK = 0.15, 0.05  # how far up their range that background reaches
+_LEAST_HU = -1100.0  # no tissue has less; air has -1000, and scanners store -1024 at least
+_SAMPLES = 200_000  # voxels whose percentiles tell
+_PADDED = 0.005  # of all voxels at least, where the same value occurs in tissue too
+# A masked image is cut where its foreground begins with a slice of this share of its largest one. A ball of radius R
+# voxels begins with 4 / R.
+_CUT, _BALL = 0.25, 3 * 4.0
+_STRAY = 0.02  # of the largest slice: less is no foreground
+_WHOLE = 0.99  # of a voxel's interpolated data must be known
+_AIR_ON_BORDER = 0.05  # of the border's voxels tell the background's value
+_NEAR_LEAST = 0.35  # of the way from the least value to the tissue's median: what is no brighter is empty
+
+
+@dataclass(frozen=True, eq=False)
+class Extent:
+    """Where a volume has data.
+
+    Args:
+        grid: of the volume.
+        known: (D, H, W) bool, False where a voxel has no data; None if all have.
+        closed: (3, 2) bool, whether the background goes on beyond the first and the last face along each axis, since
+            the image was masked and its anatomy ends before. Beyond all other faces nothing is known.
+        reasons: what made voxels unknown, and how many of them, for the record.
+    """
+
+    grid: Grid
+    known: Mask | None
+    closed: Mask
+    reasons: dict[str, int]
+
+    def onto(self, grid: Grid, matrix: Float64 | None = None) -> Float32 | None:
+        """Where on another grid there is data.
+
+        Args:
+            grid: the grid.
+            matrix: (4, 4), its RAS mm to this volume's RAS mm; the identity by default.
+
+        Returns:
+            (D, H, W) float32, 1 where the volume has data and 0 elsewhere; None if it has everywhere.
+        """
+        step = self.grid.inverse @ (np.eye(4) if matrix is None else matrix) @ grid.affine
+        inside = np.ones(grid.shape, np.bool_)
+        for axis, end in np.argwhere(~self.closed):
+            place = _along(step[axis], grid.shape)
+            inside &= place >= -0.5 if end == 0 else place <= self.grid.shape[axis] - 0.5
+        if self.known is not None:
+            inside &= resample(self.known.astype(np.float32), grid.shape, step[:3], fill=1.0) > _WHOLE
+        return None if inside.all() else inside.astype(np.float32)
+
+    def masked(self, volume: Volume, mask: Volume | None) -> Volume | None:
+        """What of `volume` counts: nonzero where it has data and `mask`, on its grid, is nonzero; None for all of it."""
+        if self.known is None:
+            return mask
+        counts = self.known if mask is None else self.known & (mask.data != 0)
+        return Volume(counts, volume.grid, (mask or volume).source)
+
+    def reordered(self, order: AxisOrder) -> Extent:
+        """Of the same volume with its axes in another order."""
+        known = None if self.known is None else order.array(self.known)
+        closed = np.array([self.closed[a][::-1] if f else self.closed[a] for a, f in zip(*_axes(order), strict=True)])
+        return Extent(order.grid(self.grid), known, closed, self.reasons)
+
+
+def examine(volume: Volume) -> tuple[Volume, Extent]:
+    """Find what of an image is known.
+
+    Args:
+        volume: an image, not a label map.
+
+    Returns:
+        the volume with the value of its background where nothing is known (the same object where all is), and where it
+        has data.
+
+    Raises:
+        InputError: if no voxel has data, or all that have are equal.
+    """
+    finite = None if volume.data.dtype.kind in "iub" else np.isfinite(volume.data)
+    known = None if finite is None or finite.all() else finite
+    if known is not None and not known.any():
+        raise InputError(
+            volume.source, expected="an image", got="NaN or infinity in every voxel", remedy="check the file"
+        )
+    reasons = {} if known is None else {"not finite": int(known.size - np.count_nonzero(known))}
+    padded = padding(volume.data, known)
+    if padded is not None:
+        reasons["padding"] = int(np.count_nonzero(padded))
+        known = ~padded if known is None else known & ~padded
+    if known is not None:
+        value = np.asarray(background(volume, known)).astype(volume.data.dtype)
+        volume = replace(volume, data=np.where(known, volume.data, value))
+    cut, closed = _cuts(volume)
+    if cut is not None:
+        reasons["beyond a cut"] = int(cut.size - np.count_nonzero(cut))
+        known = cut if known is None else known & cut
+    return volume, Extent(volume.grid, known, closed, reasons)
+
+
+def background(volume: Volume, known: Mask | None = None) -> float:
+    """The value of an image's own background: of air in CT, of what surrounds a brain.
+
+    Args:
+        volume: an image.
+        known: (D, H, W), the voxels that have data; None for all that are finite.
+
+    Returns:
+        the median of what is dark on the border, or else anywhere. Without any the smallest value, or 0 where the border
+        has no data and values have both signs, as in statistical maps.
+    """
+    data = volume.data if known is None else np.where(known, volume.data, np.nan)
+    thin = data[tuple(slice(None, None, max(1, n // 64)) for n in data.shape)]
+    finite = np.isfinite(thin)
+    least, most = float(thin[finite].min()), float(thin[finite].max())
+    bright = foreground(thin)
+    empty = finite & ~bright & (thin <= least + _NEAR_LEAST * (np.median(thin[bright]) - least if bright.any() else 0))
+    faces = np.zeros(thin.shape, np.bool_)
+    for axis in range(3):
+        np.moveaxis(faces, axis, 0)[[0, -1]] = True
+    if np.count_nonzero(empty & faces) > _AIR_ON_BORDER * np.count_nonzero(faces):
+        return float(np.median(thin[empty & faces]))
+    if empty.any() and not least < 0 < most:
+        return float(np.median(thin[empty]))
+    return 0.0 if least < 0 < most and not finite[faces].all() else least
+
+
+def padding(data: NDArray[Any], finite: Mask | None = None) -> Mask | None:
+    """What a scanner or a tool wrote where it had no data: a constant at the border, far from the rest.
+
+    Args:
+        data: (D, H, W).
+        finite: (D, H, W), False where it is NaN or infinite; None if it is finite.
+
+    Returns:
+        (D, H, W) bool, True for padding; None if there is none.
+
+    Example:
+        >>> ct = np.full((8, 9, 10), -1000)
+        >>> ct[3:6, 3:6, 3:6] = 40
+        >>> ct[:, :2] = -3024
+        >>> int(padding(ct).sum())
+        160
+        >>> padding(np.maximum(ct, -1024)) is None  # the least that the scanner stores is air
+        True
+    """
+    value, share = background_value(data if finite is None else np.where(finite, data, np.nan))
+    if share < _ON_BORDER or not np.isfinite(value):
+        return None
+    rest = data.reshape(-1)[:: max(1, data.size // _SAMPLES)]
+    rest = rest[np.isfinite(rest) & (rest != value)].astype(np.float64)
+    if rest.size < 2:
+        return None
+    low, high = np.percentile(rest, (1, 99))
+    span = max(high - low, 1e-30)
+    if value < low:
+        far = low - value > _FAR * span and np.mean(rest <= low + _DARK * span) > _BACKGROUND
+        if far or value < _LEAST_HU <= low:
+            return np.asarray(data < (value + low) / 2)
+        return None
+    if value - low > _FAR * span and np.mean(rest <= low + _VERY_DARK * span) > _BACKGROUND:
+        reached = _reached(np.asarray(data == value))
+        return reached if np.mean(reached) > _PADDED else None
+    return None
+
+
+def _reached(equal: Mask) -> Mask:
+    """What of `equal` a straight line along an axis reaches from the border."""
+    found = np.zeros_like(equal)
+    for axis in range(3):
+        for way in (slice(None), slice(None, None, -1)):
+            lines = np.moveaxis(equal, axis, 0)[way]
+            np.moveaxis(found, axis, 0)[way] |= np.logical_and.accumulate(lines, axis=0)
+    return found
+
+
+def _cuts(volume: Volume) -> tuple[Mask | None, Mask]:
+    """Where a masked image is known, None for everywhere; and (3, 2) which of its faces are closed."""
+    closed = np.zeros((3, 2), np.bool_)
+    if not content(volume).masked:
+        return None, closed
+    value, _ = background_value(thin_out(volume, voxels=100_000)[0])
+    inside = volume.data != np.asarray(value).astype(volume.data.dtype)
+    known: Mask | None = None
+    for axis in range(3):
+        areas = np.count_nonzero(inside, axis=tuple(a for a in range(3) if a != axis))
+        for end, first in _cut_ends(areas):
+            closed[axis, end] = first is None
+            if first:
+                known = np.ones_like(inside) if known is None else known
+                lines = np.moveaxis(known, axis, 0)
+                lines[:first] = False if end == 0 else lines[:first]
+                lines[len(lines) - first :] = False if end == 1 else lines[len(lines) - first :]
+    return known, closed
+
+
+def _cut_ends(areas: NDArray[np.int_]) -> Iterator[tuple[int, int | None]]:
+    """For both ends of an axis, how many slices lie beyond a cut; None where there is no cut.
+
+    Args:
+        areas: foreground voxels of each slice.
+    """
+    slices = np.flatnonzero(areas > _STRAY * areas.max())
+    radius = len(slices) / 2
+    share = max(_CUT, _BALL / max(radius, 1.0))
+    for end, line in enumerate((areas, areas[::-1])):
+        first = int(np.flatnonzero(line > _STRAY * areas.max())[0])
+        begins = line[first + 1] if radius > 2 else 0  # the slice after it, since interpolation blurs the first
+        yield end, first if begins > share * areas.max() else None
+
+
+def _along(row: Float64, shape: tuple[int, int, int]) -> Float32:
+    """(D, H, W) float32: row @ [i, j, k, 1] at every voxel."""
+    i, j, k = (np.arange(n, dtype=np.float32) * np.float32(c) for n, c in zip(shape, row[:3], strict=True))
+    return i[:, None, None] + j[:, None] + k + np.float32(row[3])
+
+
+def _axes(order: AxisOrder) -> tuple[tuple[int, ...], tuple[bool, ...]]:
+    return order.permutation, order.flips
