@@ -26,6 +26,7 @@ Float32 = NDArray[np.float32]
 
 MOST_ROWS = 96  # of a tile, so that the planes it keeps stay in cache
 TERMS, FORCE, SMOOTH = 0, 1, 2
+NO_LEVELS = np.zeros(3, np.float32)
 START, NOTHING = np.zeros(1, np.float32), np.zeros((2, 0, 0), np.float32)
 TILE: Tile = (1, 4)  # as many sums at once as hide how long one takes
 BLOCK = TILE[1] * LANES
@@ -50,7 +51,13 @@ def gaussian_taps(sigma_voxels: tuple[float, float, float]) -> Float32:
 
 
 def correlation_terms(
-    fixed: Float32, moved: Float32, weight: Float32 | None, radius: int, floor: float, out: Float32
+    fixed: Float32,
+    moved: Float32,
+    weight: Float32 | None,
+    radius: int,
+    floor: float,
+    out: Float32,
+    noise: tuple[float, float] = (0.0, 0.0),
 ) -> tuple[float, float]:
     """The sum of s cc, squared local correlations where the fixed image has much to tell, and what its gradient needs.
 
@@ -58,12 +65,16 @@ def correlation_terms(
     the images are zero outside, or have no voxels there if there is a weight. Without s, noise in flat tissue would
     count as much as the edges of a structure.
 
+    No cc counts more than (var(f) - noise(f)) (var(m) - noise(m)) / (var(f) var(m) + floor), what it is where images
+    differ by their noise alone: windows that reach it exert no force.
+
     Args:
         fixed, moved: (D, H, W).
         weight: (D, H, W) of the voxels in the statistics; all if None.
         radius: voxels to each side.
         floor: so that flat windows count as uncorrelated.
         out: (3, D, H, W), overwritten: for `correlation_force`.
+        noise: variances of the noise of both images.
 
     Returns:
         The sum of s cc, and the sum of s: their quotient is a weighted mean of cc.
@@ -78,7 +89,7 @@ def correlation_terms(
         w,
         masked,
         _box(radius),
-        np.float32(floor),
+        np.array([floor, *noise], np.float32),
         out,
         sums,
         _tiles(fixed),
@@ -99,12 +110,12 @@ def correlation_force(
         out: (3, D, H, W), overwritten.
     """
     w, masked = fixed if weight is None else weight, weight is not None
-    _march(FORCE, terms, fixed, moved, w, masked, _box(radius), ZERO, out, NOTHING, _tiles(fixed))
+    _march(FORCE, terms, fixed, moved, w, masked, _box(radius), NO_LEVELS, out, NOTHING, _tiles(fixed))
 
 
 def smooth(field: Float32, taps: Float32, out: Float32) -> None:
     """out = field (3, D, H, W) weighed by `gaussian_taps`; beyond a border it repeats."""
-    _march(SMOOTH, field, field[0], field[0], field[0], False, _both_sides(taps), ZERO, out, NOTHING, _tiles(field[0]))
+    _march(SMOOTH, field, field[0], field[0], field[0], False, _both_sides(taps), NO_LEVELS, out, NOTHING, _tiles(field[0]))
 
 
 def _tiles(image: Float32) -> int:
@@ -131,7 +142,7 @@ def _march(
     weight: Array,
     masked: bool,
     taps: Array,
-    floor: Any,
+    levels: Array,
     out: Array,
     sums: Array,
     tiles: int,
@@ -139,7 +150,7 @@ def _march(
     height = fixed.shape[1]
     for t in prange(tiles):
         first, end = np.int64(t) * height // tiles, (np.int64(t) + 1) * height // tiles
-        _march_tile(mode, source, fixed, moved, weight, masked, taps, floor, first, end - first, out, sums)
+        _march_tile(mode, source, fixed, moved, weight, masked, taps, levels, first, end - first, out, sums)
 
 
 @device
@@ -151,7 +162,7 @@ def _march_tile(
     weight: Array,
     masked: bool,
     taps: Array,
-    floor: Any,
+    levels: Array,
     first: Any,
     rows: Any,
     out: Array,
@@ -188,7 +199,7 @@ def _march_tile(
             for j in range(rows):
                 y = first + j
                 if mode == TERMS:
-                    terms_row(total, j * span, masked, radius, floor, out[:, i, y], sums[:, y])
+                    terms_row(total, j * span, masked, radius, levels, out[:, i, y], sums[:, y])
                 elif mode == FORCE:
                     force_row(total, j * span, fixed[i, y], moved, weight[i, y], masked, i, y, out[:, i, y])
                 else:
@@ -281,10 +292,11 @@ def product_lines(fixed: Array, moved: Array, weight: Array, masked: bool, lines
 
 
 @device
-def terms_row(total: Array, at: Any, masked: bool, radius: Any, floor: Any, out: Array, sums: Array) -> None:
+def terms_row(total: Array, at: Any, masked: bool, radius: Any, levels: Array, out: Array, sums: Array) -> None:
     """out = (P, Q, R) with d(sum of s cc)/dm(y) = w(y) (f(y) sum P + m(y) sum Q - sum R), sums over windows with y."""
     voxels = np.float32((2 * radius + 1) ** 3)
     zero, one, two, least = filled(ZERO), filled(ONE), filled(TWO), filled(MIN_SHARE * voxels)
+    floor, noise_f, noise_m = filled(levels[0]), filled(levels[1]), filled(levels[2])
     for k in range(0, out.shape[1], LANES):
         left, here = out.shape[1] - k, at + k
         n = read(total[5], here) if masked else filled(voxels)
@@ -292,13 +304,15 @@ def terms_row(total: Array, at: Any, masked: bool, radius: Any, floor: Any, out:
         f, m = by * read(total[0], here), by * read(total[1], here)
         vf = larger(by * read(total[2], here) - f * f, zero)
         vm = larger(by * read(total[3], here) - m * m, zero)
-        c, v, worth = by * read(total[4], here) - f * m, vf * vm + filled(floor), root(vf)
-        r = worth * c / v
-        p, q = two * r * by, zero - two * r * c / v * vf * by
+        c, v, worth = by * read(total[4], here) - f * m, vf * vm + floor, root(vf)
+        r, most = worth * c / v, larger(vf - noise_f, zero) * larger(vm - noise_m, zero)
+        p = where_above(most, c * c, two * r * by, zero)
+        q = where_above(most, c * c, zero - two * r * c / v * vf * by, zero)
+        gain = where_above(most, c * c, c * r, worth * most / v)
         put_part(p, out[0], k, left)
         put_part(q, out[1], k, left)
         put_part(p * f + q * m, out[2], k, left)
-        put_part(read_part(sums[0], k, left) + c * r, sums[0], k, left)
+        put_part(read_part(sums[0], k, left) + gain, sums[0], k, left)
         put_part(read_part(sums[1], k, left) + worth, sums[1], k, left)
 
 

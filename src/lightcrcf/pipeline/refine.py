@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +18,19 @@ from lightcrcf.geometry.compiled import ready
 from lightcrcf.geometry.determinant import jacobian_determinant, voxels_around
 from lightcrcf.geometry.kernels import invert, upsample
 from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
+from lightcrcf.pipeline.noise import noise_variance
 from lightcrcf.pipeline.refine_level import Stage, factors
 from lightcrcf.pipeline.schedule import Level, Plan, Schedule
 
-__all__ = ["Refined", "refine"]
+__all__ = ["Refined", "gains", "refine"]
 
 Float32 = NDArray[np.float32]
 Shape = tuple[int, int, int]
 
 _WORTH = 0.9  # the share of the objective that another field must leave: those that help left .91 and more
+# A deformation must raise the objective by this share of it, or lower the mean squared difference by this share of the
+# noise: what noise alone gives is less than a tenth of both.
+_GAIN, _GAIN_NOISE = 1e-3, 0.25
 _RELIEFS, _FEW_FOLDS = 6, 10_000  # how often folds are smoothed away in the end, and how many at most
 
 
@@ -39,7 +43,7 @@ class Refined:
         scale: that scale.
         metric: what was raised: "lncc", the mean squared local correlation, each window weighed by the standard
             deviation of the fixed image in it, or "mse", minus the mean squared difference.
-        objective_before, objective_after: at the finest scale.
+        objective_before, objective_after: without any displacement and with this one, at the finest scale.
         steps: done at each level, by all looks together.
         seconds: spent at each level.
         folding_percent: voxels whose Jacobian determinant is not positive.
@@ -99,7 +103,8 @@ def refine(
             unless it disagrees so much that nothing agrees in between.
 
     Returns:
-        A field that is never worse than the start by its own objective, nor folds in more voxels.
+        A field that is never worse than the start by its own objective, nor folds in more voxels; no displacement at
+        all where that is as good but for what noise gives.
 
     Raises:
         UsageError: for an empty schedule, one that goes from fine to coarse, or ends coarser than the start.
@@ -130,11 +135,42 @@ def refine(
     before, after = stage.objective(start), search.scores[0] if field is found else stage.objective(field)
     if after < before or folded > folded_before:
         field, after, folded = np.zeros_like(field) if start is None else start, before, folded_before
+    none = before if start is None else stage.objective(None)
+    if not _gains(stage, none, after):
+        field, after, folded = np.zeros_like(field), none, 0
     percent = 100.0 * folded / field[0].size
     told = (search.agree, search.another_counts)
     return Refined(
-        field, search.scale, schedule[-1].metric, before, after, tuple(steps), tuple(seconds), percent, *told
+        field, search.scale, schedule[-1].metric, none, after, tuple(steps), tuple(seconds), percent, *told
     )
+
+
+def gains(
+    fixed: Float32,
+    moving: Float32,
+    displacement: Float32,
+    *,
+    metric: Literal["lncc", "mse"] = "lncc",
+    pool: Shape = (2, 2, 2),
+    fixed_mask: Float32 | None = None,
+    moving_mask: Float32 | None = None,
+) -> bool:
+    """Whether a displacement makes the images more alike than none does, by more than what noise gives.
+
+    Args:
+        fixed, moving, displacement, pool, fixed_mask, moving_mask: as for `refine`; judged at half resolution.
+        metric: as for `Level`.
+    """
+    noise = noise_variance(fixed), noise_variance(moving)
+    stage = Stage(fixed, moving, fixed_mask, moving_mask, Level(2, 1, metric=metric), pool, noise)
+    return _gains(stage, stage.objective(None), stage.objective(displacement))
+
+
+def _gains(stage: Stage, before: float, after: float) -> bool:
+    """`gains` from the objectives without and with a displacement."""
+    if stage.level.metric == "mse":
+        return after - before > _GAIN_NOISE * sum(stage.noise)
+    return after - before > _GAIN * before
 
 
 class _Search:
@@ -157,6 +193,7 @@ class _Search:
         displacement: Float32 | None,
     ) -> None:
         self.images, self.masks, self.pool, self.shape = images, masks, pool, images[0].shape
+        self.noise = noise_variance(images[0]), noise_variance(images[1])
         self.scale = first if displacement is None else max(first, 2)
         if displacement is None:
             self.fields = [np.zeros((3, *_coarse_shape(self.shape, first, pool)), np.float32)]
@@ -174,8 +211,9 @@ class _Search:
             self.fields = [invert(self.fields[0]) if backward else self.fields[0].copy() for backward, _ in looks]
         fields = [_finer(field, self.scale, level.scale, self.shape, self.pool) for field in self.fields]
         self.scale = level.scale
-        stage = Stage(*self.images, *self.masks, level, self.pool)
-        back = Stage(*self.images[::-1], *self.masks[::-1], level, self.pool) if level.both_ways else stage
+        stage = back = Stage(*self.images, *self.masks, level, self.pool, self.noise)
+        if level.both_ways:
+            back = Stage(*self.images[::-1], *self.masks[::-1], level, self.pool, self.noise[::-1])
         climbs = [
             (back if backward else stage).climb(field, *sigmas)
             for field, (backward, sigmas) in zip(fields, looks, strict=True)

@@ -41,6 +41,7 @@ Shape = tuple[int, int, int]
 _FLOOR = 1e-6  # of the product of variances of unit-range images
 _LEAST_WEIGHTS = 1e-3  # of all windows of an image that shows nothing
 _CONTRAST_SIGMA = 0.7
+_NO_NOISE = (0.0, 0.0)  # of local contrast, which has little
 _LEAST_WEIGHT = 1e-3  # of the voxels around one that count
 _RIMS = 3  # voxels around what counts that are made up, so that interpolation has something to read
 _AROUND, _DECISIVE = 1.5, 0.2  # over how many voxels likeness is compared, twice, and a difference that counts
@@ -117,6 +118,13 @@ def _local_contrast(images: Sequence[Float32], masks: Sequence[Float32 | None]) 
 class Stage:
     """Both images at one resolution, and buffers that all steps share.
 
+    Args:
+        fixed, moving: (D, H, W) at full resolution.
+        fixed_mask, moving_mask: of each, 0 where voxels do not count, or None.
+        level: of the schedule.
+        pool: factor between two resolutions along each axis.
+        noise: variances of the noise of both images at full resolution; means of blocks have less.
+
     Memory that is touched for the first time costs about as much time as the kernels that fill it. Beside the field and
     the velocity two buffers are enough: `one` holds the terms of the last objective, then the smoothed force, then the
     composed field; `other` the force, then the step, then the candidate, and the field before once that is taken.
@@ -130,10 +138,12 @@ class Stage:
         moving_mask: Float32 | None,
         level: Level,
         pool: Shape,
+        noise: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         blocks = factors(level.scale, pool)
 
         self.level = level
+        self.noise = noise[0] / float(np.prod(blocks)), noise[1] / float(np.prod(blocks))
         scaled = [_scaled(image, mask, blocks) for image, mask in ((fixed, fixed_mask), (moving, moving_mask))]
         images, masks = (scaled[0][0], scaled[1][0]), (scaled[0][1], scaled[1][1])
         self.fixed_mask, self.moving_mask = masks
@@ -168,9 +178,9 @@ class Stage:
         if self.level.metric == "mse":
             return -_mean_square(self.channels[0].fixed, self.channels[0].moved, self.weight)
         mean = 0.0
-        for channel in self.channels:
+        for channel, noise in zip(self.channels, (self.noise, _NO_NOISE), strict=False):
             total, weights = correlation_terms(
-                channel.fixed, channel.moved, self.weight, self.level.radius, _FLOOR, channel.terms
+                channel.fixed, channel.moved, self.weight, self.level.radius, _FLOOR, channel.terms, noise
             )
             channel.weights = max(weights, _LEAST_WEIGHTS)
             mean += channel.share * total / channel.weights

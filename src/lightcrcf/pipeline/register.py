@@ -24,7 +24,7 @@ from lightcrcf.pipeline.memory import check_demand, share_arenas
 from lightcrcf.pipeline.options import Options
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.provenance import Stopwatch, provenance
-from lightcrcf.pipeline.refine import Refined
+from lightcrcf.pipeline.refine import Refined, gains
 from lightcrcf.pipeline.refine import refine as refine_field
 from lightcrcf.pipeline.shared import Shared
 from lightcrcf.pipeline.sources import named_options, named_sources
@@ -253,6 +253,11 @@ def _deformed(
                 fixed_mask=pair.fixed_mask, moving_mask=pair.moving_mask, another=by_template,
             )  # fmt: skip
             displacement = refined.displacement
+        elif displacement is not None:
+            metric = "lncc" if weights is None or weights.preparation.align else "mse"
+            masks = {"fixed_mask": pair.fixed_mask, "moving_mask": pair.moving_mask}
+            if not gains(pair.fixed, pair.moving, displacement, metric=metric, pool=pair.pool, **masks):
+                displacement = np.zeros_like(displacement)
     with watch.stage("field", 0.7):
         field = None if displacement is None else pair.on_fixed(displacement, inputs.fixed.grid)
     with watch.stage("diffeomorphic", 0.72):
