@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from lightcrcf.cli.options import FillOption
+
 __all__ = ["apply"]
 
 
@@ -31,12 +33,16 @@ def apply(
     interpolation: Annotated[
         Interpolation, typer.Option(help="auto: nearest for integer labels, linear for images.")
     ] = Interpolation.auto,
+    fill: FillOption = "auto",
 ) -> None:
     """Move a volume with the transform of an earlier run."""
+    from lightcrcf.pipeline.move import move
+    from lightcrcf.pipeline.options import fill_value
     from lightcrcf.transforms.itk import read_transform_folder
     from lightcrcf.volumes import read, write
 
+    value = fill_value(fill)
     chain = read_transform_folder(transform)
     onto = read(reference)
-    moved = (chain.inverse() if inverse else chain).resample(read(input), onto.grid, interpolation.value)
+    moved = move(chain.inverse() if inverse else chain, read(input), onto, interpolation.value, value)
     write(output, moved, like=onto)

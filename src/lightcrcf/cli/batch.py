@@ -17,6 +17,7 @@ from lightcrcf.cli.options import (
     DeviceOption,
     EngineName,
     EngineOption,
+    FillOption,
     Init,
     Model,
     Precision,
@@ -67,6 +68,7 @@ def batch(
         bool, typer.Option("--diffeomorphic", help="Change the fields a little so that they fold nowhere.")
     ] = False,
     coarsen: Coarsen = 1,
+    fill: FillOption = "auto",
     inverse: Annotated[bool, typer.Option("--inverse", help="Write the inverse displacement fields too.")] = False,
     report: Annotated[bool, typer.Option("--report", help="Write a report.html for each pair.")] = False,
     engine: EngineOption = EngineName.auto,
@@ -84,10 +86,11 @@ def batch(
     pairs = _pairs(inputs, to, all_pairs)
     from lightcrcf.cohort.batch import run_batch
     from lightcrcf.cohort.options import Options
+    from lightcrcf.pipeline.options import fill_value
 
     options = Options(
         model, init, preset.value, refine, diffeomorphic, inverse, coarsen, engine.value, device.value, precision.value,
-        threads, report=report,
+        threads, fill_value(fill), report=report,
     )  # fmt: skip
     with counting() as progress:
         summary = run_batch(

@@ -8,8 +8,21 @@ from typing import Annotated
 import typer
 
 __all__ = [
-    "Coarsen", "Device", "DeviceOption", "EngineName", "EngineOption", "Init", "Model", "Precision", "PrecisionOption",
-    "Preset", "PresetOption", "Refine", "Scheduler", "Workers",
+    "Coarsen",
+    "Device",
+    "DeviceOption",
+    "EngineName",
+    "EngineOption",
+    "FillOption",
+    "Init",
+    "Model",
+    "Precision",
+    "PrecisionOption",
+    "Preset",
+    "PresetOption",
+    "Refine",
+    "Scheduler",
+    "Workers",
 ]  # fmt: skip
 
 
@@ -60,6 +73,12 @@ Coarsen = Annotated[
 EngineOption = Annotated[EngineName, typer.Option(help="What runs the network.")]
 DeviceOption = Annotated[Device, typer.Option(help="Where the network runs.")]
 PrecisionOption = Annotated[Precision, typer.Option(help="Arithmetic of the network.")]
+FillOption = Annotated[
+    str,
+    typer.Option(
+        metavar="X|auto", help="Value where the moved image has no data; auto: its own background (labels: 0)."
+    ),
+]
 Workers = Annotated[int, typer.Option(min=1, help="Processes on this machine, which share its cores.")]
 Scheduler = Annotated[
     str | None,

@@ -16,6 +16,7 @@ from lightcrcf.cli.options import (
     DeviceOption,
     EngineName,
     EngineOption,
+    FillOption,
     Init,
     Model,
     Precision,
@@ -62,6 +63,7 @@ def register(
         bool, typer.Option("--diffeomorphic", help="Change the field a little so that it folds nowhere.")
     ] = False,
     coarsen: Coarsen = 1,
+    fill: FillOption = "auto",
     inverse: Annotated[bool, typer.Option("--inverse", help="Write the inverse displacement field too.")] = False,
     report: Annotated[bool, typer.Option("--report", help="Write report.html, with pictures.")] = False,
     engine: EngineOption = EngineName.auto,

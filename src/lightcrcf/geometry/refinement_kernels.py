@@ -26,7 +26,7 @@ Float32 = NDArray[np.float32]
 
 MOST_ROWS = 96  # of a tile, so that the planes it keeps stay in cache
 TERMS, FORCE, SMOOTH = 0, 1, 2
-NO_LEVELS = np.zeros(3, np.float32)
+NO_LEVELS = np.zeros(2, np.float32)
 START, NOTHING = np.zeros(1, np.float32), np.zeros((2, 0, 0), np.float32)
 TILE: Tile = (1, 4)  # as many sums at once as hide how long one takes
 BLOCK = TILE[1] * LANES
@@ -57,7 +57,7 @@ def correlation_terms(
     radius: int,
     floor: float,
     out: Float32,
-    noise: tuple[float, float] = (0.0, 0.0),
+    noise: float = 0.0,
 ) -> tuple[float, float]:
     """The sum of s cc, squared local correlations where the fixed image has much to tell, and what its gradient needs.
 
@@ -65,8 +65,8 @@ def correlation_terms(
     the images are zero outside, or have no voxels there if there is a weight. Without s, noise in flat tissue would
     count as much as the edges of a structure.
 
-    No cc counts more than (var(f) - noise(f)) (var(m) - noise(m)) / (var(f) var(m) + floor), what it is where images
-    differ by their noise alone: windows that reach it exert no force.
+    No cc counts more than (var(f) - noise) var(m) / (var(f) var(m) + floor), what it is where the images differ by
+    noise alone: windows that reach it exert no force.
 
     Args:
         fixed, moved: (D, H, W).
@@ -74,7 +74,7 @@ def correlation_terms(
         radius: voxels to each side.
         floor: so that flat windows count as uncorrelated.
         out: (3, D, H, W), overwritten: for `correlation_force`.
-        noise: variances of the noise of both images.
+        noise: variance of what noise makes of the difference of both images, in the fixed image's squared units.
 
     Returns:
         The sum of s cc, and the sum of s: their quotient is a weighted mean of cc.
@@ -89,7 +89,7 @@ def correlation_terms(
         w,
         masked,
         _box(radius),
-        np.array([floor, *noise], np.float32),
+        np.array([floor, noise], np.float32),
         out,
         sums,
         _tiles(fixed),
@@ -115,7 +115,8 @@ def correlation_force(
 
 def smooth(field: Float32, taps: Float32, out: Float32) -> None:
     """out = field (3, D, H, W) weighed by `gaussian_taps`; beyond a border it repeats."""
-    _march(SMOOTH, field, field[0], field[0], field[0], False, _both_sides(taps), NO_LEVELS, out, NOTHING, _tiles(field[0]))
+    one = field[0]
+    _march(SMOOTH, field, one, one, one, False, _both_sides(taps), NO_LEVELS, out, NOTHING, _tiles(one))
 
 
 def _tiles(image: Float32) -> int:
@@ -296,7 +297,7 @@ def terms_row(total: Array, at: Any, masked: bool, radius: Any, levels: Array, o
     """out = (P, Q, R) with d(sum of s cc)/dm(y) = w(y) (f(y) sum P + m(y) sum Q - sum R), sums over windows with y."""
     voxels = np.float32((2 * radius + 1) ** 3)
     zero, one, two, least = filled(ZERO), filled(ONE), filled(TWO), filled(MIN_SHARE * voxels)
-    floor, noise_f, noise_m = filled(levels[0]), filled(levels[1]), filled(levels[2])
+    floor, noise = filled(levels[0]), filled(levels[1])
     for k in range(0, out.shape[1], LANES):
         left, here = out.shape[1] - k, at + k
         n = read(total[5], here) if masked else filled(voxels)
@@ -305,7 +306,7 @@ def terms_row(total: Array, at: Any, masked: bool, radius: Any, levels: Array, o
         vf = larger(by * read(total[2], here) - f * f, zero)
         vm = larger(by * read(total[3], here) - m * m, zero)
         c, v, worth = by * read(total[4], here) - f * m, vf * vm + floor, root(vf)
-        r, most = worth * c / v, larger(vf - noise_f, zero) * larger(vm - noise_m, zero)
+        r, most = worth * c / v, larger(vf - noise, zero) * vm
         p = where_above(most, c * c, two * r * by, zero)
         q = where_above(most, c * c, zero - two * r * c / v * vf * by, zero)
         gain = where_above(most, c * c, c * r, worth * most / v)

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.errors import InputError
+from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.geometry.grid import AxisOrder, Grid
 from lightcrcf.geometry.kernels import resample
-from lightcrcf.pipeline.foreground import background_value, content, foreground, thin_out
+from lightcrcf.pipeline.foreground import background_value, content, foreground, intensity_range, thin_out
 from lightcrcf.volumes.volume import Volume
 
-__all__ = ["Extent", "background", "examine", "padding"]
+__all__ = ["Extent", "background", "examine", "filled", "padding"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -35,6 +36,9 @@ _PADDED = 0.005  # of all voxels at least, where the same value occurs in tissue
 # A masked image is cut where its foreground begins with a slice of this share of its largest one. A ball of radius R
 # voxels begins with 4 / R.
 _CUT, _BALL = 0.25, 3 * 4.0
+# Brighter than this, in terms of the range that images keep (`intensity_range`), is extreme; from this share of the
+# foreground on it would steer; so many voxels around it are left out too.
+_EXTREME, _STEERS, _RIM, _TOUCHED = 1.7, 0.01, 2, 1e-4
 _STRAY = 0.02  # of the largest slice: less is no foreground
 _WHOLE = 0.99  # of a voxel's interpolated data must be known
 _AIR_ON_BORDER = 0.05  # of the border's voxels tell the background's value
@@ -50,13 +54,16 @@ class Extent:
         known: (D, H, W) bool, False where a voxel has no data; None if all have.
         closed: (3, 2) bool, whether the background goes on beyond the first and the last face along each axis, since
             the image was masked and its anatomy ends before. Beyond all other faces nothing is known.
-        reasons: what made voxels unknown, and how many of them, for the record.
+        reasons: what made voxels unknown or extreme, and how many of them, for the record.
+        extreme: (D, H, W) bool, True in a lesion, metal or contrast agent so bright that it must steer nothing, and
+            around it; None if there is none.
     """
 
     grid: Grid
     known: Mask | None
     closed: Mask
     reasons: dict[str, int]
+    extreme: Mask | None = None
 
     def onto(self, grid: Grid, matrix: Float64 | None = None) -> Float32 | None:
         """Where on another grid there is data.
@@ -68,27 +75,44 @@ class Extent:
         Returns:
             (D, H, W) float32, 1 where the volume has data and 0 elsewhere; None if it has everywhere.
         """
+        return self._onto(self.known, grid, matrix)
+
+    def usable_onto(self, grid: Grid, matrix: Float64 | None = None) -> Float32 | None:
+        """As `onto`, and 0 where it is extreme."""
+        return self._onto(self._usable, grid, matrix)
+
+    @property
+    def _usable(self) -> Mask | None:
+        if self.extreme is None:
+            return self.known
+        return ~self.extreme if self.known is None else self.known & ~self.extreme
+
+    def _onto(self, known: Mask | None, grid: Grid, matrix: Float64 | None) -> Float32 | None:
         step = self.grid.inverse @ (np.eye(4) if matrix is None else matrix) @ grid.affine
         inside = np.ones(grid.shape, np.bool_)
         for axis, end in np.argwhere(~self.closed):
             place = _along(step[axis], grid.shape)
             inside &= place >= -0.5 if end == 0 else place <= self.grid.shape[axis] - 0.5
-        if self.known is not None:
-            inside &= resample(self.known.astype(np.float32), grid.shape, step[:3], fill=1.0) > _WHOLE
+        if known is not None:
+            inside &= resample(known.astype(np.float32), grid.shape, step[:3], fill=1.0) > _WHOLE
         return None if inside.all() else inside.astype(np.float32)
 
     def masked(self, volume: Volume, mask: Volume | None) -> Volume | None:
-        """What of `volume` counts: nonzero where it has data and `mask`, on its grid, is nonzero; None for all of it."""
-        if self.known is None:
+        """What of `volume` counts: nonzero where it has data, nothing is extreme, and `mask` on its grid is nonzero.
+
+        None if that is everywhere.
+        """
+        usable = self._usable
+        if usable is None:
             return mask
-        counts = self.known if mask is None else self.known & (mask.data != 0)
+        counts = usable if mask is None else usable & (mask.data != 0)
         return Volume(counts, volume.grid, (mask or volume).source)
 
     def reordered(self, order: AxisOrder) -> Extent:
         """Of the same volume with its axes in another order."""
-        known = None if self.known is None else order.array(self.known)
+        known, extreme = (None if m is None else order.array(m) for m in (self.known, self.extreme))
         closed = np.array([self.closed[a][::-1] if f else self.closed[a] for a, f in zip(*_axes(order), strict=True)])
-        return Extent(order.grid(self.grid), known, closed, self.reasons)
+        return Extent(order.grid(self.grid), known, closed, self.reasons, extreme)
 
 
 def examine(volume: Volume) -> tuple[Volume, Extent]:
@@ -104,6 +128,39 @@ def examine(volume: Volume) -> tuple[Volume, Extent]:
     Raises:
         InputError: if no voxel has data, or all that have are equal.
     """
+    known, reasons = _with_data(volume)
+    if known is not None:
+        volume = _put(volume, known, background(volume, known))
+    cut, closed = _cuts(volume)
+    if cut is not None:
+        reasons["beyond a cut"] = int(cut.size - np.count_nonzero(cut))
+        known = cut if known is None else known & cut
+    extreme = _extreme(volume)
+    if extreme is not None:
+        reasons["extreme"] = int(np.count_nonzero(extreme))
+    return volume, Extent(volume.grid, known, closed, reasons, extreme)
+
+
+def filled(volume: Volume, fill: float | Literal["auto"] = "auto") -> tuple[Volume, float]:
+    """An image with a value where it has no data (NaN, infinity, padding).
+
+    Args:
+        volume: an image, not a label map.
+        fill: the value; "auto" for that of the image's background.
+
+    Returns:
+        the volume, the same object where all voxels have data, and the value.
+
+    Raises:
+        InputError: if no voxel has data.
+    """
+    known, _ = _with_data(volume)
+    value = background(volume, known) if fill == "auto" else fill
+    return volume if known is None else _put(volume, known, value), value
+
+
+def _with_data(volume: Volume) -> tuple[Mask | None, dict[str, int]]:
+    """Voxels that have data, None for all; and how many have none, by what made them so."""
     finite = None if volume.data.dtype.kind in "iub" else np.isfinite(volume.data)
     known = None if finite is None or finite.all() else finite
     if known is not None and not known.any():
@@ -115,14 +172,12 @@ def examine(volume: Volume) -> tuple[Volume, Extent]:
     if padded is not None:
         reasons["padding"] = int(np.count_nonzero(padded))
         known = ~padded if known is None else known & ~padded
-    if known is not None:
-        value = np.asarray(background(volume, known)).astype(volume.data.dtype)
-        volume = replace(volume, data=np.where(known, volume.data, value))
-    cut, closed = _cuts(volume)
-    if cut is not None:
-        reasons["beyond a cut"] = int(cut.size - np.count_nonzero(cut))
-        known = cut if known is None else known & cut
-    return volume, Extent(volume.grid, known, closed, reasons)
+    return known, reasons
+
+
+def _put(volume: Volume, known: Mask, value: float) -> Volume:
+    """`volume` with a value where it is not known."""
+    return replace(volume, data=np.where(known, volume.data, np.asarray(value).astype(volume.data.dtype)))
 
 
 def background(volume: Volume, known: Mask | None = None) -> float:
@@ -133,8 +188,8 @@ def background(volume: Volume, known: Mask | None = None) -> float:
         known: (D, H, W), the voxels that have data; None for all that are finite.
 
     Returns:
-        the median of what is dark on the border, or else anywhere. Without any the smallest value, or 0 where the border
-        has no data and values have both signs, as in statistical maps.
+        the median of what is dark on the border, or else anywhere. Without any the smallest value, or 0 where the
+        border has no data and values have both signs, as in statistical maps.
     """
     data = volume.data if known is None else np.where(known, volume.data, np.nan)
     thin = data[tuple(slice(None, None, max(1, n // 64)) for n in data.shape)]
@@ -191,6 +246,22 @@ def padding(data: NDArray[Any], finite: Mask | None = None) -> Mask | None:
     return None
 
 
+def _extreme(volume: Volume) -> Mask | None:
+    """What is far brighter than the rest of the foreground, and enough of it to steer, with its surroundings."""
+    thin = thin_out(volume, voxels=100_000)[0]
+    tissue = thin[foreground(thin)]
+    if not tissue.size:
+        return None
+    low, high = intensity_range(tissue, 0.5, 100.0)
+    limit = low + _EXTREME * (high - low)
+    if np.mean(tissue > limit) < _STEERS:
+        return None
+    share = (volume.data > limit).astype(np.float32)[None]
+    for _ in range(_RIM):
+        share = window_mean(share, 1)
+    return np.asarray(share[0] > _TOUCHED)
+
+
 def _reached(equal: Mask) -> Mask:
     """What of `equal` a straight line along an axis reaches from the border."""
     found = np.zeros_like(equal)
@@ -239,7 +310,8 @@ def _cut_ends(areas: NDArray[np.int_]) -> Iterator[tuple[int, int | None]]:
 def _along(row: Float64, shape: tuple[int, int, int]) -> Float32:
     """(D, H, W) float32: row @ [i, j, k, 1] at every voxel."""
     i, j, k = (np.arange(n, dtype=np.float32) * np.float32(c) for n, c in zip(shape, row[:3], strict=True))
-    return i[:, None, None] + j[:, None] + k + np.float32(row[3])
+    place: Float32 = i[:, None, None] + j[:, None] + k + np.float32(row[3])
+    return place
 
 
 def _axes(order: AxisOrder) -> tuple[tuple[int, ...], tuple[bool, ...]]:

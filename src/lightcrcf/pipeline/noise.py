@@ -5,15 +5,28 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["noise_variance"]
+__all__ = ["noise_of_pair", "noise_variance"]
 
 Float32 = NDArray[np.float32]
 
 _FOREGROUND = 0.05
+_EVERY = 7  # voxel of the foreground tells how much it varies
 _PLANES = 24  # of the image tell enough
 _LOWEST = 25.0  # percentile of the squares: edges and texture are among the larger ones
 _OF_NORMAL = 0.10153  # that percentile of the squares of normally distributed numbers of variance 1
 _PASSES = 1 - 2 * 0.5**3 + 0.375**3  # the share of the variance of white noise that is left without its smooth part
+
+
+def noise_of_pair(fixed: Float32, moving: Float32) -> float:
+    """Variance of what noise makes of the difference of two images of one anatomy, in squared units of the fixed one.
+
+    The moving image counts as if it were scaled so that its foreground varies as the fixed one's does.
+
+    Args:
+        fixed, moving: (D, H, W), background at 0.
+    """
+    of_fixed, of_moving = (float(np.var(image[image > _FOREGROUND][::_EVERY])) for image in (fixed, moving))
+    return noise_variance(fixed) + noise_variance(moving) * of_fixed / max(of_moving, 1e-9)
 
 
 def noise_variance(image: Float32) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +10,10 @@ from lightcrcf.engines.base import check_engine
 from lightcrcf.errors import UsageError
 from lightcrcf.pipeline.schedule import PRESETS
 
-__all__ = ["Options"]
+__all__ = ["Fill", "Options", "fill_value"]
+
+Fill = float | Literal["auto"]
+"""What voxels without data become; "auto" for the image's own background."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Options:
     device: Literal["cpu", "cuda"] = "cpu"
     precision: Literal["auto", "f32", "bf16"] = "auto"
     threads: int | None = None
+    fill: Fill = "auto"
 
     def check(self) -> None:
         """Refuse what no pair could be registered with.
@@ -49,4 +54,26 @@ class Options:
             raise UsageError("coarsen", expected="1 or more", got=str(self.coarsen), remedy="correct the number")
         if self.refine is not None and self.refine < 0:
             raise UsageError("refine", expected="a number of steps", got=str(self.refine), remedy="correct the number")
+        fill_value(self.fill)
         check_engine(self.engine, self.device, self.precision, self.threads)  # also where a pair will need none
+
+
+def fill_value(fill: str | float) -> Fill:
+    """A number, or "auto", from what was typed.
+
+    Raises:
+        UsageError: for anything else.
+
+    Example:
+        >>> fill_value("-1024"), fill_value("auto")
+        (-1024.0, 'auto')
+    """
+    if fill == "auto":
+        return "auto"
+    try:
+        value = float(fill)
+    except ValueError:
+        value = math.inf
+    if math.isfinite(value):
+        return value
+    raise UsageError("fill", expected="auto, or a number", got=str(fill), remedy="correct the value")

@@ -98,12 +98,12 @@ class WorkingPair:
                 got="no tissue in common",
                 remedy="use --init auto, or check that both files show the same anatomy",
             )
-        fixed_known, moving_known, header_known = (
-            extent.onto(grid, m) for extent, m in zip((*extents, extents[1]), (None, affine.matrix, None), strict=True)
+        fixed_known, moving_known = extents[0].onto(grid), extents[1].onto(grid, affine.matrix)
+        fixed_mask = _both(_mask_onto(masks[0], images[0], grid, None), extents[0].usable_onto(grid))
+        moving_mask, by_header = (
+            _both(_mask_onto(masks[1], images[1], grid, m), extents[1].usable_onto(grid, m))
+            for m in (affine.matrix, None)
         )
-        fixed_mask = _both(_mask_onto(masks[0], images[0], grid, None), fixed_known)
-        moving_mask = _both(_mask_onto(masks[1], images[1], grid, affine.matrix), moving_known)
-        by_header = _both(_mask_onto(masks[1], images[1], grid, None), header_known)
         seen = shared.about(fixed, where, lambda: images[0].onto(grid))
         return cls(
             (images[0], images[1]), grid, affine, network.pool, seen, aligned, images[1].onto(grid),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from lightcrcf.geometry.compiled import ready
 from lightcrcf.geometry.determinant import jacobian_determinant, voxels_around
 from lightcrcf.geometry.kernels import invert, upsample
 from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
-from lightcrcf.pipeline.noise import noise_variance
+from lightcrcf.pipeline.noise import noise_of_pair
 from lightcrcf.pipeline.refine_level import Stage, factors
 from lightcrcf.pipeline.schedule import Level, Plan, Schedule
 
@@ -140,9 +140,7 @@ def refine(
         field, after, folded = np.zeros_like(field), none, 0
     percent = 100.0 * folded / field[0].size
     told = (search.agree, search.another_counts)
-    return Refined(
-        field, search.scale, schedule[-1].metric, none, after, tuple(steps), tuple(seconds), percent, *told
-    )
+    return Refined(field, search.scale, schedule[-1].metric, none, after, tuple(steps), tuple(seconds), percent, *told)
 
 
 def gains(
@@ -150,7 +148,7 @@ def gains(
     moving: Float32,
     displacement: Float32,
     *,
-    metric: Literal["lncc", "mse"] = "lncc",
+    metric: str = "lncc",
     pool: Shape = (2, 2, 2),
     fixed_mask: Float32 | None = None,
     moving_mask: Float32 | None = None,
@@ -159,17 +157,17 @@ def gains(
 
     Args:
         fixed, moving, displacement, pool, fixed_mask, moving_mask: as for `refine`; judged at half resolution.
-        metric: as for `Level`.
+        metric: "lncc" or "mse".
     """
-    noise = noise_variance(fixed), noise_variance(moving)
-    stage = Stage(fixed, moving, fixed_mask, moving_mask, Level(2, 1, metric=metric), pool, noise)
+    level = Level(2, 1, metric="mse" if metric == "mse" else "lncc")
+    stage = Stage(fixed, moving, fixed_mask, moving_mask, level, pool, noise_of_pair(fixed, moving))
     return _gains(stage, stage.objective(None), stage.objective(displacement))
 
 
 def _gains(stage: Stage, before: float, after: float) -> bool:
     """`gains` from the objectives without and with a displacement."""
     if stage.level.metric == "mse":
-        return after - before > _GAIN_NOISE * sum(stage.noise)
+        return after - before > _GAIN_NOISE * stage.noise
     return after - before > _GAIN * before
 
 
@@ -193,7 +191,7 @@ class _Search:
         displacement: Float32 | None,
     ) -> None:
         self.images, self.masks, self.pool, self.shape = images, masks, pool, images[0].shape
-        self.noise = noise_variance(images[0]), noise_variance(images[1])
+        self.noise = noise_of_pair(*images)
         self.scale = first if displacement is None else max(first, 2)
         if displacement is None:
             self.fields = [np.zeros((3, *_coarse_shape(self.shape, first, pool)), np.float32)]
@@ -213,7 +211,8 @@ class _Search:
         self.scale = level.scale
         stage = back = Stage(*self.images, *self.masks, level, self.pool, self.noise)
         if level.both_ways:
-            back = Stage(*self.images[::-1], *self.masks[::-1], level, self.pool, self.noise[::-1])
+            noise = noise_of_pair(*self.images[::-1])
+            back = Stage(*self.images[::-1], *self.masks[::-1], level, self.pool, noise)
         climbs = [
             (back if backward else stage).climb(field, *sigmas)
             for field, (backward, sigmas) in zip(fields, looks, strict=True)

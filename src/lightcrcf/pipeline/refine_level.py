@@ -41,7 +41,7 @@ Shape = tuple[int, int, int]
 _FLOOR = 1e-6  # of the product of variances of unit-range images
 _LEAST_WEIGHTS = 1e-3  # of all windows of an image that shows nothing
 _CONTRAST_SIGMA = 0.7
-_NO_NOISE = (0.0, 0.0)  # of local contrast, which has little
+_NO_NOISE = 0.0  # of local contrast, which has little
 _LEAST_WEIGHT = 1e-3  # of the voxels around one that count
 _RIMS = 3  # voxels around what counts that are made up, so that interpolation has something to read
 _AROUND, _DECISIVE = 1.5, 0.2  # over how many voxels likeness is compared, twice, and a difference that counts
@@ -123,7 +123,7 @@ class Stage:
         fixed_mask, moving_mask: of each, 0 where voxels do not count, or None.
         level: of the schedule.
         pool: factor between two resolutions along each axis.
-        noise: variances of the noise of both images at full resolution; means of blocks have less.
+        noise: variance that noise gives the difference of the images at full resolution; means of blocks have less.
 
     Memory that is touched for the first time costs about as much time as the kernels that fill it. Beside the field and
     the velocity two buffers are enough: `one` holds the terms of the last objective, then the smoothed force, then the
@@ -138,12 +138,12 @@ class Stage:
         moving_mask: Float32 | None,
         level: Level,
         pool: Shape,
-        noise: tuple[float, float] = (0.0, 0.0),
+        noise: float = 0.0,
     ) -> None:
         blocks = factors(level.scale, pool)
 
         self.level = level
-        self.noise = noise[0] / float(np.prod(blocks)), noise[1] / float(np.prod(blocks))
+        self.noise = noise / float(np.prod(blocks))
         scaled = [_scaled(image, mask, blocks) for image, mask in ((fixed, fixed_mask), (moving, moving_mask))]
         images, masks = (scaled[0][0], scaled[1][0]), (scaled[0][1], scaled[1][1])
         self.fixed_mask, self.moving_mask = masks

@@ -21,7 +21,8 @@ from lightcrcf.pipeline.inputs import Given, Inputs
 from lightcrcf.pipeline.inspection import inspect
 from lightcrcf.pipeline.label_care import label_record, warnings_of
 from lightcrcf.pipeline.memory import check_demand, share_arenas
-from lightcrcf.pipeline.options import Options
+from lightcrcf.pipeline.move import move
+from lightcrcf.pipeline.options import Options, fill_value
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.provenance import Stopwatch, provenance
 from lightcrcf.pipeline.refine import Refined, gains
@@ -89,6 +90,7 @@ def register(
     device: Literal["cpu", "cuda"] = "cpu",
     precision: Literal["auto", "f32", "bf16"] = "auto",
     threads: int | None = None,
+    fill: str | float = "auto",
     progress: Progress | None = None,
     shared: Shared | None = None,
 ) -> Registration:
@@ -115,6 +117,8 @@ def register(
         coarsen: how many times larger than usual the voxels of the working grid are along each axis, where memory or
             time are short.
         engine, device, precision, threads: how to run the network.
+        fill: the value of moved images where the moving image has no data; "auto" is its own background (air in CT).
+            Label maps get 0.
         progress: called with the name of each stage and the fraction done.
         shared: what earlier registrations in this thread left for those after them.
 
@@ -130,7 +134,7 @@ def register(
     share_arenas()
     options = Options(
         os.fspath(model), os.fspath(init), preset, refine, diffeomorphic, inverse, coarsen, engine, device, precision,
-        threads,
+        threads, fill_value(fill),
     )  # fmt: skip
     options.check()
     given = Given(fixed, moving, fixed_mask, moving_mask, fixed_labels, moving_labels, also)
@@ -171,9 +175,10 @@ def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared
     deformation = _deformed(start, inputs, decision, options, watch, shared, alone=alone)
     chain = Chain(Affine.identity(), deformation.field, start.affine)
     with watch.stage("resample", 0.75):
-        moved = _resampled(chain, inputs.moving, inputs.fixed, "linear")
-        labels = _named((v.source, _resampled(chain, v, inputs.fixed, "nearest")) for v in inputs.moving_labels)
-        others = _named((v.source, _resampled(chain, v, inputs.fixed, "auto")) for v in inputs.also)
+        onto, fill = inputs.fixed, options.fill
+        moved = move(chain, inputs.moving, onto, "linear", fill)
+        labels = _named((v.source, move(chain, v, onto, "nearest", 0.0)) for v in inputs.moving_labels)
+        others = _named((v.source, move(chain, v, onto, "auto", fill)) for v in inputs.also)
     with watch.stage("inverse", 0.85):
         backward = chain.inverse() if options.inverse else None
     with watch.stage("quality", 0.9):
@@ -191,6 +196,10 @@ def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared
     refined = deformation.refined
     record["refinement"] = None if refined is None else refined.record(decision.refinement)
     record["diffeomorphic"] = deformation.unfolding
+    record["coverage"] = metrics["covered"]
+    record["deformed"] = deformation.field is not None and bool(deformation.field.displacement.any())
+    for role, extent in zip(("fixed", "moving"), inputs.extents, strict=True):
+        record["inputs"][role]["unknown"] = extent.reasons
     record["estimated_memory_mb"] = round(decision.demand.bytes / 2**20, 1)
     record["sources"], record["labels"] = sources, told
     return Registration(inputs.fixed, inputs.moving, moved, chain, backward, labels, others, metrics, qc, record)
@@ -246,17 +255,16 @@ def _deformed(
             by_template = way_by_template(pair, images, weights, network, refinement, shared, options.coarsen)
     if network is not None and alone:
         network.release()
+    how: dict[str, Any] = {"pool": pair.pool, "fixed_mask": pair.fixed_mask, "moving_mask": pair.moving_mask}
     with watch.stage("refine", 0.6):
         if refinement.schedule:
             refined = refine_field(
-                pair.fixed, pair.moving, displacement, schedule=refinement.schedule, pool=pair.pool,
-                fixed_mask=pair.fixed_mask, moving_mask=pair.moving_mask, another=by_template,
-            )  # fmt: skip
+                pair.fixed, pair.moving, displacement, schedule=refinement.schedule, another=by_template, **how
+            )
             displacement = refined.displacement
         elif displacement is not None:
             metric = "lncc" if weights is None or weights.preparation.align else "mse"
-            masks = {"fixed_mask": pair.fixed_mask, "moving_mask": pair.moving_mask}
-            if not gains(pair.fixed, pair.moving, displacement, metric=metric, pool=pair.pool, **masks):
+            if not gains(pair.fixed, pair.moving, displacement, metric=metric, **how):
                 displacement = np.zeros_like(displacement)
     with watch.stage("field", 0.7):
         field = None if displacement is None else pair.on_fixed(displacement, inputs.fixed.grid)
@@ -289,8 +297,3 @@ def _named(volumes: Iterable[tuple[str, Volume]]) -> dict[str, Volume]:
         number = sum(key == source or key.startswith(f"{source} #") for key in named) + 1
         named[source if number == 1 else f"{source} #{number}"] = volume
     return named
-
-
-def _resampled(chain: Chain, volume: Volume, fixed: Volume, interpolation: Any) -> Volume:
-    moved = chain.resample(volume, fixed.grid, interpolation)
-    return Volume(moved.data, fixed.grid, volume.source, fixed.header)

@@ -54,6 +54,7 @@ class Options(_Part):
     device: Literal["cpu", "cuda"]
     precision: Literal["auto", "f32", "bf16"]
     threads: int | None
+    fill: float | Literal["auto"] = "auto"
 
 
 class Machine(_Part):
@@ -106,6 +107,7 @@ class Input(_Part):
     notes: tuple[str, ...] = Field(description="what the reader had to assume or mend")
     content: Content
     preprocessing: Preprocessing
+    unknown: dict[str, int] = Field(description="voxels without data, by what made them so", default={})
 
 
 class Inputs(_Part):
@@ -192,6 +194,8 @@ class RunRecord(_Part):
     timings_s: dict[str, float]
     peak_memory_mb: float | None
     estimated_memory_mb: float = Field(description="as it was estimated before the work")
+    coverage: float = Field(description="share of the fixed foreground for which the moving image has data")
+    deformed: bool = Field(description="whether there is a deformation; it must gain more than noise gives")
     refinement: dict[str, Any] | None
     diffeomorphic: dict[str, Any] | None
     labels: tuple[LabelMap, ...]
