@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lightcrcf.cli import bench_costs
+from lightcrcf.cli.app import App
 from lightcrcf.cli.console import say
 from lightcrcf.errors import UsageError
 
@@ -19,7 +20,7 @@ __all__ = ["app"]
 
 _TIMED_PAIRS = 3
 
-app = typer.Typer(help="Measure LightCRCF and other tools.", no_args_is_help=True, rich_markup_mode=None)
+app = App(help="Measure LightCRCF and other tools.", no_args_is_help=True)
 
 for _command in (bench_costs.core, bench_costs.refine, bench_costs.scaling):
     app.command()(_command)

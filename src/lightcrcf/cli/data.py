@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lightcrcf.cli.app import App
 from lightcrcf.cli.console import print_json
 from lightcrcf.errors import InputError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Look at training data.", no_args_is_help=True, rich_markup_mode=None)
+app = App(help="Look at training data.", no_args_is_help=True)
 
 
 @app.callback()

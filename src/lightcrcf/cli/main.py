@@ -32,21 +32,19 @@ from lightcrcf.cli import (
     template,
     train,
 )
+from lightcrcf.cli.app import App, CommandLineError
 from lightcrcf.errors import LightCRCFError, UsageError
 
 __all__ = ["app", "main", "run"]
 
-# Click's base of everything that is wrong with a command line; typer exports it under no name of its own.
-_CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
 _INTERNAL, _USAGE, _BAD_INPUT, _OUT_OF_MEMORY, _INTERRUPTED, _BROKEN_PIPE, _TERMINATED = 1, 2, 3, 5, 130, 141, 143
 
-app = typer.Typer(
+app = App(
     help="Deformable registration of 3-D medical volumes in seconds on a CPU.",
     epilog="Exit codes: 0 done, 1 internal error, 2 usage, 3 bad input, 4 quality control failed (with --fail-on-qc), "
     "5 not enough memory, 130 interrupted.",
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # boxes would cost every --help the import of rich
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 for _command in (
@@ -177,7 +175,7 @@ def _explain(error: BaseException) -> tuple[str, int]:
     match error:
         case LightCRCFError():
             return f"error: {error}", error.exit_code
-        case _CommandLineError():
+        case CommandLineError():
             return _usage_line(error), _USAGE
         case signals.Terminated():
             return "terminated", _TERMINATED

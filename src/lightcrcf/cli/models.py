@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lightcrcf.cli.app import App
 from lightcrcf.cli.console import print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ __all__ = ["app"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
-app = typer.Typer(help="List and describe models.", no_args_is_help=True, rich_markup_mode=None)
+app = App(help="List and describe models.", no_args_is_help=True)
 
 
 @app.command("list")

@@ -1,0 +1,118 @@
+"""The kind of command that all subcommands are: strict about its words, with a way out in every refusal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar, get_type_hints
+
+import typer
+from typer.core import TyperCommand
+from typer.models import ParameterInfo
+
+from lightcrcf.errors import UsageError
+
+__all__ = ["App", "Command", "CommandLineError"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# Click's base of everything that is wrong with a command line; typer exports it under no name of its own.
+CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
+
+_EXAMPLES = {"register": "--fixed F --moving M --out DIR"}  # none of them is required, because of --from
+_INSTEAD_OF_SEVERAL = {
+    ("apply", "transform"): "name one: applying one after the other would interpolate twice; register the outer pair "
+    "directly, or let ANTs go through both at once: antsApplyTransforms -d 3 -r REFERENCE -i INPUT -o OUTPUT "
+    "-t A/warp.nii.gz -t A/affine.tfm -t B/warp.nii.gz -t B/affine.tfm",
+    ("points", "transform"): "name one: points lose nothing when they go through several runs one after the other, "
+    "so run the command once for each",
+}
+
+
+class App(typer.Typer):
+    """A `typer.Typer` whose commands are of the kind `Command`."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"rich_markup_mode": None, **settings})  # boxes would cost every --help the import of rich
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[Function], Function]:
+        """As `typer.Typer.command`; whether a file can be read is left to who reads it."""
+        register = super().command(name, **{"cls": Command, **settings})
+
+        def decorate(function: Function) -> Function:
+            _leave_unreadable_files_to_readers(function)
+            return register(function)
+
+        return decorate
+
+
+def _leave_unreadable_files_to_readers(function: Callable[..., Any]) -> None:
+    """Switch off typer's own check, which makes an unreadable file wrong usage where a missing one is bad input."""
+    for hint in get_type_hints(function, include_extras=True).values():
+        for info in getattr(hint, "__metadata__", ()):
+            if isinstance(info, ParameterInfo):
+                info.readable = False
+
+
+class Command(TyperCommand):
+    """A command that refuses what Click would pass over, or would explain less well."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As Click's; options that take one value come once.
+
+        Raises:
+            UsageError: for such an option given twice, short options, and words that belong to no option.
+        """
+        try:
+            _, left_over, order = self.make_parser(ctx).parse_args(args=list(args))
+        except CommandLineError as error:
+            self._explain_unknown_option(ctx, args, error)
+            raise
+        if not any(parameter.is_eager for parameter in order):  # --help is shown whatever else is wrong
+            self._check_repeats(args, order)
+            self._check_left_over(ctx, left_over)
+        return super().parse_args(ctx, args)
+
+    def _check_repeats(self, words: Sequence[str], order: Sequence[Any]) -> None:
+        options = [option for option in order if option.param_type_name == "option"]
+        for option, count in Counter(options).items():
+            if count > 1 and not (option.multiple or option.is_flag or option.count):
+                values = ", ".join(_values(words, option.opts))
+                remedy = _INSTEAD_OF_SEVERAL.get((str(self.name), option.name), "give it once")
+                raise UsageError(option.opts[0], expected="one value", got=f"{count} ({values})", remedy=remedy)
+
+    def _check_left_over(self, ctx: Any, words: Sequence[str]) -> None:
+        if words:
+            positional = " ".join(_placeholder(p) for p in self.params if p.param_type_name == "argument")
+            expected = f"{positional} and otherwise options" if positional else "each value after its option's name"
+            raise UsageError(ctx.command_path, expected=expected, got=" ".join(words), remedy=self._remedy(ctx))
+
+    def _explain_unknown_option(self, ctx: Any, words: Sequence[str], error: Exception) -> None:
+        """Raise a better error for options of one dash; long ones are Click's, which knows their like."""
+        unknown = str(getattr(error, "option_name", ""))
+        if not unknown.startswith("-") or unknown.startswith("--") or not hasattr(error, "possibilities"):
+            return
+        word = next((w for w in words if w.startswith(unknown) and not w.startswith("--")), unknown)
+        known = {name for parameter in self.params for name in parameter.opts}
+        name = "-" + word.partition("=")[0]
+        remedy = f"write {name}" if name in known else self._remedy(ctx)
+        raise UsageError(ctx.command_path, expected="options with their whole names", got=word, remedy=remedy)
+
+    def _remedy(self, ctx: Any) -> str:
+        required = " ".join(_placeholder(p) for p in self.params if p.required)
+        return f"write: {ctx.command_path} {_EXAMPLES.get(str(self.name)) or required or '--help'}"
+
+
+def _placeholder(parameter: Any) -> str:
+    """A required option or argument as one would type it."""
+    name = str(parameter.name).upper()
+    return f"{parameter.opts[0]} {name}" if parameter.param_type_name == "option" else str(parameter.metavar or name)
+
+
+def _values(words: Sequence[str], names: Sequence[str]) -> Iterator[str]:
+    """The values that an option was given, as far as words tell."""
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        if word in names:
+            yield after
+        elif word.partition("=")[0] in names:
+            yield word.partition("=")[2]
