@@ -21,6 +21,7 @@ from lightcrcf.errors import InputError
 __all__ = [
     "GZIP_MAX_RATIO",
     "atomic_path",
+    "check_readable",
     "clear_left_behind",
     "clear_temporaries",
     "is_gzip",
@@ -210,6 +211,21 @@ def open_binary(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise _cannot_read(path, f"damaged gzip data ({error})", "copy or download it again") from error
     except OSError as error:
         raise _cannot_read(path, error.strerror or str(error), "make it a readable file") from error
+
+
+def check_readable(path: str | os.PathLike[str]) -> None:
+    """Refuse a file that a library would fail to open without saying why.
+
+    Raises:
+        InputError: if there is no such file, or it may not be read.
+    """
+    try:
+        with Path(path).open("rb"):
+            pass
+    except FileNotFoundError:
+        raise _cannot_read(path, "no such file", "check the name") from None
+    except OSError as error:
+        raise _cannot_read(path, (error.strerror or str(error)).lower(), "make it a readable file") from error
 
 
 def _cannot_read(path: str | os.PathLike[str], reason: str, remedy: str) -> InputError:

@@ -17,6 +17,10 @@ from lightcrcf.cli.signals import Terminated
 from lightcrcf.errors import InputError, MemoryEstimateError, QualityError, UsageError
 
 DETAILS = {"expected": "this", "got": "that", "remedy": "do so"}
+DENIED = (
+    "expected a file or folder that can be used, got permission denied; "
+    "change its permissions, or those of the folders that hold it"
+)
 COMMANDS = ("register", "apply", "points", "evaluate", "models", "train", "demo", "info")
 POINTS = ["points", "--input", "p.csv", "--transform", "run", "--to", "moving", "--output", "q.csv"]
 
@@ -37,7 +41,8 @@ def run_raising(error: BaseException, monkeypatch: pytest.MonkeyPatch, *, option
         (QualityError("run", **DETAILS), 4, "error: run: expected this, got that; do so"),
         (MemoryEstimateError("a.nii", **DETAILS), 5, "error: a.nii: expected this, got that; do so"),
         (MemoryError(), 5, "error: not enough memory: the system gave none; close other programs or crop the volumes"),
-        (PermissionError(13, "Permission denied", "/x/y"), 3, "error: /x/y: Permission denied"),
+        (PermissionError(13, "Permission denied", "/x/y"), 3, f"error: /x/y: {DENIED}"),
+        (PermissionError(13, "Permission denied", Path("/x/y")), 3, f"error: /x/y: {DENIED}"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (Terminated(), 143, "terminated"),
         (BrokenPipeError(), 141, ""),

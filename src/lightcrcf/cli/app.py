@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar, get_type_hints
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
 import typer
 from typer.core import TyperCommand
-from typer.models import ParameterInfo
 
-from lightcrcf.errors import UsageError
+from lightcrcf.errors import InputError, UsageError
 
 __all__ = ["App", "Command", "CommandLineError"]
 
@@ -36,22 +37,8 @@ class App(typer.Typer):
         super().__init__(**{"rich_markup_mode": None, **settings})  # boxes would cost every --help the import of rich
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Function], Function]:
-        """As `typer.Typer.command`; whether a file can be read is left to who reads it."""
-        register = super().command(name, **{"cls": Command, **settings})
-
-        def decorate(function: Function) -> Function:
-            _leave_unreadable_files_to_readers(function)
-            return register(function)
-
-        return decorate
-
-
-def _leave_unreadable_files_to_readers(function: Callable[..., Any]) -> None:
-    """Switch off typer's own check, which makes an unreadable file wrong usage where a missing one is bad input."""
-    for hint in get_type_hints(function, include_extras=True).values():
-        for info in getattr(hint, "__metadata__", ()):
-            if isinstance(info, ParameterInfo):
-                info.readable = False
+        """As `typer.Typer.command`."""
+        return super().command(name, **{"cls": Command, **settings})
 
 
 class Command(TyperCommand):
@@ -62,16 +49,21 @@ class Command(TyperCommand):
 
         Raises:
             UsageError: for such an option given twice, short options, and words that belong to no option.
+            InputError: for a file that may not be read, which typer takes for wrong usage.
         """
         try:
-            _, left_over, order = self.make_parser(ctx).parse_args(args=list(args))
+            given, left_over, order = self.make_parser(ctx).parse_args(args=list(args))
         except CommandLineError as error:
             self._explain_unknown_option(ctx, args, error)
             raise
         if not any(parameter.is_eager for parameter in order):  # --help is shown whatever else is wrong
             self._check_repeats(args, order)
             self._check_left_over(ctx, left_over)
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except CommandLineError as error:
+            _explain_unreadable_file(given, error)
+            raise
 
     def _check_repeats(self, words: Sequence[str], order: Sequence[Any]) -> None:
         options = [option for option in order if option.param_type_name == "option"]
@@ -107,6 +99,15 @@ def _placeholder(parameter: Any) -> str:
     """A required option or argument as one would type it."""
     name = str(parameter.name).upper()
     return f"{parameter.opts[0]} {name}" if parameter.param_type_name == "option" else str(parameter.metavar or name)
+
+
+def _explain_unreadable_file(given: Mapping[str, Any], error: Exception) -> None:
+    """Raise a better error if the value that was refused is a file or folder without permission to read it."""
+    value = given.get(getattr(getattr(error, "param", None), "name", ""))
+    for path in [value] if isinstance(value, str) else value or ():
+        if Path(path).exists() and not os.access(path, os.R_OK):
+            remedy = "change its permissions, or ask its owner"
+            raise InputError(path, expected="a readable file or folder", got="permission denied", remedy=remedy)
 
 
 def _values(words: Sequence[str], names: Sequence[str]) -> Iterator[str]:

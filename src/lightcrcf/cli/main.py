@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import os
 import sys
@@ -33,7 +34,7 @@ from lightcrcf.cli import (
     train,
 )
 from lightcrcf.cli.app import App, CommandLineError
-from lightcrcf.errors import LightCRCFError, UsageError
+from lightcrcf.errors import InputError, LightCRCFError, UsageError
 
 __all__ = ["app", "main", "run"]
 
@@ -184,9 +185,21 @@ def _explain(error: BaseException) -> tuple[str, int]:
         case MemoryError():
             detail = str(error) or "the system gave none"
             return f"error: not enough memory: {detail}; close other programs or crop the volumes", _OUT_OF_MEMORY
-        case OSError(filename=str()):
-            return f"error: {error.filename}: {error.strerror}", _BAD_INPUT
+        case OSError(filename=str() | bytes() | os.PathLike()):
+            return f"error: {_unusable(error)}", _BAD_INPUT
     return f"internal error: {type(error).__name__}: {error}; LIGHTCRCF_DEBUG=1 shows the traceback", _INTERNAL
+
+
+def _unusable(error: OSError) -> InputError:
+    """What the system refused, in words of our own."""
+    remedies = {
+        errno.EACCES: "change its permissions, or those of the folders that hold it",
+        errno.ENOENT: "check the name",
+        errno.ENOSPC: "free some space",
+    }
+    remedy = remedies.get(error.errno or 0, "check the file and the folder that holds it")
+    got = (error.strerror or str(error)).lower()
+    return InputError(os.fsdecode(error.filename), expected="a file or folder that can be used", got=got, remedy=remedy)
 
 
 def _usage_line(error: Any) -> str:

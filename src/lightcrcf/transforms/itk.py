@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lightcrcf.errors import InputError
-from lightcrcf.files import atomic_path
+from lightcrcf.files import atomic_path, check_readable
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
@@ -96,8 +96,7 @@ def read_affine(path: str | os.PathLike[str]) -> Affine:
 def _itk_transform(path: str | os.PathLike[str]) -> Any:
     import SimpleITK as sitk
 
-    if not Path(path).is_file():
-        raise InputError(str(path), expected="an ITK transform file", got="no such file", remedy="check the name")
+    check_readable(path)
     try:
         return sitk.ReadTransform(str(path))
     except (RuntimeError, UnicodeDecodeError) as error:  # the latter where ITK's complaint quotes the file's bytes
