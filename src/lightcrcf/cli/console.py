@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import typer
@@ -16,8 +16,9 @@ Progress = Callable[[str, float], None]
 
 
 def say(text: str) -> None:
-    """One line for people, on stderr."""
-    typer.echo(text, err=True)
+    """One line for people, on stderr; lost if nobody reads it any more."""
+    with suppress(OSError):
+        typer.echo(text, err=True)
 
 
 def print_json(data: Any) -> None:

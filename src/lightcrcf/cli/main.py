@@ -34,6 +34,7 @@ from lightcrcf.cli import (
     train,
 )
 from lightcrcf.cli.app import App, CommandLineError
+from lightcrcf.cli.console import say
 from lightcrcf.errors import InputError, LightCRCFError, UsageError
 
 __all__ = ["app", "main", "run"]
@@ -77,11 +78,8 @@ def main() -> NoReturn:
     signals.ignore()
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        code = _BROKEN_PIPE
-    if code == _BROKEN_PIPE:
-        # Python flushes stdout once more on its way out and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        code = code or _report(error, debug=False)
     _leave(code)
 
 
@@ -165,9 +163,9 @@ def _report(error: BaseException, *, debug: bool) -> int:
     if debug:
         import traceback
 
-        traceback.print_exception(error)
+        say("".join(traceback.format_exception(error)).rstrip())
     text, code = _explain(error)
-    typer.echo(" ".join(text.split()), err=True)
+    say(" ".join(text.split()))
     return code
 
 
@@ -187,6 +185,8 @@ def _explain(error: BaseException) -> tuple[str, int]:
             return f"error: not enough memory: {detail}; close other programs or crop the volumes", _OUT_OF_MEMORY
         case OSError(filename=str() | bytes() | os.PathLike()):
             return f"error: {_unusable(error)}", _BAD_INPUT
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG | errno.EIO):
+            return f"error: {_unusable(error)}", _BAD_INPUT
     return f"internal error: {type(error).__name__}: {error}; LIGHTCRCF_DEBUG=1 shows the traceback", _INTERNAL
 
 
@@ -199,6 +199,8 @@ def _unusable(error: OSError) -> InputError:
     }
     remedy = remedies.get(error.errno or 0, "check the file and the folder that holds it")
     got = (error.strerror or str(error)).lower()
+    if error.filename is None:
+        return InputError("standard output", expected="a place that takes what is printed", got=got, remedy=remedy)
     return InputError(os.fsdecode(error.filename), expected="a file or folder that can be used", got=got, remedy=remedy)
 
 
@@ -215,4 +217,4 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    typer.echo(f"warning: {' '.join(str(message).split())}", err=True)
+    say(f"warning: {' '.join(str(message).split())}")
