@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["InputError", "LightCRCFError", "MemoryEstimateError", "QualityError", "UsageError"]
+__all__ = ["InputError", "LightCRCFError", "MemoryEstimateError", "QualityError", "UsageError", "how_to_install"]
 
 
 class LightCRCFError(Exception):
@@ -67,3 +67,19 @@ class MemoryEstimateError(LightCRCFError):
     """The work would need more memory than there is."""
 
     exit_code = 5
+
+
+def how_to_install(extra: str) -> str:
+    """Say how to install an optional part of the package; the one place that knows where the package comes from.
+
+    Args:
+        extra: a name from `project.optional-dependencies` in pyproject.toml.
+
+    Example:
+        >>> how_to_install("train").split("; ")[0]
+        'install the extra train: in a clone, pip install ".[train]"'
+    """
+    from importlib.metadata import version
+
+    wheel = f"lightcrcf-{version('lightcrcf')}-py3-none-any.whl[{extra}]"
+    return f'install the extra {extra}: in a clone, pip install ".[{extra}]"; beside a wheel, pip install "{wheel}"'

@@ -87,7 +87,7 @@ def test_training_without_pytorch_says_how_to_get_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     assert run(["train", "recipe.toml"]) == 2
-    assert 'pip install "lightcrcf[train]"' in capsys.readouterr().err
+    assert 'pip install ".[train]"' in capsys.readouterr().err
 
 
 def test_training_without_its_recipe_is_3(capsys: pytest.CaptureFixture[str]) -> None:

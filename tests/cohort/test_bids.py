@@ -193,7 +193,7 @@ def test_without_a_template_it_is_the_one_of_nilearn(
     words = ["bids", str(small), str(tmp_path / "out"), "participant", "--model", "none", "--preset", "fast"]
     monkeypatch.setattr("lightcrcf.pipeline.demo.template", lambda: None)
     assert run(words) == 3
-    assert "lightcrcf[demo]" in capsys.readouterr().err
+    assert '".[demo]"' in capsys.readouterr().err
     monkeypatch.setattr("lightcrcf.pipeline.demo.template", lambda: (read(people[0]), None, ""))
     assert run([*words, "--participant-label", "01"]) == 0
     assert list((tmp_path / "out/sub-01/anat").glob("*_space-MNI152NLin2009aSym_*"))

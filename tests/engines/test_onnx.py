@@ -75,5 +75,5 @@ def test_without_the_package_it_is_said_how_to_get_it() -> None:
     words = [sys.executable, "-c", code, "export", "brain-t1"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert 'install "lightcrcf[export]"' in done.stderr
+    assert 'pip install ".[export]"' in done.stderr
     assert done.stderr.count("\n") == 1

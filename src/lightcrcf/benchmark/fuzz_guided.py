@@ -1,7 +1,7 @@
 """Damaged files that coverage chooses: what makes a reader run code that no file before it did is mutated further.
 
 Atheris feeds the readers and watches which of their bytecode runs; the mutations are those of `fuzz`, which know the
-formats. A seed gives the same files each time. Only tests need this, on Linux: `pip install "lightcrcf[dev]"`.
+formats. A seed gives the same files each time. Only tests need this, on Linux: the extra `dev`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from lightcrcf.benchmark import fuzz
-from lightcrcf.errors import UsageError
+from lightcrcf.errors import UsageError, how_to_install
 
 __all__ = ["campaign"]
 
@@ -34,9 +34,7 @@ def campaign(count: int, suffix: str, content: bytes, *, first: int = 0) -> dict
         UsageError: where Atheris is not installed.
     """
     if find_spec("atheris") is None:
-        raise UsageError(
-            "guided fuzzing", expected="atheris", got="none", remedy='on Linux: pip install "lightcrcf[dev]"'
-        )
+        raise UsageError("guided fuzzing", expected="atheris", got="none", remedy=f"on Linux, {how_to_install('dev')}")
     return fuzz.campaign(count, suffix, content, first=first, worker=_work, batch=count)
 
 

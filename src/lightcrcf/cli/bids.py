@@ -22,7 +22,7 @@ from lightcrcf.cli.options import (
     Scheduler,
     Workers,
 )
-from lightcrcf.errors import InputError
+from lightcrcf.errors import InputError, how_to_install
 
 if TYPE_CHECKING:
     from lightcrcf.cohort.bids import Template
@@ -115,6 +115,6 @@ def _template(path: Path | None, name: str | None) -> Template:
             "--template",
             expected="a template, or nilearn to be installed, which brings MNI152",
             got="neither",
-            remedy='name a file, or install "lightcrcf[demo]"',
+            remedy=f"name a file, or {how_to_install('demo')}",
         )
     return Template(Path(found[0].source), label(name, "--template-label") if name else "MNI152NLin2009aSym")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lightcrcf.errors import UsageError
+from lightcrcf.errors import UsageError, how_to_install
 
 __all__ = ["train"]
 
@@ -23,7 +23,7 @@ def train(
             "lightcrcf train",
             expected="PyTorch",
             got="an installation without it",
-            remedy='run: pip install "lightcrcf[train]"',
+            remedy=how_to_install("train"),
         )
     from lightcrcf.training.loop import train as run
 

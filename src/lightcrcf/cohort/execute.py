@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lightcrcf.errors import InputError, UsageError
+from lightcrcf.errors import InputError, UsageError, how_to_install
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -238,5 +238,5 @@ def _check_installed(option: str) -> None:
     if find_spec("distributed") is None:
         raise UsageError(
             option, expected="Dask to be installed", got="no such package",
-            remedy='install "lightcrcf[cluster]", or leave the option out',
+            remedy=f"leave the option out, or {how_to_install('cluster')}",
         )  # fmt: skip

@@ -46,7 +46,7 @@ def register_many(
     Args:
         pairs: (fixed, moving) of whatever `register` takes, or mappings with `fixed`, `moving` and the other arguments
             that belong to a pair (masks, labels, `also`). They are taken when there is somebody to work on them.
-        client: of a Dask cluster (`lightcrcf[cluster]`) that does the work; paths must lead to the same files there.
+        client: of a Dask cluster (the extra `cluster`) that does the work; paths must lead to the same files there.
             Without one the pairs are registered here, one after another. The results of a cluster come in the order in
             which they finish, and whole: for cohorts whose volumes need not come home, `lightcrcf batch` writes them
             where they are made.

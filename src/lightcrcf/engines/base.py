@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.errors import InputError, UsageError
+from lightcrcf.errors import InputError, UsageError, how_to_install
 from lightcrcf.network.config import NetworkConfig, Shape
 from lightcrcf.weights.store import Weights
 
@@ -135,7 +135,7 @@ def check_engine(name: str, device: str, precision: str, threads: int | None) ->
     if chosen not in available():
         raise UsageError(
             f"engine {chosen}", expected=f"{chosen} to be installed", got="no such package",
-            remedy='install "lightcrcf[train]"' if chosen == "torch" else "install lightcrcf with its dependencies",
+            remedy=how_to_install("train") if chosen == "torch" else "install lightcrcf with its dependencies",
         )  # fmt: skip
     if chosen == "openvino" and device != "cpu":
         raise UsageError("engine openvino", expected="device cpu", got=device, remedy="choose engine torch")

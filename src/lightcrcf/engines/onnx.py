@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.errors import UsageError
+from lightcrcf.errors import UsageError, how_to_install
 from lightcrcf.network.config import LEVELS
 from lightcrcf.weights.store import Weights
 
@@ -22,7 +22,7 @@ try:
     import onnx
 except ModuleNotFoundError:
     raise UsageError(
-        "format onnx", expected="the package onnx", got="no such package", remedy='install "lightcrcf[export]"'
+        "format onnx", expected="the package onnx", got="no such package", remedy=how_to_install("export")
     ) from None
 
 __all__ = ["OPSET", "onnx_bytes"]
