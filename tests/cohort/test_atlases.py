@@ -60,10 +60,11 @@ def test_a_table(given: str, tmp_path: Path) -> None:
     ("table", "told"),
     [
         ("image,labels\n", "expected rows below a header"),
-        ("image\na.nii\n", "line 2: expected a file in column labels"),
+        ("image\na.nii\n", "columns image, labels, got no labels; add"),
+        ("image,label\na.nii,b.nii\n", "no labels; rename 'label', or add"),
         ("image,labels\na.nii,\n", "line 2: expected a file in column labels"),
         ("image,labels\na.nii,b.nii\n", r"b.nii: expected the files that .*atlases.csv names"),
-        ("", "expected rows"),
+        ("", "columns image, labels, got no image"),
     ],
 )
 def test_a_table_that_cannot_be_used(table: str, told: str, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def table(folder: Path, *lines: str, ending: str = "\n") -> Path:
 
 
 def test_paths_start_at_the_table_and_empty_cells_are_nothing(tmp_path: Path) -> None:
-    text = "id,fixed,moving,moving_labels,fixed_mask,age", "one,a/f.nii.gz,/b/m.nii.gz,, mask.nii ,61", ",,,,,"
+    text = "id,fixed,moving,moving_labels,fixed_mask,", "one,a/f.nii.gz,/b/m.nii.gz,, mask.nii ,", ",,,,,"
     folder = tmp_path.absolute()
     assert read_pairs(table(tmp_path, *text)) == [
         Pair("one", folder / "a/f.nii.gz", Path("/b/m.nii.gz"), fixed_mask=folder / "mask.nii")
@@ -36,7 +36,18 @@ def test_what_spreadsheets_make_of_a_table(tmp_path: Path, separator: str, endin
     ("lines", "told"),
     [
         (("fixed,movin", "a,b"), "no moving"),
-        (("fixed,moving,fixed_label", "a,b,c"), "fixed_label"),
+        (("fixed,movin", "a,b"), "rename 'movin', or add the column"),
+        (("Fixed,Moving", "a,b"), "rename 'Fixed', or add the column"),
+        (("fixed,moving,fixed_label", "a,b,c"), "the unknown column 'fixed_label'; did you mean fixed_labels?"),
+        (("fixed,moving,Fixed Labels", "a,b,c"), "the unknown column 'Fixed Labels'; did you mean fixed_labels?"),
+        (("fixed,moving,mvoing_mask", "a,b,c"), "did you mean moving_mask?"),
+        (("fixed,moving,fixed_labels,fixed_label", "a,b,c,d"), "did you mean fixed_labels? Rename or remove the"),
+        (
+            ("fixed,moving,labels", "a,b,c"),
+            "columns fixed, moving, id, fixed_labels, moving_labels, fixed_mask, moving_m",
+        ),
+        (("fixed,moving,age", "a,b,61"), "the unknown column 'age'; rename or remove the column"),
+        ((",fixed,moving", "0,a,b"), "line 2: expected cells in columns that have a name, got '0'; name the column"),
         (("fixed,moving,fixed", "a,b,c"), "'fixed' twice"),
         (("fixed,moving",), "none"),
         ((), "no fixed"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lightcrcf.cohort.bids_names import ImageName
+from lightcrcf.cohort.tables import read_table
 from lightcrcf.errors import InputError
 from lightcrcf.volumes import Volume, check_same_grid, read
 from lightcrcf.volumes.nifti import is_nifti, nifti_grid
@@ -87,22 +87,10 @@ def _from_folder(folder: Path, images: str, labels: str) -> list[Atlas]:
 
 
 def _from_table(table: Path) -> list[Atlas]:
-    try:
-        text = table.read_text(encoding="utf-8-sig")  # spreadsheets like to begin with a byte order mark
-    except UnicodeDecodeError:
-        raise _bad(table, "a CSV file in UTF-8", "another encoding", "save it as CSV UTF-8") from None
-    except OSError as error:
-        expected = "a folder of atlases, or a CSV file with columns image and labels"
-        raise _bad(table, expected, error.strerror or str(error), "check the name") from None
-    reader = csv.DictReader(text.splitlines(), delimiter=max(",;\t", key=text.partition("\n")[0].count))
-    rows = [{str(key).strip(): (cell or "") for key, cell in row.items() if isinstance(cell, str)} for row in reader]
-    atlases = []
-    for line, row in enumerate(rows, start=2):
-        files = [row.get(column, "").strip() for column in ("image", "labels")]
-        if not all(files):
-            missing = ("image", "labels")[files.index("")]
-            raise _bad(f"{table} line {line}", f"a file in column {missing}", "none", "fill it in")
-        atlases.append(Atlas(*((table.parent / Path(file).expanduser()).absolute() for file in files)))
+    what = "a folder of atlases, or a CSV file with columns image and labels"
+    rows = [row for _, row in read_table(table, ("image", "labels"), None, what=what)]
+    files = [[(table.parent / Path(row[name]).expanduser()).absolute() for name in ("image", "labels")] for row in rows]
+    atlases = [Atlas(*pair) for pair in files]
     if not atlases:
         raise _bad(table, "rows below a header with columns image and labels", "none", "add rows")
     for path in (path for atlas in atlases for path in (atlas.image, atlas.labels)):

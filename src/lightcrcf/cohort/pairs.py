@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from lightcrcf.cohort.tables import read_table
 from lightcrcf.errors import InputError, UsageError
 
 __all__ = ["ROLES", "Pair", "all_pairs", "many_to_one", "read_pairs"]
@@ -38,17 +38,20 @@ class Pair:
 ROLES = tuple(f.name for f in fields(Pair) if f.name != "id")
 """Columns of a table of pairs, `id` apart."""
 
+_OPTIONAL = ("id", *ROLES[2:])
+
 
 def read_pairs(table: Path) -> list[Pair]:
     """Pairs from a CSV file with a header; commas, semicolons or tabs between cells.
 
-    Columns are `fixed` and `moving` and, if wanted, `id` and the other `ROLES`; others are ignored unless their names
-    begin like those. Relative paths start at the table's folder. Without `id` pairs are named after their files.
+    Columns are `fixed` and `moving` and, if wanted, `id` and the other `ROLES`. Relative paths start at the table's
+    folder. Without `id` pairs are named after their files.
 
     Raises:
-        InputError: if the table cannot be read, or a row lacks what it needs; the message has the line's number.
+        InputError: if the table cannot be read, has a column that is none of these, or a row lacks what it needs; the
+            message has the column or the line's number.
     """
-    rows = list(_rows(table))
+    rows = list(read_table(table, ("fixed", "moving"), _OPTIONAL, what="a CSV file of pairs"))
     if not rows:
         raise _bad(table, "at least one pair below the header", "none", "add rows")
     files = [{role: _resolved(table.parent, row[role]) for role in ROLES if row.get(role)} for _, row in rows]
@@ -88,43 +91,6 @@ def all_pairs(images: Sequence[Path]) -> list[Pair]:
         raise UsageError("--all-pairs", expected="two images or more", got=str(len(images)), remedy="name more")
     pairs = sorted(itertools.permutations(images, 2), key=lambda pair: images.index(pair[0]))
     return [Pair(name, *pair) for name, pair in zip(_names(pairs), pairs, strict=True)]
-
-
-def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and cells by column of each row that is not empty."""
-    try:
-        text = table.read_text(encoding="utf-8-sig")  # spreadsheets like to begin with a byte order mark
-    except UnicodeDecodeError:
-        raise _bad(table, "a CSV file in UTF-8", "another encoding", "save it as CSV UTF-8") from None
-    except OSError as error:
-        raise _bad(table, "a CSV file of pairs", error.strerror or str(error), "check the name") from None
-    header = text.partition("\n")[0]
-    reader = csv.reader(text.splitlines(), delimiter=max(",;\t", key=header.count))
-    columns = [name.strip() for name in next(reader, [])]
-    _check_columns(table, columns)
-    for cells in reader:
-        row = {column: cell.strip() for column, cell in zip(columns, cells, strict=False)}
-        if not any(row.values()):
-            continue
-        where = f"{table} line {reader.line_num}"
-        if len(cells) > len(columns):
-            raise _bad(where, f"{len(columns)} cells", f"{len(cells)}", 'put names with commas between "quotes"')
-        for role in ("fixed", "moving"):
-            if not row.get(role):
-                raise _bad(where, f"a file in column {role}", "an empty cell", "fill it in")
-        yield reader.line_num, row
-
-
-def _check_columns(table: Path, columns: list[str]) -> None:
-    known = (*ROLES, "id")
-    missing = [name for name in ("fixed", "moving") if name not in columns]
-    if missing:
-        raise _bad(table, f"a header with columns {', '.join(known)}", f"no {missing[0]}", "add the column")
-    strange = [name for name in columns if name.startswith(("fixed", "moving")) and name not in known]
-    twice = [name for name, count in Counter(columns).items() if count > 1 and name in known]
-    if strange or twice:
-        got = f"{(strange or twice)[0]!r}" + ("" if strange else " twice")
-        raise _bad(table, f"columns {', '.join(known)}", got, "rename or remove the column")
 
 
 def _names(pairs: Sequence[tuple[Path, Path]]) -> list[str]:
