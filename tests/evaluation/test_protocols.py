@@ -141,7 +141,7 @@ def test_an_unknown_protocol_is_refused() -> None:
 
 def test_moved_labels_must_lie_on_the_fixed_grid() -> None:
     elsewhere = Grid(SHAPE, np.diag([1.0, 2.0, 3.5, 1.0]))
-    with pytest.raises(InputError, match=r"moved\.nii: expected the grid of"):
+    with pytest.raises(InputError, match=r"moved\.nii: expected labels on the grid of"):
         evaluate(volume(boxes()), moved_labels=volume(boxes(), elsewhere, "moved.nii"))
 
 

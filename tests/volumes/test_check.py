@@ -1,9 +1,11 @@
+import itertools
+
 import numpy as np
 import pytest
 
 from lightcrcf.errors import InputError
-from lightcrcf.geometry.grid import Grid
-from lightcrcf.volumes import Volume, check_usable
+from lightcrcf.geometry.grid import AxisOrder, Grid
+from lightcrcf.volumes import Volume, check_usable, on_grid_of
 
 
 def volume(data: np.ndarray) -> Volume:
@@ -31,3 +33,94 @@ def test_one_bad_voxel_is_refused_with_the_way_out(value: float) -> None:
         InputError, match=r"got 1 of 385 NaN or infinite; replace them, for instance with numpy\.nan_to_num"
     ):
         check_usable(volume(data), "fixed")
+
+
+GRID = Grid((5, 7, 11), np.array([[0.0, -2.0, 0, 30], [1.5, 0, 0, -20], [0, 0, 3.0, 7], [0, 0, 0, 1]]))
+ORDERS = [
+    AxisOrder(permutation, flips)  # type: ignore[arg-type]
+    for permutation in itertools.permutations(range(3))
+    for flips in itertools.product((False, True), repeat=3)
+]
+
+
+def image() -> Volume:
+    return Volume(np.arange(385).reshape(5, 7, 11).astype(np.int16), GRID, "image.nii")
+
+
+def moved(*, shape: tuple[int, int, int] = GRID.shape, step: np.ndarray | None = None, **shift: float) -> Volume:
+    """A mask on a grid that differs: by `step` of voxel indices, or by mm along x, y or z."""
+    affine = GRID.affine @ (np.eye(4) if step is None else step)
+    affine[:3, 3] += [shift.get(axis, 0.0) for axis in "xyz"]
+    return Volume(np.ones(shape, np.uint8), Grid(shape, affine), "mask.nii")
+
+
+def refusal(mask: Volume, what: str = "a mask") -> str:
+    with pytest.raises(InputError) as caught:
+        on_grid_of(mask, image(), what=what)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=str)
+def test_the_same_points_in_another_order_are_put_in_order(order: AxisOrder) -> None:
+    given = Volume(order.array(image().data), order.grid(GRID), "mask.nii", {"a": 1}, ("note",))
+    found = on_grid_of(given, image(), what="a mask")
+    assert np.array_equal(found.data, image().data)
+    assert found.data.flags.c_contiguous or found is given
+    assert found.grid.isclose(GRID, tolerance_mm=1e-9)
+    assert (found.source, found.header, found.notes) == ("mask.nii", {"a": 1}, ("note",))
+
+
+def test_what_lies_on_the_grid_is_returned_as_it_is() -> None:
+    mask = moved(x=0.009)  # headers are rounded
+    assert on_grid_of(mask, image(), what="a mask") is mask
+
+
+def test_a_shift_is_told_in_mm_with_both_ways_out() -> None:
+    told = refusal(moved(x=3.0, z=-0.25))
+    assert told.startswith("mask.nii: expected a mask on the grid of image.nii, got another grid: ")
+    assert "shifted by (3, 0, -0.25) mm in RAS; " in told
+    assert "fslcpgeom" in told
+    assert "antsApplyTransforms -d 3 -n NearestNeighbor" in told
+
+
+def test_an_image_is_not_resampled_by_nearest_neighbour() -> None:
+    told = refusal(moved(y=1.0), what="an image")
+    assert "shifted by (0, 1, 0) mm" in told
+    assert "NearestNeighbor" not in told
+
+
+def test_a_reversed_axis_is_named_beside_the_shift() -> None:
+    step = np.eye(4)
+    step[1, 1], step[1, 3] = -1, 7  # one voxel of 2 mm too far
+    told = refusal(moved(step=step))
+    assert "got another grid: axis 1 reversed, shifted by (-2, 0, 0) mm in RAS; " in told
+    step = np.eye(4)
+    step[:2, :2], step[0, 3], step[2, 3] = [[0, -1], [1, 0]], 4, 1
+    told = refusal(moved(step=step, shape=(7, 5, 11)))
+    assert "got another grid: axes permuted (1, 0, 2), axis 1 reversed, shifted by (0, 0, 3) mm in RAS; " in told
+
+
+@pytest.mark.parametrize(
+    ("mask", "told"),
+    [
+        (moved(shape=(5, 7, 10)), "got another grid: (5, 7, 10) voxels instead of (5, 7, 11)"),
+        (moved(step=np.diag([1, 1, 0.5, 1])), "spacing (1.5, 2, 1.5) mm instead of (1.5, 2, 3) mm"),
+        (moved(step=np.diag([1, 1, 1.01, 1])), "spacing (1.5, 2, 3.03) mm instead of"),
+    ],
+)
+def test_other_differences_are_named_too(mask: Volume, told: str) -> None:
+    assert told in refusal(mask)
+
+
+def test_a_turn_is_told_in_degrees() -> None:
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(0.1), -np.sin(0.1)], [np.sin(0.1), np.cos(0.1)]]
+    mask = Volume(np.ones(GRID.shape, np.uint8), Grid(GRID.shape, turn @ GRID.affine), "mask.nii")
+    assert "turned by 5.73 degrees" in refusal(mask)
+
+
+def test_another_shape_cannot_be_mended_by_copying_the_header() -> None:
+    told = refusal(moved(shape=(5, 7, 10)), what="labels")
+    assert "labels on the grid of image.nii" in told
+    assert "fslcpgeom" not in told
+    assert "antsApplyTransforms" in told

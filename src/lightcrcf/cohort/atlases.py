@@ -11,7 +11,7 @@ import numpy as np
 from lightcrcf.cohort.bids_names import ImageName
 from lightcrcf.cohort.tables import read_table
 from lightcrcf.errors import InputError
-from lightcrcf.volumes import Volume, check_same_grid, read
+from lightcrcf.volumes import Volume, on_grid_of, read
 from lightcrcf.volumes.nifti import is_nifti, nifti_grid
 
 __all__ = ["TABLE", "Atlas", "check_atlases", "find_atlases"]
@@ -49,16 +49,14 @@ def find_atlases(place: Path, images: str = "T1w", labels: str = "dseg") -> list
 
 
 def check_atlases(atlases: Sequence[Atlas]) -> None:
-    """Refuse a label map that is not on the grid of its image; of NIfTI files only headers are read.
+    """Refuse a label map whose voxels are not those of its image; of NIfTI files only headers are read.
 
     Raises:
         InputError: naming the file.
     """
     for atlas in atlases:
         image, labels = _grid_of(atlas.image), _grid_of(atlas.labels)
-        check_same_grid(
-            labels, image, what="labels on the grid", of=image.source, remedy="resample the labels onto their image"
-        )
+        on_grid_of(labels, image, what="labels")
 
 
 def _grid_of(path: Path) -> Volume:

@@ -33,7 +33,7 @@ from lightcrcf.evaluation.metrics import (
     sdlogj,
     sdlogj_l2r,
 )
-from lightcrcf.volumes.check import check_same_grid
+from lightcrcf.volumes.check import on_grid_of
 
 if TYPE_CHECKING:
     from lightcrcf.transforms.chain import Chain
@@ -165,8 +165,7 @@ def _carried(
     fixed_labels: Volume, moved_labels: Volume | None, moving_labels: Volume | None, transform: Chain | None
 ) -> Volume:
     if moved_labels is not None:
-        _check_grid(fixed_labels, moved_labels)
-        return moved_labels
+        return on_grid_of(moved_labels, fixed_labels, what="labels")
     if moving_labels is None or transform is None:
         raise UsageError(
             "labels to score",
@@ -175,11 +174,6 @@ def _carried(
             remedy="add what is missing",
         )
     return transform.resample(moving_labels, fixed_labels.grid, interpolation="nearest")
-
-
-def _check_grid(fixed: Volume, moved: Volume) -> None:
-    remedy = "resample it onto the fixed grid by nearest neighbour first"
-    check_same_grid(moved, fixed, what="the grid", of=fixed.source, got="another", remedy=remedy)
 
 
 def _scored_labels(fixed: Volume, moving: Volume | None) -> tuple[NDArray[np.int64], list[str]]:
@@ -231,5 +225,4 @@ def _image_difference(fixed: Volume | None, moved: Volume | None) -> float | Non
         raise UsageError(
             "mean squared error", expected="both images", got="one", remedy="give the fixed and the moved image"
         )
-    _check_grid(fixed, moved)
-    return mse(fixed.data, moved.data)
+    return mse(fixed.data, on_grid_of(moved, fixed, what="an image").data)

@@ -15,6 +15,7 @@ from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
 from lightcrcf.pipeline.foreground import Content, content, foreground, intensity_range, litres, thin_out
 from lightcrcf.pipeline.known import Extent, examine
+from lightcrcf.volumes.check import on_grid_of
 from lightcrcf.volumes.volume import Volume
 
 __all__ = ["Level", "Pair", "Source", "finest_samples", "localised", "pyramids", "trusted"]
@@ -128,13 +129,7 @@ class Source:
         Raises:
             InputError: if the volume is constant, or the mask on another grid.
         """
-        if mask is not None and not mask.grid.isclose(volume.grid):
-            raise InputError(
-                mask.source,
-                expected=f"a mask on the grid of {volume.source}, {volume.grid.shape}",
-                got=f"another grid, {mask.grid.shape}",
-                remedy="resample the mask onto its image",
-            )
+        mask = None if mask is None else on_grid_of(mask, volume, what="a mask")
         if extent is None:
             volume, extent = examine(volume)
         mask = extent.masked(volume, mask)

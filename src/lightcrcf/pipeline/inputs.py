@@ -11,7 +11,7 @@ from lightcrcf.errors import InputError
 from lightcrcf.pipeline.known import Extent, examine
 from lightcrcf.pipeline.label_care import check_fixed_labels
 from lightcrcf.pipeline.shared import Shared
-from lightcrcf.volumes import Volume, check_same_grid, check_usable
+from lightcrcf.volumes import Volume, check_usable, on_grid_of
 
 __all__ = ["Given", "Inputs"]
 
@@ -79,9 +79,8 @@ class Inputs:
             raise InputError("volume", expected="a fixed and a moving volume", got="None", remedy="give both")
         check_usable(fixed, "fixed")
         check_usable(moving, "moving")
-        _check_mask(fixed_mask, fixed)
-        _check_mask(moving_mask, moving)
-        check_fixed_labels(fixed_labels, fixed)
+        fixed_mask, moving_mask = _checked_mask(fixed_mask, fixed), _checked_mask(moving_mask, moving)
+        fixed_labels = check_fixed_labels(fixed_labels, fixed)
         moved = [volume for volume in rest if volume is not None]
         count = len(given.moving_labels)
         (fixed, seen), (moving, also_seen) = (_examined(volume, shared) for volume in (fixed, moving))
@@ -114,12 +113,12 @@ def _examined(volume: Volume, shared: Shared) -> tuple[Volume, Extent]:
     return filled or volume, extent
 
 
-def _check_mask(mask: Volume | None, image: Volume) -> None:
+def _checked_mask(mask: Volume | None, image: Volume) -> Volume | None:
     if mask is None:
-        return
-    remedy = "resample the mask onto its image"
-    check_same_grid(mask, image, what="a mask on the grid", of=image.source, remedy=remedy)
+        return None
+    mask = on_grid_of(mask, image, what="a mask")
     if not mask.data.any():
         raise InputError(
             mask.source, expected="a mask with nonzero voxels", got="an empty one", remedy="check the mask"
         )
+    return mask

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lightcrcf.evaluation.labels import as_codes
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.transforms.affine import Affine
-from lightcrcf.volumes import Volume, check_same_grid
+from lightcrcf.volumes import Volume, on_grid_of
 
 __all__ = ["FACTOR", "check_fixed_labels", "label_record", "warnings_of"]
 
@@ -23,15 +23,13 @@ _NAMED = 8
 _BINS = 1 << 16
 
 
-def check_fixed_labels(labels: Volume | None, fixed: Volume) -> None:
-    """Refuse labels to compare with that do not lie on the fixed grid.
+def check_fixed_labels(labels: Volume | None, fixed: Volume) -> Volume | None:
+    """Labels to compare with, voxel on voxel with the fixed image.
 
     Raises:
-        InputError: if they do not.
+        InputError: if they lie elsewhere.
     """
-    if labels is not None:
-        remedy = "resample the labels onto their image"
-        check_same_grid(labels, fixed, what="labels on the grid", of=fixed.source, remedy=remedy)
+    return None if labels is None else on_grid_of(labels, fixed, what="labels")
 
 
 def label_record(moving: Volume, moved: Volume, affine: Affine, fixed: Volume | None) -> dict[str, Any]:

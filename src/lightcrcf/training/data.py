@@ -28,7 +28,7 @@ from lightcrcf.pipeline.preprocess import Prepared, prepare, working_order
 from lightcrcf.training.config import Augment, Cohort, Data
 from lightcrcf.training.listing import Scan
 from lightcrcf.transforms.affine import Affine
-from lightcrcf.volumes import check_same_grid, check_usable, read
+from lightcrcf.volumes import check_usable, on_grid_of, read
 from lightcrcf.volumes.analyze import read_analyze
 from lightcrcf.volumes.volume import Volume
 from lightcrcf.weights.preparation import Profile, Ranges
@@ -160,9 +160,7 @@ def _image(scan: Scan, skull_strip: bool) -> Volume:
     check_usable(volume, "training")
     if not skull_strip:
         return volume
-    labels = _labels(scan)
-    remedy = "resample the labels onto the image"
-    check_same_grid(labels, volume, what="labels on the grid", of="their image", remedy=remedy)
+    labels = on_grid_of(_labels(scan), volume, what="labels")
     return Volume(np.where(labels.data > 0, volume.data, 0), volume.grid, volume.source, volume.header)
 
 

@@ -1,13 +1,18 @@
-"""Is there an image in the volume, and does another lie on its grid?"""
+"""Check that a volume holds an image, and that its companions lie on its grid."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import numpy as np
+from numpy.typing import NDArray
 
 from lightcrcf.errors import InputError
+from lightcrcf.geometry.grid import AxisOrder, Grid
 from lightcrcf.volumes.volume import Volume
 
-__all__ = ["check_same_grid", "check_usable"]
+__all__ = ["check_usable", "on_grid_of"]
 
 _SAME_MM = 0.01  # what tools round when they write headers
 
@@ -41,23 +46,63 @@ def _finite_range(volume: Volume) -> tuple[float, float]:
     return float(finite.min(initial=np.inf)), float(finite.max(initial=-np.inf))
 
 
-def check_same_grid(
-    volume: Volume, image: Volume, *, what: str, of: str, got: str = "another grid", remedy: str
-) -> None:
-    """Refuse a mask or label map that does not lie voxel on voxel with its image.
+def on_grid_of(volume: Volume, image: Volume, *, what: str) -> Volume:
+    """Return a companion of an image voxel on voxel with it; refuse one whose voxels lie elsewhere.
+
+    Other tools store the same points of space with axes reversed or permuted: such a companion is put in order, which
+    interpolates nothing.
 
     Args:
-        volume: the mask or label map.
+        volume: a mask, a label map or another image.
         image: whose grid it should have.
-        what, of, got, remedy: words of the message: "expected WHAT of OF, (D, H, W), got GOT, (D, H, W); REMEDY".
+        what: describes `volume`: "a mask", "labels" or "an image".
 
     Raises:
-        InputError: if shape or place differ.
+        InputError: if shape, spacing, orientation or place differ; the message says which, and by how much.
     """
-    if not volume.grid.isclose(image.grid, tolerance_mm=_SAME_MM):
-        raise InputError(
-            volume.source,
-            expected=f"{what} of {of}, {image.grid.shape}",
-            got=f"{got}, {volume.grid.shape}",
-            remedy=remedy,
-        )
+    if volume.grid.isclose(image.grid, tolerance_mm=_SAME_MM):
+        return volume
+    order = AxisOrder.towards_ras(image.grid.directions.T @ volume.grid.directions)
+    grid = order.grid(volume.grid)
+    if grid.isclose(image.grid, tolerance_mm=_SAME_MM):
+        return replace(volume, data=np.ascontiguousarray(order.array(volume.data)), grid=grid)
+    raise InputError(
+        volume.source,
+        expected=f"{what} on the grid of {image.source}",
+        got=f"another grid: {', '.join((*_reordered(order), *_differences(grid, image.grid)))}",
+        remedy=_way_out(what, same_shape=volume.grid.shape == image.grid.shape),
+    )
+
+
+def _reordered(order: AxisOrder) -> Iterator[str]:
+    """How the axes of a file run against those of its image; named by the file's own numbers."""
+    if order.permutation != (0, 1, 2):
+        yield f"axes permuted {order.permutation}"
+    yield from (f"axis {order.permutation[axis]} reversed" for axis in range(3) if order.flips[axis])
+
+
+def _differences(grid: Grid, expected: Grid) -> list[str]:
+    """What tells two grids with axes in the same order apart: voxels that differ, or else where they lie."""
+    found, extent = [], np.array(expected.shape) - 1
+    if grid.shape != expected.shape:
+        found.append(f"{grid.shape} voxels instead of {expected.shape}")
+    if (np.abs(grid.spacing_mm - expected.spacing_mm) * extent).max() > _SAME_MM / 2:
+        found.append(f"spacing {_numbers(grid.spacing_mm)} mm instead of {_numbers(expected.spacing_mm)} mm")
+    turn = float(np.linalg.norm(grid.directions - expected.directions))  # sqrt(8) sin(angle / 2) of a rotation
+    if turn * float((extent * expected.spacing_mm).max()) > _SAME_MM:
+        found.append(f"turned by {np.degrees(2 * np.arcsin(min(turn / np.sqrt(8), 1.0))):.3g} degrees")
+    shift = grid.world(0 * extent) - expected.world(0 * extent)
+    return found or [f"shifted by {_numbers(shift)} mm in RAS"]
+
+
+def _numbers(values: NDArray[np.float64]) -> str:
+    return f"({', '.join(f'{value:.6g}' for value in np.round(values, 4) + 0.0)})"  # no "-0"
+
+
+def _way_out(what: str, *, same_shape: bool) -> str:
+    """Commands of common tools: none of ours copies a geometry, or resamples without a transform."""
+    nearest = "" if what == "an image" else " -n NearestNeighbor"
+    resample = f"resample it: antsApplyTransforms -d 3{nearest} -i THIS -r IMAGE -o NEW"
+    if not same_shape:
+        return resample
+    return f"if its voxels are the image's and only its header is wrong: fslcpgeom IMAGE THIS; else {resample}"
