@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-from lightcrcf.errors import InputError
 from lightcrcf.pipeline import options
 from lightcrcf.pipeline.sources import fingerprint
+from lightcrcf.transforms.itk import read_affine
 from lightcrcf.weights.store import load
 
 __all__ = ["Options"]
@@ -30,13 +29,13 @@ class Options(options.Options):
 
         Raises:
             UsageError: for an unknown model, and as for one pair.
-            InputError: for a damaged model, or an affine file that is missing.
+            InputError: for a damaged model, or an affine file that cannot be read.
         """
         super().check()
         if self.model not in ("auto", "none"):
             load(self.model)
-        if self.init not in ("auto", "none") and not Path(self.init).is_file():
-            raise InputError(self.init, expected="an ITK affine file", got="no such file", remedy="check the name")
+        if self.init not in ("auto", "none"):
+            read_affine(self.init)
 
     def for_register(self) -> dict[str, Any]:
         """What `register` takes."""

@@ -19,7 +19,8 @@ from lightcrcf.geometry.grid import Grid
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.field import DisplacementField
-from lightcrcf.volumes.nifti import load_nifti, save_nifti
+from lightcrcf.transforms.foreign import refuse_foreign_affine, refuse_transform_file
+from lightcrcf.volumes.nifti import is_nifti, load_nifti, nifti_shape, save_nifti
 from lightcrcf.volumes.nifti_header import header_for, header_grid
 
 __all__ = [
@@ -75,8 +76,12 @@ def read_affine(path: str | os.PathLike[str]) -> Affine:
     """Read a linear 3-D transform that ITK knows (.tfm, .txt, .mat, .h5): affine, rigid, similarity, their chains.
 
     Raises:
-        InputError: if the file is missing, no transform, or not linear.
+        InputError: if the file is missing, no transform, or not linear; for formats of other tools the message has the
+            command that converts them.
     """
+    if not Path(path).is_dir():
+        check_readable(path)
+    refuse_foreign_affine(Path(path), _nifti_shape(Path(path)))
     transform = _itk_transform(path)
     if transform.GetDimension() != 3 or not transform.IsLinear():
         raise InputError(
@@ -93,10 +98,15 @@ def read_affine(path: str | os.PathLike[str]) -> Affine:
     return Affine(flip @ matrix @ flip)
 
 
+def _nifti_shape(path: Path) -> tuple[int, ...] | None:
+    if path.is_dir() or not is_nifti(path):
+        return None
+    return nifti_shape(path)
+
+
 def _itk_transform(path: str | os.PathLike[str]) -> Any:
     import SimpleITK as sitk
 
-    check_readable(path)
     try:
         return sitk.ReadTransform(str(path))
     except (RuntimeError, UnicodeDecodeError) as error:  # the latter where ITK's complaint quotes the file's bytes
@@ -173,6 +183,8 @@ def read_transform_folder(folder: str | os.PathLike[str]) -> Chain:
         MemoryEstimateError: if the field would not fit into memory.
     """
     root = Path(folder)
+    if root.is_file():
+        refuse_transform_file(root)
     if not (root / AFFINE_NAME).is_file():
         raise InputError(
             str(folder),

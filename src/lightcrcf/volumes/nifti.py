@@ -25,6 +25,7 @@ __all__ = [
     "load_nifti",
     "nifti_grid",
     "nifti_header_path",
+    "nifti_shape",
     "read_nifti",
     "save_nifti",
     "to_storable",
@@ -91,6 +92,15 @@ def nifti_grid(path: str | os.PathLike[str]) -> tuple[Grid, tuple[str, ...]]:
     source = str(path)
     header, _ = _header(Path(path))
     return header_grid(header, check_shape(source, _shape(header, source)), source)
+
+
+def nifti_shape(path: str | os.PathLike[str]) -> tuple[int, ...]:
+    """The shape of a NIfTI file of any dimension, from its header.
+
+    Raises:
+        InputError: if the header is damaged.
+    """
+    return _shape(_header(Path(path))[0], str(path))
 
 
 def load_nifti(path: str | os.PathLike[str], check: ShapeCheck) -> tuple[Any, NDArray[Any]]:
