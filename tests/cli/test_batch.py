@@ -77,6 +77,19 @@ def test_what_does_not_say_what_goes_with_what_is_2(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", ["batch", "template"])
+def test_a_folder_is_told_to_name_its_images(
+    command: str, inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "p0.nii.gz").touch()
+    assert run([command, str(tmp_path / "images"), "--out", str(tmp_path / "out")]) == 2
+    err = capsys.readouterr().err
+    assert f"got a folder with 1 of them, such as p0.nii.gz; name them: {tmp_path / 'images' / '*.nii.gz'}" in err
+    assert ("with --to TEMPLATE or --all-pairs" in err) == (command == "batch")
+    assert not (tmp_path / "out").exists()
+
+
 def test_every_option_reaches_the_batch(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,23 @@ def test_too_few_or_twice_the_same() -> None:
         all_pairs([Path("a.nii"), Path("a.nii")])
     with pytest.raises(UsageError, match="twice"):
         many_to_one(Path("t.nii"), [Path("a.nii"), Path("a.nii")])
+
+
+def test_a_folder_of_images_is_told_how_to_name_them(tmp_path: Path) -> None:
+    for name in ("b.nii.gz", "a.nii.gz", "notes.txt"):
+        (tmp_path / name).touch()
+    pattern = re.escape(f"{tmp_path}: expected images, got a folder with 2 of them, such as a.nii.gz; name them: ")
+    for pairs in (lambda: many_to_one(Path("t.nii"), [tmp_path]), lambda: all_pairs([tmp_path])):
+        with pytest.raises(UsageError, match=pattern + re.escape(str(tmp_path / "*.nii.gz"))):
+            pairs()
+
+
+def test_a_bids_data_set_is_told_its_command(tmp_path: Path) -> None:
+    (tmp_path / "dataset_description.json").touch()
+    with pytest.raises(UsageError, match=f"got a BIDS data set; write: lightcrcf bids {tmp_path} OUT_DIR participant"):
+        many_to_one(Path("t.nii"), [tmp_path])
+
+
+def test_a_folder_of_slices_is_an_image(tmp_path: Path) -> None:
+    (tmp_path / "0001.dcm").touch()
+    assert [pair.moving for pair in many_to_one(Path("t.nii"), [tmp_path])] == [tmp_path]

@@ -111,7 +111,7 @@ def batch(
 
 
 def _pairs(inputs: list[Path], to: Path | None, each_with_each: bool) -> list[Pair]:
-    from lightcrcf.cohort.pairs import all_pairs, many_to_one, read_pairs
+    from lightcrcf.cohort.pairs import all_pairs, many_to_one, read_pairs, refuse_folders
 
     if to is not None and each_with_each:
         raise UsageError("--to", expected="--to or --all-pairs", got="both", remedy="leave one out")
@@ -119,6 +119,7 @@ def _pairs(inputs: list[Path], to: Path | None, each_with_each: bool) -> list[Pa
         return many_to_one(to, inputs)
     if each_with_each:
         return all_pairs(inputs)
+    refuse_folders(inputs, "with --to TEMPLATE or --all-pairs")
     if len(inputs) != 1 or not inputs[0].name.lower().endswith((".csv", ".tsv", ".txt")):
         raise UsageError(
             "lightcrcf batch",

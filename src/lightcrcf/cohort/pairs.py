@@ -12,7 +12,7 @@ from pathlib import Path
 from lightcrcf.cohort.tables import read_table
 from lightcrcf.errors import InputError, UsageError
 
-__all__ = ["ROLES", "Pair", "all_pairs", "many_to_one", "read_pairs"]
+__all__ = ["ROLES", "Pair", "all_pairs", "many_to_one", "read_pairs", "refuse_folders"]
 
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgh", ".mgz", ".hdr", ".img")
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,149}")
@@ -71,9 +71,10 @@ def many_to_one(template: Path, images: Sequence[Path]) -> list[Pair]:
     """Each image onto the template; named after the images.
 
     Raises:
-        UsageError: if an image is given twice.
+        UsageError: if an image is given twice, or a folder of images for one.
     """
     images = [_absolute(image) for image in images]
+    refuse_folders(images)
     _refuse_twice(images)
     fixed = _absolute(template)
     return [Pair(name, fixed, image) for name, image in zip(_distinct(images).values(), images, strict=True)]
@@ -83,14 +84,38 @@ def all_pairs(images: Sequence[Path]) -> list[Pair]:
     """Each image onto each other one, in both directions: n (n - 1) pairs, grouped by the fixed image.
 
     Raises:
-        UsageError: if there are fewer than two images, or one is given twice.
+        UsageError: if there are fewer than two images, one is given twice, or a folder of images for one.
     """
     images = [_absolute(image) for image in images]
+    refuse_folders(images)
     _refuse_twice(images)
     if len(images) < 2:
         raise UsageError("--all-pairs", expected="two images or more", got=str(len(images)), remedy="name more")
     pairs = sorted(itertools.permutations(images, 2), key=lambda pair: images.index(pair[0]))
     return [Pair(name, *pair) for name, pair in zip(_names(pairs), pairs, strict=True)]
+
+
+def refuse_folders(images: Sequence[Path], more: str = "") -> None:
+    """Refuse a folder of image files where images are wanted; a folder of DICOM slices is one image.
+
+    Args:
+        images: as the user named them.
+        more: what to write after the images, for the message.
+
+    Raises:
+        UsageError: with the words that name its images, or the command for BIDS data sets.
+    """
+    for folder in (path for path in images if path.is_dir()):
+        found = sorted(path for path in folder.iterdir() if path.name.lower().endswith(_SUFFIXES))
+        if (folder / "dataset_description.json").is_file():
+            got, remedy = "a BIDS data set", f"write: lightcrcf bids {folder} OUT_DIR participant"
+        elif found:
+            ending = next(suffix for suffix in _SUFFIXES if found[0].name.lower().endswith(suffix))
+            got = f"a folder with {len(found)} of them, such as {found[0].name}"
+            remedy = f"name them: {folder / f'*{ending}'} {more}".rstrip()
+        else:
+            continue
+        raise UsageError(str(folder), expected="images", got=got, remedy=remedy)
 
 
 def _names(pairs: Sequence[tuple[Path, Path]]) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightcrcf.cohort.manifest import Manifest
+from lightcrcf.cohort.pairs import refuse_folders
 from lightcrcf.cohort.template_average import Image
 from lightcrcf.cohort.template_builder import FEWEST, Builder
 from lightcrcf.cohort.template_recipe import Recipe
@@ -41,7 +42,7 @@ def build(
         what `template.json` holds.
 
     Raises:
-        UsageError: for options that do not fit, or a folder that is in use.
+        UsageError: for options that do not fit, a folder that is in use, or a folder of images for an image.
         InputError: for fewer than two images, one that cannot be read or is there twice, or if fewer than two of them
             can be registered.
     """
@@ -63,6 +64,7 @@ def build(
 
 def _looked_at(paths: Sequence[Path]) -> list[Image]:
     """All images, in an order that does not depend on the order they were given in."""
+    refuse_folders(paths)
     if len(paths) < FEWEST:
         raise InputError(
             "template", expected="two images or more", got=str(len(paths)), remedy="name the images to average"
