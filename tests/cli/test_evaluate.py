@@ -73,6 +73,27 @@ def test_wrong_options_end_with_2(options: list[str], complaint: str, capsys: py
     assert captured.out == ""
 
 
+@pytest.mark.parametrize("role", ["--fixed-labels", "--moved-labels", "--moving-labels"])
+def test_an_image_is_told_at_once(
+    role: str,
+    files: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Before anything is moved or scored."""
+    shape = (20, 24, 22)
+    grey = np.random.default_rng(0).normal(120, 9, shape).astype(np.uint8)
+    write(tmp_path / "t1.nii.gz", Volume(grey, Grid(shape, np.diag([2.0, 2.0, 2.5, 1.0]))))
+    for name in ("evaluation.protocols.dice", "evaluation.protocols._carried"):
+        monkeypatch.setattr(f"lightcrcf.{name}", lambda *_: pytest.fail("too late"))
+    given = {"--fixed-labels": files["fixed.nii.gz"], "--transform": files["run"], role: str(tmp_path / "t1.nii.gz")}
+    if "--moved-labels" not in given:
+        given.setdefault("--moving-labels", files["moving.nii.gz"])
+    assert run(["evaluate", *(word for pair in given.items() for word in pair)]) == 3
+    assert "t1.nii.gz: expected a label map, got an image" in capsys.readouterr().err
+
+
 def test_bad_input_ends_with_3(files: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["evaluate", "--fixed-labels", files["fixed.nii.gz"], "--moved-labels", "missing.nii.gz"]) == 3
     assert "missing.nii.gz" in capsys.readouterr().err

@@ -7,10 +7,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from lightcrcf.errors import InputError
 
-__all__ = ["as_codes", "bounding_boxes", "check_same_shape", "compact", "label_codes"]
+__all__ = ["as_codes", "bounding_boxes", "check_label_map", "check_same_shape", "compact", "label_codes"]
 
 Codes = NDArray[np.integer]
 
+# Of 138 structures in voxels of 1 mm 10 % of neighbours differ, in voxels of 8 mm 55 %; of grey values 75 % and more.
+_FEW_VALUES, _MOST_DIFFERENT, _FEWEST_PAIRS = 30, 0.65, 1000
 _TABLE = 1 << 16  # codes that lie closer together are looked up in a table, much faster than by a search
 
 
@@ -31,6 +33,45 @@ def as_codes(labels: ArrayLike, name: str) -> Codes:
     if odd.size:
         raise InputError(name, expected="whole numbers", got=f"{odd[0]}", remedy="give labels, not an image")
     return values.astype(np.int64)
+
+
+def check_label_map(labels: ArrayLike, name: str) -> None:
+    """Refuse an image where a label map is wanted, whatever its type: many values, most of which differ from the next.
+
+    Args:
+        labels: (D, H, W) values; structures may have any codes.
+        name: for the message.
+
+    Raises:
+        InputError: for fractions, values that are not finite, and whole numbers that look like grey values.
+    """
+    codes = as_codes(labels, name)
+    values, commonest = _values(codes)
+    if values <= _FEW_VALUES:
+        return
+    different = pairs = 0
+    for axis in range(codes.ndim):
+        one, next_one = (np.moveaxis(codes, axis, 0)[start:end:4] for start, end in ((0, -1), (1, None)))
+        inside = (one != 0) & (next_one != 0) & (one != commonest) & (next_one != commonest)
+        pairs += int(np.count_nonzero(inside))
+        different += int(np.count_nonzero(inside & (one != next_one)))
+    if pairs >= _FEWEST_PAIRS and different > _MOST_DIFFERENT * pairs:
+        raise InputError(
+            name,
+            expected="a label map",
+            got=f"an image: {values} values, {100 * different / pairs:.0f} % of neighbours differ",
+            remedy="give the file with the labels of its structures",
+        )
+
+
+def _values(codes: Codes) -> tuple[int, int]:
+    """How many different values there are, and the commonest: the background, or a scanner's padding."""
+    low, high = (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
+    if high - low < _TABLE:
+        counts = np.bincount(codes.ravel().astype(np.intp) - low)
+        return int(np.count_nonzero(counts)), int(counts.argmax()) + low
+    found, counts = np.unique(codes, return_counts=True)
+    return len(found), int(found[counts.argmax()])
 
 
 def check_same_shape(reference: NDArray[np.generic], other: NDArray[np.generic], name: str) -> None:

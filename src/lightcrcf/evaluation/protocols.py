@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.evaluation.fields import deformation, total_displacement
+from lightcrcf.evaluation.labels import check_label_map
 from lightcrcf.evaluation.metrics import (
     dice,
     folding_percent,
@@ -115,10 +116,13 @@ def evaluate(
 
     Raises:
         UsageError: if there is nothing to score, or only one of `fixed` and `moved` is given.
-        InputError: if labels are not whole numbers, grids differ, or no label is in both subjects.
+        InputError: if labels are not whole numbers, or an image, grids differ, or no label is in both subjects.
     """
     if protocol not in PROTOCOLS:
         raise UsageError("protocol", expected=" or ".join(PROTOCOLS), got=str(protocol), remedy="name one of them")
+    for labels_given in (fixed_labels, moved_labels, moving_labels):
+        if labels_given is not None:
+            check_label_map(labels_given.data, labels_given.source)
     carried = _carried(fixed_labels, moved_labels, moving_labels, transform)
     labels, notes = _scored_labels(fixed_labels, moving_labels)
     l2r = protocol == "learn2reg"

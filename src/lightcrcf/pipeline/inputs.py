@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightcrcf.errors import InputError
+from lightcrcf.evaluation.labels import check_label_map
 from lightcrcf.pipeline.known import Extent, examine
 from lightcrcf.pipeline.label_care import check_fixed_labels
 from lightcrcf.pipeline.shared import Shared
@@ -83,6 +84,8 @@ class Inputs:
         fixed_labels = check_fixed_labels(fixed_labels, fixed)
         moved = [volume for volume in rest if volume is not None]
         count = len(given.moving_labels)
+        for labels in moved[:count]:
+            check_label_map(labels.data, labels.source)
         (fixed, seen), (moving, also_seen) = (_examined(volume, shared) for volume in (fixed, moving))
         extents = seen, also_seen
         return cls(fixed, moving, extents, fixed_mask, moving_mask, fixed_labels, moved[:count], moved[count:])

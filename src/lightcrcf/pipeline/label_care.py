@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.evaluation.labels import as_codes
+from lightcrcf.evaluation.labels import as_codes, check_label_map
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.volumes import Volume, on_grid_of
@@ -27,9 +27,12 @@ def check_fixed_labels(labels: Volume | None, fixed: Volume) -> Volume | None:
     """Labels to compare with, voxel on voxel with the fixed image.
 
     Raises:
-        InputError: if they lie elsewhere.
+        InputError: if they lie elsewhere, or are an image.
     """
-    return None if labels is None else on_grid_of(labels, fixed, what="labels")
+    if labels is None:
+        return None
+    check_label_map(labels.data, labels.source)
+    return on_grid_of(labels, fixed, what="labels")
 
 
 def label_record(moving: Volume, moved: Volume, affine: Affine, fixed: Volume | None) -> dict[str, Any]:
