@@ -64,6 +64,19 @@ def test_ants_moves_points_alike(ants: Any, folder: Path, fixed_points: NDArray)
     np.testing.assert_allclose(ants_points(ants, fixed_points, transforms(folder)), expected, atol=1e-2)
 
 
+def test_ants_goes_through_two_runs_as_the_refusal_of_two_transforms_says(
+    ants: Any, folder: Path, field: DisplacementField, fixed_points: NDArray
+) -> None:
+    turn = np.eye(4)
+    turn[:2, :2], turn[:3, 3] = [[0.8, -0.6], [0.6, 0.8]], (3.0, -4.0, 5.0)
+    (folder / "second").mkdir()
+    itk.write_affine(folder / "second" / "affine.tfm", Affine(turn))
+    itk.write_field(folder / "second" / "warp.nii.gz", field)
+    first, second = (itk.read_transform_folder(place) for place in (folder, folder / "second"))
+    found = ants_points(ants, fixed_points, transforms(folder) + transforms(folder / "second"))
+    np.testing.assert_allclose(found, second.points(first.points(fixed_points)), atol=2e-2)
+
+
 def test_fields_that_ants_writes_are_read(ants: Any, tmp_path: Path, moving: Volume, moving_grid: Grid) -> None:
     write_nifti(tmp_path / "fixed.nii", moving, {})
     write_nifti(tmp_path / "moving.nii", Volume(np.roll(moving.data, 1, 1) ** 2, moving_grid), {})
