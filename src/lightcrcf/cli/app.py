@@ -104,8 +104,8 @@ def _placeholder(parameter: Any) -> str:
 def _explain_unreadable_file(given: Mapping[str, Any], error: Exception) -> None:
     """Raise a better error if the value that was refused is a file or folder without permission to read it."""
     value = given.get(getattr(getattr(error, "param", None), "name", ""))
-    for path in [value] if isinstance(value, str) else value or ():
-        if Path(path).exists() and not os.access(path, os.R_OK):
+    for path in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(path, str) and Path(path).exists() and not os.access(path, os.R_OK):
             remedy = "change its permissions, or ask its owner"
             raise InputError(path, expected="a readable file or folder", got="permission denied", remedy=remedy)
 
