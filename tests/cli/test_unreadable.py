@@ -11,8 +11,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.transforms.affine import Affine
@@ -30,6 +32,10 @@ CASES = [
     ["register", "--fixed", "f.nii.gz", "--moving", "no.mgz", "--out", "o"],
     ["register", "--fixed", "f.nii.gz", "--moving", "no.xyz", "--out", "o"],
     ["register", "--fixed", "no", "--moving", "f.nii.gz", "--out", "o"],
+    ["register", "--fixed", "slices", "--moving", "f.nii.gz", "--out", "o"],
+    ["register", "--fixed", "detached.nhdr", "--moving", "f.nii.gz", "--out", "o"],
+    ["register", "--fixed", "detached.mhd", "--moving", "f.nii.gz", "--out", "o"],
+    ["register", "--fixed", "detached.hdr", "--moving", "f.nii.gz", "--out", "o"],
     ["register", "--fixed", "closed/f.nii.gz", "--moving", "f.nii.gz", "--out", "o"],
     *(
         ["register", *PAIR, "--out", "o", option, "no.nii.gz"]
@@ -115,11 +121,17 @@ def fill(folder: Path) -> None:
     labels = np.zeros(grid.shape, np.uint8)
     labels[4:15, 5:18, 6:17] = 1
     image = np.random.default_rng(0).normal(100 * labels, 5).astype(np.float32)
-    for name in ("run", "no", "closed", "no-affine", "no-warp", "no-run", "bids/sub-01/anat"):
+    for name in ("run", "no", "closed", "no-affine", "no-warp", "no-run", "slices", "bids/sub-01/anat"):
         (folder / name).mkdir(parents=True)
     for place in (folder, folder / "closed"):
         write(place / "f.nii.gz", Volume(image, grid))
     write(folder / "bids" / "sub-01" / "anat" / "sub-01_T1w.nii.gz", Volume(image, grid))
+    sitk.WriteImage(sitk.GetImageFromArray(image), str(folder / "detached.nhdr"))
+    sitk.WriteImage(sitk.GetImageFromArray(image), str(folder / "detached.mhd"))
+    nib.save(nib.Nifti1Pair(image, grid.affine), folder / "detached.img")
+    for path in folder.glob("detached.*"):
+        if path.suffix not in (".nhdr", ".mhd", ".hdr"):
+            path.chmod(0)
     write(folder / "l.nii.gz", Volume(labels, grid))
     for name in ("run", "no", "closed", "no-affine", "no-warp"):
         write_affine(folder / name / AFFINE_NAME, Affine.identity())
@@ -135,7 +147,7 @@ def fill(folder: Path) -> None:
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
     unreadable = [f"no.{end}" for end in ("nii.gz", "mha", "mgz", "xyz", "tfm", "safetensors", "json", "csv", "toml")]
-    for name in (*unreadable, f"no-affine/{AFFINE_NAME}", f"no-warp/{FIELD_NAME}", "no-run/run.json"):
+    for name in (*unreadable, f"no-affine/{AFFINE_NAME}", f"no-warp/{FIELD_NAME}", "no-run/run.json", "slices/1.dcm"):
         (folder / name).write_text("secret", encoding="utf-8")
         (folder / name).chmod(0)
     for name in ("no", "closed"):

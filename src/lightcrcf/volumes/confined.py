@@ -108,11 +108,23 @@ def _main(folder: str, work: str, memory: str, seconds: str) -> int:
         told = {"affine": volume.grid.affine.tolist(), "notes": list(volume.notes)}
     except MemoryError:
         told = {"error": "MemoryEstimateError", "text": _too_large(folder, int(memory))}
+    except OSError as error:
+        told = {"error": "InputError", "text": _refused(folder, error)}
     except LightCRCFError as error:
         names = ("subject", "expected", "got", "remedy")
         told = {"error": type(error).__name__, "text": {name: str(getattr(error, name)) for name in names}}
     (Path(work) / _TOLD).write_text(json.dumps(told), encoding="utf-8")
     return 0
+
+
+def _refused(folder: str, error: OSError) -> dict[str, str]:
+    got = (error.strerror or str(error)).lower()
+    return {
+        "subject": str(error.filename or folder),
+        "expected": "files that can be read",
+        "got": got,
+        "remedy": "change their permissions",
+    }
 
 
 def _too_large(folder: str, memory: int) -> dict[str, str]:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from lightcrcf.errors import InputError
-from lightcrcf.files import open_binary
+from lightcrcf.files import check_readable, open_binary
 
 __all__ = ["image_io", "stored_bytes"]
 
@@ -36,7 +36,7 @@ def stored_bytes(path: str | os.PathLike[str]) -> tuple[int, bool]:
     """Bytes of the file that holds the voxels (an upper bound of theirs) and whether they may be compressed.
 
     Raises:
-        InputError: if the header names a data file that is not there.
+        InputError: if the header names a data file that is not there, or may not be read.
     """
     head = _head(path)
     fields: dict[str, str]
@@ -69,4 +69,5 @@ def _size(path: Path, name: str) -> int:
     data = path.parent / name
     if not data.is_file():
         raise InputError(str(path), expected=f"its data file {name} beside it", got="none", remedy="copy both files")
+    check_readable(data)
     return data.stat().st_size
