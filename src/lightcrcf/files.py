@@ -213,8 +213,12 @@ def open_binary(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise _cannot_read(path, error.strerror or str(error), "make it a readable file") from error
 
 
-def check_readable(path: str | os.PathLike[str]) -> None:
+def check_readable(path: str | os.PathLike[str], expected: str = "a readable file") -> None:
     """Refuse a file that a library would fail to open without saying why.
+
+    Args:
+        path: the file.
+        expected: what it should be, for the message.
 
     Raises:
         InputError: if there is no such file, or it may not be read.
@@ -223,10 +227,13 @@ def check_readable(path: str | os.PathLike[str]) -> None:
         with Path(path).open("rb"):
             pass
     except FileNotFoundError:
-        raise _cannot_read(path, "no such file", "check the name") from None
+        raise _cannot_read(path, "no such file", "check the name", expected) from None
     except OSError as error:
-        raise _cannot_read(path, (error.strerror or str(error)).lower(), "make it a readable file") from error
+        got = (error.strerror or str(error)).lower()
+        raise _cannot_read(path, got, "make it a readable file", expected) from error
 
 
-def _cannot_read(path: str | os.PathLike[str], reason: str, remedy: str) -> InputError:
-    return InputError(str(path), expected="a readable file", got=reason, remedy=remedy)
+def _cannot_read(
+    path: str | os.PathLike[str], reason: str, remedy: str, expected: str = "a readable file"
+) -> InputError:
+    return InputError(str(path), expected=expected, got=reason, remedy=remedy)

@@ -29,10 +29,10 @@ ROUNDS = int(os.environ.get("LIGHTCRCF_KILLS", "2"))
 Tree = Callable[[Path], dict[str, str]]
 
 
-def start(people: Sequence[Path], out: Path, *options: str) -> subprocess.Popen[bytes]:
+def start(people: Sequence[Path], out: Path, *options: str, preset: str = "fast") -> subprocess.Popen[bytes]:
     """Twelve quick pairs in a process of their own."""
     words = ["batch", "--all-pairs", *map(str, people[:4]), "--out", str(out), "--threads", "1"]
-    quick = ["--model", "none", "--init", "none", "--preset", "fast"]
+    quick = ["--model", "none", "--init", "none", "--preset", preset]
     command = [sys.executable, "-c", MAIN, *words, *quick, *options]
     return subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
 
@@ -80,7 +80,7 @@ def test_killed_and_resumed_it_ends_as_if_nothing_had_been(
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core only")
 def test_ctrl_c_ends_all_processes_with_one_line(people: list[Path], tmp_path: Path) -> None:
-    process = start(people, tmp_path / "out", "--workers", "2", "--preset", "default")
+    process = start(people, tmp_path / "out", "--workers", "2", preset="default")
     while not any((tmp_path / "out" / "manifest").glob("[!.]*.json")):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does

@@ -80,7 +80,7 @@ def read_affine(path: str | os.PathLike[str]) -> Affine:
             command that converts them.
     """
     if not Path(path).is_dir():
-        check_readable(path)
+        check_readable(path, "an ITK affine file")
     refuse_foreign_affine(Path(path), _nifti_shape(Path(path)))
     transform = _itk_transform(path)
     if transform.GetDimension() != 3 or not transform.IsLinear():
