@@ -27,7 +27,7 @@ Float32 = NDArray[np.float32]
 MOST_ROWS = 96  # of a tile, so that the planes it keeps stay in cache
 TERMS, FORCE, SMOOTH = 0, 1, 2
 NO_LEVELS = np.zeros(2, np.float32)
-START, NOTHING = np.zeros(1, np.float32), np.zeros((2, 0, 0), np.float32)
+START, NOTHING = np.zeros(1, np.float32), np.zeros((3, 0, 0), np.float32)
 TILE: Tile = (1, 4)  # as many sums at once as hide how long one takes
 BLOCK = TILE[1] * LANES
 _begin, _add, _put = begin(TILE), add(TILE), put_floats(TILE, 1)
@@ -58,7 +58,7 @@ def correlation_terms(
     floor: float,
     out: Float32,
     noise: float = 0.0,
-) -> tuple[float, float]:
+) -> tuple[float, float, float]:
     """The sum of s cc, squared local correlations where the fixed image has much to tell, and what its gradient needs.
 
     cc(x) = cov(f, m)^2 / (var(f) var(m) + floor) over the cube of 2 * radius + 1 voxels about x, s(x) = var(f)^(1/2);
@@ -77,9 +77,10 @@ def correlation_terms(
         noise: variance of what noise makes of the difference of both images, in the fixed image's squared units.
 
     Returns:
-        The sum of s cc, and the sum of s: their quotient is a weighted mean of cc.
+        The sum of s cc, the sum of s, and the largest that the first one could be: the first by the second is a
+        weighted mean of cc, by the third 1 where nothing but noise differs.
     """
-    sums, masked = np.zeros((2, *fixed.shape[1:]), np.float32), weight is not None
+    sums, masked = np.zeros((3, *fixed.shape[1:]), np.float32), weight is not None
     w = fixed if weight is None else weight
     _march(
         TERMS,
@@ -94,8 +95,8 @@ def correlation_terms(
         sums,
         _tiles(fixed),
     )
-    gained, counted = sums.sum(axis=(1, 2), dtype=np.float64)
-    return float(gained), float(counted)
+    gained, counted, attainable = sums.sum(axis=(1, 2), dtype=np.float64)
+    return float(gained), float(counted), float(attainable)
 
 
 def correlation_force(
@@ -307,14 +308,16 @@ def terms_row(total: Array, at: Any, masked: bool, radius: Any, levels: Array, o
         vm = larger(by * read(total[3], here) - m * m, zero)
         c, v, worth = by * read(total[4], here) - f * m, vf * vm + floor, root(vf)
         r, most = worth * c / v, larger(vf - noise, zero) * vm
-        p = where_above(most, c * c, two * r * by, zero)
-        q = where_above(most, c * c, zero - two * r * c / v * vf * by, zero)
-        gain = where_above(most, c * c, c * r, worth * most / v)
+        below, attainable = most - c * c, worth * most / v
+        p = where_above(below, zero, two * r * by, zero)
+        q = where_above(below, zero, zero - two * r * c / v * vf * by, zero)
+        gain = where_above(below, zero, c * r, attainable)
         put_part(p, out[0], k, left)
         put_part(q, out[1], k, left)
         put_part(p * f + q * m, out[2], k, left)
         put_part(read_part(sums[0], k, left) + gain, sums[0], k, left)
         put_part(read_part(sums[1], k, left) + worth, sums[1], k, left)
+        put_part(read_part(sums[2], k, left) + attainable, sums[2], k, left)
 
 
 @device

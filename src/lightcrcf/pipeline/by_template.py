@@ -121,6 +121,6 @@ def _registered(
     displacement = None if network is None else network.displacement(*pair.for_network())
     refined = refine(
         pair.fixed, pair.moving, displacement, schedule=plan.schedule[:-1], pool=pair.pool,
-        fixed_mask=pair.fixed_mask, moving_mask=pair.moving_mask,
+        fixed_mask=pair.fixed_mask, moving_mask=pair.moving_mask, noise=pair.noise,
     )  # fmt: skip
     return Chain(Affine.identity(), pair.on_fixed(refined.displacement, image.grid), affine)

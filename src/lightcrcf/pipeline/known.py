@@ -40,6 +40,7 @@ _CUT, _BALL = 0.25, 3 * 4.0
 # foreground on it would steer; so many voxels around it are left out too.
 _EXTREME, _STEERS, _RIM, _TOUCHED = 1.7, 0.01, 2, 1e-4
 _STRAY = 0.02  # of the largest slice: less is no foreground
+_FIRST = -0.5 + 1e-3  # the least index inside of a grid, away from where rounding decides
 _WHOLE = 0.99  # of a voxel's interpolated data must be known
 _AIR_ON_BORDER = 0.05  # of the border's voxels tell the background's value
 _NEAR_LEAST = 0.35  # of the way from the least value to the tissue's median: what is no brighter is empty
@@ -92,7 +93,7 @@ class Extent:
         inside = np.ones(grid.shape, np.bool_)
         for axis, end in np.argwhere(~self.closed):
             place = _along(step[axis], grid.shape)
-            inside &= place >= -0.5 if end == 0 else place <= self.grid.shape[axis] - 0.5
+            inside &= place > _FIRST if end == 0 else place < self.grid.shape[axis] - 1 - _FIRST
         if known is not None:
             inside &= resample(known.astype(np.float32), grid.shape, step[:3], fill=1.0) > _WHOLE
         return None if inside.all() else inside.astype(np.float32)

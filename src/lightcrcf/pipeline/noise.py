@@ -2,31 +2,65 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["noise_of_pair", "noise_variance"]
+__all__ = ["Noise", "noise_variance"]
 
 Float32 = NDArray[np.float32]
 
 _FOREGROUND = 0.05
 _EVERY = 7  # voxel of the foreground tells how much it varies
+_LEAST = 1e-9  # of the variance of a foreground
 _PLANES = 24  # of the image tell enough
 _LOWEST = 25.0  # percentile of the squares: edges and texture are among the larger ones
 _OF_NORMAL = 0.10153  # that percentile of the squares of normally distributed numbers of variance 1
 _PASSES = 1 - 2 * 0.5**3 + 0.375**3  # the share of the variance of white noise that is left without its smooth part
 
 
-def noise_of_pair(fixed: Float32, moving: Float32) -> float:
-    """Variance of what noise makes of the difference of two images of one anatomy, in squared units of the fixed one.
-
-    The moving image counts as if it were scaled so that its foreground varies as the fixed one's does.
+@dataclass(frozen=True)
+class Noise:
+    """The noise of two images that are compared.
 
     Args:
-        fixed, moving: (D, H, W), background at 0.
+        fixed, moving: variance of each one's noise at its own resolution, in squared units of the fixed image: the
+            moving one counts as if it were scaled so that its foreground varies as the fixed one's does.
+        sizes: how many voxels of full working resolution a voxel of each is as large as.
     """
-    of_fixed, of_moving = (float(np.var(image[image > _FOREGROUND][::_EVERY])) for image in (fixed, moving))
-    return noise_variance(fixed) + noise_variance(moving) * of_fixed / max(of_moving, 1e-9)
+
+    fixed: float
+    moving: float
+    sizes: tuple[float, float] = (1.0, 1.0)
+
+    @classmethod
+    def of(
+        cls,
+        fixed: Float32,
+        moving: Float32,
+        own: tuple[float, float] | None = None,
+        sizes: tuple[float, float] = (1, 1),
+    ) -> Noise:
+        """Measure it.
+
+        Args:
+            fixed, moving: (D, H, W) at full working resolution, background at 0.
+            own: variances (`noise_variance`) at the images' own resolution; by default at this one.
+            sizes: as the class has them.
+        """
+        spread = [float(np.var(image[image > _FOREGROUND][::_EVERY])) for image in (fixed, moving)]
+        variances = own or (noise_variance(fixed), noise_variance(moving))
+        return cls(variances[0], variances[1] * spread[0] / max(spread[1], _LEAST), sizes)
+
+    def at(self, voxels: float) -> float:
+        """Variance that it gives the difference of the images' means over so many voxels of full resolution."""
+        both = zip((self.fixed, self.moving), self.sizes, strict=True)
+        return sum(variance * min(1.0, size / voxels) for variance, size in both)
+
+    def swapped(self) -> Noise:
+        """The same for the images the other way round, in units of the other one."""
+        return Noise(self.moving, self.fixed, (self.sizes[1], self.sizes[0]))
 
 
 def noise_variance(image: Float32) -> float:

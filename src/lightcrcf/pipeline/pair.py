@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from lightcrcf.geometry.kernels import resample
 from lightcrcf.network.config import NetworkConfig
 from lightcrcf.pipeline.deform import TAPER, on_fixed
 from lightcrcf.pipeline.known import Extent, examine
+from lightcrcf.pipeline.noise import Noise, noise_variance
 from lightcrcf.pipeline.preprocess import Prepared, prepare, working_grid
 from lightcrcf.pipeline.shared import Shared
 from lightcrcf.transforms.affine import Affine
@@ -127,6 +129,14 @@ class WorkingPair:
             fine = image.grid.spacing_mm if spacing_mm is None else spacing_mm
             spacing_mm = (coarsen * float(fine[0]), coarsen * float(fine[1]), coarsen * float(fine[2]))
         return working_grid(image, spacing_mm, multiples=network.multiples, view=how.view)
+
+    @cached_property
+    def noise(self) -> Noise:
+        """Of both images, measured on their own voxels: interpolation hides it."""
+        own = noise_variance(self.images[0].data), noise_variance(self.images[1].data)
+        working = float(np.prod(self.grid.spacing_mm))
+        sizes = [float(np.prod(image.grid.spacing_mm)) / working for image in self.images]
+        return Noise.of(self.fixed, self.moving, own, (sizes[0], sizes[1]))
 
     def for_network(self) -> tuple[Float32, Float32]:
         """Both images, each with the other's values where it does not count: there the network finds nothing to move.

@@ -18,7 +18,7 @@ from lightcrcf.geometry.compiled import ready
 from lightcrcf.geometry.determinant import jacobian_determinant, voxels_around
 from lightcrcf.geometry.kernels import invert, upsample
 from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
-from lightcrcf.pipeline.noise import noise_of_pair
+from lightcrcf.pipeline.noise import Noise
 from lightcrcf.pipeline.refine_level import Stage, factors
 from lightcrcf.pipeline.schedule import Level, Plan, Schedule
 
@@ -28,9 +28,6 @@ Float32 = NDArray[np.float32]
 Shape = tuple[int, int, int]
 
 _WORTH = 0.9  # the share of the objective that another field must leave: those that help left .91 and more
-# A deformation must raise the objective by this share of it, or lower the mean squared difference by this share of the
-# noise: what noise alone gives is less than a tenth of both.
-_GAIN, _GAIN_NOISE = 1e-3, 0.25
 _RELIEFS, _FEW_FOLDS = 6, 10_000  # how often folds are smoothed away in the end, and how many at most
 
 
@@ -43,7 +40,7 @@ class Refined:
         scale: that scale.
         metric: what was raised: "lncc", the mean squared local correlation, each window weighed by the standard
             deviation of the fixed image in it, or "mse", minus the mean squared difference.
-        objective_before, objective_after: without any displacement and with this one, at the finest scale.
+        objective_before, objective_after: at the finest scale.
         steps: done at each level, by all looks together.
         seconds: spent at each level.
         folding_percent: voxels whose Jacobian determinant is not positive.
@@ -87,6 +84,7 @@ def refine(
     pool: Shape = (2, 2, 2),
     fixed_mask: Float32 | None = None,
     moving_mask: Float32 | None = None,
+    noise: Noise | None = None,
     another: Float32 | None = None,
 ) -> Refined:
     """Improve the alignment of `moving` with `fixed`.
@@ -99,6 +97,7 @@ def refine(
         pool: factor between two resolutions along each axis, 2, or 1 for an axis that is never pooled.
         fixed_mask, moving_mask: (D, H, W) on the same grid, 0 where voxels do not count, such as in lesions; the
             moving one is moved along.
+        noise: of both images; measured at this resolution by default.
         another: like `displacement`, found by other means: where looks become one it counts as much as all of them,
             unless it disagrees so much that nothing agrees in between.
 
@@ -119,7 +118,8 @@ def refine(
     """
     _check(schedule, 8 if displacement is None else 2)
     fixed, moving = ready(fixed), ready(moving)
-    search = _Search((fixed, moving), (fixed_mask, moving_mask), pool, schedule[0].scale, displacement)
+    noise = noise or Noise.of(fixed, moving)
+    search = _Search((fixed, moving), (fixed_mask, moving_mask), pool, schedule[0].scale, displacement, noise)
     steps, seconds = list[int](), list[float]()
     for level, following in zip(schedule, [*schedule[1:], None], strict=True):
         began = time.perf_counter()
@@ -135,12 +135,13 @@ def refine(
     before, after = stage.objective(start), search.scores[0] if field is found else stage.objective(field)
     if after < before or folded > folded_before:
         field, after, folded = np.zeros_like(field) if start is None else start, before, folded_before
-    none = before if start is None else stage.objective(None)
-    if not _gains(stage, none, after):
-        field, after, folded = np.zeros_like(field), none, 0
+    if not stage.gains(field):
+        field, after, folded = np.zeros_like(field), stage.objective(None), 0
     percent = 100.0 * folded / field[0].size
     told = (search.agree, search.another_counts)
-    return Refined(field, search.scale, schedule[-1].metric, none, after, tuple(steps), tuple(seconds), percent, *told)
+    return Refined(
+        field, search.scale, schedule[-1].metric, before, after, tuple(steps), tuple(seconds), percent, *told
+    )
 
 
 def gains(
@@ -152,23 +153,17 @@ def gains(
     pool: Shape = (2, 2, 2),
     fixed_mask: Float32 | None = None,
     moving_mask: Float32 | None = None,
+    noise: Noise | None = None,
 ) -> bool:
     """Whether a displacement makes the images more alike than none does, by more than what noise gives.
 
     Args:
-        fixed, moving, displacement, pool, fixed_mask, moving_mask: as for `refine`; judged at half resolution.
+        fixed, moving, displacement, pool, fixed_mask, moving_mask, noise: as for `refine`; judged at half resolution.
         metric: "lncc" or "mse".
     """
     level = Level(2, 1, metric="mse" if metric == "mse" else "lncc")
-    stage = Stage(fixed, moving, fixed_mask, moving_mask, level, pool, noise_of_pair(fixed, moving))
-    return _gains(stage, stage.objective(None), stage.objective(displacement))
-
-
-def _gains(stage: Stage, before: float, after: float) -> bool:
-    """`gains` from the objectives without and with a displacement."""
-    if stage.level.metric == "mse":
-        return after - before > _GAIN_NOISE * stage.noise
-    return after - before > _GAIN * before
+    stage = Stage(fixed, moving, fixed_mask, moving_mask, level, pool, noise or Noise.of(fixed, moving))
+    return stage.gains(displacement)
 
 
 class _Search:
@@ -180,6 +175,7 @@ class _Search:
         pool: factor between two resolutions along each axis.
         first: scale of the first level.
         displacement: to start from, at half resolution; None for nothing.
+        noise: of both images.
     """
 
     def __init__(
@@ -189,9 +185,10 @@ class _Search:
         pool: Shape,
         first: int,
         displacement: Float32 | None,
+        noise: Noise,
     ) -> None:
         self.images, self.masks, self.pool, self.shape = images, masks, pool, images[0].shape
-        self.noise = noise_of_pair(*images)
+        self.noise = noise
         self.scale = first if displacement is None else max(first, 2)
         if displacement is None:
             self.fields = [np.zeros((3, *_coarse_shape(self.shape, first, pool)), np.float32)]
@@ -211,8 +208,7 @@ class _Search:
         self.scale = level.scale
         stage = back = Stage(*self.images, *self.masks, level, self.pool, self.noise)
         if level.both_ways:
-            noise = noise_of_pair(*self.images[::-1])
-            back = Stage(*self.images[::-1], *self.masks[::-1], level, self.pool, noise)
+            back = Stage(*self.images[::-1], *self.masks[::-1], level, self.pool, self.noise.swapped())
         climbs = [
             (back if backward else stage).climb(field, *sigmas)
             for field, (backward, sigmas) in zip(fields, looks, strict=True)

@@ -31,6 +31,7 @@ from lightcrcf.geometry.refinement_kernels import (
 )
 from lightcrcf.geometry.step_kernels import accumulate, compose_step
 from lightcrcf.geometry.threads import use_threads
+from lightcrcf.pipeline.noise import Noise
 from lightcrcf.pipeline.schedule import Level
 
 __all__ = ["Stage", "factors"]
@@ -41,6 +42,8 @@ Shape = tuple[int, int, int]
 _FLOOR = 1e-6  # of the product of variances of unit-range images
 _LEAST_WEIGHTS = 1e-3  # of all windows of an image that shows nothing
 _CONTRAST_SIGMA = 0.7
+# What a deformation must gain: this share of the likeness that noise allows, or of the noise in squared differences.
+_GAIN, _GAIN_NOISE = 3e-4, 0.5
 _NO_NOISE = 0.0  # of local contrast, which has little
 _LEAST_WEIGHT = 1e-3  # of the voxels around one that count
 _RIMS = 3  # voxels around what counts that are made up, so that interpolation has something to read
@@ -123,7 +126,7 @@ class Stage:
         fixed_mask, moving_mask: of each, 0 where voxels do not count, or None.
         level: of the schedule.
         pool: factor between two resolutions along each axis.
-        noise: variance that noise gives the difference of the images at full resolution; means of blocks have less.
+        noise: of both images; None for none.
 
     Memory that is touched for the first time costs about as much time as the kernels that fill it. Beside the field and
     the velocity two buffers are enough: `one` holds the terms of the last objective, then the smoothed force, then the
@@ -138,12 +141,12 @@ class Stage:
         moving_mask: Float32 | None,
         level: Level,
         pool: Shape,
-        noise: float = 0.0,
+        noise: Noise | None = None,
     ) -> None:
         blocks = factors(level.scale, pool)
 
         self.level = level
-        self.noise = noise / float(np.prod(blocks))
+        self.noise = noise.at(float(np.prod(blocks))) if noise else 0.0
         scaled = [_scaled(image, mask, blocks) for image, mask in ((fixed, fixed_mask), (moving, moving_mask))]
         images, masks = (scaled[0][0], scaled[1][0]), (scaled[0][1], scaled[1][1])
         self.fixed_mask, self.moving_mask = masks
@@ -160,7 +163,10 @@ class Stage:
         self.force_taps, self.field_taps = (gaussian_taps((s, s, s)) for s in sigmas)
 
     def objective(self, field: Float32 | None) -> float:
-        """Of `field`, or where None of no displacement; leaves behind what `pull` needs."""
+        """Of `field`, or where None of no displacement; leaves behind what `pull` needs.
+
+        And in `attained`, with squared correlations, the share of what the images could reach but for their noise.
+        """
         for channel in self.channels:
             if field is None:
                 channel.moved[:] = channel.moving
@@ -176,15 +182,27 @@ class Stage:
             if self.fixed_mask is not None:
                 self.weight *= self.fixed_mask
         if self.level.metric == "mse":
-            return -_mean_square(self.channels[0].fixed, self.channels[0].moved, self.weight)
-        mean = 0.0
+            self.attained = -_mean_square(self.channels[0].fixed, self.channels[0].moved, self.weight)
+            return self.attained
+        mean = self.attained = 0.0
         for channel, noise in zip(self.channels, (self.noise, _NO_NOISE), strict=False):
-            total, weights = correlation_terms(
+            total, weights, most = correlation_terms(
                 channel.fixed, channel.moved, self.weight, self.level.radius, _FLOOR, channel.terms, noise
             )
             channel.weights = max(weights, _LEAST_WEIGHTS)
             mean += channel.share * total / channel.weights
-        return mean / sum(channel.share for channel in self.channels)
+            self.attained += channel.share * total / max(most, _LEAST_WEIGHTS)
+        shares = sum(channel.share for channel in self.channels)
+        self.attained /= shares
+        return mean / shares
+
+    def gains(self, field: Float32) -> bool:
+        """Whether `field` makes the images more alike than no displacement does, by more than what noise gives."""
+        self.objective(None)
+        before = self.attained
+        self.objective(field)
+        least = _GAIN_NOISE * self.noise if self.level.metric == "mse" else _GAIN
+        return self.attained - before > least
 
     def pull(self) -> float:
         """The smoothed force at the field of the last `objective`, in `one`; its typical length is returned."""

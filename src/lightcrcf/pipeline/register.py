@@ -256,6 +256,7 @@ def _deformed(
     if network is not None and alone:
         network.release()
     how: dict[str, Any] = {"pool": pair.pool, "fixed_mask": pair.fixed_mask, "moving_mask": pair.moving_mask}
+    how["noise"] = pair.noise
     with watch.stage("refine", 0.6):
         if refinement.schedule:
             refined = refine_field(
