@@ -9,7 +9,8 @@ import numba
 import numpy as np
 import pytest
 
-from lightcrcf.cli.console import print_json, print_table, progress_on_terminal
+from lightcrcf.cli.console import print_json, print_table, progress_on_terminal, say
+from lightcrcf.geometry.kernel_cache import compilation_announced
 
 
 def test_nothing_is_drawn_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,7 +24,7 @@ def test_a_terminal_sees_stages_and_hears_of_compilation_once(
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
-    with progress_on_terminal() as progress:
+    with compilation_announced(say), progress_on_terminal() as progress:
         assert progress is not None
         progress("affine", 0.25)
         for step in (1, 2):

@@ -64,26 +64,6 @@ def progress_on_terminal() -> Iterator[Progress | None]:
     from rich.progress import Progress as Bar
 
     columns = (TextColumn("{task.description:<22}"), BarColumn(), TimeElapsedColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar, _compilation_announced():
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=1.0)
         yield lambda stage, fraction: bar.update(task, description=stage, completed=fraction)
-
-
-@contextmanager
-def _compilation_announced() -> Iterator[None]:
-    """Say it when kernels are compiled, which happens once after installing: else the run seems to hang."""
-    from numba.core import event
-
-    class Announcer(event.Listener):  # type: ignore[misc]  # numba ships no types
-        said = False
-
-        def on_start(self, _event: Any) -> None:
-            if not self.said:
-                say("compiling kernels for this machine, once after installing ...")
-            self.said = True
-
-        def on_end(self, _event: Any) -> None:
-            """Nothing to say."""
-
-    with event.install_listener("numba:compile", Announcer()):
-        yield

@@ -36,6 +36,7 @@ from lightcrcf.cli import (
 from lightcrcf.cli.app import App, CommandLineError
 from lightcrcf.cli.console import say
 from lightcrcf.errors import InputError, LightCRCFError, UsageError
+from lightcrcf.geometry.kernel_cache import compilation_announced
 
 __all__ = ["app", "main", "run"]
 
@@ -111,7 +112,7 @@ def run(arguments: Sequence[str]) -> int:
         0
     """
     state: dict[str, Any] = {"debug": False, "arguments": list(arguments)}
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), compilation_announced(say, always=sys.stderr.isatty()):
         warnings.showwarning = _show_warning
         try:
             _check_words(arguments)

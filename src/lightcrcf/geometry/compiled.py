@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import numba
 import numpy as np
 from numba import njit
+from numba.core import event
 from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from lightcrcf.geometry.kernel_cache import KernelCache, compilation_begins, kernel_cache
 
 __all__ = ["device", "inlined", "kernel", "ready"]
 
@@ -18,17 +25,43 @@ _FASTMATH = {"contract"}
 
 
 def kernel(function: F) -> F:
-    """Compile a kernel: parallel over `prange`, and cached on disk.
+    """Compile a kernel: parallel over `prange`, and cached on disk in the place that `kernel_cache` decides.
 
-    The cache lies beside the source, in NUMBA_CACHE_DIR, or in the user's cache folder, whichever can be written;
-    where none can, the kernel is compiled anew in each process. Numba looks only at the kernel's own file to tell
-    whether a cached kernel is stale: after editing a device function, touch the files of the kernels that use it.
+    Numba looks only at the kernel's own file to tell whether a cached kernel is stale: after editing a device function,
+    touch the files of the kernels that use it.
+
+    Raises:
+        InputError: as `kernel_cache`.
     """
     options: dict[str, Any] = {"parallel": True, "fastmath": _FASTMATH, "error_model": "numpy"}
-    try:
-        return cast(F, njit(cache=True, **options)(function))
-    except RuntimeError:  # "cannot cache function: no locator available": nothing is writable
+    source = Path(inspect.getfile(function))
+    place = kernel_cache(source.parent) if source.is_file() else None
+    if place is None or not place.written:
         return cast(F, njit(**options)(function))
+    with _numba_keeps_in(place):
+        return cast(F, njit(cache=True, **options)(function))
+
+
+@contextmanager
+def _numba_keeps_in(place: KernelCache) -> Iterator[None]:
+    """Functions that Numba is given within the block have this cache; those of other packages are left alone."""
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = "" if place.folder is None else str(place.folder)
+    try:
+        yield
+    finally:
+        numba.config.CACHE_DIR = before
+
+
+class _Compilation(event.Listener):  # type: ignore[misc]  # numba ships no types
+    def on_start(self, _event: Any) -> None:
+        compilation_begins()
+
+    def on_end(self, _event: Any) -> None:
+        """Nothing to say."""
+
+
+event.register("numba:compile", _Compilation())
 
 
 def device(function: F) -> F:

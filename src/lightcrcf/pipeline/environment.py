@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lightcrcf.engines.base import available, installed
+from lightcrcf.errors import InputError
+from lightcrcf.geometry.kernel_cache import kernel_cache
 from lightcrcf.weights.store import load, names
 
 __all__ = ["cpu_name", "describe_environment", "usable_cores", "versions"]
@@ -24,10 +26,19 @@ def describe_environment() -> dict[str, Any]:
         "system": platform.platform(),
         "cpu": cpu_name(),
         "threads": usable_cores(),
+        "kernel_cache": _kernel_cache(),
         "engines": list(available()),
         "models": {name: load(name).sha256 for name in names()},
         "packages": versions(),
     }
+
+
+def _kernel_cache() -> str:
+    """Where compiled kernels are kept, or why they cannot be."""
+    try:
+        return str(kernel_cache())
+    except InputError as error:
+        return f"error: {error}"
 
 
 def versions() -> dict[str, str]:
