@@ -24,6 +24,7 @@ __all__ = [
     "check_readable",
     "clear_left_behind",
     "clear_temporaries",
+    "gzip_stream",
     "is_gzip",
     "open_binary",
     "read_json",
@@ -171,6 +172,18 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any] | None:
 def write_gzip(path: str | os.PathLike[str], *chunks: Any) -> None:
     """Write the bytes of `chunks` (bytes, memoryviews, C-contiguous arrays) as one gzip file, atomically.
 
+    Raises:
+        InputError: as `atomic_path`.
+    """
+    with gzip_stream(path) as stream:
+        for chunk in chunks:
+            stream.write(memoryview(chunk).cast("B"))
+
+
+@contextmanager
+def gzip_stream(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A stream into a gzip file that appears when the block ends well.
+
     The header holds neither a time nor a name, so that the same bytes in give the same bytes out.
 
     Raises:
@@ -181,8 +194,7 @@ def write_gzip(path: str | os.PathLike[str], *chunks: Any) -> None:
         temporary.open("wb") as raw,
         igzip.IGzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=raw, mtime=0) as stream,
     ):
-        for chunk in chunks:
-            stream.write(memoryview(chunk).cast("B"))
+        yield cast(BinaryIO, stream)
 
 
 def is_gzip(path: str | os.PathLike[str]) -> bool:

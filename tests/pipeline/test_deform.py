@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import product
 
 import numpy as np
@@ -139,3 +140,21 @@ def test_an_axis_of_thick_slices_keeps_them() -> None:
     field = on_fixed(displacement, working.half((2, 2, 1)), canonical.grid, order, (2, 2, 1))
     assert field.grid.isclose(canonical.grid.half((2, 2, 1)))
     np.testing.assert_array_equal(field.displacement, displacement[:, :15, 1:14])
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.9, 1.0, 1.2)])
+def test_it_takes_little_more_memory_than_the_field(spacing: tuple[float, float, float]) -> None:
+    """A field on the grid of a CT is the largest array of a registration: two of them and no more."""
+    canonical = fixed_volume((70, 90, 80), spacing)
+    order = AxisOrder((1, 0, 2), (True, False, True))
+    working = canonical.grid.crop([5, 6, 7], (16, 16, 16))
+    if spacing[0] != 1:
+        working = Grid(working.shape, working.affine @ np.diag([1.3, 1.3, 1.3, 1.0]))
+    displacement = noise(working)
+    on_fixed(displacement, working, order.grid(canonical.grid), order.inverse())  # compiles
+    tracemalloc.start()
+    field = on_fixed(displacement, working, order.grid(canonical.grid), order.inverse())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert field.displacement.size == 3 * canonical.grid.size
+    assert peak < 2.3 * field.displacement.nbytes

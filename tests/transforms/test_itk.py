@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -280,3 +281,14 @@ def test_big_endian_and_double_fields_are_read(tmp_path: Path, warp: Path) -> No
 def test_unwritable_places_are_refused(tmp_path: Path, affine: Affine) -> None:
     with pytest.raises(LightCRCFError, match="no folder"):
         itk.write_affine(tmp_path / "missing" / "affine.tfm", affine)
+
+
+def test_writing_a_field_takes_less_memory_than_the_field(tmp_path: Path) -> None:
+    grid = Grid((60, 70, 80), np.array([[-0.6, 0.8, 0, 0], [0.8, 0.6, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1]]))
+    field = DisplacementField(grid, np.random.default_rng(0).random((3, *grid.shape), dtype=np.float32))
+    tracemalloc.start()
+    itk.write_field(tmp_path / "warp.nii", field)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.1 * field.displacement.nbytes
+    np.testing.assert_allclose(itk.read_field(tmp_path / "warp.nii").displacement, field.displacement, atol=1e-6)

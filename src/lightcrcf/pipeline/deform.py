@@ -12,7 +12,10 @@ from lightcrcf.transforms.field import DisplacementField
 __all__ = ["TAPER", "field_grid", "on_fixed"]
 
 Float32 = NDArray[np.float32]
+Int = NDArray[np.int_]
 Pool = tuple[int, int, int]
+
+_NOTHING = 1e-6  # what rounding leaves of an axis that another does not share
 
 TAPER = 8
 """Voxels of a half-resolution field over which it fades to zero outside the working grid."""
@@ -53,26 +56,47 @@ def on_fixed(
     """
     target = field_grid(order.grid(fixed), lattice, pool)
     step = target.to(lattice)
-    if np.allclose(step[:3, :3], np.eye(3), atol=1e-4) and np.allclose(step[:3, 3], np.round(step[:3, 3]), atol=1e-3):
-        start = np.round(step[:3, 3]).astype(int)
-        stop = start + np.array(target.shape)
-        return DisplacementField(target, _extended(displacement, start, stop, taper)).reorder(order.inverse())
+    shared = np.allclose(step[:3, :3], np.eye(3), atol=1e-4) and np.allclose(
+        step[:3, 3], np.round(step[:3, 3]), atol=1e-3
+    )
+    vectors = (_copied if shared else _interpolated)(displacement, lattice, target, taper)
+    return DisplacementField(target, vectors).reorder(order.inverse())
+
+
+def _copied(displacement: Float32, lattice: Grid, target: Grid, taper: int) -> Float32:
+    """The vectors on the part of their own lattice that `target` is."""
+    origin = np.round(target.to(lattice)[:3, 3]).astype(int)
+    start, stop = _reached(origin, origin + np.array(target.shape), displacement.shape[1:], taper)
+    where = tuple(slice(first, last) for first, last in zip(start - origin, stop - origin, strict=True))
+    vectors = np.zeros((3, *target.shape), np.float32)
+    vectors[(slice(None), *where)] = _extended(displacement, start, stop, taper)
+    return vectors
+
+
+def _interpolated(displacement: Float32, lattice: Grid, target: Grid, taper: int) -> Float32:
+    """The vectors on `target`, in its voxels; one channel at a time, as they may be most of what memory holds."""
+    step = np.array(target.to(lattice))
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in target.shape], indexing="ij")).reshape(3, -1).T
     reached = corners @ step[:3, :3].T + step[:3, 3]
     start, stop = np.floor(reached.min(axis=0)).astype(int) - 1, np.ceil(reached.max(axis=0)).astype(int) + 2
-    # What lies further out than the taper is zero, as the kernel gives it; no need to store it.
-    start = np.maximum(start, -taper - 1)
-    stop = np.minimum(stop, np.array(displacement.shape[1:]) + taper + 1)
-    stop = np.maximum(stop, start + 1)
-    wide = _extended(displacement, start, stop, taper)
-    shifted = np.array(step)
-    shifted[:3, 3] -= start
-    vectors = np.stack([resample(channel, target.shape, shifted[:3]) for channel in wide])
+    start, stop = _reached(start, stop, displacement.shape[1:], taper)
+    step[:3, 3] -= start
     linear = (target.inverse @ lattice.affine)[:3, :3].astype(np.float32)
-    return DisplacementField(target, np.einsum("ab,bxyz->axyz", linear, vectors)).reorder(order.inverse())
+    vectors = np.zeros((3, *target.shape), np.float32)
+    for old, channel in enumerate(_extended(displacement, start, stop, taper)):
+        sampled = resample(channel, target.shape, step[:3])
+        for new in np.flatnonzero(np.abs(linear[:, old]) > _NOTHING * np.abs(linear).max()):
+            vectors[new] += linear[new, old] * sampled
+    return vectors
 
 
-def _extended(displacement: Float32, start: NDArray[np.int_], stop: NDArray[np.int_], taper: int) -> Float32:
+def _reached(start: Int, stop: Int, shape: tuple[int, ...], taper: int) -> tuple[Int, Int]:
+    """The part of start..stop, at least one voxel, that is not zero: what lies further out than the taper is."""
+    first = np.minimum(np.maximum(start, -taper - 1), stop - 1)
+    return first, np.maximum(np.minimum(stop, np.array(shape) + taper + 1), first + 1)
+
+
+def _extended(displacement: Float32, start: Int, stop: Int, taper: int) -> Float32:
     """Voxels start..stop of the lattice of `displacement`; outside of it the border fades to zero."""
     out = displacement
     for axis in range(3):

@@ -80,6 +80,11 @@ class DisplacementField:
         """(D, H, W, 3) float32 vectors in RAS+ mm."""
         return np.moveaxis(_matrix_times(self.grid.affine[:3, :3], self.displacement), 0, -1)
 
+    def world_component_mm(self, axis: int) -> Float32:
+        """(D, H, W) float32 component of the vectors along one axis of the world, in RAS+ mm."""
+        component: Float32 = _matrix_times(self.grid.affine[axis : axis + 1, :3], self.displacement)[0]
+        return component
+
     def points(self, points_mm: ArrayLike) -> Float:
         """(..., 3) RAS+ mm to (..., 3) RAS+ mm: x + u(x)."""
         points = np.asarray(points_mm, dtype=np.float64)
@@ -138,8 +143,11 @@ class DisplacementField:
 
     def reorder(self, order: AxisOrder) -> DisplacementField:
         """The same map of the world, on the grid with reordered axes."""
-        signs = np.where(order.flips, np.float32(-1), np.float32(1)).reshape(3, 1, 1, 1)
-        return DisplacementField(order.grid(self.grid), signs * order.array(self.displacement[list(order.permutation)]))
+        grid = order.grid(self.grid)
+        vectors = np.empty((3, *grid.shape), np.float32)
+        for axis, (old, flip) in enumerate(zip(order.permutation, order.flips, strict=True)):
+            np.multiply(order.array(self.displacement[old]), np.float32(-1 if flip else 1), out=vectors[axis])
+        return DisplacementField(grid, vectors)
 
     def _inside(self, voxels: Float) -> NDArray[np.bool_]:
         return np.asarray(((voxels >= -0.5) & (voxels < np.array(self.grid.shape) - 0.5)).all(axis=-1))
@@ -155,7 +163,7 @@ class DisplacementField:
 
 def _matrix_times(matrix: Float, vectors: Float32) -> Float32:
     """out[a] = sum over b of matrix[a, b] * vectors[b], element by element: the same on any number of threads."""
-    out = np.zeros(vectors.shape, np.float32)
+    out = np.zeros((len(matrix), *vectors.shape[1:]), np.float32)
     for a, b in zip(*np.nonzero(matrix), strict=True):
         out[a] += np.float32(matrix[a, b]) * vectors[b]
     return out

@@ -20,7 +20,7 @@ from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.transforms.foreign import refuse_foreign_affine, refuse_transform_file
-from lightcrcf.volumes.nifti import is_nifti, load_nifti, nifti_shape, save_nifti
+from lightcrcf.volumes.nifti import is_nifti, load_nifti, nifti_shape, save_nifti_parts
 from lightcrcf.volumes.nifti_header import header_for, header_grid
 
 __all__ = [
@@ -131,9 +131,17 @@ def write_field(path: str | os.PathLike[str], field: DisplacementField) -> None:
     header = header_for(field.grid, np.dtype(np.float32), {})
     header.set_data_shape((*field.grid.shape, 1, 3))
     header["intent_code"] = _INTENT_VECTOR
-    vectors = field.world_mm()
-    vectors[..., :2] *= np.float32(-1)
-    save_nifti(path, header, vectors[..., None, :] + np.float32(0))  # no negative zeros
+    # One component after the other: the field is often the largest array of a registration.
+    components = (_lps_component(field, axis) for axis in range(3))
+    save_nifti_parts(path, header, components)
+
+
+def _lps_component(field: DisplacementField, axis: int) -> NDArray[np.float32]:
+    """(D, H, W) of the vectors along one axis of the world, in LPS mm."""
+    component = field.world_component_mm(axis)
+    component *= np.float32(_FLIP[axis])
+    component += np.float32(0)  # no negative zeros
+    return component
 
 
 def read_field(path: str | os.PathLike[str]) -> DisplacementField:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import nibabel as nib
 import numpy as np
@@ -13,7 +14,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from lightcrcf.errors import InputError
-from lightcrcf.files import atomic_path, open_binary, write_gzip
+from lightcrcf.files import atomic_path, gzip_stream, open_binary
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes.limits import check_shape
 from lightcrcf.volumes.nifti_header import geometry_fields, header_for, header_grid
@@ -28,6 +29,7 @@ __all__ = [
     "nifti_shape",
     "read_nifti",
     "save_nifti",
+    "save_nifti_parts",
     "to_storable",
     "write_nifti",
 ]
@@ -233,13 +235,37 @@ def save_nifti(path: str | os.PathLike[str], header: Any, data: NDArray[Any]) ->
     Raises:
         InputError: if the file cannot be written.
     """
+    save_nifti_parts(path, header, [data])
+
+
+def save_nifti_parts(path: str | os.PathLike[str], header: Any, parts: Iterable[NDArray[Any]]) -> None:
+    """`save_nifti` of an array that is made part by part, so that it need not be in memory as a whole.
+
+    Args:
+        path: the file.
+        header: as there.
+        parts: arrays that follow each other along the last axis of the whole, such as the components of a field.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
     header["vox_offset"] = header.sizeof_hdr + 4
     header["scl_slope"], header["scl_inter"] = 1, 0
-    voxels = np.ascontiguousarray(data.T, dtype=data.dtype.newbyteorder("<"))  # the first axis runs fastest
-    chunks = (header.binaryblock, bytes(4), voxels.reshape(-1).view(np.uint8).data)
-    if str(path).lower().endswith(".gz"):
-        write_gzip(path, *chunks)
-        return
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        for chunk in chunks:
+    with _created(path) as stream:
+        for chunk in (header.binaryblock, bytes(4)):
             stream.write(chunk)
+        for part in parts:  # the first axis runs fastest
+            voxels = np.ascontiguousarray(part.T, dtype=part.dtype.newbyteorder("<"))
+            stream.write(voxels.reshape(-1).view(np.uint8).data)
+            del part, voxels  # before the next one is made
+
+
+@contextmanager
+def _created(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A stream into a new file, compressed if its name says so, that appears when the block ends well."""
+    if str(path).lower().endswith(".gz"):
+        with gzip_stream(path) as packed:
+            yield packed
+        return
+    with atomic_path(path) as temporary, temporary.open("wb") as plain:
+        yield plain
