@@ -17,6 +17,7 @@ from lightcrcf.cohort.summary import Summary
 from lightcrcf.cohort.tally import Tally
 from lightcrcf.errors import LightCRCFError, UsageError
 from lightcrcf.geometry.grid import Grid
+from lightcrcf.pipeline import progress as throttle
 from lightcrcf.volumes import Volume, write
 
 QUICK = ["--model", "none", "--init", "none", "--preset", "fast"]
@@ -40,7 +41,10 @@ def test_a_table_of_pairs(inputs: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert run(["batch", str(inputs / "pairs.csv"), "--out", str(tmp_path / "out"), *QUICK]) == 0
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
-    assert stderr.startswith("2 pairs: ")
+    first, then, last = stderr.splitlines()
+    assert first == f"2 pairs to register; results go to {tmp_path / 'out'}"
+    assert then.startswith("2 pairs: ")
+    assert last.startswith(f"results: {tmp_path / 'out' / 'index.html'}, ")
     assert {p.name for p in (tmp_path / "out" / "pairs").iterdir()} == {"one", "two"}
     assert run(["batch", str(inputs / "pairs.csv"), "--out", str(tmp_path / "out"), *QUICK]) == 2
     assert capsys.readouterr().err.count("\n") == 1
@@ -104,6 +108,7 @@ def test_every_option_reaches_the_batch(inputs: Path, tmp_path: Path, monkeypatc
     )
     assert run(["batch", str(inputs / "pairs.csv"), "--out", str(tmp_path), *options.split()]) == 2
     assert callable(seen.pop("progress"))
+    assert callable(seen.pop("begun"))
     assert seen == {
         "ids": ["one", "two"],
         "out": tmp_path,
@@ -146,13 +151,18 @@ def test_the_most_serious_failure_counts(codes: list[int], verdicts: int, code: 
 
 def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     now = [0.0]
-    monkeypatch.setattr(command.time, "monotonic", lambda: now[0])
-    with command.counting() as told:
+    monkeypatch.setattr(throttle.time, "monotonic", lambda: now[0])
+    with command.counting(Path("study")) as follower:
+        follower.begun(9)
         for done in range(1, 9):
             now[0] += 10.0
-            told(Tally(9, done, 0, now[0]))
+            follower.progress(Tally(9, done, 0, now[0]))
     lines = capsys.readouterr().err.splitlines()
-    assert lines == ["3 of 9 pairs, 360 an hour, 1 min left", "6 of 9 pairs, 360 an hour, 30 s left"]
+    assert lines == [
+        "9 pairs to register; results go to study",
+        "3 of 9 pairs, 360 an hour, 1 min left",
+        "6 of 9 pairs, 360 an hour, 30 s left",
+    ]
 
 
 def test_every_option_is_in_the_document_and_the_other_way_round(capsys: pytest.CaptureFixture[str]) -> None:

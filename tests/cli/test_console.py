@@ -1,4 +1,4 @@
-"""Progress on a terminal, silence elsewhere, and JSON that programs can read."""
+"""Progress on a terminal, a few lines in a log, and JSON that programs can read."""
 
 from __future__ import annotations
 
@@ -9,14 +9,24 @@ import numba
 import numpy as np
 import pytest
 
-from lightcrcf.cli.console import print_json, print_table, progress_on_terminal, say
+from lightcrcf.cli.console import print_json, print_table, progress_shown, say
 from lightcrcf.geometry.kernel_cache import compilation_announced
+from lightcrcf.pipeline import progress as throttle
 
 
-def test_nothing_is_drawn_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress_on_terminal() as progress:
-        assert progress is None
-    assert capsys.readouterr() == ("", "")
+def test_a_log_has_the_title_once_the_inputs_are_good_and_then_a_stage_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(throttle.time, "monotonic", lambda: now[0])
+    with progress_shown("registering b with a") as progress:
+        for stage in ("read", "choose model"):
+            progress(stage, 0.0)
+        assert capsys.readouterr() == ("", "")
+        for number, stage in enumerate(("affine", "prepare", "refine", "write")):
+            now[0] += 20.0
+            progress(stage, number / 4)
+    assert capsys.readouterr() == ("", "registering b with a ...\nrefine (50%)\n")
 
 
 def test_a_terminal_sees_stages_and_hears_of_compilation_once(
@@ -24,8 +34,7 @@ def test_a_terminal_sees_stages_and_hears_of_compilation_once(
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
-    with compilation_announced(say), progress_on_terminal() as progress:
-        assert progress is not None
+    with compilation_announced(say), progress_shown("a title for logs") as progress:
         progress("affine", 0.25)
         for step in (1, 2):
             assert numba.njit(lambda x, step=step: x + step)(1) == 1 + step

@@ -47,7 +47,10 @@ def test_a_folder_of_atlases(folder: Path, image: Path, tmp_path: Path, capsys: 
     assert run(["label", str(image), "--atlases", str(folder), "--out", str(out), *QUICK]) == 0
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
-    assert stderr.startswith("3 structures from 2 of 2 atlases, mean confidence 0.")
+    start, found, results = stderr.splitlines()
+    assert start == f"labelling {image} by 2 atlases ..."
+    assert found.startswith("3 structures from 2 of 2 atlases, mean confidence 0.")
+    assert results.startswith(f"results: {out / 'labels.nii.gz'}, ")
     assert {p.name for p in out.iterdir()} == {"labels.nii.gz", "volumes.csv", "label.json"}
     assert read(out / "labels.nii.gz").grid.isclose(read(image).grid)
 

@@ -38,7 +38,8 @@ def test_a_template_and_what_apply_makes_of_it(
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
     lines = stderr.splitlines()
-    assert lines[:2] == ["affine mean ...", "iteration 1 of 1 ..."]
+    title = f"building a template of 2 images; results go to {out}"
+    assert lines[:3] == [title, "affine mean ...", "iteration 1 of 1 ..."]
     assert lines[-4] == "average of 2 images"
     told = [
         "--reference",

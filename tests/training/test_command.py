@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -24,8 +25,15 @@ def test_it_trains_and_leaves_a_model(recipe: Callable[..., Path], capsys: pytes
     config = recipe(2)
     assert run(["train", str(config)]) == 0
     out, err = capsys.readouterr()
-    assert (out, err) == ("", "")  # stderr is no terminal here
     folder = config.parent / "run"
+    assert out == ""
+    begins, first, dice, saved, ends = err.splitlines()  # stderr is no terminal here
+    assert begins == f"training tiny, 2 steps, 3 images, 2 to monitor; log: {folder / 'log.jsonl'}"
+    assert re.fullmatch(r"step 2 of 2: loss -?[\d.e-]+, [\d.]+ s a step, 0 s left", first)
+    assert re.fullmatch(r"step 2 of 2: Dice 0\.\d{4} \(affine 0\.\d{4}\), folding [\d.e-]+ %", dice)
+    assert saved == f"step 2 of 2: checkpoint {folder / 'checkpoint.safetensors'}"
+    assert re.fullmatch(r"trained in \d+ (s|min); weights: (.*)", ends)
+    assert ends.endswith(str(folder / "tiny.safetensors"))
     assert names(folder) == {"cache", "checkpoint.safetensors", "log.jsonl", "tensorboard", "tiny.safetensors"}
     step, scores = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert step["step"] == scores["step"] == 2
@@ -95,7 +103,10 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(recipe: Callable[..., Path]) -
         _, err = process.communicate(timeout=120)
     finally:
         process.kill()
-    assert (process.returncode, err) == (130, "interrupted\n")
+    *lines, last = err.splitlines()
+    assert (process.returncode, last) == (130, "interrupted")
+    assert lines[0].startswith("training tiny, 100000 steps")
+    assert lines[-1].endswith(str(folder / "checkpoint.safetensors"))
     assert names(folder) == {"cache", "checkpoint.safetensors", "log.jsonl", "tensorboard"}
     _, metadata = store.read_tensors(folder / "checkpoint.safetensors")
     assert int(metadata["step"]) >= 2

@@ -34,18 +34,18 @@ def test_tensorboard_reads_scalars_and_pictures(recipe: Callable[..., Path]) -> 
 def test_after_a_kill_the_events_go_on_from_the_checkpoint(tmp_path: Path) -> None:
     first = Journal(tmp_path, tensorboard=True)
     for step in (1, 2, 3):
-        first.write(step, "train", {"loss": 1.0}, total=9)
+        first.write(step, "train", {"loss": 1.0})
     first.close()
     second = Journal(tmp_path, tensorboard=True, step=2)
-    second.write(2, "train", {"loss": 0.5}, total=9)
+    second.write(2, "train", {"loss": 0.5})
     second.close()
     assert events(tmp_path)["train/loss"] == [1, 2]
 
 
 def test_without_tensorboard_there_is_the_log(tmp_path: Path) -> None:
     journal = Journal(tmp_path, tensorboard=False)
-    journal.write(3, "train", {"loss": 0.25}, total=9)
-    journal.write(3, "monitor", {"dice": 0.5}, total=9)
+    journal.write(3, "train", {"loss": 0.25})
+    journal.write(3, "monitor", {"dice": 0.5})
     journal.picture(3, "pair", np.zeros((4, 5), np.float32))
     journal.close()
     lines = (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()

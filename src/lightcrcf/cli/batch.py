@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
     from lightcrcf.cohort.tally import Tally
 
 __all__ = ["batch", "counting", "raise_for"]
-
-_LOG_S = 30.0
 
 
 class _PairsError(LightCRCFError):
@@ -92,7 +89,7 @@ def batch(
         model, init, preset.value, refine, diffeomorphic, inverse, coarsen, engine.value, device.value, precision.value,
         threads, fill_value(fill), report=report,
     )  # fmt: skip
-    with counting() as progress:
+    with counting(out) as follower:
         summary = run_batch(
             pairs,
             out,
@@ -101,12 +98,12 @@ def batch(
             scheduler=scheduler,
             resume=resume or retry_failed,
             retry_failed=retry_failed,
-            progress=progress,
+            begun=follower.begun,
+            progress=follower.progress,
         )
     if json:
         print_json(summary.as_dict())
-    else:
-        say(f"{summary}\nresults: {out / 'index.html'}, {out / 'summary.csv'}")
+    say(f"{summary}\nresults: {out / 'index.html'}, {out / 'summary.csv'}")
     raise_for(summary, out, fail_on_qc=fail_on_qc)
 
 
@@ -131,28 +128,45 @@ def _pairs(inputs: list[Path], to: Path | None, each_with_each: bool) -> list[Pa
 
 
 @contextmanager
-def counting() -> Iterator[Callable[[Tally], None]]:
-    """Follow a batch on stderr: on a terminal on one line, elsewhere (a log) with a line now and then."""
+def counting(out: Path) -> Iterator[_Log | _Status]:
+    """Follow a batch on stderr: on a terminal on one line, in a log with a line at its start and now and then.
+
+    Args:
+        out: where the results go.
+    """
     from rich.console import Console
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _Log()
+        yield _Log(out)
         return
     with console.status("starting ...") as status:
-        yield lambda tally: status.update(str(tally))
+        yield _Status(status)
 
 
 class _Log:
-    """Says how far a batch is, at most once in half a minute."""
+    def __init__(self, out: Path) -> None:
+        from lightcrcf.pipeline.progress import Throttle
 
-    def __init__(self) -> None:
-        self._said = time.monotonic()
+        self._out, self._may_print = out, Throttle(start=False)
 
-    def __call__(self, tally: Tally) -> None:
-        if time.monotonic() - self._said >= _LOG_S:
-            self._said = time.monotonic()
+    def begun(self, pairs: int) -> None:
+        say(f"{pairs} {'pair' if pairs == 1 else 'pairs'} to register; results go to {self._out}")
+
+    def progress(self, tally: Tally) -> None:
+        if self._may_print():
             say(str(tally))
+
+
+class _Status:
+    def __init__(self, status: Any) -> None:
+        self._status = status
+
+    def begun(self, pairs: int) -> None:
+        self._status.update(f"0 of {pairs} pairs")
+
+    def progress(self, tally: Tally) -> None:
+        self._status.update(str(tally))
 
 
 def raise_for(summary: Summary, out: Path, *, fail_on_qc: bool) -> None:

@@ -81,7 +81,7 @@ def bids(
         model=model, preset=preset.value, diffeomorphic=diffeomorphic, inverse=inverse, report=report,
         engine=engine.value, precision=precision.value, threads=threads, coarsen=coarsen,
     )  # fmt: skip
-    with counting() as progress:
+    with counting(out_dir) as follower:
         summary = register_participants(
             DataSet.open(bids_dir),
             out_dir,
@@ -91,12 +91,12 @@ def bids(
             participants=[label(text, "--participant-label") for text in participant_label or ()],
             workers=workers,
             scheduler=scheduler,
-            progress=progress,
+            begun=follower.begun,
+            progress=follower.progress,
         )
     if json:
         print_json(summary.as_dict())
-    else:
-        say(f"{summary}\nresults: {out_dir}, pictures: {out_dir / 'lightcrcf' / 'index.html'}")
+    say(f"{summary}\nresults: {out_dir}, pictures: {out_dir / 'lightcrcf' / 'index.html'}")
     raise_for(summary, out_dir / "lightcrcf", fail_on_qc=fail_on_qc)
 
 

@@ -1,4 +1,4 @@
-"""What the subcommands share: progress on a terminal, JSON on stdout, a table for people."""
+"""What the subcommands share: progress, JSON on stdout, a table for people."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-__all__ = ["Progress", "print_json", "print_table", "progress_on_terminal", "say"]
+if TYPE_CHECKING:
+    from lightcrcf.pipeline.progress import Throttle
+
+__all__ = ["Progress", "print_json", "print_table", "progress_shown", "say"]
 
 Progress = Callable[[str, float], None]
 
@@ -54,10 +57,14 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], *, numb
 
 
 @contextmanager
-def progress_on_terminal() -> Iterator[Progress | None]:
-    """A bar on stderr that follows (stage, fraction); None where stderr is no terminal, so that logs stay clean."""
+def progress_shown(title: str) -> Iterator[Progress]:
+    """Follow (stage, fraction) on stderr: a bar on a terminal, in a log a line at the start and now and then.
+
+    Args:
+        title: what is done, for the log.
+    """
     if not sys.stderr.isatty():
-        yield None
+        yield _Log(title)
         return
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
@@ -67,3 +74,23 @@ def progress_on_terminal() -> Iterator[Progress | None]:
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=1.0)
         yield lambda stage, fraction: bar.update(task, description=stage, completed=fraction)
+
+
+_CHECKS = ("read", "choose model")  # what goes wrong there is the only line
+
+
+class _Log:
+    """The title when the inputs are found to be good, then a stage at most every half minute."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._may_print: Throttle | None = None
+
+    def __call__(self, stage: str, fraction: float) -> None:
+        from lightcrcf.pipeline.progress import Throttle
+
+        if self._may_print is None and stage not in _CHECKS:
+            self._may_print = Throttle(start=False)
+            say(f"{self._title} ...")
+        elif self._may_print is not None and self._may_print():
+            say(f"{stage} ({fraction:.0%})")

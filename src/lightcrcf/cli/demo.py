@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lightcrcf.cli.console import print_json, print_table, progress_on_terminal
+from lightcrcf.cli.console import print_json, print_table, progress_shown
 
 __all__ = ["demo"]
 
@@ -19,7 +19,7 @@ def demo(
     """Register a brain with a deformed copy of itself and measure the error in mm."""
     from lightcrcf.report.demo import run_demo
 
-    with progress_on_terminal() as progress:
+    with progress_shown("registering a brain with a deformed copy of itself") as progress:
         outcome = run_demo(out, progress=progress)
     if json:
         print_json(outcome.as_dict())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lightcrcf.cli.console import print_json, progress_on_terminal, say
+from lightcrcf.cli.console import print_json, progress_shown, say
 from lightcrcf.cli.options import (
     Coarsen,
     Device,
@@ -82,13 +82,12 @@ def label(
         threads=threads, coarsen=coarsen,
     )  # fmt: skip
     found_atlases = find_atlases(atlases, atlas_images, atlas_labels)
-    with progress_on_terminal() as progress:
+    with progress_shown(f"labelling {image} by {len(found_atlases)} atlases") as progress:
         found = run(image, found_atlases, fusion=fusion.value, options=options, workers=workers, progress=progress)
         save_labelling(found, out, confidence=confidence)
     if json:
         print_json(found.record)
-    else:
-        say(_told(found, out))
+    say(_told(found, out))
 
 
 def _told(found: Labelling, out: Path) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lightcrcf.cli.console import print_json, progress_on_terminal, say
+from lightcrcf.cli.console import print_json, progress_shown, say
 from lightcrcf.cli.options import (
     Coarsen,
     Device,
@@ -86,15 +86,13 @@ def register(
         given, out = _options(context.params), _complete(fixed, moving, out)
     check_output_folder(out)
     clear_left_behind(out)
-    with progress_on_terminal() as progress:
+    with progress_shown(f"registering {given['moving']} with {given['fixed']}") as progress:
         registration = run(**given, progress=progress)
-        if progress:
-            progress("write", 0.95)
+        progress("write", 0.95)
         save(registration, out, extra_files=_pages(registration, out) if report else None)
     if json:
         print_json(_record(out))
-    else:
-        _print_for_people(out, registration)
+    _print_for_people(out, registration)
     if from_run is not None:
         _compare(from_run, out)
     if fail_on_qc and registration.qc["verdict"] == "fail":

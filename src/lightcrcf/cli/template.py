@@ -45,12 +45,11 @@ def template(
 
     options = Options(model=model, preset=preset.value, coarsen=coarsen, threads=threads)
     recipe = Recipe(iterations, step, sharpen, options, workers, scheduler)
-    with _following() as progress:
+    with _following(f"building a template of {len(images)} images; results go to {out}") as progress:
         record = build(images, out, recipe, resume=resume, progress=progress)
     if json:
         print_json(record)
-    else:
-        say(_told(record, out))
+    say(_told(record, out))
 
 
 def _told(record: dict[str, Any], out: Path) -> str:
@@ -65,13 +64,13 @@ def _told(record: dict[str, Any], out: Path) -> str:
 
 
 @contextmanager
-def _following() -> Iterator[Callable[[str], None]]:
-    """What is being done, on stderr: on a terminal on one line, elsewhere (a log) a line for each step of the work."""
+def _following(title: str) -> Iterator[Callable[[str], None]]:
+    """What is being done, on stderr: on a terminal on one line, in a log the title and a line for each step."""
     from rich.console import Console
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _Log()
+        yield _Log(title)
         return
     with console.status("looking at the images ...") as status:
         yield status.update
@@ -80,11 +79,13 @@ def _following() -> Iterator[Callable[[str], None]]:
 class _Log:
     """Says each step once, not how far it is."""
 
-    def __init__(self) -> None:
-        self._step = ""
+    def __init__(self, title: str) -> None:
+        self._title, self._step = title, ""
 
     def __call__(self, line: str) -> None:
         step = line.partition(":")[0].partition("/")[0]
+        if not self._step:
+            say(self._title)
         if step != self._step:
             self._step = step
             say(f"{step} ...")

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from lightcrcf.cli.console import say
 from lightcrcf.errors import UsageError, how_to_install
 
 __all__ = ["train"]
@@ -27,4 +28,4 @@ def train(
         )
     from lightcrcf.training.loop import train as run
 
-    run(config, resume=resume)
+    run(config, resume=resume, say=say)

@@ -30,6 +30,7 @@ def run_batch(
     scheduler: str | None = None,
     resume: bool = False,
     retry_failed: bool = False,
+    begun: Callable[[int], None] | None = None,
     progress: Callable[[Tally], None] | None = None,
     claims: Sequence[str] = ("",),
 ) -> Summary:
@@ -43,6 +44,7 @@ def run_batch(
         scheduler: address of a Dask cluster that does the work instead.
         resume: go on where an earlier run stopped.
         retry_failed: when going on, do those again that failed.
+        begun: called with the number of pairs to do now, when all that can be checked is, before the first.
         progress: called after each pair.
         claims: see `manifest.Manifest`.
 
@@ -62,6 +64,8 @@ def run_batch(
         tasks = [Task(pair, manifest.results(pair), options) for pair in todo]
         for task in tasks:
             manifest.start(task.pair)
+        if begun:
+            begun(len(tasks))
         try:
             for outcome in _counted(_outcomes(tasks, workers, scheduler), len(tasks), progress):
                 manifest.finish(outcome)

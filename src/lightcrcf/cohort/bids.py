@@ -114,6 +114,7 @@ def register_participants(
     participants: Sequence[str] = (),
     workers: int = 1,
     scheduler: str | None = None,
+    begun: Callable[[int], None] | None = None,
     progress: Callable[[Tally], None] | None = None,
 ) -> Summary:
     """Register the images of participants to a template; what an earlier call finished is not done again.
@@ -127,7 +128,7 @@ def register_participants(
         options: how.
         suffix: which images.
         participants: labels without "sub-"; all if empty.
-        workers, scheduler, progress: see `batch.run_batch`.
+        workers, scheduler, begun, progress: see `batch.run_batch`.
 
     Returns:
         how the images of these participants stand.
@@ -142,8 +143,8 @@ def register_participants(
     claims = sorted({f"-sub-{name.entities['sub']}" for _, name in images})
     work = out / WORK
     summary = run_batch(
-        pairs, work, options, workers=workers, scheduler=scheduler, resume=True, retry_failed=True, progress=progress,
-        claims=claims,
+        pairs, work, options, workers=workers, scheduler=scheduler, resume=True, retry_failed=True, begun=begun,
+        progress=progress, claims=claims,
     )  # fmt: skip
     _describe(source, out)
     manifest = Manifest(work)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lightcrcf.pipeline.progress import duration
+
 __all__ = ["Tally"]
 
 
@@ -41,18 +43,5 @@ class Tally:
     def __str__(self) -> str:
         text = f"{self.done} of {self.total} pairs"
         if self.pairs_an_hour is not None and self.seconds_left is not None:
-            text += f", {self.pairs_an_hour:.0f} an hour, {_duration(self.seconds_left)} left"
+            text += f", {self.pairs_an_hour:.0f} an hour, {duration(self.seconds_left)} left"
         return text + (f", {self.failed} failed" if self.failed else "")
-
-
-def _duration(seconds: float) -> str:
-    """In the largest unit that fits.
-
-    >>> [_duration(s) for s in (4.4, 100, 5400, 200000)]
-    ['4 s', '2 min', '1.5 h', '56 h']
-    """
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 36000 else f"{seconds / 3600:.0f} h"

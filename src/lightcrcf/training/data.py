@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +89,13 @@ class Change:
 
 
 def load_cohort(
-    cohort: Cohort, data: Data, cache: Path, *, pool: Shape = (2, 2, 2), train_labels: bool = False
+    cohort: Cohort,
+    data: Data,
+    cache: Path,
+    *,
+    pool: Shape = (2, 2, 2),
+    train_labels: bool = False,
+    progress: Callable[[int, int], None] = lambda done, images: None,
 ) -> tuple[list[Subject], list[Subject]]:
     """Prepared and aligned images to train on, and to monitor.
 
@@ -100,6 +108,7 @@ def load_cohort(
         cache: folder of the affines.
         pool: of the network.
         train_labels: read the label maps of training subjects too.
+        progress: called with the number of images that are ready and of all, after each.
 
     Raises:
         InputError: for missing or unusable files.
@@ -127,8 +136,14 @@ def load_cohort(
         turned = Volume(np.ascontiguousarray(order.array(labels.data)), order.grid(labels.grid), labels.source)
         return replace(plain, labels=turned, codes=tuple(label_codes(labels.data).tolist()))
 
+    images, ready = len(listing.of((*listing.atlases, *listing.val, *listing.train))), count(1)
+
     def subjects(names: tuple[str, ...], with_labels: bool) -> list[Subject]:
-        return [subject(scan, with_labels) for scan in listing.of(names)]
+        found = []
+        for scan in listing.of(names):
+            found.append(subject(scan, with_labels))
+            progress(next(ready), images)
+        return found
 
     atlases = subjects(listing.atlases, train_labels or bool(listing.val))
     monitored = subjects(listing.val, True)

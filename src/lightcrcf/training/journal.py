@@ -1,9 +1,8 @@
-"""What a run tells while it goes on: `log.jsonl`, TensorBoard events, a line on the terminal."""
+"""What a run writes down while it goes on: `log.jsonl` and TensorBoard's events."""
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +32,8 @@ class Journal:
 
             self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
 
-    def write(self, step: int, group: str, values: dict[str, float], *, total: int) -> None:
-        """One record: `values` of "train" or of "monitor" at a step of `total`."""
+    def write(self, step: int, group: str, values: dict[str, float]) -> None:
+        """One record: `values` of "train" or of "monitor" at a step."""
         record: dict[str, Any] = {"step": step, **(values if group == "train" else {group: values})}
         with self._file.open("a", encoding="utf-8") as log:
             log.write(json.dumps(record) + "\n")
@@ -42,9 +41,6 @@ class Journal:
             for name, value in values.items():
                 self._events.add_scalar(f"{group}/{name}", value, step)
             self._events.flush()
-        if sys.stderr.isatty():
-            text = " ".join(f"{name} {value:.4g}" for name, value in values.items())
-            print(f"\r\x1b[K{step}/{total}  {text}"[:160], end="", file=sys.stderr, flush=True)
 
     def picture(self, step: int, name: str, image: NDArray[np.float32]) -> None:
         """A grey picture (H, W) in [0, 1], for TensorBoard."""

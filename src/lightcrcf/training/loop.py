@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,11 @@ from torch.nn.utils import clip_grad_norm_
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.network.model import LightCRCF
 from lightcrcf.training.checkpoint import restore, save
-from lightcrcf.training.config import Stage, TrainingConfig, load_config
+from lightcrcf.training.config import Cohort, Stage, TrainingConfig, load_config
 from lightcrcf.training.data import Subject, choose_pair, draw, load_cohort, profile, render, render_labels, val_pairs
 from lightcrcf.training.journal import Journal
 from lightcrcf.training.monitor import monitor
+from lightcrcf.training.narrator import Narrator
 from lightcrcf.training.objective import Operations, objective
 from lightcrcf.training.processes import Processes, joined
 from lightcrcf.weights.preparation import Profile
@@ -29,11 +31,18 @@ from lightcrcf.weights.store import load, write_weights
 __all__ = ["Trainer", "train"]
 
 
-def train(recipe: Path | TrainingConfig, *, resume: bool = False) -> Path:
+def train(
+    recipe: Path | TrainingConfig, *, resume: bool = False, say: Callable[[str], None] = lambda line: None
+) -> Path:
     """Run a configuration, or the file that holds it, to its end; returns the exported weights.
 
     Everything goes to the configuration's run folder: `log.jsonl`, `checkpoint.safetensors`, `NAME.safetensors`, and
     TensorBoard's events. Started by `torchrun`, the processes share each step's batch.
+
+    Args:
+        recipe: configuration.
+        resume: go on from the last checkpoint.
+        say: gets a line for people now and then, from the first process.
 
     Raises:
         InputError: for a bad configuration, bad data, or a checkpoint of another configuration.
@@ -51,7 +60,7 @@ def train(recipe: Path | TrainingConfig, *, resume: bool = False) -> Path:
         )
     with joined(config.run.device) as processes:
         folder.mkdir(parents=True, exist_ok=True)
-        trainer = Trainer(config, processes)
+        trainer = Trainer(config, processes, say)
         if resume and checkpoint.exists():
             trainer.step = restore(checkpoint, config, trainer.model, trainer.optimiser)
         torch.set_flush_denormal(True)
@@ -92,13 +101,17 @@ class Trainer:
     Args:
         config: checked configuration; data are read and aligned here.
         processes: that share the run.
+        say: see `train`.
 
     Raises:
         UsageError: if there is no such device, or the batch cannot be shared.
     """
 
-    def __init__(self, config: TrainingConfig, processes: Processes = ALONE) -> None:
+    def __init__(
+        self, config: TrainingConfig, processes: Processes = ALONE, say: Callable[[str], None] = lambda line: None
+    ) -> None:
         self.config, self.step, self.processes = config, 0, processes
+        self.narrator = Narrator(say if processes.first else lambda line: None, self.total_steps)
         self.changing = False
         if config.run.batch % processes.count:
             raise UsageError(
@@ -120,10 +133,7 @@ class Trainer:
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=1e-3, fused=True)
         cache = config.run.folder / "cache"
         with processes.first_alone():  # it aligns; the others find the affines in the cache
-            loaded = [
-                load_cohort(cohort, config.data, cache, pool=config.network.pool, train_labels=config.loss.dice > 0)
-                for cohort in config.data.cohorts
-            ]
+            loaded = [self._loaded(cohort, cache) for cohort in config.data.cohorts]
         self.cohorts: list[list[Subject]] = [subjects for subjects, _ in loaded]
         self.monitored = [
             (subjects, val_pairs(cohort, config.data, subjects))
@@ -134,6 +144,10 @@ class Trainer:
         if not config.data.by_content:
             everyone = [subject for cohort in self.cohorts for subject in cohort]
             self.profile = profile(everyone)
+
+    def _loaded(self, cohort: Cohort, cache: Path) -> tuple[list[Subject], list[Subject]]:
+        data, network, loss, tell = self.config.data, self.config.network, self.config.loss, self.narrator.prepared
+        return load_cohort(cohort, data, cache, pool=network.pool, train_labels=loss.dice > 0, progress=tell)
 
     @property
     def total_steps(self) -> int:
@@ -148,6 +162,8 @@ class Trainer:
         run = self.config.run
         started, window = time.monotonic(), []
         journal = self._journal()
+        images, monitored = (sum(map(len, cohorts)) for cohorts in (self.cohorts, [s for s, _ in self.monitored]))
+        self.narrator.begins(self.config.name, self.step, images, monitored, run.folder)
         try:
             while self.step < self.total_steps:
                 window.append(self.train_step())
@@ -155,7 +171,9 @@ class Trainer:
                 self.changing = False
                 if self.step % run.log_steps == 0:
                     pace = {"seconds_per_step": (time.monotonic() - started) / run.log_steps}
-                    self._write(journal, "train", {**_mean(window), **pace})
+                    values = {**_mean(window), **pace}
+                    self._write(journal, "train", values)
+                    self.narrator.trained(self.step, values)
                     started, window = time.monotonic(), []
                 if self.step % run.checkpoint_steps == 0:
                     self._checkpoint()
@@ -167,7 +185,9 @@ class Trainer:
             if journal is not None:
                 journal.close()
         self.processes.wait()
-        return self.export()
+        weights = self.export()
+        self.narrator.ends(weights)
+        return weights
 
     def train_step(self) -> dict[str, float]:
         """One batch, one step. Depends on the seed and the step's number only, so that resuming changes nothing."""
@@ -237,7 +257,9 @@ class Trainer:
 
     def _checkpoint(self) -> None:
         if self.processes.first:
-            save(self.config.run.folder / "checkpoint.safetensors", self.config, self.model, self.optimiser, self.step)
+            path = self.config.run.folder / "checkpoint.safetensors"
+            save(path, self.config, self.model, self.optimiser, self.step)
+            self.narrator.saved(self.step, path)
 
     def _journal(self) -> Journal | None:
         run = self.config.run
@@ -245,7 +267,7 @@ class Trainer:
 
     def _write(self, journal: Journal | None, group: str, values: dict[str, float]) -> None:
         if journal is not None:
-            journal.write(self.step, group, values, total=self.total_steps)
+            journal.write(self.step, group, values)
 
     def _monitor(self, journal: Journal | None) -> None:
         """By the first process alone; the others go on and wait for it at the next step's gradients."""
@@ -256,6 +278,7 @@ class Trainer:
         for number, (subjects, pairs) in enumerate(self.monitored):
             scores, picture = monitor(self.model, subjects, self.config.data, finest, pairs)
             self._write(journal, "monitor", scores)
+            self.narrator.monitored(self.step, scores)
             journal.picture(self.step, f"fixed, moving, moved {number}", picture)
 
 
