@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightcrcf.geometry.grid import Grid
+from lightcrcf.network.config import NetworkConfig
 from lightcrcf.pipeline.affine_images import finest_samples
+from lightcrcf.pipeline.deform import field_grid
 from lightcrcf.pipeline.foreground import Content, content
 from lightcrcf.pipeline.inputs import Inputs
 from lightcrcf.pipeline.memory import Demand
 from lightcrcf.pipeline.models import Choice, choose_model
 from lightcrcf.pipeline.options import Options
 from lightcrcf.pipeline.pair import WorkingPair
+from lightcrcf.pipeline.preprocess import working_order
 from lightcrcf.pipeline.schedule import Plan, affordable, plan
 from lightcrcf.pipeline.shared import Shared
 from lightcrcf.volumes import Volume
@@ -81,8 +84,19 @@ def decide(inputs: Inputs, options: Options, shared: Shared, *, kept: bool) -> D
         contrast=any(level.scale == 1 and level.contrast > 0 for level in refinement.schedule),
         pairs=_in_pairs(choice, options),
         looks=refinement.several_looks,
+        field=_field_grid(inputs.fixed.grid, grids[0], choice.weights, refinement),
+        masks=inputs.fixed_mask is not None or inputs.moving_mask is not None,
+        moved=4 + 4 * len(inputs.also) + sum(labels.data.itemsize for labels in inputs.moving_labels),
+        labels=bool(inputs.moving_labels),
     )
     return Decision(contents, _explained(choice, refinement), refinement, init, demand)
+
+
+def _field_grid(fixed: Grid, working: Grid, weights: Weights | None, refinement: Plan) -> Grid:
+    """The grid of the field that will be written."""
+    pool = NetworkConfig().pool if weights is None else weights.config.pool
+    finest = refinement.schedule[-1].scale if refinement.schedule else 2
+    return field_grid(working_order(fixed, pool).grid(fixed), working if finest == 1 else working.half(pool), pool)
 
 
 def _in_pairs(choice: Choice, options: Options) -> bool:

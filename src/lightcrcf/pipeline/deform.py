@@ -105,5 +105,6 @@ def _extended(displacement: Float32, start: Int, stop: Int, taper: int) -> Float
         outside = np.maximum(np.maximum(-index, index - (n - 1)), 0)
         weight = np.clip(1.0 - outside / taper, 0.0, 1.0).astype(np.float32)
         shape = [-1 if a == axis + 1 else 1 for a in range(4)]
-        out = out.take(np.clip(index, 0, n - 1), axis=axis + 1) * weight.reshape(shape)
+        out = out.take(np.clip(index, 0, n - 1), axis=axis + 1)
+        out *= weight.reshape(shape)
     return np.ascontiguousarray(out)

@@ -17,21 +17,32 @@ from lightcrcf.volumes.limits import check_memory
 
 __all__ = ["Demand", "check_demand", "share_arenas"]
 
-# Fitted to the largest resident memory of whole commands on pairs of 0.9 to 9.7 million voxels; `lightcrcf bench
-# scaling` measures how far off it is.
-_PROGRAM = 185 << 20  # the interpreter, the libraries and the compiled kernels
+# Bytes, measured stage by stage on pairs of 0.1 to 157 million voxels; tests and `lightcrcf bench scaling` tell how far
+# off the sum is. "Voxel" is one of the file's grid, "working voxel" one of the working grid.
+_PROGRAM = 175 << 20  # the interpreter, the libraries and the compiled kernels
 _NETWORK = 65 << 20  # OpenVINO, its graphs and their threads
-_VOXEL_OF_IMAGE = 6  # beside what is stored: the prepared image in float32, and masks
-_WORKING_VOXEL = 26  # both images, the moving one as the headers place it, and the field
-_WORKING_VOXEL_NETWORK = 34  # features of all levels
-_NETWORK_IN_PAIRS, _WORKING_VOXEL_IN_PAIRS = 25 << 20, 20  # the same of a network in bfloat16 in our own kernels
-_WORKING_VOXEL_REFINEMENT = 43  # what a step needs beside the field
-_WORKING_VOXEL_CONTRAST = 24  # the same terms of local contrast, and both images of it
-_WORKING_VOXEL_LOOKS = 12  # the fields of several looks, and what chooses among them
+_NETWORK_IN_PAIRS = 25 << 20  # the same of a network in bfloat16 in our own kernels
+_PREPARED_VOXEL = 4  # a prepared image stays, in float32
+_PREPARING_VOXEL = 13  # while it is made: copies in float32, the foreground, the percentiles
 _AFFINE_SAMPLE = 55  # of each image at the finest resolution of the affine alignment: planes, levels, local means
-_FIELD_VOXEL = 28  # the field on the fixed grid, as it is made
-_FIELD_VOXEL_INVERSE = 40
-_FIELD_VOXEL_UNFOLDING = 60
+_MASKING_VOXEL = 9  # a mask on its way to the working grid
+_IMAGES_WORKING = 12  # both images, and the moving one as the headers place it
+_MASKS_WORKING = 12  # the same of masks
+_MASKED_REFINEMENT = 12  # and while the refinement weighs by them
+_NETWORK_WORKING = 48  # features of all levels
+_NETWORK_WORKING_IN_PAIRS = 34
+_REFINEMENT_WORKING = 60  # the field, and what a step needs beside it
+_CONTRAST_WORKING = 28  # the same terms of local contrast, and both images of it
+_LOOKS_WORKING = 12  # the fields of several looks, and what chooses among them
+_LEFT_OF_LOOKS_WORKING = 28  # that the allocator does not give back, where they compared contrast too
+_INSPECTION_WORKING = 16  # of quality control
+_FIELD = 12  # a field in float32
+_MAKING_FIELD = 24  # as it is made, itself included
+_UNFOLDING = 20
+_CHECKING_INVERSE = 26
+_RESAMPLING_VOXEL = 4  # the image in the kernels' type
+_LABELLED_VOXEL = 8  # what becomes of labels that were moved
+_WRITING_VOXEL = 12
 _M_ARENA_MAX = -8  # of malloc.h
 
 
@@ -40,7 +51,7 @@ class Demand:
     """What a registration holds at once.
 
     Args:
-        volumes: everything that was read.
+        volumes: everything that was read, the fixed and the moving image first.
         fixed: grid on which results are written.
         working: grid on which the network and the refinement work.
         network: whether there is a network.
@@ -52,13 +63,17 @@ class Demand:
         contrast: whether the refinement compares local contrast at full resolution.
         pairs: whether the network runs in bfloat16 in our own kernels.
         looks: whether it looks several times.
+        field: grid of the field that is written, if there is one; `fixed` if None.
+        masks: whether the images have masks.
+        moved: bytes to a voxel of `fixed` of all that is moved onto it, the moving image alone by default.
+        labels: whether label maps are moved.
 
     Example:
         >>> import numpy as np
         >>> grid = Grid((100, 100, 100), np.eye(4))
         >>> volume = Volume(np.zeros(grid.shape, np.int16), grid)
         >>> Demand((volume, volume), grid, grid, network=False, refinement=False).bytes >> 20
-        225
+        213
     """
 
     volumes: Sequence[Volume]
@@ -73,22 +88,74 @@ class Demand:
     contrast: bool = False
     pairs: bool = False
     looks: bool = False
+    field: Grid | None = None
+    masks: bool = False
+    moved: int = 4
+    labels: bool = False
 
     @property
     def bytes(self) -> int:
         """Largest resident memory of the process."""
-        images = sum(volume.data.nbytes + _VOXEL_OF_IMAGE * volume.data.size for volume in self.volumes)
-        always = _PROGRAM + images + _WORKING_VOXEL * self.working.size
-        always += self.network * (_NETWORK_IN_PAIRS if self.pairs else _NETWORK)  # its libraries stay
-        features = _WORKING_VOXEL_IN_PAIRS if self.pairs else _WORKING_VOXEL_NETWORK
-        network = self.network * features * self.working.size
-        field = _FIELD_VOXEL if self.network or self.refinement else 0
-        field += max(self.inverse * _FIELD_VOXEL_INVERSE, self.diffeomorphic * _FIELD_VOXEL_UNFOLDING)
-        more = self.contrast * _WORKING_VOXEL_CONTRAST + self.looks * _WORKING_VOXEL_LOOKS
-        refined = self.refinement * (_WORKING_VOXEL_REFINEMENT + more)
-        after = max(refined * self.working.size, field * self.fixed.size)
-        deformable = always + (network + after if self.kept else max(network, after))
-        return max(deformable, _PROGRAM + images + _AFFINE_SAMPLE * self.affine)
+        return max(self.stages().values())
+
+    def stages(self) -> dict[str, int]:
+        """Resident memory of the process at the height of each stage, by the names that `run.json` times them by."""
+        sizes = [volume.data.size for volume in self.volumes]
+        fixed, moving, largest = *(sizes or [0])[:1], *(sizes[1:] or [0])[:1], max(sizes, default=0)
+        read = _PROGRAM + sum({id(v.data): v.data.nbytes for v in self.volumes}.values())
+        one = read + _PREPARED_VOXEL * fixed
+        both = one + _PREPARED_VOXEL * moving + (_IMAGES_WORKING + self.masks * _MASKS_WORKING) * self.working.size
+        network = self._network if self.network else 0
+        deformed = both + self._left_of_network + self._field_working
+        field = self._field
+        moved = deformed + _FIELD * field + self.moved * self.fixed.size
+        inverse = self.inverse * _FIELD * field
+        judging = max(_INSPECTION_WORKING * self.working.size, self.labels * _LABELLED_VOXEL * self.fixed.size)
+        checking = self.inverse * _CHECKING_INVERSE * field
+        return {
+            "choose model": read + _PREPARING_VOXEL * fixed,
+            "affine": one + max(_RESAMPLING_VOXEL * max(fixed, moving), _AFFINE_SAMPLE * self.affine),
+            "prepare": max(one + _PREPARING_VOXEL * moving, both + self.masks * _MASKING_VOXEL * largest),
+            "network": both + network,
+            "refine": both + self._left_of_network + self.refinement * self._refinement_working * self.working.size,
+            "field": deformed + _MAKING_FIELD * field,
+            "diffeomorphic": deformed + (_FIELD + self.diffeomorphic * _UNFOLDING) * field,
+            "resample": moved + _RESAMPLING_VOXEL * largest,
+            "inverse": moved + inverse,
+            "quality": moved + inverse + max(judging, checking),
+            "write": read + _FIELD * field + inverse + (self.moved + _WRITING_VOXEL) * self.fixed.size,
+        }
+
+    @property
+    def _network(self) -> int:
+        """Of the network while it runs."""
+        library, features = (
+            (_NETWORK_IN_PAIRS, _NETWORK_WORKING_IN_PAIRS) if self.pairs else (_NETWORK, _NETWORK_WORKING)
+        )
+        return library + features * self.working.size
+
+    @property
+    def _left_of_network(self) -> int:
+        """Its libraries stay; so do its features if it is kept."""
+        if not self.network:
+            return 0
+        return self._network if self.kept else _NETWORK_IN_PAIRS if self.pairs else _NETWORK
+
+    @property
+    def _refinement_working(self) -> int:
+        masked = self.masks * _MASKED_REFINEMENT
+        return _REFINEMENT_WORKING + self.contrast * _CONTRAST_WORKING + self.looks * _LOOKS_WORKING + masked
+
+    @property
+    def _field_working(self) -> int:
+        """Of the displacement on the working grid, and of what made it."""
+        left = self.looks * self.contrast * _LEFT_OF_LOOKS_WORKING
+        return self.refinement * (_FIELD + left) * self.working.size
+
+    @property
+    def _field(self) -> int:
+        """Voxels of the field that is written."""
+        return (self.field or self.fixed).size if self.network or self.refinement else 0
 
 
 def _resident() -> int:

@@ -85,6 +85,15 @@ class DisplacementField:
         component: Float32 = _matrix_times(self.grid.affine[axis : axis + 1, :3], self.displacement)[0]
         return component
 
+    @property
+    def length_mm(self) -> Float32:
+        """(D, H, W) float32 lengths of the vectors."""
+        squares = np.zeros(self.grid.shape, np.float32)
+        for axis in range(3):
+            component = self.world_component_mm(axis)
+            squares += np.square(component, out=component)
+        return np.sqrt(squares, out=squares)
+
     def points(self, points_mm: ArrayLike) -> Float:
         """(..., 3) RAS+ mm to (..., 3) RAS+ mm: x + u(x)."""
         points = np.asarray(points_mm, dtype=np.float64)
@@ -131,8 +140,8 @@ class DisplacementField:
                 got=f"another of shape {inverse.grid.shape}",
                 remedy="compare a field with the inverse that was made from it",
             )
-        residual = kernels.compose(inverse.displacement, self.displacement)
-        distance = np.linalg.norm(_matrix_times(self.grid.affine[:3, :3], residual), axis=0)[self._stays_inside()]
+        residual = DisplacementField(self.grid, kernels.compose(inverse.displacement, self.displacement))
+        distance = residual.length_mm[self._stays_inside()]
         if distance.size == 0:
             return InverseConsistency(0.0, 0.0)
         return InverseConsistency(float(distance.mean(dtype=np.float64)), float(distance.max()))
