@@ -6,8 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
-from lightcrcf.pipeline.quality import Evidence, deformation_evidence, local_correlation, overlap, verdict
+from lightcrcf.pipeline.quality import (
+    Evidence,
+    correlation,
+    deformation_evidence,
+    local_correlation,
+    overlap,
+    verdict,
+)
 
 SHAPE = (17, 22, 13)
 GOOD: dict[str, Any] = {
@@ -40,6 +48,17 @@ def test_local_correlation_is_that_of_numpy_in_one_window(image: np.ndarray) -> 
     window = np.s_[6:11, 7:12, 4:9]
     expected = np.corrcoef(image[window].ravel(), other[window].ravel())[0, 1] ** 2
     assert local_correlation(image, other, mask) == pytest.approx(expected, rel=0.01)  # the floor takes a little
+
+
+def test_the_correlation_is_the_same_to_the_bit_however_many_threads_blas_has() -> None:
+    """Threads of BLAS belong to the process: `run.json` must not depend on what else it has done."""
+    fixed, moved = np.random.default_rng(3).random((2, 200_000), dtype=np.float32)
+    found = []
+    for threads in (1, 2, 5):
+        with threadpool_limits(threads, "blas"):
+            found.append(correlation(fixed, fixed + moved))
+    assert found[0] == pytest.approx(np.sqrt(0.5), abs=0.01)
+    assert found[1:] == found[:1] * 2
 
 
 def test_nothing_to_look_at_gives_zero_and_no_figures(image: np.ndarray) -> None:

@@ -127,8 +127,10 @@ def correlation(fixed: Float32, moved: Float32) -> float:
     if not fixed.size:
         return 0.0
     f, m = (values.astype(np.float64) - values.mean(dtype=np.float64) for values in (fixed, moved))
-    size = float(np.sqrt((f @ f) * (m @ m)))
-    return float(f @ m) / size if size > 0 else 0.0
+    # Not `f @ m`: BLAS sums in as many parts as it has threads, so that the last digits would depend on the process.
+    ff, mm, fm = (float((a * b).sum()) for a, b in ((f, f), (m, m), (f, m)))
+    size = float(np.sqrt(ff * mm))
+    return fm / size if size > 0 else 0.0
 
 
 def distance(fixed: Float32, moved: Float32) -> float:
