@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from lightcrcf.errors import InputError
 from lightcrcf.network.config import LEVELS, VARIANTS, NetworkConfig, tensor_shapes, variant
@@ -22,6 +23,13 @@ streams = pytest.mark.parametrize("name", ["default", "paper-single-stream"])
 
 def pair(shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     return torch.rand(1, 1, *shape), torch.rand(1, 1, *shape)
+
+
+def smooth_pair(shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Images without noise, in which a rounded displacement changes nothing but itself."""
+    coarse = pair(tuple(n // 8 + 2 for n in shape))
+    first, second = (interpolate(image, size=shape, mode="trilinear", align_corners=True) for image in coarse)
+    return first, second
 
 
 def moving_several_voxels(model: LightCRCF) -> LightCRCF:
@@ -208,9 +216,10 @@ def test_a_network_can_go_on_from_fused_weights(config: NetworkConfig) -> None:
     target.adopt(source.plain_arrays())
     for name, array in source.plain_arrays().items():
         np.testing.assert_allclose(target.plain_arrays()[name], array, atol=1e-6)
-    images = pair(NOT_MULTIPLES)
+    images = smooth_pair(NOT_MULTIPLES)
     with torch.no_grad():
-        # On noise that moves by voxels, rounding grows in a few places.
-        assert float((target(*images)[-1] - source(*images)[-1]).abs().mean()) < 1e-3
+        got, wanted = target(*images)[-1], source(*images)[-1]
+    # 1e-5 of the displacement at most, whatever the kernels: weights are rounded once more, here and there.
+    assert float((got - wanted).abs().mean()) < 1e-4 * float(wanted.abs().mean())
     with pytest.raises(InputError):
         target.adopt({})

@@ -92,7 +92,7 @@ def convolve(
     Example:
         >>> packed = PackedConvolution(np.ones((1, 2, 3, 3, 3), np.float32), np.array([0.5], np.float32), 1.0)
         >>> ones = np.ones((1, 3, 4, 5), np.float32)
-        >>> convolve([ones, ones], packed, np.empty_like(ones))[0, 1, 1].round(4).tolist()
+        >>> convolve([ones, ones], packed, np.empty_like(ones))[0, 1, 1].round(2).tolist()
         [36.5, 54.5, 54.5, 54.5, 36.5]
     """
     inputs = tuple(ready(source) for source in sources)

@@ -40,7 +40,7 @@ class Chain:
         >>> chain = Chain(Affine.identity(), field, double)
         >>> chain.points([1, 1, 1]).tolist()  # the field first, then the affine
         [2.5, 2.5, 2.5]
-        >>> chain.inverse_points([2.5, 2.5, 2.5]).tolist()
+        >>> chain.inverse_points([2.5, 2.5, 2.5]).round(6).tolist()
         [1.0, 1.0, 1.0]
     """
 
