@@ -52,11 +52,10 @@ def test_generated(
 @pytest.mark.data
 @pytest.mark.parametrize("head", ["fixed", "moving"])
 def test_a_real_head_is_aligned_and_told_what_could_not_be_done(head: str, data: Path, tmp_path: Path) -> None:
-    """Inside this head the intensities are wrapped at 256, so that its outline alone says where the brain lies.
-
-    Nothing inside resembles the brain, so that quality control cannot but refuse a good alignment.
-    """
+    """Dice of the brains is .91 either way; the affine alone deserves a look, and no more than that."""
     brain, whole = data / "oasis" / "sub-1101", data / "ixi-2mm" / "sub-IXI048"
     fixed, moving = (whole, brain) if head == "fixed" else (brain, whole)
     files = [Path(f"{who}_{what}.nii.gz") for who in (fixed, moving) for what in ("T1w", "dseg")]
-    check(*files, tmp_path / "run", verdict="fail", overlap=0.85)
+    check(*files, tmp_path / "run", verdict="check", overlap=0.85)
+    record = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    assert record["affine"]["start"] != "outline"
