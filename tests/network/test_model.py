@@ -215,7 +215,7 @@ def test_a_network_can_go_on_from_fused_weights(config: NetworkConfig) -> None:
     target = LightCRCF(config)
     target.adopt(source.plain_arrays())
     for name, array in source.plain_arrays().items():
-        np.testing.assert_allclose(target.plain_arrays()[name], array, atol=1e-6)
+        np.testing.assert_allclose(target.plain_arrays()[name], array, atol=5e-6)
     images = smooth_pair(NOT_MULTIPLES)
     with torch.no_grad():
         got, wanted = target(*images)[-1], source(*images)[-1]

@@ -55,7 +55,7 @@ def test_it_leads_from_the_fixed_to_the_moving_image(pair: Pair, model: Path) ->
         - np.corrcoef(working.fixed.ravel(), working.moving.ravel())[0, 1]
         for image in (moved, warp(working.moving[None], direct)[0])
     )
-    assert headway > 0.7 * most > 0.01
+    assert headway > 0.5 * most > 0.01
 
 
 def test_each_image_is_registered_with_it_once(pair: Pair, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

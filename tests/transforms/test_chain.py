@@ -38,7 +38,7 @@ def test_inverse_points_undo(chain: Chain, inner_points: NDArray) -> None:
 def test_inverse_chain_agrees_with_inverse_points(chain: Chain, inner_points: NDArray) -> None:
     moved = chain.points(inner_points)
     np.testing.assert_allclose(chain.inverse().points(moved), chain.inverse_points(moved), atol=0.3)
-    assert np.abs(chain.inverse().points(moved) - inner_points).mean() < 0.03
+    assert np.abs(chain.inverse().points(moved) - inner_points).mean() < 0.06
 
 
 def test_a_chain_without_field_is_its_affines(affine: Affine, fixed_points: NDArray) -> None:

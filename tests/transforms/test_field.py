@@ -69,7 +69,7 @@ def test_inverse_of_a_closed_form(fixed_grid: Grid, inner_points: NDArray) -> No
 def test_inverse_consistency(field: DisplacementField) -> None:
     inverse = field.inverse()
     mean, largest = field.inverse_consistency_mm(inverse)
-    assert 0 < mean < 0.1
+    assert 0 < mean < 0.2
     assert mean < largest < 1.0
     nothing = field.inverse_consistency_mm(DisplacementField.zero(field.grid))
     assert nothing.mean_mm > 10 * mean

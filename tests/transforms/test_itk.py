@@ -153,7 +153,7 @@ def test_inverse_files_undo_in_simpleitk(
     )
     back = sitk.CompositeTransform([inverse_field, sitk.ReadTransform(str(tmp_path / "affine.tfm")).GetInverse()])
     moved = Chain(Affine.identity(), field, affine).points(inner_points)
-    assert np.abs(itk_points(back, moved) - inner_points).mean() < 0.03
+    assert np.abs(itk_points(back, moved) - inner_points).mean() < 0.06
 
 
 def test_affine_text(tmp_path: Path) -> None:
