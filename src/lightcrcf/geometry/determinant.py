@@ -50,7 +50,8 @@ def determinants_at(displacement: Float32, voxels: NDArray[np.intp]) -> Float32:
 
     Example:
         >>> u = np.random.default_rng(0).standard_normal((3, 4, 5, 6)).astype(np.float32)
-        >>> bool(np.allclose(determinants_at(u, np.array([0, 77])), jacobian_determinant(u).ravel()[[0, 77]], atol=1e-5))
+        >>> everywhere = jacobian_determinant(u).ravel()
+        >>> bool(np.allclose(determinants_at(u, np.array([0, 77])), everywhere[[0, 77]], atol=1e-5))
         True
     """
     out = np.empty(len(voxels), np.float32)
