@@ -184,7 +184,7 @@ def test_label_maps_follow_their_images(cohort: tuple[list[Subject], list[Subjec
         assert set(maps.unique().tolist()) == {0.0, 1.0}
         assert maps.sum(dim=0).max() == 1
         tissue, brain = image > 0.02, maps.sum(dim=0) > 0
-        assert 2 * (tissue & brain).sum() / (tissue.sum() + brain.sum()) > 0.9
+        assert 2 * (tissue & brain).sum() / (tissue.sum() + brain.sum()) > 0.85  # .92, for borders
 
 
 def test_blocks_of_label_maps_are_means(cohort: tuple[list[Subject], list[Subject]], config: TrainingConfig) -> None:
