@@ -7,6 +7,7 @@ docs/quality.md says how.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -16,6 +17,8 @@ from typing import Any, Literal
 __all__ = ["FIGURES", "Limit", "limits_for", "narrowed"]
 
 Side = Literal["low", "high"]
+
+_MOST_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -43,15 +46,34 @@ class Limit:
         return not (value >= limit if self.side == "low" else value <= limit)
 
     def words(self, value: float) -> str:
-        """The reason for this value."""
-        limit = 0.0 if self.check is None else self.check
-        return self.reason.format(value=f"{value:.{self.digits}f}", limit=f"{limit:.{self.digits}f}")
+        """Return the reason for this value.
 
-    def passes(self) -> str:
-        """What passes, in words."""
+        Example:
+            >>> FIGURES["overlap"].words(0.8491)
+            'the foregrounds overlap by 0.8491; 0.8500 or more is usual'
+        """
+        limit = 0.0 if self.check is None else self.check
+        digits = self.digits_for(value)
+        return self.reason.format(value=f"{value:.{digits}f}", limit=f"{limit:.{digits}f}")
+
+    def passes(self, value: float) -> str:
+        """Return what passes, in words, with as many digits as `words` has for this value."""
         if self.check is None:
             return ""
-        return f"{self.check:.{self.digits}f} or {'more' if self.side == 'low' else 'less'}"
+        return f"{self.check:.{self.digits_for(value)}f} or {'more' if self.side == 'low' else 'less'}"
+
+    def digits_for(self, value: float) -> int:
+        """Return how many digits tell the value and the limit apart: `digits`, or more where they are close.
+
+        Example:
+            >>> limit = Limit("low", "", 0.9895)
+            >>> [limit.digits_for(value) for value in (0.5, 0.9874, 0.98945, 0.9895)]
+            [2, 4, 5, 4]
+        """
+        if self.check is None or not math.isfinite(value):
+            return self.digits
+        gap = abs(value - self.check)
+        return next((n for n in range(self.digits, _MOST_DIGITS) if 3 * 10.0**-n <= gap), self.digits + 2)
 
 
 FIGURES: dict[str, Limit] = {

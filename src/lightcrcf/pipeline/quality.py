@@ -208,7 +208,7 @@ def judge(
         if state != "pass":
             (fails if failed else checks).append(limit.words(value))
         if limit.check is not None:
-            judged.append({"figure": name, "value": value, "passes": limit.passes(), "state": state})
+            judged.append({"figure": name, "value": value, "passes": limit.passes(value), "state": state})
     worse = _worse(figures)
     if worse:
         (fails if worse[1] else checks).append(worse[0])

@@ -57,9 +57,22 @@ def _evidence_row(name: str, judged: Mapping[str, Any] | None, metrics: Mapping[
     value = metrics.get(name) if judged is None else judged["value"]
     passes = "" if judged is None else str(judged["passes"])
     state = "note" if judged is None else str(judged["state"])
+    shown = number(value) if judged is None or not passes else _as_fine_as(passes, value)
     mark = "" if state == "note" else f'<span class="state {escape(state)}">{escape(state)}</span>'
-    cells = f'<th>{escape(phrase(name))}</th><td class="number">{escape(number(value))}</td>'
+    cells = f'<th>{escape(phrase(name))}</th><td class="number">{escape(shown)}</td>'
     return f'<tr>{cells}<td class="soft">{escape(passes)}</td><td>{mark}</td></tr>'
+
+
+def _as_fine_as(passes: str, value: Any) -> str:
+    """Return a figure with the digits that its limit has, or more where it is small.
+
+    Example:
+        >>> _as_fine_as("0.9895 or more", 0.98743), _as_fine_as("0.50 or less", 0.00123)
+        ('0.9874', '0.00123')
+    """
+    _, _, decimals = passes.split(" ")[0].partition(".")
+    fixed = f"{float(value):.{len(decimals)}f}"
+    return fixed if abs(float(value)) >= 10.0 ** (1 - len(decimals)) else number(float(value))
 
 
 def labels(record: Sequence[Mapping[str, Any]] | None) -> str:
