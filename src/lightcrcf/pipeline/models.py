@@ -53,28 +53,38 @@ def choose_model(model: str | os.PathLike[str], contents: tuple[Content, Content
     nearly = []
     # Of two models for the same images, the one that saw labels is the more accurate.
     for weights in sorted(map(load, names()), key=lambda w: w.supervision == "none"):
-        against = mismatches(weights, contents, grids)
-        if not against:
+        differences = _differences(weights, contents, grids)
+        if not differences:
             return Choice(weights, f"both images look like {_phrase(weights.content)}")
         if weights.profile is not None and all(content.kind in weights.profile.kinds for content in contents):
-            nearly.append(against[0])  # its kind of images, of another size
-    seen = " and ".join(
-        f"the {role} image looks like {_phrase(content.kind)}"
-        for role, content in zip(("fixed", "moving"), contents, strict=True)
-    )
-    reason = "; ".join([f"no model fits: {seen}", *nearly[:1]])
-    return Choice(None, reason, (reason,))
+            nearly.append(differences[0])  # its kind of images, of another size
+    kinds = contents[0].kind, contents[1].kind
+    reason = "; ".join([f"no model fits: {_shown(*kinds)}", *nearly[:1]])
+    # Images of one kind are judged by their figures alone, but in a crop the edges of anything can be made to agree.
+    return Choice(None, reason, (reason,) if kinds[0] != kinds[1] or "small crop" in kinds else ())
+
+
+def _shown(fixed: str, moving: str) -> str:
+    if fixed == moving:
+        return f"both images look like {_phrase(fixed)}"
+    return f"the fixed image looks like {_phrase(fixed)} and the moving image looks like {_phrase(moving)}"
 
 
 def mismatches(weights: Weights, contents: tuple[Content, Content], grids: tuple[Grid, Grid]) -> list[str]:
     """In which ways a pair is unlike the model's training images, in plain words; empty if it is like them."""
+    trained = f"{weights.name} was trained on {_phrase(weights.content)}"
+    return [f"{trained}, but {difference}" for difference in _differences(weights, contents, grids)]
+
+
+def _differences(weights: Weights, contents: tuple[Content, Content], grids: tuple[Grid, Grid]) -> list[str]:
+    """`mismatches` without the model's name, for a model that was not chosen."""
     found = []
     for role, content, grid in zip(("fixed", "moving"), contents, grids, strict=True):
         unlike = _unlike(weights, content, grid)
         if unlike:
-            found.append(f"{weights.name} was trained on {_phrase(weights.content)}, but the {role} image {unlike}")
+            found.append(f"the {role} image {unlike}")
     if not weights.preparation.align and not grids[0].isclose(grids[1]):
-        found.append(f"{weights.name} was trained on images that share a grid, but these two do not")
+        found.append("these two images do not share a grid, as those in training did")
     return found
 
 
@@ -97,7 +107,7 @@ def _unlike(weights: Weights, content: Content, grid: Grid) -> str:
         sizes.append(("litres of foreground", content.foreground_litres, profile.litres, _SLACK))
     for unit, size, (least, most), larger_by in sizes:
         if not least / _SLACK <= size <= most * larger_by:
-            return f"has {size:.3g} {unit} where {least:.3g} to {most:.3g} were seen"
+            return f"has {size:.3g} {unit} where {least:.3g} to {most:.3g} were seen in training"
     return ""
 
 
