@@ -73,7 +73,7 @@ class Limit:
         if self.check is None or not math.isfinite(value):
             return self.digits
         gap = abs(value - self.check)
-        return next((n for n in range(self.digits, _MOST_DIGITS) if 3 * 10.0**-n <= gap), self.digits + 2)
+        return next((n for n in range(self.digits, _MOST_DIGITS + 1) if 3 * 10.0**-n <= gap), self.digits + 2)
 
 
 FIGURES: dict[str, Limit] = {
