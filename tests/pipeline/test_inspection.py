@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -99,3 +100,53 @@ def test_noise_and_shuffled_blocks_do_not_pass(pair: Pair) -> None:
         spoiled = register(fixed, Volume(data, moving.grid, "noise"), model="none")
         assert spoiled.qc["verdict"] != "pass"
     assert register(fixed, moving, model="none").qc["verdict"] == "pass"
+
+
+def lesion(volume: Volume, radius_mm: float) -> np.ndarray:
+    """Where a ball within the tissue lies, beside the middle."""
+    tissue = np.argwhere(volume.data > 0)
+    middle = volume.grid.world(tissue.mean(axis=0)) + (20, 10, 5)
+    world = volume.grid.world(np.moveaxis(np.indices(volume.grid.shape), 0, -1))
+    return np.asarray(np.linalg.norm(world - middle, axis=-1) < radius_mm)
+
+
+@pytest.mark.parametrize("role", ["fixed", "moving"])
+def test_a_mask_that_marks_the_lesion_with_one_does_not_pass(pair: Pair, role: str) -> None:
+    image = pair[0] if role == "fixed" else pair[1]
+    inverted = Volume(lesion(image, 18).astype(np.uint8), image.grid)
+    found = register(*pair, model="none", **{f"{role}_mask": inverted})
+    assert found.metrics[f"counted_{role}"] < 0.1
+    assert found.qc["verdict"] != "pass"
+    assert any(f"the {role} mask leaves only" in r and "invert a mask" in r for r in found.qc["reasons"])
+
+
+@pytest.mark.parametrize("role", ["fixed", "moving"])
+def test_a_small_lesion_mask_passes_and_what_it_leaves_out_is_looked_at(pair: Pair, role: str) -> None:
+    image = pair[0] if role == "fixed" else pair[1]
+    where = lesion(image, 18)
+    images = {**dict(zip(("fixed", "moving"), pair, strict=True))}
+    images[role] = Volume(np.where(where, 500, image.data).astype(np.int16), image.grid)
+    mask = Volume((~where).astype(np.uint8), image.grid)
+    found = register(images["fixed"], images["moving"], model="none", **{f"{role}_mask": mask})
+    assert found.qc["reasons"] == []
+    assert 0.9 < found.metrics[f"counted_{role}"] < 1
+    assert found.metrics["correlation_unmasked"] < found.metrics["correlation_after"]
+    assert {"correlation_unmasked", "overlap_unmasked"} <= {row["figure"] for row in found.qc["judged"]}
+
+
+def test_without_a_mask_nothing_is_said_of_one(pair: Pair) -> None:
+    found = register(*pair, model="none", preset="fast")
+    assert not {"counted_fixed", "counted_moving", "correlation_unmasked", "overlap_unmasked"} & set(found.metrics)
+
+
+def test_what_is_unknown_is_no_mask_and_counts_as_uncovered(pair: Pair) -> None:
+    fixed = pair[0]
+    working = WorkingPair.prepare(fixed, fixed, (None, None), Affine.identity(), None, Shared())
+    known = np.ones(working.grid.shape, np.float32)
+    known[: known.shape[0] // 2] = 0
+    cut = replace(working, moving=working.moving * known, moving_mask=known, moving_known=known)
+    found = inspect(cut, np.zeros((3, *working.grid.half(working.pool).shape), np.float32), overlap, ())
+    assert found.covered == pytest.approx(0.5, abs=0.06)
+    assert found.counted_moving is None
+    assert found.correlation_unmasked is None
+    assert found.overlap_after == pytest.approx(1, abs=0.01)

@@ -46,12 +46,15 @@ def inspect(pair: WorkingPair, displacement: Float32 | None, overlap: Overlap, m
     by_header = halves.image(pair.moving_by_header), halves.mask(pair.mask_by_header)
     evidence.correlation_header, _ = halves.local(*by_header)
     evidence.correlation_affine, evidence.overlap_before = halves.local(moving, moving_mask)
+    evidence.counted_fixed = _counted(halves.tissue, halves.counted, halves.mask(pair.fixed_known))
+    known = halves.mask(pair.moving_known)
+    evidence.counted_moving = _counted(moving > _FOREGROUND, moving_mask, known)
     moved, moved_mask, full = moving, moving_mask, None
     if displacement is not None:
         lattice = pair.lattice(displacement)
         full = displacement if lattice is pair.grid else upsample(displacement, pair.grid.shape, pair.pool)
         moved = halves.image(warp(pair.moving[None], full)[0])
-        moved_mask = halves.mask(None if pair.moving_mask is None else warp(pair.moving_mask[None], full)[0])
+        moved_mask, known = (halves.mask(_warped(m, full)) for m in (pair.moving_mask, pair.moving_known))
         evidence.correlation_after, evidence.overlap_after = halves.local(moved, moved_mask)
         inside = pair.fixed > _FOREGROUND if lattice is pair.grid else halves.tissue
         quality.deformation_evidence(evidence, displacement, inside, lattice.spacing_mm)
@@ -59,7 +62,9 @@ def inspect(pair: WorkingPair, displacement: Float32 | None, overlap: Overlap, m
         evidence.there_and_back_mm = _there_and_back_mm(halves, moving, full)
     voxel_mm3 = float(np.prod(pair.grid.spacing_mm * pair.pool))
     evidence.extent_mm = float(np.cbrt(np.count_nonzero(halves.tissue) * voxel_mm3))
-    evidence.covered = _covered(pair, full, halves.tissue)
+    evidence.covered = _covered(pair, full, halves.tissue) if pair.moving_known is None else _share(halves.tissue, known)
+    if evidence.counted_fixed is not None or evidence.counted_moving is not None:
+        evidence.correlation_unmasked, evidence.overlap_unmasked = halves.local_unmasked(moved, known)
     evidence.correlation_global, evidence.histogram_distance = halves.whole(moved, moved_mask)
     return evidence
 
@@ -70,7 +75,7 @@ class _Halves:
     def __init__(self, pair: WorkingPair, overlap: Overlap) -> None:
         self.pair, self._overlap = pair, overlap
         self.fixed = self.image(pair.fixed)
-        self._counted = self.mask(pair.fixed_mask)
+        self.counted = self.mask(pair.fixed_mask)
         self.tissue = self.fixed > _FOREGROUND
 
     def image(self, image: Float32) -> Float32:
@@ -81,14 +86,35 @@ class _Halves:
 
     def local(self, moved: Float32, mask: Mask) -> tuple[float, float]:
         """Squared local correlation in the fixed foreground, and overlap of the foregrounds."""
-        where = mask & self._counted
+        return self._local(moved, mask & self.counted)
+
+    def local_unmasked(self, moved: Float32, known: Mask) -> tuple[float, float]:
+        """Compute `local` wherever both images have data, whatever the masks leave out."""
+        return self._local(moved, known & self.mask(self.pair.fixed_known))
+
+    def _local(self, moved: Float32, where: Mask) -> tuple[float, float]:
         correlation = quality.local_correlation(self.fixed, moved, self.tissue & where)
         return correlation, self._overlap(self.tissue & where, (moved > _FOREGROUND) & where)
 
     def whole(self, moved: Float32, mask: Mask) -> tuple[float, float]:
         """Correlation over what is foreground in both, signed, and distance of the intensities there."""
-        both = self.tissue & (moved > _FOREGROUND) & mask & self._counted
+        both = self.tissue & (moved > _FOREGROUND) & mask & self.counted
         return quality.correlation(self.fixed[both], moved[both]), quality.distance(self.fixed[both], moved[both])
+
+
+def _warped(mask: Float32 | None, full: Float32) -> Float32 | None:
+    return None if mask is None else warp(mask[None], full)[0]
+
+
+def _counted(tissue: Mask, counted: Mask, known: Mask) -> float | None:
+    """Return the share of the known tissue that the user's mask leaves; None if it leaves all."""
+    share = _share(tissue & known, counted)
+    return share if share < 1 else None
+
+
+def _share(of: Mask, within: Mask) -> float:
+    total = int(np.count_nonzero(of))
+    return int(np.count_nonzero(of & within)) / total if total else 0.0
 
 
 def _at_border(displacement: Float32, spacing_mm: NDArray[np.float64]) -> float:

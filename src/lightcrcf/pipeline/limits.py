@@ -76,6 +76,13 @@ class Limit:
         return next((n for n in range(self.digits, _MOST_DIGITS + 1) if 3 * 10.0**-n <= gap), self.digits + 2)
 
 
+_MASK = (
+    "the {role} mask leaves only {{value}} of the {role} foreground; {{limit}} or more is usual: 0 marks what must not "
+    "count, so invert a mask that is 1 in the lesion"
+)
+_UNMASKED = {"overlap_unmasked": "overlap", "correlation_unmasked": "correlation"}
+"""Figures over all that is known, and those within the masks whose measured limits they share."""
+
 FIGURES: dict[str, Limit] = {
     "overlap": Limit(
         "low", "the foregrounds overlap by {value}; {limit} or more is usual", 0.85, 0.5
@@ -93,6 +100,15 @@ FIGURES: dict[str, Limit] = {
     ),
     "histogram_distance": Limit(
         "high", "the intensities of the images differ by {value} of their range; up to {limit} is usual", 0.15
+    ),
+    "counted_fixed": Limit("low", _MASK.format(role="fixed"), 1 / 3),
+    "counted_moving": Limit("low", _MASK.format(role="moving"), 1 / 3),
+    "overlap_unmasked": Limit(
+        "low", "with what the masks leave out the foregrounds overlap by {value}; {limit} or more is usual", 0.85
+    ),
+    "correlation_unmasked": Limit(
+        "low", "with what the masks leave out the images resemble each other little (mean squared local correlation "
+        "{value}; {limit} or more is usual): it was not aligned", 0.15
     ),
     "folding_percent": Limit("high", "{value} % of the field folds; up to {limit} is usual", 0.5, 2.0),
     "jacobian_p01": Limit("low", "places are squeezed to {value} of their volume; {limit} is usual"),
@@ -132,9 +148,8 @@ def limits_for(model: str | None) -> Mapping[str, Limit]:
 
 def narrowed(measured: Mapping[str, float]) -> Mapping[str, Limit]:
     """The limits for all images with some replaced by measured ones."""
-    return {
-        name: replace(limit, check=measured[name]) if name in measured else limit for name, limit in FIGURES.items()
-    }
+    known = {**measured, **{name: measured[of] for name, of in _UNMASKED.items() if of in measured}}
+    return {name: replace(limit, check=known[name]) if name in known else limit for name, limit in FIGURES.items()}
 
 
 @cache

@@ -51,6 +51,9 @@ class Evidence:
             and dark are exchanged.
         histogram_distance: mean difference of the two images' intensities there, rank by rank, in units of the range.
         covered: share of the fixed foreground for which the moving image has a value.
+        counted_fixed, counted_moving: share of each foreground that the user's masks leave; None without a mask.
+        overlap_unmasked, correlation_unmasked: as `overlap_after` and `correlation_after` (after the affine if there
+            is no deformation), but over all that both images show, outside of the masks too; None without a mask.
         folding_percent: voxels of the fixed foreground where the field folds.
         jacobian_min, jacobian_p01, jacobian_p99, jacobian_max: of the field's Jacobian determinant there.
         displacement_p99_mm: 99th percentile of the displacement in the fixed foreground.
@@ -74,6 +77,10 @@ class Evidence:
     correlation_global: float | None = None
     histogram_distance: float | None = None
     covered: float | None = None
+    counted_fixed: float | None = None
+    counted_moving: float | None = None
+    overlap_unmasked: float | None = None
+    correlation_unmasked: float | None = None
     folding_percent: float | None = None
     jacobian_min: float | None = None
     jacobian_p01: float | None = None
