@@ -11,7 +11,7 @@ from lightcrcf.pipeline.limits import FIGURES, Limit
 
 @pytest.mark.parametrize("value", [0.9874, 0.9894, 0.98949, 0.9])
 def test_a_value_and_its_limit_are_never_told_alike(value: float) -> None:
-    limit = Limit("low", "{value}; {limit} or more is usual", 0.9895)
+    limit = Limit("low", "place", "{value}; {limit} or more is usual", 0.9895)
     found, usual = map(float, re.findall(r"\d\.\d+", limit.words(value)))
     assert found < usual
     assert limit.passes(value).startswith(f"{usual:.{limit.digits_for(value)}f}")

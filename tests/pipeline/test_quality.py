@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
+from lightcrcf.pipeline.limits import narrowed
 from lightcrcf.pipeline.quality import (
     Evidence,
     correlation,
@@ -114,6 +115,37 @@ def test_one_bad_figure_is_enough(change: dict[str, Any], word: str, reason: str
     assert judged["verdict"] == word
     assert len(judged["reasons"]) == 1
     assert reason in judged["reasons"][0]
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"correlation_affine": 0.1, "correlation_after": 0.12, "correlation_global": 0.3}, "fail"),
+        ({"correlation_affine": 0.01, "correlation_after": 0.04}, "fail"),  # as two unlike anatomies
+        ({"correlation_global": 0.3, "histogram_distance": 0.4}, "check"),  # one aspect: another contrast, or a bias
+        ({"correlation_global": 0.3, "there_and_back_mm": 20.0, "extent_mm": 100.0}, "fail"),
+        ({"overlap_after": 0.8, "covered": 0.6}, "check"),  # a part of the anatomy
+        ({"overlap_after": 0.8, "covered": 0.6, "jacobian_p99": 7.0}, "fail"),
+        ({"covered": 0.05}, "fail"),
+        ({"jacobian_p99": 19.0}, "fail"),
+        ({"jacobian_p01": 0.02}, "check"),
+        ({"place_ratio_max": 19.0}, "check"),
+        ({"place_ratio_max": 52.0}, "fail"),
+        ({"counted_moving": 0.1}, "check"),
+        ({"counted_moving": 0.1, "correlation_unmasked": 0.3, "overlap_unmasked": 0.9}, "check"),
+        ({"counted_moving": 0.1, "correlation_unmasked": 0.1, "overlap_unmasked": 0.9}, "fail"),
+        ({"counted_moving": 0.9, "correlation_unmasked": 0.5, "overlap_unmasked": 0.9}, "pass"),
+    ],
+)
+def test_what_is_grossly_wrong_fails_and_what_is_unusual_is_looked_at(change: dict[str, Any], word: str) -> None:
+    assert verdict(Evidence(**{**GOOD, **change}))["verdict"] == word
+
+
+def test_no_measurement_makes_the_limits_of_volume_ratios_wider() -> None:
+    limits = narrowed({"jacobian_p99": 9.2, "jacobian_p01": -0.2, "place_ratio_max": 4.0, "correlation": 0.7})
+    assert (limits["jacobian_p99"].check, limits["jacobian_p01"].check) == (6.0, 0.05)
+    assert limits["place_ratio_max"].check == 4.0
+    assert limits["correlation"].fail == 0.35
 
 
 def test_the_worst_figure_decides_and_comes_first() -> None:

@@ -57,12 +57,15 @@ def inspect(pair: WorkingPair, displacement: Float32 | None, overlap: Overlap, m
         moved_mask, known = (halves.mask(_warped(m, full)) for m in (pair.moving_mask, pair.moving_known))
         evidence.correlation_after, evidence.overlap_after = halves.local(moved, moved_mask)
         inside = pair.fixed > _FOREGROUND if lattice is pair.grid else halves.tissue
-        quality.deformation_evidence(evidence, displacement, inside, lattice.spacing_mm)
+        pool = (1, 1, 1) if lattice is pair.grid else pair.pool
+        quality.deformation_evidence(evidence, displacement, inside, lattice.spacing_mm, pool)
         evidence.border_displacement_mm = _at_border(displacement, lattice.spacing_mm)
         evidence.there_and_back_mm = _there_and_back_mm(halves, moving, full)
     voxel_mm3 = float(np.prod(pair.grid.spacing_mm * pair.pool))
     evidence.extent_mm = float(np.cbrt(np.count_nonzero(halves.tissue) * voxel_mm3))
-    evidence.covered = _covered(pair, full, halves.tissue) if pair.moving_known is None else _share(halves.tissue, known)
+    evidence.covered = (
+        _covered(pair, full, halves.tissue) if pair.moving_known is None else _share(halves.tissue, known)
+    )
     if evidence.counted_fixed is not None or evidence.counted_moving is not None:
         evidence.correlation_unmasked, evidence.overlap_unmasked = halves.local_unmasked(moved, known)
     evidence.correlation_global, evidence.histogram_distance = halves.whole(moved, moved_mask)
@@ -97,9 +100,11 @@ class _Halves:
         return correlation, self._overlap(self.tissue & where, (moved > _FOREGROUND) & where)
 
     def whole(self, moved: Float32, mask: Mask) -> tuple[float, float]:
-        """Correlation over what is foreground in both, signed, and distance of the intensities there."""
+        """Correlation over what is foreground in both, signed, and distance of the intensities, both without a gain."""
         both = self.tissue & (moved > _FOREGROUND) & mask & self.counted
-        return quality.correlation(self.fixed[both], moved[both]), quality.distance(self.fixed[both], moved[both])
+        fixed = self.fixed[both]
+        even = moved[both] * quality.smooth_gain(fixed, moved[both], np.argwhere(both))
+        return quality.correlation(fixed, even), quality.distance(fixed, even)
 
 
 def _warped(mask: Float32 | None, full: Float32) -> Float32 | None:

@@ -14,11 +14,15 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
-__all__ = ["FIGURES", "Limit", "limits_for", "narrowed"]
+from lightcrcf.pipeline.foreground import Content
+
+__all__ = ["FIGURES", "Limit", "group_of", "limits_for", "narrowed"]
 
 Side = Literal["low", "high"]
+Aspect = Literal["place", "coverage", "detail", "intensity", "field", "way back", "affine", "masks"]
 
 _MOST_DIGITS = 6
+_HEAD_LITRES = 8.0  # of foreground; an abdomen has more than 10
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,14 @@ class Limit:
     Args:
         side: which values are suspicious.
         reason: in plain words, with {value} and {limit}.
+        aspect: what the figure is evidence of; figures of one aspect speak once, since they go wrong together.
         check: beyond it a result must be looked at; None to judge nothing.
         fail: beyond it a result is wrong.
         digits: of the figure in words.
     """
 
     side: Side
+    aspect: Aspect
     reason: str
     check: float | None = None
     fail: float | None = None
@@ -66,7 +72,7 @@ class Limit:
         """Return how many digits tell the value and the limit apart: `digits`, or more where they are close.
 
         Example:
-            >>> limit = Limit("low", "", 0.9895)
+            >>> limit = Limit("low", "place", "", 0.9895)
             >>> [limit.digits_for(value) for value in (0.5, 0.9874, 0.98945, 0.9895)]
             [2, 4, 5, 4]
         """
@@ -80,76 +86,128 @@ _MASK = (
     "the {role} mask leaves only {{value}} of the {role} foreground; {{limit}} or more is usual: 0 marks what must not "
     "count, so invert a mask that is 1 in the lesion"
 )
-_UNMASKED = {"overlap_unmasked": "overlap", "correlation_unmasked": "correlation"}
-"""Figures over all that is known, and those within the masks whose measured limits they share."""
 
 FIGURES: dict[str, Limit] = {
     "overlap": Limit(
-        "low", "the foregrounds overlap by {value}; {limit} or more is usual", 0.85, 0.5
+        "low", "place", "the foregrounds overlap by {value}; {limit} or more is usual", 0.85, 0.5
     ),
     "covered": Limit(
-        "low", "the moving image covers only {value} of the fixed foreground; {limit} or more is usual", 0.7
+        "low", "coverage", "the moving image covers only {value} of the fixed foreground; {limit} or more is usual",
+        0.7, 0.1,
     ),
     "correlation": Limit(
-        "low", "the images resemble each other little (mean squared local correlation {value}; {limit} or more is "
-        "usual)", 0.15
+        "low", "detail", "the images resemble each other little (mean squared local correlation {value}; {limit} or "
+        "more is usual)", 0.15, 0.05
     ),
     "correlation_global": Limit(
-        "low", "bright and dark do not correspond (correlation {value}; {limit} or more is usual): another contrast, "
-        "or not the same anatomy", 0.6
+        "low", "intensity", "bright and dark do not correspond (correlation {value}; {limit} or more is usual): "
+        "another contrast, or not the same anatomy", 0.6
     ),
     "histogram_distance": Limit(
-        "high", "the intensities of the images differ by {value} of their range; up to {limit} is usual", 0.15
+        "high", "intensity", "the intensities of the images differ by {value} of their range; up to {limit} is usual",
+        0.15
     ),
-    "counted_fixed": Limit("low", _MASK.format(role="fixed"), 1 / 3),
-    "counted_moving": Limit("low", _MASK.format(role="moving"), 1 / 3),
+    "counted_fixed": Limit("low", "masks", _MASK.format(role="fixed"), 1 / 3),
+    "counted_moving": Limit("low", "masks", _MASK.format(role="moving"), 1 / 3),
     "overlap_unmasked": Limit(
-        "low", "with what the masks leave out the foregrounds overlap by {value}; {limit} or more is usual", 0.85
+        "low", "masks", "with what the masks leave out the foregrounds overlap by {value}; {limit} or more is usual",
+        0.85, 0.5
     ),
-    "correlation_unmasked": Limit(
-        "low", "with what the masks leave out the images resemble each other little (mean squared local correlation "
-        "{value}; {limit} or more is usual): it was not aligned", 0.15
+    "unmasked_share": Limit(
+        "low", "masks", "what the masks leave out is not aligned: with it the squared local correlation is only "
+        "{value} of that within them; {limit} or more is usual", 0.75, 0.35
     ),
-    "folding_percent": Limit("high", "{value} % of the field folds; up to {limit} is usual", 0.5, 2.0),
-    "jacobian_p01": Limit("low", "places are squeezed to {value} of their volume; {limit} is usual"),
-    "jacobian_p99": Limit("high", "places are stretched to {value} times their volume; {limit} is usual", 6.0),
-    "displacement_p99_mm": Limit("high", "places move by {value} mm; up to {limit} is usual", digits=1),
+    "folding_percent": Limit("high", "field", "{value} % of the field folds; up to {limit} is usual", 0.5, 2.0),
+    "jacobian_p01": Limit(
+        "low", "field", "a hundredth of the foreground is squeezed to {value} of its volume or less; {limit} or more "
+        "is usual", 0.05
+    ),
+    "jacobian_p99": Limit(
+        "high", "field", "a hundredth of the foreground is stretched to {value} times its volume or more; up to "
+        "{limit} is usual", 6.0, 12.0
+    ),
+    "place_ratio_min": Limit(
+        "low", "field", "a place of 8 voxels' width is squeezed to {value} of its volume; {limit} or more is usual",
+        0.05, 0.0
+    ),
+    "place_ratio_max": Limit(
+        "high", "field", "a place of 8 voxels' width is stretched to {value} times its volume; up to {limit} is usual",
+        10.0, 30.0, digits=1
+    ),
+    "displacement_p99_mm": Limit(
+        "high", "field", "places move by {value} mm; up to {limit} is usual", digits=1
+    ),
     "border_displacement_mm": Limit(
-        "high", "the field moves the border by {value} mm; up to {limit} is usual: is part of the anatomy cut off?",
-        digits=1,
+        "high", "field", "the field moves the border by {value} mm; up to {limit} is usual: is part of the anatomy cut "
+        "off?", digits=1,
     ),
     "there_and_back_mm": Limit(
-        "high", "a registration the other way disagrees by {value} mm on average; up to {limit} is usual", digits=1
+        "high", "way back", "a registration the other way disagrees by {value} mm on average; up to {limit} is usual",
+        digits=1
     ),
     "disagreement": Limit(
-        "high", "a registration the other way disagrees by {value} of the anatomy's size; up to {limit} is usual", 0.2
+        "high", "way back", "a registration the other way disagrees by {value} of the anatomy's size; up to {limit} is "
+        "usual", 0.12
     ),
     "affine_stretch": Limit(
-        "high", "the affine stretches or shrinks by a factor of {value}; up to {limit} is usual", 1.6
+        "high", "affine", "the affine stretches or shrinks by a factor of {value}; up to {limit} is usual", 1.6
     ),
-    "affine_shear": Limit("high", "the affine shears by {value}; up to {limit} is usual", 0.45),
+    "affine_shear": Limit("high", "affine", "the affine shears by {value}; up to {limit} is usual", 0.45),
     "affine_rotation_deg": Limit(
-        "high", "the affine turns by {value} degrees; up to {limit} is usual: are the headers right about the "
-        "orientation?", 100.0, digits=0
+        "high", "affine", "the affine turns by {value} degrees; up to {limit} is usual: are the headers right about "
+        "the orientation?", 100.0, digits=0
     ),
 }  # fmt: skip
 """What is judged, in the order in which reasons are given, with limits for any images."""
 
+_HALF = ("correlation",)  # half of what each good registration of a model reached is wrong for that model
 
-def limits_for(model: str | None) -> Mapping[str, Limit]:
-    """The limits for results of a shipped model; for any other, those for all images.
+
+def group_of(model: str | None, contents: tuple[Content, Content], *, deformed: bool) -> str | None:
+    """Return by whose measured limits a registration is judged: a model's, "head" for heads without one, or None.
+
+    Args:
+        model: its name.
+        contents: what the fixed and the moving image show.
+        deformed: whether there is more than an affine, which no group without a model was measured for.
+
+    Example:
+        >>> head, body = (Content(litres, 0.0, False, "whole head or body") for litres in (4.2, 14.0))
+        >>> group_of("brain-t1", (head, head), deformed=True), group_of(None, (head, head), deformed=True)
+        ('brain-t1', 'head')
+        >>> group_of(None, (head, body), deformed=True), group_of(None, (head, head), deformed=False)
+        (None, None)
+    """
+    if model is not None:
+        return model
+    heads = all(c.kind == "whole head or body" and c.foreground_litres <= _HEAD_LITRES for c in contents)
+    return "head" if heads and deformed else None
+
+
+def limits_for(group: str | None) -> Mapping[str, Limit]:
+    """Return the limits for results of a group, see `group_of`; for any other, those for all images.
 
     Example:
         >>> limits_for(None)["overlap"].check
         0.85
     """
-    return narrowed(_measured().get(model or "none", {}))
+    return narrowed(_measured().get(group or "none", {}))
 
 
 def narrowed(measured: Mapping[str, float]) -> Mapping[str, Limit]:
-    """The limits for all images with some replaced by measured ones."""
-    known = {**measured, **{name: measured[of] for name, of in _UNMASKED.items() if of in measured}}
-    return {name: replace(limit, check=known[name]) if name in known else limit for name, limit in FIGURES.items()}
+    """Return the limits for all images with some replaced by measured ones.
+
+    What a field may do to volumes is for anatomy to say: no measurement makes those limits wider.
+    """
+    return {
+        name: _narrowed(limit, name, measured[name]) if name in measured else limit for name, limit in FIGURES.items()
+    }
+
+
+def _narrowed(limit: Limit, name: str, measured: float) -> Limit:
+    if limit.aspect == "field" and limit.check is not None:
+        measured = max(measured, limit.check) if limit.side == "low" else min(measured, limit.check)
+    return replace(limit, check=measured, fail=measured / 2 if name in _HALF else limit.fail)
 
 
 @cache

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightcrcf.geometry.alignment_kernels import block_mean
 from lightcrcf.geometry.determinant import jacobian_determinant
 from lightcrcf.geometry.gradients import squared_local_correlation
 from lightcrcf.pipeline.limits import Limit, limits_for
@@ -27,6 +28,7 @@ __all__ = [
     "judge",
     "local_correlation",
     "overlap",
+    "smooth_gain",
     "verdict",
 ]
 
@@ -34,8 +36,13 @@ Float32 = NDArray[np.float32]
 
 WINDOW_RADIUS = 2
 _VARIANCE_FLOOR = 1e-5
+_FEWEST_FOR_GAIN, _MOST_FOR_GAIN = 300, 20_000  # voxels
+_DARK = 0.05  # as much as the darkest foreground, so that noise there does not decide
+_PLACE = 4  # voxels, half the width of what is a place
 _WORSE = 0.9
-_MANY = 3  # so many figures out of their limits are no coincidence
+_MANY = 3  # so many aspects out of their limits are no coincidence
+# Each of these alone may be unusual in a good registration, but hardly two of them.
+_DECISIVE = frozenset({"detail", "intensity", "way back", "affine"})
 
 
 @dataclass
@@ -47,15 +54,18 @@ class Evidence:
             of different kinds (a brain and a whole head) the share of the smaller that lies in the larger.
         correlation_header, correlation_affine, correlation_after: mean squared local correlation in the fixed
             foreground under the headers' alignment, after the affine and after the deformation.
-        correlation_global: correlation over all that is foreground in both images in the end; negative where bright
-            and dark are exchanged.
-        histogram_distance: mean difference of the two images' intensities there, rank by rank, in units of the range.
+        correlation_global: correlation over all that is foreground in both images in the end, without a smooth factor
+            between them (`smooth_gain`); negative where bright and dark are exchanged.
+        histogram_distance: mean difference of the two images' intensities there, likewise, rank by rank, in units of
+            the range.
         covered: share of the fixed foreground for which the moving image has a value.
         counted_fixed, counted_moving: share of each foreground that the user's masks leave; None without a mask.
         overlap_unmasked, correlation_unmasked: as `overlap_after` and `correlation_after` (after the affine if there
             is no deformation), but over all that both images show, outside of the masks too; None without a mask.
         folding_percent: voxels of the fixed foreground where the field folds.
         jacobian_min, jacobian_p01, jacobian_p99, jacobian_max: of the field's Jacobian determinant there.
+        place_ratio_min, place_ratio_max: of its mean over the foreground in cubes of 8 voxels, about as large as the
+            windows in which images are compared: the volume ratio of a place that they can say something about.
         displacement_p99_mm: 99th percentile of the displacement in the fixed foreground.
         border_displacement_mm: 99th percentile of the displacement on the border of the working grid.
         there_and_back_mm: how far points of the fixed foreground come back from where they started, through the field
@@ -86,6 +96,8 @@ class Evidence:
     jacobian_p01: float | None = None
     jacobian_p99: float | None = None
     jacobian_max: float | None = None
+    place_ratio_min: float | None = None
+    place_ratio_max: float | None = None
     displacement_p99_mm: float | None = None
     border_displacement_mm: float | None = None
     there_and_back_mm: float | None = None
@@ -153,6 +165,36 @@ def distance(fixed: Float32, moved: Float32) -> float:
     return float(np.mean(np.abs(np.percentile(fixed, ranks) - np.percentile(moved, ranks))))
 
 
+def smooth_gain(fixed: Float32, moved: Float32, places: NDArray[np.integer[Any]]) -> Float32:
+    """Return the smooth factor that brings `moved` closest to `fixed`: a scanner's bias field is no other contrast.
+
+    Its logarithm is a polynomial of second order in the coordinates, by least squares. Where bright and dark are
+    exchanged, or one anatomy lies on another, no such factor helps.
+
+    Args:
+        fixed, moved: (N,) intensities of about unit range.
+        places: (N, 3) voxels they come from.
+
+    Example:
+        >>> places = np.argwhere(np.ones((9, 8, 7), bool))
+        >>> fixed = 0.5 + 0.3 * np.sin(np.arange(len(places), dtype=np.float32))
+        >>> darker = (fixed * np.exp(-0.1 * places[:, 1])).astype(np.float32)
+        >>> bool(correlation(fixed, darker) < 0.9)
+        True
+        >>> bool(correlation(fixed, darker * smooth_gain(fixed, darker, places)) > 0.99)
+        True
+    """
+    if len(places) < _FEWEST_FOR_GAIN:
+        return np.ones_like(moved)
+    centred = places - (places.min(axis=0) + places.max(axis=0)) / 2
+    x, y, z = (centred / np.maximum(np.abs(centred).max(axis=0), 1)).T.astype(np.float32)
+    terms = np.stack([np.ones_like(x), x, y, z, x * x, y * y, z * z, x * y, y * z, z * x], axis=1)
+    step = 1 + len(places) // _MOST_FOR_GAIN
+    f, m = (np.log(np.maximum(values[::step], 0) + _DARK) for values in (fixed, moved))
+    weights, *_ = np.linalg.lstsq(terms[::step], f - m, rcond=None)
+    return np.asarray(np.exp(terms @ weights), np.float32)
+
+
 def overlap(fixed: NDArray[np.bool_], moved: NDArray[np.bool_]) -> float:
     """Dice overlap of two masks; 0 if both are empty."""
     total = int(fixed.sum()) + int(moved.sum())
@@ -165,11 +207,27 @@ def containment(fixed: NDArray[np.bool_], moved: NDArray[np.bool_]) -> float:
     return int((fixed & moved).sum()) / smaller if smaller else 0.0
 
 
-def deformation_evidence(evidence: Evidence, displacement: Float32, mask: NDArray[np.bool_], spacing_mm: Any) -> None:
-    """Fill in folding, Jacobian and displacement figures of a (3, d, h, w) field in voxels of (3,) `spacing_mm`."""
+def deformation_evidence(
+    evidence: Evidence,
+    displacement: Float32,
+    mask: NDArray[np.bool_],
+    spacing_mm: Any,
+    pool: tuple[int, int, int] = (1, 1, 1),
+) -> None:
+    """Fill in folding, Jacobian and displacement figures of a field.
+
+    Args:
+        evidence: to fill in.
+        displacement: (3, d, h, w), in its voxels.
+        mask: (d, h, w) of the voxels that count.
+        spacing_mm: (3,) of its grid.
+        pool: voxels of the working grid in one of its voxels, along each axis.
+    """
     if not mask.any():
         return
-    determinant = jacobian_determinant(displacement)[mask]
+    everywhere = jacobian_determinant(displacement)
+    evidence.place_ratio_min, evidence.place_ratio_max = _place_ratios(everywhere, mask, pool)
+    determinant = everywhere[mask]
     steps = (np.square(u[mask] * s) for u, s in zip(displacement, np.asarray(spacing_mm, np.float32), strict=True))
     length_mm = np.sqrt(sum(steps, np.float32(0)))
     evidence.folding_percent = 100.0 * float(np.mean(determinant <= 0))
@@ -178,19 +236,39 @@ def deformation_evidence(evidence: Evidence, displacement: Float32, mask: NDArra
     evidence.displacement_p99_mm = float(np.percentile(length_mm, 99))
 
 
-def verdict(evidence: Evidence, model: str | None = None) -> dict[str, Any]:
+def _place_ratios(determinant: Float32, mask: NDArray[np.bool_], pool: tuple[int, int, int]) -> tuple[float, float]:
+    """Smallest and largest mean over the masked part of cubes that lie in the mask by half or more."""
+    size = (max(1, _PLACE // pool[0]), max(1, _PLACE // pool[1]), max(1, _PLACE // pool[2]))
+    inside = mask.astype(np.float32)
+    share, total = _pairs(block_mean(inside, size)), _pairs(block_mean(determinant * inside, size))
+    full = share >= min(0.5, float(share.max()))
+    ratios = total[full] / share[full]
+    return float(ratios.min()), float(ratios.max())
+
+
+def _pairs(blocks: Float32) -> Float32:
+    """Means of two neighbours along each axis that has them."""
+    for axis in range(3):
+        if blocks.shape[axis] > 1:
+            low, high = (np.take(blocks, range(k, blocks.shape[axis] - 1 + k), axis=axis) for k in (0, 1))
+            blocks = (low + high) / 2
+    return blocks
+
+
+def verdict(evidence: Evidence, group: str | None = None) -> dict[str, Any]:
     """The verdict on a registration.
 
     Args:
         evidence: what was measured.
-        model: by whose limits to judge; see `limits.limits_for`.
+        group: by whose limits to judge; see `limits.group_of`.
 
     Returns:
-        "verdict", "pass", "check" or "fail"; "reasons" in plain words, the gravest first; "remarks", those of them that
-        are no figures; "judged", each figure with what passes and its state.
+        "verdict", "pass", "check" or "fail" (a figure beyond its limit for that; or out of their limits three aspects,
+        or two that are decisive); "reasons" in plain words, the gravest first; "remarks", those of them that
+        are no figures; "judged", each figure with what passes and its state; "limits", the group.
     """
     remarks = [*evidence.mismatch, *evidence.labels]
-    return judge(evidence.figures(), remarks, limits_for(model), mirrored=evidence.mirrored)
+    return {**judge(evidence.figures(), remarks, limits_for(group), mirrored=evidence.mirrored), "limits": group}
 
 
 def judge(
@@ -206,6 +284,7 @@ def judge(
     """
     fails: list[str] = []
     checks: list[str] = []
+    aspects: set[str] = set()
     judged: list[dict[str, Any]] = []
     if mirrored:
         fails.append("the affine exchanges left and right")
@@ -214,12 +293,13 @@ def judge(
         state = "fail" if failed else "check" if checked else "pass"
         if state != "pass":
             (fails if failed else checks).append(limit.words(value))
+            aspects.add(limit.aspect)
         if limit.check is not None:
             judged.append({"figure": name, "value": value, "passes": limit.passes(value), "state": state})
     worse = _worse(figures)
     if worse:
         (fails if worse[1] else checks).append(worse[0])
-    if len(checks) >= _MANY:
+    if len(aspects) >= _MANY or len(aspects & _DECISIVE) > 1:
         fails, checks = [*fails, *checks], []
     word = "fail" if fails else "check" if checks or remarks else "pass"
     reasons = [*fails, *checks, *remarks]
@@ -234,6 +314,8 @@ def compared(figures: Mapping[str, Any], limits: Mapping[str, Limit]) -> Iterato
     scales, shears = values.get("affine_scales"), values.get("affine_shears")
     values["affine_stretch"] = max(max(abs(s), 1 / abs(s)) for s in scales) if scales else None
     values["affine_shear"] = max(map(abs, shears)) if shears else None
+    unmasked, within = values.get("correlation_unmasked"), values["correlation"]
+    values["unmasked_share"] = min(1.0, unmasked / within) if unmasked is not None and within else None
     back, extent = values.get("there_and_back_mm"), values.get("extent_mm")
     values["disagreement"] = back / extent if back is not None and extent else None
     for name, limit in limits.items():

@@ -20,6 +20,7 @@ from lightcrcf.pipeline.decision import Decision, decide
 from lightcrcf.pipeline.inputs import Given, Inputs
 from lightcrcf.pipeline.inspection import inspect
 from lightcrcf.pipeline.label_care import label_record, warnings_of
+from lightcrcf.pipeline.limits import group_of
 from lightcrcf.pipeline.memory import check_demand, share_arenas
 from lightcrcf.pipeline.move import move
 from lightcrcf.pipeline.options import Options, fill_value
@@ -284,7 +285,9 @@ def _judged(
     evidence.labels = label_warnings
     if deformation.unfolding is not None:
         evidence.folding_percent = deformation.unfolding["folded_percent"]
-    return evidence.figures(), quality.verdict(evidence, choice.weights.name if choice.weights else None)
+    name = choice.weights.name if choice.weights else None
+    group = group_of(name, decision.contents, deformed=deformation.displacement is not None)
+    return evidence.figures(), quality.verdict(evidence, group)
 
 
 def _engine(network: Engine) -> dict[str, str]:

@@ -155,6 +155,9 @@ class Quality(_Part):
     reasons: tuple[str, ...]
     remarks: tuple[str, ...] = Field(description="those of the reasons that are no figures")
     judged: tuple[Judged, ...]
+    limits: str | None = Field(
+        default=None, description="the model or kind of image whose measured limits were used; null for those of all"
+    )
 
 
 class Structure(_Part):
