@@ -86,6 +86,12 @@ def test_limits_come_from_training_persons_and_leave_some_room() -> None:
     assert fit(good_cases()[:7], GOOD_DICE) == {}
 
 
+def test_heads_without_a_model_have_limits_of_their_own() -> None:
+    heads = [{**found, "model": None, "limits": "head"} for found in good_cases()]
+    others = [{**found, "model": None, "limits": None} for found in good_cases()]
+    assert set(fit([*heads, *others], GOOD_DICE)) == {"head"}
+
+
 def test_what_went_wrong_by_itself_is_no_good_case() -> None:
     assert is_good(case(0), GOOD_DICE)
     assert not is_good(case(0, dice=0.5), GOOD_DICE)
@@ -133,6 +139,16 @@ def test_half_of_the_cases_are_spoiled_in_every_way_and_splits_never_mix(data: P
     assert {(plan.anatomy, plan.split) for plan in planned} == {
         (anatomy.name, split) for anatomy in calibration.ANATOMIES for split in ("train", "val")
     }
+
+
+@pytest.mark.data
+def test_a_short_calibration_has_as_many_of_each_data_set(data: Path) -> None:
+    planned = calibration.plans(data, 0, each=8, presets=("default",))
+    good = Counter((plan.anatomy, plan.split) for plan in planned if plan.kind == "good")
+    assert good == {(anatomy.name, split): 8 for anatomy in calibration.ANATOMIES for split in ("train", "val")}
+    assert {plan.kind for plan in planned} == {"good", "other anatomy", *KINDS}
+    assert {plan.preset for plan in planned} == {"default"}
+    assert [plan.number for plan in planned] == list(range(len(planned)))
 
 
 @pytest.mark.data

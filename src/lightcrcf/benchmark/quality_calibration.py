@@ -5,6 +5,8 @@ Limits are fitted on persons that were used for training and judged on persons t
 on where it was.
 
     python -m lightcrcf.benchmark.quality_calibration --data ../shared/data --out benchmarks/history/DATE-quality.json
+
+`--each 12 --presets default` measures every model with 240 cases instead of 560.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 from datetime import date
 from itertools import count, islice
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -29,10 +32,11 @@ from lightcrcf.files import atomic_path
 from lightcrcf.pipeline.register import register
 from lightcrcf.volumes import read
 
-__all__ = ["ANATOMIES", "Anatomy", "Plan", "main", "plans", "run_case", "sample_of"]
+__all__ = ["ANATOMIES", "PRESETS", "Anatomy", "Plan", "main", "plans", "run_case", "sample_of"]
 
 _SEED = 5
-_PRESETS = ("default", "fast")
+_SPLITS = ("train", "val")
+PRESETS = ("default", "fast")
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ ANATOMIES = (
     Anatomy("acdc", "{subject}.nii.gz", "{subject}_gt.nii.gz", 0.65, 3, one_person=True),
     Anatomy("chaos-t2", "sub-{subject}_T2w.nii.gz", "sub-{subject}_dseg.nii.gz", 0.4, 1),
     Anatomy("oasis", "sub-{subject}_T1w.nii.gz", "sub-{subject}_dseg.nii.gz", 0.5, 2),
+    Anatomy("ixi-2mm", "sub-{subject}_T1w.nii.gz", "sub-{subject}_dseg.nii.gz", 0.45, 2),
 )
 
 
@@ -85,8 +90,15 @@ class Plan:
     preset: str
 
 
-def plans(folder: Path, cases: int) -> list[Plan]:
+def plans(folder: Path, cases: int, *, each: int | None = None, presets: Sequence[str] = PRESETS) -> list[Plan]:
     """`cases` good and `cases` bad ones, half of each from training persons; the same every time.
+
+    Args:
+        folder: of the data sets.
+        cases: how many of either.
+        each: instead of `cases`, how many of either there are of each data set and each split: as many large volumes
+            as small ones, so that fewer cases measure every model.
+        presets: of which each has its turn.
 
     Raises:
         InputError: if the data are not there.
@@ -97,20 +109,31 @@ def plans(folder: Path, cases: int) -> list[Plan]:
         expected = "the data sets and splits.json"
         raise InputError(str(folder), expected=expected, got=str(error), remedy="check --data") from error
     random = np.random.default_rng(_SEED)
-    drawn = [anatomy for anatomy in ANATOMIES for _ in range(anatomy.weight)]
     kinds = ("other anatomy", *KINDS)
     planned = []
-    for number in range(2 * cases):
-        turn = number // 2
-        anatomy, split = drawn[turn % len(drawn)], ("train", "val")[turn // len(drawn) % 2]
-        kind = "good" if number % 2 == 0 else kinds[turn % len(kinds)]
-        fixed, moving = _pair(anatomy, splits[anatomy.name][split], random)
-        if kind == "other anatomy":
-            other = ANATOMIES[(ANATOMIES.index(anatomy) + 1 + turn % (len(ANATOMIES) - 1)) % len(ANATOMIES)]
-            moving = f"{other.name}/{_pair(other, splits[other.name][split], random)[1]}"
-        preset = _PRESETS[turn // (2 * len(drawn)) % 2]
-        planned.append(Plan(number, anatomy.name, split, kind, fixed, moving, preset))
+    turns = _weighted(cases, presets) if each is None else _even(each, presets)
+    for turn, (anatomy, split, preset) in enumerate(turns):
+        for kind in ("good", kinds[turn % len(kinds)]):
+            fixed, moving = _pair(anatomy, splits[anatomy.name][split], random)
+            if kind == "other anatomy":
+                other = ANATOMIES[(ANATOMIES.index(anatomy) + 1 + turn % (len(ANATOMIES) - 1)) % len(ANATOMIES)]
+                moving = f"{other.name}/{_pair(other, splits[other.name][split], random)[1]}"
+            planned.append(Plan(len(planned), anatomy.name, split, kind, fixed, moving, preset))
     return planned
+
+
+def _weighted(cases: int, presets: Sequence[str]) -> Iterator[tuple[Anatomy, str, str]]:
+    drawn = [anatomy for anatomy in ANATOMIES for _ in range(anatomy.weight)]
+    for turn in range(cases):
+        split = _SPLITS[turn // len(drawn) % 2]
+        yield drawn[turn % len(drawn)], split, presets[turn // (2 * len(drawn)) % len(presets)]
+
+
+def _even(each: int, presets: Sequence[str]) -> Iterator[tuple[Anatomy, str, str]]:
+    for turn in range(each):
+        for anatomy in ANATOMIES:
+            for split in _SPLITS:
+                yield anatomy, split, presets[turn % len(presets)]
 
 
 def _pair(anatomy: Anatomy, subjects: Sequence[str], random: np.random.Generator) -> tuple[str, str]:
@@ -131,12 +154,21 @@ def run_case(plan: Plan, folder: Path) -> dict[str, Any]:
             sample.fixed, sample.moving, moving_labels=[sample.moving_labels], preset=plan.preset, **sample.options
         )
     except InputError as error:
-        return {**told, "model": None, "refused": str(error), "dice": None, "figures": {}, "remarks": []}
+        return {
+            **told,
+            "model": None,
+            "limits": None,
+            "refused": str(error),
+            "dice": None,
+            "figures": {},
+            "remarks": [],
+        }
     moved = next(iter(found.moved_labels.values()))
     scores = dice(sample.fixed_labels.data, moved.data)
     return {
         **told,
         "model": found.provenance["model"]["name"],
+        "limits": found.qc["limits"],
         "refused": None,
         "dice": round(float(np.mean(list(scores.values()))), 4),
         "figures": {name: _rounded(value) for name, value in found.metrics.items()},
@@ -203,16 +235,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--out", type=Path, required=True, help="record to write, or to go on with")
     parser.add_argument("--cases", type=int, default=280, help="good cases, and as many bad ones")
+    parser.add_argument("--each", type=int, default=None, help="instead: of each data set and split")
+    parser.add_argument("--presets", nargs="+", choices=PRESETS, default=PRESETS, help="each has its turn")
     parser.add_argument("--most", type=int, default=None, help="run at most so many now")
     parser.add_argument("--limits", type=Path, default=None, help="also write the limits to this file")
     options = parser.parse_args(arguments)
-    planned = plans(options.data, options.cases)
+    planned = plans(options.data, options.cases, each=options.each, presets=options.presets)
     kept = json.loads(options.out.read_text(encoding="utf-8"))["cases"] if options.out.exists() else []
     done = [case for case in kept if case["number"] < len(planned)]
     for plan, _ in zip(_todo(planned, done), islice(count(), options.most), strict=False):
+        begun = perf_counter()
         done.append(run_case(plan, options.data))
-        case = done[-1]
-        print(f"{plan.number} {plan.anatomy} {plan.split} {plan.kind}: Dice {case['dice']}", file=sys.stderr)
+        took = f"{perf_counter() - begun:.1f} s, {plan.number + 1} of {len(planned)}"
+        print(f"{plan.anatomy} {plan.split} {plan.kind}: Dice {done[-1]['dice']}; {took}", file=sys.stderr)
         _write(options.out, done, {})
     limits = fit(done, {anatomy.name: anatomy.good_dice for anatomy in ANATOMIES})
     record = _write(options.out, done, limits)

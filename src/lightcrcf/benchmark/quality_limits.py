@@ -12,7 +12,7 @@ from lightcrcf.benchmark.markdown import table
 from lightcrcf.pipeline.limits import FIGURES, narrowed
 from lightcrcf.pipeline.quality import compared, judge
 
-__all__ = ["FORMAT", "NAME", "evaluate", "fit", "is_good", "succeeded", "verdicts_text"]
+__all__ = ["FORMAT", "NAME", "evaluate", "fit", "group", "is_good", "succeeded", "verdicts_text"]
 
 FORMAT, NAME = "lightcrcf-quality", "quality"
 
@@ -27,21 +27,27 @@ _FIXED = ("folding_percent", "affine_rotation_deg")
 
 
 def fit(cases: Sequence[Case], good_dice: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """For each model the limits that all good training cases keep, with some room.
+    """For each model, and for heads without one, the limits that all good training cases keep, with some room.
 
     Args:
         cases: as `quality_calibration.run_case` gives them; only training persons count.
         good_dice: by anatomy, from which Dice on a registration is a success.
 
     Returns:
-        model to figure to limit.
+        group to figure to limit.
     """
     good = [case for case in cases if case["split"] == "train" and is_good(case, good_dice) and not case["remarks"]]
     groups: dict[str, list[Case]] = {}
     for case in good:
-        groups.setdefault(case["model"] or "none", []).append(case)
+        groups.setdefault(group(case) or "none", []).append(case)
     groups.pop("none", None)  # whatever no model fits may be anything
-    return {model: _limits(group) for model, group in sorted(groups.items()) if len(group) >= _FEWEST}
+    return {name: _limits(members) for name, members in sorted(groups.items()) if len(members) >= _FEWEST}
+
+
+def group(case: Case) -> str | None:
+    """Return by whose limits a case is judged; see `limits.group_of`. Older records name the model alone."""
+    found: str | None = case.get("limits", case["model"])
+    return found
 
 
 def is_good(case: Case, good_dice: Mapping[str, float]) -> bool:
@@ -54,9 +60,9 @@ def succeeded(case: Case, good_dice: Mapping[str, float]) -> bool:
     return case["dice"] is not None and bool(case["dice"] >= good_dice[case["anatomy"]])
 
 
-def _limits(group: Sequence[Case]) -> dict[str, float]:
+def _limits(cases: Sequence[Case]) -> dict[str, float]:
     columns: dict[str, list[float]] = {}
-    for case in group:
+    for case in cases:
         for name, _, value in compared(case["figures"], FIGURES):
             columns.setdefault(name, []).append(value)
     return {name: _limit(name, values) for name, values in columns.items() if name not in _FIXED}
@@ -121,5 +127,5 @@ def _share(part: int, of: int) -> str:
 def _passes(case: Case, limits: Mapping[str, Mapping[str, float]]) -> bool:
     if case["refused"] is not None:
         return False
-    own = narrowed(limits.get(case["model"] or "none", {}))
+    own = narrowed(limits.get(group(case) or "none", {}))
     return bool(judge(case["figures"], case["remarks"], own)["verdict"] == "pass")
