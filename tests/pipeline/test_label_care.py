@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.pipeline.label_care import check_fixed_labels, label_record, warnings_of
+from lightcrcf.pipeline.label_care import check_fixed_labels, label_record, misplaced, warnings_of
 from lightcrcf.transforms.affine import Affine
-from lightcrcf.volumes import Volume
+from lightcrcf.volumes import Volume, read
 
 GRID = Grid((12, 14, 16), np.diag([1.0, 2.0, 3.0, 1.0]))
 IDENTITY = Affine.identity()
@@ -78,3 +83,37 @@ def test_fixed_labels_must_lie_on_the_fixed_grid() -> None:
     shifted = Volume(fixed.data, GRID.crop((1, 0, 0), GRID.shape), "labels.nii")
     with pytest.raises(InputError, match=r"labels\.nii: expected labels on the grid of fixed\.nii"):
         check_fixed_labels(shifted, fixed)
+
+
+def test_labels_of_the_image_are_not_doubted(brains: Callable[..., tuple[Volume, Volume]], grids: Any) -> None:
+    image, labels = brains(grids((47, 60, 43), (3.0, 3.0, 3.0), axes="LPS"))
+    elsewhere = brains(grids((60, 51, 70), (2.5, 3.1, 2.4), axes="ASR", turn=(8, -5, 6)))[1]
+    assert misplaced(labels, image) is None
+    assert misplaced(elsewhere, image) is None
+
+
+def test_labels_that_do_not_lie_on_the_image_are_told(brains: Callable[..., tuple[Volume, Volume]], grids: Any) -> None:
+    image, labels = brains(grids((47, 60, 43), (3.0, 3.0, 3.0), axes="LPS"))
+    away = labels.grid.affine.copy()
+    away[:3, 3] += 100
+    told = misplaced(Volume(labels.data, Grid(labels.grid.shape, away), "others.nii"), image)
+    assert told is not None
+    assert "others.nii do not lie on the moving image" in told
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("image", "labels"),
+    [
+        ("oasis/sub-{}_T1w.nii.gz", "oasis/sub-{}_dseg.nii.gz"),
+        ("ixi-2mm/sub-{}_T1w.nii.gz", "ixi-2mm/sub-{}_dseg.nii.gz"),
+        ("chaos-t2/sub-{}_T2w.nii.gz", "chaos-t2/sub-{}_dseg.nii.gz"),
+    ],
+)
+def test_labels_of_another_person_on_the_same_scanner_are_told(image: str, labels: str, data: Path) -> None:
+    persons = json.loads((data / "splits.json").read_text())[image.split("/")[0]]["val"][:4]
+    images = [read(data / image.format(person)) for person in persons]
+    maps = [read(data / labels.format(person)) for person in persons]
+    for number, shown in enumerate(images):
+        assert misplaced(maps[number], shown) is None
+        assert misplaced(maps[number - 1], shown) is not None

@@ -19,7 +19,7 @@ from lightcrcf.pipeline.by_template import way_by_template
 from lightcrcf.pipeline.decision import Decision, decide
 from lightcrcf.pipeline.inputs import Given, Inputs
 from lightcrcf.pipeline.inspection import inspect
-from lightcrcf.pipeline.label_care import label_record, warnings_of
+from lightcrcf.pipeline.label_care import label_record, misplaced, warnings_of
 from lightcrcf.pipeline.limits import group_of
 from lightcrcf.pipeline.memory import check_demand, share_arenas
 from lightcrcf.pipeline.move import move
@@ -187,7 +187,8 @@ def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared
             label_record(v, labels_moved, start.affine, inputs.fixed_labels)
             for v, labels_moved in zip(inputs.moving_labels, labels.values(), strict=True)
         ]
-        metrics, qc = _judged(start, decision, deformation, warnings_of(told))
+        odd = [found for v in inputs.moving_labels if (found := misplaced(v, inputs.moving)) is not None]
+        metrics, qc = _judged(start, decision, deformation, [*odd, *warnings_of(told)])
         metrics |= inverse_metrics(chain, backward)
     record = provenance(
         inputs.fixed, inputs.moving, asdict(options), decision.contents, decision.choice, start.affine,
