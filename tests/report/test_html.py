@@ -148,3 +148,39 @@ def test_constant_integer_and_borderless_volumes_can_be_drawn(registration: Regi
     for data in (np.zeros(grid.shape, np.uint8), busy):
         volume = Volume(data, grid)
         parse(report_page(Subject.of(replace(registration, fixed=volume, moved=volume)), out="run"))
+
+
+def _mask(volume: Volume, middle_mm: Any, radius_mm: float) -> Volume:
+    world = volume.grid.world(np.moveaxis(np.indices(volume.grid.shape), 0, -1))
+    return Volume((np.linalg.norm(world - middle_mm, axis=-1) > radius_mm).astype(np.uint8), volume.grid, "mask")
+
+
+def test_what_masks_leave_out_is_shaded_and_has_pictures_of_its_own(registration: Registration) -> None:
+    tissue = np.argwhere(registration.fixed.data > 0)
+    place = registration.fixed.grid.world(tissue.mean(axis=0)) + np.array([30, 20, 15])
+    there = registration.transform.points(place[None])[0]
+    masks = _mask(registration.fixed, place, 12), _mask(registration.moving, there, 12)
+    for given in ((masks[0], None), (None, masks[1])):
+        page = report_page(Subject.of(replace(registration, masks=given)), out="run")
+        checker = parse(page)
+        assert checker.uses <= checker.symbols
+        assert "shaded within dashes" in page
+        assert page.count("through what the masks leave out") == 2
+        assert {f".{key}m-{kind}{{" in page for key in "acs" for kind in ("fixed", "moved")} == {True}
+        for key in "acs":
+            symbol = re.search(rf'<symbol id="o-{key}m".*?</symbol>', page)
+            assert symbol is not None
+            assert 'class="out"' in symbol[0]
+
+
+def test_a_mask_that_leaves_little_is_shaded_everywhere(registration: Registration) -> None:
+    lesion = _mask(registration.fixed, registration.fixed.grid.world(np.array(registration.fixed.data.shape) / 2), 12)
+    inverted = Volume(1 - lesion.data, lesion.grid, "mask")
+    page = report_page(Subject.of(replace(registration, masks=(inverted, None))), out="run")
+    assert "through what the masks leave out" not in page
+    assert page.count('class="out"') >= 15
+
+
+def test_without_masks_nothing_is_shaded(page: str) -> None:
+    assert 'class="out"' not in page
+    assert "shaded" not in page

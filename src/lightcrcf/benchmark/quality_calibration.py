@@ -110,7 +110,7 @@ def plans(folder: Path, cases: int, *, each: int | None = None, presets: Sequenc
         raise InputError(str(folder), expected=expected, got=str(error), remedy="check --data") from error
     random = np.random.default_rng(_SEED)
     kinds = ("other anatomy", *KINDS)
-    planned = []
+    planned: list[Plan] = []
     turns = _weighted(cases, presets) if each is None else _even(each, presets)
     for turn, (anatomy, split, preset) in enumerate(turns):
         for kind in ("good", kinds[turn % len(kinds)]):

@@ -59,7 +59,7 @@ def choose_model(model: str | os.PathLike[str], contents: tuple[Content, Content
         if weights.profile is not None and all(content.kind in weights.profile.kinds for content in contents):
             nearly.append(differences[0])  # its kind of images, of another size
     kinds = contents[0].kind, contents[1].kind
-    reason = "; ".join([f"no model fits: {_shown(*kinds)}", *nearly[:1]])
+    reason = "; ".join([f"no model fits: {_shown(*kinds)}", *(f"of the nearest, {unlike}" for unlike in nearly[:1])])
     # Images of one kind are judged by their figures alone, but in a crop the edges of anything can be made to agree.
     return Choice(None, reason, (reason,) if kinds[0] != kinds[1] or "small crop" in kinds else ())
 

@@ -251,7 +251,7 @@ def _pairs(blocks: Float32) -> Float32:
     for axis in range(3):
         if blocks.shape[axis] > 1:
             low, high = (np.take(blocks, range(k, blocks.shape[axis] - 1 + k), axis=axis) for k in (0, 1))
-            blocks = (low + high) / 2
+            blocks = np.asarray((low + high) / 2, np.float32)
     return blocks
 
 

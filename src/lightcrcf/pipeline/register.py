@@ -57,6 +57,7 @@ class Registration:
         metrics: numbers about the result; see `quality.Evidence`.
         qc: {"verdict": "pass" | "check" | "fail", "reasons": [...]}.
         provenance: everything that `run.json` holds.
+        masks: of the fixed and the moving image, as they were given.
     """
 
     fixed: Volume
@@ -69,6 +70,7 @@ class Registration:
     metrics: dict[str, Any]
     qc: dict[str, Any]
     provenance: dict[str, Any]
+    masks: tuple[Volume | None, Volume | None] = (None, None)
 
 
 def register(
@@ -204,7 +206,8 @@ def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared
         record["inputs"][role]["unknown"] = extent.reasons
     record["estimated_memory_mb"] = round(decision.demand.bytes / 2**20, 1)
     record["sources"], record["labels"] = sources, told
-    return Registration(inputs.fixed, inputs.moving, moved, chain, backward, labels, others, metrics, qc, record)
+    masks = inputs.fixed_mask, inputs.moving_mask
+    return Registration(inputs.fixed, inputs.moving, moved, chain, backward, labels, others, metrics, qc, record, masks)
 
 
 def _start(inputs: Inputs, decision: Decision, options: Options, watch: Stopwatch, shared: Shared) -> _Start:

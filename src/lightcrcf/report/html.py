@@ -14,7 +14,7 @@ from typing import Any
 from lightcrcf.pipeline.register import Registration
 from lightcrcf.pipeline.runs import command_line
 from lightcrcf.report.images import LARGEST_RATIO, RATIO_COLOURS
-from lightcrcf.report.panels import COUNT, KEYS, MIDDLE, Deformation, Pictures, box, three
+from lightcrcf.report.panels import COUNT, KEYS, MIDDLE, Deformation, LeftOut, Pictures, box, three
 from lightcrcf.report.planes import Plane
 from lightcrcf.report.subject import Subject
 from lightcrcf.report.svg import histogram
@@ -24,6 +24,8 @@ from lightcrcf.report.words import MEANINGS
 __all__ = ["report_files", "report_page", "resource", "template"]
 
 _NAMES = tuple(f"{key}{MIDDLE}" for key in KEYS)
+_LEFT_OUT = """ What is <span class="pink">shaded within dashes</span> the masks leave out: it did not steer, and was
+judged only apart. Look there above all."""
 _BEFORE_AFTER = ("given", "affine", "moved")
 
 
@@ -45,18 +47,19 @@ def report_page(subject: Subject, *, out: str) -> str:
     """
     record, pictures = subject.record, Pictures(subject)
     field = subject.chain.field
-    deformation = None if field is None else Deformation.of(field, pictures)
+    deformation, left_out = None if field is None else Deformation.of(field, pictures), LeftOut.of(pictures)
     verdict = _verdict(record)
     return template("template.html").substitute(
         title=escape(f"{Path(subject.moving.source).name} onto {Path(subject.fixed.source).name}"),
         style=resource("page.css"),
-        rules=pictures.rules + ("\n" + deformation.rules if deformation else ""),
-        outlines=pictures.outlines + (deformation.outlines if deformation else ""),
+        rules="\n".join(part.rules for part in (pictures, deformation, left_out) if part),
+        outlines="".join(part.outlines for part in (pictures, deformation, left_out) if part),
         verdict=verdict,
         meaning=escape(MEANINGS[verdict]),
         reasons=reasons(record["qc"]["reasons"]),
         subjects=subjects(subject),
-        before_after=_before_after(pictures),
+        left_out=_LEFT_OUT if pictures.masked else "",
+        before_after=_before_after(pictures, left_out),
         image_choices=_image_choices(pictures),
         last_slice=COUNT - 1,
         middle_slice=MIDDLE,
@@ -96,12 +99,19 @@ def _verdict(record: dict[str, Any]) -> str:
     return verdict if verdict in MEANINGS else "check"
 
 
-def _before_after(pictures: Pictures) -> str:
+def _before_after(pictures: Pictures, left_out: LeftOut | None) -> str:
     planes, found = pictures.middles, []
     for kind in _BEFORE_AFTER:
         nothing = " - there is nothing of it here: it lies elsewhere" if pictures.empty[kind] else ""
-        boxes = [box(p, f"{n}-{kind}", outline=f"o-{n}") for n, p in zip(_NAMES, planes, strict=True)]
+        over = [f"o-{key}-{kind}" if pictures.masked and kind != "moved" else f"o-{key}{MIDDLE}" for key in KEYS]
+        boxes = [box(p, f"{n}-{kind}", outline=o) for n, p, o in zip(_NAMES, planes, over, strict=True)]
         found.append(three(boxes, planes, f"{pictures.titles[kind]}{nothing}"))
+    if left_out is not None:
+        for kind in ("fixed", "moved"):
+            boxes = [
+                box(p, f"{key}m-{kind}", outline=f"o-{key}m") for key, p in zip(KEYS, left_out.planes, strict=True)
+            ]
+            found.append(three(boxes, left_out.planes, f"through what the masks leave out: {pictures.titles[kind]}"))
     plain = [box(p, f"{n}-fixed") for n, p in zip(_NAMES, planes, strict=True)]
     return "".join([three(plain, planes, pictures.titles["fixed"]), *found])
 

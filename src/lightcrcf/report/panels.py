@@ -17,11 +17,11 @@ from lightcrcf.report.images import gray_uri, ratio_uri
 from lightcrcf.report.planes import Frame, Plane, slice_image
 from lightcrcf.report.slices import Slices, moved_grid
 from lightcrcf.report.subject import Subject
-from lightcrcf.report.svg import outline_paths, path, view_box
+from lightcrcf.report.svg import area_path, outline_paths, path, view_box
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.volumes import Volume
 
-__all__ = ["COUNT", "IMAGES", "KEYS", "MIDDLE", "Deformation", "Pictures", "box", "symbol", "three"]
+__all__ = ["COUNT", "IMAGES", "KEYS", "MIDDLE", "Deformation", "LeftOut", "Pictures", "box", "symbol", "three"]
 
 COUNT = 5  # of slices in each orientation
 MIDDLE = COUNT // 2
@@ -47,7 +47,8 @@ class Pictures:
     def __init__(self, subject: Subject, count: int = COUNT) -> None:
         self.frame = Frame.around(subject.fixed)
         self.stacks = self.frame.stacks(count)
-        self.slices = Slices(subject.fixed, subject.moving, subject.moved, subject.chain)
+        self.slices = Slices(subject.fixed, subject.moving, subject.moved, subject.chain, subject.masks)
+        self.masked = any(mask is not None for mask in subject.masks)
         self.titles = {**IMAGES, "moved": IMAGES["moved"] + (", affine only" if subject.chain.field is None else "")}
         flat = [plane for stack in self.stacks for plane in stack]
         shown = {name: getattr(self.slices, name)(flat) for name in IMAGES}
@@ -58,16 +59,56 @@ class Pictures:
             for kind, images in shown.items()
             for name, image in zip(names, images, strict=True)
         )
-        values = self.slices.values(flat)
-        self.outlines = "".join(
-            symbol(name, plane, outline_paths(image, self.slices.levels))
-            for name, plane, image in zip(names, flat, values, strict=True)
+        self.outlines = self.symbols(names, flat, self.slices.values(flat))
+        if self.masked:  # where the moving volume lies elsewhere, so does its mask
+            values = self.slices.values(self.middles)
+            for kind in ("given", "affine"):
+                self.outlines += self.symbols([f"{key}-{kind}" for key in KEYS], self.middles, values, kind)
+
+    def symbols(
+        self, names: Sequence[str], planes: Sequence[Plane], values: Sequence[NDArray[np.float32]], kind: str = "moved"
+    ) -> str:
+        """Draw what lies over pictures: outlines of the fixed volume, and what the masks leave out."""
+        areas = [area_path(area) for area in self.slices.left_out(planes, kind)] if self.masked else [""] * len(planes)
+        return "".join(
+            symbol(name, plane, outline_paths(image, self.slices.levels), area)
+            for name, plane, image, area in zip(names, planes, values, areas, strict=True)
         )
 
     @property
     def middles(self) -> tuple[Plane, ...]:
         """The plane in the middle of each stack."""
         return tuple(stack[len(stack) // 2] for stack in self.stacks)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """The planes through the middle of what the masks leave out.
+
+    Args:
+        rules: style rules of the fixed and of the moved volume there.
+        outlines: what lies over them.
+        planes: the three.
+    """
+
+    rules: str
+    outlines: str
+    planes: tuple[Plane, ...]
+
+    @classmethod
+    def of(cls, pictures: Pictures) -> LeftOut | None:
+        """Draw it; None where there is no mask, or so large a part is left out that it is on every picture."""
+        middle = pictures.slices.middle_left_out() if pictures.masked else None
+        if middle is None:
+            return None
+        planes, names = pictures.frame.through(middle), [f"{key}m" for key in KEYS]
+        shown = {"fixed": pictures.slices.fixed(planes), "moved": pictures.slices.moved(planes)}
+        rules = "\n".join(
+            f".{name}-{kind}{{background-image:url({gray_uri(image)})}}"
+            for kind, images in shown.items()
+            for name, image in zip(names, images, strict=True)
+        )
+        return cls(rules, pictures.symbols(names, planes, pictures.slices.values(planes)), planes)
 
 
 @dataclass(frozen=True)
@@ -110,10 +151,7 @@ class Deformation:
             for kind, each in uris.items()
             for name, uri in zip(names, each, strict=True)
         )
-        outlines = "".join(
-            symbol(name, plane, outline_paths(image, pictures.slices.levels))
-            for name, plane, image in zip(names, planes, values, strict=True)
-        )
+        outlines = pictures.symbols(names, planes, values)
         lines = tuple(path(moved_grid(field, plane)) for plane in planes)
         logs = np.log2(np.clip(determinant[::2, ::2, ::2], 0.25, 4.0))
         counts, _ = np.histogram(logs, bins=61, range=(-2, 2))
@@ -178,9 +216,10 @@ def _letters(plane: Plane, places: Sequence[Plane]) -> str:
     return f'{directions}<i class="place"{others}>{plane.place}</i>{bar}'
 
 
-def symbol(name: str, plane: Plane, paths: list[str]) -> str:
-    """Outlines on a plane, to be referred to by `box`."""
-    drawn = "".join(f'<path class="o{n}" d="{d}"/>' for n, d in enumerate(paths))
+def symbol(name: str, plane: Plane, paths: list[str], area: str = "") -> str:
+    """Outlines on a plane, to be referred to by `box`, over an area that is shaded."""
+    shaded = f'<path class="out" fill-rule="evenodd" d="{area}"/>' if area else ""
+    drawn = shaded + "".join(f'<path class="o{n}" d="{d}"/>' for n, d in enumerate(paths))
     return f'<symbol id="o-{name}" viewBox="{view_box(plane.grid.shape)}">{drawn}</symbol>'
 
 

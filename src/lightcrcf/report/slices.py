@@ -19,6 +19,7 @@ Float32 = NDArray[np.float32]
 Images = list[Float32]
 
 _LINE_MM = 6.0
+_MOSTLY = 0.5  # of the foreground: more is to be seen on any plane
 _BORDER_RANGE_PERCENT = (0.5, 99.7)
 
 
@@ -30,10 +31,19 @@ class Slices:
         moving: the volume as it was given.
         moved: the result, on the fixed grid.
         chain: fixed points to moving points.
+        masks: of both volumes, 0 where voxels must not count.
     """
 
-    def __init__(self, fixed: Volume, moving: Volume, moved: Volume, chain: Chain) -> None:
+    def __init__(
+        self,
+        fixed: Volume,
+        moving: Volume,
+        moved: Volume,
+        chain: Chain,
+        masks: tuple[Volume | None, Volume | None] = (None, None),
+    ) -> None:
         self.chain = chain
+        self._masks = masks
         self._fixed, self._moving, self._moved = _Shown(fixed), _Shown(moving), _Shown(moved)
         self.levels = _contour_levels(fixed)
 
@@ -57,6 +67,41 @@ class Slices:
         """The result."""
         return self._moved.gray(planes)
 
+    def left_out(self, planes: Sequence[Plane], kind: str = "moved") -> Images:
+        """What the masks leave out: above 0.5 where voxels of either volume do not count.
+
+        Args:
+            planes: of the pictures.
+            kind: whether the moving mask lies there as "given", after the "affine" or as "moved".
+        """
+        chains = {
+            "given": None,
+            "affine": Chain(self.chain.before, None, self.chain.after),
+            "moved": self.chain,
+        }
+        fixed, moving = self._masks
+        images = [[np.zeros(plane.grid.shape[:2], np.float32) for plane in planes]]
+        if fixed is not None:
+            images.append(_left_out(fixed, planes, None))
+        if moving is not None:
+            images.append(_left_out(moving, planes, chains[kind]))
+        return [np.maximum.reduce(each) for each in zip(*images, strict=True)]
+
+    def middle_left_out(self) -> NDArray[np.float64] | None:
+        """The place nearest to the middle of what the masks leave out of the fixed foreground, in RAS+ mm; or None."""
+        thin, step = thinned(self._fixed.volume)
+        grid = self._fixed.volume.grid
+        places = grid.world(np.argwhere(foreground(thin)) * step)
+        out = np.zeros(len(places), np.bool_)
+        for mask, points in zip(self._masks, (places, self.chain.points(places)), strict=True):
+            if mask is not None:
+                out |= _is_zero(mask, points)
+        if not out.any() or np.mean(out) > _MOSTLY:
+            return None
+        middle = places[out].mean(axis=0)
+        nearest: NDArray[np.float64] = places[out][np.square(places[out] - middle).sum(axis=1).argmin()]
+        return nearest
+
     def histograms(self, bins: int = 64) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Shares of the foreground in `bins` grey values, of the fixed and of the moving volume."""
         return self._fixed.histogram(bins), self._moving.histogram(bins)
@@ -66,7 +111,7 @@ class _Shown:
     """A volume with one window for all of its pictures."""
 
     def __init__(self, volume: Volume) -> None:
-        self._volume = Volume(np.asarray(volume.data, dtype=np.float32), volume.grid, volume.source)
+        self.volume = Volume(np.asarray(volume.data, dtype=np.float32), volume.grid, volume.source)
         data = thinned(volume)[0]
         mask = foreground(data)
         self._inside = data[mask] if mask.any() else data.ravel()
@@ -75,7 +120,7 @@ class _Shown:
         self._width = max(top - self._low, float(np.finfo(np.float32).tiny))
 
     def values(self, planes: Sequence[Plane], chain: Chain | None = None) -> Images:
-        return [slice_image(self._volume, plane, chain) for plane in planes]
+        return [slice_image(self.volume, plane, chain) for plane in planes]
 
     def gray(self, planes: Sequence[Plane], chain: Chain | None = None) -> Images:
         return [self._unit(image) for image in self.values(planes, chain)]
@@ -86,6 +131,21 @@ class _Shown:
 
     def _unit(self, values: Float32) -> Float32:
         return np.asarray(np.clip((values - self._low) / self._width, 0, 1), dtype=np.float32)
+
+
+def _left_out(mask: Volume, planes: Sequence[Plane], chain: Chain | None) -> Images:
+    """1 where a mask is 0, on some planes; 0 outside of it."""
+    inverse = Volume((mask.data == 0).astype(np.float32), mask.grid, mask.source)
+    return [np.nan_to_num(slice_image(inverse, plane, chain)) for plane in planes]
+
+
+def _is_zero(mask: Volume, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether the voxels nearest to (N, 3) points in RAS+ mm are 0; not outside of the mask."""
+    voxels = np.rint(mask.grid.voxels(points)).astype(int)
+    within = np.all((voxels >= 0) & (voxels < mask.grid.shape), axis=1)
+    found = np.zeros(len(points), np.bool_)
+    found[within] = mask.data[tuple(voxels[within].T)] == 0
+    return found
 
 
 def moved_grid(field: DisplacementField, plane: Plane) -> list[NDArray[np.float64]]:

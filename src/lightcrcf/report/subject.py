@@ -25,6 +25,7 @@ class Subject:
         moved: the result, on the fixed grid.
         chain: fixed points to moving points.
         record: what `run.json` holds.
+        masks: of the fixed and the moving volume, 0 where voxels must not count; None for what there is not.
     """
 
     fixed: Volume
@@ -32,12 +33,13 @@ class Subject:
     moved: Volume
     chain: Chain
     record: dict[str, Any]
+    masks: tuple[Volume | None, Volume | None] = (None, None)
 
     @classmethod
     def of(cls, registration: Registration) -> Subject:
         """A registration that was just made."""
         found = registration
-        return cls(found.fixed, found.moving, found.moved, found.transform, found.provenance)
+        return cls(found.fixed, found.moving, found.moved, found.transform, found.provenance, found.masks)
 
     @classmethod
     def read(cls, folder: str | os.PathLike[str]) -> Subject:
@@ -48,4 +50,9 @@ class Subject:
         """
         record = read_run(Path(folder) / "run.json")
         fixed, moving = (read(check_unchanged(record, role)) for role in ("fixed", "moving"))
-        return cls(fixed, moving, read(Path(folder) / "moved.nii.gz"), read_transform_folder(folder), record)
+        given = {source["role"] for source in record["sources"]}
+        fixed_mask, moving_mask = (
+            read(check_unchanged(record, role)) if role in given else None for role in ("fixed_mask", "moving_mask")
+        )
+        moved, chain = read(Path(folder) / "moved.nii.gz"), read_transform_folder(folder)
+        return cls(fixed, moving, moved, chain, record, (fixed_mask, moving_mask))

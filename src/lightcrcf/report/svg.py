@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lightcrcf.report.slices import box3
 
-__all__ = ["histogram", "outline_paths", "path", "view_box"]
+__all__ = ["area_path", "histogram", "outline_paths", "path", "view_box"]
 
 _SPECK = 0.1  # of the way around the picture: shorter contours, of vessels and noise, would hide the others
 _FINE = 4  # steps of one pixel
@@ -51,6 +51,21 @@ def outline_paths(values: NDArray[np.float32], levels: Sequence[float]) -> list[
     lines = ([np.asarray(line) for line in found.lines(level)] for level in levels)
     shortest = _SPECK * 2 * sum(values.shape)
     return [path(_thinned(line) for line in each if len(line) >= shortest) for each in lines]
+
+
+def area_path(values: NDArray[np.float32]) -> str:
+    """One path around all that is above 0.5 in (rows, columns) values, closed along the edges of the picture.
+
+    To be filled by the rule `evenodd`, which leaves holes empty.
+
+    Example:
+        >>> area_path(np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]], np.float32))
+        'M2 4l2 -2 2 2 -2 2 -2 -2'
+    """
+    rows, columns = values.shape
+    found = contour_generator(z=np.pad(values, 1), line_type=LineType.Separate).lines(0.5)
+    edge = np.array([columns - 1, rows - 1], dtype=np.float64)
+    return path(np.clip(np.asarray(line) - 1, 0, edge) for line in found)
 
 
 def _thinned(line: NDArray[np.float64]) -> NDArray[np.float64]:
