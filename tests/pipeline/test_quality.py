@@ -13,6 +13,7 @@ from lightcrcf.pipeline.quality import (
     Evidence,
     correlation,
     deformation_evidence,
+    judge,
     local_correlation,
     overlap,
     verdict,
@@ -124,6 +125,8 @@ def test_one_bad_figure_is_enough(change: dict[str, Any], word: str, reason: str
         ({"correlation_affine": 0.01, "correlation_after": 0.04}, "fail"),  # as two unlike anatomies
         ({"correlation_global": 0.3, "histogram_distance": 0.4}, "check"),  # one aspect: another contrast, or a bias
         ({"correlation_global": 0.3, "there_and_back_mm": 20.0, "extent_mm": 100.0}, "fail"),
+        ({"correlation_global": 0.3, "correlation_affine": 0.1, "correlation_after": 0.149}, "check"),  # but for one
+        ({"gain_range": 3.0, "overlap_after": 0.84, "covered": 0.69}, "check"),
         ({"overlap_after": 0.8, "covered": 0.6}, "check"),  # a part of the anatomy
         ({"overlap_after": 0.8, "covered": 0.6, "jacobian_p99": 7.0}, "fail"),
         ({"covered": 0.05}, "fail"),
@@ -139,6 +142,13 @@ def test_one_bad_figure_is_enough(change: dict[str, Any], word: str, reason: str
 )
 def test_what_is_grossly_wrong_fails_and_what_is_unusual_is_looked_at(change: dict[str, Any], word: str) -> None:
     assert verdict(Evidence(**{**GOOD, **change}))["verdict"] == word
+
+
+def test_a_strong_bias_field_is_not_held_against_the_intensities_of_unbiased_images() -> None:
+    figures = {**GOOD, "correlation_after": 0.65, "correlation_global": 0.8, "histogram_distance": 0.1}
+    limits = narrowed({"correlation": 0.75, "correlation_global": 0.94, "histogram_distance": 0.05})
+    assert judge(figures, [], limits)["verdict"] == "fail"
+    assert judge({**figures, "gain_range": 2.9}, [], limits)["verdict"] == "check"
 
 
 def test_no_measurement_makes_the_limits_of_volume_ratios_wider() -> None:

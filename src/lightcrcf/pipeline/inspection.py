@@ -68,7 +68,7 @@ def inspect(pair: WorkingPair, displacement: Float32 | None, overlap: Overlap, m
     )
     if evidence.counted_fixed is not None or evidence.counted_moving is not None:
         evidence.correlation_unmasked, evidence.overlap_unmasked = halves.local_unmasked(moved, known)
-    evidence.correlation_global, evidence.histogram_distance = halves.whole(moved, moved_mask)
+    halves.whole(evidence, moved, moved_mask)
     return evidence
 
 
@@ -99,12 +99,16 @@ class _Halves:
         correlation = quality.local_correlation(self.fixed, moved, self.tissue & where)
         return correlation, self._overlap(self.tissue & where, (moved > _FOREGROUND) & where)
 
-    def whole(self, moved: Float32, mask: Mask) -> tuple[float, float]:
-        """Correlation over what is foreground in both, signed, and distance of the intensities, both without a gain."""
+    def whole(self, evidence: Evidence, moved: Float32, mask: Mask) -> None:
+        """Fill in what the intensities tell over all that is foreground in both images, a smooth factor aside."""
         both = self.tissue & (moved > _FOREGROUND) & mask & self.counted
         fixed = self.fixed[both]
-        even = moved[both] * quality.smooth_gain(fixed, moved[both], np.argwhere(both))
-        return quality.correlation(fixed, even), quality.distance(fixed, even)
+        gain = quality.smooth_gain(fixed, moved[both], np.argwhere(both))
+        even = moved[both] * gain
+        evidence.correlation_global = quality.correlation(fixed, even)
+        evidence.histogram_distance = quality.distance(fixed, even)
+        low, high = np.percentile(gain, (5, 95)) if gain.size else (1.0, 1.0)
+        evidence.gain_range = float(high / low)
 
 
 def _warped(mask: Float32 | None, full: Float32) -> Float32 | None:

@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 from lightcrcf.pipeline.foreground import Content
 
-__all__ = ["FIGURES", "Limit", "group_of", "limits_for", "narrowed"]
+__all__ = ["BIASED", "FIGURES", "Limit", "group_of", "limits_for", "narrowed"]
 
 Side = Literal["low", "high"]
-Aspect = Literal["place", "coverage", "detail", "intensity", "field", "way back", "affine", "masks"]
+Aspect = Literal["place", "coverage", "detail", "intensity", "field", "way back", "affine", "masks", "bias"]
 
 _MOST_DIGITS = 6
 _HEAD_LITRES = 8.0  # of foreground; an abdomen has more than 10
@@ -50,6 +50,13 @@ class Limit:
         if limit is None:
             return False
         return not (value >= limit if self.side == "low" else value <= limit)
+
+    def clearly_beyond(self, value: float) -> bool:
+        """Whether a value lies beyond the limit for a check by more than chance takes it there."""
+        if self.check is None:
+            return False
+        size = abs(self.check)
+        return self.beyond(value, self.check - 0.04 * size if self.side == "low" else self.check + 0.1 * size)
 
     def words(self, value: float) -> str:
         """Return the reason for this value.
@@ -82,6 +89,9 @@ class Limit:
         return next((n for n in range(self.digits, _MOST_DIGITS + 1) if 3 * 10.0**-n <= gap), self.digits + 2)
 
 
+BIASED = 2.0
+"""From so large a range of the smooth factor on, intensities are not held against what unbiased images have."""
+
 _MASK = (
     "the {role} mask leaves only {{value}} of the {role} foreground; {{limit}} or more is usual: 0 marks what must not "
     "count, so invert a mask that is 1 in the lesion"
@@ -106,6 +116,10 @@ FIGURES: dict[str, Limit] = {
     "histogram_distance": Limit(
         "high", "intensity", "the intensities of the images differ by {value} of their range; up to {limit} is usual",
         0.15
+    ),
+    "gain_range": Limit(
+        "high", "bias", "a smooth factor lies between the intensities, {value} times larger in one place than in "
+        "another; up to {limit} is usual: correct the bias field before", BIASED
     ),
     "counted_fixed": Limit("low", "masks", _MASK.format(role="fixed"), 1 / 3),
     "counted_moving": Limit("low", "masks", _MASK.format(role="moving"), 1 / 3),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lightcrcf.geometry.alignment_kernels import block_mean
 from lightcrcf.geometry.determinant import jacobian_determinant
 from lightcrcf.geometry.gradients import squared_local_correlation
-from lightcrcf.pipeline.limits import Limit, limits_for
+from lightcrcf.pipeline.limits import BIASED, FIGURES, Limit, limits_for
 from lightcrcf.transforms.affine import Affine
 
 __all__ = [
@@ -43,6 +43,7 @@ _WORSE = 0.9
 _MANY = 3  # so many aspects out of their limits are no coincidence
 # Each of these alone may be unusual in a good registration, but hardly two of them.
 _DECISIVE = frozenset({"detail", "intensity", "way back", "affine"})
+_ASIDE = frozenset({"bias"})  # no evidence against a registration
 
 
 @dataclass
@@ -58,6 +59,7 @@ class Evidence:
             between them (`smooth_gain`); negative where bright and dark are exchanged.
         histogram_distance: mean difference of the two images' intensities there, likewise, rank by rank, in units of
             the range.
+        gain_range: the 95th over the 5th percentile of that smooth factor.
         covered: share of the fixed foreground for which the moving image has a value.
         counted_fixed, counted_moving: share of each foreground that the user's masks leave; None without a mask.
         overlap_unmasked, correlation_unmasked: as `overlap_after` and `correlation_after` (after the affine if there
@@ -86,6 +88,7 @@ class Evidence:
     correlation_after: float | None = None
     correlation_global: float | None = None
     histogram_distance: float | None = None
+    gain_range: float | None = None
     covered: float | None = None
     counted_fixed: float | None = None
     counted_moving: float | None = None
@@ -264,7 +267,7 @@ def verdict(evidence: Evidence, group: str | None = None) -> dict[str, Any]:
 
     Returns:
         "verdict", "pass", "check" or "fail" (a figure beyond its limit for that; or out of their limits three aspects,
-        or two that are decisive); "reasons" in plain words, the gravest first; "remarks", those of them that
+        or clearly two that are decisive); "reasons" in plain words, the gravest first; "remarks", those of them that
         are no figures; "judged", each figure with what passes and its state; "limits", the group.
     """
     remarks = [*evidence.mismatch, *evidence.labels]
@@ -284,26 +287,33 @@ def judge(
     """
     fails: list[str] = []
     checks: list[str] = []
-    aspects: set[str] = set()
+    aspects: dict[str, bool] = {}  # those that are out of their limits, and whether clearly
     judged: list[dict[str, Any]] = []
     if mirrored:
         fails.append("the affine exchanges left and right")
-    for name, limit, value in compared(figures, limits):
+    for name, limit, value in compared(figures, _fair(figures, limits)):
         failed, checked = limit.beyond(value, limit.fail), limit.beyond(value, limit.check)
         state = "fail" if failed else "check" if checked else "pass"
         if state != "pass":
             (fails if failed else checks).append(limit.words(value))
-            aspects.add(limit.aspect)
+            aspects[limit.aspect] = aspects.get(limit.aspect, False) or failed or limit.clearly_beyond(value)
         if limit.check is not None:
             judged.append({"figure": name, "value": value, "passes": limit.passes(value), "state": state})
     worse = _worse(figures)
     if worse:
         (fails if worse[1] else checks).append(worse[0])
-    if len(aspects) >= _MANY or len(aspects & _DECISIVE) > 1:
+    if len(aspects.keys() - _ASIDE) >= _MANY or sum(aspects[name] for name in aspects.keys() & _DECISIVE) > 1:
         fails, checks = [*fails, *checks], []
     word = "fail" if fails else "check" if checks or remarks else "pass"
     reasons = [*fails, *checks, *remarks]
     return {"verdict": word, "reasons": reasons, "remarks": list(remarks), "judged": judged}
+
+
+def _fair(figures: Mapping[str, Any], limits: Mapping[str, Limit]) -> Mapping[str, Limit]:
+    """Return limits that let a strong bias field change intensities as far as any images may differ in them."""
+    if figures.get("gain_range", 1.0) <= BIASED:
+        return limits
+    return {name: FIGURES[name] if limit.aspect == "intensity" else limit for name, limit in limits.items()}
 
 
 def compared(figures: Mapping[str, Any], limits: Mapping[str, Limit]) -> Iterator[tuple[str, Limit, float]]:

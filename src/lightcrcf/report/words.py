@@ -31,6 +31,7 @@ _WORDS = {
     "jacobian_max": "largest volume ratio in the foreground",
     "place_ratio_min": "smallest volume ratio of a place of 8 voxels",
     "place_ratio_max": "largest volume ratio of a place of 8 voxels",
+    "gain_range": "range of the smooth factor between the intensities",
     "counted_fixed": "share of the fixed foreground that the mask leaves",
     "counted_moving": "share of the moving foreground that the mask leaves",
     "overlap_unmasked": "overlap of the foregrounds with what the masks leave out",
