@@ -168,7 +168,12 @@ def distance(fixed: Float32, moved: Float32) -> float:
     return float(np.mean(np.abs(np.percentile(fixed, ranks) - np.percentile(moved, ranks))))
 
 
-def smooth_gain(fixed: Float32, moved: Float32, places: NDArray[np.integer[Any]]) -> Float32:
+def smooth_gain(
+    fixed: Float32,
+    moved: Float32,
+    places: NDArray[np.integer[Any]],
+    everywhere: NDArray[np.integer[Any]] | None = None,
+) -> Float32:
     """Return the smooth factor that brings `moved` closest to `fixed`: a scanner's bias field is no other contrast.
 
     Its logarithm is a polynomial of second order in the coordinates, by least squares. Where bright and dark are
@@ -177,6 +182,7 @@ def smooth_gain(fixed: Float32, moved: Float32, places: NDArray[np.integer[Any]]
     Args:
         fixed, moved: (N,) intensities of about unit range.
         places: (N, 3) voxels they come from.
+        everywhere: (M, 3) voxels where the factor is wanted; `places` if None. Beyond them it stays as at their edge.
 
     Example:
         >>> places = np.argwhere(np.ones((9, 8, 7), bool))
@@ -187,15 +193,21 @@ def smooth_gain(fixed: Float32, moved: Float32, places: NDArray[np.integer[Any]]
         >>> bool(correlation(fixed, darker * smooth_gain(fixed, darker, places)) > 0.99)
         True
     """
+    wanted = places if everywhere is None else everywhere
     if len(places) < _FEWEST_FOR_GAIN:
-        return np.ones_like(moved)
-    centred = places - (places.min(axis=0) + places.max(axis=0)) / 2
-    x, y, z = (centred / np.maximum(np.abs(centred).max(axis=0), 1)).T.astype(np.float32)
-    terms = np.stack([np.ones_like(x), x, y, z, x * x, y * y, z * z, x * y, y * z, z * x], axis=1)
+        return np.ones(len(wanted), np.float32)
+    low, high = places.min(axis=0), places.max(axis=0)
     step = 1 + len(places) // _MOST_FOR_GAIN
     f, m = (np.log(np.maximum(values[::step], 0) + _DARK) for values in (fixed, moved))
-    weights, *_ = np.linalg.lstsq(terms[::step], f - m, rcond=None)
-    return np.asarray(np.exp(terms @ weights), np.float32)
+    weights, *_ = np.linalg.lstsq(_second_order(places[::step], low, high), f - m, rcond=None)
+    return np.asarray(np.exp(_second_order(wanted, low, high) @ weights), np.float32)
+
+
+def _second_order(places: NDArray[np.integer[Any]], low: NDArray[Any], high: NDArray[Any]) -> Float32:
+    """Return the (N, 10) terms of a polynomial in coordinates that run from -1 at `low` to 1 at `high`."""
+    unit = (2 * places - (low + high)) / np.maximum(high - low, 1)
+    x, y, z = np.clip(unit, -1, 1).T.astype(np.float32)
+    return np.stack([np.ones_like(x), x, y, z, x * x, y * y, z * z, x * y, y * z, z * x], axis=1)
 
 
 def overlap(fixed: NDArray[np.bool_], moved: NDArray[np.bool_]) -> float:
