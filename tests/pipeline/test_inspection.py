@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from lightcrcf.benchmark.spoiled import Sample, spoil
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.pipeline.inspection import inspect
 from lightcrcf.pipeline.pair import WorkingPair
@@ -15,7 +18,7 @@ from lightcrcf.pipeline.quality import Evidence, overlap, verdict
 from lightcrcf.pipeline.register import register
 from lightcrcf.pipeline.shared import Shared
 from lightcrcf.transforms.affine import Affine
-from lightcrcf.volumes import Volume
+from lightcrcf.volumes import Volume, read
 
 Pair = tuple[Volume, Volume]
 
@@ -177,3 +180,14 @@ def test_what_is_unknown_is_no_mask_and_counts_as_uncovered(pair: Pair) -> None:
     assert found.counted_moving is None
     assert found.correlation_unmasked is None
     assert found.overlap_after == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.data
+def test_whole_heads_that_register_well_pass_and_shuffled_ones_fail(data: Path) -> None:
+    splits = json.loads((data / "splits.json").read_text())
+    fixed, moving = (read(data / f"ixi-2mm/sub-{person}_T1w.nii.gz") for person in splits["ixi-2mm"]["val"][:2])
+    found = register(fixed, moving)
+    assert (found.qc["verdict"], found.qc["reasons"], found.qc["limits"]) == ("pass", [], "head")
+    labels = read(data / f"ixi-2mm/sub-{splits['ixi-2mm']['val'][1]}_dseg.nii.gz")
+    shuffled = spoil("shuffled", Sample(fixed, moving, labels, labels, {}), np.random.default_rng(3)).moving
+    assert register(fixed, shuffled).qc["verdict"] == "fail"

@@ -132,7 +132,7 @@ def test_one_bad_figure_is_enough(change: dict[str, Any], word: str, reason: str
         ({"covered": 0.05}, "fail"),
         ({"jacobian_p99": 19.0}, "fail"),
         ({"jacobian_p01": 0.02}, "check"),
-        ({"place_ratio_max": 19.0}, "check"),
+        ({"place_ratio_max": 9.0}, "check"),
         ({"place_ratio_max": 52.0}, "fail"),
         ({"counted_moving": 0.1}, "check"),
         ({"counted_moving": 0.1, "correlation_unmasked": 0.3, "overlap_unmasked": 0.9}, "check"),

@@ -146,7 +146,7 @@ FIGURES: dict[str, Limit] = {
     ),
     "place_ratio_max": Limit(
         "high", "field", "a place of 8 voxels' width is stretched to {value} times its volume; up to {limit} is usual",
-        10.0, 30.0, digits=1
+        8.0, 20.0, digits=1
     ),
     "displacement_p99_mm": Limit(
         "high", "field", "places move by {value} mm; up to {limit} is usual", digits=1
