@@ -23,6 +23,7 @@ Mask = NDArray[np.bool_]
 Overlap = Callable[[Mask, Mask], float]
 
 _FOREGROUND = 0.05
+_ALL = 0.9995  # of the foreground: what is known ends within voxels, of which masks and images may keep other halves
 _BORDER_PERCENTILE = 99.0
 # The way back is registered at a quarter of the resolution, from halves: a field that means something is found again.
 _BACK = (
@@ -116,9 +117,9 @@ def _warped(mask: Float32 | None, full: Float32) -> Float32 | None:
 
 
 def _counted(tissue: Mask, counted: Mask, known: Mask) -> float | None:
-    """Return the share of the known tissue that the user's mask leaves; None if it leaves all."""
+    """Return the share of the known tissue that the user's mask leaves; None if it leaves all but some at its edge."""
     share = _share(tissue & known, counted)
-    return share if share < 1 else None
+    return share if share < _ALL else None
 
 
 def _share(of: Mask, within: Mask) -> float:
