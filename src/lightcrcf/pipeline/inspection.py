@@ -11,6 +11,7 @@ from lightcrcf.geometry.alignment_kernels import block_mean
 from lightcrcf.geometry.kernels import compose, upsample, warp
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.pipeline import quality
+from lightcrcf.pipeline.gain import smooth_gain
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.quality import Evidence
 from lightcrcf.pipeline.refine import refine
@@ -104,7 +105,7 @@ class _Halves:
         """Fill in what the intensities tell over all that is foreground in both images, a smooth factor aside."""
         both = self.tissue & (moved > _FOREGROUND) & mask & self.counted
         fixed = self.fixed[both]
-        gain = quality.smooth_gain(fixed, moved[both], np.argwhere(both))
+        gain = smooth_gain(fixed, moved[both], np.argwhere(both))
         even = moved[both] * gain
         evidence.correlation_global = quality.correlation(fixed, even)
         evidence.histogram_distance = quality.distance(fixed, even)

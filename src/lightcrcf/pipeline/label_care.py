@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lightcrcf.evaluation.labels import as_codes, check_label_map
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.pipeline.foreground import foreground, thin_out
-from lightcrcf.pipeline.quality import smooth_gain
+from lightcrcf.pipeline.gain import smooth_gain
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume, on_grid_of

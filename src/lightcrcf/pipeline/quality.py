@@ -28,7 +28,6 @@ __all__ = [
     "judge",
     "local_correlation",
     "overlap",
-    "smooth_gain",
     "verdict",
 ]
 
@@ -36,8 +35,6 @@ Float32 = NDArray[np.float32]
 
 WINDOW_RADIUS = 2
 _VARIANCE_FLOOR = 1e-5
-_FEWEST_FOR_GAIN, _MOST_FOR_GAIN = 300, 20_000  # voxels
-_DARK = 0.05  # as much as the darkest foreground, so that noise there does not decide
 _PLACE = 4  # voxels, half the width of what is a place
 _WORSE = 0.9
 _MANY = 3  # so many aspects out of their limits are no coincidence
@@ -56,7 +53,7 @@ class Evidence:
         correlation_header, correlation_affine, correlation_after: mean squared local correlation in the fixed
             foreground under the headers' alignment, after the affine and after the deformation.
         correlation_global: correlation over all that is foreground in both images in the end, without a smooth factor
-            between them (`smooth_gain`); negative where bright and dark are exchanged.
+            between them (`gain.smooth_gain`); negative where bright and dark are exchanged.
         histogram_distance: mean difference of the two images' intensities there, likewise, rank by rank, in units of
             the range.
         gain_range: the 95th over the 5th percentile of that smooth factor.
@@ -166,48 +163,6 @@ def distance(fixed: Float32, moved: Float32) -> float:
         return 1.0
     ranks = np.linspace(5, 95, 19)
     return float(np.mean(np.abs(np.percentile(fixed, ranks) - np.percentile(moved, ranks))))
-
-
-def smooth_gain(
-    fixed: Float32,
-    moved: Float32,
-    places: NDArray[np.integer[Any]],
-    everywhere: NDArray[np.integer[Any]] | None = None,
-) -> Float32:
-    """Return the smooth factor that brings `moved` closest to `fixed`: a scanner's bias field is no other contrast.
-
-    Its logarithm is a polynomial of second order in the coordinates, by least squares. Where bright and dark are
-    exchanged, or one anatomy lies on another, no such factor helps.
-
-    Args:
-        fixed, moved: (N,) intensities of about unit range.
-        places: (N, 3) voxels they come from.
-        everywhere: (M, 3) voxels where the factor is wanted; `places` if None. Beyond them it stays as at their edge.
-
-    Example:
-        >>> places = np.argwhere(np.ones((9, 8, 7), bool))
-        >>> fixed = 0.5 + 0.3 * np.sin(np.arange(len(places), dtype=np.float32))
-        >>> darker = (fixed * np.exp(-0.1 * places[:, 1])).astype(np.float32)
-        >>> bool(correlation(fixed, darker) < 0.9)
-        True
-        >>> bool(correlation(fixed, darker * smooth_gain(fixed, darker, places)) > 0.99)
-        True
-    """
-    wanted = places if everywhere is None else everywhere
-    if len(places) < _FEWEST_FOR_GAIN:
-        return np.ones(len(wanted), np.float32)
-    low, high = places.min(axis=0), places.max(axis=0)
-    step = 1 + len(places) // _MOST_FOR_GAIN
-    f, m = (np.log(np.maximum(values[::step], 0) + _DARK) for values in (fixed, moved))
-    weights, *_ = np.linalg.lstsq(_second_order(places[::step], low, high), f - m, rcond=None)
-    return np.asarray(np.exp(_second_order(wanted, low, high) @ weights), np.float32)
-
-
-def _second_order(places: NDArray[np.integer[Any]], low: NDArray[Any], high: NDArray[Any]) -> Float32:
-    """Return the (N, 10) terms of a polynomial in coordinates that run from -1 at `low` to 1 at `high`."""
-    unit = (2 * places - (low + high)) / np.maximum(high - low, 1)
-    x, y, z = np.clip(unit, -1, 1).T.astype(np.float32)
-    return np.stack([np.ones_like(x), x, y, z, x * x, y * y, z * z, x * y, y * z, z * x], axis=1)
 
 
 def overlap(fixed: NDArray[np.bool_], moved: NDArray[np.bool_]) -> float:

@@ -22,7 +22,7 @@ from lightcrcf.pipeline.noise import Noise
 from lightcrcf.pipeline.refine_level import Stage, factors
 from lightcrcf.pipeline.schedule import Level, Plan, Schedule
 
-__all__ = ["Refined", "gains", "refine"]
+__all__ = ["Refined", "refine"]
 
 Float32 = NDArray[np.float32]
 Shape = tuple[int, int, int]
@@ -102,8 +102,7 @@ def refine(
             unless it disagrees so much that nothing agrees in between.
 
     Returns:
-        A field that is never worse than the start by its own objective, nor folds in more voxels; no displacement at
-        all where that is as good but for what noise gives.
+        A field that is never worse than the start by its own objective, nor folds in more voxels.
 
     Raises:
         UsageError: for an empty schedule, one that goes from fine to coarse, or ends coarser than the start.
@@ -135,35 +134,11 @@ def refine(
     before, after = stage.objective(start), search.scores[0] if field is found else stage.objective(field)
     if after < before or folded > folded_before:
         field, after, folded = np.zeros_like(field) if start is None else start, before, folded_before
-    if not stage.gains(field):
-        field, after, folded = np.zeros_like(field), stage.objective(None), 0
     percent = 100.0 * folded / field[0].size
     told = (search.agree, search.another_counts)
     return Refined(
         field, search.scale, schedule[-1].metric, before, after, tuple(steps), tuple(seconds), percent, *told
     )
-
-
-def gains(
-    fixed: Float32,
-    moving: Float32,
-    displacement: Float32,
-    *,
-    metric: str = "lncc",
-    pool: Shape = (2, 2, 2),
-    fixed_mask: Float32 | None = None,
-    moving_mask: Float32 | None = None,
-    noise: Noise | None = None,
-) -> bool:
-    """Whether a displacement makes the images more alike than none does, by more than what noise gives.
-
-    Args:
-        fixed, moving, displacement, pool, fixed_mask, moving_mask, noise: as for `refine`; judged at half resolution.
-        metric: "lncc" or "mse".
-    """
-    level = Level(2, 1, metric="mse" if metric == "mse" else "lncc")
-    stage = Stage(fixed, moving, fixed_mask, moving_mask, level, pool, noise or Noise.of(fixed, moving))
-    return stage.gains(displacement)
 
 
 class _Search:

@@ -42,8 +42,6 @@ Shape = tuple[int, int, int]
 _FLOOR = 1e-6  # of the product of variances of unit-range images
 _LEAST_WEIGHTS = 1e-3  # of all windows of an image that shows nothing
 _CONTRAST_SIGMA = 0.7
-# What a deformation must gain: this share of the likeness that noise allows, or of the noise in squared differences.
-_GAIN, _GAIN_NOISE = 3e-4, 0.5
 _NO_NOISE = 0.0  # of local contrast, which has little
 _LEAST_WEIGHT = 1e-3  # of the voxels around one that count
 _RIMS = 3  # voxels around what counts that are made up, so that interpolation has something to read
@@ -195,14 +193,6 @@ class Stage:
         shares = sum(channel.share for channel in self.channels)
         self.attained /= shares
         return mean / shares
-
-    def gains(self, field: Float32) -> bool:
-        """Whether `field` makes the images more alike than no displacement does, by more than what noise gives."""
-        self.objective(None)
-        before = self.attained
-        self.objective(field)
-        least = _GAIN_NOISE * self.noise if self.level.metric == "mse" else _GAIN
-        return self.attained - before > least
 
     def pull(self) -> float:
         """The smoothed force at the field of the last `objective`, in `one`; its typical length is returned."""

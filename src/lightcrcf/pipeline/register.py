@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lightcrcf.engines.base import Engine
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.pipeline import quality
+from lightcrcf.pipeline.acceptance import gains
 from lightcrcf.pipeline.affine import Alignment, align
 from lightcrcf.pipeline.by_template import way_by_template
 from lightcrcf.pipeline.decision import Decision, decide
@@ -26,7 +27,7 @@ from lightcrcf.pipeline.move import move
 from lightcrcf.pipeline.options import Options, fill_value
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.provenance import Stopwatch, provenance
-from lightcrcf.pipeline.refine import Refined, gains
+from lightcrcf.pipeline.refine import Refined
 from lightcrcf.pipeline.refine import refine as refine_field
 from lightcrcf.pipeline.shared import Shared
 from lightcrcf.pipeline.sources import named_options, named_sources
@@ -260,18 +261,16 @@ def _deformed(
             by_template = way_by_template(pair, images, weights, network, refinement, shared, options.coarsen)
     if network is not None and alone:
         network.release()
-    how: dict[str, Any] = {"pool": pair.pool, "fixed_mask": pair.fixed_mask, "moving_mask": pair.moving_mask}
-    how["noise"] = pair.noise
     with watch.stage("refine", 0.6):
         if refinement.schedule:
             refined = refine_field(
-                pair.fixed, pair.moving, displacement, schedule=refinement.schedule, another=by_template, **how
-            )
+                pair.fixed, pair.moving, displacement, schedule=refinement.schedule, pool=pair.pool,
+                fixed_mask=pair.fixed_mask, moving_mask=pair.moving_mask, noise=pair.noise, another=by_template,
+            )  # fmt: skip
             displacement = refined.displacement
-        elif displacement is not None:
-            metric = "lncc" if weights is None or weights.preparation.align else "mse"
-            if not gains(pair.fixed, pair.moving, displacement, metric=metric, **how):
-                displacement = np.zeros_like(displacement)
+        metric: Literal["lncc", "mse"] = "lncc" if weights is None or weights.preparation.align else "mse"
+        if displacement is not None and not gains(pair, displacement, metric):
+            displacement = np.zeros_like(displacement)
     with watch.stage("field", 0.7):
         field = None if displacement is None else pair.on_fixed(displacement, inputs.fixed.grid)
     with watch.stage("diffeomorphic", 0.72):
