@@ -1,7 +1,7 @@
 """What of a volume is known: no data is not zero.
 
-NaN, the padding of a scanner and what lies outside of a volume are unknown; so is what lies beyond a plane that cuts
-through masked anatomy. Unknown voxels exert no force and count in no figure.
+NaN, the padding of a scanner and what lies outside of a volume are unknown; so is a constant beyond a plane that cuts
+through the anatomy. Unknown voxels exert no force and count in no figure.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _DARK, _VERY_DARK = 0.15, 0.05  # how far up their range that background reaches
 _LEAST_HU = -1100.0  # no tissue has less; air has -1000, and scanners store -1024 at least
 _SAMPLES = 200_000  # voxels whose percentiles tell
 _PADDED = 0.005  # of all voxels at least, where the same value occurs in tissue too
-# A masked image is cut where its foreground begins with a slice of this share of its largest one. A ball of radius R
-# voxels begins with 4 / R.
+# An image is cut where what differs from the constant at its border begins with a slice of this share of its largest
+# one. A ball of radius R voxels begins with 4 / R.
 _CUT, _BALL = 0.25, 3 * 4.0
 # Brighter than this, in terms of the range that images keep (`intensity_range`), is extreme; from this share of the
 # foreground on it would steer; so many voxels around it are left out too.
@@ -274,17 +274,15 @@ def _reached(equal: Mask) -> Mask:
 
 
 def _cuts(volume: Volume) -> tuple[Mask | None, Mask]:
-    """Where a masked image is known, None for everywhere; and (3, 2) which of its faces are closed."""
-    closed = np.zeros((3, 2), np.bool_)
-    if not content(volume).masked:
-        return None, closed
+    """What is not beyond a plane that cuts the anatomy, None for everything; and (3, 2) which faces are closed."""
+    closed, masked = np.zeros((3, 2), np.bool_), content(volume).masked
     value, _ = background_value(thin_out(volume, voxels=100_000)[0])
     inside = volume.data != np.asarray(value).astype(volume.data.dtype)
     known: Mask | None = None
     for axis in range(3):
         areas = np.count_nonzero(inside, axis=tuple(a for a in range(3) if a != axis))
         for end, first in _cut_ends(areas):
-            closed[axis, end] = first is None
+            closed[axis, end] = masked and first is None
             if first:
                 known = np.ones_like(inside) if known is None else known
                 lines = np.moveaxis(known, axis, 0)
