@@ -78,6 +78,10 @@ class Extent:
         """
         return self._onto(self.known, grid, matrix)
 
+    def field_of_view_onto(self, grid: Grid, matrix: Float64 | None = None) -> Float32 | None:
+        """As `onto`, and 1 wherever the volume has voxels, with data or without."""
+        return self._onto(None, grid, matrix)
+
     def usable_onto(self, grid: Grid, matrix: Float64 | None = None) -> Float32 | None:
         """As `onto`, and 0 where it is extreme."""
         return self._onto(self._usable, grid, matrix)

@@ -44,6 +44,7 @@ class WorkingPair:
         fixed_mask, moving_mask, mask_by_header: (D, H, W), 1 where voxels count, 0 elsewhere; None if all count. They
             leave out what the user's masks leave out, and what is unknown.
         fixed_known, moving_known: (D, H, W), 1 where the image has data, whatever the masks say; None if everywhere.
+        network_masks: the masks as the network heeds them: the outside of crops counts, for it learned of that.
     """
 
     images: tuple[Prepared, Prepared]
@@ -58,6 +59,7 @@ class WorkingPair:
     mask_by_header: Float32 | None
     fixed_known: Float32 | None
     moving_known: Float32 | None
+    network_masks: tuple[Float32 | None, Float32 | None]
 
     @classmethod
     def prepare(
@@ -110,6 +112,10 @@ class WorkingPair:
         return cls(
             (images[0], images[1]), grid, affine, network.pool, seen, aligned, images[1].onto(grid),
             fixed_mask, moving_mask, by_header, fixed_known, moving_known,
+            (fixed_mask, moving_mask) if how.view != "whole" else (
+                _with_outside(fixed_mask, extents[0].field_of_view_onto(grid)),
+                _with_outside(moving_mask, extents[1].field_of_view_onto(grid, affine.matrix)),
+            ),
         )  # fmt: skip
 
     @staticmethod
@@ -141,10 +147,10 @@ class WorkingPair:
     def for_network(self) -> tuple[Float32, Float32]:
         """Both images, each with the other's values where it does not count: there the network finds nothing to move.
 
-        Where neither counts both are 0.
+        Where neither counts both are 0; so is what lies outside of crops, as it was where the network learned of them.
         """
         fixed, moving = self.fixed, self.moving
-        counts = [None if mask is None else mask > 0 for mask in (self.fixed_mask, self.moving_mask)]
+        counts = [None if mask is None else mask > 0 for mask in self.network_masks]
         if counts[0] is not None:
             fixed = np.where(counts[0], fixed, moving if counts[1] is None else moving * counts[1])
         if counts[1] is not None:
@@ -185,6 +191,11 @@ def _both(mask: Float32 | None, other: Float32 | None) -> Float32 | None:
     if mask is None or other is None:
         return other if mask is None else mask
     return mask * other
+
+
+def _with_outside(mask: Float32 | None, field_of_view: Float32 | None) -> Float32 | None:
+    """A mask that leaves nothing out outside of the field of view."""
+    return mask if mask is None or field_of_view is None else np.where(field_of_view > 0, mask, np.float32(1))
 
 
 def _own_spacing(fixed: Prepared) -> float:
