@@ -37,6 +37,7 @@ WINDOW_RADIUS = 2
 _VARIANCE_FLOOR = 1e-5
 _PLACE = 4  # voxels, half the width of what is a place
 _WORSE = 0.9
+_NOT_WORSE = 0.002  # what noise and interpolation cost where little had to move
 _MANY = 3  # so many aspects out of their limits are no coincidence
 # Each of these alone may be unusual in a good registration, but hardly two of them.
 _DECISIVE = frozenset({"detail", "intensity", "way back", "affine"})
@@ -303,7 +304,7 @@ def compared(figures: Mapping[str, Any], limits: Mapping[str, Limit]) -> Iterato
 def _worse(figures: Mapping[str, Any]) -> tuple[str, bool] | None:
     """What to say if the deformation took the images further apart, and whether that is much."""
     affine, after = figures.get("correlation_affine"), figures.get("correlation_after")
-    if affine is None or after is None or after >= affine:
+    if affine is None or after is None or after >= affine - _NOT_WORSE:
         return None
     told = f"the deformation made the images less alike than the affine had ({affine:.2f} before, {after:.2f} after)"
     # Images that were nearly equal already can only lose a little; then the affine alone is the better answer.
