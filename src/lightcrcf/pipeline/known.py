@@ -38,7 +38,7 @@ _PADDED = 0.005  # of all voxels at least, where the same value occurs in tissue
 _CUT, _BALL = 0.25, 3 * 4.0
 # Brighter than this, in terms of the range that images keep (`intensity_range`), is extreme; from this share of the
 # foreground on it would steer; so many voxels around it are left out too.
-_EXTREME, _STEERS, _RIM, _TOUCHED = 1.7, 0.01, 2, 1e-4
+_EXTREME, _STEERS, _RIM, _TOUCHED = 1.25, 0.01, 2, 1e-4
 _STRAY = 0.02  # of the largest slice: less is no foreground
 _FIRST = -0.5 + 1e-3  # the least index inside of a grid, away from where rounding decides
 _WHOLE = 0.99  # of a voxel's interpolated data must be known
