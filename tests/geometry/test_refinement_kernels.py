@@ -26,8 +26,14 @@ def window_sum(image: torch.Tensor, radius: int) -> torch.Tensor:
     return conv3d(image[None, None], window, padding=radius)[0, 0]
 
 
-def objective(fixed: torch.Tensor, moved: torch.Tensor, weight: torch.Tensor | None, radius: int) -> torch.Tensor:
-    """Sum of squared local correlations times the fixed image's deviation, in float64, as the definition says."""
+def objective(
+    fixed: torch.Tensor, moved: torch.Tensor, weight: torch.Tensor | None, radius: int, noise: float = 0.0
+) -> tuple[torch.Tensor, float, float]:
+    """Sum of squared local correlations times the fixed image's deviation, in float64, as the definition says.
+
+    What noise leaves attainable is a constant: it pulls nowhere. Then the sum of the deviations, and the most that the
+    first sum could be.
+    """
     w = torch.ones_like(fixed) if weight is None else weight
     voxels = float((2 * radius + 1) ** 3)
     n = torch.full_like(fixed, voxels) if weight is None else window_sum(w, radius)
@@ -36,8 +42,12 @@ def objective(fixed: torch.Tensor, moved: torch.Tensor, weight: torch.Tensor | N
     f, m = window_sum(w * fixed, radius) / n, window_sum(w * moved, radius) / n
     ff, mm = window_sum(w * fixed * fixed, radius) / n - f * f, window_sum(w * moved * moved, radius) / n - m * m
     covariance = window_sum(w * fixed * moved, radius) / n - f * m
-    terms = ff.clamp_min(0).sqrt() * covariance**2 / (ff * mm + FLOOR)
-    return torch.where(enough, terms, torch.zeros_like(n)).sum()
+    worth, most = ff.clamp_min(0).sqrt(), (ff - noise).clamp_min(0) * mm
+    terms, limits = (worth * x / (ff * mm + FLOOR) for x in (covariance**2, most))
+    terms, limits = torch.where(covariance**2 < most, terms, limits.detach()) if noise else terms, limits.detach()
+    zero = torch.zeros_like(n)
+    total, counted, attainable = (torch.where(enough, x, zero).sum() for x in (terms, worth, limits))
+    return total, float(counted), float(attainable)
 
 
 def central(image: NDArray) -> NDArray:
@@ -58,23 +68,27 @@ def filtered(image: NDArray, half: NDArray) -> NDArray:
     return out
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.03])
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("radius", [1, 2, 4])
-def test_correlation_and_force_are_those_of_autograd(rng: np.random.Generator, radius: int, masked: bool) -> None:
+def test_correlation_and_force_are_those_of_autograd(
+    rng: np.random.Generator, radius: int, masked: bool, noise: float
+) -> None:
     fixed, moved = images(rng)
     weight = (rng.random(SHAPE) < 0.6).astype(np.float32) if masked else None
     if weight is not None:
         weight[:4, :9] = 0
     f, w = torch.from_numpy(fixed).double(), None if weight is None else torch.from_numpy(weight).double()
     m = torch.from_numpy(moved).double().requires_grad_()
-    wanted = objective(f, m, w, radius)
+    wanted, *limits = objective(f, m, w, radius, noise)
     (slope,) = torch.autograd.grad(wanted, m)
 
     terms, force = np.full((3, *SHAPE), np.nan, np.float32), np.full((3, *SHAPE), np.nan, np.float32)
-    got, _ = kernels.correlation_terms(fixed, moved, weight, radius, FLOOR, terms)
+    got, *sums = kernels.correlation_terms(fixed, moved, weight, radius, FLOOR, terms, noise)
     kernels.correlation_force(fixed, moved, weight, terms, radius, force)
 
     assert got == pytest.approx(float(wanted.detach()), rel=1e-4)
+    assert sums == pytest.approx([float(limit) for limit in limits], rel=1e-4)
     expected = slope.numpy() * central(moved)
     np.testing.assert_allclose(force, expected, atol=2e-4 * np.abs(expected).max())
     if weight is not None:
@@ -84,19 +98,55 @@ def test_correlation_and_force_are_those_of_autograd(rng: np.random.Generator, r
 def test_a_small_step_along_the_force_raises_the_correlation_as_it_says(rng: np.random.Generator) -> None:
     fixed, moved = images(rng)
     terms, force = np.empty((3, *SHAPE), np.float32), np.empty((3, *SHAPE), np.float32)
-    before, _ = kernels.correlation_terms(fixed, moved, None, 2, FLOOR, terms)
+    before, *_ = kernels.correlation_terms(fixed, moved, None, 2, FLOOR, terms)
     kernels.correlation_force(fixed, moved, None, terms, 2, force)
     slope = central(moved)
     step = 1e-3 * force / np.abs(force).max()
     nearby = (moved + (step * slope).sum(axis=0)).astype(np.float32)
-    after, _ = kernels.correlation_terms(fixed, nearby, None, 2, FLOOR, terms)
+    after, *_ = kernels.correlation_terms(fixed, nearby, None, 2, FLOOR, terms)
     assert after - before == pytest.approx(float((force * step).sum()), rel=0.05)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_windows_that_differ_by_noise_alone_exert_no_force(rng: np.random.Generator, masked: bool) -> None:
+    """The sum is then all that the images could reach; where more than noise differs the force stays as it was."""
+    fixed, _ = images(rng)
+    moved, sigma = fixed + rng.normal(0, 0.02, SHAPE).astype(np.float32), 0.02
+    moved[:, 20:] = images(rng)[1][:, 20:]
+    weight = np.ones(SHAPE, np.float32) if masked else None
+    found = []
+    for noise in (0.0, 4 * sigma**2):
+        terms, force = np.empty((3, *SHAPE), np.float32), np.empty((3, *SHAPE), np.float32)
+        sums = kernels.correlation_terms(fixed, moved, weight, 2, FLOOR, terms, noise)
+        kernels.correlation_force(fixed, moved, weight, terms, 2, force)
+        found.append((force, sums))
+    (plain, without), (force, limited) = found
+    alike, other = (slice(2, -2), slice(2, 15), slice(2, -2)), (slice(2, -2), slice(27, -2), slice(2, -2))
+    assert np.abs(plain[:, *alike]).max() > 0
+    assert not force[:, *alike].any()
+    np.testing.assert_array_equal(force[:, *other], plain[:, *other])
+    assert limited[1] == without[1]
+    assert limited[0] < without[0]  # windows count no more than they could
+    assert limited[2] < without[2] <= limited[1]
+
+
+def test_all_that_is_attainable_is_reached_by_the_image_itself_and_by_none_that_is_flat() -> None:
+    fixed = np.zeros(SHAPE, np.float32)
+    fixed[2:5, 10:20, 4:15] = 1
+    out = np.empty((3, *SHAPE), np.float32)
+    for noise in (0.0, 0.01):
+        total, weights, most = kernels.correlation_terms(fixed, fixed, None, 2, FLOOR, out, noise)
+        assert total == pytest.approx(most, rel=1e-5)
+        assert 0 < most < weights
+    assert kernels.correlation_terms(fixed, fixed, None, 2, FLOOR, out, 1.0)[::2] == (0, 0)  # more noise than contrast
+    total, _, most = kernels.correlation_terms(fixed, np.zeros(SHAPE, np.float32), None, 2, FLOOR, out)
+    assert (total, most) == (0, 0)
 
 
 def test_windows_weigh_what_the_fixed_image_shows_in_them() -> None:
     fixed = np.zeros(SHAPE, np.float32)
     fixed[3, 20, 5] = 1
-    _, weights = kernels.correlation_terms(fixed, fixed, None, 1, FLOOR, np.empty((3, *SHAPE), np.float32))
+    _, weights, _ = kernels.correlation_terms(fixed, fixed, None, 1, FLOOR, np.empty((3, *SHAPE), np.float32))
     assert weights == pytest.approx(27 * float(np.sqrt(1 / 27 - 1 / 27**2)), rel=1e-4)
 
 

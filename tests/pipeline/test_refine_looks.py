@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lightcrcf.geometry.alignment_kernels import downsample
+from lightcrcf.pipeline.noise import Noise
 from lightcrcf.pipeline.refine import _merged, _short_of, refine
 from lightcrcf.pipeline.refine_level import Stage
 from lightcrcf.pipeline.schedule import Level, Plan
@@ -128,6 +129,6 @@ def test_looks_may_change_from_level_to_level(textured: tuple[NDArray, NDArray],
 
 def test_both_ways_may_be_the_last_level(textured: tuple[NDArray, NDArray]) -> None:
     refined = refine(*textured, None, schedule=tuple(replace(level, both_ways=True) for level in QUICK))
-    stage = Stage(*textured, None, None, QUICK[-1], (2, 2, 2))
+    stage = Stage(*textured, None, None, QUICK[-1], (2, 2, 2), Noise.of(*textured))
     assert refined.objective_after == pytest.approx(stage.objective(refined.displacement))
     assert refined.objective_after > refined.objective_before
