@@ -17,7 +17,7 @@ from lightcrcf.errors import InputError
 from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.geometry.grid import AxisOrder, Grid
 from lightcrcf.geometry.kernels import resample
-from lightcrcf.pipeline.foreground import background_value, content, foreground, intensity_range, thin_out
+from lightcrcf.pipeline.foreground import background_value, content, foreground, intensity_range, lowest, thin_out
 from lightcrcf.volumes.volume import Volume
 
 __all__ = ["Extent", "background", "examine", "filled", "padding"]
@@ -199,8 +199,8 @@ def background(volume: Volume, known: Mask | None = None) -> float:
     data = volume.data if known is None else np.where(known, volume.data, np.nan)
     thin = data[tuple(slice(None, None, max(1, n // 64)) for n in data.shape)]
     finite = np.isfinite(thin)
-    least, most = float(thin[finite].min()), float(thin[finite].max())
-    bright = foreground(thin)
+    least, most = lowest(thin), float(thin[finite].max())
+    bright = foreground(np.where(finite, thin, least))  # unknown as the darkest: 0 may be bright
     empty = finite & ~bright & (thin <= least + _NEAR_LEAST * (np.median(thin[bright]) - least if bright.any() else 0))
     faces = np.zeros(thin.shape, np.bool_)
     for axis in range(3):
