@@ -47,7 +47,8 @@ class Noise:
             own: variances (`noise_variance`) at the images' own resolution; by default at this one.
             sizes: as the class has them.
         """
-        spread = [float(np.var(image[image > _FOREGROUND][::_EVERY])) for image in (fixed, moving)]
+        tissue = [image[image > _FOREGROUND][::_EVERY] for image in (fixed, moving)]
+        spread = [float(np.var(values)) if values.size else 0.0 for values in tissue]
         variances = own or (noise_variance(fixed), noise_variance(moving))
         return cls(variances[0], variances[1] * spread[0] / max(spread[1], _LEAST), sizes)
 
