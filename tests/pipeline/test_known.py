@@ -62,6 +62,23 @@ def test_black_around_a_masked_brain_or_a_head_is_no_padding(brains: BrainMaker,
         assert examine(image)[1].known is None
 
 
+@pytest.mark.parametrize("columns", [1, 3, 8])
+def test_padding_is_told_from_air_of_one_value_whichever_is_more(columns: int) -> None:
+    data = np.maximum(ct(), -990)  # most of it is that
+    data[:, :columns] = -3024
+    found = padding(data)
+    assert found is not None
+    np.testing.assert_array_equal(found, data == -3024)
+
+
+def test_saturated_tissue_that_reaches_the_border_is_no_padding() -> None:
+    data = np.random.default_rng(6).integers(0, 12, SHAPE)
+    data[4:16, 5:20, 4:23] = np.random.default_rng(7).integers(60, 200, (12, 15, 19))
+    data[5:15, 6:19, 20:] = 255
+    assert np.mean(data == 255) > 0.005
+    assert padding(data) is None
+
+
 def test_what_interpolation_left_between_padding_and_air_goes_with_it() -> None:
     data = ct().astype(np.float32)
     data[corners()] = -3024
@@ -319,6 +336,17 @@ def test_tissue_and_few_bright_voxels_are_not_extreme(brains: BrainMaker, grids:
     data[20, 30, 20] = 1e9
     for image in (plain, Volume(data, plain.grid)):
         assert examine(image)[1].extreme is None
+
+
+def test_the_field_of_view_holds_what_is_unknown_too(grids: GridMaker) -> None:
+    grid = grids((6, 9, 7), (2.0, 3.0, 2.5), axes="PIR", turn=(3, 4, -5))
+    known = np.zeros(grid.shape, np.bool_)
+    extent = Extent(grid, known, OPEN, {}, ~known)
+    assert extent.field_of_view_onto(grid) is None
+    around = extent.field_of_view_onto(grid.crop((-1, -2, -3), (8, 13, 13)))
+    assert around is not None
+    assert around[1:-1, 2:-2, 3:-3].all()
+    assert around.sum() == grid.size
 
 
 def test_what_counts_is_known_and_not_extreme_and_under_the_mask(grids: GridMaker) -> None:

@@ -13,7 +13,17 @@ from lightcrcf.geometry.alignment_kernels import block_mean
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes.volume import Volume
 
-__all__ = ["Content", "content", "foreground", "intensity_range", "is_skull_stripped", "litres", "thin_out"]
+__all__ = [
+    "Content",
+    "background_value",
+    "content",
+    "foreground",
+    "intensity_range",
+    "is_skull_stripped",
+    "litres",
+    "lowest",
+    "thin_out",
+]
 
 Kind = Literal["skull-stripped brain", "whole head or body", "small crop", "other"]
 

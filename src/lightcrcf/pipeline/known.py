@@ -231,21 +231,31 @@ def padding(data: NDArray[Any], finite: Mask | None = None) -> Mask | None:
         >>> padding(np.maximum(ct, -1024)) is None  # the least that the scanner stores is air
         True
     """
-    value, share = background_value(data if finite is None else np.where(finite, data, np.nan))
-    if share < _ON_BORDER or not np.isfinite(value):
-        return None
-    rest = data.reshape(-1)[:: max(1, data.size // _SAMPLES)]
-    rest = rest[np.isfinite(rest) & (rest != value)].astype(np.float64)
-    if rest.size < 2:
-        return None
+    faces = np.concatenate([np.take(data, (0, -1), axis=axis).ravel() for axis in range(3)])
+    values, counts = np.unique(faces, return_counts=True)
+    some = data.reshape(-1)[:: max(1, data.size // _SAMPLES)]
+    some = some[np.isfinite(some)]
+    for value, count in zip(values, counts, strict=True):
+        if count < _ON_BORDER * faces.size or not np.isfinite(value):
+            continue
+        rest = some[some != value].astype(np.float64)
+        found = _padded_by(data, float(value), rest, most=count == counts.max()) if rest.size >= 2 else None
+        if found is not None:
+            return found
+    return None
+
+
+def _padded_by(data: NDArray[Any], value: float, rest: Float64, *, most: bool) -> Mask | None:
+    """What `value` pads, where some of the other voxels are `rest`; None if it is no padding.
+
+    A bright one is only if `most` of the border has it: saturated tissue may reach the border too.
+    """
     low, high = np.percentile(rest, (1, 99))
     span = max(high - low, 1e-30)
     if value < low:
         far = low - value > _FAR * span and np.mean(rest <= low + _DARK * span) > _BACKGROUND
-        if far or value < _LEAST_HU <= low:
-            return np.asarray(data < (value + low) / 2)
-        return None
-    if value - low > _FAR * span and np.mean(rest <= low + _VERY_DARK * span) > _BACKGROUND:
+        return np.asarray(data < (value + low) / 2) if far or value < _LEAST_HU <= low else None
+    if most and value - low > _FAR * span and np.mean(rest <= low + _VERY_DARK * span) > _BACKGROUND:
         reached = _reached(np.asarray(data == value))
         return reached if np.mean(reached) > _PADDED else None
     return None
