@@ -85,6 +85,37 @@ def test_the_network_sees_the_other_image_where_one_does_not_count(images: tuple
     assert pair.fixed_known is None  # what a mask leaves out is known all the same
 
 
+def test_the_outside_of_crops_is_black_for_their_network(bodies_of_crops: tuple[Volume, Volume]) -> None:
+    """As it was where the network learned of them; NaN within is what the other image has."""
+    fixed, moving = bodies_of_crops
+    data = moving.data.copy()
+    data[10:16, 8:14, 9:15] = np.nan
+    weights = store.load("hippocampus-mr")
+    images = fixed, Volume(data, moving.grid)
+    pair = WorkingPair.prepare(*images, (None, None), affine(), weights, Shared())
+    f, m = pair.for_network()
+    voxels = moving.grid.voxels(affine().points(pair.grid.world(np.argwhere(np.ones(pair.grid.shape)))))
+    outside = ((voxels < -1) | (voxels > np.array(moving.grid.shape))).any(axis=1).reshape(pair.grid.shape)
+    hole = ((voxels > (11, 9, 10)) & (voxels < (14, 12, 13))).all(axis=1).reshape(pair.grid.shape)
+    assert outside.any()
+    assert not m[outside].any()
+    assert pair.moving_mask is not None
+    assert not pair.moving_mask[outside].any()
+    np.testing.assert_array_equal(m[hole], f[hole])
+    np.testing.assert_array_equal(f, pair.fixed)
+
+
+@pytest.fixture
+def bodies_of_crops(grids: GridMaker) -> tuple[Volume, Volume]:
+    """Smooth noise in two crops of 1 mm voxels that lie next to each other but for a part."""
+    rng = np.random.default_rng(3)
+    here = grids((30, 34, 28), (1.0, 1.1, 0.9), axes="LPS")
+    there = grids((28, 36, 30), (1.0, 1.0, 1.0), axes="LPS", centre=(SHIFT[0] + 9, SHIFT[1], SHIFT[2]))
+    return Volume(rng.normal(500, 80, here.shape).astype(np.float32), here), Volume(
+        rng.normal(500, 80, there.shape).astype(np.float32), there
+    )
+
+
 def test_nan_does_not_count_and_neither_does_a_lesion_which_is_known(images: tuple[Volume, Volume]) -> None:
     fixed, moving = images
     data, bright = fixed.data.astype(np.float32), moving.data.astype(np.float32)
