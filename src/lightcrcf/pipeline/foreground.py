@@ -16,6 +16,7 @@ from lightcrcf.volumes.volume import Volume
 __all__ = [
     "Content",
     "background_value",
+    "border_values",
     "content",
     "foreground",
     "intensity_range",
@@ -65,10 +66,16 @@ class Content:
 
 def background_value(data: NDArray[Any]) -> tuple[float, float]:
     """The most common value on the six faces of `data`, and its share of them."""
+    values, shares = border_values(data)
+    best = int(shares.argmax())
+    return float(values[best]), float(shares[best])
+
+
+def border_values(data: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """The values on the six faces of `data` in ascending order, and the share of each."""
     faces = np.concatenate([np.take(data, (0, -1), axis=a).ravel() for a in range(3)])
     values, counts = np.unique(faces, return_counts=True)
-    best = int(counts.argmax())
-    return float(values[best]), float(counts[best] / faces.size)
+    return values, counts / faces.size
 
 
 def lowest(data: NDArray[Any]) -> float:

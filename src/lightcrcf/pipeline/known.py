@@ -17,7 +17,15 @@ from lightcrcf.errors import InputError
 from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.geometry.grid import AxisOrder, Grid
 from lightcrcf.geometry.kernels import resample
-from lightcrcf.pipeline.foreground import background_value, content, foreground, intensity_range, lowest, thin_out
+from lightcrcf.pipeline.foreground import (
+    background_value,
+    border_values,
+    content,
+    foreground,
+    intensity_range,
+    lowest,
+    thin_out,
+)
 from lightcrcf.volumes.volume import Volume
 
 __all__ = ["Extent", "background", "examine", "filled", "padding"]
@@ -30,7 +38,7 @@ Mask = NDArray[np.bool_]
 # of their range from the 1st to the 99th percentile), beside a background of their own that makes up a share of them.
 _ON_BORDER, _FAR, _BACKGROUND = 0.02, 0.4, 0.1
 _DARK, _VERY_DARK = 0.15, 0.05  # how far up their range that background reaches
-_LEAST_HU = -1100.0  # no tissue has less; air has -1000, and scanners store -1024 at least
+_LEAST_HU, _AIR_HU = -1100.0, -900.0  # no tissue has less; between them lies air, and the -1024 that scanners store
 _SAMPLES = 200_000  # voxels whose percentiles tell
 _PADDED = 0.005  # of all voxels at least, where the same value occurs in tissue too
 # An image is cut where what differs from the constant at its border begins with a slice of this share of its largest
@@ -231,31 +239,32 @@ def padding(data: NDArray[Any], finite: Mask | None = None) -> Mask | None:
         >>> padding(np.maximum(ct, -1024)) is None  # the least that the scanner stores is air
         True
     """
-    faces = np.concatenate([np.take(data, (0, -1), axis=axis).ravel() for axis in range(3)])
-    values, counts = np.unique(faces, return_counts=True)
-    some = data.reshape(-1)[:: max(1, data.size // _SAMPLES)]
-    some = some[np.isfinite(some)]
-    for value, count in zip(values, counts, strict=True):
-        if count < _ON_BORDER * faces.size or not np.isfinite(value):
-            continue
-        rest = some[some != value].astype(np.float64)
-        found = _padded_by(data, float(value), rest, most=count == counts.max()) if rest.size >= 2 else None
-        if found is not None:
-            return found
-    return None
+    values, shares = border_values(data if finite is None else np.where(finite, data, np.nan))
+    return next((found for v in _candidates(values, shares) if (found := _padding_of(data, v)) is not None), None)
 
 
-def _padded_by(data: NDArray[Any], value: float, rest: Float64, *, most: bool) -> Mask | None:
-    """What `value` pads, where some of the other voxels are `rest`; None if it is no padding.
+def _candidates(values: NDArray[Any], shares: Float64) -> list[float]:
+    """What may be padding of the values on the border: what is less than air, then the most common but air."""
+    constant = np.isfinite(values) & (shares >= _ON_BORDER)
+    below = [float(value) for value in values[constant][:1] if value < _LEAST_HU]
+    common = [float(values[n]) for n in np.argsort(-shares, kind="stable")[:3] if constant[n]]
+    return [*below, *[value for value in common if not _LEAST_HU <= value <= _AIR_HU][:1]]
 
-    A bright one is only if `most` of the border has it: saturated tissue may reach the border too.
-    """
+
+def _padding_of(data: NDArray[Any], value: float) -> Mask | None:
+    """Where `data` is padding, if `value` is."""
+    rest = data.reshape(-1)[:: max(1, data.size // _SAMPLES)]
+    rest = rest[np.isfinite(rest) & (rest != value)].astype(np.float64)
+    if rest.size < 2:
+        return None
     low, high = np.percentile(rest, (1, 99))
-    span = max(high - low, 1e-30)
+    span = high - low
+    if span <= 0:  # two values: a shape and what is around it
+        return None
     if value < low:
         far = low - value > _FAR * span and np.mean(rest <= low + _DARK * span) > _BACKGROUND
         return np.asarray(data < (value + low) / 2) if far or value < _LEAST_HU <= low else None
-    if most and value - low > _FAR * span and np.mean(rest <= low + _VERY_DARK * span) > _BACKGROUND:
+    if value - low > _FAR * span and np.mean(rest <= low + _VERY_DARK * span) > _BACKGROUND:
         reached = _reached(np.asarray(data == value))
         return reached if np.mean(reached) > _PADDED else None
     return None
