@@ -15,7 +15,7 @@ from lightcrcf.geometry.grid import Grid
 from lightcrcf.training import data as module
 from lightcrcf.training.config import Cohort, TrainingConfig, load_config
 from lightcrcf.training.data import Change, Subject, choose_pair, draw, load_cohort, profile, render, render_labels
-from lightcrcf.volumes import Volume, write
+from lightcrcf.volumes import Volume, read, write
 
 STILL = Change(pose=None, misalign=np.eye(4), flip=False, gammas=(1.0, 1.0), noise_seed=0)
 
@@ -81,7 +81,9 @@ def test_the_cache_goes_by_content(config: TrainingConfig, persons: Path, tmp_pa
     }
 
 
-@pytest.mark.parametrize(("value", "said"), [(np.nan, "finite voxels"), (7.0, "with contrast")])
+@pytest.mark.parametrize(
+    ("value", "said"), [(np.nan, "got NaN or infinity in every voxel"), (7.0, "with contrast, got 7 in")]
+)
 def test_an_unusable_image_is_named(value: float, said: str, config: TrainingConfig, tmp_path: Path) -> None:
     for name in ("0", "1"):
         data = np.full((20, 22, 24), value, np.float32)
@@ -90,6 +92,19 @@ def test_an_unusable_image_is_named(value: float, said: str, config: TrainingCon
     cohort = config.data.cohorts[0].model_copy(update={"train": ["0", "1"], "monitor": []})
     with pytest.raises(InputError, match=rf"person-0_T1w.*{said}"):
         load_cohort(cohort, data_section, tmp_path / "cache")
+
+
+def test_voxels_without_data_become_background(config: TrainingConfig, persons: Path, tmp_path: Path) -> None:
+    for name in ("0", "1"):
+        person = read(persons / f"person-{name}_T1w.nii.gz")
+        holed = person.data.astype(np.float32)
+        holed[:2], holed[2, 3, 4] = np.nan, np.inf
+        write(tmp_path / f"person-{name}_T1w.nii.gz", Volume(holed, person.grid))
+    cohort = config.data.cohorts[0].model_copy(update={"train": ["0", "1"], "monitor": []})
+    train, _ = load_cohort(cohort, config.data.model_copy(update={"root": tmp_path}), tmp_path / "cache")
+    for subject in train:
+        assert np.isfinite(subject.image.data).all()
+        assert 0.9 < subject.image.data.max() <= 1.25
 
 
 def test_labels_that_strip_must_lie_on_their_image(config: TrainingConfig, persons: Path, tmp_path: Path) -> None:

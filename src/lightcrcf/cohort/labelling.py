@@ -25,6 +25,7 @@ from lightcrcf.errors import InputError, MemoryEstimateError, QualityError, Usag
 from lightcrcf.evaluation.labels import as_codes
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.pipeline.environment import cpu_name, usable_cores, versions
+from lightcrcf.pipeline.known import filled
 from lightcrcf.pipeline.provenance import peak_memory_mb
 from lightcrcf.pipeline.register import register
 from lightcrcf.pipeline.sources import fingerprint
@@ -127,7 +128,7 @@ def label(
     registered, used = time.perf_counter(), _used(moved, str(image))
     tell("fusion", 0.95)
     with use_threads(options.threads):
-        target, spacing = unit_intensities(fixed, used[0].window), fixed.grid.spacing_mm.tolist()
+        target, spacing = unit_intensities(filled(fixed)[0], used[0].window), fixed.grid.spacing_mm.tolist()
         fused = fuse(target, [m.image for m in used], [m.labels for m in used], spacing, fusion)
     timings = {"registration": registered - start, "fusion": time.perf_counter() - registered}
     record = {

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.pipeline.foreground import content, foreground, litres
+from lightcrcf.pipeline.known import filled
 from lightcrcf.pipeline.preprocess import prepare
 from lightcrcf.pipeline.sources import fingerprint
 from lightcrcf.transforms.affine import Affine
@@ -56,6 +57,7 @@ class Image:
         """
         volume = read(path)
         check_usable(volume, "moving")
+        volume, _ = filled(volume)
         prepared = prepare(volume)
         low, high = prepared.box[0] - 0.5, prepared.box[1] + 0.5
         corners = np.stack(np.meshgrid(*zip(low, high, strict=True), indexing="ij"), axis=-1).reshape(-1, 3)
@@ -126,7 +128,7 @@ def average(images: Iterable[Image], chains: Iterable[Chain], grid: Grid) -> Ave
     total, squares, seen, tissue = (np.zeros(grid.shape, np.float32) for _ in range(4))
     count, masked = 0, True
     for image, chain in zip(images, chains, strict=True):
-        prepared = prepare(read(image.path))
+        prepared = prepare(filled(read(image.path))[0])
         values, inside = (
             chain.resample(Volume(data, prepared.grid), grid, "linear").data
             for data in (prepared.data, foreground(prepared.data).astype(np.float32))

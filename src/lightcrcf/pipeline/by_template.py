@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from lightcrcf.engines.base import Engine
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.pipeline.affine import align
+from lightcrcf.pipeline.known import filled
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.preprocess import prepare
 from lightcrcf.pipeline.refine import refine
@@ -51,7 +52,7 @@ def template_from(image: Volume, weights: Weights) -> Template:
             remedy="choose another model: this one can have no template",
         )
     check_usable(image, "fixed")
-    prepared = prepare(image)
+    prepared = prepare(filled(image)[0])
     shades = np.rint(prepared.data * (255.0 / float(prepared.data.max()))).astype(np.uint8)
     return Template(prepared.grid, np.ascontiguousarray(shades))
 

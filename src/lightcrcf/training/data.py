@@ -26,6 +26,7 @@ from lightcrcf.geometry.kernels import resample
 from lightcrcf.geometry.label_kernels import label_shares
 from lightcrcf.pipeline.affine import align
 from lightcrcf.pipeline.foreground import Content, content
+from lightcrcf.pipeline.known import filled
 from lightcrcf.pipeline.preprocess import Prepared, prepare, working_order
 from lightcrcf.training.config import Augment, Cohort, Data
 from lightcrcf.training.listing import Scan
@@ -173,6 +174,7 @@ def _labels(scan: Scan) -> Volume:
 def _image(scan: Scan, skull_strip: bool) -> Volume:
     volume = _read(scan.image, scan.axes)
     check_usable(volume, "training")
+    volume, _ = filled(volume)
     if not skull_strip:
         return volume
     labels = on_grid_of(_labels(scan), volume, what="labels")

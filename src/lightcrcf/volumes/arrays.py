@@ -36,7 +36,7 @@ def plain_array(array: ArrayLike, source: str) -> NDArray[Any]:
         )
     data = data.reshape(check_shape(source, data.shape))
     if data.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused by `check_usable`
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite: no data
             return data.astype(np.float32, copy=False)
     return data.astype(data.dtype.newbyteorder("="), copy=False)
 

@@ -184,7 +184,7 @@ def _scaled(header: Any, raw: NDArray[Any], source: str) -> NDArray[Any]:
         slope, intercept = header.get_slope_inter()
     except HeaderDataError as error:
         raise InputError(source, expected="finite scaling", got=str(error), remedy="repair the header") from error
-    # What float32 cannot hold becomes infinite, or with zero no number at all, and is refused by `check_usable`.
+    # What float32 cannot hold becomes infinite, or with zero no number at all: no data.
     with np.errstate(over="ignore", invalid="ignore"):
         if slope is not None and (slope, intercept) != (1.0, 0.0):
             exact: NDArray[Any] = raw.astype(np.float32 if raw.dtype.itemsize <= 2 else np.float64)
