@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from lightcrcf.benchmark.trials import Subjects, Tried, command, ended, faults_of, left_in, started
+from lightcrcf.benchmark.trials import Subjects, Tried, command, ended, faults_of, left_in, said, started
 from lightcrcf.errors import InputError
 from lightcrcf.pipeline.runs import read_run
 
@@ -99,7 +99,7 @@ def _wait_for_writing(process: subprocess.Popen[str], out: Path) -> None:
 def _faults_of_end(code: int, told: str, sent: int) -> list[str]:
     """Faults of how a disturbed run ended: done, interrupted in one line, or killed."""
     early = code == -sent and not told  # before Python listens, the system ends it
-    interrupted = sent == signal.SIGINT and code == 130 and told == "interrupted\n"
+    interrupted = sent == signal.SIGINT and code == 130 and said(told) == "interrupted\n"
     done = code == 0 and "Traceback" not in told
     if early or interrupted or done or (sent == signal.SIGKILL and code == -sent):
         return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,8 +18,10 @@ from lightcrcf.pipeline.sources import fingerprint
 from lightcrcf.transforms.itk import read_transform_folder
 from lightcrcf.volumes import read
 
-__all__ = ["Subjects", "Tried", "command", "ended", "faults_of", "left_in", "one_line", "started"]
+__all__ = ["Subjects", "Tried", "command", "ended", "faults_of", "left_in", "one_line", "said", "started"]
 
+# A log says what begins, and each half minute how far it is.
+_PROGRESS = re.compile(r"registering .+ \.\.\.|[a-z ]+ \(\d+%\)")
 _PER_FILE = ("run.json", "report.html")  # hold timings
 _OUTPUTS = {"affine.tfm", "inverse_warp.nii.gz", "moved.nii.gz", "moved_labels.nii.gz", "warp.nii.gz", *_PER_FILE}
 
@@ -76,9 +79,19 @@ def ended(process: subprocess.Popen[str], seconds: float = 300.0) -> tuple[int, 
     return process.returncode, told
 
 
+def said(told: str) -> str:
+    """What stderr holds beside the lines by which a log follows the work.
+
+    Example:
+        >>> said("registering m.nii with f.nii ...\\nfield (70%)\\ninterrupted\\n")
+        'interrupted\\n'
+    """
+    return "".join(line for line in told.splitlines(keepends=True) if not _PROGRESS.fullmatch(line.rstrip("\n")))
+
+
 def one_line(code: int, told: str, wanted: int) -> list[str]:
-    """Faults of an ending that should have that exit code and one line on stderr."""
-    if code == wanted and told.startswith("error: ") and told.count("\n") == 1:
+    """Faults of an ending that should have that exit code and one line on stderr, beside what a log tells."""
+    if code == wanted and said(told).startswith("error: ") and said(told).count("\n") == 1:
         return []
     return [f"exit {code}, {' '.join(told.split())[-200:]!r}"]
 
