@@ -19,7 +19,7 @@ def folder(grids: Callable[..., Grid], brains: Callable[..., tuple[Volume, Volum
     """A data set of three persons, one of whom is to be labelled."""
     (tmp_path / "oasis").mkdir()
     for person in range(3):
-        image, labels = brains(grids((37, 44, 32), (4.1, 4.0, 4.2)), person=person)
+        image, labels = brains(grids((50, 60, 44), (3.0, 3.0, 3.1)), person=person)
         write(tmp_path / "oasis" / f"sub-{person}_T1w.nii.gz", image)
         write(tmp_path / "oasis" / f"sub-{person}_dseg.nii.gz", labels)
     (tmp_path / "splits.json").write_text('{"oasis": {"train": ["1", "2"], "val": ["0"]}}')

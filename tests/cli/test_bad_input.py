@@ -119,15 +119,17 @@ def constant(_good: Path, folder: Path) -> Path:
     return save(folder, np.full((20, 22, 24), 7, np.int16))
 
 
-def one_nan(_good: Path, folder: Path) -> Path:
-    data = np.random.default_rng(0).random((20, 22, 24)).astype(np.float32)
-    data[3, 4, 5] = np.nan
-    return save(folder, data)
+def all_nan(_good: Path, folder: Path) -> Path:
+    return save(folder, np.full((20, 22, 24), np.nan, np.float32))
 
 
-def infinite(_good: Path, folder: Path) -> Path:
-    data = np.random.default_rng(0).random((20, 22, 24))
-    data[3, 4, 5] = 1e300  # more than float32 holds
+def all_infinite(_good: Path, folder: Path) -> Path:
+    return save(folder, np.random.default_rng(0).uniform(1e299, 1e300, (20, 22, 24)))  # more than float32 holds
+
+
+def constant_but_for_nan(_good: Path, folder: Path) -> Path:
+    data = np.full((20, 22, 24), 7, np.float32)
+    data[3:9, 4:9, 5:9] = np.nan
     return save(folder, data)
 
 
@@ -157,8 +159,8 @@ def device(_good: Path, _folder: Path) -> Path:
 
 BAD = [
     *(missing, empty, empty_folder, truncated_gzip, damaged_gzip, truncated, truncated_header, text_called_nifti),
-    *(text_called_nrrd, unknown_suffix, negative_size, zero_spacing, nan_in_the_sform, constant, one_nan, infinite),
-    *(flat, one_slice, time_series, colours, complex_numbers, terabytes, device),
+    *(text_called_nrrd, unknown_suffix, negative_size, zero_spacing, nan_in_the_sform, constant, all_nan),
+    *(all_infinite, constant_but_for_nan, flat, one_slice, time_series, colours, complex_numbers, terabytes, device),
 ]
 
 
@@ -168,16 +170,18 @@ def register(fixed: Path, moving: Path, out: Path, *options: str) -> list[str]:
 
 @pytest.fixture
 def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Run a command line that must fail so: refused(code, arguments) -> its one line."""
+    """Run a command line that must fail so: refused(code, arguments) -> its one line; `begun`: after what begins."""
 
-    def check(code: int, arguments: list[str]) -> str:
+    def check(code: int, arguments: list[str], *, begun: bool = False) -> str:
         before = sorted(tmp_path.rglob("*"))
         assert run(arguments) == code
         out, err = capsys.readouterr()
         assert out == ""
+        title = "registering {4} with {2} ...\n".format(*arguments) if begun else ""
+        assert err.startswith(title)
+        err = err.removeprefix(title)
         assert err.startswith("error: ")
         assert err.count("\n") == 1
-        assert err.endswith("\n")
         assert re.fullmatch(r"error: .+: expected .+, got .+; .+\n", err), err
         assert sorted(tmp_path.rglob("*")) == before
         return err
@@ -311,24 +315,27 @@ def out_is_a_file(good: Good, folder: Path) -> list[str]:
     return register(*good, folder / "file")
 
 
+WHILE_AT_WORK = [far_apart, mask_beside_the_brain, image_as_init, damaged_init]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
-        *(far_apart, mask_elsewhere, empty_mask, mask_beside_the_brain, missing_model, truncated_model, text_as_model),
-        *(tensors_of_something_else, weights_that_do_not_fit_together, image_as_init, damaged_init, out_below_a_file),
-        out_is_a_file,
+        *(*WHILE_AT_WORK, mask_elsewhere, empty_mask, missing_model, truncated_model, text_as_model),
+        *(tensors_of_something_else, weights_that_do_not_fit_together, out_below_a_file, out_is_a_file),
     ],
     ids=lambda make: make.__name__,
 )
 def test_what_does_not_fit_together_is_3(
     arguments: Callable[[Good, Path], list[str]], good: Good, refused: Callable, tmp_path: Path
 ) -> None:
-    refused(3, arguments(good, tmp_path))
+    refused(3, arguments(good, tmp_path), begun=arguments in WHILE_AT_WORK)
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no /proc, where no folder can be made")
 def test_a_folder_that_cannot_be_made_is_3(good: Good, refused: Callable) -> None:
-    assert "/proc" in refused(3, register(*good, Path("/proc/no-such-folder"), "--model", "none", "--init", "none"))
+    arguments = register(*good, Path("/proc/no-such-folder"), "--model", "none", "--init", "none")
+    assert "/proc" in refused(3, arguments, begun=True)
 
 
 @pytest.mark.parametrize(

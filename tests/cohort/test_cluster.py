@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from lightcrcf.cohort.options import Options
 from lightcrcf.cohort.pairs import all_pairs, many_to_one
 from lightcrcf.cohort.tally import Tally
 from lightcrcf.cohort.work import Task, lost
-from lightcrcf.errors import InputError, UsageError
+from lightcrcf.errors import InputError, UsageError, how_to_install
 from lightcrcf.pipeline.environment import usable_cores
 from lightcrcf.volumes import read
 
@@ -154,7 +155,7 @@ def test_no_scheduler_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_dask_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execute, "find_spec", lambda _: None)
-    with pytest.raises(UsageError, match=r"lightcrcf\[cluster\]"), local_cluster(2, 1):
+    with pytest.raises(UsageError, match=re.escape(how_to_install("cluster"))), local_cluster(2, 1):
         pass
 
 

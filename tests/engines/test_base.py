@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import torch
 from lightcrcf.engines import base
 from lightcrcf.engines import openvino as openvino_engine
 from lightcrcf.engines.base import ENGINES, available, open_engine
-from lightcrcf.errors import InputError, UsageError
+from lightcrcf.errors import InputError, UsageError, how_to_install
 from lightcrcf.network.config import NetworkConfig
 from lightcrcf.weights.store import Weights
 
@@ -87,7 +88,7 @@ def test_an_engine_that_is_not_installed_is_named_with_the_way_to_get_it(
     weights: Weights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(base, "available", lambda: {"openvino": "2026.0"})
-    with pytest.raises(UsageError, match=r"lightcrcf\[train\]"):
+    with pytest.raises(UsageError, match=re.escape(how_to_install("train"))):
         open_engine(weights, name="torch")
 
 

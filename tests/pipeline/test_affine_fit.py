@@ -82,7 +82,7 @@ def test_the_prior_pulls_towards_rigid(middle: Pair) -> None:
 def test_no_overlap_and_no_contrast_cost_infinity(middle: Pair) -> None:
     far = np.eye(4)
     far[:3, 3] = 1000
-    apart = replace(middle, blank_outside=False)
+    apart = replace(middle, fixed=replace(middle.fixed, blank=False), moving=replace(middle.moving, blank=False))
     assert fit(apart, Fit(far), "rigid", iterations=5, tolerance_mm=0.1).cost == np.inf
     assert correlations(apart, far[None]).tolist() == [0.0]
     flat = replace(middle, moving=replace(middle.moving, image=np.ones_like(middle.moving.image)))

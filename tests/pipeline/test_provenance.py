@@ -45,7 +45,7 @@ def test_it_names_versions_machine_and_options(record: dict[str, Any], coarse_mo
     assert record["options"] == {
         "model": str(coarse_model), "init": "auto", "preset": "default", "refine": None,
         "diffeomorphic": False, "inverse": True, "coarsen": 1, "engine": "auto", "device": "cpu", "precision": "auto",
-        "threads": None,
+        "threads": None, "fill": "auto",
     }  # fmt: skip
 
 
@@ -73,6 +73,23 @@ def test_it_tells_grids_and_preprocessing(record: dict[str, Any], pair: tuple[Vo
         assert told["content"]["kind"] == "skull-stripped brain"
     assert record["working_grid"]["spacing_mm"] == pytest.approx([3, 3, 3])
     assert record["field_grid"]["spacing_mm"] == pytest.approx([3, 3, 3])
+
+
+def test_it_tells_what_was_known_and_whether_anything_was_deformed(
+    record: dict[str, Any], registration: Registration, pair: tuple[Volume, Volume]
+) -> None:
+    assert record["inputs"]["fixed"]["unknown"] == record["inputs"]["moving"]["unknown"] == {}
+    assert 0.95 < record["coverage"] <= 1
+    assert record["coverage"] == registration.metrics["covered"]
+    assert record["deformed"] is True
+    fixed, moving = pair
+    assert register(fixed, fixed, model="none", init="none").provenance["deformed"] is False
+    half = moving.data.astype(np.float32)
+    half[: half.shape[0] // 2] = np.nan
+    told = register(fixed, Volume(half, moving.grid), model="none", preset="fast", init="none").provenance
+    assert told["inputs"]["moving"]["unknown"]["not finite"] == np.count_nonzero(np.isnan(half))
+    assert told["coverage"] < 0.7
+    assert told["deformed"] is False
 
 
 def test_it_tells_the_order_of_transforms(record: dict[str, Any], registration: Registration) -> None:

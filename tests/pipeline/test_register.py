@@ -114,14 +114,19 @@ def as_simpleitk(volume: Volume, folder: Path) -> Any:
 def test_every_kind_of_input_gives_the_same(
     give: Callable[[Volume, Path], Any], short: Registration, pair: Pair, coarse_model: Path, tmp_path: Path
 ) -> None:
-    """NIfTI keeps its matrix in float32, NRRD and ITK split it: the grids differ by rounding."""
+    """NIfTI keeps its matrix in float32, NRRD and ITK split it: the grids differ by rounding.
+
+    Windows as alike as noise allows exert no force, so that rounding may decide on a step of a few of them.
+    """
     given = []
     for name, volume in zip("fm", pair, strict=True):
         (tmp_path / name).mkdir()
         given.append(give(volume, tmp_path / name))
     other = register(*given, model=coarse_model, refine=4)
     points = pair[0].grid.world(np.random.default_rng(3).uniform(5, 38, (500, 3)))
-    np.testing.assert_allclose(other.transform.points(points), short.transform.points(points), atol=1e-3)
+    apart = np.abs(other.transform.points(points) - short.transform.points(points))
+    assert apart.max() < 5e-3  # up to .0019 when the matrices are changed by 4e-6 at random
+    assert np.percentile(apart, 99) < 1e-3
     assert np.percentile(np.abs(other.moved.data - short.moved.data), 99.9) < 1e-3 * np.ptp(short.moved.data)
     if give in (as_array, as_strided_array):
         same(other, short)

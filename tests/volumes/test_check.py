@@ -25,13 +25,23 @@ def test_constant_is_refused(dtype: type) -> None:
         check_usable(volume(np.ones((5, 7, 11), dtype)), "moving")
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_one_bad_voxel_is_refused_with_the_way_out(value: float) -> None:
-    data = np.random.default_rng(0).normal(size=(5, 7, 11)).astype(np.float32)
-    data[4, 5, 6] = value
-    with pytest.raises(
-        InputError, match=r"got 1 of 385 NaN or infinite; replace them, for instance with numpy\.nan_to_num"
-    ):
+BAD = pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+
+
+@BAD
+def test_voxels_without_data_leave_an_image_usable(value: float) -> None:
+    data = np.full((5, 7, 11), value, np.float32)
+    data[0, 0, :2] = 3, 4
+    check_usable(volume(data), "fixed")
+
+
+@BAD
+@pytest.mark.parametrize("others", [0, 1, 200])
+def test_an_image_without_contrast_among_its_data_is_refused(value: float, others: int) -> None:
+    data = np.full((5, 7, 11), value, np.float32)
+    data.ravel()[:others] = 3
+    got = "3 in every voxel" if others else "NaN or infinity in every voxel"
+    with pytest.raises(InputError, match=rf"brain\.nii: expected a fixed image with contrast, got {got}; check that"):
         check_usable(volume(data), "fixed")
 
 
