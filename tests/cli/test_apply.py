@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from lightcrcf.cli.main import run
 from lightcrcf.geometry.grid import Grid
+from lightcrcf.pipeline.known import background
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.itk import write_affine
 from lightcrcf.volumes import Volume, read, write
@@ -48,7 +50,55 @@ def test_the_result_is_what_lies_one_voxel_on(folder: Path, interpolation: str) 
     assert code == 0
     given, moved = read(folder.parent / "image.nii.gz").data, read(out).data
     np.testing.assert_allclose(moved[:-1], given[1:], rtol=1e-5)
-    assert np.all(moved[-1] == 0)
+    assert np.all(moved[-1] == background(read(folder.parent / "image.nii.gz")))
+
+
+@pytest.mark.parametrize("interpolation", ["auto", "linear", "nearest", "cubic"])
+@pytest.mark.parametrize("fill", ["0", "-7.5"])
+def test_what_lies_outside_gets_the_value_that_is_asked_for(folder: Path, interpolation: str, fill: str) -> None:
+    code, out = apply(folder, "image.nii.gz", "--interpolation", interpolation, "--fill", fill)
+    assert code == 0
+    given, moved = read(folder.parent / "image.nii.gz").data, read(out).data
+    np.testing.assert_allclose(moved[:-1], given[1:], rtol=1e-5)
+    assert np.all(moved[-1] == float(fill))
+
+
+def test_by_itself_it_gets_air_in_ct_and_0_in_labels(folder: Path) -> None:
+    """So does what a scanner padded, and NaN."""
+    ct = np.full(GRID.shape, -1000, np.float32)
+    ct[1:5, 2:7, 2:8] = np.random.default_rng(4).normal(40, 15, (4, 5, 6))
+    ct[:, -2:] = -3024
+    ct[2, 3, 4] = np.nan
+    write(folder.parent / "ct.nii.gz", Volume(ct, GRID))
+    code, out = apply(folder, "ct.nii.gz", "--interpolation", "nearest")
+    assert code == 0
+    expected = np.where(np.isnan(ct) | (ct < -2000), -1000, ct)
+    moved = read(out).data
+    np.testing.assert_array_equal(moved[:-1], expected[1:])
+    assert np.all(moved[-1] == -1000)
+    labels = read(folder.parent / "labels.nii.gz").data
+    code, out = apply(folder, "labels.nii.gz")
+    assert code == 0
+    np.testing.assert_array_equal(read(out).data, np.concatenate([labels[1:], np.zeros_like(labels[:1])]))
+
+
+def test_a_value_that_is_none_and_one_that_labels_cannot_hold_are_2(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, fill in (("image.nii.gz", "air"), ("image.nii.gz", "nan"), ("labels.nii.gz", "-1000")):
+        code, out = apply(folder, name, "--fill", fill)
+        assert code == 2
+        assert capsys.readouterr().err.startswith("error: fill: expected ")
+        assert not out.exists()
+
+
+def test_every_option_is_in_the_document_and_the_other_way_round(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["apply", "--help"]) == 0
+    offered = set(re.findall(r"^ +(?:-h, )?(--[a-z-]+)", capsys.readouterr().out, re.MULTILINE)) - {"--help"}
+    document = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+    table = document.partition("## `apply`")[2].partition("## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `--")]
+    assert {option for row in rows for option in re.findall(r"--[a-z-]+", row)} == offered
 
 
 def test_inverse_goes_the_other_way(folder: Path) -> None:

@@ -111,7 +111,7 @@ def register(
             Without a model "fast" is affine only.
         refine: steps at full resolution, instead of the preset's.
         fixed_mask, moving_mask: 0 where voxels must not count, such as in lesions, on the grid of their image: in the
-            affine alignment, the refinement and quality control. The network sees whole images.
+            affine alignment, the refinement and quality control. There the network sees the other image's values.
         moving_labels: label maps of the moving image, moved by nearest neighbour.
         fixed_labels: labels of the fixed image, on its grid, with which the moved ones are compared in the record;
             they do not steer the registration.
