@@ -44,6 +44,21 @@ def test_brightness_does_not_matter(grids: Grids, tmp_path: Path) -> None:
     assert found.spread < 1e-2
 
 
+def test_voxels_without_data_are_background(grids: Grids, tmp_path: Path) -> None:
+    grid = grids((14, 19, 16), (2.0, 2.2, 1.9))
+    data = block(grid, (3, 4, 3), (11, 14, 12), 300).astype(np.float32)
+    plain = saved(tmp_path / "plain.nii.gz", data.round(), grid)
+    holed = data.round()
+    holed[:2], holed[12, 3, 4] = np.nan, np.inf
+    write(tmp_path / "holed.nii.gz", Volume(holed, grid))
+    image = Image.of(tmp_path / "holed.nii.gz")
+    assert image.masked
+    assert image.litres == plain.litres
+    np.testing.assert_array_equal(
+        average([image], [STILL], grid).image.data, average([plain], [STILL], grid).image.data
+    )
+
+
 def test_background_is_where_most_masked_images_have_none(grids: Grids, tmp_path: Path) -> None:
     grid = grids((14, 19, 16), (2.0, 2.2, 1.9))
     images = [
