@@ -14,7 +14,7 @@ from lightcrcf.pipeline.affine_images import Pair, Source, pyramids, trusted
 from lightcrcf.pipeline.affine_outline import inscribed
 from lightcrcf.pipeline.affine_starts import Start, starts
 from lightcrcf.pipeline.foreground import Content
-from lightcrcf.pipeline.known import Extent
+from lightcrcf.pipeline.known import Extent, compared, examine
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.volumes.volume import Volume
 
@@ -95,8 +95,10 @@ def align(
     Raises:
         InputError: if an image is constant, a mask is on another grid or leaves nothing, or nothing can be compared.
     """
-    known = extents or (None, None)
-    sources = Source.prepare(fixed, fixed_mask, known[0]), Source.prepare(moving, moving_mask, known[1])
+    if extents is None:
+        (fixed, here), (moving, there) = examine(fixed), examine(moving)
+        extents = compared(here, there)
+    sources = Source.prepare(fixed, fixed_mask, extents[0]), Source.prepare(moving, moving_mask, extents[1])
     levels = pyramids(*sources)
     local = levels[2].localised()
     before = float(correlations(local, np.eye(4)[None])[0])

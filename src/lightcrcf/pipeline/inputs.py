@@ -9,7 +9,7 @@ from typing import Any
 
 from lightcrcf.errors import InputError
 from lightcrcf.evaluation.labels import check_label_map
-from lightcrcf.pipeline.known import Extent, examine
+from lightcrcf.pipeline.known import Extent, compared, examine
 from lightcrcf.pipeline.label_care import check_fixed_labels
 from lightcrcf.pipeline.shared import Shared
 from lightcrcf.volumes import Volume, check_usable, on_grid_of
@@ -87,7 +87,7 @@ class Inputs:
         for labels in moved[:count]:
             check_label_map(labels.data, labels.source)
         (fixed, seen), (moving, also_seen) = (_examined(volume, shared) for volume in (fixed, moving))
-        extents = seen, also_seen
+        extents = compared(seen, also_seen)
         return cls(fixed, moving, extents, fixed_mask, moving_mask, fixed_labels, moved[:count], moved[count:])
 
     @property

@@ -28,7 +28,7 @@ from lightcrcf.pipeline.foreground import (
 )
 from lightcrcf.volumes.volume import Volume
 
-__all__ = ["Extent", "background", "examine", "filled", "padding"]
+__all__ = ["Extent", "background", "compared", "examine", "filled", "padding"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -47,6 +47,7 @@ _CUT, _BALL = 0.25, 3 * 4.0
 # Brighter than this, in terms of the range that images keep (`intensity_range`), is extreme; from this share of the
 # foreground on it would steer; so many voxels around it are left out too.
 _EXTREME, _STEERS, _RIM, _TOUCHED = 1.25, 0.01, 2, 1e-4
+_ALONE = 5.0  # times as much of it as in the other image: less may be fluid in both
 _STRAY = 0.02  # of the largest slice: less is no foreground
 _FIRST = -0.5 + 1e-3  # the least index inside of a grid, away from where rounding decides
 _WHOLE = 0.99  # of a voxel's interpolated data must be known
@@ -66,6 +67,7 @@ class Extent:
         reasons: what made voxels unknown or extreme, and how many of them, for the record.
         extreme: (D, H, W) bool, True in a lesion, metal or contrast agent so bright that it must steer nothing, and
             around it; None if there is none.
+        extreme_share: of the foreground, that is so bright.
     """
 
     grid: Grid
@@ -73,6 +75,7 @@ class Extent:
     closed: Mask
     reasons: dict[str, int]
     extreme: Mask | None = None
+    extreme_share: float = 0.0
 
     def onto(self, grid: Grid, matrix: Float64 | None = None) -> Float32 | None:
         """Where on another grid there is data.
@@ -125,7 +128,7 @@ class Extent:
         """Of the same volume with its axes in another order."""
         known, extreme = (None if m is None else order.array(m) for m in (self.known, self.extreme))
         closed = np.array([self.closed[a][::-1] if f else self.closed[a] for a, f in zip(*_axes(order), strict=True)])
-        return Extent(order.grid(self.grid), known, closed, self.reasons, extreme)
+        return Extent(order.grid(self.grid), known, closed, self.reasons, extreme, self.extreme_share)
 
 
 def examine(volume: Volume) -> tuple[Volume, Extent]:
@@ -148,10 +151,22 @@ def examine(volume: Volume) -> tuple[Volume, Extent]:
     if cut is not None:
         reasons["beyond a cut"] = int(cut.size - np.count_nonzero(cut))
         known = cut if known is None else known & cut
-    extreme = _extreme(volume)
+    extreme, share = _extreme(volume)
     if extreme is not None:
         reasons["extreme"] = int(np.count_nonzero(extreme))
-    return volume, Extent(volume.grid, known, closed, reasons, extreme)
+    return volume, Extent(volume.grid, known, closed, reasons, extreme, share)
+
+
+def compared(fixed: Extent, moving: Extent) -> tuple[Extent, Extent]:
+    """The extents of two images that are compared: what is as bright in both is anatomy, such as fluid, and steers."""
+    return _beside(fixed, moving), _beside(moving, fixed)
+
+
+def _beside(extent: Extent, other: Extent) -> Extent:
+    if extent.extreme is None or extent.extreme_share > _ALONE * other.extreme_share:
+        return extent
+    reasons = {reason: count for reason, count in extent.reasons.items() if reason != "extreme"}
+    return replace(extent, extreme=None, reasons=reasons)
 
 
 def filled(volume: Volume, fill: float | Literal["auto"] = "auto") -> tuple[Volume, float]:
@@ -270,20 +285,21 @@ def _padding_of(data: NDArray[Any], value: float) -> Mask | None:
     return None
 
 
-def _extreme(volume: Volume) -> Mask | None:
-    """What is far brighter than the rest of the foreground, and enough of it to steer, with its surroundings."""
+def _extreme(volume: Volume) -> tuple[Mask | None, float]:
+    """What is far brighter than the rest of the foreground, enough to steer, with its surroundings; and its share."""
     thin = thin_out(volume, voxels=100_000)[0]
     tissue = thin[foreground(thin)]
     if not tissue.size:
-        return None
+        return None, 0.0
     low, high = intensity_range(tissue, 0.5, 100.0)
     limit = low + _EXTREME * (high - low)
-    if np.mean(tissue > limit) < _STEERS:
-        return None
+    extreme = float(np.mean(tissue > limit))
+    if extreme < _STEERS:
+        return None, extreme
     share = (volume.data > limit).astype(np.float32)[None]
     for _ in range(_RIM):
         share = window_mean(share, 1)
-    return np.asarray(share[0] > _TOUCHED)
+    return np.asarray(share[0] > _TOUCHED), extreme
 
 
 def _reached(equal: Mask) -> Mask:

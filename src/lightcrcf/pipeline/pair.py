@@ -13,7 +13,7 @@ from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
 from lightcrcf.network.config import NetworkConfig
 from lightcrcf.pipeline.deform import TAPER, on_fixed
-from lightcrcf.pipeline.known import Extent, examine
+from lightcrcf.pipeline.known import Extent, compared, examine
 from lightcrcf.pipeline.noise import Noise, noise_variance
 from lightcrcf.pipeline.preprocess import Prepared, prepare, working_grid
 from lightcrcf.pipeline.shared import Shared
@@ -89,7 +89,7 @@ class WorkingPair:
         """
         if extents is None:
             (fixed, here), (moving, there) = examine(fixed), examine(moving)
-            extents = here, there
+            extents = compared(here, there)
         network, how = _how(weights)
         images = tuple(_prepared(shared, v, network.pool, how) for v in (fixed, moving))
         grid = cls.grid_of(fixed, weights, shared, coarsen)
