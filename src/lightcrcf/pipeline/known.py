@@ -230,7 +230,8 @@ def background(volume: Volume, known: Mask | None = None) -> float:
         np.moveaxis(faces, axis, 0)[[0, -1]] = True
     if np.count_nonzero(empty & faces) > _AIR_ON_BORDER * np.count_nonzero(faces):
         return float(np.median(thin[empty & faces]))
-    if empty.any() and not least < 0 < most:
+    dark, bright_end = np.percentile(thin[finite], (100 * _BACKGROUND, 99))
+    if empty.any() and (not least < 0 < most or dark - least < _DARK * (bright_end - least)):
         return float(np.median(thin[empty]))
     return 0.0 if least < 0 < most and not finite[faces].all() else least
 
