@@ -19,7 +19,7 @@ def test_time_and_memory_are_those_of_the_command() -> None:
 
 def test_a_command_that_fails_tells_its_last_line() -> None:
     with pytest.raises(CommandError, match=r"^no luck$") as failure:
-        run([sys.executable, "-c", "import sys; print('trying'); sys.exit('no luck')"])
+        run([sys.executable, "-c", "import sys; print('trying', flush=True); sys.exit('no luck')"])
     assert not failure.value.stopped
 
 

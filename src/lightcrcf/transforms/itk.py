@@ -110,7 +110,8 @@ def _itk_transform(path: str | os.PathLike[str]) -> Any:
     try:
         return sitk.ReadTransform(str(path))
     except (RuntimeError, UnicodeDecodeError) as error:  # the latter where ITK's complaint quotes the file's bytes
-        got = re.sub(r"^ITK ERROR: |\(0x[0-9a-f]+\)", "", str(error).strip().splitlines()[-1])
+        lines = str(error).strip().splitlines() or ["a file that cannot be read"]  # SimpleITK may say nothing
+        got = re.sub(r"^ITK ERROR: |\(0x[0-9a-f]+\)", "", lines[-1])
         raise InputError(
             str(path), expected="an ITK transform file", got=got, remedy="write or copy it again"
         ) from error
