@@ -39,6 +39,7 @@ Mask = NDArray[np.bool_]
 _ON_BORDER, _FAR, _BACKGROUND = 0.02, 0.4, 0.1
 _DARK, _VERY_DARK = 0.15, 0.05  # how far up their range that background reaches
 _LEAST_HU, _AIR_HU = -1100.0, -900.0  # no tissue has less; between them lies air, and the -1024 that scanners store
+_THIN = 100_000  # voxels by which what the image shows is judged, as `foreground.content` does
 _SAMPLES = 200_000  # voxels whose percentiles tell
 _PADDED = 0.005  # of all voxels at least, where the same value occurs in tissue too
 # An image is cut where what differs from the constant at its border begins with a slice of this share of its largest
@@ -127,7 +128,8 @@ class Extent:
     def reordered(self, order: AxisOrder) -> Extent:
         """Of the same volume with its axes in another order."""
         known, extreme = (None if m is None else order.array(m) for m in (self.known, self.extreme))
-        closed = np.array([self.closed[a][::-1] if f else self.closed[a] for a, f in zip(*_axes(order), strict=True)])
+        axes = zip(order.permutation, order.flips, strict=True)
+        closed = np.array([self.closed[axis][::-1] if flip else self.closed[axis] for axis, flip in axes])
         return Extent(order.grid(self.grid), known, closed, self.reasons, extreme, self.extreme_share)
 
 
@@ -147,11 +149,12 @@ def examine(volume: Volume) -> tuple[Volume, Extent]:
     known, reasons = _with_data(volume)
     if known is not None:
         volume = _put(volume, known, background(volume, known))
-    cut, closed = _cuts(volume)
+    thin = thin_out(volume, voxels=_THIN)[0]
+    cut, closed = _cuts(volume, thin)
     if cut is not None:
         reasons["beyond a cut"] = int(cut.size - np.count_nonzero(cut))
         known = cut if known is None else known & cut
-    extreme, share = _extreme(volume)
+    extreme, share = _extreme(volume, thin)
     if extreme is not None:
         reasons["extreme"] = int(np.count_nonzero(extreme))
     return volume, Extent(volume.grid, known, closed, reasons, extreme, share)
@@ -286,9 +289,8 @@ def _padding_of(data: NDArray[Any], value: float) -> Mask | None:
     return None
 
 
-def _extreme(volume: Volume) -> tuple[Mask | None, float]:
+def _extreme(volume: Volume, thin: Float32) -> tuple[Mask | None, float]:
     """What is far brighter than the rest of the foreground, enough to steer, with its surroundings; and its share."""
-    thin = thin_out(volume, voxels=100_000)[0]
     tissue = thin[foreground(thin)]
     if not tissue.size:
         return None, 0.0
@@ -313,10 +315,10 @@ def _reached(equal: Mask) -> Mask:
     return found
 
 
-def _cuts(volume: Volume) -> tuple[Mask | None, Mask]:
+def _cuts(volume: Volume, thin: Float32) -> tuple[Mask | None, Mask]:
     """What is not beyond a plane that cuts the anatomy, None for everything; and (3, 2) which faces are closed."""
     closed, masked = np.zeros((3, 2), np.bool_), content(volume).masked
-    value, _ = background_value(thin_out(volume, voxels=100_000)[0])
+    value, _ = background_value(thin)
     inside = volume.data != np.asarray(value).astype(volume.data.dtype)
     known: Mask | None = None
     for axis in range(3):
@@ -326,8 +328,7 @@ def _cuts(volume: Volume) -> tuple[Mask | None, Mask]:
             if first:
                 known = np.ones_like(inside) if known is None else known
                 lines = np.moveaxis(known, axis, 0)
-                lines[:first] = False if end == 0 else lines[:first]
-                lines[len(lines) - first :] = False if end == 1 else lines[len(lines) - first :]
+                lines[slice(first) if end == 0 else slice(-first, None)] = False
     return known, closed
 
 
@@ -351,7 +352,3 @@ def _along(row: Float64, shape: tuple[int, int, int]) -> Float32:
     i, j, k = (np.arange(n, dtype=np.float32) * np.float32(c) for n, c in zip(shape, row[:3], strict=True))
     place: Float32 = i[:, None, None] + j[:, None] + k + np.float32(row[3])
     return place
-
-
-def _axes(order: AxisOrder) -> tuple[tuple[int, ...], tuple[bool, ...]]:
-    return order.permutation, order.flips
