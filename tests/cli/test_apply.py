@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -90,15 +89,6 @@ def test_a_value_that_is_none_and_one_that_labels_cannot_hold_are_2(
         assert code == 2
         assert capsys.readouterr().err.startswith("error: fill: expected ")
         assert not out.exists()
-
-
-def test_every_option_is_in_the_document_and_the_other_way_round(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["apply", "--help"]) == 0
-    offered = set(re.findall(r"^ +(?:-h, )?(--[a-z-]+)", capsys.readouterr().out, re.MULTILINE)) - {"--help"}
-    document = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
-    table = document.partition("## `apply`")[2].partition("## ")[0]
-    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `--")]
-    assert {option for row in rows for option in re.findall(r"--[a-z-]+", row)} == offered
 
 
 def test_inverse_goes_the_other_way(folder: Path) -> None:

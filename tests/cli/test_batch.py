@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -163,12 +162,3 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys:
         "3 of 9 pairs, 360 an hour, 1 min left",
         "6 of 9 pairs, 360 an hour, 30 s left",
     ]
-
-
-def test_every_option_is_in_the_document_and_the_other_way_round(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["batch", "--help"]) == 0
-    offered = set(re.findall(r"^ +(?:-h, )?(--[a-z-]+)", capsys.readouterr().out, re.MULTILINE)) - {"--help"}
-    document = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
-    table = document.partition("## `batch`")[2].partition("## ")[0]
-    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `--")]
-    assert {option for row in rows for option in re.findall(r"--[a-z-]+", row)} == offered

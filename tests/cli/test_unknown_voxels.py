@@ -10,18 +10,8 @@ import numpy as np
 import pytest
 
 from lightcrcf.cli.main import run
-from lightcrcf.volumes import Volume, write
 
 Good = tuple[Path, Path]
-
-
-@pytest.fixture(scope="module")
-def good(pair: tuple[Volume, Volume], tmp_path_factory: pytest.TempPathFactory) -> Good:
-    """Two files that register."""
-    folder = tmp_path_factory.mktemp("good")
-    for name, volume in zip(("fixed", "moving"), pair, strict=True):
-        write(folder / f"{name}.nii.gz", volume)
-    return folder / "fixed.nii.gz", folder / "moving.nii.gz"
 
 
 @pytest.mark.parametrize("role", ["fixed", "moving"])
