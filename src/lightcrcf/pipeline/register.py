@@ -268,7 +268,7 @@ def _deformed(
                 fixed_mask=pair.fixed_mask, moving_mask=pair.moving_mask, noise=pair.noise, another=by_template,
             )  # fmt: skip
             displacement = refined.displacement
-        metric: Literal["lncc", "mse"] = "lncc" if weights is None or weights.preparation.align else "mse"
+        metric = "lncc" if weights is None else weights.preparation.metric
         if displacement is not None and not gains(pair, displacement, metric):
             displacement = np.zeros_like(displacement)
     with watch.stage("field", 0.7):

@@ -150,8 +150,7 @@ def plan(preset: str, preparation: Preparation | None, *, steps: int | None = No
         schedule, network = (full,), True
     else:
         schedule, network = (*coarse, full), start == "gist"
-    if preparation is not None and not preparation.align:
-        # Images of one person in one frame have comparable intensities.
+    if preparation is not None and preparation.metric == "mse":
         schedule = tuple(replace(level, metric="mse") for level in schedule)
     elif preparation is not None:
         schedule = tuple(

@@ -54,6 +54,11 @@ class Preparation:
         if window is not None and not (len(window) == 2 and -math.inf < window[0] < window[1] < math.inf):
             raise ValueError(f"a window of two rising numbers or none, got {window}")
 
+    @property
+    def metric(self) -> Literal["lncc", "mse"]:
+        """By what its images are compared: those of one person in one frame have comparable intensities."""
+        return "lncc" if self.align else "mse"
+
     def to_json(self) -> str:
         """One line of JSON."""
         return json.dumps(asdict(self), sort_keys=True)
