@@ -103,7 +103,8 @@ def test_every_option_reaches_the_batch(inputs: Path, tmp_path: Path, monkeypatc
     monkeypatch.setattr("lightcrcf.cohort.batch.run_batch", stop)
     options = (
         "--workers 2 --scheduler tcp://x:1 --retry-failed --model m --init i --preset accurate --refine 4 "
-        "--diffeomorphic --inverse --report --engine torch --device cuda --precision bf16 --threads 3 --coarsen 2"
+        "--diffeomorphic --inverse --report --engine torch --device cuda --precision bf16 --threads 3 --coarsen 2 "
+        "--smoothness 0.5"
     )
     assert run(["batch", str(inputs / "pairs.csv"), "--out", str(tmp_path), *options.split()]) == 2
     assert callable(seen.pop("progress"))
@@ -111,7 +112,9 @@ def test_every_option_reaches_the_batch(inputs: Path, tmp_path: Path, monkeypatc
     assert seen == {
         "ids": ["one", "two"],
         "out": tmp_path,
-        "options": Options("m", "i", "accurate", 4, True, True, 2, "torch", "cuda", "bf16", 3, report=True),
+        "options": Options(
+            "m", "i", "accurate", 4, True, True, 2, "torch", "cuda", "bf16", 3, smoothness=0.5, report=True
+        ),
         "workers": 2,
         "scheduler": "tcp://x:1",
         "resume": True,

@@ -25,6 +25,7 @@ from lightcrcf.cli.options import (
     PresetOption,
     Refine,
     Scheduler,
+    Smoothness,
     Workers,
 )
 from lightcrcf.errors import InputError, LightCRCFError, MemoryEstimateError, QualityError, UsageError
@@ -61,6 +62,7 @@ def batch(
     init: Init = "auto",
     preset: PresetOption = Preset.default,
     refine: Refine = None,
+    smoothness: Smoothness = 1.0,
     diffeomorphic: Annotated[
         bool, typer.Option("--diffeomorphic", help="Change the fields a little so that they fold nowhere.")
     ] = False,
@@ -87,7 +89,7 @@ def batch(
 
     options = Options(
         model, init, preset.value, refine, diffeomorphic, inverse, coarsen, engine.value, device.value, precision.value,
-        threads, fill_value(fill), report=report,
+        threads, fill_value(fill), smoothness, report=report,
     )  # fmt: skip
     with counting(out) as follower:
         summary = run_batch(

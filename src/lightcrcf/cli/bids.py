@@ -20,6 +20,7 @@ from lightcrcf.cli.options import (
     Preset,
     PresetOption,
     Scheduler,
+    Smoothness,
     Workers,
 )
 from lightcrcf.errors import InputError, how_to_install
@@ -56,6 +57,7 @@ def bids(
     scheduler: Scheduler = None,
     model: Model = "auto",
     preset: PresetOption = Preset.default,
+    smoothness: Smoothness = 1.0,
     diffeomorphic: Annotated[
         bool, typer.Option("--diffeomorphic", help="Change the fields a little so that they fold nowhere.")
     ] = False,
@@ -79,7 +81,7 @@ def bids(
 
     options = Options(
         model=model, preset=preset.value, diffeomorphic=diffeomorphic, inverse=inverse, report=report,
-        engine=engine.value, precision=precision.value, threads=threads, coarsen=coarsen,
+        engine=engine.value, precision=precision.value, threads=threads, coarsen=coarsen, smoothness=smoothness,
     )  # fmt: skip
     with counting(out_dir) as follower:
         summary = register_participants(

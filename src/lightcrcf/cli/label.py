@@ -22,6 +22,7 @@ from lightcrcf.cli.options import (
     Preset,
     PresetOption,
     Refine,
+    Smoothness,
     Workers,
 )
 
@@ -60,6 +61,7 @@ def label(
     init: Init = "auto",
     preset: PresetOption = Preset.default,
     refine: Refine = None,
+    smoothness: Smoothness = 1.0,
     coarsen: Coarsen = 1,
     engine: EngineOption = EngineName.auto,
     device: DeviceOption = Device.cpu,
@@ -79,7 +81,7 @@ def label(
     check_output_folder(out)
     options = Options(
         model, init, preset.value, refine, engine=engine.value, device=device.value, precision=precision.value,
-        threads=threads, coarsen=coarsen,
+        threads=threads, coarsen=coarsen, smoothness=smoothness,
     )  # fmt: skip
     found_atlases = find_atlases(atlases, atlas_images, atlas_labels)
     with progress_shown(f"labelling {image} by {len(found_atlases)} atlases") as progress:

@@ -24,6 +24,7 @@ from lightcrcf.cli.options import (
     Preset,
     PresetOption,
     Refine,
+    Smoothness,
 )
 from lightcrcf.errors import QualityError, UsageError
 
@@ -59,6 +60,7 @@ def register(
     ] = None,
     preset: PresetOption = Preset.default,
     refine: Refine = None,
+    smoothness: Smoothness = 1.0,
     diffeomorphic: Annotated[
         bool, typer.Option("--diffeomorphic", help="Change the field a little so that it folds nowhere.")
     ] = False,

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from lightcrcf.cli.console import print_json, say
-from lightcrcf.cli.options import Coarsen, Model, Preset, PresetOption, Scheduler, Workers
+from lightcrcf.cli.options import Coarsen, Model, Preset, PresetOption, Scheduler, Smoothness, Workers
 
 __all__ = ["template"]
 
@@ -27,6 +27,7 @@ def template(
     ] = 0.5,
     model: Model = "auto",
     preset: PresetOption = Preset.default,
+    smoothness: Smoothness = 1.0,
     coarsen: Coarsen = 1,
     workers: Workers = 1,
     scheduler: Scheduler = None,
@@ -43,7 +44,7 @@ def template(
     from lightcrcf.cohort.template import build
     from lightcrcf.cohort.template_recipe import Recipe
 
-    options = Options(model=model, preset=preset.value, coarsen=coarsen, threads=threads)
+    options = Options(model=model, preset=preset.value, coarsen=coarsen, smoothness=smoothness, threads=threads)
     recipe = Recipe(iterations, step, sharpen, options, workers, scheduler)
     with _following(f"building a template of {len(images)} images; results go to {out}") as progress:
         record = build(images, out, recipe, resume=resume, progress=progress)

@@ -121,7 +121,9 @@ class Builder:
             return known
         by_size = sorted(self.ids, key=lambda name: (self.by_id[name].litres, self.by_id[name].sha256))
         reference = by_size[len(by_size) // 2]
-        options = replace(self.recipe.options, model="none", preset="fast", refine=None, diffeomorphic=False)
+        options = replace(
+            self.recipe.options, model="none", preset="fast", refine=None, diffeomorphic=False, smoothness=1.0
+        )
         left_out, _ = self._register(folder, self.by_id[reference].path, options, "affine mean")
         kept = self._kept(left_out, folder)
         affines = [self._chain(folder, name).after for name in kept]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lightcrcf.errors import UsageError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.network.config import NetworkConfig
 from lightcrcf.pipeline.affine_images import finest_samples
@@ -63,7 +64,7 @@ def decide(inputs: Inputs, options: Options, shared: Shared, *, kept: bool) -> D
         kept: whether the network stays for further registrations.
 
     Raises:
-        UsageError: for an unknown model.
+        UsageError: for an unknown model, or a smoothness where the model's field is not refined.
         InputError: for damaged weights.
     """
     contents = _content(shared, inputs.fixed), _content(shared, inputs.moving)
@@ -129,7 +130,17 @@ def _plan(choice: Choice, options: Options, grids: Sequence[Grid], *, alike: boo
     preparation, preset = weights.preparation if weights else None, options.preset
     if options.refine is None:  # who names a number of steps knows how long it shall take
         preset = affordable(preset, sum(grid.size for grid in grids))
-    return plan(preset, preparation, steps=options.refine, template=_has_template(weights))
+    made = plan(
+        preset, preparation, steps=options.refine, template=_has_template(weights), smoothness=options.smoothness
+    )
+    if options.smoothness != 1 and weights is not None and not made.schedule:
+        raise UsageError(
+            "smoothness",
+            expected="a model whose field is refined",
+            got=f"{weights.name}, which is not refined",
+            remedy="name a number of steps (--refine 4), choose --model none, or leave it out",
+        )
+    return made
 
 
 def _init(init: str, choice: Choice) -> str:

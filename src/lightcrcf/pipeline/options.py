@@ -10,10 +10,12 @@ from lightcrcf.engines.base import check_engine
 from lightcrcf.errors import UsageError
 from lightcrcf.pipeline.schedule import PRESETS
 
-__all__ = ["Fill", "Options", "fill_value"]
+__all__ = ["ROUGHEST", "SMOOTHEST", "Fill", "Options", "fill_value"]
 
 Fill = float | Literal["auto"]
 """What voxels without data become; "auto" for the image's own background."""
+ROUGHEST, SMOOTHEST = 0.1, 10.0
+"""Of `Options.smoothness`: beyond them nothing changes any more, or Gaussians are as wide as what they smooth."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Options:
     precision: Literal["auto", "f32", "bf16"] = "auto"
     threads: int | None = None
     fill: Fill = "auto"
+    smoothness: float = 1.0
 
     def check(self) -> None:
         """Refuse what no pair could be registered with.
@@ -54,8 +57,25 @@ class Options:
             raise UsageError("coarsen", expected="1 or more", got=str(self.coarsen), remedy="correct the number")
         if self.refine is not None and self.refine < 0:
             raise UsageError("refine", expected="a number of steps", got=str(self.refine), remedy="correct the number")
+        self._check_smoothness()
         fill_value(self.fill)
         check_engine(self.engine, self.device, self.precision, self.threads)  # also where a pair will need none
+
+    def _check_smoothness(self) -> None:
+        if not (isinstance(self.smoothness, int | float) and ROUGHEST <= self.smoothness <= SMOOTHEST):
+            raise UsageError(
+                "smoothness",
+                expected=f"a number from {ROUGHEST:g} to {SMOOTHEST:g}",
+                got=str(self.smoothness),
+                remedy="correct the number: 1 is the default, 2 is smoother",
+            )
+        if self.smoothness != 1 and (self.refine == 0 or (self.preset == "fast" and self.refine is None)):
+            raise UsageError(
+                "smoothness",
+                expected="a refinement, which it smooths",
+                got="--refine 0" if self.refine == 0 else "--preset fast, which has none",
+                remedy="choose --preset default or accurate, or leave it out",
+            )
 
 
 def fill_value(fill: str | float) -> Fill:

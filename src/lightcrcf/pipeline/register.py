@@ -95,6 +95,7 @@ def register(
     precision: Literal["auto", "f32", "bf16"] = "auto",
     threads: int | None = None,
     fill: str | float = "auto",
+    smoothness: float = 1.0,
     progress: Progress | None = None,
     shared: Shared | None = None,
 ) -> Registration:
@@ -123,6 +124,8 @@ def register(
         engine, device, precision, threads: how to run the network.
         fill: the value of moved images where the moving image has no data; "auto" is its own background (air in CT).
             Label maps get 0.
+        smoothness: of the field the refinement finds, 0.1 to 10: what the Gaussians that smooth it are widened by. 2 is
+            smoother, 0.5 rougher. Without a refinement ("fast", `refine=0`) anything but 1 is an error.
         progress: called with the name of each stage and the fraction done.
         shared: what earlier registrations in this thread left for those after them.
 
@@ -138,7 +141,7 @@ def register(
     share_arenas()
     options = Options(
         os.fspath(model), os.fspath(init), preset, refine, diffeomorphic, inverse, coarsen, engine, device, precision,
-        threads, fill_value(fill),
+        threads, fill_value(fill), smoothness,
     )  # fmt: skip
     options.check()
     given = Given(fixed, moving, fixed_mask, moving_mask, fixed_labels, moving_labels, also)

@@ -55,6 +55,7 @@ class Options(_Part):
     precision: Literal["auto", "f32", "bf16"]
     threads: int | None
     fill: float | Literal["auto"] = "auto"
+    smoothness: float = Field(default=1.0, description="1 for the preset's; 2 is smoother, 0.5 rougher")
 
 
 class Machine(_Part):

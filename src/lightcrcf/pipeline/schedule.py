@@ -121,7 +121,14 @@ def affordable(preset: str, voxels: int) -> str:
     return "accurate" if preset == "default" and voxels <= SMALL else preset
 
 
-def plan(preset: str, preparation: Preparation | None, *, steps: int | None = None, template: bool = False) -> Plan:
+def plan(
+    preset: str,
+    preparation: Preparation | None,
+    *,
+    steps: int | None = None,
+    template: bool = False,
+    smoothness: float = 1.0,
+) -> Plan:
     """The refinement of a preset.
 
     Args:
@@ -129,6 +136,7 @@ def plan(preset: str, preparation: Preparation | None, *, steps: int | None = No
         preparation: of the model, which says what suits it; None without a model.
         steps: at full resolution, instead of the preset's; 0 is no refinement.
         template: whether the model has one.
+        smoothness: of the field, 1 for the preset's; what all Gaussians are widened by.
 
     Example:
         >>> plan("fast", Preparation(None), steps=5)
@@ -157,5 +165,18 @@ def plan(preset: str, preparation: Preparation | None, *, steps: int | None = No
             replace(level, contrast=max(preparation.contrast, _COARSE_CONTRAST if level.scale > 1 else 0.0))
             for level in schedule
         )
-    made = Plan(schedule, network)
+    made = Plan(tuple(_widened(level, smoothness) for level in schedule), network)
     return replace(made, template=template and made.several_looks)
+
+
+def _widened(level: Level, smoothness: float) -> Level:
+    """The level with so many times wider Gaussians, those of its second look too."""
+    if smoothness == 1:
+        return level
+    smoother = None if level.smoother is None else (smoothness * level.smoother[0], smoothness * level.smoother[1])
+    return replace(
+        level,
+        force_sigma=smoothness * level.force_sigma,
+        field_sigma=smoothness * level.field_sigma,
+        smoother=smoother,
+    )
