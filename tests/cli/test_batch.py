@@ -104,7 +104,7 @@ def test_every_option_reaches_the_batch(inputs: Path, tmp_path: Path, monkeypatc
     options = (
         "--workers 2 --scheduler tcp://x:1 --retry-failed --model m --init i --preset accurate --refine 4 "
         "--diffeomorphic --inverse --report --engine torch --device cuda --precision bf16 --threads 3 --coarsen 2 "
-        "--smoothness 0.5"
+        "--smoothness 0.5 --jacobian"
     )
     assert run(["batch", str(inputs / "pairs.csv"), "--out", str(tmp_path), *options.split()]) == 2
     assert callable(seen.pop("progress"))
@@ -113,7 +113,20 @@ def test_every_option_reaches_the_batch(inputs: Path, tmp_path: Path, monkeypatc
         "ids": ["one", "two"],
         "out": tmp_path,
         "options": Options(
-            "m", "i", "accurate", 4, True, True, 2, "torch", "cuda", "bf16", 3, smoothness=0.5, report=True
+            "m",
+            "i",
+            "accurate",
+            4,
+            True,
+            True,
+            2,
+            "torch",
+            "cuda",
+            "bf16",
+            3,
+            smoothness=0.5,
+            jacobian=True,
+            report=True,
         ),
         "workers": 2,
         "scheduler": "tcp://x:1",

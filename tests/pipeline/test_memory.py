@@ -81,6 +81,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("--preset=fast", "--also={}/moving.nii", "--moving-labels={}/moving_labels.nii"),
         ("--refine=1",),
         ("--refine=1", "--inverse"),
+        ("--refine=1", "--jacobian"),
         ("--refine=1", "--fixed-mask={}/fixed_labels.nii", "--moving-labels={}/moving_labels.nii"),
     ],
 )

@@ -18,6 +18,7 @@ from lightcrcf.cli.options import (
     EngineOption,
     FillOption,
     Init,
+    Jacobian,
     Model,
     Precision,
     PrecisionOption,
@@ -69,6 +70,7 @@ def batch(
     coarsen: Coarsen = 1,
     fill: FillOption = "auto",
     inverse: Annotated[bool, typer.Option("--inverse", help="Write the inverse displacement fields too.")] = False,
+    jacobian: Jacobian = False,
     report: Annotated[bool, typer.Option("--report", help="Write a report.html for each pair.")] = False,
     engine: EngineOption = EngineName.auto,
     device: DeviceOption = Device.cpu,
@@ -89,7 +91,7 @@ def batch(
 
     options = Options(
         model, init, preset.value, refine, diffeomorphic, inverse, coarsen, engine.value, device.value, precision.value,
-        threads, fill_value(fill), smoothness, report=report,
+        threads, fill_value(fill), smoothness, jacobian, report=report,
     )  # fmt: skip
     with counting(out) as follower:
         summary = run_batch(

@@ -15,6 +15,7 @@ __all__ = [
     "EngineOption",
     "FillOption",
     "Init",
+    "Jacobian",
     "Model",
     "Precision",
     "PrecisionOption",
@@ -76,6 +77,10 @@ Smoothness = Annotated[
     typer.Option(
         min=0.1, max=10.0, help="How smooth the refined field is: 0.5 rougher, 2 smoother; not with --preset fast."
     ),
+]
+Jacobian = Annotated[
+    bool,
+    typer.Option("--jacobian", help="Write jacobian.nii.gz and log_jacobian.nii.gz too: how volumes change locally."),
 ]
 EngineOption = Annotated[EngineName, typer.Option(help="What runs the network.")]
 DeviceOption = Annotated[Device, typer.Option(help="Where the network runs.")]

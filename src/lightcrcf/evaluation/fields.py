@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lightcrcf.geometry.determinant import jacobian_determinant
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
 
 if TYPE_CHECKING:
     from lightcrcf.transforms.chain import Chain
 
-__all__ = ["deformation", "total_displacement"]
+__all__ = ["deformation", "deformation_determinant", "total_displacement"]
 
 Field = NDArray[np.float32]
+
+_SLAB = 16
 
 
 def deformation(chain: Chain, onto: Grid) -> Field:
@@ -38,6 +41,31 @@ def deformation(chain: Chain, onto: Grid) -> Field:
     vectors = np.linalg.inv((before @ onto.affine)[:3, :3]) @ lattice.affine[:3, :3]
     sampled = np.stack([resample(component, onto.shape, where) for component in chain.field.displacement])
     return _mapped(vectors, sampled)
+
+
+def deformation_determinant(chain: Chain, onto: Grid) -> Field:
+    """How `chain` changes volume at the voxels of a grid, beyond what its affines do.
+
+    The field is sampled at the voxels first and differentiated on `onto` then, so that one of another resolution is
+    differentiated as it is interpolated. Neither spacing nor the direction of axes changes a determinant.
+
+    Args:
+        chain: fixed points to moving points.
+        onto: the fixed grid.
+
+    Returns:
+        (D, H, W) float32, volume after to volume before; 1 everywhere if the chain has no field.
+    """
+    out = np.ones(onto.shape, dtype=np.float32)
+    if chain.field is None:
+        return out
+    depth, height, width = onto.shape
+    for start in range(0, depth, _SLAB):  # the vectors of all voxels would be three times the result
+        stop = min(start + _SLAB, depth)
+        first, last = max(start - 1, 0), min(stop + 1, depth)
+        sampled = deformation(chain, onto.crop((first, 0, 0), (last - first, height, width)))
+        out[start:stop] = jacobian_determinant(sampled)[start - first : stop - first]
+    return out
 
 
 def total_displacement(chain: Chain, fixed: Grid, moving: Grid) -> Field:

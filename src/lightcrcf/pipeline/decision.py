@@ -87,7 +87,7 @@ def decide(inputs: Inputs, options: Options, shared: Shared, *, kept: bool) -> D
         looks=refinement.several_looks,
         field=_field_grid(inputs.fixed.grid, grids[0], choice.weights, refinement),
         masks=inputs.fixed_mask is not None or inputs.moving_mask is not None,
-        moved=4 + 4 * len(inputs.also) + sum(labels.data.itemsize for labels in inputs.moving_labels),
+        moved=4 + 4 * len(inputs.also) + sum(v.data.itemsize for v in inputs.moving_labels) + 8 * options.jacobian,
         labels=bool(inputs.moving_labels),
     )
     return Decision(contents, _explained(choice, refinement), refinement, init, demand)

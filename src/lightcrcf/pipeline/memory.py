@@ -65,7 +65,8 @@ class Demand:
         looks: whether it looks several times.
         field: grid of the field that is written, if there is one; `fixed` if None.
         masks: whether the images have masks.
-        moved: bytes to a voxel of `fixed` of all that is moved onto it, the moving image alone by default.
+        moved: bytes to a voxel of `fixed` of all that is moved onto it or measured there, the moving image alone by
+            default.
         labels: whether label maps are moved.
 
     Example:
@@ -122,6 +123,7 @@ class Demand:
             "diffeomorphic": deformed + (_FIELD + self.diffeomorphic * _UNFOLDING) * field,
             "resample": moved + _RESAMPLING_VOXEL * largest,
             "inverse": moved + inverse,
+            "jacobian": moved + inverse,
             "quality": moved + inverse + max(judging, checking),
             "write": read + _FIELD * field + inverse + (self.moved + _WRITING_VOXEL) * self.fixed.size,
         }

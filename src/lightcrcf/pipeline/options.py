@@ -42,6 +42,7 @@ class Options:
     threads: int | None = None
     fill: Fill = "auto"
     smoothness: float = 1.0
+    jacobian: bool = False
 
     def check(self) -> None:
         """Refuse what no pair could be registered with.

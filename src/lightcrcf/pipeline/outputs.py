@@ -62,6 +62,9 @@ def save(
         volumes[_free_name("moved_labels", volumes)] = (labels, f"labels moved from {source}")
     for source, image in registration.also.items():
         volumes[_free_name(f"moved_{_stem(source)}", volumes)] = (image, f"moved from {source}")
+    if registration.jacobian is not None:
+        volumes["jacobian.nii.gz"] = registration.jacobian.determinant, "moving volume to fixed volume, affine included"
+        volumes["log_jacobian.nii.gz"] = registration.jacobian.log, "natural logarithm of it, without the affine"
     files = {name: what for name, (_, what) in volumes.items()}
     _spare_inputs(registration, target, earlier)
     with _parents(target), atomic_path(target, last="run.json") as temporary:

@@ -20,6 +20,7 @@ from lightcrcf.pipeline.by_template import way_by_template
 from lightcrcf.pipeline.decision import Decision, decide
 from lightcrcf.pipeline.inputs import Given, Inputs
 from lightcrcf.pipeline.inspection import inspect
+from lightcrcf.pipeline.jacobian import JacobianMaps, jacobian_maps
 from lightcrcf.pipeline.label_care import label_record, misplaced, warnings_of
 from lightcrcf.pipeline.limits import group_of
 from lightcrcf.pipeline.memory import check_demand, share_arenas
@@ -59,6 +60,7 @@ class Registration:
         qc: {"verdict": "pass" | "check" | "fail", "reasons": [...]}.
         provenance: everything that `run.json` holds.
         masks: of the fixed and the moving image, as they were given.
+        jacobian: maps of local volume change, if asked for.
     """
 
     fixed: Volume
@@ -72,6 +74,7 @@ class Registration:
     qc: dict[str, Any]
     provenance: dict[str, Any]
     masks: tuple[Volume | None, Volume | None] = (None, None)
+    jacobian: JacobianMaps | None = None
 
 
 def register(
@@ -96,6 +99,7 @@ def register(
     threads: int | None = None,
     fill: str | float = "auto",
     smoothness: float = 1.0,
+    jacobian: bool = False,
     progress: Progress | None = None,
     shared: Shared | None = None,
 ) -> Registration:
@@ -126,6 +130,7 @@ def register(
             Label maps get 0.
         smoothness: of the field the refinement finds, 0.1 to 10: what the Gaussians that smooth it are widened by. 2 is
             smoother, 0.5 rougher. Without a refinement ("fast", `refine=0`) anything but 1 is an error.
+        jacobian: also measure local volume change on the fixed grid.
         progress: called with the name of each stage and the fraction done.
         shared: what earlier registrations in this thread left for those after them.
 
@@ -141,7 +146,7 @@ def register(
     share_arenas()
     options = Options(
         os.fspath(model), os.fspath(init), preset, refine, diffeomorphic, inverse, coarsen, engine, device, precision,
-        threads, fill_value(fill), smoothness,
+        threads, fill_value(fill), smoothness, jacobian,
     )  # fmt: skip
     options.check()
     given = Given(fixed, moving, fixed_mask, moving_mask, fixed_labels, moving_labels, also)
@@ -188,6 +193,8 @@ def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared
         others = _named((v.source, move(chain, v, onto, "auto", fill)) for v in inputs.also)
     with watch.stage("inverse", 0.85):
         backward = chain.inverse() if options.inverse else None
+    with watch.stage("jacobian", 0.88):
+        maps = jacobian_maps(chain, inputs.fixed) if options.jacobian else None
     with watch.stage("quality", 0.9):
         told = [
             label_record(v, labels_moved, start.affine, inputs.fixed_labels)
@@ -204,6 +211,7 @@ def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared
     refined = deformation.refined
     record["refinement"] = None if refined is None else refined.record(decision.refinement)
     record["diffeomorphic"] = deformation.unfolding
+    record["jacobian"] = None if maps is None else maps.record
     record["coverage"] = metrics["covered"]
     record["deformed"] = deformation.field is not None and bool(deformation.field.displacement.any())
     for role, extent in zip(("fixed", "moving"), inputs.extents, strict=True):
@@ -211,7 +219,9 @@ def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared
     record["estimated_memory_mb"] = round(decision.demand.bytes / 2**20, 1)
     record["sources"], record["labels"] = sources, told
     masks = inputs.fixed_mask, inputs.moving_mask
-    return Registration(inputs.fixed, inputs.moving, moved, chain, backward, labels, others, metrics, qc, record, masks)
+    return Registration(
+        inputs.fixed, inputs.moving, moved, chain, backward, labels, others, metrics, qc, record, masks, maps
+    )
 
 
 def _start(inputs: Inputs, decision: Decision, options: Options, watch: Stopwatch, shared: Shared) -> _Start:

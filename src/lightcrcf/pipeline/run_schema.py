@@ -55,7 +55,8 @@ class Options(_Part):
     precision: Literal["auto", "f32", "bf16"]
     threads: int | None
     fill: float | Literal["auto"] = "auto"
-    smoothness: float = Field(default=1.0, description="1 for the preset's; 2 is smoother, 0.5 rougher")
+    smoothness: float = Field(description="1 for the preset's; 2 is smoother, 0.5 rougher")
+    jacobian: bool
 
 
 class Machine(_Part):
@@ -170,6 +171,15 @@ class Structure(_Part):
     dice: float | None = Field(default=None, description="with the fixed labels, where there were some")
 
 
+class JacobianRecord(_Part):
+    """The maps of local volume change."""
+
+    affine_determinant: float = Field(description="in jacobian.nii.gz, and not in log_jacobian.nii.gz")
+    log_floor: float = Field(description="the least determinant of which a logarithm was taken")
+    folded_voxels: int = Field(description="where the determinant of the deformation is not positive")
+    raised_voxels: int = Field(description="where it is below the floor, folded ones among them")
+
+
 class LabelMap(_Part):
     """One label map that was moved."""
 
@@ -202,6 +212,7 @@ class RunRecord(_Part):
     deformed: bool = Field(description="whether there is a deformation; it must gain more than noise gives")
     refinement: dict[str, Any] | None
     diffeomorphic: dict[str, Any] | None
+    jacobian: JacobianRecord | None
     labels: tuple[LabelMap, ...]
     files: dict[str, str] = Field(description="what each file of the folder is")
     files_sha256: dict[str, str] = Field(description="of the volumes and transforms")
