@@ -13,8 +13,8 @@ from lightcrcf.volumes import Volume
 
 __all__ = ["FLOOR", "JacobianMaps", "jacobian_maps"]
 
-FLOOR = 0.01
-"""The least determinant of which a logarithm is taken: less, and folds, count as a hundredth of the volume."""
+FLOOR = 0.001
+"""The least determinant of which a logarithm is taken, as in ANTs: less, and folds, count as a thousandth."""
 
 
 @dataclass(frozen=True, eq=False)
