@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from lightcrcf.benchmark import peers
 from lightcrcf.benchmark.environments import Environments
 from lightcrcf.benchmark.measure import CommandError, Measured, machine, run
-from lightcrcf.benchmark.protocols import Pair, PeerSettings, Protocol
+from lightcrcf.benchmark.protocols import Images, PeerSettings, Protocol
 from lightcrcf.benchmark.records import Machine, Training
 from lightcrcf.benchmark.worker import limited
 from lightcrcf.errors import InputError, LightCRCFError
@@ -23,7 +23,10 @@ from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.itk import read_affine, read_field, read_transform_folder
 
-__all__ = ["OURS", "Bench", "Contender", "Outcome", "Stamp", "contenders", "read_chain"]
+__all__ = [
+    "OURS", "Bench", "Contender", "Outcome", "Own", "Stamp", "contenders", "own_contender", "peer_contender",
+    "read_chain", "unregistered",
+]  # fmt: skip
 
 _STAMP = "measured.json"
 
@@ -90,7 +93,7 @@ class Contender:
     settings: str
     command: str
     timing: str
-    run: Callable[[Pair, Bench], Outcome]
+    run: Callable[[Images, Bench], Outcome]
     ours: bool = False
     model: str | None = None
     training: Training | None = None
@@ -136,9 +139,9 @@ def contenders(protocol: Protocol, bench: Bench) -> dict[str, Contender]:
 
     With a model of the caller's choice, the rows of our network are named after it too: `lightcrcf-fast@NAME`.
     """
-    rows = [Contender("identity", "No registration", "the files' headers", "none", "nothing to time", _identity)]
-    rows += [_peer(protocol, name, settings, bench) for name, settings in protocol.peers.items()]
-    rows += [_ours(name, protocol, bench) for name in OURS]
+    rows = [unregistered()]
+    rows += [peer_contender(protocol.folder, name, settings, bench) for name, settings in protocol.peers.items()]
+    rows += [own_contender(protocol, name, own, bench) for name, own in OURS.items()]
     return {row.name.partition("@")[0]: row for row in rows}
 
 
@@ -159,16 +162,29 @@ def read_chain(tool: str, folder: Path) -> Chain:
     return Chain(Affine.identity(), displacement, after)
 
 
-def _identity(_pair: Pair, _bench: Bench) -> Outcome:
+def unregistered() -> Contender:
+    """The images as their headers place them."""
+    return Contender("identity", "No registration", "the files' headers", "none", "nothing to time", _identity)
+
+
+def _identity(_pair: Images, _bench: Bench) -> Outcome:
     return Outcome(_stamp(), Chain(Affine.identity(), None, Affine.identity()))
 
 
-def _peer(protocol: Protocol, name: str, settings: PeerSettings, bench: Bench) -> Contender:
+def peer_contender(place: str, name: str, settings: PeerSettings, bench: Bench) -> Contender:
+    """Another tool.
+
+    Args:
+        place: folder below `work` for what it leaves.
+        name: of the method.
+        settings: of the tool.
+        bench: how to run.
+    """
     stages = [("affine", settings.affine), ("deformable", settings.deform)]
     words = "; ".join(f"{stage}: {words}" for stage, words in stages if words)
 
-    def register(pair: Pair, bench: Bench) -> Outcome:
-        return _run_peer(settings, pair, bench, bench.work / protocol.folder / name / f"{pair.fixed}-{pair.moving}")
+    def register(pair: Images, bench: Bench) -> Outcome:
+        return _run_peer(settings, pair, bench, bench.work / place / name / f"{pair.fixed}-{pair.moving}")
 
     return Contender(
         name=name,
@@ -180,10 +196,9 @@ def _peer(protocol: Protocol, name: str, settings: PeerSettings, bench: Bench) -
     )
 
 
-def _run_peer(settings: PeerSettings, pair: Pair, bench: Bench, folder: Path) -> Outcome:
-    files = (("--fixed", pair.fixed_image), ("--moving", pair.moving_image), ("--out", folder))
+def _run_peer(settings: PeerSettings, pair: Images, bench: Bench, folder: Path) -> Outcome:
     stages = (f"--affine={settings.affine}", f"--deform={settings.deform}", "--threads", str(bench.threads))
-    words = (settings.tool, *(str(word) for item in files for word in item), *stages)
+    words = (settings.tool, *_files(pair, folder), *stages)
     stamp = _kept(folder, words) if bench.reuse else None
     if stamp is None:
         stamp = _fresh_peer(words, bench, folder)
@@ -221,15 +236,24 @@ def _kept(folder: Path, words: tuple[str, ...]) -> Stamp | None:
     return stamp if stamp.command == words else None
 
 
-def _ours(name: str, protocol: Protocol, bench: Bench) -> Contender:
-    own = OURS[name]
+def _files(pair: Images, folder: Path) -> tuple[str, ...]:
+    """Options of files, which our command and the script of the others have in common."""
+    given = {
+        "--fixed": pair.fixed_image, "--moving": pair.moving_image, "--out": folder,
+        "--fixed-mask": pair.fixed_mask, "--moving-mask": pair.moving_mask,
+    }  # fmt: skip
+    return tuple(word for name, path in given.items() if path is not None for word in (name, str(path)))
+
+
+def own_contender(protocol: Protocol, name: str, own: Own, bench: Bench) -> Contender:
+    """This program, with the model that the bench asks for, or else the protocol's."""
     model = "none" if own.preset is None else bench.model or protocol.model
     known = model.rpartition("/")[2].removesuffix(".safetensors")
     chosen = own.preset is not None and bench.model is not None
     options = ("--model", model, "--preset", own.preset or "fast", "--threads", str(bench.threads), *own.options)
     shown = " ".join(("--model", known, *options[2:]))
 
-    def register(pair: Pair, bench: Bench) -> Outcome:
+    def register(pair: Images, bench: Bench) -> Outcome:
         folder = bench.work / protocol.folder / f"{name}-{known}" / f"{pair.fixed}-{pair.moving}"
         return _register(pair, bench, options, folder)
 
@@ -257,10 +281,10 @@ def _training(model: str) -> Training | None:
         return None
 
 
-def _register(pair: Pair, bench: Bench, options: tuple[str, ...], folder: Path) -> Outcome:
-    files = ("--fixed", str(pair.fixed_image), "--moving", str(pair.moving_image), "--out", str(folder))
+def _register(pair: Images, bench: Bench, options: tuple[str, ...], folder: Path) -> Outcome:
+    words = ("register", *_files(pair, folder), *options)
     try:
-        taken = run((sys.executable, "-m", "lightcrcf", "register", *files, *options), bench.limit_seconds)
+        taken = run((sys.executable, "-m", "lightcrcf", *words), bench.limit_seconds)
     except CommandError as error:
         return Outcome(_stamp(failure=error.reason))
     told = json.loads((folder / "run.json").read_text(encoding="utf-8"))

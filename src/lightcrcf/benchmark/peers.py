@@ -38,6 +38,7 @@ class Job:
         threads: as the tool counts them.
         affine: the tool's settings of its affine stage; empty for none.
         deform: the tool's settings of its deformable stage; empty for none.
+        fixed_mask, moving_mask: images that are 0 where nothing counts, for ANTs and greedy.
     """
 
     fixed: Path
@@ -46,11 +47,14 @@ class Job:
     threads: int
     affine: str
     deform: str
+    fixed_mask: Path | None = None
+    moving_mask: Path | None = None
 
 
 def ants(job: Job) -> None:
     """Register with `ants.registration`; `deform` (or else `affine`) is its `type_of_transform`.
 
+    `deform` may go on with its `flow_sigma` and `total_sigma`, `SyN 3 0.5`. Masks hold at all stages.
     Threads and seed are those that ITK and ANTs read from ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS and ANTS_RANDOM_SEED
     when they are loaded.
     """
@@ -59,8 +63,13 @@ def ants(job: Job) -> None:
     import ants
 
     fixed, moving = ants.image_read(str(job.fixed)), ants.image_read(str(job.moving))
+    kind, *sigmas = (job.deform or job.affine).split()
+    options: dict[str, Any] = dict(zip(("flow_sigma", "total_sigma"), map(float, sigmas), strict=False))
+    for name, path in (("mask", job.fixed_mask), ("moving_mask", job.moving_mask)):
+        if path is not None:
+            options |= {name: ants.image_read(str(path)), "mask_all_stages": True}
     start = time.perf_counter()
-    result = ants.registration(fixed, moving, type_of_transform=job.deform or job.affine, outprefix=f"{job.out}/ants_")
+    result = ants.registration(fixed, moving, type_of_transform=kind, outprefix=f"{job.out}/ants_", **options)
     _summarise(job.out, "antspyx", start)
     ants.image_write(result["warpedmovout"], str(job.out / MOVED))
     transforms = result["fwdtransforms"]
@@ -79,7 +88,8 @@ def greedy(job: Job) -> None:
     """
     from picsl_greedy import Greedy3D
 
-    pair = f"-threads {job.threads} -i {job.fixed} {job.moving}"
+    masks = "".join(f" {word} {path}" for word, path in (("-gm", job.fixed_mask), ("-mm", job.moving_mask)) if path)
+    pair = f"-threads {job.threads} -i {job.fixed} {job.moving}{masks}"
     affine, warp = job.out / AFFINE, job.out / WARP
     tool, start = Greedy3D(), time.perf_counter()
     if job.affine:
@@ -234,6 +244,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("tool", choices=TOOLS)
     for name in ("fixed", "moving", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    for name in ("fixed", "moving"):
+        parser.add_argument(f"--{name}-mask", type=Path, help="for ANTs and greedy")
     parser.add_argument("--affine", default="", help="the tool's settings of its affine stage")
     parser.add_argument("--deform", default="", help="the tool's settings of its deformable stage")
     parser.add_argument("--threads", type=int, default=2)

@@ -12,19 +12,27 @@ from pathlib import Path
 from lightcrcf.benchmark.records import Data
 from lightcrcf.errors import InputError
 
-__all__ = ["PROTOCOLS", "Pair", "PeerSettings", "Protocol", "cycle", "ordered", "pairs"]
+__all__ = ["PROTOCOLS", "Images", "Pair", "PeerSettings", "Protocol", "cycle", "ordered", "pairs"]
 
 Subjects = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
-class Pair:
-    """The files of one registration."""
+class Images:
+    """The files that a tool is given, and the names of who is on them; masks are 0 where nothing counts."""
 
     fixed: str
     moving: str
     fixed_image: Path
     moving_image: Path
+    fixed_mask: Path | None = field(default=None, kw_only=True)
+    moving_mask: Path | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Pair(Images):
+    """The files of one registration, with the labels that score it."""
+
     fixed_labels: Path
     moving_labels: Path
 
