@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,7 @@ from lightcrcf.errors import InputError
 
 __all__ = [
     "BUSY", "MEASURES", "TIMES", "Case", "Data", "Forward", "Machine", "Measurement", "Method", "Record", "Spread",
-    "Strict", "Timing", "Training", "as_csv", "latest", "merge", "read", "retimed", "write",
+    "Strict", "Timing", "Training", "as_csv", "latest", "lined", "merge", "read", "retimed", "spread", "write",
 ]  # fmt: skip
 
 FORMAT, FORMAT_VERSION = "lightcrcf-benchmark", 2
@@ -306,10 +306,15 @@ def write(path: Path, record: Record) -> None:
     """Write a record as JSON, and its cases beside it as CSV."""
     parts = json.loads(record.model_dump_json(exclude_defaults=True))
     parts = {"format": FORMAT, "format_version": FORMAT_VERSION, **parts}
-    lines = [f" {json.dumps(key)}: {_lines(value)}" for key, value in parts.items()]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    path.write_text(lined(parts), encoding="utf-8")
     path.with_suffix(".csv").write_text(as_csv(record), encoding="utf-8")
+
+
+def lined(parts: Mapping[str, Any]) -> str:
+    """JSON with one line for each row, so that changes to a record can be read as a diff."""
+    lines = [f" {json.dumps(key)}: {_lines(value)}" for key, value in parts.items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def as_csv(record: Record) -> str:
@@ -363,10 +368,11 @@ def _arranged(record: Record, methods: Sequence[Method], cases: Sequence[Case], 
 
 def _spreads(rows: Sequence[Case] | Sequence[Timing], names: Iterable[str]) -> dict[str, Spread]:
     columns = {name: [value for row in rows if (value := getattr(row, name)) is not None] for name in names}
-    return {name: _spread(values) for name, values in columns.items() if values}
+    return {name: spread(values) for name, values in columns.items() if values}
 
 
-def _spread(values: list[float]) -> Spread:
+def spread(values: Sequence[float]) -> Spread:
+    """Of one or more values."""
     deviation = np.std(values, ddof=1) if len(values) > 1 else 0.0
     figures = (np.mean(values), np.median(values), deviation, np.min(values), np.max(values))
     mean, median, deviation, minimum, maximum = (round(float(figure), 6) for figure in figures)
@@ -374,7 +380,7 @@ def _spread(values: list[float]) -> Spread:
 
 
 def _lines(value: Any) -> str:
-    """JSON with one line for each entry of a list or object, so that changes to a record can be read as a diff."""
+    """One line for each entry of a list or object."""
     if isinstance(value, dict):
         entries = [f"{json.dumps(key)}: {json.dumps(entry, ensure_ascii=False)}" for key, entry in value.items()]
         return "{\n  " + ",\n  ".join(entries) + "\n }"
