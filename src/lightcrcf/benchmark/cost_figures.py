@@ -15,7 +15,7 @@ from lightcrcf.benchmark.peer_views import time_ratio
 from lightcrcf.benchmark.records import Record, latest
 from lightcrcf.files import atomic_path
 
-__all__ = ["FIGURES", "draw", "stale"]
+__all__ = ["FIGURES", "draw", "is_current", "stale"]
 
 _OURS, _PEER = "#c2410c", "#475569"
 _SIZE_INCHES = (7.2, 3.6)
@@ -28,19 +28,21 @@ def stale(root: Path, history: Path) -> list[tuple[Path, Callable[[], object]]]:
         if any(history.glob(f"????-??-??-{name}.json")):
             record = latest_cost(history, name) if name == "scaling" else latest(history, name)
             values, path = points(record), root / place
-            if values and not _is_current(path, values):
+            if values and not is_current(path, values):
                 found.append((path, partial(draw, path, values, plot)))
     return found
 
 
-def draw(path: Path, values: Any, plot: Callable[[Any, Any], None]) -> None:
+def draw(
+    path: Path, values: Any, plot: Callable[[Any, Any], None], size_inches: tuple[float, float] = _SIZE_INCHES
+) -> None:
     """Draw values as SVG; the same values give the same bytes with one Matplotlib release."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     with mpl.rc_context({"svg.hashsalt": "lightcrcf", "svg.fonttype": "path", "font.size": 10}):
-        figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
+        figure = Figure(figsize=size_inches, layout="constrained")
         FigureCanvasSVG(figure)
         plot(figure, values)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +55,8 @@ def _digest(values: Any) -> str:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
-def _is_current(path: Path, values: Any) -> bool:
+def is_current(path: Path, values: Any) -> bool:
+    """Whether the figure was drawn from these values."""
     return path.is_file() and f"data sha256 {_digest(values)}" in path.read_text(encoding="utf-8")
 
 

@@ -18,6 +18,11 @@ from lightcrcf.benchmark.history import has_record, newest, plain
 from lightcrcf.benchmark.peer_views import PEER_VIEWS
 from lightcrcf.benchmark.records import latest
 from lightcrcf.benchmark.robustness_record import FORMAT, ROBUSTNESS, robustness_text
+from lightcrcf.benchmark.smoothness.frontier import FRONTIER
+from lightcrcf.benchmark.smoothness.known import KNOWN
+from lightcrcf.benchmark.smoothness.record import latest_smoothness
+from lightcrcf.benchmark.smoothness.rescans import RESCANS, SAME_PERSON
+from lightcrcf.benchmark.smoothness.views import SMOOTHNESS_VIEWS
 from lightcrcf.benchmark.throughput import THROUGHPUT, latest_throughput, throughput_text
 from lightcrcf.errors import InputError
 
@@ -69,6 +74,11 @@ KINDS = (
         {"settings": settings.settings_text},
     ),
     Kind(lambda name: name.endswith(ABLATION), latest_ablation, {"variants": ablation_text}),
+    Kind(
+        lambda name: name in (SAME_PERSON, KNOWN) or name.endswith((FRONTIER, RESCANS)),
+        latest_smoothness,
+        SMOOTHNESS_VIEWS,
+    ),
     Kind(lambda name: name.endswith("-peers"), latest, {**VIEWS, **PEER_VIEWS, "goals": peer_goals_text}),
     Kind(lambda _: True, latest, {**VIEWS, **PEER_VIEWS}, may_lack=False),
 )

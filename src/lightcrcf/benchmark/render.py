@@ -8,8 +8,8 @@ A document asks for a table with a pair of comments, and everything between them
 The views of records of accuracy are `summary` (a row for each method), `methods` (how each was run), `pairs` and
 `structures` (Dice of each), `dice-tests` and `hd95-tests` (ours against each peer), `ratios` (of time and memory) and
 `forwards` (networks' forward passes); `kinds` lists those of other records. `figures` links, from a document in
-`docs`, to the figures of a record, which are those of `figure` and `cost_figures`. What is not measured yet gives one
-line, unless it is accuracy.
+`docs`, to the figures of a record, which are those of `figure`, `cost_figures` and, for all records of overlap against
+smoothness together, `smoothness.figure`. What is not measured yet gives one line, unless it is accuracy.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from lightcrcf.benchmark import cost_figures, figure
 from lightcrcf.benchmark.history import has_record
 from lightcrcf.benchmark.kinds import NOT_YET, table_of
 from lightcrcf.benchmark.records import latest
+from lightcrcf.benchmark.smoothness import figure as frontier_figure
+from lightcrcf.benchmark.smoothness.frontier import FRONTIER
 
 __all__ = ["HISTORY", "documents", "main", "render"]
 
@@ -77,7 +79,7 @@ def _stale_documents(root: Path) -> Stale:
 
 
 def _stale_figures(root: Path) -> Stale:
-    stale: Stale = cost_figures.stale(root, root / HISTORY)
+    stale: Stale = [*cost_figures.stale(root, root / HISTORY), *frontier_figure.stale(root, root / HISTORY)]
     for name, place in figure.FIGURES.items():
         if has_record(root / HISTORY, name):
             record = latest(root / HISTORY, name)
@@ -100,6 +102,8 @@ def _pictures(name: str) -> str:
     if name in cost_figures.FIGURES:
         title = "Times as long as ours" if name.endswith("-peers") else titles[name]
         places.append((title, cost_figures.FIGURES[name][0]))
+    if name.endswith(FRONTIER):
+        places.append(("Overlap against smoothness", frontier_figure.FIGURE))
     return "\n\n".join(f"![{title}](figures/{place.name})" for title, place in places if place is not None)
 
 
