@@ -102,7 +102,7 @@ def chosen(rungs: dict[str, Rung], names: Sequence[str]) -> list[Rung]:
     Raises:
         UsageError: if one is unknown.
     """
-    curves = {rung.curve for rung in rungs.values()}
+    curves = dict.fromkeys(rung.curve for rung in rungs.values())
     if unknown := [name for name in names if name not in rungs and name not in curves]:
         raise UsageError(
             "--methods",
