@@ -9,6 +9,7 @@ import pytest
 
 from lightcrcf.benchmark import peers
 from lightcrcf.benchmark.methods import read_chain
+from lightcrcf.benchmark.smoothness.scores import distances, points_of, volume_change
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
@@ -79,6 +80,33 @@ def test_labels_move_as_greedy_moves_them(affine: str, deform: str, images: tupl
     assert len(np.unique(ours.data)) == 3
     assert np.mean(ours.data != read(moved).data) < 1e-3
     assert json.loads((out / peers.SUMMARY).read_text())["versions"].keys() == {"picsl_greedy"}
+
+
+@pytest.mark.parametrize(
+    ("tool", "affine", "rough", "smooth"),
+    [
+        ("ants", "Affine", "SyN 1.5 0", "SyN 3 1.5"),
+        ("greedy", GREEDY_AFFINE, f"{GREEDY_DEFORM} -s 1.2vox 0.4vox -wp 0", f"{GREEDY_DEFORM} -s 4vox 2vox -wp 0"),
+    ],
+)
+def test_smoothing_and_masks_reach_the_tools(
+    tool: str, affine: str, rough: str, smooth: str, images: tuple[Path, Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    pytest.importorskip({"ants": "ants", "greedy": "picsl_greedy"}[tool], reason="needs the extra `peers`")
+    for name in ("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "ANTS_RANDOM_SEED"):
+        monkeypatch.setenv(name, "1")  # so that it is restored
+    fixed = read(images[0])
+    write(tmp_path / "mask.nii.gz", Volume((np.indices(fixed.grid.shape)[0] < 6).astype(np.uint8), fixed.grid))
+    everything, found = np.ones(fixed.grid.shape, bool), []
+    for deform, words in ((rough, {}), (smooth, {}), (rough, {"fixed-mask": str(tmp_path / "mask.nii.gz")})):
+        out = tmp_path / f"out{len(found)}"
+        run(tool, images, out, affine=affine, deform=deform, **words)
+        found.append(read_chain(tool, out))
+    spreads = [volume_change(chain, fixed.grid, everything)["sdlogj"] for chain in found[:2]]
+    assert spreads[1] < 0.7 * spreads[0]
+    points = points_of(everything, fixed.grid)
+    assert distances(found[2], points, found[0].points(points)).mean() > 0.5
 
 
 def test_demons_bring_structures_closer(images: tuple[Path, Path], tmp_path: Path) -> None:
