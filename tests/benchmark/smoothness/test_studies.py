@@ -19,7 +19,7 @@ from lightcrcf.benchmark.smoothness.frontier import LUNG, frontier
 from lightcrcf.benchmark.smoothness.ladder import DEFAULT, GREEDY, SMOOTHNESS, SYN, ladder
 from lightcrcf.benchmark.smoothness.record import SmoothnessRecord, read_smoothness, write_smoothness
 from lightcrcf.benchmark.smoothness.rescans import rescans, same_person
-from lightcrcf.benchmark.smoothness.simulate import biased, noise_level, noisy, random_of, shifted
+from lightcrcf.benchmark.smoothness.simulate import biased, left, noise_level, noisy, random_of, shifted
 from lightcrcf.benchmark.smoothness.study import Rung
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
@@ -155,6 +155,14 @@ def test_bias_and_noise_are_as_strong_as_said() -> None:
     assert np.array_equal(scan.data, noisy(flat, 3, random_of("b")).data)
     assert not noisy(replace(flat, data=np.zeros(SHAPE, np.float32)), 3, random_of("b")).data.any()
     assert shifted(flat, np.zeros(3)).data[5, 5, 5] == 100
+
+
+def test_other_images_have_other_places(tmp_path: Path) -> None:
+    one, other = brain(), brain((0.1, 0, 0))
+    places = [left(tmp_path, "a", *pair) for pair in ((one, other), (one, other), (other, one))]
+    assert places[0] == places[1]
+    assert places[0].fixed != places[2].fixed
+    assert np.array_equal(read(places[2].fixed_image).data, other.data)
 
 
 def known_field(images: Images) -> Chain:

@@ -18,13 +18,13 @@ from lightcrcf.benchmark.protocols import PROTOCOLS, Images
 from lightcrcf.benchmark.smoothness.ladder import DEFAULT, elastix_rung, ladder
 from lightcrcf.benchmark.smoothness.record import Cases
 from lightcrcf.benchmark.smoothness.scores import distances, points_of, volume_change
-from lightcrcf.benchmark.smoothness.simulate import moved, noise_level, noisy, random_of
+from lightcrcf.benchmark.smoothness.simulate import left, moved, noise_level, noisy, random_of
 from lightcrcf.benchmark.smoothness.study import Planned, Ready, Rung, Split, Study, subjects
 from lightcrcf.errors import InputError
 from lightcrcf.pipeline.affine import align
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
-from lightcrcf.volumes import Volume, read, write
+from lightcrcf.volumes import Volume, read
 
 __all__ = ["KNOWN", "MAKERS", "conjugated", "known_deformation", "known_name", "triples"]
 
@@ -118,11 +118,7 @@ def _prepared(maker: Rung, triple: Triple, images: dict[str, Path], bench: Bench
     truth = _truth(maker, triple, images, third, bench)
     level, random, place = noise_level(third), random_of(name), name.replace(" <- ", "-").replace(" ", "_")
     still = moved(third, truth)
-    folder = bench.work / KNOWN / place
-    folder.mkdir(parents=True, exist_ok=True)
-    files = (folder / "fixed.nii.gz", folder / "moving.nii.gz")
-    for file, scan in zip(files, (still, third), strict=True):
-        write(file, noisy(scan, level, random))
+    scans = [noisy(scan, level, random) for scan in (still, third)]
     brain = np.asarray(still.data > 0)
     points = points_of(brain, third.grid)
     wanted, truth_spread = truth.points(points), volume_change(truth, third.grid, brain)["sdlogj_inside"]
@@ -137,7 +133,7 @@ def _prepared(maker: Rung, triple: Triple, images: dict[str, Path], bench: Bench
             "sdlogj_inside": volume_change(chain, third.grid, brain)["sdlogj_inside"],
         }
 
-    return Ready(Images(place, "third", *files), score)
+    return Ready(left(bench.work / KNOWN, place, *scans), score)
 
 
 def _truth(maker: Rung, triple: Triple, images: dict[str, Path], third: Volume, bench: Bench) -> Chain:

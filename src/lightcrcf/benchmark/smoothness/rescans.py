@@ -15,12 +15,12 @@ from lightcrcf.benchmark.protocols import PROTOCOLS, Images
 from lightcrcf.benchmark.smoothness.ladder import ladder
 from lightcrcf.benchmark.smoothness.record import Cases
 from lightcrcf.benchmark.smoothness.scores import correlation, distances, points_of, volume_change
-from lightcrcf.benchmark.smoothness.simulate import biased, noise_level, noisy, random_of, shifted
+from lightcrcf.benchmark.smoothness.simulate import biased, left, noise_level, noisy, random_of, shifted
 from lightcrcf.benchmark.smoothness.study import Planned, Ready, Split, Study, subjects
 from lightcrcf.errors import InputError
 from lightcrcf.pipeline.foreground import foreground
 from lightcrcf.transforms.chain import Chain
-from lightcrcf.volumes import Volume, read, write
+from lightcrcf.volumes import read
 
 __all__ = ["RESCANS", "SAME_PERSON", "rescans", "rescans_name", "same_person"]
 
@@ -133,23 +133,12 @@ def _rescan(path: Path, name: str, bench: Bench) -> Ready:
     image, random = read(path), random_of(name)
     shift_mm = image.grid.affine[:3, :3] @ np.array(_SHIFT_VOXELS)
     anatomy, level = foreground(image.data), noise_level(image)
-    scans = {
-        "fixed": noisy(image, level, random),
-        "moving": noisy(biased(shifted(image, shift_mm), _BIAS_PERCENT, random), level, random),
-    }
-    files = _written(bench.work / "rescans" / name, scans)
+    fixed = noisy(image, level, random)
+    moving = noisy(biased(shifted(image, shift_mm), _BIAS_PERCENT, random), level, random)
     points = points_of(anatomy, image.grid)
 
     def score(chain: Chain) -> dict[str, float]:
         residual = float(distances(chain, points, points + shift_mm).mean())
         return {"residual_mm": residual, **volume_change(chain, image.grid, anatomy)}
 
-    return Ready(Images(name, "rescan", *files), score)
-
-
-def _written(folder: Path, scans: dict[str, Volume]) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{role}.nii.gz" for role in scans]
-    for file, scan in zip(files, scans.values(), strict=True):
-        write(file, scan)
-    return files
+    return Ready(left(bench.work / "rescans", name, fixed, moving), score)

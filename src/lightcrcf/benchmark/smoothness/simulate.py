@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import zlib
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightcrcf.benchmark.protocols import Images
 from lightcrcf.pipeline.noise import noise_variance
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
-from lightcrcf.volumes import Volume
+from lightcrcf.volumes import Volume, write
 
-__all__ = ["biased", "moved", "noise_level", "noisy", "random_of", "shifted"]
+__all__ = ["biased", "left", "moved", "noise_level", "noisy", "random_of", "shifted"]
 
 Random = np.random.Generator
 _HIGH = 98.0  # percentile that counts as 1, as noise is measured there
@@ -23,6 +25,16 @@ _LINEAR = 0.5
 def random_of(name: str) -> Random:
     """Numbers that a name alone decides."""
     return np.random.default_rng(zlib.crc32(name.encode()))
+
+
+def left(folder: Path, name: str, fixed: Volume, moving: Volume) -> Images:
+    """Both images as files, named by their voxels too: what tools left for other images is not taken for theirs."""
+    place = f"{name}-{zlib.crc32(moving.data.tobytes(), zlib.crc32(fixed.data.tobytes())):08x}"
+    files = (folder / place / "fixed.nii.gz", folder / place / "moving.nii.gz")
+    (folder / place).mkdir(parents=True, exist_ok=True)
+    for file, volume in zip(files, (fixed, moving), strict=True):
+        write(file, volume)
+    return Images(place, "moving", *files)
 
 
 def noise_level(volume: Volume) -> float:
