@@ -11,7 +11,7 @@ import pytest
 
 from lightcrcf.cli.main import run
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.pipeline.known import background
+from lightcrcf.pipeline.measured import background
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.itk import write_affine
 from lightcrcf.volumes import Volume, read, write

@@ -1,4 +1,4 @@
-"""Images to refine, and how far apart they are."""
+"""Images to refine and how far apart they are, and a CT."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lightcrcf.geometry.kernels import warp
 
-SHAPE = (34, 41, 37)
+SHAPE, CT_SHAPE = (34, 41, 37), (20, 26, 23)
 
 
 def _texture(shape: tuple[int, int, int] = SHAPE, seed: int = 3) -> tuple[NDArray, NDArray, NDArray]:
@@ -63,3 +63,25 @@ def textured() -> tuple[NDArray, NDArray]:
 def error() -> Callable[[NDArray, NDArray, NDArray | None], float]:
     """The mean squared difference that a field leaves."""
     return _error
+
+
+def _ct() -> NDArray[np.int16]:
+    rng, place = np.random.default_rng(4), np.indices(CT_SHAPE)
+    radii = np.array(CT_SHAPE) * (0.4, 0.36, 0.42)
+    inside = sum(((x - (n - 1) / 2) / r) ** 2 for x, n, r in zip(place, CT_SHAPE, radii, strict=True)) < 1
+    organs = np.where(place[0] > CT_SHAPE[0] // 2, 300, -700) * (place[1] % 7 < 2)
+    return np.where(inside, 40 + organs, -1000 + rng.integers(0, 20, CT_SHAPE)).astype(np.int16)
+
+
+@pytest.fixture(scope="session")
+def ct() -> Callable[[], NDArray[np.int16]]:
+    """Makes a body of 40 HU in air of -1000, noisy, with something of -700 to 300 in it, (20, 26, 23)."""
+    return _ct
+
+
+@pytest.fixture(scope="session")
+def corners() -> NDArray[np.bool_]:
+    """Outside of a scanner's circular field of view in the CT."""
+    i, j, _ = np.indices(CT_SHAPE)
+    height, width, _ = CT_SHAPE
+    return np.asarray(np.hypot((i - (height - 1) / 2) / height, (j - (width - 1) / 2) / width) > 0.5)

@@ -11,104 +11,22 @@ from numpy.typing import NDArray
 
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import AxisOrder, Grid
-from lightcrcf.pipeline.known import Extent, background, examine, filled, padding
+from lightcrcf.pipeline import foreground, measured
+from lightcrcf.pipeline.known import Extent, examine
+from lightcrcf.pipeline.measured import filled
 from lightcrcf.volumes import Volume
 
 BrainMaker = Callable[..., tuple[Volume, Volume]]
 GridMaker = Callable[..., Grid]
+Maker = Callable[[], NDArray[np.int16]]
 
 SHAPE = (20, 26, 23)
 ORDERS = [AxisOrder(p, f) for p in permutations(range(3)) for f in product((False, True), repeat=3)]  # type: ignore[arg-type]
 OPEN = np.zeros((3, 2), np.bool_)
 
 
-def ct(shape: tuple[int, int, int] = SHAPE, seed: int = 4) -> NDArray[np.int16]:
-    """A body of 40 HU in air of -1000, noisy, with something of -700 to 300 in it."""
-    rng, place = np.random.default_rng(seed), np.indices(shape)
-    radii = np.array(shape) * (0.4, 0.36, 0.42)
-    inside = sum(((x - (n - 1) / 2) / r) ** 2 for x, n, r in zip(place, shape, radii, strict=True)) < 1
-    organs = np.where(place[0] > shape[0] // 2, 300, -700) * (place[1] % 7 < 2)
-    return np.where(inside, 40 + organs, -1000 + rng.integers(0, 20, shape)).astype(np.int16)
-
-
-def corners(shape: tuple[int, int, int] = SHAPE) -> NDArray[np.bool_]:
-    """Outside of a scanner's circular field of view."""
-    i, j, _ = np.indices(shape)
-    return np.asarray(np.hypot((i - (shape[0] - 1) / 2) / shape[0], (j - (shape[1] - 1) / 2) / shape[1]) > 0.5)
-
-
-@pytest.mark.parametrize("dtype", [np.int16, np.float32, np.float64])
-@pytest.mark.parametrize("value", [-3024, -2000, 0, 4000])
-def test_padding_is_a_constant_at_the_border_far_from_the_rest(value: int, dtype: type) -> None:
-    data = ct()
-    data[corners()] = value
-    found = padding(data.astype(dtype))
-    assert found is not None
-    np.testing.assert_array_equal(found, corners())
-
-
-@pytest.mark.parametrize("value", [-1000, -1024])
-def test_air_is_no_padding(value: int) -> None:
-    data = ct()
-    data[corners()] = value
-    assert padding(data) is None
-
-
-def test_black_around_a_masked_brain_or_a_head_is_no_padding(brains: BrainMaker, grids: GridMaker) -> None:
-    grid = grids((46, 58, 41), (3.2, 3.0, 3.4), axes="PSR", turn=(4, -7, 3))
-    for head in (False, True):
-        image = brains(grid, head=head)[0]
-        assert padding(image.data) is None
-        assert examine(image)[1].known is None
-
-
-@pytest.mark.parametrize("columns", [1, 3, 8])
-def test_padding_is_told_from_air_of_one_value_whichever_is_more(columns: int) -> None:
-    data = np.maximum(ct(), -990)  # most of it is that
-    data[:, :columns] = -3024
-    found = padding(data)
-    assert found is not None
-    np.testing.assert_array_equal(found, data == -3024)
-
-
-def test_saturated_tissue_that_reaches_the_border_is_no_padding() -> None:
-    data = np.random.default_rng(6).integers(0, 12, SHAPE)
-    data[4:16, 5:20, 4:23] = np.random.default_rng(7).integers(60, 200, (12, 15, 19))
-    data[5:15, 6:19, 20:] = 255
-    assert np.mean(data == 255) > 0.005
-    assert padding(data) is None
-
-
-def test_what_interpolation_left_between_padding_and_air_goes_with_it() -> None:
-    data = ct().astype(np.float32)
-    data[corners()] = -3024
-    data[0, 5:9, 5:9] = -2500
-    found = padding(data)
-    assert found is not None
-    assert found[0, 5:9, 5:9].all()
-
-
-def test_the_value_of_padding_inside_of_tissue_is_tissue() -> None:
-    """0 is padding at the border, and water within."""
-    data = ct()
-    data[corners()] = 0
-    data[9:11, 12:14, 10:14] = 0
-    found = padding(data)
-    assert found is not None
-    np.testing.assert_array_equal(found, corners())
-
-
-def test_padding_is_told_where_other_voxels_are_not_finite() -> None:
-    data = ct().astype(np.float64)
-    data[corners()] = -3024
-    data[:, :, :3] = np.nan
-    found = padding(data, np.isfinite(data))
-    assert found is not None
-    np.testing.assert_array_equal(found[:, :, 3:], corners()[:, :, 3:])
-
-
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_becomes_background_and_is_unknown(odd: float, grids: GridMaker) -> None:
+def test_what_is_not_finite_becomes_background_and_is_unknown(odd: float, grids: GridMaker, ct: Maker) -> None:
     data = ct().astype(np.float32)
     data[:, :4] = odd
     volume = Volume(data, grids(SHAPE, (2.0, 3.0, 2.5), axes="ASL", turn=(5, 9, -4)))
@@ -123,6 +41,33 @@ def test_what_is_not_finite_becomes_background_and_is_unknown(odd: float, grids:
     assert seen.data.dtype == np.float32
 
 
+@pytest.mark.parametrize("missing", [9.97e36, 3e38, -3e38, float(np.finfo(np.float32).max), 1e300])
+@pytest.mark.parametrize("share", ["one", "half"])
+def test_numbers_that_overflow_squares_are_not_measured(
+    missing: float, share: str, grids: GridMaker, ct: Maker
+) -> None:
+    data = ct().astype(np.float32 if abs(missing) < 1e39 else np.float64)
+    data[(10, 13, 11) if share == "one" else slice(0, 10)] = missing
+    seen, extent = examine(Volume(data, grids(SHAPE, (2.0, 3.0, 2.5))))
+    assert extent.known is not None
+    np.testing.assert_array_equal(extent.known, data != missing)
+    assert extent.reasons == {"not finite": np.count_nonzero(data == missing)}
+    assert np.abs(seen.data).max() < 2000
+
+
+def test_numbers_as_large_as_1e30_are_measured(grids: GridMaker, ct: Maker) -> None:
+    data = ct().astype(np.float32) * np.float32(1e27)
+    assert examine(Volume(data, grids(SHAPE, (2.0, 3.0, 2.5))))[1].reasons == {}
+
+
+def test_the_foreground_is_found_once(grids: GridMaker, monkeypatch: pytest.MonkeyPatch, ct: Maker) -> None:
+    found, calls = foreground.foreground, []
+    for module in (foreground, measured):
+        monkeypatch.setattr(module, "foreground", lambda data: calls.append(data.shape) or found(data))
+    examine(Volume(ct(), grids(SHAPE, (2.0, 3.0, 2.5))))
+    assert len(calls) == 1
+
+
 def test_nothing_but_nan_is_refused(grids: GridMaker) -> None:
     volume = Volume(np.full(SHAPE, np.nan, np.float32), grids(SHAPE, (2.0, 3.0, 2.5)), "empty map")
     for look in (examine, filled):
@@ -130,7 +75,7 @@ def test_nothing_but_nan_is_refused(grids: GridMaker) -> None:
             look(volume)  # type: ignore[operator]
 
 
-def test_a_volume_of_which_all_is_known_is_the_same_object(grids: GridMaker) -> None:
+def test_a_volume_of_which_all_is_known_is_the_same_object(grids: GridMaker, ct: Maker) -> None:
     volume = Volume(ct(), grids(SHAPE, (2.0, 3.0, 2.5)))
     seen, extent = examine(volume)
     assert seen is volume
@@ -139,54 +84,6 @@ def test_a_volume_of_which_all_is_known_is_the_same_object(grids: GridMaker) -> 
     assert filled(volume)[0] is volume
     assert extent.onto(volume.grid) is None
     assert extent.masked(volume, None) is None
-
-
-@pytest.mark.parametrize(("fill", "wanted"), [("auto", -990), (7.0, 7), (-2048.0, -2048)])
-def test_filling(fill: float | str, wanted: float, grids: GridMaker) -> None:
-    data = ct()
-    data[corners()] = -3024
-    volume, value = filled(Volume(data, grids(SHAPE, (2.0, 3.0, 2.5))), fill)  # type: ignore[arg-type]
-    assert value == pytest.approx(wanted, abs=9 if fill == "auto" else 0)
-    assert volume.data.dtype == np.int16
-    assert np.abs(volume.data[corners()] - value).max() < 1
-    np.testing.assert_array_equal(volume.data[~corners()], data[~corners()])
-
-
-def test_the_background_is_that_of_air(brains: BrainMaker, grids: GridMaker) -> None:
-    grid = grids((46, 58, 41), (3.2, 3.0, 3.4), axes="PSR")
-    brain, head = brains(grid)[0], brains(grids((66, 77, 60), (3.2, 3.0, 3.4)), head=True)[0]
-    assert background(brain) == 0
-    assert background(Volume(brain.data - 1000, grid)) == -1000
-    assert 0 <= background(head) < 20
-    assert background(Volume(ct(), grids(SHAPE, (2.0, 3.0, 2.5)))) == pytest.approx(-990, abs=9)
-
-
-def test_the_background_is_that_of_air_where_little_of_the_border_is_known(grids: GridMaker) -> None:
-    """0 HU in the place of what is unknown would be water, brighter than air."""
-    data = np.where(corners(), np.nan, ct())
-    data[[0, -1]] = data[:, [0, -1]] = np.nan
-    assert background(Volume(data, grids(SHAPE, (2.0, 3.0, 2.5)))) == pytest.approx(-990, abs=10)
-
-
-def test_the_background_is_not_one_voxel_far_below_all_others(brains: BrainMaker, grids: GridMaker) -> None:
-    image = brains(grids((46, 58, 41), (3.2, 3.0, 3.4)))[0]
-    for where in ((0, 0, 0), (23, 29, 20)):
-        data = image.data - np.float32(1000)
-        data[where] = -1e9
-        assert background(Volume(data, image.grid)) == -1000
-
-
-def test_the_background_of_a_statistical_map_is_zero(grids: GridMaker) -> None:
-    data = np.random.default_rng(5).normal(0, 2, SHAPE)
-    data[corners()] = np.nan
-    data[[0, -1]] = np.nan
-    assert background(Volume(data, grids(SHAPE, (2.0, 3.0, 2.5)))) == 0
-
-
-def test_a_crop_from_inside_has_its_least_value_for_a_background(grids: GridMaker) -> None:
-    data = np.random.default_rng(5).normal(500, 40, SHAPE)
-    found = background(Volume(data, grids(SHAPE, (1.0, 1.5, 1.25))))
-    assert data.min() <= found < 450
 
 
 def test_known_is_what_lies_within_the_grid(grids: GridMaker) -> None:

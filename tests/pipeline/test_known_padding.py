@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lightcrcf.pipeline.known import padding
+from lightcrcf.pipeline.measured import padding
 
 SHAPE = (24, 28, 32)
 

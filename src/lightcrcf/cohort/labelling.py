@@ -25,7 +25,7 @@ from lightcrcf.errors import InputError, MemoryEstimateError, QualityError, Usag
 from lightcrcf.evaluation.labels import as_codes
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.pipeline.environment import cpu_name, usable_cores, versions
-from lightcrcf.pipeline.known import filled
+from lightcrcf.pipeline.measured import filled
 from lightcrcf.pipeline.provenance import peak_memory_mb
 from lightcrcf.pipeline.register import register
 from lightcrcf.pipeline.sources import fingerprint

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.pipeline.foreground import content, foreground, litres
-from lightcrcf.pipeline.known import filled
+from lightcrcf.pipeline.measured import filled
 from lightcrcf.pipeline.preprocess import prepare
 from lightcrcf.pipeline.sources import fingerprint
 from lightcrcf.transforms.affine import Affine

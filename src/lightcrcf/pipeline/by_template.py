@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lightcrcf.engines.base import Engine
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.pipeline.affine import align
-from lightcrcf.pipeline.known import filled
+from lightcrcf.pipeline.measured import filled
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.preprocess import prepare
 from lightcrcf.pipeline.refine import refine

@@ -15,6 +15,7 @@ from lightcrcf.volumes.volume import Volume
 
 __all__ = [
     "Content",
+    "Thinned",
     "background_value",
     "border_values",
     "content",
@@ -44,6 +45,7 @@ _BRIGHTEST = 3.0
 _BRAIN_LITRES = (0.4, 2.3)
 # Voxels at either end whose values may be any, a division by nearly zero; and how many voxels tell the others.
 _STRAY_PERCENT, _SAMPLES = 0.1, 200_000
+_THIN = 100_000  # voxels by which what an image shows is judged
 
 
 @dataclass(frozen=True)
@@ -193,25 +195,57 @@ def litres(mask: NDArray[np.bool_], grid: Grid) -> float:
     return float(np.count_nonzero(mask) * abs(np.linalg.det(grid.affine[:3, :3])) * 1e-6)
 
 
+@dataclass(frozen=True, eq=False)
+class Thinned:
+    """An image at about 100 000 voxels, by which what it shows is judged.
+
+    Args:
+        data: (D, H, W) block means.
+        grid: theirs.
+        tissue: where they are foreground.
+    """
+
+    data: NDArray[np.float32]
+    grid: Grid
+    tissue: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, volume: Volume) -> Thinned:
+        """Thin `volume` out.
+
+        Raises:
+            InputError: if the volume is constant.
+        """
+        data, grid = thin_out(volume, voxels=_THIN)
+        tissue = foreground(data)
+        if not tissue.any():
+            raise InputError(
+                volume.source,
+                expected="an image with some contrast",
+                got="one value everywhere",
+                remedy="check the file",
+            )
+        return cls(data, grid, tissue)
+
+    @property
+    def content(self) -> Content:
+        """What it seems to show."""
+        value, share = background_value(self.data)
+        exact = float(np.mean(self.data == value)) if share >= _CONSTANT_BORDER else 0.0
+        masked = exact > 0 and bool((self.tissue == (self.data != value)).all())
+        view = litres(np.ones_like(self.tissue), self.grid)
+        crop = view < _CROP_LITRES
+        inside = view if crop and not masked else litres(self.tissue, self.grid)
+        return Content(inside, exact, masked, "small crop" if crop else _kind(inside, masked))
+
+
 def content(volume: Volume) -> Content:
     """What `volume` seems to show, judged at about 100 000 voxels.
 
     Raises:
         InputError: if the volume is constant.
     """
-    data, grid = thin_out(volume, voxels=100_000)
-    mask = foreground(data)
-    if not mask.any():
-        raise InputError(
-            volume.source, expected="an image with some contrast", got="one value everywhere", remedy="check the file"
-        )
-    value, share = background_value(data)
-    exact = float(np.mean(data == value)) if share >= _CONSTANT_BORDER else 0.0
-    masked = exact > 0 and bool((mask == (data != value)).all())
-    view = litres(np.ones_like(mask), grid)
-    crop = view < _CROP_LITRES
-    inside = view if crop and not masked else litres(mask, grid)
-    return Content(inside, exact, masked, "small crop" if crop else _kind(inside, masked))
+    return Thinned.of(volume).content
 
 
 def _kind(inside: float, masked: bool) -> Kind:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from lightcrcf.errors import UsageError
-from lightcrcf.pipeline.known import filled
+from lightcrcf.pipeline.measured import filled
 from lightcrcf.pipeline.options import Fill
 from lightcrcf.transforms.chain import Chain, Interpolation
 from lightcrcf.transforms.labels import is_label_map

@@ -26,7 +26,7 @@ from lightcrcf.geometry.kernels import resample
 from lightcrcf.geometry.label_kernels import label_shares
 from lightcrcf.pipeline.affine import align
 from lightcrcf.pipeline.foreground import Content, content
-from lightcrcf.pipeline.known import filled
+from lightcrcf.pipeline.measured import filled
 from lightcrcf.pipeline.preprocess import Prepared, prepare, working_order
 from lightcrcf.training.config import Augment, Cohort, Data
 from lightcrcf.training.listing import Scan
