@@ -84,7 +84,12 @@ def test_by_itself_it_gets_air_in_ct_and_0_in_labels(folder: Path) -> None:
 def test_a_value_that_is_none_and_one_that_labels_cannot_hold_are_2(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, fill in (("image.nii.gz", "air"), ("image.nii.gz", "nan"), ("labels.nii.gz", "-1000")):
+    for name, fill in (
+        ("image.nii.gz", "air"),
+        ("image.nii.gz", "inf"),
+        ("labels.nii.gz", "-1000"),
+        ("labels.nii.gz", "nan"),
+    ):
         code, out = apply(folder, name, "--fill", fill)
         assert code == 2
         assert capsys.readouterr().err.startswith("error: fill: expected ")

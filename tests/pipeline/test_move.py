@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from lightcrcf.errors import UsageError
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.pipeline.move import move
+from lightcrcf.pipeline import measured
+from lightcrcf.pipeline.known import examine
+from lightcrcf.pipeline.move import move, move_labels
 from lightcrcf.pipeline.options import Options, fill_value
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
@@ -70,6 +72,51 @@ def test_voxels_without_data_become_the_same(odd: float, interpolation: str, ont
     np.testing.assert_allclose(automatic[12:], -995, atol=6)
 
 
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+@pytest.mark.parametrize("interpolation", ["auto", "linear", "cubic"])
+def test_or_stay_without(dtype: type, interpolation: str, onto: Volume) -> None:
+    data = ct(dtype)
+    data[12:] = -3024
+    moved = move(three_on(onto.grid), Volume(data, onto.grid), onto, interpolation, "nan").data  # type: ignore[arg-type]
+    assert np.isnan(moved[OUTSIDE]).all()
+    assert np.isnan(moved[12:]).all()
+    np.testing.assert_allclose(moved[:12, 3:], data[:12, :-3], atol=30 if interpolation == "cubic" else 1e-3)
+
+
+@pytest.mark.parametrize("value", [7.5, -1e5])
+def test_padding_of_integers_becomes_a_value_that_they_cannot_hold(value: float, onto: Volume) -> None:
+    data = ct()
+    data[12:] = -3024
+    moved = move(three_on(onto.grid), Volume(data, onto.grid), onto, "linear", value)
+    assert (moved.data[12:] == value).all()
+    with pytest.raises(UsageError, match="expected a value of int16"):
+        move(three_on(onto.grid), Volume(data, onto.grid), onto, "nearest", value)
+
+
+@pytest.mark.parametrize("fill", ["auto", "nan", -77.0])
+def test_what_was_examined_is_not_examined_again(
+    fill: float | str, onto: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = ct(np.float32)
+    data[12:], data[3, 4, 5] = -3024, np.nan
+    volume = Volume(data, onto.grid)
+    expected = move(three_on(onto.grid), volume, onto, "linear", fill).data  # type: ignore[arg-type]
+    seen, extent = examine(volume)
+    monkeypatch.setattr(measured, "padding", lambda *_: pytest.fail("padding was looked for again"))
+    for given in (volume, seen):
+        moved = move(three_on(onto.grid), given, onto, "linear", fill, extent)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(moved.data, expected)
+
+
+def test_labels_keep_what_would_be_padding_of_an_image(onto: Volume) -> None:
+    """Small structures, of which hardly a voxel has an equal neighbour."""
+    labels = np.random.default_rng(3).integers(1, 40, SHAPE).astype(np.int16)
+    labels[:2] = 2035
+    moved = move_labels(three_on(onto.grid), Volume(labels, onto.grid), onto)
+    np.testing.assert_array_equal(moved.data[:, 3:], labels[:, :-3])
+    assert not moved.data[OUTSIDE].any()
+
+
 def test_label_maps_get_zero_whatever_their_border_is(onto: Volume) -> None:
     labels = np.full(SHAPE, 3, np.uint8)
     labels[5:9, 5:12] = 8
@@ -106,14 +153,20 @@ def test_nothing_of_the_caller_is_changed(onto: Volume) -> None:
     move(three_on(onto.grid), Volume(data, onto.grid), onto, "linear", "auto")
 
 
-@pytest.mark.parametrize(("typed", "value"), [("auto", "auto"), ("-1024", -1024.0), (" 7 ", 7.0), (0, 0.0), (2.5, 2.5)])
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("auto", "auto"), ("-1024", -1024.0), (" 7 ", 7.0), (0, 0.0), (2.5, 2.5), ("nan", "nan"), ("NaN", "nan"),
+        (float("nan"), "nan"), ("-3.4028235e38", -3.4028235e38),
+    ],
+)  # fmt: skip
 def test_what_may_be_typed(typed: str | float, value: str | float) -> None:
     assert fill_value(typed) == value
 
 
-@pytest.mark.parametrize("typed", ["", "air", "nan", "inf", "-inf", "1,5", float("nan"), float("inf")])
+@pytest.mark.parametrize("typed", ["", "air", "1e39", "inf", "-inf", "1,5", float("inf")])
 def test_what_may_not(typed: str | float) -> None:
-    with pytest.raises(UsageError, match="fill: expected auto, or a number"):
+    with pytest.raises(UsageError, match="fill: expected auto, nan, or a number"):
         fill_value(typed)
     with pytest.raises(UsageError, match="fill"):
         Options(fill=typed).check()  # type: ignore[arg-type]

@@ -88,7 +88,7 @@ PrecisionOption = Annotated[Precision, typer.Option(help="Arithmetic of the netw
 FillOption = Annotated[
     str,
     typer.Option(
-        metavar="X|auto", help="Value where the moved image has no data; auto: its own background (labels: 0)."
+        metavar="X|nan|auto", help="Value where the moved image has no data; auto: its own background (labels: 0)."
     ),
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Processes on this machine, which share its cores.")]

@@ -12,10 +12,11 @@ from lightcrcf.pipeline.schedule import PRESETS
 
 __all__ = ["ROUGHEST", "SMOOTHEST", "Fill", "Options", "fill_value"]
 
-Fill = float | Literal["auto"]
-"""What voxels without data become; "auto" for the image's own background."""
+Fill = float | Literal["auto", "nan"]
+"""What voxels without data become; "auto" for the image's own background, "nan" (JSON has no NaN) for not a number."""
 ROUGHEST, SMOOTHEST = 0.1, 10.0
 """Of `Options.smoothness`: beyond them nothing changes any more, or Gaussians are as wide as what they smooth."""
+_LARGEST = 3.4028235e38  # that moved images, in float32, can hold
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,14 @@ class Options:
 
 
 def fill_value(fill: str | float) -> Fill:
-    """A number, or "auto", from what was typed.
+    """A number, "auto" or "nan", from what was typed.
 
     Raises:
         UsageError: for anything else.
 
     Example:
-        >>> fill_value("-1024"), fill_value("auto")
-        (-1024.0, 'auto')
+        >>> fill_value("-1024"), fill_value("auto"), fill_value("NaN")
+        (-1024.0, 'auto', 'nan')
     """
     if fill == "auto":
         return "auto"
@@ -95,6 +96,8 @@ def fill_value(fill: str | float) -> Fill:
         value = float(fill)
     except ValueError:
         value = math.inf
-    if math.isfinite(value):
+    if math.isnan(value):
+        return "nan"
+    if abs(value) <= _LARGEST:
         return value
-    raise UsageError("fill", expected="auto, or a number", got=str(fill), remedy="correct the value")
+    raise UsageError("fill", expected="auto, nan, or a number", got=str(fill), remedy="correct the value")

@@ -24,7 +24,7 @@ from lightcrcf.pipeline.jacobian import JacobianMaps, jacobian_maps
 from lightcrcf.pipeline.label_care import label_record, misplaced, warnings_of
 from lightcrcf.pipeline.limits import group_of
 from lightcrcf.pipeline.memory import check_demand, share_arenas
-from lightcrcf.pipeline.move import move
+from lightcrcf.pipeline.move import move, move_labels
 from lightcrcf.pipeline.options import Options, fill_value
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.provenance import Stopwatch, provenance
@@ -37,6 +37,7 @@ from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.transforms.itk import read_affine
+from lightcrcf.transforms.labels import is_label_map
 from lightcrcf.volumes import Volume
 
 __all__ = ["Registration", "register"]
@@ -51,7 +52,7 @@ class Registration:
     """What a registration found.
 
     Args:
-        fixed, moving: the volumes as they were read.
+        fixed, moving: the volumes, with the value of their background where they have no data.
         moved: the moving volume on the fixed grid, interpolated once.
         transform: fixed points to moving points; resamples the moving volume.
         inverse: moving points to fixed points, if asked for.
@@ -126,8 +127,8 @@ def register(
         coarsen: how many times larger than usual the voxels of the working grid are along each axis, where memory or
             time are short.
         engine, device, precision, threads: how to run the network.
-        fill: the value of moved images where the moving image has no data; "auto" is its own background (air in CT).
-            Label maps get 0.
+        fill: the value of moved images where the image that is moved has no data: outside of it, NaN, infinity,
+            padding; "auto" is its own background (air in CT), NaN is possible. Label maps get 0.
         smoothness: of the field the refinement finds, 0.1 to 10: what the Gaussians that smooth it are widened by. 2 is
             smoother, 0.5 rougher. Without a refinement ("fast", `refine=0`) anything but 1 is an error.
         jacobian: also measure local volume change on the fixed grid.
@@ -188,9 +189,10 @@ def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared
     chain = Chain(Affine.identity(), deformation.field, start.affine)
     with watch.stage("resample", 0.75):
         onto, fill = inputs.fixed, options.fill
-        moved = move(chain, inputs.moving, onto, "linear", fill)
-        labels = _named((v.source, move(chain, v, onto, "nearest", 0.0)) for v in inputs.moving_labels)
-        others = _named((v.source, move(chain, v, onto, "auto", fill)) for v in inputs.also)
+        moved = move(chain, inputs.moving, onto, "linear", fill, inputs.extents[1])
+        labels = _named((v.source, move_labels(chain, v, onto)) for v in inputs.moving_labels)
+        fills = ["auto" if is_label_map(v.data) else fill for v in inputs.also]  # labels get 0
+        others = _named((v.source, move(chain, v, onto, "auto", f)) for v, f in zip(inputs.also, fills, strict=True))
     with watch.stage("inverse", 0.85):
         backward = chain.inverse() if options.inverse else None
     with watch.stage("jacobian", 0.88):

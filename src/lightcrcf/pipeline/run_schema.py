@@ -54,7 +54,7 @@ class Options(_Part):
     device: Literal["cpu", "cuda"]
     precision: Literal["auto", "f32", "bf16"]
     threads: int | None
-    fill: float | Literal["auto"] = "auto"
+    fill: float | Literal["auto", "nan"] = "auto"
     smoothness: float = Field(description="1 for the preset's; 2 is smoother, 0.5 rougher")
     jacobian: bool
 
