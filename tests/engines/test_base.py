@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightcrcf.engines import base
+from lightcrcf.engines import base, bfloat16_network
 from lightcrcf.engines import openvino as openvino_engine
 from lightcrcf.engines.base import ENGINES, available, open_engine
 from lightcrcf.errors import InputError, UsageError, how_to_install
@@ -80,8 +81,34 @@ def test_cuda_without_a_gpu_is_refused(weights: Weights, monkeypatch: pytest.Mon
 
 def test_bf16_without_the_processor_for_it_is_refused(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openvino_engine, "bfloat16_is_native", lambda: False)
-    with pytest.raises(UsageError, match="choose f32"):
+    monkeypatch.setattr(bfloat16_network, "dot_product_is_native", lambda: False)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    with pytest.raises(UsageError, match="expected a processor with AVX512-BF16 or AMX, got none; choose f32"):
         open_engine(weights, precision="bf16")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    with pytest.raises(UsageError, match="or none that ONEDNN_MAX_CPU_ISA=AVX2 lets OpenVINO use; choose f32"):
+        open_engine(weights, precision="bf16")
+
+
+def test_bf16_in_our_kernels_asks_nothing_of_openvino(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_engine, "bfloat16_is_native", lambda: False)
+    monkeypatch.setattr(bfloat16_network, "dot_product_is_native", lambda: True)
+    assert open_engine(weights, precision="bf16").precision == "bf16"
+
+
+def test_bf16_that_the_environment_forbids_openvino_is_not_native() -> None:
+    """It says that the processor has it all the same, and fails as it compiles."""
+    program = (
+        "from lightcrcf.engines import openvino as engine\n"
+        "from lightcrcf.engines.graphs import smallest_graph\n"
+        "native = engine.bfloat16_is_native()\n"
+        "if native:\n"
+        "    engine._core().compile_model(smallest_graph(), 'CPU', {'INFERENCE_PRECISION_HINT': 'bf16'})\n"
+        "print(native)\n"
+    )
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False)
+    assert (ran.returncode, ran.stdout) == (0, "False\n"), ran.stderr
 
 
 def test_an_engine_that_is_not_installed_is_named_with_the_way_to_get_it(

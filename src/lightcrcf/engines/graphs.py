@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lightcrcf.network.config import LEVELS, NetworkConfig
 
-__all__ = ["encoder_graph", "level_graph", "op", "openvino"]
+__all__ = ["encoder_graph", "level_graph", "op", "openvino", "smallest_graph"]
 
 Arrays = Mapping[str, NDArray[np.float32]]
 Shape = tuple[int, int, int]
@@ -95,6 +95,12 @@ def level_graph(config: NetworkConfig, arrays: Arrays, level: int, shape: Shape)
         x = _activation(_convolution(x, arrays, f"levels.{level}.{block}"), config.slope)
     outputs = [_convolution(x, arrays, f"levels.{level}.head"), *([x] if single else [])]
     return openvino.Model([op.result(output) for output in outputs], inputs)
+
+
+def smallest_graph() -> Any:
+    """One convolution, to see what the plugin can compile here."""
+    source, weight = _parameter(8, (4, 4, 4)), np.zeros((8, 8, 3, 3, 3), np.float32)
+    return openvino.Model([op.result(op.convolution(source, op.constant(weight), *[[1, 1, 1]] * 4))], [source])
 
 
 def _parameter(channels: int, shape: tuple[int, ...], *, batch: int = 1) -> Node:

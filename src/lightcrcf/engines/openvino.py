@@ -5,6 +5,7 @@ Kernels of this project warp and compose in between. In bfloat16 they do all of 
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from lightcrcf.engines.base import Engine, Shape
 from lightcrcf.engines.blocks import space_to_depth
-from lightcrcf.engines.graphs import encoder_graph, level_graph, openvino
+from lightcrcf.engines.graphs import encoder_graph, level_graph, openvino, smallest_graph
 from lightcrcf.engines.own_levels import FinestEncoder, OwnDecoder, own_levels
 from lightcrcf.errors import UsageError
 from lightcrcf.geometry.kernels import compose, upsample, warp
@@ -29,6 +30,8 @@ __all__ = ["OpenVINOEngine", "bfloat16_is_native"]
 
 Float32 = NDArray[np.float32]
 
+_LIMIT = "ONEDNN_MAX_CPU_ISA"  # what the environment lets OpenVINO use of the processor
+
 
 class OpenVINOEngine(Engine):
     """Runs the fused network with OpenVINO; arguments as in `engines.base.open_engine`.
@@ -36,14 +39,12 @@ class OpenVINOEngine(Engine):
     Graphs are compiled for one shape and kept until another shape comes.
 
     Raises:
-        UsageError: if bf16 is asked for and the processor does not have it.
+        UsageError: if bf16 is asked for, and neither our kernels nor OpenVINO's can compute in it here.
     """
 
     def __init__(self, weights: Weights, *, precision: str, threads: int | None) -> None:
-        if precision == "bf16" and not bfloat16_is_native():
-            raise UsageError(
-                "precision bf16", expected="a processor with AVX512-BF16 or AMX", got="none", remedy="choose f32"
-            )
+        if precision == "bf16":
+            _check_bfloat16(weights)
         super().__init__("openvino", "cpu", precision, weights.config)
         self._weights, self._threads = weights, threads
         self._dual = weights.config.stream == "dual"
@@ -132,9 +133,28 @@ class OpenVINOEngine(Engine):
         return field, context
 
 
+def _check_bfloat16(weights: Weights) -> None:
+    from lightcrcf.engines.bfloat16_network import runs_in_bfloat16
+
+    if not runs_in_bfloat16(weights.config) and not bfloat16_is_native():
+        limit = os.environ.get(_LIMIT)
+        raise UsageError(
+            "precision bf16", expected="a processor with AVX512-BF16 or AMX",
+            got="none" if limit is None else f"none, or none that {_LIMIT}={limit} lets OpenVINO use",
+            remedy="choose f32",
+        )  # fmt: skip
+
+
+@cache
 def bfloat16_is_native() -> bool:
-    """Whether this processor multiplies in bfloat16; elsewhere it would be slower than float32."""
-    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    """Whether OpenVINO multiplies in bfloat16 on this processor; elsewhere it would be slower than float32."""
+    if "BF16" not in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        return False
+    try:  # the capabilities are the processor's, even where the environment forbids to use them
+        _core().compile_model(smallest_graph(), "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
+    except RuntimeError:
+        return False
+    return True
 
 
 @cache
