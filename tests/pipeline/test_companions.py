@@ -54,6 +54,17 @@ def test_a_shifted_companion_is_refused_with_the_shift(role: str, image: tuple[V
         read(volume, **{role: shifted(labels, 3.0)})
 
 
+@pytest.mark.parametrize("role", ["fixed_mask", "moving_mask"])
+def test_nan_in_a_mask_does_not_count(role: str, image: tuple[Volume, Volume]) -> None:
+    volume, labels = image
+    inside = labels.data != 0
+    mask = Volume(np.where(inside, np.float32(1), np.float32(np.nan)), labels.grid, "mask")
+    found = getattr(read(volume, **{role: mask}), role)
+    np.testing.assert_array_equal(found.data != 0, inside)
+    with pytest.raises(InputError, match="mask: expected a mask with nonzero voxels, got an empty one"):
+        read(volume, **{role: Volume(np.full(inside.shape, np.nan), labels.grid, "mask")})
+
+
 @pytest.mark.parametrize("change", [reordered, lambda mask: shifted(mask, 0.005)], ids=["reordered", "rounded"])
 def test_the_affine_takes_the_masks_that_were_let_in(
     change: Callable[[Volume], Volume], image: tuple[Volume, Volume]

@@ -196,6 +196,9 @@ def test_a_constant_beyond_a_plane_through_the_anatomy_is_unknown(
     assert not extent.closed[axis, int(last)]
     assert np.delete(extent.closed.ravel(), 2 * axis + last).all()
     np.testing.assert_array_equal(seen.data, data)
+    _, twice = examine(Volume(np.where(wanted, data, np.float32(np.nan)), image.grid))
+    assert twice.reasons["not finite"] == np.count_nonzero(~wanted)
+    assert sum(twice.reasons.values()) == np.count_nonzero(~twice.known)  # each voxel for one reason
 
 
 def lesion(image: Volume, times: float, size: int = 5) -> tuple[Volume, NDArray[np.bool_]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from lightcrcf.errors import InputError
 from lightcrcf.evaluation.labels import check_label_map
@@ -120,6 +122,9 @@ def _checked_mask(mask: Volume | None, image: Volume) -> Volume | None:
     if mask is None:
         return None
     mask = on_grid_of(mask, image, what="a mask")
+    unknown = np.isnan(mask.data) if mask.data.dtype.kind == "f" else None
+    if unknown is not None and unknown.any():  # as tools write around a mask; it would count as nonzero
+        mask = replace(mask, data=np.where(unknown, 0, mask.data))
     if not mask.data.any():
         raise InputError(
             mask.source, expected="a mask with nonzero voxels", got="an empty one", remedy="check the mask"

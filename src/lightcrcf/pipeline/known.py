@@ -137,7 +137,7 @@ def examine(volume: Volume) -> tuple[Volume, Extent]:
     thin, known = Thinned.of(volume), data
     cut, closed = _cuts(volume, thin)
     if cut is not None:
-        reasons["beyond a cut"] = int(cut.size - np.count_nonzero(cut))
+        reasons["beyond a cut"] = int(np.count_nonzero(~cut if data is None else data & ~cut))
         known = cut if data is None else data & cut
     extreme, share = _extreme(volume, thin)
     if extreme is not None:
