@@ -69,6 +69,9 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, image in (("fixed", made.fixed), ("moving", made.moving)):
         data = np.repeat(np.repeat(np.repeat(image, 2, 0), 2, 1), 2, 2)
         write(folder / f"{name}.nii", Volume((1500 * data - 1000).astype(np.int16), grid))
+        padded = (1500 * data - 1000).astype(np.int16)
+        padded[:, [*range(9), *range(247, 256)]] = -3024
+        write(folder / f"{name}_padded.nii", Volume(padded, grid))
         write(folder / f"{name}_labels.nii", Volume((3 * data).astype(np.uint8), grid))
     register(folder / "fixed.nii", folder / "moving.nii", model="none", inverse=True, refine=1)  # compiles
     return folder
@@ -91,6 +94,16 @@ def test_the_estimate_for_large_files_is_within_a_fifth(words: tuple[str, ...], 
     taken = run((sys.executable, "-m", "lightcrcf", "register", *files, *(word.format(large) for word in words)))
     told = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))["estimated_memory_mb"]
     assert 0.8 < told / taken.peak_mib < 1.2
+
+
+def test_what_tells_where_images_are_unknown_is_estimated_too(large: Path, tmp_path: Path) -> None:
+    told, voxels = [], 288 * 256 * 136
+    for kind in ("", "_padded"):
+        files = (f"--fixed={large}/fixed{kind}.nii", f"--moving={large}/moving{kind}.nii", f"--out={tmp_path}/out")
+        taken = run((sys.executable, "-m", "lightcrcf", "register", *files, "--model=none", "--preset=fast"))
+        told.append(json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))["estimated_memory_mb"])
+        assert 0.8 < told[-1] / taken.peak_mib < 1.2
+    assert told[1] - told[0] >= 2 * (1 + 2) * voxels / 2**20  # a mask and an image of int16 each
 
 
 def test_what_does_not_fit_is_refused_before_the_affine(

@@ -86,7 +86,8 @@ def decide(inputs: Inputs, options: Options, shared: Shared, *, kept: bool) -> D
         pairs=_in_pairs(choice, options),
         looks=refinement.several_looks,
         field=_field_grid(inputs.fixed.grid, grids[0], choice.weights, refinement),
-        masks=inputs.fixed_mask is not None or inputs.moving_mask is not None,
+        masks=any(counted is not None for _, counted in inputs.masked),
+        examined=inputs.examined_bytes,
         moved=4 + 4 * len(inputs.also) + sum(v.data.itemsize for v in inputs.moving_labels) + 8 * options.jacobian,
         labels=bool(inputs.moving_labels),
     )

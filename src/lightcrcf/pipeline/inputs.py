@@ -11,6 +11,7 @@ import numpy as np
 
 from lightcrcf.errors import InputError
 from lightcrcf.evaluation.labels import check_label_map
+from lightcrcf.pipeline.kept import BUDGET_BYTES
 from lightcrcf.pipeline.known import Extent, compared, examine
 from lightcrcf.pipeline.label_care import check_fixed_labels
 from lightcrcf.pipeline.shared import Shared
@@ -105,6 +106,14 @@ class Inputs:
         """All there are, each time it was given, but the fixed labels, which are only counted."""
         every = (self.fixed, self.moving, self.fixed_mask, self.moving_mask, *self.moving_labels, *self.also)
         return tuple(volume for volume in every if volume is not None)
+
+    @property
+    def examined_bytes(self) -> int:
+        """Of what tells where the images have data, and of the images as they were read, where others replace them."""
+        masks = [mask for e in self.extents for mask in (e.known, e.extreme, e.measured) if mask is not None]
+        pairs = zip((self.fixed, self.moving), self.extents, strict=True)
+        replaced = sum(volume.data.nbytes for volume, extent in pairs if extent.measured is not None)
+        return sum({id(mask): mask.nbytes for mask in masks}.values()) + min(replaced, BUDGET_BYTES)
 
 
 def _examined(volume: Volume, shared: Shared) -> tuple[Volume, Extent]:

@@ -11,10 +11,10 @@ from typing import Any
 
 from lightcrcf.volumes import Volume, coerce
 
-__all__ = ["KeptVolumes"]
+__all__ = ["BUDGET_BYTES", "KeptVolumes"]
 
 # A pair may come with seven files. What registrations find out about a volume takes a few times its voxels.
-_MOST_VOLUMES, _BUDGET_BYTES = 8, 512 << 20
+_MOST_VOLUMES, BUDGET_BYTES = 8, 512 << 20
 # These keep their voxels in another file of the same stem.
 _DETACHED = (".hdr", ".img", ".mhd", ".nhdr")
 
@@ -26,7 +26,7 @@ class KeptVolumes:
         budget_bytes: of the voxels of all that is kept.
     """
 
-    def __init__(self, budget_bytes: int = _BUDGET_BYTES) -> None:
+    def __init__(self, budget_bytes: int = BUDGET_BYTES) -> None:
         self._budget, self._lock = budget_bytes, Lock()
         self._kept: OrderedDict[Hashable, Volume] = OrderedDict()
 

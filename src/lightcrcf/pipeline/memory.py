@@ -64,7 +64,8 @@ class Demand:
         pairs: whether the network runs in bfloat16 in our own kernels.
         looks: whether it looks several times.
         field: grid of the field that is written, if there is one; `fixed` if None.
-        masks: whether the images have masks.
+        masks: whether the images have masks, or something in them is unknown.
+        examined: bytes of what tells where it is unknown, and of the images as they were read, before it was filled.
         moved: bytes to a voxel of `fixed` of all that is moved onto it or measured there, the moving image alone by
             default.
         labels: whether label maps are moved.
@@ -91,6 +92,7 @@ class Demand:
     looks: bool = False
     field: Grid | None = None
     masks: bool = False
+    examined: int = 0
     moved: int = 4
     labels: bool = False
 
@@ -103,7 +105,7 @@ class Demand:
         """Resident memory of the process at the height of each stage, by the names that `run.json` times them by."""
         sizes = [volume.data.size for volume in self.volumes]
         fixed, moving, largest = *(sizes or [0])[:1], *(sizes[1:] or [0])[:1], max(sizes, default=0)
-        read = _PROGRAM + sum({id(v.data): v.data.nbytes for v in self.volumes}.values())
+        read = _PROGRAM + sum({id(v.data): v.data.nbytes for v in self.volumes}.values()) + self.examined
         one = read + _PREPARED_VOXEL * fixed
         both = one + _PREPARED_VOXEL * moving + (_IMAGES_WORKING + self.masks * _MASKS_WORKING) * self.working.size
         network = self._network if self.network else 0
