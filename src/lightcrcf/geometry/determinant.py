@@ -1,4 +1,4 @@
-"""How a field changes volume at voxels: the determinant of its Jacobian, everywhere or at some voxels only."""
+"""How a field changes volume at voxels: the determinant of its Jacobian, and what evens it out."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from lightcrcf.geometry.compiled import device, kernel, ready
 from lightcrcf.geometry.sampling import HALF, ONE, neighbours
 
-__all__ = ["determinants_at", "jacobian_determinant", "voxels_around"]
+__all__ = ["determinants_at", "even_out", "jacobian_determinant", "voxels_around"]
 
 Array = Any
 Float32 = NDArray[np.float32]
+
+MOST, LEAST, QUARTER = np.float32(5.0), np.float32(1 / 5.0), np.float32(0.25)  # ratios beyond these count as these
 
 
 def jacobian_determinant(displacement: Float32, out: Float32 | None = None) -> Float32:
@@ -36,6 +38,34 @@ def jacobian_determinant(displacement: Float32, out: Float32 | None = None) -> F
     out = np.empty(displacement.shape[1:], np.float32) if out is None else out
     _everywhere(ready(displacement), out)
     return out
+
+
+def even_out(displacement: Float32, determinants: Float32, rate: float) -> None:
+    """One step, in place, down the penalty of volume change (J - 1 / J)^2 / 8, J the Jacobian determinant.
+
+    Near J = 1 that is half of log(J) squared, and symmetric in shrinking and growing: u += rate * grad p,
+    p = (J^2 - J^-2) / 4, the derivative by log J. The derivative of J itself is taken at the identity.
+
+    Args:
+        displacement: u, (3, D, H, W) float32, C-contiguous, voxels.
+        determinants: (D, H, W) float32 of u.
+        rate: squared voxels; stable up to 2/3, where all waves but the longest are taken out at once.
+
+    Source:
+        A. D. Leow et al., "Statistical properties of Jacobian maps and the realization of unbiased large-deformation
+        nonlinear image registration", IEEE Trans. Medical Imaging 2007 (why log J, and why symmetric). This penalty
+        needs no logarithm.
+
+    Example:
+        >>> x = np.arange(40, dtype=np.float32)
+        >>> u = np.zeros((3, 40, 40, 40), np.float32)
+        >>> u[2] = np.sin(x / 3)
+        >>> before = jacobian_determinant(u)
+        >>> even_out(u, before, 0.5)
+        >>> bool(np.log(jacobian_determinant(u)).std() < 0.97 * np.log(before).std())
+        True
+    """
+    _even_out(displacement, determinants, np.float32(rate))
 
 
 def determinants_at(displacement: Float32, voxels: NDArray[np.intp]) -> Float32:
@@ -109,6 +139,39 @@ def _plane(u: Array, i: Any, out: Array) -> None:
             line[k] = _of_differences(u, i, j, k, i0, i1, by_i, j0, j1, by_j, k - 1, k + 1, HALF)
         if width > 1:
             line[width - 1] = _determinant(u, i, j, width - 1)
+
+
+@kernel
+def _even_out(u: Array, determinants: Array, rate: Any) -> None:
+    for i in prange(determinants.shape[0]):
+        _even_out_plane(u, determinants, rate, np.int64(i))
+
+
+@device
+def _even_out_plane(u: Array, determinants: Array, rate: Any, i: Any) -> None:
+    depth, height, width = determinants.shape
+    i0, i1, by_i = neighbours(i, depth)
+    for j in range(height):
+        j0, j1, by_j = neighbours(j, height)
+        before, after, left, right = determinants[i0, j], determinants[i1, j], determinants[i, j0], determinants[i, j1]
+        line, z, y, x = determinants[i, j], u[0, i, j], u[1, i, j], u[2, i, j]
+        for k in range(width):
+            z[k] += rate * by_i * (_excess(after[k]) - _excess(before[k]))
+            y[k] += rate * by_j * (_excess(right[k]) - _excess(left[k]))
+        for k in range(1, width - 1):
+            x[k] += rate * HALF * (_excess(line[k + 1]) - _excess(line[k - 1]))
+        if width > 1:
+            x[0] += rate * (_excess(line[1]) - _excess(line[0]))
+            x[width - 1] += rate * (_excess(line[width - 1]) - _excess(line[width - 2]))
+
+
+@device
+def _excess(determinant: Any) -> Any:
+    """(J^2 - J^-2) / 4 of a ratio within bounds; NaN counts as the least."""
+    ratio = determinant if determinant > LEAST else LEAST
+    ratio = ratio if ratio < MOST else MOST
+    square = ratio * ratio
+    return QUARTER * (square - ONE / square)
 
 
 @kernel

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.geometry.alignment_kernels import block_mean
-from lightcrcf.geometry.determinant import determinants_at, jacobian_determinant, voxels_around
+from lightcrcf.geometry.determinant import determinants_at, even_out, jacobian_determinant, voxels_around
 from lightcrcf.geometry.gradients import squared_local_correlation, window_mean
 from lightcrcf.geometry.kernels import warp
 from lightcrcf.geometry.refinement_kernels import (
@@ -49,8 +49,8 @@ _AROUND, _DECISIVE = 1.5, 0.2  # over how many voxels likeness is compared, twic
 _TYPICAL = 0.99  # the share of foreground vectors that are left as long as they are
 _FOREGROUND = 0.05
 _LEAST_DETERMINANT = 0.05
-_STALLED = 1e-5  # relative gain of a step below which a level ends
-_HALVINGS = 3
+_STALLED = 1e-5  # relative change of the objective by a step below which a level ends
+_MOST_EVEN = 0.5  # of the evening out of volumes, at once
 _ALONE = 2**15  # voxels of a grid: up to here waking a second thread takes longer than it saves
 # How far what is about to fold goes back, and how many voxels around it; after three tries only for what folds.
 _TRIES, _BACK = 3, ((0.5, 2), (0.5, 2), (0.5, 2), (1.0, 2), (1.0, 3), (1.0, 4))
@@ -156,6 +156,7 @@ class Stage:
             self.channels.append(Channel.of(*contrasts, level.contrast, np.empty_like(self.one)))
         self._smooth_by(level.force_sigma, level.field_sigma)
         self.sample = images[0][::3, ::3, ::3] > _FOREGROUND
+        self.voxels = max(int(np.count_nonzero(images[0] > _FOREGROUND)), 1)
 
     def _smooth_by(self, *sigmas: float) -> None:
         self.force_taps, self.field_taps = (gaussian_taps((s, s, s)) for s in sigmas)
@@ -211,7 +212,7 @@ class Stage:
         return float(np.sqrt(np.quantile((sample * sample).sum(axis=0), _TYPICAL)))
 
     def climb(self, field: Float32, *sigmas: float) -> tuple[Float32, float, int]:
-        """Steps that raise the objective, until they are done, it stalls, or shorter steps do not help either.
+        """Steps that raise the objective, until they are done, it stays as it is, or the field would fold.
 
         Args:
             field: (3, D, H, W) voxels of this resolution; overwritten.
@@ -226,33 +227,35 @@ class Stage:
             return self._climb(field)
 
     def _climb(self, field: Float32) -> tuple[Float32, float, int]:
-        best, length, done, halvings = self.objective(field), self.level.step, 0, 0
-        typical, carried = None, 0.0
-        while done < self.level.steps and halvings <= _HALVINGS:
-            if typical is None:
-                typical = self.pull()
-                if typical <= 0:
-                    break
-                accumulate(self.velocity, carried, self.one, 1.0 / typical)
-                carried = self.level.momentum
-            # `velocity` keeps its length, so that a step that fails is tried again shorter.
-            candidate = self.step(field, length)
-            score = self.objective(candidate) if candidate is not None else -np.inf
-            if candidate is None or score <= best:
-                length, halvings = length / 2, halvings + 1
-                continue
-            stalled = score - best < _STALLED * abs(best)
-            self.other, field, best, done = field, candidate, score, done + 1
-            if stalled:
+        score, carried, done = self.objective(field), 0.0, 0
+        while done < self.level.steps:
+            typical = self.pull()
+            if typical <= 0:
                 break
-            typical = None
-        return field, best, done
+            accumulate(self.velocity, carried, self.one, self._rate(typical))
+            carried, before = self.level.momentum, score
+            candidate = self.step(field)
+            if candidate is None:
+                break
+            self.other, field, done = field, candidate, done + 1
+            score = self.objective(field)
+            if abs(score - before) < _STALLED * abs(score):
+                break
+        return field, score, done
 
-    def step(self, field: Float32, length: float) -> Float32 | None:
-        """field o (id + v), smoothed, v being `length` times the velocity; in `other`, or None if that folds."""
-        compose_step(field, self.velocity, length, length, self.one)
+    def _rate(self, typical: float) -> float:
+        """What forces are multiplied by: strong ones become steps of `level.step` voxels, weaker ones shorter steps."""
+        strong = self.level.force * self.channels[0].weights / self.voxels if self.level.metric == "lncc" else 0.0
+        return self.level.step / max(typical, strong)
+
+    def step(self, field: Float32) -> Float32 | None:
+        """field o (id + v), v the velocity, smoothed and evened out; in `other`, or None if that folds."""
+        compose_step(field, self.velocity, 1.0, self.level.step, self.one)
         smooth(self.one, self.field_taps, self.other)
-        return _unfolded(self.other, field, self.one[0])
+        determinants = self.one[0]
+        for _ in range(passes := int(np.ceil(self.level.volume / _MOST_EVEN))):
+            even_out(self.other, jacobian_determinant(self.other, determinants), self.level.volume / passes)
+        return _unfolded(self.other, field, determinants)
 
     def most_alike(self, fields: Sequence[Float32]) -> Float32:
         """Of several fields, place by place the one that makes the images most alike around; mixed where more do.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
 from lightcrcf.weights.preparation import Preparation
 
 __all__ = ["PRESETS", "SMALL", "Level", "Plan", "Schedule", "affordable", "plan"]
@@ -24,6 +26,9 @@ class Level:
         contrast: weight of the local correlation of the images' local contrast, beside that of the images themselves;
             for "lncc" alone.
         momentum: the share of the step before that each step carries on; below 1.
+        force: of lncc, from which on a force becomes a step of full length, in units of the mean weight of a window;
+            weaker ones become shorter steps, so that where little is amiss little moves.
+        volume: how much of a change of volume each step evens out, squared voxels; see `even_out`.
         both_ways: whether the way back is looked for too. After the last such level the field becomes, place by place,
             the one that makes the images most alike there.
         smoother: the two Gaussians of a second look, which counts as the way back does.
@@ -40,6 +45,8 @@ class Level:
     metric: Literal["lncc", "mse"] = "lncc"
     contrast: float = 0.0
     momentum: float = 0.0
+    force: float = 0.0
+    volume: float = 0.0
     both_ways: bool = False
     smoother: tuple[float, float] | None = None
     worth: float = 0.0
@@ -59,24 +66,26 @@ class Level:
 Schedule = tuple[Level, ...]
 
 # Measured on training persons: docs/decisions/0007-refinement.md.
+_STRONG = 0.3
 _COARSE: Schedule = (
-    Level(8, 60, force_sigma=1.732, radius=2),
-    Level(4, 40, force_sigma=1.732, field_sigma=0.4, radius=2),
-    Level(2, 14, field_sigma=0.35, momentum=0.5),
+    Level(8, 60, force_sigma=1.9, field_sigma=0.55, radius=2, force=_STRONG),
+    Level(4, 40, force_sigma=1.9, field_sigma=0.45, radius=2, force=_STRONG, volume=0.15),
+    Level(2, 14, force_sigma=1.65, field_sigma=0.4, momentum=0.5, force=_STRONG, volume=0.4),
 )
-_FULL = Level(1, 4, force_sigma=0.8, field_sigma=0.3, momentum=0.5)
+_FULL = Level(1, 4, force_sigma=1.5, field_sigma=0.5, momentum=0.5, force=_STRONG, volume=0.6)
 # Images that no model knows may be poor ones: more smoothing forgives more, and contrast shows what intensities hide.
 _UNKNOWN: Schedule = (
-    Level(8, 60, force_sigma=1.732, field_sigma=0.7, radius=2, contrast=0.5),
-    Level(4, 60, force_sigma=1.732, field_sigma=0.7, radius=2, contrast=0.5),
-    Level(2, 40, field_sigma=0.4, radius=2, contrast=0.5),
+    Level(8, 60, force_sigma=1.732, field_sigma=0.7, radius=2, contrast=0.5, force=_STRONG),
+    Level(4, 60, force_sigma=1.732, field_sigma=0.7, radius=2, contrast=0.5, force=_STRONG, volume=0.15),
+    Level(2, 40, field_sigma=0.4, radius=2, contrast=0.5, force=_STRONG, volume=0.4),
 )
-_FULL_UNKNOWN = Level(1, 7, force_sigma=1.2, field_sigma=0.4, contrast=0.5)
+_FULL_UNKNOWN = Level(1, 7, force_sigma=1.2, field_sigma=0.4, contrast=0.5, force=_STRONG, volume=0.6)
 _LONG = {2: 40, 1: 12}  # steps of "accurate"
 _SETTLING = 5  # and at half resolution, once all looks have become one
 _WORTH, _WORTH_UNKNOWN = 0.88, 0.92  # less is what lies between looks that have nothing in common
 _SMOOTHER = (2.2, 0.7)  # the Gaussians of its second look
 _COARSE_CONTRAST = 0.25  # at least: it steadies what the full resolution starts from
+_WIDER = 0.25
 PRESETS = ("fast", "default", "accurate")
 SMALL = 1_600_000
 """Voxels that `accurate` refines within the three seconds that `default` may take on two cores that do nothing else.
@@ -136,7 +145,7 @@ def plan(
         preparation: of the model, which says what suits it; None without a model.
         steps: at full resolution, instead of the preset's; 0 is no refinement.
         template: whether the model has one.
-        smoothness: of the field, 1 for the preset's; what all Gaussians are widened by.
+        smoothness: of the field, 1 for the preset's.
 
     Example:
         >>> plan("fast", Preparation(None), steps=5)
@@ -165,18 +174,21 @@ def plan(
             replace(level, contrast=max(preparation.contrast, _COARSE_CONTRAST if level.scale > 1 else 0.0))
             for level in schedule
         )
-    made = Plan(tuple(_widened(level, smoothness) for level in schedule), network)
+    made = Plan(tuple(_smoothed(level, smoothness) for level in schedule), network)
     return replace(made, template=template and made.several_looks)
 
 
-def _widened(level: Level, smoothness: float) -> Level:
-    """The level with so many times wider Gaussians, those of its second look too."""
+def _smoothed(level: Level, smoothness: float) -> Level:
+    """The level with volumes evened out so many times as much, and everything else smoother by the root of that."""
     if smoothness == 1:
         return level
-    smoother = None if level.smoother is None else (smoothness * level.smoother[0], smoothness * level.smoother[1])
+    root = float(smoothness**_WIDER)
+    smoother = None if level.smoother is None else (root * level.smoother[0], root * level.smoother[1])
     return replace(
         level,
-        force_sigma=smoothness * level.force_sigma,
-        field_sigma=smoothness * level.field_sigma,
+        force_sigma=root * level.force_sigma,
+        field_sigma=root * level.field_sigma,
         smoother=smoother,
+        force=smoothness * level.force,
+        volume=smoothness * level.volume,
     )
