@@ -34,9 +34,7 @@ def _sigmas(level: Level) -> tuple[float, ...]:
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("preparation", [None, Preparation(None), Preparation(None, align=False, refine="off")])
-def test_one_changes_nothing_and_others_all_that_smooths(
-    preset: str, preparation: Preparation | None
-) -> None:
+def test_one_changes_nothing_and_others_all_that_smooths(preset: str, preparation: Preparation | None) -> None:
     usual = plan(preset, preparation)
     assert plan(preset, preparation, smoothness=1.0) == usual
     for smoothness in (0.5, 3.0):

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-
 from lightcrcf.weights.preparation import Preparation
 
 __all__ = ["PRESETS", "SMALL", "Level", "Plan", "Schedule", "affordable", "plan"]
