@@ -157,6 +157,7 @@ class Stage:
         self._smooth_by(level.force_sigma, level.field_sigma)
         self.sample = images[0][::3, ::3, ::3] > _FOREGROUND
         self.voxels = max(int(np.count_nonzero(images[0] > _FOREGROUND)), 1)
+        self.steepness = _squared_gradient(images[0]) / self.voxels if level.metric == "mse" else 0.0
 
     def _smooth_by(self, *sigmas: float) -> None:
         self.force_taps, self.field_taps = (gaussian_taps((s, s, s)) for s in sigmas)
@@ -245,8 +246,8 @@ class Stage:
 
     def _rate(self, typical: float) -> float:
         """What forces are multiplied by: strong ones become steps of `level.step` voxels, weaker ones shorter steps."""
-        strong = self.level.force * self.channels[0].weights / self.voxels if self.level.metric == "lncc" else 0.0
-        return self.level.step / max(typical, strong)
+        unit = self.steepness if self.level.metric == "mse" else self.channels[0].weights / self.voxels
+        return self.level.step / max(typical, self.level.force * unit)
 
     def step(self, field: Float32) -> Float32 | None:
         """field o (id + v), v the velocity, smoothed and evened out; in `other`, or None if that folds."""
@@ -276,6 +277,15 @@ class Stage:
         shares /= shares.sum(axis=0)
         mixed: Float32 = np.einsum("ndhw,ncdhw->cdhw", shares, fields)
         return mixed
+
+
+def _squared_gradient(image: Float32) -> float:
+    """The sum of the squared gradients at all voxels."""
+    return sum(
+        float(np.square(np.gradient(image, axis=axis)).sum(dtype=np.float64))
+        for axis in range(3)
+        if image.shape[axis] > 1
+    )
 
 
 def _mean_square(fixed: Float32, moved: Float32, weight: Float32 | None) -> float:

@@ -24,8 +24,9 @@ class Level:
         contrast: weight of the local correlation of the images' local contrast, beside that of the images themselves;
             for "lncc" alone.
         momentum: the share of the step before that each step carries on; below 1.
-        force: of lncc, from which on a force becomes a step of full length, in units of the mean weight of a window;
-            weaker ones become shorter steps, so that where little is amiss little moves.
+        force: from which on a force becomes a step of full length; weaker ones become shorter steps, so that where
+            little is amiss little moves. For "lncc" in units of the mean weight of a window, for "mse" of the mean
+            squared gradient of the fixed image.
         volume: how much of a change of volume each step evens out, squared voxels; see `even_out`.
         both_ways: whether the way back is looked for too. After the last such level the field becomes, place by place,
             the one that makes the images most alike there.
@@ -43,7 +44,7 @@ class Level:
     metric: Literal["lncc", "mse"] = "lncc"
     contrast: float = 0.0
     momentum: float = 0.0
-    force: float = 0.0
+    force: float = 0.3
     volume: float = 0.0
     both_ways: bool = False
     smoother: tuple[float, float] | None = None
@@ -64,20 +65,19 @@ class Level:
 Schedule = tuple[Level, ...]
 
 # Measured on training persons: docs/decisions/0007-refinement.md.
-_STRONG = 0.3
 _COARSE: Schedule = (
-    Level(8, 60, force_sigma=1.9, field_sigma=0.55, radius=2, force=_STRONG),
-    Level(4, 40, force_sigma=1.9, field_sigma=0.45, radius=2, force=_STRONG, volume=0.15),
-    Level(2, 14, force_sigma=1.65, field_sigma=0.4, momentum=0.5, force=_STRONG, volume=0.4),
+    Level(8, 60, force_sigma=1.9, field_sigma=0.55, radius=2),
+    Level(4, 40, force_sigma=1.9, field_sigma=0.45, radius=2, volume=0.15),
+    Level(2, 14, force_sigma=1.65, field_sigma=0.4, momentum=0.5, volume=0.4),
 )
-_FULL = Level(1, 4, force_sigma=1.5, field_sigma=0.5, momentum=0.5, force=_STRONG, volume=0.6)
+_FULL = Level(1, 4, force_sigma=1.5, field_sigma=0.5, momentum=0.5, volume=0.6)
 # Images that no model knows may be poor ones: more smoothing forgives more, and contrast shows what intensities hide.
 _UNKNOWN: Schedule = (
-    Level(8, 60, force_sigma=1.732, field_sigma=0.7, radius=2, contrast=0.5, force=_STRONG),
-    Level(4, 60, force_sigma=1.732, field_sigma=0.7, radius=2, contrast=0.5, force=_STRONG, volume=0.15),
-    Level(2, 40, field_sigma=0.4, radius=2, contrast=0.5, force=_STRONG, volume=0.4),
+    Level(8, 60, force_sigma=1.732, field_sigma=0.7, radius=2, contrast=0.5),
+    Level(4, 60, force_sigma=1.732, field_sigma=0.7, radius=2, contrast=0.5, volume=0.15),
+    Level(2, 40, field_sigma=0.4, radius=2, contrast=0.5, volume=0.4),
 )
-_FULL_UNKNOWN = Level(1, 7, force_sigma=1.2, field_sigma=0.4, contrast=0.5, force=_STRONG, volume=0.6)
+_FULL_UNKNOWN = Level(1, 7, force_sigma=1.2, field_sigma=0.4, contrast=0.5, volume=0.6)
 _LONG = {2: 40, 1: 12}  # steps of "accurate"
 _SETTLING = 5  # and at half resolution, once all looks have become one
 _WORTH, _WORTH_UNKNOWN = 0.88, 0.92  # less is what lies between looks that have nothing in common
