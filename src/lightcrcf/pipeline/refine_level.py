@@ -50,7 +50,7 @@ _TYPICAL = 0.99  # the share of foreground vectors that are left as long as they
 _FOREGROUND = 0.05
 _LEAST_DETERMINANT = 0.05
 _STALLED = 1e-5  # relative change of the objective by a step below which a level ends
-_MOST_EVEN = 0.5  # of the evening out of volumes, at once
+_MOST_EVEN = 0.65  # of the evening out of volumes, at once
 _ALONE = 2**15  # voxels of a grid: up to here waking a second thread takes longer than it saves
 # How far what is about to fold goes back, and how many voxels around it; after three tries only for what folds.
 _TRIES, _BACK = 3, ((0.5, 2), (0.5, 2), (0.5, 2), (1.0, 2), (1.0, 3), (1.0, 4))

@@ -44,7 +44,7 @@ class Level:
     metric: Literal["lncc", "mse"] = "lncc"
     contrast: float = 0.0
     momentum: float = 0.0
-    force: float = 0.3
+    force: float = 0.15
     volume: float = 0.0
     both_ways: bool = False
     smoother: tuple[float, float] | None = None
@@ -66,15 +66,15 @@ Schedule = tuple[Level, ...]
 
 # Measured on training persons: docs/decisions/0007-refinement.md.
 _COARSE: Schedule = (
-    Level(8, 60, force_sigma=1.9, field_sigma=0.55, radius=2),
-    Level(4, 40, force_sigma=1.9, field_sigma=0.45, radius=2, volume=0.15),
-    Level(2, 14, force_sigma=1.65, field_sigma=0.4, momentum=0.5, volume=0.4),
+    Level(8, 60, force_sigma=1.9, field_sigma=0.6, radius=2),
+    Level(4, 40, force_sigma=1.9, field_sigma=0.6, radius=2, volume=0.13),
+    Level(2, 20, force_sigma=1.65, field_sigma=0.6, radius=2, momentum=0.6, volume=0.4),
 )
-_FULL = Level(1, 4, force_sigma=1.5, field_sigma=0.5, momentum=0.5, volume=0.6)
-# Images that no model knows may be poor ones: more smoothing forgives more, and contrast shows what intensities hide.
+_FULL = Level(1, 6, force_sigma=2.4, field_sigma=0.7, radius=2, momentum=0.6, volume=0.6)
+# Images that no model knows may be poor ones: contrast shows what intensities hide.
 _UNKNOWN: Schedule = (
     Level(8, 60, force_sigma=1.732, field_sigma=0.7, radius=2, contrast=0.5),
-    Level(4, 60, force_sigma=1.732, field_sigma=0.7, radius=2, contrast=0.5, volume=0.15),
+    Level(4, 60, force_sigma=1.732, field_sigma=0.7, radius=2, contrast=0.5, volume=0.13),
     Level(2, 40, field_sigma=0.4, radius=2, contrast=0.5, volume=0.4),
 )
 _FULL_UNKNOWN = Level(1, 7, force_sigma=1.2, field_sigma=0.4, contrast=0.5, volume=0.6)
@@ -83,7 +83,9 @@ _SETTLING = 5  # and at half resolution, once all looks have become one
 _WORTH, _WORTH_UNKNOWN = 0.88, 0.92  # less is what lies between looks that have nothing in common
 _SMOOTHER = (2.2, 0.7)  # the Gaussians of its second look
 _COARSE_CONTRAST = 0.25  # at least: it steadies what the full resolution starts from
-_WIDER = 0.25
+# Powers of a smoothness below 1 by which Gaussians (of forces, of the field) narrow, at full resolution and coarser
+# ones; above 1 both widen by little, and volumes are evened out by a higher power.
+_NARROWER_FULL, _NARROWER, _WIDER, _EVENER = (0.7, 0.6), (0.0, 0.35), (0.1, 0.1), 1.4
 PRESETS = ("fast", "default", "accurate")
 SMALL = 1_600_000
 """Voxels that `accurate` refines within the three seconds that `default` may take on two cores that do nothing else.
@@ -177,16 +179,20 @@ def plan(
 
 
 def _smoothed(level: Level, smoothness: float) -> Level:
-    """The level with volumes evened out so many times as much, and everything else smoother by the root of that."""
+    """The level for a field so much smoother: stronger forces count as strong, and volumes are evened out more."""
     if smoothness == 1:
         return level
-    root = float(smoothness**_WIDER)
-    smoother = None if level.smoother is None else (root * level.smoother[0], root * level.smoother[1])
+    if smoothness > 1:
+        powers, volume = _WIDER, smoothness**_EVENER
+    else:
+        powers, volume = _NARROWER_FULL if level.scale == 1 else _NARROWER, smoothness
+    by_force, by_field = (smoothness**power for power in powers)
+    smoother = None if level.smoother is None else (by_force * level.smoother[0], by_field * level.smoother[1])
     return replace(
         level,
-        force_sigma=root * level.force_sigma,
-        field_sigma=root * level.field_sigma,
+        force_sigma=by_force * level.force_sigma,
+        field_sigma=by_field * level.field_sigma,
         smoother=smoother,
         force=smoothness * level.force,
-        volume=smoothness * level.volume,
+        volume=volume * level.volume,
     )
