@@ -12,6 +12,7 @@ __all__ = ["smooth_gain"]
 Float32 = NDArray[np.float32]
 
 _FEWEST, _MOST = 300, 20_000  # voxels
+_STRONGEST = np.float32(2.5)  # more is no bias field but another contrast or size
 _DARK = 0.05  # as much as the darkest foreground, so that noise there does not decide
 
 
@@ -46,8 +47,10 @@ def smooth_gain(
     low, high = places.min(axis=0), places.max(axis=0)
     step = 1 + len(places) // _MOST
     f, m = (np.log(np.maximum(values[::step], 0) + _DARK) for values in (fixed, moved))
-    weights, *_ = np.linalg.lstsq(_second_order(places[::step], low, high), f - m, rcond=None)
-    return np.asarray(np.exp(_second_order(wanted, low, high) @ weights), np.float32)
+    terms = _second_order(places[::step], low, high).astype(np.float64)
+    weights = np.linalg.pinv(terms.T @ terms, hermitian=True) @ (terms.T @ (f - m))
+    factor = np.exp(_second_order(wanted, low, high) @ weights.astype(np.float32))
+    return np.clip(factor, 1 / _STRONGEST, _STRONGEST)
 
 
 def _second_order(places: NDArray[np.integer[Any]], low: NDArray[Any], high: NDArray[Any]) -> Float32:

@@ -68,7 +68,7 @@ Schedule = tuple[Level, ...]
 _COARSE: Schedule = (
     Level(8, 60, force_sigma=1.9, field_sigma=0.6, radius=2),
     Level(4, 40, force_sigma=1.9, field_sigma=0.6, radius=2, volume=0.13),
-    Level(2, 20, force_sigma=1.65, field_sigma=0.6, radius=2, momentum=0.6, volume=0.4),
+    Level(2, 16, force_sigma=1.65, field_sigma=0.6, radius=2, momentum=0.6, volume=0.4),
 )
 _FULL = Level(1, 6, force_sigma=2.4, field_sigma=0.7, radius=2, momentum=0.6, volume=0.6)
 # Images that no model knows may be poor ones: contrast shows what intensities hide.
@@ -171,7 +171,7 @@ def plan(
         schedule = tuple(replace(level, metric="mse") for level in schedule)
     elif preparation is not None:
         schedule = tuple(
-            replace(level, contrast=max(preparation.contrast, _COARSE_CONTRAST if level.scale > 1 else 0.0))
+            replace(level, contrast=max(preparation.contrast, _COARSE_CONTRAST if level.scale > 2 else 0.0))
             for level in schedule
         )
     made = Plan(tuple(_smoothed(level, smoothness) for level in schedule), network)
