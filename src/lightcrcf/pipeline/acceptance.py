@@ -1,4 +1,8 @@
-"""A deformation has to be better than none, by more than what noise gives, or it is not made."""
+"""A deformation has to be better than none, by more than what noise gives, or it is not made.
+
+Either everywhere together, or somewhere by far more than it is worse elsewhere: what noise drives gains as much as it
+loses, while a structure that has grown gains in one place.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.geometry.alignment_kernels import downsample
+from lightcrcf.geometry.gradients import squared_local_correlation, window_mean
+from lightcrcf.geometry.kernels import warp
+from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
 from lightcrcf.pipeline.gain import smooth_gain
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.refine_level import Stage
@@ -18,7 +25,12 @@ __all__ = ["gains"]
 Float32 = NDArray[np.float32]
 
 # What a deformation must gain: this share of the likeness that noise allows, or of the noise in squared differences.
-_GAIN, _GAIN_NOISE = 3e-4, 0.5
+_GAIN, _GAIN_NOISE = 5e-3, 0.5
+# Or in one place so much, and so many times what it loses in any. Rescans (noise, bias) gain up to .008, 1.2 times what
+# they lose; structures that changed by 10 % gain .003 to .02, 2.5 times and more. Over so many voxels, twice.
+_GAIN_SOMEWHERE, _TIMES, _AROUND = 2e-3, 2.0, 4.0
+_TELLING = 0.1  # of the mean weight of a window: with less a place tells nothing
+_SMALL, _FLOOR = 1e-9, 1e-6
 _FOREGROUND = 0.05
 
 
@@ -39,8 +51,32 @@ def gains(pair: WorkingPair, displacement: Float32, metric: Literal["lncc", "mse
         images.moving *= _even(images.fixed, images.moving, (stage.fixed_mask, stage.moving_mask))
     stage.objective(None)
     before = stage.attained
-    stage.objective(downsample(displacement, pair.pool) if pair.lattice(displacement) is pair.grid else displacement)
-    return stage.attained - before > (_GAIN_NOISE * stage.noise if metric == "mse" else _GAIN)
+    field = downsample(displacement, pair.pool) if pair.lattice(displacement) is pair.grid else displacement
+    stage.objective(field)
+    gain = stage.attained - before
+    if metric == "mse":
+        return gain > _GAIN_NOISE * stage.noise
+    return gain > _GAIN or (gain > 0 and _gains_somewhere(stage, field))
+
+
+def _gains_somewhere(stage: Stage, field: Float32) -> bool:
+    """Whether a field gains much in one place, and far less is lost in any; at the stage's resolution."""
+    images = stage.channels[0]
+    radius = stage.level.radius
+    mean, square = window_mean(np.stack([images.fixed, images.fixed * images.fixed]), radius)
+    variance = np.maximum(square - mean * mean, 0)
+    most = np.maximum(variance - stage.noise, 0) / np.maximum(variance, _SMALL)
+    before, after = (
+        np.minimum(squared_local_correlation(images.fixed, moved, radius, _FLOOR), most)
+        for moved in (images.moving, warp(images.moving[None], field)[0])
+    )
+    weight = np.sqrt(variance) if stage.weight is None else np.sqrt(variance) * stage.weight
+    taps, around = gaussian_taps((_AROUND,) * 3), np.empty((3, *weight.shape), np.float32)
+    smooth(np.stack([weight * (after - before), weight * most, weight]), taps, around)
+    tissue = images.fixed > _FOREGROUND
+    telling = tissue & (around[2] > _TELLING * around[2][tissue].mean()) & (around[1] > _SMALL)
+    gains = around[0][telling] / around[1][telling]
+    return bool(gains.size) and float(gains.max()) > max(_GAIN_SOMEWHERE, -_TIMES * float(gains.min()))
 
 
 def _even(fixed: Float32, moving: Float32, masks: tuple[Float32 | None, Float32 | None]) -> Float32:

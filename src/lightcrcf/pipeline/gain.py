@@ -50,7 +50,7 @@ def smooth_gain(
     terms = _second_order(places[::step], low, high).astype(np.float64)
     weights = np.linalg.pinv(terms.T @ terms, hermitian=True) @ (terms.T @ (f - m))
     factor = np.exp(_second_order(wanted, low, high) @ weights.astype(np.float32))
-    return np.clip(factor, 1 / _STRONGEST, _STRONGEST)
+    return np.asarray(np.clip(factor, 1 / _STRONGEST, _STRONGEST), np.float32)
 
 
 def _second_order(places: NDArray[np.integer[Any]], low: NDArray[Any], high: NDArray[Any]) -> Float32:

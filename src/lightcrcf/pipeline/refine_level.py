@@ -50,6 +50,7 @@ _TYPICAL = 0.99  # the share of foreground vectors that are left as long as they
 _FOREGROUND = 0.05
 _LEAST_DETERMINANT = 0.05
 _STALLED = 1e-5  # relative change of the objective by a step below which a level ends
+_LEAST_SHARE = 1 / 4  # of the usual length of a step
 _MOST_EVEN = 0.65  # of the evening out of volumes, at once
 _ALONE = 2**15  # voxels of a grid: up to here waking a second thread takes longer than it saves
 # How far what is about to fold goes back, and how many voxels around it; after three tries only for what folds.
@@ -228,12 +229,12 @@ class Stage:
             return self._climb(field)
 
     def _climb(self, field: Float32) -> tuple[Float32, float, int]:
-        score, carried, done = self.objective(field), 0.0, 0
+        score, carried, done, share = self.objective(field), 0.0, 0, 1.0
         while done < self.level.steps:
             typical = self.pull()
             if typical <= 0:
                 break
-            accumulate(self.velocity, carried, self.one, self._rate(typical))
+            accumulate(self.velocity, carried, self.one, share * self._rate(typical))
             carried, before = self.level.momentum, score
             candidate = self.step(field)
             if candidate is None:
@@ -242,6 +243,8 @@ class Stage:
             score = self.objective(field)
             if abs(score - before) < _STALLED * abs(score):
                 break
+            if score < before:  # too far: where images are alike already, forces turn within little
+                share = max(share / 2, _LEAST_SHARE)
         return field, score, done
 
     def _rate(self, typical: float) -> float:
