@@ -9,7 +9,7 @@ from lightcrcf.benchmark.accuracy import record_name
 from lightcrcf.benchmark.accuracy_goals import ACCURACY_GOALS
 from lightcrcf.benchmark.accuracy_views import VIEWS
 from lightcrcf.benchmark.protocols import PROTOCOLS
-from lightcrcf.benchmark.records import Record
+from lightcrcf.benchmark.records import Record, merge
 
 Maker = Callable[..., Record]
 FOLDING = {"ants-syn": 0.0, "greedy-ncc": 0.2, "wild": 5.0, "lightcrcf-fast": 0.01, "lightcrcf-default": 0.7}
@@ -46,6 +46,19 @@ def test_goals_that_are_reached_and_missed(make_record: Maker, scores: dict[str,
     # The fixture's seconds are ten times the Dice.
     assert found["default: times as fast as the best classical method"] == ("1.0", "missed by 9.0")
     assert found["folding of ours, mean over pairs, %"] == ("0.7000", "missed by 0.6000")
+
+
+def test_times_of_different_days_are_not_compared(make_record: Maker, scores: dict[str, list[float]]) -> None:
+    del scores["wild"]
+    others = {name: values for name, values in scores.items() if name != "lightcrcf-default"}
+    names = {"name": "brain-accuracy", "folding": FOLDING}
+    ours = make_record({"lightcrcf-default": scores["lightcrcf-default"]}, day=2, **names)
+    record = merge(make_record(others, day=1, **names), ours)
+    found = outcomes(VIEWS["goals"](record))
+    assert found["default: times as fast as the best classical method"] == ("not measured", "")
+    assert found["Dice of default above the best classical method"] == ("0.020", "reached")
+    assert record.seconds_together(["ants-syn", "lightcrcf-default"]) == []
+    assert len(record.seconds_together(["ants-syn", "lightcrcf-fast"])) == 3
 
 
 def test_where_folding_is_limited_those_that_fold_more_do_not_count(

@@ -77,6 +77,17 @@ def test_times_taken_beside_other_work_are_marked(make_record: Maker, tmp_path: 
     assert "† taken while other work" in text
 
 
+def test_what_was_not_measured_in_one_day_says_so(make_record: Maker, tmp_path: Path) -> None:
+    old = make_record({"peer": (0.4, 0.3, 0.5), "ours": (0.4, 0.5, 0.5)}, day=1)
+    assert "different days" not in shown("summary", old, tmp_path)
+    record = records.merge(old, make_record({"ours": (0.5, 0.6, 0.7)}, day=4))
+    text = shown("summary", record, tmp_path)
+    assert "- Scored: ours 2026-03-04; other tools, on which our code has no bearing, 2026-03-01." in text
+    assert "only those of one day can be compared. 2026-03-01: PEER. 2026-03-04: OURS." in text
+    assert "cores, 2026-03-01." in shown("methods", record, tmp_path)
+    assert "cores, 2026-03-04." in shown("methods", record, tmp_path)
+
+
 def test_failures_are_counted_and_explained(make_record: Maker, tmp_path: Path) -> None:
     record = make_record({"best": (0.5, None, 0.7), "worst": (None, None, None)})
     text = shown("summary", record, tmp_path)

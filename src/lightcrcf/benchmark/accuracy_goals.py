@@ -1,12 +1,13 @@
 """What the project set out to reach on each protocol of accuracy.
 
 Methods are compared by their mean difference over the pairs that both have, so one that ran on a few of them counts.
+Their times are compared where they were taken on one day.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from statistics import fmean
+from statistics import fmean, median
 
 from lightcrcf.benchmark.goals import Goal
 from lightcrcf.benchmark.records import Method, Record
@@ -55,14 +56,14 @@ def _above_best(ours: str, *, within_folding: float | None = None) -> Callable[[
 
 
 def _times_as_fast(ours: str) -> Callable[[Record], float | None]:
-    """Seconds of the best peer, by Dice, for each second of ours; medians."""
+    """Seconds of the best peer, by Dice, for each second of ours; medians, of the pairs timed with both on one day."""
 
     def measure(record: Record) -> float | None:
         peers = _differences(record, ours, "dice")
         if not peers:
             return None
-        times = [record.summary.get(name, {}).get("seconds") for name in (min(peers, key=peers.__getitem__), ours)]
-        return None if times[0] is None or times[1] is None else times[0].median / times[1].median
+        times = record.seconds_together((min(peers, key=peers.__getitem__), ours))
+        return median(its for its, _ in times) / median(mine for _, mine in times) if times else None
 
     return measure
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import date
 from functools import partial
 from typing import Literal
 
@@ -51,7 +52,7 @@ def _methods(record: Record) -> str:
         spreads = record.summary[method.name]
         if "seconds" in spreads:
             where = method.machine
-            line += f" Time: {method.timing}; {where.cpu}, {where.cores} cores, {method.measured.isoformat()}."
+            line += f" Time: {method.timing}; {where.cpu}, {where.cores} cores, {_days(record.timed_on(method.name))}."
         if "call_seconds" in spreads:
             line += f" The call alone, volumes in memory: {spreads['call_seconds'].median:.1f} s."
         lines.append(line)
@@ -170,6 +171,7 @@ def _notes(record: Record) -> list[str]:
         lines.append("This table mixes unsupervised and weakly supervised networks: the latter saw labels in training.")
     if any(record.busy(method.name) for method in record.methods):
         lines.append(f"{BUSY} taken while other work kept the machine busy, so too long.")
+    lines += _days_apart(record)
     lines += [
         f"{method.title}{record.shortfall(method.name)}: its figures are not of all pairs; goals and tests compare "
         "it with others on the pairs that both ran on."
@@ -183,6 +185,31 @@ def _notes(record: Record) -> list[str]:
         if case.failure
     ]
     return lines
+
+
+def _days_apart(record: Record) -> list[str]:
+    """What a table that was not measured in one day must say."""
+    lines = []
+    sides = {
+        whose: [method.measured for method in record.methods if method.ours == ours and method.name != "identity"]
+        for whose, ours in (("ours", True), ("other tools, on which our code has no bearing,", False))
+    }
+    if len({day for days in sides.values() for day in days}) > 1:
+        lines.append("Scored: " + "; ".join(f"{whose} {_days(days)}" for whose, days in sides.items() if days) + ".")
+    timed: dict[str, list[str]] = {}
+    for method in record.methods:
+        if days := record.timed_on(method.name):
+            timed.setdefault(_days(days), []).append(method.title)
+    if len(timed) > 1:
+        told = " ".join(f"{days}: {'; '.join(titles)}." for days, titles in sorted(timed.items()))
+        lines.append(f"Times were taken on different days, and only those of one day can be compared. {told}")
+    return lines
+
+
+def _days(days: Sequence[date]) -> str:
+    """One day, or from the first to the last."""
+    first, last = min(days), max(days)
+    return first.isoformat() if first == last else f"{first.isoformat()} to {last.isoformat()}"
 
 
 def _figure(spread: Spread | None, name: str, digits: int) -> str:

@@ -248,6 +248,17 @@ class Record(Strict):
         load = self.summary[name].get("load_before")
         return load is not None and load.median > self.method(name).machine.cores + 1
 
+    def timed_on(self, name: str) -> tuple[date, ...]:
+        """The days on which the times of that method were taken."""
+        return tuple(sorted({timing.measured for timing in self.timings if timing.method == name}))
+
+    def seconds_together(self, methods: Sequence[str]) -> list[tuple[float, ...]]:
+        """Seconds of these methods on each pair on which all of them were timed on one day, in the order of pairs."""
+        runs = {(timing.method, (timing.fixed, timing.moving)): timing for timing in self.timings}
+        found = [[runs.get((name, pair)) for name in methods] for pair in self.data.pairs]
+        whole = [timings for row in found if len(timings := [timing for timing in row if timing]) == len(methods)]
+        return [tuple(t.seconds for t in timings) for timings in whole if len({t.measured for t in timings}) == 1]
+
     def _summarise(self, method: str) -> dict[str, Spread]:
         scores = [case for case in self.cases if case.method == method and case.failure is None]
         runs = [timing for timing in self.timings if timing.method == method]
