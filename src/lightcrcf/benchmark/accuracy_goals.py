@@ -1,7 +1,7 @@
 """What the project set out to reach on each protocol of accuracy.
 
 Methods are compared by their mean difference over the pairs that both have, so one that ran on a few of them counts.
-Their times are compared where they were taken on one day.
+Their times are compared where they were taken on one day, on a machine that was busy for both or for neither.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ def _times_as_fast(ours: str) -> Callable[[Record], float | None]:
         peers = _differences(record, ours, "dice")
         if not peers:
             return None
-        times = record.seconds_together((min(peers, key=peers.__getitem__), ours))
+        best = min(peers, key=peers.__getitem__)
+        times = record.seconds_together((best, ours)) if record.busy(best) == record.busy(ours) else []
         return median(its for its, _ in times) / median(mine for _, mine in times) if times else None
 
     return measure
