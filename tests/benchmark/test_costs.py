@@ -117,8 +117,8 @@ def test_refinement_is_compared_with_greedy(tmp_path: Path) -> None:
     )  # fmt: skip
     assert [run.scale for run in record.runs] == [2, 1]
     assert [run.greedy.command for run in record.runs] == [
-        "greedy -m NCC 3x3x3 -n Nx0, 1 threads",
-        "greedy -m NCC 3x3x3 -n N, 1 threads",
+        "greedy -m NCC 2x2x2 -n Nx0, 1 threads",
+        "greedy -m NCC 2x2x2 -n N, 1 threads",
     ]
     assert all(run.greedy.failure is None for run in record.runs)
     assert record.peaks.copy_gb_per_s > 0
