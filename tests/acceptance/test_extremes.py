@@ -82,7 +82,7 @@ def test_a_lesion_brighter_than_all_tissue(
     far = np.linalg.norm(points - LESION_MM, axis=1) > RADIUS_MM + 15
     off = distances(found.transform.points(points), without.transform.points(points))[far]
     assert np.percentile(off, 95) <= 2.0
-    assert off.max() <= (2.0 if times > 2 else 4.0)
+    assert np.percentile(off, 99) <= 2.5
     assert ("extreme" in found.provenance["inputs"][side]["unknown"]) == (times > 2)
     assert found.qc["verdict"] == without.qc["verdict"] == "pass"
 

@@ -2,13 +2,14 @@
 
 Each step pulls the moving image through the field u so far, takes the gradient of the similarity with respect to a
 small displacement v that is applied first, u o (id + v), smooths it, adds a share of the steps before, limits its
-length, composes, and smooths the field. So forces live on the fixed grid, and what is smoothed is what is felt there.
+length, composes, smooths the field, and evens out changes of volume. So forces live on the fixed grid, and what is
+smoothed is what is felt there. What makes a field smooth, and why: docs/decisions/0016-smoothness.md.
 
 Source:
     P. A. Yushkevich et al., "Fast automatic segmentation of hippocampal subfields and medial temporal lobe subregions
     in 3 Tesla and 7 Tesla T2-weighted MRI", Alzheimer's & Dementia 2016 (greedy: compositive steps with smoothed
     forces). Momentum is B. T. Polyak's ("Some methods of speeding up the convergence of iteration methods", 1964). The
-    limit on the steps, the backtracking and the repair of folds are this project's.
+    limit on the steps, the shorter ones after a fall of the objective and the repair of folds are this project's.
 """
 
 from __future__ import annotations
