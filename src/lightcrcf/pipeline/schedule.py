@@ -67,17 +67,17 @@ Schedule = tuple[Level, ...]
 # Measured on training persons: docs/decisions/0007-refinement.md.
 _COARSE: Schedule = (
     Level(8, 60, force_sigma=1.9, field_sigma=0.6, radius=2),
-    Level(4, 40, force_sigma=1.9, field_sigma=0.6, radius=2, volume=0.11),
-    Level(2, 16, force_sigma=1.65, field_sigma=0.6, radius=2, momentum=0.6, volume=0.33),
+    Level(4, 40, force_sigma=1.9, field_sigma=0.6, radius=2, volume=0.14),
+    Level(2, 16, force_sigma=1.65, field_sigma=0.6, radius=2, momentum=0.6, volume=0.42),
 )
-_FULL = Level(1, 6, force_sigma=2.3, field_sigma=0.7, radius=2, momentum=0.6, volume=0.5)
+_FULL = Level(1, 6, force_sigma=2.3, field_sigma=0.7, radius=2, momentum=0.6, volume=0.64)
 # Images that no model knows may be poor ones: contrast shows what intensities hide.
 _UNKNOWN: Schedule = (
     Level(8, 60, force_sigma=1.732, field_sigma=0.7, radius=2, contrast=0.5),
-    Level(4, 60, force_sigma=1.732, field_sigma=0.7, radius=2, contrast=0.5, volume=0.11),
-    Level(2, 40, field_sigma=0.4, radius=2, contrast=0.5, volume=0.33),
+    Level(4, 60, force_sigma=1.732, field_sigma=0.7, radius=2, contrast=0.5, volume=0.14),
+    Level(2, 40, field_sigma=0.4, radius=2, contrast=0.5, volume=0.42),
 )
-_FULL_UNKNOWN = Level(1, 7, force_sigma=1.2, field_sigma=0.4, contrast=0.5, volume=0.5)
+_FULL_UNKNOWN = Level(1, 7, force_sigma=1.2, field_sigma=0.4, contrast=0.5, volume=0.64)
 _LONG = {2: 40, 1: 12}  # steps of "accurate"
 _SETTLING = 5  # and at half resolution, once all looks have become one
 _WORTH, _WORTH_UNKNOWN = 0.88, 0.92  # less is what lies between looks that have nothing in common
