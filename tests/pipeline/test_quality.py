@@ -144,6 +144,11 @@ def test_what_is_grossly_wrong_fails_and_what_is_unusual_is_looked_at(change: di
     assert verdict(Evidence(**{**GOOD, **change}))["verdict"] == word
 
 
+def test_masks_by_different_tools_overlap_well_enough() -> None:
+    assert narrowed({"overlap": 0.99})["overlap"].check == 0.975
+    assert narrowed({"overlap": 0.91})["overlap"].check == 0.91
+
+
 def test_a_strong_bias_field_is_not_held_against_the_intensities_of_unbiased_images() -> None:
     figures = {**GOOD, "correlation_after": 0.65, "correlation_global": 0.8, "histogram_distance": 0.1}
     limits = narrowed({"correlation": 0.75, "correlation_global": 0.94, "histogram_distance": 0.05})
