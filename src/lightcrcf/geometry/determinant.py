@@ -16,7 +16,7 @@ __all__ = ["determinants_at", "even_out", "jacobian_determinant", "voxels_around
 Array = Any
 Float32 = NDArray[np.float32]
 
-MOST, LEAST, QUARTER = np.float32(5.0), np.float32(1 / 5.0), np.float32(0.25)  # ratios beyond these count as these
+MOST, LEAST = np.float32(5.0), np.float32(1 / 5.0)  # ratios beyond these count as these
 
 
 def jacobian_determinant(displacement: Float32, out: Float32 | None = None) -> Float32:
@@ -41,10 +41,10 @@ def jacobian_determinant(displacement: Float32, out: Float32 | None = None) -> F
 
 
 def even_out(displacement: Float32, determinants: Float32, rate: float) -> None:
-    """One step, in place, down the penalty of volume change (J - 1 / J)^2 / 8, J the Jacobian determinant.
+    """One step, in place, down the penalty of volume change (J + 1 / J) / 2, J the Jacobian determinant.
 
-    Near J = 1 that is half of log(J) squared, and symmetric in shrinking and growing: u += rate * grad p,
-    p = (J^2 - J^-2) / 4, the derivative by log J. The derivative of J itself is taken at the identity.
+    Near J = 1 that is 1 and half of log(J) squared, and symmetric in shrinking and growing: u += rate * grad p,
+    p = (J - 1 / J) / 2, the derivative by log J. The derivative of J itself is taken at the identity.
 
     Args:
         displacement: u, (3, D, H, W) float32, C-contiguous, voxels.
@@ -167,11 +167,10 @@ def _even_out_plane(u: Array, determinants: Array, rate: Any, i: Any) -> None:
 
 @device
 def _excess(determinant: Any) -> Any:
-    """(J^2 - J^-2) / 4 of a ratio within bounds; NaN counts as the least."""
+    """(J - 1 / J) / 2 of a ratio within bounds; NaN counts as the least."""
     ratio = determinant if determinant > LEAST else LEAST
     ratio = ratio if ratio < MOST else MOST
-    square = ratio * ratio
-    return QUARTER * (square - ONE / square)
+    return HALF * (ratio - ONE / ratio)
 
 
 @kernel
