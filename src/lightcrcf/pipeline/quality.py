@@ -37,7 +37,7 @@ WINDOW_RADIUS = 2
 _VARIANCE_FLOOR = 1e-5
 _PLACE = 4  # voxels, half the width of what is a place
 _WORSE = 0.9
-_NOT_WORSE = 0.002  # what noise and interpolation cost where little had to move
+_NOT_WORSE = 0.005  # what noise, interpolation and smoothness cost where little had to move
 _MANY = 3  # so many aspects out of their limits are no coincidence
 # Each of these alone may be unusual in a good registration, but hardly two of them.
 _DECISIVE = frozenset({"detail", "intensity", "way back", "affine"})

@@ -52,7 +52,8 @@ _FOREGROUND = 0.05
 _LEAST_DETERMINANT = 0.05
 _STALLED = 1e-5  # relative change of the objective by a step below which a level ends
 _LEAST_SHARE = 1 / 4  # of the usual length of a step
-_MOST_EVEN = 0.65  # of the evening out of volumes, at once
+# Of the evening out of volumes: once, and each time where that is not enough; nothing smooths in between.
+_EVEN_ONCE, _EVEN_EACH, _EVEN_TIMES = 0.65, 0.4, 8
 _ALONE = 2**15  # voxels of a grid: up to here waking a second thread takes longer than it saves
 # How far what is about to fold goes back, and how many voxels around it; after three tries only for what folds.
 _TRIES, _BACK = 3, ((0.5, 2), (0.5, 2), (0.5, 2), (1.0, 2), (1.0, 3), (1.0, 4))
@@ -258,8 +259,8 @@ class Stage:
         compose_step(field, self.velocity, 1.0, self.level.step, self.one)
         smooth(self.one, self.field_taps, self.other)
         determinants = self.one[0]
-        for _ in range(passes := int(np.ceil(self.level.volume / _MOST_EVEN))):
-            even_out(self.other, jacobian_determinant(self.other, determinants), self.level.volume / passes)
+        for rate in _rates(self.level.volume):
+            even_out(self.other, jacobian_determinant(self.other, determinants), rate)
         return _unfolded(self.other, field, determinants)
 
     def most_alike(self, fields: Sequence[Float32]) -> Float32:
@@ -281,6 +282,19 @@ class Stage:
         shares /= shares.sum(axis=0)
         mixed: Float32 = np.einsum("ndhw,ncdhw->cdhw", shares, fields)
         return mixed
+
+
+def _rates(volume: float) -> list[float]:
+    """How volumes are evened out by `volume` in all: at once, or in so many smaller steps that stay stable.
+
+    Example:
+        >>> _rates(0.0), _rates(0.6), _rates(0.8), len(_rates(50.0))
+        ([], [0.6], [0.4, 0.4], 8)
+    """
+    if volume <= _EVEN_ONCE:
+        return [volume] if volume > 0 else []
+    times = min(int(np.ceil(volume / _EVEN_EACH)), _EVEN_TIMES)
+    return [min(volume / times, _EVEN_EACH)] * times
 
 
 def _squared_gradient(image: Float32) -> float:

@@ -75,7 +75,14 @@ def plot(figure: Any, found: list[Panel]) -> None:
         axes.grid(color="#e2e8f0", linewidth=0.8)
     for axes in all_axes[len(found) :]:
         axes.set_visible(False)
-    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    figure.legend(
+        shown.values(),
+        shown.keys(),
+        loc="outside lower center",
+        ncols=min(4, 2 * len(found)),
+        frameon=False,
+        fontsize=8,
+    )
 
 
 def _curve(axes: Any, curve: str, points: list[Any]) -> Any:
