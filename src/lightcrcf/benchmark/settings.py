@@ -89,8 +89,8 @@ def plans_of(preparation: Preparation, *, template: bool = False) -> dict[str, P
 
     Example:
         >>> plans = plans_of(Preparation((1.0, 1.0, 1.0)))
-        >>> plans["window 5 instead of 7 voxels"].schedule[-1].radius
-        2
+        >>> plans["window 7 instead of 5 voxels"].schedule[-1].radius
+        3
     """
     refined = replace(preparation, refine="gist") if preparation.refine == "off" else preparation
     base, long = plan("default", refined), plan("accurate", refined, template=template)
@@ -134,9 +134,11 @@ def _changes(full: Level) -> dict[str, dict[str, Any]]:
         windows = (full.radius - 1, full.radius + 1)
         changes = {f"window {2 * n + 1} instead of {width} voxels": {"radius": n} for n in windows}
     for name, field, values in (
-        ("forces smoothed by", "force_sigma", (0.5, 0.8, 1.2, 1.8)),
-        ("field smoothed by", "field_sigma", (0.2, 0.3, 0.4, 0.5)),
+        ("forces smoothed by", "force_sigma", (0.8, 1.2, 1.8, 3.0)),
+        ("field smoothed by", "field_sigma", (0.3, 0.5, 0.9)),
         ("steps in voxels of", "step", (0.25, 0.5, 1.0)),
+        ("full steps from forces of", "force", (0.0, 0.075, 0.3)),
+        ("volumes evened out by", "volume", (0.0, 0.3, 1.2)),
     ):
         now = getattr(full, field)
         changes |= {f"{name} {value} instead of {now}": {field: value} for value in values if value != now}
