@@ -9,6 +9,7 @@ from lightcrcf.benchmark.accuracy_views import VIEWS
 from lightcrcf.benchmark.cost_records import read_cost
 from lightcrcf.benchmark.records import Record
 from lightcrcf.benchmark.render import HISTORY, documents, main, render
+from lightcrcf.benchmark.smoothness.record import read_smoothness
 from lightcrcf.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +58,8 @@ def test_every_record_is_valid_named_after_itself_and_has_its_cases_beside_it() 
             record = records.read(path)
             assert record.name == name
             assert path.with_suffix(".csv").read_text(encoding="utf-8") == records.as_csv(record)
+        elif kind == "lightcrcf-smoothness":
+            assert read_smoothness(path).name == name
         else:  # tests of its own
             assert f"lightcrcf-{name}".endswith(kind.removeprefix("lightcrcf"))
 
