@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from lightcrcf.geometry.alignment_kernels import downsample
 from lightcrcf.geometry.gradients import squared_local_correlation, window_mean
-from lightcrcf.geometry.kernels import warp
 from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
 from lightcrcf.pipeline.gain import smooth_gain
 from lightcrcf.pipeline.pair import WorkingPair
@@ -56,11 +55,11 @@ def gains(pair: WorkingPair, displacement: Float32, metric: Literal["lncc", "mse
     gain = stage.attained - before
     if metric == "mse":
         return gain > _GAIN_NOISE * stage.noise
-    return gain > _GAIN or (gain > 0 and _gains_somewhere(stage, field))
+    return gain > _GAIN or (gain > 0 and _gains_somewhere(stage))
 
 
-def _gains_somewhere(stage: Stage, field: Float32) -> bool:
-    """Whether a field gains much in one place, and far less is lost in any; at the stage's resolution."""
+def _gains_somewhere(stage: Stage) -> bool:
+    """Whether the field of the last objective gains much in one place, and far less is lost in any."""
     images = stage.channels[0]
     radius = stage.level.radius
     mean, square = window_mean(np.stack([images.fixed, images.fixed * images.fixed]), radius)
@@ -68,7 +67,7 @@ def _gains_somewhere(stage: Stage, field: Float32) -> bool:
     most = np.maximum(variance - stage.noise, 0) / np.maximum(variance, _SMALL)
     before, after = (
         np.minimum(squared_local_correlation(images.fixed, moved, radius, _FLOOR), most)
-        for moved in (images.moving, warp(images.moving[None], field)[0])
+        for moved in (images.moving, images.moved)
     )
     weight = np.sqrt(variance) if stage.weight is None else np.sqrt(variance) * stage.weight
     taps, around = gaussian_taps((_AROUND,) * 3), np.empty((3, *weight.shape), np.float32)

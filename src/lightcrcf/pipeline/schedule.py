@@ -64,7 +64,7 @@ class Level:
 
 Schedule = tuple[Level, ...]
 
-# Measured on training persons: docs/decisions/0007-refinement.md.
+# Measured on training persons: docs/decisions/0016-smoothness.md; what is older: 0007-refinement.md.
 _COARSE: Schedule = (
     Level(8, 60, force_sigma=1.9, field_sigma=0.6, radius=2),
     Level(4, 40, force_sigma=1.9, field_sigma=0.6, radius=2, volume=0.14),
