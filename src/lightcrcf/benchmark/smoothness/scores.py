@@ -1,7 +1,7 @@
 """What is measured of a transform: how it changes volume, how alike it makes images, how far it is from the truth.
 
-J is the determinant of the deformation, the affine aside (`evaluation.fields.deformation`), by central differences on
-the grid of the fixed image: the same for every tool, whatever grid its field came on.
+J is the determinant of the deformation, the affine aside (`evaluation.fields.deformation_determinant`), by central
+differences on the grid of the fixed image: the same for every tool, whatever grid its field came on.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.evaluation.fields import deformation
+from lightcrcf.evaluation.fields import deformation_determinant
 from lightcrcf.evaluation.labels import label_codes
 from lightcrcf.evaluation.metrics import dice
-from lightcrcf.geometry.determinant import jacobian_determinant
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume
@@ -37,7 +36,7 @@ def volume_change(chain: Chain, grid: Grid, anatomy: Mask) -> dict[str, float]:
     Returns:
         Keys of `record.FIGURES`.
     """
-    determinants = jacobian_determinant(deformation(chain, grid))
+    determinants = deformation_determinant(chain, grid)
     inside = {f"{name}_inside": value for name, value in ratios(determinants[anatomy]).items()}
     return {**inside, **ratios(determinants)}
 
