@@ -89,11 +89,11 @@ def correlation_terms(
         moved,
         w,
         masked,
-        _box(radius),
+        box(radius),
         np.array([floor, noise], np.float32),
         out,
         sums,
-        _tiles(fixed),
+        tiles_for(fixed),
     )
     gained, counted, attainable = sums.sum(axis=(1, 2), dtype=np.float64)
     return float(gained), float(counted), float(attainable)
@@ -111,22 +111,22 @@ def correlation_force(
         out: (3, D, H, W), overwritten.
     """
     w, masked = fixed if weight is None else weight, weight is not None
-    _march(FORCE, terms, fixed, moved, w, masked, _box(radius), NO_LEVELS, out, NOTHING, _tiles(fixed))
+    _march(FORCE, terms, fixed, moved, w, masked, box(radius), NO_LEVELS, out, NOTHING, tiles_for(fixed))
 
 
 def smooth(field: Float32, taps: Float32, out: Float32) -> None:
     """out = field (3, D, H, W) weighed by `gaussian_taps`; beyond a border it repeats."""
     one = field[0]
-    _march(SMOOTH, field, one, one, one, False, _both_sides(taps), NO_LEVELS, out, NOTHING, _tiles(one))
+    _march(SMOOTH, field, one, one, one, False, _both_sides(taps), NO_LEVELS, out, NOTHING, tiles_for(one))
 
 
-def _tiles(image: Float32) -> int:
+def tiles_for(image: Float32) -> int:
     """One for each thread, or more where they would be too long."""
     height = image.shape[1]
     return int(min(height, max(get_num_threads(), -(-height // MOST_ROWS))))
 
 
-def _box(radius: int) -> Float32:
+def box(radius: int) -> Float32:
     return np.ones((3, 2 * radius + 1), np.float32)
 
 

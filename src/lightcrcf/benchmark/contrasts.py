@@ -1,0 +1,203 @@
+"""Pseudo-contrasts: what another scan of a brain would show, made of its T1 and its labels.
+
+A map from the T1's intensities to the other contrast's, which is not monotone; offsets of deep structures, which no such
+map can give; texture, a bias field, noise, and slices as thick as such scans have. Made to measure registration across
+contrasts where the truth is known: they are easier than real scans, since most of them is a function of the T1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightcrcf.geometry.gradients import window_mean
+from lightcrcf.geometry.grid import Grid
+from lightcrcf.geometry.kernels import resample
+from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
+from lightcrcf.volumes import Volume
+
+__all__ = ["CONTRASTS", "Contrast", "pseudo_contrast"]
+
+Float32 = NDArray[np.float32]
+Labels = NDArray[Any]
+
+# Neuromorphometrics codes.
+_WHITE, _LATERAL = (44, 45), (51, 52)
+_CORTEX = 100  # from here on
+_STRUCTURES = {
+    "pallidum": (55, 56), "putamen": (57, 58), "thalamus": (59, 60), "caudate": (36, 37), "ventral": (61, 62),
+    "hippocampus": (47, 48, 31, 32), "cerebellum": (38, 39, 71, 72, 73), "cerebellar white": (40, 41), "stem": (35,),
+    "limbic": (100, 101, 138, 139, 166, 167, 102, 103, 172, 173, 170, 171, 116, 117),
+}  # fmt: skip
+_ORBITAL = (146, 147, 104, 105, 136, 137, 178, 179, 124, 125)
+_DROPOUT_MM, _DROPPED = (22.0, 14.0, 9.0), 0.75  # right, anterior, superior: where air above the palate spoils EPI
+_BIAS_MM = 45.0
+_TEXTURE = 0.02
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """How tissues look, and how the scan was made.
+
+    Args:
+        shades: of what is darker than liquor, liquor, grey and white matter, and what is brighter.
+        offsets: that structures add, by their names here.
+        slice_mm, in_plane_mm: size of a voxel along the superior axis and the others; below 1.5 in plane only a blur.
+        noise: standard deviation.
+        bias: strongest logarithm of the bias field.
+        lesions: whether white matter has bright spots, as in age.
+        dropout: whether the signal fades above the palate.
+        rician: whether noise is that of magnitudes, or else smooth and of either sign, as in CT.
+    """
+
+    shades: tuple[float, float, float, float, float]
+    offsets: dict[str, float] = field(default_factory=dict)
+    slice_mm: float = 3.0
+    in_plane_mm: float = 1.0
+    noise: float = 0.025
+    bias: float = 0.3
+    lesions: bool = False
+    dropout: bool = False
+    rician: bool = True
+
+
+CONTRASTS = {
+    "T2": Contrast(
+        (0.30, 1.0, 0.62, 0.42, 0.38),
+        {"pallidum": -0.18, "putamen": -0.07, "thalamus": -0.03, "ventral": -0.08, "hippocampus": 0.03, "stem": 0.02,
+         "cerebellum": -0.02, "cerebellar white": -0.02},
+    ),
+    "FLAIR": Contrast(
+        (0.05, 0.10, 0.75, 0.58, 0.55),
+        {"pallidum": -0.12, "putamen": -0.03, "thalamus": -0.06, "ventral": -0.03, "hippocampus": 0.06, "limbic": 0.06,
+         "stem": 0.03, "cerebellum": -0.03, "cerebellar white": 0.02},
+        slice_mm=4.0, noise=0.03, lesions=True,
+    ),
+    "CT": Contrast(
+        (0.12, 0.10, 0.475, 0.36, 0.35),
+        {"pallidum": 0.03, "putamen": 0.02, "caudate": 0.02, "stem": -0.02},
+        slice_mm=2.5, noise=0.04, bias=0.0, rician=False,
+    ),
+    "PD": Contrast((0.3, 0.88, 0.92, 0.70, 0.66), {"pallidum": -0.08, "thalamus": -0.03}),
+    "EPI": Contrast(
+        (0.1, 1.0, 0.66, 0.48, 0.45),
+        {"pallidum": -0.25, "putamen": -0.1, "ventral": -0.12},
+        in_plane_mm=3.0, noise=0.03, bias=0.37, dropout=True,
+    ),
+}  # fmt: skip
+
+
+def pseudo_contrast(image: Volume, labels: Volume, name: str, seed: int) -> Volume:
+    """What a scan of `CONTRASTS[name]` would show of a brain.
+
+    Args:
+        image: T1 of the brain alone, 0 outside, of about 1 mm.
+        labels: Neuromorphometrics codes, on the same grid.
+        name: of the contrast.
+        seed: the same numbers give the same image.
+    """
+    contrast, random = CONTRASTS[name], np.random.default_rng(seed)
+    image, labels = image.canonical(), labels.canonical()
+    shown, mask = _shown(contrast, image, labels, random)
+    sizes = image.grid.spacing_mm.copy()
+    if contrast.in_plane_mm > 1.5:
+        sizes[:2] = contrast.in_plane_mm
+    sizes[2] = contrast.slice_mm
+    factors = sizes / image.grid.spacing_mm
+    blur = tuple(float(0.38 * f) if f > 1 else 0.3 for f in factors)  # what a voxel's profile blurs
+    grid = _coarser(image.grid, factors)
+    step = (image.grid.inverse @ grid.affine)[:3]
+    shown, mask = (resample(x, grid.shape, step) for x in _smoothed(blur, shown, mask))
+    noisy = _noisy(contrast, shown, random)
+    data = np.where(mask > 0.5, np.maximum(noisy, np.float32(0.01)), 0)
+    return Volume((1000 * data).astype(np.int16), grid, f"pseudo-{name}")
+
+
+def _shown(contrast: Contrast, image: Volume, labels: Volume, random: np.random.Generator) -> tuple[Float32, Float32]:
+    """The tissues in the other contrast, and the mask of the brain with its edge softened, at full resolution."""
+    data, codes = image.data.astype(np.float32), labels.data
+    mask = (data > 0).astype(np.float32)
+    mean, share = _smoothed((0.55,) * 3, data, mask)
+    tissue = np.where(mask > 0, mean / np.maximum(share, np.float32(0.2)), 0)
+    shown = np.interp(tissue, *_knots(contrast, tissue, codes)).astype(np.float32)
+    for structure, offset in contrast.offsets.items():
+        where = np.isin(codes, _STRUCTURES[structure]).astype(np.float32)
+        shown += np.float32(offset) * _smoothed((1.0,) * 3, where)[0]
+    if contrast.lesions:
+        shown += _lesions(codes, random)
+    texture = _noise_of(data.shape, 1.5, random)
+    shown *= 1 + np.float32(_TEXTURE) * texture
+    if contrast.bias:
+        shown *= np.exp(np.float32(contrast.bias) * _bias(image.grid, random))
+    if contrast.dropout:
+        shown *= 1 - np.float32(_DROPPED) * _fading(image.grid, codes)
+    (soft,) = _smoothed((0.4,) * 3, mask)
+    return shown * soft, mask
+
+
+def _knots(contrast: Contrast, tissue: Float32, codes: Labels) -> tuple[list[float], list[float]]:
+    """Intensities of the T1, and what becomes of them."""
+    ventricle = np.isin(codes, _LATERAL).astype(np.float32)
+    core = window_mean(ventricle[None], 1)[0] > 0.999
+    least, liquor = (float(x) for x in np.percentile(tissue[core], (2, 60)))
+    grey, white = float(np.median(tissue[codes >= _CORTEX])), float(np.median(tissue[np.isin(codes, _WHITE)]))
+    dark, *shades = contrast.shades
+    low = 0.6 * least
+    return [0, low / 2, low, liquor, grey, white, 1.2 * white], [dark, dark, shades[0], *shades]
+
+
+def _lesions(codes: Labels, random: np.random.Generator) -> Float32:
+    """Bright spots of white matter, most of them around the ventricles."""
+    (white,) = _smoothed((1.0,) * 3, np.isin(codes, _WHITE).astype(np.float32))
+    (near,) = _smoothed((4.0,) * 3, np.isin(codes, _LATERAL).astype(np.float32))
+    spots = np.clip(1.5 * (_noise_of(codes.shape, 2.0, random) - 2 + 6 * near), 0, 1)
+    return np.asarray(0.25 * white * spots, np.float32)
+
+
+def _fading(grid: Grid, codes: Labels) -> Float32:
+    """How much of the signal fades, from 0 to 1, in an ellipsoid about the orbital gyri."""
+    centre = np.argwhere(np.isin(codes, _ORBITAL)).mean(axis=0)
+    sizes = np.array(_DROPOUT_MM) / grid.spacing_mm
+    squares = [((np.arange(n) - c) / s) ** 2 for n, c, s in zip(grid.shape, centre, sizes, strict=True)]
+    distance = squares[0][:, None, None] + squares[1][:, None] + squares[2]
+    return np.exp(-distance).astype(np.float32)
+
+
+def _bias(grid: Grid, random: np.random.Generator) -> Float32:
+    """A smooth field between -1 and 1: random numbers some way apart, with cubic curves between."""
+    spacing = _BIAS_MM / grid.spacing_mm
+    knots = random.normal(size=[int(np.ceil(n / s)) + 4 for n, s in zip(grid.shape, spacing, strict=True)])
+    step = np.hstack([np.diag(1 / spacing), np.full((3, 1), 1.5)])
+    curve = resample(knots.astype(np.float32), grid.shape, step, interpolation="cubic")
+    return np.asarray(curve / np.abs(curve).max(), np.float32)
+
+
+def _noisy(contrast: Contrast, shown: Float32, random: np.random.Generator) -> Float32:
+    if not contrast.rician:
+        return shown + np.float32(contrast.noise) * _noise_of(shown.shape, 0.6, random)
+    real, imaginary = random.normal(0, contrast.noise, (2, *shown.shape)).astype(np.float32)
+    return np.hypot(shown + real, imaginary)
+
+
+def _noise_of(shape: tuple[int, ...], sigma: float, random: np.random.Generator) -> Float32:
+    """Smooth noise of variance 1."""
+    (noise,) = _smoothed((sigma,) * 3, random.standard_normal(shape, np.float32))
+    return noise / noise.std()
+
+
+def _smoothed(sigma: tuple[float, ...], *images: Float32) -> list[Float32]:
+    """Gaussian means; beyond the border images repeat."""
+    taps, out = gaussian_taps((sigma[0], sigma[1], sigma[2])), np.empty((3, *images[0].shape), np.float32)
+    smooth(np.stack([*images, *images[:1] * (3 - len(images))]), taps, out)
+    return [out[n].copy() for n in range(len(images))]
+
+
+def _coarser(grid: Grid, factors: NDArray[np.float64]) -> Grid:
+    """Voxels so many times as large, which begin where the grid's do."""
+    a, b, c = (int(np.ceil(n / f)) for n, f in zip(grid.shape, factors, strict=True))
+    scale = np.diag([*factors, 1.0])
+    scale[:3, 3] = (factors - 1) / 2
+    return Grid((a, b, c), grid.affine @ scale)
