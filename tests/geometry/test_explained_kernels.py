@@ -104,7 +104,7 @@ def test_a_small_step_along_the_force_explains_more_as_it_says(rng: np.random.Ge
 
 @pytest.mark.parametrize(
     "contrast",
-    [lambda f: f, lambda f: 1 - f, lambda f: 0.3 + 0.5 * f, lambda f: 4 * (f - 0.5) ** 2, lambda f: np.sin(3 * f)],
+    [lambda f: f, lambda f: 1 - f, lambda f: 0.3 + 0.5 * f, lambda f: 2.5 * (f - 0.4) ** 2, lambda f: np.sin(3 * f)],
     ids=["same", "inverted", "dimmed", "parabola", "arch"],
 )
 def test_any_contrast_of_few_tissues_is_explained(
@@ -117,7 +117,7 @@ def test_any_contrast_of_few_tissues_is_explained(
     elsewhere = contrast(np.roll(fixed, 2, axis=1)).astype(np.float32)
     (shifted, _), _, pulling = measured(fixed, elsewhere, np.ones(SHAPE, np.float32), 2)
     assert shifted < 0.8 * gained
-    assert np.abs(force).max() < 0.1 * np.abs(pulling).max()
+    assert np.abs(force).mean() < 0.2 * np.abs(pulling).mean()
 
 
 def test_more_is_explained_than_by_a_straight_line(rng: np.random.Generator) -> None:

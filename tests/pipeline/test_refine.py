@@ -16,7 +16,8 @@ from lightcrcf.evaluation.regularity import folding_percent
 from lightcrcf.geometry.determinant import jacobian_determinant
 from lightcrcf.geometry.kernels import upsample
 from lightcrcf.pipeline.refine import _folded, _relieved, refine
-from lightcrcf.pipeline.refine_level import _local_contrast, _unfolded
+from lightcrcf.pipeline.channels import local_contrast
+from lightcrcf.pipeline.refine_level import _unfolded
 from lightcrcf.pipeline.schedule import Level, plan
 from lightcrcf.weights.preparation import Preparation
 
@@ -48,7 +49,7 @@ def test_local_contrast_aligns_too(textured: tuple[NDArray, NDArray], error: Err
 
 
 def test_local_contrast_is_the_deviation_under_a_gaussian(textured: tuple[NDArray, NDArray]) -> None:
-    found = _local_contrast(textured, (None, None))
+    found = local_contrast(textured, (None, None))
     wanted = []
     for image in textured:
         mean, square = (gaussian_filter(x, 0.7, mode="nearest", truncate=5) for x in (image, image * image))
@@ -62,7 +63,7 @@ def test_a_mask_hides_the_contrast_of_its_edge_too() -> None:
     image = np.full((16, 17, 18), 0.3, np.float32)
     image[5:9, 6:10, 7:11] = 1.2
     mask = (image < 1).astype(np.float32)
-    seen, hidden = (_local_contrast((image, image), (kept, None))[0] for kept in (None, mask))
+    seen, hidden = (local_contrast((image, image), (kept, None))[0] for kept in (None, mask))
     assert seen.max() == 1
     assert hidden[mask > 0].max() < 1e-2
 

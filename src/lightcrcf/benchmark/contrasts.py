@@ -1,7 +1,7 @@
 """Pseudo-contrasts: what another scan of a brain would show, made of its T1 and its labels.
 
-A map from the T1's intensities to the other contrast's, which is not monotone; offsets of deep structures, which no such
-map can give; texture, a bias field, noise, and slices as thick as such scans have. Made to measure registration across
+A map from the T1's intensities to the other contrast's, which is not monotone; offsets of deep structures, which no
+such map can give; texture, a bias field, noise, and slices as thick as such scans have. Made to measure registration across
 contrasts where the truth is known: they are easier than real scans, since most of them is a function of the T1.
 """
 
@@ -163,7 +163,7 @@ def _fading(grid: Grid, codes: Labels) -> Float32:
     sizes = np.array(_DROPOUT_MM) / grid.spacing_mm
     squares = [((np.arange(n) - c) / s) ** 2 for n, c, s in zip(grid.shape, centre, sizes, strict=True)]
     distance = squares[0][:, None, None] + squares[1][:, None] + squares[2]
-    return np.exp(-distance).astype(np.float32)
+    return np.asarray(np.exp(-distance), np.float32)
 
 
 def _bias(grid: Grid, random: np.random.Generator) -> Float32:
@@ -179,13 +179,13 @@ def _noisy(contrast: Contrast, shown: Float32, random: np.random.Generator) -> F
     if not contrast.rician:
         return shown + np.float32(contrast.noise) * _noise_of(shown.shape, 0.6, random)
     real, imaginary = random.normal(0, contrast.noise, (2, *shown.shape)).astype(np.float32)
-    return np.hypot(shown + real, imaginary)
+    return np.asarray(np.hypot(shown + real, imaginary), np.float32)
 
 
 def _noise_of(shape: tuple[int, ...], sigma: float, random: np.random.Generator) -> Float32:
     """Smooth noise of variance 1."""
     (noise,) = _smoothed((sigma,) * 3, random.standard_normal(shape, np.float32))
-    return noise / noise.std()
+    return np.asarray(noise / noise.std(), np.float32)
 
 
 def _smoothed(sigma: tuple[float, ...], *images: Float32) -> list[Float32]:

@@ -14,6 +14,7 @@ from numba import prange
 from numpy.typing import NDArray
 
 from lightcrcf.geometry.compiled import device, kernel
+from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.geometry.lanes import LANES, filled, larger, put_part, read, read_part, root, where_above
 from lightcrcf.geometry.refinement_kernels import (
     BLOCK,
@@ -30,7 +31,7 @@ from lightcrcf.geometry.refinement_kernels import (
 )
 from lightcrcf.geometry.sampling import ONE, ZERO
 
-__all__ = ["explained_basis", "explained_force", "explained_terms"]
+__all__ = ["explained_basis", "explained_force", "explained_terms", "locally_explained"]
 
 Array = Any  # Numba's functions take their own array types
 Float32 = NDArray[np.float32]
@@ -86,6 +87,31 @@ def explained_force(
     """
     w, masked = fixed if weight is None else weight, weight is not None
     _march(FORCE, terms, fixed, moved, w, masked, box(radius), terms, out, NOTHING, tiles_for(fixed))
+
+
+def locally_explained(fixed: Float32, moved: Float32, radius: int) -> Float32:
+    """R^2 of `moved` by `fixed` in the cube of 2 * radius + 1 voxels about each voxel, in [0, 1].
+
+    Args:
+        fixed, moved: (D, H, W), zero outside.
+        radius: voxels to each side.
+
+    Returns:
+        (D, H, W) float32.
+
+    Example:
+        >>> image = np.random.default_rng(0).random((5, 6, 7), dtype=np.float32)
+        >>> locally_explained(image, (image - 0.5) ** 2, 1)[2, 3, 3:5].round(1).tolist()
+        [1.0, 1.0]
+    """
+    basis = np.empty((5, *fixed.shape), np.float32)
+    explained_basis(fixed, None, radius, basis)
+    mean, square, p, q, r = basis
+    products = fixed * moved
+    m, mm, fm, ffm = window_mean(np.stack([moved, moved * moved, products, fixed * products]), radius)
+    first, second = fm - m * mean, ffm - m * square
+    gained = (p * first) ** 2 + (q * second + r * first) ** 2
+    return np.asarray(gained / (np.maximum(mm - m * m, 0) + FLOOR), np.float32)
 
 
 @kernel

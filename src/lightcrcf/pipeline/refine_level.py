@@ -15,24 +15,21 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.geometry.alignment_kernels import block_mean
 from lightcrcf.geometry.determinant import determinants_at, even_out, jacobian_determinant, voxels_around
+from lightcrcf.geometry.explained_kernels import locally_explained
 from lightcrcf.geometry.gradients import squared_local_correlation, window_mean
 from lightcrcf.geometry.kernels import warp
-from lightcrcf.geometry.refinement_kernels import (
-    correlation_force,
-    correlation_terms,
-    gaussian_taps,
-    smooth,
-)
+from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
 from lightcrcf.geometry.step_kernels import accumulate, compose_step
 from lightcrcf.geometry.threads import use_threads
+from lightcrcf.pipeline.channels import FLOOR, Channel, Correlated, Explained, local_contrast
 from lightcrcf.pipeline.noise import Noise
+from lightcrcf.pipeline.recolour import recoloured, shades
 from lightcrcf.pipeline.schedule import Level
 
 __all__ = ["Stage", "factors"]
@@ -40,10 +37,6 @@ __all__ = ["Stage", "factors"]
 Float32 = NDArray[np.float32]
 Shape = tuple[int, int, int]
 
-_FLOOR = 1e-6  # of the product of variances of unit-range images
-_LEAST_WEIGHTS = 1e-3  # of all windows of an image that shows nothing
-_CONTRAST_SIGMA = 0.7
-_NO_NOISE = 0.0  # of local contrast, which has little
 _LEAST_WEIGHT = 1e-3  # of the voxels around one that count
 _RIMS = 3  # voxels around what counts that are made up, so that interpolation has something to read
 _AROUND, _DECISIVE = 1.5, 0.2  # over how many voxels likeness is compared, twice, and a difference that counts
@@ -65,23 +58,6 @@ def factors(scale: int, pool: Shape) -> Shape:
     return a, b, c
 
 
-@dataclass(eq=False)
-class Channel:
-    """What is compared at one resolution, its share in the objective, and what the force needs of it."""
-
-    fixed: Float32
-    moving: Float32
-    share: float
-    moved: Float32
-    terms: Float32
-    weights: float = 1.0  # of all windows together
-
-    @classmethod
-    def of(cls, fixed: Float32, moving: Float32, share: float, terms: Float32) -> Channel:
-        """Before the first look."""
-        return cls(fixed, moving, share, np.empty_like(moving), terms)
-
-
 def _scaled(image: Float32, mask: Float32 | None, blocks: Shape) -> tuple[Float32, Float32 | None]:
     """An image and its mask as means of blocks of voxels; only voxels that count are in the image's.
 
@@ -101,22 +77,6 @@ def _scaled(image: Float32, mask: Float32 | None, blocks: Shape) -> tuple[Float3
         scaled[rim] = near[rim] / share[rim]
         known |= rim
     return scaled, counts
-
-
-def _local_contrast(images: Sequence[Float32], masks: Sequence[Float32 | None]) -> tuple[Float32, Float32]:
-    """The standard deviation under a small Gaussian: edges and texture, whichever side is brighter.
-
-    What a mask takes out shows none, and neither does its edge.
-    """
-    taps, deviations = gaussian_taps((_CONTRAST_SIGMA,) * 3), []
-    for image, mask in zip(images, masks, strict=True):
-        weight = np.ones_like(image) if mask is None else mask
-        means = np.empty((3, *image.shape), np.float32)
-        smooth(np.stack([weight * image, weight * image * image, weight]), taps, means)
-        means[:2] /= np.maximum(means[2], _LEAST_WEIGHT)
-        deviations.append(np.sqrt(np.maximum(means[1] - means[0] * means[0], 0)))
-    largest = np.float32(max(1e-6, *(float(d.max()) for d in deviations)))
-    return deviations[0] / largest, deviations[1] / largest
 
 
 class Stage:
@@ -152,15 +112,34 @@ class Stage:
         images, masks = (scaled[0][0], scaled[1][0]), (scaled[0][1], scaled[1][1])
         self.fixed_mask, self.moving_mask = masks
         self.moved_mask = None if self.moving_mask is None else np.empty_like(self.moving_mask)
-        self.one, self.other, self.velocity = (np.empty((3, *images[0].shape), np.float32) for _ in range(3))
-        self.channels = [Channel.of(*images, 1.0, self.one)]
-        if level.contrast > 0:
-            contrasts = _local_contrast(images, masks)
-            self.channels.append(Channel.of(*contrasts, level.contrast, np.empty_like(self.one)))
+        self.other, self.velocity = (np.empty((3, *images[0].shape), np.float32) for _ in range(2))
+        self._terms = np.empty((4 if level.metric == "explained" else 3, *images[0].shape), np.float32)
+        self.one = self._terms[:3]
+        self.channels = self._channels(images, masks)
         self._smooth_by(level.force_sigma, level.field_sigma)
         self.sample = images[0][::3, ::3, ::3] > _FOREGROUND
         self.voxels = max(int(np.count_nonzero(images[0] > _FOREGROUND)), 1)
         self.steepness = _squared_gradient(images[0]) / self.voxels if level.metric == "mse" else 0.0
+
+    def _channels(self, images: tuple[Float32, Float32], masks: tuple[Float32 | None, Float32 | None]) -> list[Channel]:
+        """What the level compares; `pull` takes the first one's terms before it writes to `one`."""
+        level, channels = self.level, list[Channel]()
+        if level.metric == "explained":
+            channels.append(Explained(*images, 1.0, self._terms))
+        else:
+            channels.append(Correlated(*images, 1.0, self._terms, self.noise))
+        if level.contrast > 0:  # which has little noise
+            contrasts = local_contrast(images, masks, level.contrast_sigma)
+            channels.append(Correlated(*contrasts, level.contrast, np.empty_like(self.one)))
+        if level.recoloured > 0:
+            channels.append(Correlated(*images, level.recoloured, np.empty_like(self.one)))
+        return channels
+
+    def _recolour(self, field: Float32 | None) -> None:
+        """Give the last channel the moving image in the shades that the fixed one has under the field."""
+        images = self.channels[0]
+        images.move(field)
+        self.channels[-1].moving = recoloured(images.moving, shades(images.fixed, images.moved, self.fixed_mask))
 
     def _smooth_by(self, *sigmas: float) -> None:
         self.force_taps, self.field_taps = (gaussian_taps((s, s, s)) for s in sigmas)
@@ -171,10 +150,7 @@ class Stage:
         And in `attained`, with squared correlations, the share of what the images could reach but for their noise.
         """
         for channel in self.channels:
-            if field is None:
-                channel.moved[:] = channel.moving
-            else:
-                warp(channel.moving[None], field, channel.moved[None])
+            channel.move(field)
         self.weight = self.fixed_mask
         if self.moving_mask is not None and self.moved_mask is not None:
             self.weight = self.moved_mask
@@ -188,13 +164,10 @@ class Stage:
             self.attained = -_mean_square(self.channels[0].fixed, self.channels[0].moved, self.weight)
             return self.attained
         mean = self.attained = 0.0
-        for channel, noise in zip(self.channels, (self.noise, _NO_NOISE), strict=False):
-            total, weights, most = correlation_terms(
-                channel.fixed, channel.moved, self.weight, self.level.radius, _FLOOR, channel.terms, noise
-            )
-            channel.weights = max(weights, _LEAST_WEIGHTS)
-            mean += channel.share * total / channel.weights
-            self.attained += channel.share * total / max(most, _LEAST_WEIGHTS)
+        for channel in self.channels:
+            likeness, attained = channel.compare(self.weight, self.level.radius)
+            mean += channel.share * likeness
+            self.attained += channel.share * attained
         shares = sum(channel.share for channel in self.channels)
         self.attained /= shares
         return mean / shares
@@ -205,8 +178,7 @@ class Stage:
         if self.level.metric == "mse":
             self.one[:], radius = np.array([1, -1, 0], np.float32).reshape(3, 1, 1, 1), 0
         for number, channel in enumerate(self.channels):
-            out = self.one if number else self.other
-            correlation_force(channel.fixed, channel.moved, self.weight, channel.terms, radius, out)
+            channel.force(self.weight, radius, self.one if number else self.other)
             if number:
                 accumulate(self.other, 1.0, self.one, channel.share * self.channels[0].weights / channel.weights)
         smooth(self.other, self.force_taps, self.one)
@@ -231,6 +203,8 @@ class Stage:
             return self._climb(field)
 
     def _climb(self, field: Float32) -> tuple[Float32, float, int]:
+        if self.level.recoloured > 0:
+            self._recolour(field)
         score, carried, done, share = self.objective(field), 0.0, 0, 1.0
         while done < self.level.steps:
             typical = self.pull()
@@ -263,6 +237,13 @@ class Stage:
             even_out(self.other, jacobian_determinant(self.other, determinants), rate)
         return _unfolded(self.other, field, determinants)
 
+    def likeness(self, moved: Float32) -> Float32:
+        """(D, H, W), from 0 to 1: how alike the fixed and a moved image are around each voxel."""
+        fixed, radius = self.channels[0].fixed, self.level.radius
+        if self.level.metric == "explained":
+            return locally_explained(fixed, moved, radius)
+        return squared_local_correlation(fixed, moved, radius, FLOOR)
+
     def most_alike(self, fields: Sequence[Float32]) -> Float32:
         """Of several fields, place by place the one that makes the images most alike around; mixed where more do.
 
@@ -274,7 +255,7 @@ class Stage:
         by_field = likeness.reshape(-1, *moved.shape)[: len(fields)]
         for field, like in zip(fields, by_field, strict=True):
             warp(channel.moving[None], field, moved[None])
-            like[:] = squared_local_correlation(channel.fixed, moved, self.level.radius, _FLOOR)
+            like[:] = self.likeness(moved)
         for three in likeness:
             smooth(three, taps, around)
             smooth(around, taps, three)

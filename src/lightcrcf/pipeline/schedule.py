@@ -7,7 +7,10 @@ from typing import Literal
 
 from lightcrcf.weights.preparation import Preparation
 
-__all__ = ["PRESETS", "SMALL", "Level", "Plan", "Schedule", "affordable", "plan"]
+__all__ = ["PRESETS", "SMALL", "Level", "Metric", "Plan", "Schedule", "affordable", "plan"]
+
+
+Metric = Literal["lncc", "mse", "explained"]
 
 
 @dataclass(frozen=True)
@@ -20,9 +23,12 @@ class Level:
         step: length of the longest update, in voxels of the level; at most 1.
         force_sigma, field_sigma: of the Gaussians that smooth each update and the field after it, in voxels.
         radius: of the correlation window, in voxels to each side.
-        metric: "lncc", or "mse" for images whose intensities mean the same.
+        metric: "lncc", "mse" for images whose intensities mean the same, or "explained" for images of two contrasts.
         contrast: weight of the local correlation of the images' local contrast, beside that of the images themselves;
-            for "lncc" alone.
+            not for "mse".
+        contrast_sigma: of the Gaussian under which local contrast is taken, in voxels.
+        recoloured: weight of the local correlation of the fixed image with the moving one in the fixed one's shades;
+            for "explained" alone.
         momentum: the share of the step before that each step carries on; below 1.
         force: from which on a force becomes a step of full length; weaker ones become shorter steps, so that where
             little is amiss little moves. For "lncc" in units of the mean weight of a window, for "mse" of the mean
@@ -41,8 +47,10 @@ class Level:
     force_sigma: float = 1.5
     field_sigma: float = 0.5
     radius: int = 3
-    metric: Literal["lncc", "mse"] = "lncc"
+    metric: Metric = "lncc"
     contrast: float = 0.0
+    contrast_sigma: float = 0.7
+    recoloured: float = 0.0
     momentum: float = 0.0
     force: float = 0.15
     volume: float = 0.0
@@ -53,8 +61,10 @@ class Level:
     def __post_init__(self) -> None:
         if self.step > 1:
             raise ValueError(f"a step is at most one voxel long, not {self.step}")
-        if self.contrast > 0 and self.metric != "lncc":
-            raise ValueError(f"local contrast is compared by lncc, not by {self.metric}")
+        if self.contrast > 0 and self.metric == "mse":
+            raise ValueError("local contrast is compared by lncc, not by mse")
+        if self.recoloured > 0 and self.metric != "explained":
+            raise ValueError(f"images are recoloured across contrasts, not for {self.metric}")
 
     def looks(self) -> tuple[tuple[bool, tuple[float, float]], ...]:
         """How the field is looked for: whether from the moving image, and by which Gaussians; the plain way first."""
