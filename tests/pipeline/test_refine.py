@@ -15,8 +15,8 @@ from lightcrcf.errors import UsageError
 from lightcrcf.evaluation.regularity import folding_percent
 from lightcrcf.geometry.determinant import jacobian_determinant
 from lightcrcf.geometry.kernels import upsample
-from lightcrcf.pipeline.refine import _folded, _relieved, refine
 from lightcrcf.pipeline.channels import local_contrast
+from lightcrcf.pipeline.refine import _folded, _relieved, refine
 from lightcrcf.pipeline.refine_level import _unfolded
 from lightcrcf.pipeline.schedule import Level, plan
 from lightcrcf.weights.preparation import Preparation

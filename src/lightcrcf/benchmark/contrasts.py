@@ -1,8 +1,8 @@
 """Pseudo-contrasts: what another scan of a brain would show, made of its T1 and its labels.
 
 A map from the T1's intensities to the other contrast's, which is not monotone; offsets of deep structures, which no
-such map can give; texture, a bias field, noise, and slices as thick as such scans have. Made to measure registration across
-contrasts where the truth is known: they are easier than real scans, since most of them is a function of the T1.
+such map can give; texture, a bias field, noise, and slices as thick as such scans have. Made to measure registration
+across contrasts with labels: they are easier than real scans, since most of what they show is a function of the T1.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightcrcf.geometry.compiled import ready
 from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
@@ -191,7 +192,7 @@ def _noise_of(shape: tuple[int, ...], sigma: float, random: np.random.Generator)
 def _smoothed(sigma: tuple[float, ...], *images: Float32) -> list[Float32]:
     """Gaussian means; beyond the border images repeat."""
     taps, out = gaussian_taps((sigma[0], sigma[1], sigma[2])), np.empty((3, *images[0].shape), np.float32)
-    smooth(np.stack([*images, *images[:1] * (3 - len(images))]), taps, out)
+    smooth(ready(np.stack([*images, *images[:1] * (3 - len(images))])), taps, out)
     return [out[n].copy() for n in range(len(images))]
 
 

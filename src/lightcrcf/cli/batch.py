@@ -26,6 +26,8 @@ from lightcrcf.cli.options import (
     PresetOption,
     Refine,
     Scheduler,
+    SimilarityName,
+    SimilarityOption,
     Smoothness,
     Workers,
 )
@@ -64,6 +66,7 @@ def batch(
     preset: PresetOption = Preset.default,
     refine: Refine = None,
     smoothness: Smoothness = 1.0,
+    similarity: SimilarityOption = SimilarityName.auto,
     diffeomorphic: Annotated[
         bool, typer.Option("--diffeomorphic", help="Change the fields a little so that they fold nowhere.")
     ] = False,
@@ -91,7 +94,7 @@ def batch(
 
     options = Options(
         model, init, preset.value, refine, diffeomorphic, inverse, coarsen, engine.value, device.value, precision.value,
-        threads, fill_value(fill), smoothness, jacobian, report=report,
+        threads, fill_value(fill), smoothness, jacobian, similarity.value, report=report,
     )  # fmt: skip
     with counting(out) as follower:
         summary = run_batch(

@@ -20,6 +20,8 @@ from lightcrcf.cli.options import (
     Preset,
     PresetOption,
     Scheduler,
+    SimilarityName,
+    SimilarityOption,
     Smoothness,
     Workers,
 )
@@ -58,6 +60,7 @@ def bids(
     model: Model = "auto",
     preset: PresetOption = Preset.default,
     smoothness: Smoothness = 1.0,
+    similarity: SimilarityOption = SimilarityName.auto,
     diffeomorphic: Annotated[
         bool, typer.Option("--diffeomorphic", help="Change the fields a little so that they fold nowhere.")
     ] = False,
@@ -82,6 +85,7 @@ def bids(
     options = Options(
         model=model, preset=preset.value, diffeomorphic=diffeomorphic, inverse=inverse, report=report,
         engine=engine.value, precision=precision.value, threads=threads, coarsen=coarsen, smoothness=smoothness,
+        similarity=similarity.value,
     )  # fmt: skip
     with counting(out_dir) as follower:
         summary = register_participants(

@@ -22,6 +22,8 @@ from lightcrcf.cli.options import (
     Preset,
     PresetOption,
     Refine,
+    SimilarityName,
+    SimilarityOption,
     Smoothness,
     Workers,
 )
@@ -62,6 +64,7 @@ def label(
     preset: PresetOption = Preset.default,
     refine: Refine = None,
     smoothness: Smoothness = 1.0,
+    similarity: SimilarityOption = SimilarityName.auto,
     coarsen: Coarsen = 1,
     engine: EngineOption = EngineName.auto,
     device: DeviceOption = Device.cpu,
@@ -81,7 +84,7 @@ def label(
     check_output_folder(out)
     options = Options(
         model, init, preset.value, refine, engine=engine.value, device=device.value, precision=precision.value,
-        threads=threads, coarsen=coarsen, smoothness=smoothness,
+        threads=threads, coarsen=coarsen, smoothness=smoothness, similarity=similarity.value,
     )  # fmt: skip
     found_atlases = find_atlases(atlases, atlas_images, atlas_labels)
     with progress_shown(f"labelling {image} by {len(found_atlases)} atlases") as progress:

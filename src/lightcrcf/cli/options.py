@@ -23,6 +23,8 @@ __all__ = [
     "PresetOption",
     "Refine",
     "Scheduler",
+    "SimilarityName",
+    "SimilarityOption",
     "Smoothness",
     "Workers",
 ]  # fmt: skip
@@ -59,6 +61,14 @@ class Precision(str, Enum):
     bf16 = "bf16"
 
 
+class SimilarityName(str, Enum):
+    """Whether the images are of one contrast."""
+
+    auto = "auto"
+    same = "same"
+    any = "any"
+
+
 Model = Annotated[
     str, typer.Option(help="auto, none (no network), a name from `lightcrcf models list`, or a .safetensors file.")
 ]
@@ -77,6 +87,9 @@ Smoothness = Annotated[
     typer.Option(
         min=0.1, max=10.0, help="How smooth the refined field is: 0.5 rougher, 2 smoother; not with --preset fast."
     ),
+]
+SimilarityOption = Annotated[
+    SimilarityName, typer.Option(help="any: the images are of different contrasts; same: of one; auto: look.")
 ]
 Jacobian = Annotated[
     bool,

@@ -25,6 +25,8 @@ from lightcrcf.cli.options import (
     Preset,
     PresetOption,
     Refine,
+    SimilarityName,
+    SimilarityOption,
     Smoothness,
 )
 from lightcrcf.errors import QualityError, UsageError
@@ -62,6 +64,7 @@ def register(
     preset: PresetOption = Preset.default,
     refine: Refine = None,
     smoothness: Smoothness = 1.0,
+    similarity: SimilarityOption = SimilarityName.auto,
     diffeomorphic: Annotated[
         bool, typer.Option("--diffeomorphic", help="Change the field a little so that it folds nowhere.")
     ] = False,

@@ -6,18 +6,16 @@ loses, while a structure that has grown gains in one place.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.geometry.alignment_kernels import downsample
-from lightcrcf.geometry.gradients import squared_local_correlation, window_mean
+from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
 from lightcrcf.pipeline.gain import smooth_gain
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.refine_level import Stage
-from lightcrcf.pipeline.schedule import Level
+from lightcrcf.pipeline.schedule import Level, Metric
 
 __all__ = ["gains"]
 
@@ -29,11 +27,11 @@ _GAIN, _GAIN_NOISE = 5e-3, 0.5
 # they lose; structures that changed by 10 % gain .003 to .02, 2.5 times and more. Over so many voxels, twice.
 _GAIN_SOMEWHERE, _TIMES, _AROUND = 2e-3, 2.0, 4.0
 _TELLING = 0.1  # of the mean weight of a window: with less a place tells nothing
-_SMALL, _FLOOR = 1e-9, 1e-6
+_SMALL = 1e-9
 _FOREGROUND = 0.05
 
 
-def gains(pair: WorkingPair, displacement: Float32, metric: Literal["lncc", "mse"]) -> bool:
+def gains(pair: WorkingPair, displacement: Float32, metric: Metric) -> bool:
     """Whether a displacement makes the images of a pair more alike than none does, by more than what noise gives.
 
     They are compared at half the working resolution, a smooth factor between them aside.
@@ -41,7 +39,8 @@ def gains(pair: WorkingPair, displacement: Float32, metric: Literal["lncc", "mse
     Args:
         pair: on the working grid.
         displacement: (3, d, h, w) on the working grid or its half, in voxels of it.
-        metric: by what they are compared: "lncc", local correlation, or "mse", squared differences.
+        metric: by what they are compared: "lncc", local correlation, "mse", squared differences, or "explained", how
+            much of one the other explains, which a smooth factor hardly changes.
     """
     level = Level(2, 1, metric=metric)
     stage = Stage(pair.fixed, pair.moving, pair.fixed_mask, pair.moving_mask, level, pair.pool, pair.noise)
@@ -65,10 +64,9 @@ def _gains_somewhere(stage: Stage) -> bool:
     mean, square = window_mean(np.stack([images.fixed, images.fixed * images.fixed]), radius)
     variance = np.maximum(square - mean * mean, 0)
     most = np.maximum(variance - stage.noise, 0) / np.maximum(variance, _SMALL)
-    before, after = (
-        np.minimum(squared_local_correlation(images.fixed, moved, radius, _FLOOR), most)
-        for moved in (images.moving, images.moved)
-    )
+    if stage.level.metric == "explained":
+        most = np.ones_like(most)
+    before, after = (np.minimum(stage.likeness(moved), most) for moved in (images.moving, images.moved))
     weight = np.sqrt(variance) if stage.weight is None else np.sqrt(variance) * stage.weight
     taps, around = gaussian_taps((_AROUND,) * 3), np.empty((3, *weight.shape), np.float32)
     smooth(np.stack([weight * (after - before), weight * most, weight]), taps, around)

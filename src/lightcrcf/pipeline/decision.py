@@ -19,6 +19,7 @@ from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.preprocess import working_order
 from lightcrcf.pipeline.schedule import Plan, affordable, plan
 from lightcrcf.pipeline.shared import Shared
+from lightcrcf.pipeline.similarity import across_contrasts
 from lightcrcf.volumes import Volume
 from lightcrcf.weights.store import Weights
 
@@ -35,6 +36,7 @@ class Decision:
         refinement: what the second stage does.
         init: "auto" to align affinely, "none" to trust the headers, or an ITK affine file.
         demand: what it holds in memory.
+        across: whether the images are registered as ones of different contrasts.
     """
 
     contents: tuple[Content, Content]
@@ -42,6 +44,7 @@ class Decision:
     refinement: Plan
     init: str
     demand: Demand
+    across: bool = False
 
     @property
     def alike(self) -> bool:
@@ -68,7 +71,9 @@ def decide(inputs: Inputs, options: Options, shared: Shared, *, kept: bool) -> D
         InputError: for damaged weights.
     """
     contents = _content(shared, inputs.fixed), _content(shared, inputs.moving)
+    across = options.similarity == "any"
     choice = choose_model(options.model, contents, (inputs.fixed.grid, inputs.moving.grid))
+    choice = across_contrasts(choice) if across else choice
     grids = _grids(inputs, choice.weights, options, shared)
     refinement = _plan(choice, options, grids, alike=contents[0].kind == contents[1].kind)
     init = _init(options.init, choice)
@@ -83,6 +88,7 @@ def decide(inputs: Inputs, options: Options, shared: Shared, *, kept: bool) -> D
         kept=kept,
         affine=finest_samples((inputs.fixed, inputs.moving), contents) if init == "auto" else 0,
         contrast=any(level.scale == 1 and level.contrast > 0 for level in refinement.schedule),
+        across=across,
         pairs=_in_pairs(choice, options),
         looks=refinement.several_looks,
         field=_field_grid(inputs.fixed.grid, grids[0], choice.weights, refinement),
@@ -91,7 +97,7 @@ def decide(inputs: Inputs, options: Options, shared: Shared, *, kept: bool) -> D
         moved=4 + 4 * len(inputs.also) + sum(v.data.itemsize for v in inputs.moving_labels) + 8 * options.jacobian,
         labels=bool(inputs.moving_labels),
     )
-    return Decision(contents, _explained(choice, refinement), refinement, init, demand)
+    return Decision(contents, _explained(choice, refinement), refinement, init, demand, across)
 
 
 def _field_grid(fixed: Grid, working: Grid, weights: Weights | None, refinement: Plan) -> Grid:
@@ -132,8 +138,9 @@ def _plan(choice: Choice, options: Options, grids: Sequence[Grid], *, alike: boo
     if options.refine is None:  # who names a number of steps knows how long it shall take
         preset = affordable(preset, sum(grid.size for grid in grids))
     made = plan(
-        preset, preparation, steps=options.refine, template=_has_template(weights), smoothness=options.smoothness
-    )
+        preset, preparation, steps=options.refine, template=_has_template(weights), smoothness=options.smoothness,
+        across=options.similarity == "any",
+    )  # fmt: skip
     if options.smoothness != 1 and weights is not None and not made.schedule:
         raise UsageError(
             "smoothness",

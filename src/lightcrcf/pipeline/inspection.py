@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from lightcrcf.pipeline import quality
 from lightcrcf.pipeline.gain import smooth_gain
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.quality import Evidence
+from lightcrcf.pipeline.recolour import recoloured, shades
 from lightcrcf.pipeline.refine import refine
 from lightcrcf.pipeline.schedule import Level
 
@@ -33,7 +35,14 @@ _BACK = (
 )
 
 
-def inspect(pair: WorkingPair, displacement: Float32 | None, overlap: Overlap, mismatch: tuple[str, ...]) -> Evidence:
+def inspect(
+    pair: WorkingPair,
+    displacement: Float32 | None,
+    overlap: Overlap,
+    mismatch: tuple[str, ...],
+    *,
+    across: bool = False,
+) -> Evidence:
     """Measure what a verdict needs.
 
     Args:
@@ -41,9 +50,11 @@ def inspect(pair: WorkingPair, displacement: Float32 | None, overlap: Overlap, m
         displacement: (3, d, h, w) on the working grid or its half; None if there is none.
         overlap: of two foregrounds.
         mismatch: in what the pair is unlike the training images, in words.
+        across: whether the images are of two contrasts: then what the fixed one explains of the moving one takes the
+            place of the squared local correlation, and intensities are compared after recolouring.
     """
     evidence = Evidence(mismatch=list(mismatch))
-    halves = _Halves(pair, overlap)
+    halves = _Halves(pair, overlap, across=across)
     moving, moving_mask = halves.image(pair.moving), halves.mask(pair.moving_mask)
     by_header = halves.image(pair.moving_by_header), halves.mask(pair.mask_by_header)
     evidence.correlation_header, _ = halves.local(*by_header)
@@ -77,8 +88,8 @@ def inspect(pair: WorkingPair, displacement: Float32 | None, overlap: Overlap, m
 class _Halves:
     """The fixed image at half resolution, and comparisons of others with it."""
 
-    def __init__(self, pair: WorkingPair, overlap: Overlap) -> None:
-        self.pair, self._overlap = pair, overlap
+    def __init__(self, pair: WorkingPair, overlap: Overlap, *, across: bool) -> None:
+        self.pair, self._overlap, self.across = pair, overlap, across
         self.fixed = self.image(pair.fixed)
         self.counted = self.mask(pair.fixed_mask)
         self.tissue = self.fixed > _FOREGROUND
@@ -98,11 +109,17 @@ class _Halves:
         return self._local(moved, known & self.mask(self.pair.fixed_known))
 
     def _local(self, moved: Float32, where: Mask) -> tuple[float, float]:
-        correlation = quality.local_correlation(self.fixed, moved, self.tissue & where)
+        if self.across:
+            correlation = quality.local_explanation(self.fixed, moved, self.tissue & where)
+        else:
+            correlation = quality.local_correlation(self.fixed, moved, self.tissue & where)
         return correlation, self._overlap(self.tissue & where, (moved > _FOREGROUND) & where)
 
     def whole(self, evidence: Evidence, moved: Float32, mask: Mask) -> None:
         """Fill in what the intensities tell over all that is foreground in both images, a smooth factor aside."""
+        if self.across:
+            counts = (mask & self.counted).astype(np.float32)
+            moved = np.where(moved > _FOREGROUND, recoloured(moved, shades(self.fixed, moved, counts)), moved)
         both = self.tissue & (moved > _FOREGROUND) & mask & self.counted
         fixed = self.fixed[both]
         gain = smooth_gain(fixed, moved[both], np.argwhere(both))
@@ -156,9 +173,10 @@ def _there_and_back_mm(halves: _Halves, moving: Float32, full: Float32) -> float
     """
     pair, pool = halves.pair, halves.pair.pool
     masks = [None if mask is None else halves.image(mask) for mask in (pair.moving_mask, pair.fixed_mask)]
+    schedule = tuple(replace(level, metric="explained") for level in _BACK) if halves.across else _BACK
     with use_threads(1):  # so little work that threads would wait for one another most of the time
         back = refine(
-            moving, halves.fixed, None, schedule=_BACK, pool=pool, fixed_mask=masks[0], moving_mask=masks[1]
+            moving, halves.fixed, None, schedule=schedule, pool=pool, fixed_mask=masks[0], moving_mask=masks[1]
         ).displacement
     factors = np.array([4 if p == 2 else 1 for p in pool])
     inside = block_mean(halves.fixed, pool) > _FOREGROUND

@@ -33,6 +33,7 @@ _NETWORK_WORKING = 48  # features of all levels
 _NETWORK_WORKING_IN_PAIRS = 34
 _REFINEMENT_WORKING = 60  # the field, and what a step needs beside it
 _CONTRAST_WORKING = 28  # the same terms of local contrast, and both images of it
+_ACROSS_WORKING = 24  # what windows share of the fixed image, and one term more
 _LOOKS_WORKING = 12  # the fields of several looks, and what chooses among them
 _LEFT_OF_LOOKS_WORKING = 28  # that the allocator does not give back, where they compared contrast too
 _INSPECTION_WORKING = 16  # of quality control
@@ -61,6 +62,7 @@ class Demand:
         kept: whether the network stays for further registrations.
         affine: samples of both images at the finest resolution of the affine alignment; 0 without it.
         contrast: whether the refinement compares local contrast at full resolution.
+        across: whether it compares images of two contrasts.
         pairs: whether the network runs in bfloat16 in our own kernels.
         looks: whether it looks several times.
         field: grid of the field that is written, if there is one; `fixed` if None.
@@ -88,6 +90,7 @@ class Demand:
     kept: bool = False
     affine: int = 0
     contrast: bool = False
+    across: bool = False
     pairs: bool = False
     looks: bool = False
     field: Grid | None = None
@@ -148,7 +151,8 @@ class Demand:
     @property
     def _refinement_working(self) -> int:
         masked = self.masks * _MASKED_REFINEMENT
-        return _REFINEMENT_WORKING + self.contrast * _CONTRAST_WORKING + self.looks * _LOOKS_WORKING + masked
+        compared = self.contrast * _CONTRAST_WORKING + self.across * _ACROSS_WORKING
+        return _REFINEMENT_WORKING + compared + self.looks * _LOOKS_WORKING + masked
 
     @property
     def _field_working(self) -> int:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from lightcrcf.engines.base import check_engine
 from lightcrcf.errors import UsageError
 from lightcrcf.pipeline.schedule import PRESETS
 
-__all__ = ["ROUGHEST", "SMOOTHEST", "Fill", "Options", "fill_value"]
+__all__ = ["ROUGHEST", "SIMILARITIES", "SMOOTHEST", "Fill", "Options", "Similarity", "fill_value"]
 
 Fill = float | Literal["auto", "nan"]
 """What voxels without data become; "auto" for the image's own background, "nan" (JSON has no NaN) for not a number."""
+Similarity = Literal["auto", "same", "any"]
+"""Whether images of two contrasts are compared so that it does not matter: "auto" looks, "same" never, "any" always."""
 ROUGHEST, SMOOTHEST = 0.1, 10.0
 """Of `Options.smoothness`: beyond them nothing changes any more, or Gaussians are as wide as what they smooth."""
+SIMILARITIES: tuple[Similarity, ...] = get_args(Similarity)
 _LARGEST = 3.4028235e38  # that moved images, in float32, can hold
 
 
@@ -44,6 +47,7 @@ class Options:
     fill: Fill = "auto"
     smoothness: float = 1.0
     jacobian: bool = False
+    similarity: Similarity = "auto"
 
     def check(self) -> None:
         """Refuse what no pair could be registered with.
@@ -60,8 +64,25 @@ class Options:
         if self.refine is not None and self.refine < 0:
             raise UsageError("refine", expected="a number of steps", got=str(self.refine), remedy="correct the number")
         self._check_smoothness()
+        self._check_similarity()
         fill_value(self.fill)
         check_engine(self.engine, self.device, self.precision, self.threads)  # also where a pair will need none
+
+    def _check_similarity(self) -> None:
+        if self.similarity not in SIMILARITIES:
+            raise UsageError(
+                "similarity",
+                expected=f"one of {', '.join(SIMILARITIES)}",
+                got=str(self.similarity),
+                remedy="correct the name",
+            )
+        if self.similarity == "any" and self.model not in ("auto", "none"):
+            raise UsageError(
+                "similarity",
+                expected="no model with any, since networks were trained on one contrast",
+                got=self.model,
+                remedy="leave out the model, or choose same",
+            )
 
     def _check_smoothness(self) -> None:
         if not (isinstance(self.smoothness, int | float) and ROUGHEST <= self.smoothness <= SMOOTHEST):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lightcrcf.geometry.alignment_kernels import block_mean
 from lightcrcf.geometry.determinant import jacobian_determinant
+from lightcrcf.geometry.explained_kernels import locally_explained
 from lightcrcf.geometry.gradients import squared_local_correlation
 from lightcrcf.pipeline.limits import BIASED, FIGURES, Limit, limits_for
 from lightcrcf.transforms.affine import Affine
@@ -27,6 +28,7 @@ __all__ = [
     "distance",
     "judge",
     "local_correlation",
+    "local_explanation",
     "overlap",
     "verdict",
 ]
@@ -140,6 +142,11 @@ def local_correlation(fixed: Float32, moved: Float32, mask: NDArray[np.bool_]) -
         return 0.0
     squared = squared_local_correlation(fixed, moved, WINDOW_RADIUS, _VARIANCE_FLOOR, mask)
     return float(np.mean(squared, dtype=np.float64))
+
+
+def local_explanation(fixed: Float32, moved: Float32, mask: NDArray[np.bool_]) -> float:
+    """Mean over `mask` of the share of `moved` that `fixed` explains in such windows, in [0, 1]: across contrasts."""
+    return float(locally_explained(fixed, moved, WINDOW_RADIUS)[mask].mean()) if mask.any() else 0.0
 
 
 def correlation(fixed: Float32, moved: Float32) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +31,7 @@ from lightcrcf.pipeline.provenance import Stopwatch, provenance
 from lightcrcf.pipeline.refine import Refined
 from lightcrcf.pipeline.refine import refine as refine_field
 from lightcrcf.pipeline.shared import Shared
+from lightcrcf.pipeline.similarity import Likeness, likeness
 from lightcrcf.pipeline.sources import named_options, named_sources
 from lightcrcf.pipeline.unfolding import inverse_metrics, unfolded
 from lightcrcf.transforms.affine import Affine
@@ -101,6 +102,7 @@ def register(
     fill: str | float = "auto",
     smoothness: float = 1.0,
     jacobian: bool = False,
+    similarity: Literal["auto", "same", "any"] = "auto",
     progress: Progress | None = None,
     shared: Shared | None = None,
 ) -> Registration:
@@ -132,6 +134,9 @@ def register(
         smoothness: of the field the refinement finds, 0.1 to 10: what the Gaussians that smooth it are widened by. 2 is
             smoother, 0.5 rougher. Without a refinement ("fast", `refine=0`) anything but 1 is an error.
         jacobian: also measure local volume change on the fixed grid.
+        similarity: "any" for images of different contrasts: they are refined from nothing, without a network, by how
+            much of the moving image the fixed one explains; "same" compares intensities; "auto" looks, after the
+            affine, which of the two suits them, and takes "same" where a model was named.
         progress: called with the name of each stage and the fraction done.
         shared: what earlier registrations in this thread left for those after them.
 
@@ -147,7 +152,7 @@ def register(
     share_arenas()
     options = Options(
         os.fspath(model), os.fspath(init), preset, refine, diffeomorphic, inverse, coarsen, engine, device, precision,
-        threads, fill_value(fill), smoothness, jacobian,
+        threads, fill_value(fill), smoothness, jacobian, similarity,
     )  # fmt: skip
     options.check()
     given = Given(fixed, moving, fixed_mask, moving_mask, fixed_labels, moving_labels, also)
@@ -164,6 +169,8 @@ class _Start:
     alignment: Alignment | None
     pair: WorkingPair
     network: Engine | None
+    decision: Decision
+    likeness: Likeness
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +190,8 @@ def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared
     with watch.stage("choose model", 0.1):
         decision = decide(inputs, options, shared, kept=not alone)
         check_demand(inputs.fixed.source, decision.demand)
-    start = _start(inputs, decision, options, watch, shared)
+    start = _start(inputs, decision, options, watch, shared, alone=alone)
+    decision = start.decision
     sources += named_sources(named_options(options.model, options.init))  # both files were read, so they are there
     deformation = _deformed(start, inputs, decision, options, watch, shared, alone=alone)
     chain = Chain(Affine.identity(), deformation.field, start.affine)
@@ -210,6 +218,7 @@ def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared
         start.alignment, start.pair.grid, start.pair.images, deformation.field, watch, metrics, qc,
         engine=None if start.network is None else _engine(start.network),
     )  # fmt: skip
+    record["similarity"] = start.likeness.record(across=decision.across)
     refined = deformation.refined
     record["refinement"] = None if refined is None else refined.record(decision.refinement)
     record["diffeomorphic"] = deformation.unfolding
@@ -226,8 +235,13 @@ def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared
     )
 
 
-def _start(inputs: Inputs, decision: Decision, options: Options, watch: Stopwatch, shared: Shared) -> _Start:
-    """Align affinely and prepare both images; the network's graphs are built meanwhile."""
+def _start(
+    inputs: Inputs, decision: Decision, options: Options, watch: Stopwatch, shared: Shared, *, alone: bool
+) -> _Start:
+    """Align affinely and prepare both images; the network's graphs are built meanwhile.
+
+    Images that turn out to be of different contrasts are prepared anew as such, and no network runs.
+    """
     with ThreadPoolExecutor(1) as background:
         weights, how = decision.network, options
         opening = weights and background.submit(
@@ -236,13 +250,28 @@ def _start(inputs: Inputs, decision: Decision, options: Options, watch: Stopwatc
         with watch.stage("affine", 0.15):
             affine, alignment = _initial_affine(decision.init, inputs)
         with watch.stage("prepare", 0.4):
-            masks = inputs.fixed_mask, inputs.moving_mask
-            model = decision.choice.weights
-            images, coarsen = (inputs.fixed, inputs.moving), options.coarsen
-            pair = WorkingPair.prepare(*images, masks, affine, model, shared, coarsen, inputs.extents)
+            pair = _prepared(inputs, decision, options, affine, shared)
+        with watch.stage("compare", 0.45):
+            alike = likeness(pair)
+        if options.similarity == "auto" and options.model in ("auto", "none") and alike.two_contrasts:
+            with watch.stage("choose model", 0.46):
+                decision = decide(inputs, replace(options, similarity="any"), shared, kept=not alone)
+                check_demand(inputs.fixed.source, decision.demand)
+            with watch.stage("prepare", 0.47):
+                pair = _prepared(inputs, decision, options, affine, shared)
         with watch.stage("load network", 0.5):
             network = opening.result() if opening else None
-    return _Start(affine, alignment, pair, network)
+    if network is not None and decision.network is None:
+        if alone:
+            network.release()
+        network = None
+    return _Start(affine, alignment, pair, network, decision, alike)
+
+
+def _prepared(inputs: Inputs, decision: Decision, options: Options, affine: Affine, shared: Shared) -> WorkingPair:
+    masks, images = (inputs.fixed_mask, inputs.moving_mask), (inputs.fixed, inputs.moving)
+    model, coarsen = decision.choice.weights, options.coarsen
+    return WorkingPair.prepare(*images, masks, affine, model, shared, coarsen, inputs.extents)
 
 
 def _initial_affine(init: str, inputs: Inputs) -> tuple[Affine, Alignment | None]:
@@ -283,7 +312,7 @@ def _deformed(
                 fixed_mask=pair.fixed_mask, moving_mask=pair.moving_mask, noise=pair.noise, another=by_template,
             )  # fmt: skip
             displacement = refined.displacement
-        metric = "lncc" if weights is None else weights.preparation.metric
+        metric = "explained" if decision.across else "lncc" if weights is None else weights.preparation.metric
         if displacement is not None and not gains(pair, displacement, metric):
             displacement = np.zeros_like(displacement)
     with watch.stage("field", 0.7):
@@ -298,13 +327,14 @@ def _judged(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Numbers about the result, and the verdict."""
     choice, overlap = decision.choice, quality.overlap if decision.alike else quality.containment
-    evidence = inspect(start.pair, deformation.displacement, overlap, choice.mismatch)
+    across = decision.across
+    evidence = inspect(start.pair, deformation.displacement, overlap, choice.mismatch, across=across)
     evidence.shape_of(start.affine)
     evidence.labels = label_warnings
     if deformation.unfolding is not None:
         evidence.folding_percent = deformation.unfolding["folded_percent"]
     name = choice.weights.name if choice.weights else None
-    group = group_of(name, decision.contents, deformed=deformation.displacement is not None)
+    group = group_of(name, decision.contents, deformed=deformation.displacement is not None and not across)
     return evidence.figures(), quality.verdict(evidence, group)
 
 

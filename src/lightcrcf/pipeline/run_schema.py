@@ -57,6 +57,7 @@ class Options(_Part):
     fill: float | Literal["auto", "nan"] = "auto"
     smoothness: float = Field(description="1 for the preset's; 2 is smoother, 0.5 rougher")
     jacobian: bool
+    similarity: Literal["auto", "same", "any"] = Field(description="whether the images may be of two contrasts")
 
 
 class Machine(_Part):
@@ -133,6 +134,17 @@ class AffineRecord(_Part):
     shears: Triple | None = None
 
 
+class SimilarityRecord(_Part):
+    """Whether the images were taken for ones of one contrast, and what that was decided by."""
+
+    contrasts: Literal["same", "any"]
+    correlation: float = Field(description="mean signed local correlation after the affine")
+    correlation_recoloured: float = Field(
+        description="the same with the moving image in the fixed one's shades; `auto` is `any` where the first is less "
+        "than .75 of this one"
+    )
+
+
 class Transforms(_Part):
     """How to apply the files."""
 
@@ -202,6 +214,7 @@ class RunRecord(_Part):
     working_grid: GridRecord
     field_grid: GridRecord | None
     affine: AffineRecord
+    similarity: SimilarityRecord
     transforms: Transforms
     metrics: dict[str, float | Triple]
     qc: Quality

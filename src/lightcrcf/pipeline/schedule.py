@@ -88,6 +88,13 @@ _UNKNOWN: Schedule = (
     Level(2, 40, field_sigma=0.4, radius=2, contrast=0.5, volume=0.42),
 )
 _FULL_UNKNOWN = Level(1, 7, force_sigma=1.2, field_sigma=0.4, contrast=0.5, volume=0.64)
+# Images of two contrasts: docs/decisions/0018-other-contrasts.md.
+_ACROSS: Schedule = (
+    Level(8, 60, force_sigma=2.4, field_sigma=0.6, radius=2, metric="explained"),
+    Level(4, 40, force_sigma=2.4, field_sigma=0.6, radius=2, metric="explained", volume=0.28),
+    Level(2, 16, force_sigma=1.65, field_sigma=0.6, radius=2, metric="explained", momentum=0.6, volume=0.84),
+)
+_FULL_ACROSS = Level(1, 6, force_sigma=2.3, field_sigma=0.7, radius=2, metric="explained", momentum=0.6, volume=1.28)
 _LONG = {2: 40, 1: 12}  # steps of "accurate"
 _SETTLING = 5  # and at half resolution, once all looks have become one
 _WORTH, _WORTH_UNKNOWN = 0.88, 0.92  # less is what lies between looks that have nothing in common
@@ -147,6 +154,7 @@ def plan(
     steps: int | None = None,
     template: bool = False,
     smoothness: float = 1.0,
+    across: bool = False,
 ) -> Plan:
     """The refinement of a preset.
 
@@ -156,12 +164,13 @@ def plan(
         steps: at full resolution, instead of the preset's; 0 is no refinement.
         template: whether the model has one.
         smoothness: of the field, 1 for the preset's.
+        across: whether the images are of two contrasts, for which there is no model.
 
     Example:
         >>> plan("fast", Preparation(None), steps=5)
         Plan(schedule=(Level(scale=1, steps=5, ...),), network=True, template=False)
     """
-    *coarse, full = (*_UNKNOWN, _FULL_UNKNOWN) if preparation is None else (*_COARSE, _FULL)
+    *coarse, full = _levels(preparation, across=across)
     if preset == "accurate":
         *coarse, full = (replace(level, steps=_LONG.get(level.scale, level.steps)) for level in (*coarse, full))
         settling = replace(coarse[-1], steps=_SETTLING, worth=_WORTH_UNKNOWN if preparation is None else _WORTH)
@@ -186,6 +195,13 @@ def plan(
         )
     made = Plan(tuple(_smoothed(level, smoothness) for level in schedule), network)
     return replace(made, template=template and made.several_looks)
+
+
+def _levels(preparation: Preparation | None, *, across: bool) -> Schedule:
+    """Those of the short refinement, from nothing."""
+    if across:
+        return (*_ACROSS, _FULL_ACROSS)
+    return (*_UNKNOWN, _FULL_UNKNOWN) if preparation is None else (*_COARSE, _FULL)
 
 
 def _smoothed(level: Level, smoothness: float) -> Level:
