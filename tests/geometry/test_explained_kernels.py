@@ -57,12 +57,12 @@ def objective(
 def measured(
     fixed: NDArray, moved: NDArray, weight: NDArray | None, radius: int
 ) -> tuple[tuple[float, float], NDArray, NDArray]:
-    """Both sums, the terms and the force."""
+    """The first two sums, the terms and the force."""
     basis, terms, force = (np.full((n, *fixed.shape), np.nan, np.float32) for n in (5, 4, 3))
     kernels.explained_basis(fixed, weight, radius, basis)
     sums = kernels.explained_terms(fixed, moved, weight, basis, radius, terms)
     kernels.explained_force(fixed, moved, weight, terms, radius, force)
-    return sums, terms, force
+    return sums[:2], terms, force
 
 
 def central(image: NDArray) -> NDArray:
@@ -162,3 +162,27 @@ def test_windows_larger_than_the_image(rng: np.random.Generator, shape: tuple[in
     assert np.isfinite([*sums]).all()
     assert np.isfinite(terms).all()
     assert np.isfinite(force).all()
+
+
+def test_windows_that_differ_by_noise_alone_exert_no_force(rng: np.random.Generator) -> None:
+    """Where more than noise is unexplained the force stays as it was."""
+    fixed, _ = images(rng)
+    sigma = 0.03
+    moved = (0.9 - 0.7 * fixed + rng.normal(0, sigma, SHAPE)).astype(np.float32)
+    moved[:, 20:] = images(rng)[1][:, 20:]
+    weight = np.ones(SHAPE, np.float32)
+    basis, terms, force = (np.empty((n, *SHAPE), np.float32) for n in (5, 4, 3))
+    kernels.explained_basis(fixed, weight, 2, basis)
+    found = []
+    for noise in ((0.0, 0.0), (1e-4, 4 * sigma**2)):
+        sums = kernels.explained_terms(fixed, moved, weight, basis, 2, terms, noise)
+        kernels.explained_force(fixed, moved, weight, terms, 2, force)
+        found.append((force.copy(), sums))
+    (plain, without), (limited, with_noise) = found
+    assert np.abs(plain[:, 2:-2, 2:15, 2:-2]).max() > 0
+    assert not limited[:, 2:-2, 2:15, 2:-2].any()
+    np.testing.assert_array_equal(limited[:, 2:-2, 27:-2, 2:-2], plain[:, 2:-2, 27:-2, 2:-2])
+    assert with_noise[1] == without[1]
+    assert with_noise[0] < without[0]
+    assert with_noise[2] < without[2] <= without[1]
+    assert kernels.explained_terms(fixed, moved, weight, basis, 2, terms, (9.0, 9.0))[::2] == (0, 0)

@@ -20,6 +20,7 @@ from lightcrcf.geometry.refinement_kernels import (
     BLOCK,
     HALF,
     MIN_SHARE,
+    NO_LEVELS,
     NOTHING,
     TWO,
     along_line,
@@ -51,28 +52,38 @@ def explained_basis(fixed: Float32, weight: Float32 | None, radius: int, out: Fl
         out: (5, D, H, W), overwritten: both means, and p, q, r with (p c1)^2 + (q c2 + r c1)^2 = c' S^-1 c.
     """
     w, masked = fixed if weight is None else weight, weight is not None
-    _march(BASIS, out, fixed, fixed, w, masked, box(radius), out, out, NOTHING, tiles_for(fixed))
+    _march(BASIS, out, fixed, fixed, w, masked, box(radius), NO_LEVELS, out, out, NOTHING, tiles_for(fixed))
 
 
 def explained_terms(
-    fixed: Float32, moved: Float32, weight: Float32 | None, basis: Float32, radius: int, out: Float32
-) -> tuple[float, float]:
+    fixed: Float32,
+    moved: Float32,
+    weight: Float32 | None,
+    basis: Float32,
+    radius: int,
+    out: Float32,
+    noise: tuple[float, float] = (0.0, 0.0),
+) -> tuple[float, float, float]:
     """The sums of s R^2 and of s, s(x) = var(f)^(1/2): R^2 where the fixed image has much to tell, as in correlation.
+
+    No R^2 counts more than (1 - noise / var) of one image times that of the other, what it is where noise alone is not
+    explained: windows that reach it exert no force.
 
     Args:
         fixed, moved: (D, H, W).
         weight, radius: as for `explained_basis`.
         basis: its result.
         out: (4, D, H, W), overwritten: for `explained_force`.
+        noise: variances of the noise of the fixed and the moved image, each in its own squared units.
 
     Returns:
-        The sums: the first by the second is a weighted mean of R^2.
+        The sum of s R^2, the sum of s, and the largest that the first one could be, as from `correlation_terms`.
     """
-    sums = np.zeros((2, *fixed.shape[1:]), np.float32)
+    sums, levels = np.zeros((3, *fixed.shape[1:]), np.float32), np.array(noise, np.float32)
     w, masked = fixed if weight is None else weight, weight is not None
-    _march(TERMS, out, fixed, moved, w, masked, box(radius), basis, out, sums, tiles_for(fixed))
-    gained, counted = sums.sum(axis=(1, 2), dtype=np.float64)
-    return float(gained), float(counted)
+    _march(TERMS, out, fixed, moved, w, masked, box(radius), levels, basis, out, sums, tiles_for(fixed))
+    gained, counted, attainable = sums.sum(axis=(1, 2), dtype=np.float64)
+    return float(gained), float(counted), float(attainable)
 
 
 def explained_force(
@@ -86,7 +97,7 @@ def explained_force(
         out: (3, D, H, W), overwritten.
     """
     w, masked = fixed if weight is None else weight, weight is not None
-    _march(FORCE, terms, fixed, moved, w, masked, box(radius), terms, out, NOTHING, tiles_for(fixed))
+    _march(FORCE, terms, fixed, moved, w, masked, box(radius), NO_LEVELS, terms, out, NOTHING, tiles_for(fixed))
 
 
 def locally_explained(fixed: Float32, moved: Float32, radius: int) -> Float32:
@@ -123,6 +134,7 @@ def _march(
     weight: Array,
     masked: bool,
     taps: Array,
+    levels: Array,
     basis: Array,
     out: Array,
     sums: Array,
@@ -131,7 +143,7 @@ def _march(
     height = fixed.shape[1]
     for t in prange(tiles):
         first, end = np.int64(t) * height // tiles, (np.int64(t) + 1) * height // tiles
-        _march_tile(mode, source, fixed, moved, weight, masked, taps, basis, first, end - first, out, sums)
+        _march_tile(mode, source, fixed, moved, weight, masked, taps, levels, basis, first, end - first, out, sums)
 
 
 @device
@@ -143,6 +155,7 @@ def _march_tile(
     weight: Array,
     masked: bool,
     taps: Array,
+    levels: Array,
     basis: Array,
     first: Any,
     rows: Any,
@@ -178,7 +191,7 @@ def _march_tile(
                 if mode == BASIS:
                     _basis_row(total, j * span, masked, radius, out[:, i, y])
                 elif mode == TERMS:
-                    _terms_row(total, j * span, masked, radius, basis[:, i, y], out[:, i, y], sums[:, y])
+                    _terms_row(total, j * span, masked, radius, levels, basis[:, i, y], out[:, i, y], sums[:, y])
                 else:
                     _force_row(total, j * span, fixed[i, y], moved, weight[i, y], masked, i, y, out[:, i, y])
 
@@ -270,10 +283,13 @@ def _basis_row(total: Array, at: Any, masked: bool, radius: Any, out: Array) -> 
 
 
 @device
-def _terms_row(total: Array, at: Any, masked: bool, radius: Any, basis: Array, out: Array, sums: Array) -> None:
+def _terms_row(
+    total: Array, at: Any, masked: bool, radius: Any, levels: Array, basis: Array, out: Array, sums: Array
+) -> None:
     """out = (P1, P2, Q, C): d(sum of s R^2)/dm(y) = w(y) (f sum P1 + f f sum P2 - m sum Q - sum C), windows with y."""
     voxels = np.float32((2 * radius + 1) ** 3)
     zero, one, two, least = filled(ZERO), filled(ONE), filled(TWO), filled(MIN_SHARE * voxels)
+    floor, of_fixed, of_moved = filled(FLOOR), filled(levels[0]), filled(levels[1])
     for k in range(0, out.shape[1], LANES):
         left, here = out.shape[1] - k, at + k
         n = read(total[4], here) if masked else filled(voxels)
@@ -281,19 +297,24 @@ def _terms_row(total: Array, at: Any, masked: bool, radius: Any, basis: Array, o
         mean, square = read_part(basis[0], k, left), read_part(basis[1], k, left)
         p, q, r = read_part(basis[2], k, left), read_part(basis[3], k, left), read_part(basis[4], k, left)
         m = by * read(total[0], here)
-        v = larger(by * read(total[1], here) - m * m, zero) + filled(FLOOR)
+        variance = larger(by * read(total[1], here) - m * m, zero)
+        v = variance + floor
         c1, c2 = by * read(total[2], here) - m * mean, by * read(total[3], here) - m * square
         e1, e2 = p * c1, q * c2 + r * c1
         explained = (e1 * e1 + e2 * e2) / v
-        worth = root(where_above(p, zero, larger(one / (p * p) - filled(RIDGE), zero), zero))
-        pull = two * worth * by / v
+        spread = where_above(p, zero, larger(one / (p * p) - filled(RIDGE), zero), zero)
+        worth, most = root(spread), larger(variance - of_moved, zero) / v
+        most = where_above(spread, of_fixed, most * (spread - of_fixed) / spread, zero)
+        pull = where_above(most, explained, two * worth * by / v, zero)
+        gain = where_above(most, explained, explained, most)
         a1, a2 = p * e1 + r * e2, q * e2
         put_part(pull * a1, out[0], k, left)
         put_part(pull * a2, out[1], k, left)
         put_part(pull * explained, out[2], k, left)
         put_part(pull * (a1 * mean + a2 * square - explained * m), out[3], k, left)
-        put_part(read_part(sums[0], k, left) + worth * explained, sums[0], k, left)
+        put_part(read_part(sums[0], k, left) + worth * gain, sums[0], k, left)
         put_part(read_part(sums[1], k, left) + worth, sums[1], k, left)
+        put_part(read_part(sums[2], k, left) + worth * most, sums[2], k, left)
 
 
 @device

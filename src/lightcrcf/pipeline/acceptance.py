@@ -60,13 +60,10 @@ def gains(pair: WorkingPair, displacement: Float32, metric: Metric) -> bool:
 def _gains_somewhere(stage: Stage) -> bool:
     """Whether the field of the last objective gains much in one place, and far less is lost in any."""
     images = stage.channels[0]
-    radius = stage.level.radius
-    mean, square = window_mean(np.stack([images.fixed, images.fixed * images.fixed]), radius)
-    variance = np.maximum(square - mean * mean, 0)
-    most = np.maximum(variance - stage.noise, 0) / np.maximum(variance, _SMALL)
-    if stage.level.metric == "explained":
-        most = np.ones_like(most)
-    before, after = (np.minimum(stage.likeness(moved), most) for moved in (images.moving, images.moved))
+    variance = _variance(images.fixed, stage.level.radius)
+    most = _attainable(stage, variance, images.moving)
+    before = np.minimum(stage.likeness(images.moving), most)
+    after = np.minimum(stage.likeness(images.moved), _attainable(stage, variance, images.moved))
     weight = np.sqrt(variance) if stage.weight is None else np.sqrt(variance) * stage.weight
     taps, around = gaussian_taps((_AROUND,) * 3), np.empty((3, *weight.shape), np.float32)
     smooth(np.stack([weight * (after - before), weight * most, weight]), taps, around)
@@ -74,6 +71,21 @@ def _gains_somewhere(stage: Stage) -> bool:
     telling = tissue & (around[2] > _TELLING * around[2][tissue].mean()) & (around[1] > _SMALL)
     gains = around[0][telling] / around[1][telling]
     return bool(gains.size) and float(gains.max()) > max(_GAIN_SOMEWHERE, -_TIMES * float(gains.min()))
+
+
+def _attainable(stage: Stage, variance: Float32, moved: Float32) -> Float32:
+    """(D, H, W): how alike noise lets the images be around each voxel, where the fixed one varies so much."""
+    if stage.level.metric != "explained":
+        return np.asarray(np.maximum(variance - stage.noise, 0) / np.maximum(variance, _SMALL))
+    both = ((variance, stage.each_noise[0]), (_variance(moved, stage.level.radius), stage.each_noise[1]))
+    one, other = (np.maximum(spread - noise, 0) / np.maximum(spread, _SMALL) for spread, noise in both)
+    return np.asarray(one * other)
+
+
+def _variance(image: Float32, radius: int) -> Float32:
+    """(D, H, W): of the window about each voxel."""
+    mean, square = window_mean(np.stack([image, image * image]), radius)
+    return np.asarray(np.maximum(square - mean * mean, 0))
 
 
 def _even(fixed: Float32, moving: Float32, masks: tuple[Float32 | None, Float32 | None]) -> Float32:

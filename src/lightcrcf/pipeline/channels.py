@@ -92,22 +92,27 @@ class Explained(_Pair):
         fixed, moving: (D, H, W).
         share: in the objective.
         terms: (4, D, H, W), for what the force needs.
+        noise: as for `explained_terms`.
     """
 
-    def __init__(self, fixed: Float32, moving: Float32, share: float, terms: Float32) -> None:
+    def __init__(
+        self, fixed: Float32, moving: Float32, share: float, terms: Float32, noise: tuple[float, float] = (0.0, 0.0)
+    ) -> None:
         super().__init__(fixed, moving, share)
-        self._terms = terms
+        self._terms, self._noise = terms, noise
         self._basis = np.empty((5, *fixed.shape), np.float32)
         self._based_on: tuple[bool, int] | None = None  # whether there were weights, and the radius
 
     def compare(self, weight: Float32 | None, radius: int) -> tuple[float, float]:
-        """As for any channel; noise has no limit here. Weights may move, so that with any the basis is made anew."""
+        """As for any channel. Weights may move, so that with any the basis is made anew."""
         if weight is not None or self._based_on != (False, radius):
             explained_basis(self.fixed, weight, radius, self._basis)
             self._based_on = (weight is not None, radius)
-        total, weights = explained_terms(self.fixed, self.moved, weight, self._basis, radius, self._terms)
+        total, weights, most = explained_terms(
+            self.fixed, self.moved, weight, self._basis, radius, self._terms, self._noise
+        )
         self.weights = max(weights, _LEAST_WEIGHTS)
-        return total / self.weights, total / self.weights
+        return total / self.weights, total / max(most, _LEAST_WEIGHTS)
 
     def force(self, weight: Float32 | None, radius: int, out: Float32) -> None:
         """As for any channel."""

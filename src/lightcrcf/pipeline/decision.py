@@ -26,6 +26,9 @@ from lightcrcf.weights.store import Weights
 __all__ = ["Decision", "decide"]
 
 
+_HEAD_AND_BRAIN = {"skull-stripped brain", "whole head or body"}
+
+
 @dataclass(frozen=True, eq=False)
 class Decision:
     """How one pair is registered.
@@ -75,7 +78,8 @@ def decide(inputs: Inputs, options: Options, shared: Shared, *, kept: bool) -> D
     choice = choose_model(options.model, contents, (inputs.fixed.grid, inputs.moving.grid))
     choice = across_contrasts(choice) if across else choice
     grids = _grids(inputs, choice.weights, options, shared)
-    refinement = _plan(choice, options, grids, alike=contents[0].kind == contents[1].kind)
+    kinds = {content.kind for content in contents}
+    refinement = _plan(choice, options, grids, alike=kinds != _HEAD_AND_BRAIN if across else len(kinds) == 1)
     init = _init(options.init, choice)
     demand = Demand(
         inputs.volumes,
@@ -163,4 +167,4 @@ def _explained(choice: Choice, refinement: Plan) -> Choice:
         return choice
     instead = "refined from coarse to fine without a network" if refinement.schedule else "the result is affine only"
     reason = f"{choice.reason}; {instead}"
-    return Choice(None, reason, (reason,) if choice.mismatch else ())
+    return Choice(None, reason, (reason,) if choice.mismatch == (choice.reason,) else choice.mismatch)

@@ -26,11 +26,13 @@ class Noise:
         fixed, moving: variance of each one's noise at its own resolution, in squared units of the fixed image: the
             moving one counts as if it were scaled so that its foreground varies as the fixed one's does.
         sizes: how many voxels of full working resolution a voxel of each is as large as.
+        units: what each variance is multiplied by to be in squared units of its own image.
     """
 
     fixed: float
     moving: float
     sizes: tuple[float, float] = (1.0, 1.0)
+    units: tuple[float, float] = (1.0, 1.0)
 
     @classmethod
     def of(
@@ -50,16 +52,23 @@ class Noise:
         tissue = [image[image > _FOREGROUND][::_EVERY] for image in (fixed, moving)]
         spread = [float(np.var(values)) if values.size else 0.0 for values in tissue]
         variances = own or (noise_variance(fixed), noise_variance(moving))
-        return cls(variances[0], variances[1] * spread[0] / max(spread[1], _LEAST), sizes)
+        own_units = 1.0, max(spread[1], _LEAST) / max(spread[0], _LEAST)
+        return cls(variances[0], variances[1] * spread[0] / max(spread[1], _LEAST), sizes, own_units)
 
     def at(self, voxels: float) -> float:
         """Variance that it gives the difference of the images' means over so many voxels of full resolution."""
         both = zip((self.fixed, self.moving), self.sizes, strict=True)
         return sum(variance * min(1.0, size / voxels) for variance, size in both)
 
+    def each_at(self, voxels: float) -> tuple[float, float]:
+        """Variance of each image's means over so many voxels of full resolution, in its own squared units."""
+        each = zip((self.fixed, self.moving), self.sizes, self.units, strict=True)
+        fixed, moving = (variance * unit * min(1.0, size / voxels) for variance, size, unit in each)
+        return fixed, moving
+
     def swapped(self) -> Noise:
         """The same for the images the other way round, in units of the other one."""
-        return Noise(self.moving, self.fixed, (self.sizes[1], self.sizes[0]))
+        return Noise(self.moving, self.fixed, (self.sizes[1], self.sizes[0]), (self.units[1], self.units[0]))
 
 
 def noise_variance(image: Float32) -> float:

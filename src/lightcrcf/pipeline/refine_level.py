@@ -29,7 +29,6 @@ from lightcrcf.geometry.step_kernels import accumulate, compose_step
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.pipeline.channels import FLOOR, Channel, Correlated, Explained, local_contrast
 from lightcrcf.pipeline.noise import Noise
-from lightcrcf.pipeline.recolour import recoloured, shades
 from lightcrcf.pipeline.schedule import Level
 
 __all__ = ["Stage", "factors"]
@@ -108,6 +107,7 @@ class Stage:
 
         self.level = level
         self.noise = noise.at(float(np.prod(blocks))) if noise else 0.0
+        self.each_noise = noise.each_at(float(np.prod(blocks))) if noise else (0.0, 0.0)
         scaled = [_scaled(image, mask, blocks) for image, mask in ((fixed, fixed_mask), (moving, moving_mask))]
         images, masks = (scaled[0][0], scaled[1][0]), (scaled[0][1], scaled[1][1])
         self.fixed_mask, self.moving_mask = masks
@@ -125,21 +125,13 @@ class Stage:
         """What the level compares; `pull` takes the first one's terms before it writes to `one`."""
         level, channels = self.level, list[Channel]()
         if level.metric == "explained":
-            channels.append(Explained(*images, 1.0, self._terms))
+            channels.append(Explained(*images, 1.0, self._terms, self.each_noise))
         else:
             channels.append(Correlated(*images, 1.0, self._terms, self.noise))
         if level.contrast > 0:  # which has little noise
             contrasts = local_contrast(images, masks, level.contrast_sigma)
             channels.append(Correlated(*contrasts, level.contrast, np.empty_like(self.one)))
-        if level.recoloured > 0:
-            channels.append(Correlated(*images, level.recoloured, np.empty_like(self.one)))
         return channels
-
-    def _recolour(self, field: Float32 | None) -> None:
-        """Give the last channel the moving image in the shades that the fixed one has under the field."""
-        images = self.channels[0]
-        images.move(field)
-        self.channels[-1].moving = recoloured(images.moving, shades(images.fixed, images.moved, self.fixed_mask))
 
     def _smooth_by(self, *sigmas: float) -> None:
         self.force_taps, self.field_taps = (gaussian_taps((s, s, s)) for s in sigmas)
@@ -203,8 +195,6 @@ class Stage:
             return self._climb(field)
 
     def _climb(self, field: Float32) -> tuple[Float32, float, int]:
-        if self.level.recoloured > 0:
-            self._recolour(field)
         score, carried, done, share = self.objective(field), 0.0, 0, 1.0
         while done < self.level.steps:
             typical = self.pull()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from lightcrcf.weights.preparation import Preparation
 
@@ -27,8 +27,6 @@ class Level:
         contrast: weight of the local correlation of the images' local contrast, beside that of the images themselves;
             not for "mse".
         contrast_sigma: of the Gaussian under which local contrast is taken, in voxels.
-        recoloured: weight of the local correlation of the fixed image with the moving one in the fixed one's shades;
-            for "explained" alone.
         momentum: the share of the step before that each step carries on; below 1.
         force: from which on a force becomes a step of full length; weaker ones become shorter steps, so that where
             little is amiss little moves. For "lncc" in units of the mean weight of a window, for "mse" of the mean
@@ -50,7 +48,6 @@ class Level:
     metric: Metric = "lncc"
     contrast: float = 0.0
     contrast_sigma: float = 0.7
-    recoloured: float = 0.0
     momentum: float = 0.0
     force: float = 0.15
     volume: float = 0.0
@@ -63,8 +60,6 @@ class Level:
             raise ValueError(f"a step is at most one voxel long, not {self.step}")
         if self.contrast > 0 and self.metric == "mse":
             raise ValueError("local contrast is compared by lncc, not by mse")
-        if self.recoloured > 0 and self.metric != "explained":
-            raise ValueError(f"images are recoloured across contrasts, not for {self.metric}")
 
     def looks(self) -> tuple[tuple[bool, tuple[float, float]], ...]:
         """How the field is looked for: whether from the moving image, and by which Gaussians; the plain way first."""
@@ -89,12 +84,14 @@ _UNKNOWN: Schedule = (
 )
 _FULL_UNKNOWN = Level(1, 7, force_sigma=1.2, field_sigma=0.4, contrast=0.5, volume=0.64)
 # Images of two contrasts: docs/decisions/0018-other-contrasts.md.
+_AT_ALL: dict[str, Any] = {"metric": "explained", "radius": 2}
+_EDGES: dict[str, Any] = {"contrast": 0.5, "contrast_sigma": 1.0}
 _ACROSS: Schedule = (
-    Level(8, 60, force_sigma=2.4, field_sigma=0.6, radius=2, metric="explained"),
-    Level(4, 40, force_sigma=2.4, field_sigma=0.6, radius=2, metric="explained", volume=0.28),
-    Level(2, 16, force_sigma=1.65, field_sigma=0.6, radius=2, metric="explained", momentum=0.6, volume=0.84),
+    Level(8, 60, force_sigma=2.4, field_sigma=0.6, volume=0.1, **_AT_ALL, **_EDGES),
+    Level(4, 40, force_sigma=2.4, field_sigma=0.6, volume=0.28, **_AT_ALL, **_EDGES),
+    Level(2, 24, force_sigma=1.65, field_sigma=0.6, momentum=0.3, volume=0.7, **_AT_ALL, **_EDGES),
 )
-_FULL_ACROSS = Level(1, 6, force_sigma=2.3, field_sigma=0.7, radius=2, metric="explained", momentum=0.6, volume=1.28)
+_FULL_ACROSS = Level(1, 8, force_sigma=1.5, field_sigma=0.5, momentum=0.3, volume=1.0, **_AT_ALL)
 _LONG = {2: 40, 1: 12}  # steps of "accurate"
 _SETTLING = 5  # and at half resolution, once all looks have become one
 _WORTH, _WORTH_UNKNOWN = 0.88, 0.92  # less is what lies between looks that have nothing in common
