@@ -50,3 +50,13 @@ def test_neither_is_what_surrounds_a_shape_of_one_value(values: tuple[int, int])
     shape = np.full(SHAPE, values[0], np.int16)
     shape[5:19, 6:22, 4:28] = values[1]
     assert padding(shape) is None
+
+
+def test_a_masked_brain_is_not_padded_though_its_darkest_tissue_is_far_from_zero() -> None:
+    """As in T2: white matter is dark, and what lies next to the mask is bright."""
+    radius = np.linalg.norm(
+        [(x - (n - 1) / 2) / (0.42 * n) for x, n in zip(np.indices(SHAPE), SHAPE, strict=True)], axis=0
+    )
+    shades = np.select([radius < 0.6, radius < 0.8, radius < 1], [350, 600, 1000], 0)
+    noise = np.random.default_rng(1).normal(0, 20, SHAPE)
+    assert padding(np.where(shades > 0, shades + noise, 0)) is None

@@ -21,6 +21,7 @@ Mask = NDArray[np.bool_]
 # of their range from the 1st to the 99th percentile), beside a background of their own that makes up a share of them.
 _ON_BORDER, _FAR, _BACKGROUND = 0.02, 0.4, 0.1
 _DARK, _VERY_DARK = 0.15, 0.05  # how far up their range that background reaches
+_BESIDE = 0.3  # of the voxels beside padding are of that background: around a masked brain lies what is no darkest
 _LEAST_HU, _AIR_HU = -1100.0, -900.0  # no tissue has less; between them lies air, and the -1024 that scanners store
 _LARGEST = 1e36  # farther from 0 nothing was measured: what others write for "missing" (9.97e36, 3.4e38), and infinity
 _SAMPLES = 200_000  # voxels whose percentiles tell
@@ -187,12 +188,24 @@ def _padding_of(data: NDArray[Any], value: float) -> Mask | None:
     if span <= 0:  # two values: a shape and what is around it
         return None
     if value < low:
-        far = low - value > _FAR * span and np.mean(rest <= low + _DARK * span) > _BACKGROUND
+        dark = low + _DARK * span
+        far = low - value > _FAR * span and np.mean(rest <= dark) > _BACKGROUND
+        far = far and np.mean(data[_beside(data == value)] <= dark) > _BESIDE
         return np.asarray(data < (value + low) / 2) if far or value < _LEAST_HU <= low else None
     if value - low > _FAR * span and np.mean(rest <= low + _VERY_DARK * span) > _BACKGROUND:
         reached = _reached(np.asarray(data == value))
         return reached if np.mean(reached) > _PADDED else None
     return None
+
+
+def _beside(equal: Mask) -> Mask:
+    """The voxels that share a face with one of `equal`, and are none."""
+    near = np.zeros_like(equal)
+    for axis in range(3):
+        lines, found = np.moveaxis(equal, axis, 0), np.moveaxis(near, axis, 0)
+        found[1:] |= lines[:-1]
+        found[:-1] |= lines[1:]
+    return near & ~equal
 
 
 def _reached(equal: Mask) -> Mask:

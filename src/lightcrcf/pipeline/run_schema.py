@@ -140,8 +140,8 @@ class SimilarityRecord(_Part):
     contrasts: Literal["same", "any"]
     correlation: float = Field(description="mean signed local correlation after the affine")
     correlation_recoloured: float = Field(
-        description="the same with the moving image in the fixed one's shades; `auto` is `any` where the first is less "
-        "than .75 of this one"
+        description="the same with one image in the other one's shades; `auto` is `any` where the first is less than "
+        ".87 of this one"
     )
 
 

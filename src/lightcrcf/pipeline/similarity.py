@@ -24,18 +24,22 @@ REMARK = (
 )
 _RADIUS = 2
 _TISSUE, _LEAST_VARIANCE, _HALF = 0.05, 1e-6, 0.5
-# Below this share of the correlation after recolouring the contrasts are two. On training persons one contrast has
-# DECISION; where hardly anything correlates, nothing is known.
-_ONE_CONTRAST, _LEAST = 0.75, 0.15
+# Below this share of the correlation after recolouring the contrasts are two; where hardly anything correlates, nothing
+# is known. On training data one contrast has .98 and more (brains, heads, hearts, crops, abdomens, chests), a T1 and a
+# pseudo-contrast .76 and less, FLAIR closest: docs/decisions/0018-other-contrasts.md.
+_ONE_CONTRAST, _LEAST = 0.87, 0.1
 
 
 @dataclass(frozen=True)
 class Likeness:
     """How alike the images of a pair are after the affine, at half the working resolution.
 
+    One of the images is given the shades that the other one has in the same places: the one with which more is gained,
+    since the poorer of two images may be a straight function of the richer one, but not the other way round.
+
     Args:
-        plain: mean local correlation with its sign, each window weighed by the fixed image's standard deviation in it.
-        recoloured: the same once the moving image has the shades that the fixed one has under it.
+        plain: mean local correlation with its sign, each window weighed by the other image's standard deviation in it.
+        recoloured: the same after recolouring.
 
     Example:
         >>> Likeness(0.80, 0.82).two_contrasts, Likeness(-0.2, 0.6).two_contrasts, Likeness(0.01, 0.03).two_contrasts
@@ -48,7 +52,12 @@ class Likeness:
     @property
     def two_contrasts(self) -> bool:
         """Whether the images are so much more alike after recolouring that their contrasts are two."""
-        return self.recoloured > _LEAST and self.plain < _ONE_CONTRAST * self.recoloured
+        return self.ratio < _ONE_CONTRAST
+
+    @property
+    def ratio(self) -> float:
+        """Of the first to the second; 1 where hardly anything correlates."""
+        return self.plain / self.recoloured if self.recoloured > _LEAST else 1.0
 
     def record(self, *, across: bool) -> dict[str, Any]:
         """For `run.json`.
@@ -74,8 +83,13 @@ def likeness(pair: WorkingPair) -> Likeness:
     for mask in (pair.fixed_mask, pair.moving_mask):
         if mask is not None:
             counts *= block_mean(mask, pair.pool) > _HALF
-    recolour = shades(fixed, moving, counts)
-    return Likeness(_correlation(fixed, moving, counts), _correlation(fixed, recoloured(moving, recolour), counts))
+    return min(_one_way(fixed, moving, counts), _one_way(moving, fixed, counts), key=lambda found: found.ratio)
+
+
+def _one_way(fixed: Float32, moving: Float32, counts: Float32) -> Likeness:
+    """With the moving image recoloured."""
+    shaded = recoloured(moving, shades(fixed, moving, counts))
+    return Likeness(_correlation(fixed, moving, counts), _correlation(fixed, shaded, counts))
 
 
 def across_contrasts(choice: Choice) -> Choice:
