@@ -19,7 +19,10 @@ from lightcrcf.geometry.lanes import LANES, filled, larger, put_part, read, read
 from lightcrcf.geometry.sampling import ONE, ZERO
 from lightcrcf.geometry.tiles import Tile, add, begin, put_floats
 
-__all__ = ["correlation_force", "correlation_terms", "gaussian_taps", "smooth"]
+__all__ = [
+    "BLOCK", "HALF", "MIN_SHARE", "NOTHING", "NO_LEVELS", "TWO", "along_line", "box", "copy_line", "correlation_force",
+    "correlation_terms", "gaussian_taps", "places", "smooth", "tiles_for", "weigh",
+]  # fmt: skip
 
 Array = Any  # Numba's functions take their own array types
 Float32 = NDArray[np.float32]
@@ -127,6 +130,7 @@ def tiles_for(image: Float32) -> int:
 
 
 def box(radius: int) -> Float32:
+    """The taps of a window whose voxels all count the same."""
     return np.ones((3, 2 * radius + 1), np.float32)
 
 

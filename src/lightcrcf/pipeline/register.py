@@ -251,13 +251,10 @@ def _start(
             affine, alignment = _initial_affine(decision.init, inputs)
         with watch.stage("prepare", 0.4):
             pair = _prepared(inputs, decision, options, affine, shared)
-        with watch.stage("compare", 0.45):
             alike = likeness(pair)
-        if options.similarity == "auto" and options.model in ("auto", "none") and alike.two_contrasts:
-            with watch.stage("choose model", 0.46):
+            if options.similarity == "auto" and options.model in ("auto", "none") and alike.two_contrasts:
                 decision = decide(inputs, replace(options, similarity="any"), shared, kept=not alone)
                 check_demand(inputs.fixed.source, decision.demand)
-            with watch.stage("prepare", 0.47):
                 pair = _prepared(inputs, decision, options, affine, shared)
         with watch.stage("load network", 0.5):
             network = opening.result() if opening else None

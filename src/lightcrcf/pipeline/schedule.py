@@ -87,11 +87,11 @@ _FULL_UNKNOWN = Level(1, 7, force_sigma=1.2, field_sigma=0.4, contrast=0.5, volu
 _AT_ALL: dict[str, Any] = {"metric": "explained", "radius": 2}
 _EDGES: dict[str, Any] = {"contrast": 0.5, "contrast_sigma": 1.0}
 _ACROSS: Schedule = (
-    Level(8, 60, force_sigma=2.4, field_sigma=0.6, volume=0.1, **_AT_ALL, **_EDGES),
-    Level(4, 40, force_sigma=2.4, field_sigma=0.6, volume=0.28, **_AT_ALL, **_EDGES),
-    Level(2, 24, force_sigma=1.65, field_sigma=0.6, momentum=0.3, volume=0.7, **_AT_ALL, **_EDGES),
+    Level(8, 60, force_sigma=2.4, field_sigma=0.6, volume=0.05, **_AT_ALL, **_EDGES),
+    Level(4, 40, force_sigma=2.4, field_sigma=0.6, volume=0.14, **_AT_ALL, **_EDGES),
+    Level(2, 24, force_sigma=1.65, field_sigma=0.6, momentum=0.3, volume=0.35, **_AT_ALL, **_EDGES),
 )
-_FULL_ACROSS = Level(1, 8, force_sigma=1.5, field_sigma=0.5, momentum=0.3, volume=1.0, **_AT_ALL)
+_FULL_ACROSS = Level(1, 8, force_sigma=1.5, field_sigma=0.5, momentum=0.3, volume=0.5, **_AT_ALL)
 _LONG = {2: 40, 1: 12}  # steps of "accurate"
 _SETTLING = 5  # and at half resolution, once all looks have become one
 _WORTH, _WORTH_UNKNOWN = 0.88, 0.92  # less is what lies between looks that have nothing in common
