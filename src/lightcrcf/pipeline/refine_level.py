@@ -35,7 +35,7 @@ from lightcrcf.geometry.threads import use_threads
 from lightcrcf.pipeline.noise import Noise
 from lightcrcf.pipeline.schedule import Level
 
-__all__ = ["Stage", "factors"]
+__all__ = ["Images", "Stage", "factors"]
 
 Float32 = NDArray[np.float32]
 Shape = tuple[int, int, int]
@@ -63,6 +63,40 @@ def factors(scale: int, pool: Shape) -> Shape:
     """Between full resolution and `scale`, along each axis."""
     a, b, c = (scale if p == 2 else 1 for p in pool)
     return a, b, c
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """What a refinement compares, on one grid.
+
+    Args:
+        fixed, moving: (D, H, W) at full resolution, unit range.
+        fixed_mask, moving_mask: of each, 0 where voxels do not count, or None.
+        noise: of both images; None for none.
+        masked: of each, whether everything outside its anatomy was set to one value, 0 here.
+    """
+
+    fixed: Float32
+    moving: Float32
+    fixed_mask: Float32 | None = None
+    moving_mask: Float32 | None = None
+    noise: Noise | None = None
+    masked: tuple[bool, bool] = (False, False)
+
+    def swapped(self) -> Images:
+        """As seen from the moving image."""
+        noise = None if self.noise is None else self.noise.swapped()
+        return Images(self.moving, self.fixed, self.moving_mask, self.fixed_mask, noise, self.masked[::-1])
+
+    def scaled(self, blocks: Shape, background: float) -> tuple[tuple[Float32, Float32], list[Float32 | None]]:
+        """Both images and the weights of their voxels as means of blocks, with `Level.background`."""
+        pairs = ((self.fixed, self.fixed_mask), (self.moving, self.moving_mask))
+        (fixed, *weights), (moving, *others) = (_scaled(image, mask, blocks) for image, mask in pairs)
+        weighed = [
+            _weighed(image, weight, background) if masked else weight
+            for image, weight, masked in zip((fixed, moving), (*weights, *others), self.masked, strict=True)
+        ]
+        return (fixed, moving), weighed
 
 
 @dataclass(eq=False)
@@ -103,6 +137,14 @@ def _scaled(image: Float32, mask: Float32 | None, blocks: Shape) -> tuple[Float3
     return scaled, counts
 
 
+def _weighed(image: Float32, weight: Float32 | None, background: float) -> Float32 | None:
+    """`weight`, times `background` where a masked image was set to 0."""
+    if background == 1:
+        return weight
+    inside = np.where(image > 0, np.float32(1), np.float32(background))
+    return inside if weight is None else inside * weight
+
+
 def _local_contrast(images: Sequence[Float32], masks: Sequence[Float32 | None]) -> tuple[Float32, Float32]:
     """The standard deviation under a small Gaussian: edges and texture, whichever side is brighter.
 
@@ -123,33 +165,20 @@ class Stage:
     """Both images at one resolution, and buffers that all steps share.
 
     Args:
-        fixed, moving: (D, H, W) at full resolution.
-        fixed_mask, moving_mask: of each, 0 where voxels do not count, or None.
+        given: what is compared, at full resolution.
         level: of the schedule.
         pool: factor between two resolutions along each axis.
-        noise: of both images; None for none.
 
     Memory that is touched for the first time costs about as much time as the kernels that fill it. Beside the field and
     the velocity two buffers are enough: `one` holds the terms of the last objective, then the smoothed force, then the
     composed field; `other` the force, then the step, then the candidate, and the field before once that is taken.
     """
 
-    def __init__(
-        self,
-        fixed: Float32,
-        moving: Float32,
-        fixed_mask: Float32 | None,
-        moving_mask: Float32 | None,
-        level: Level,
-        pool: Shape,
-        noise: Noise | None = None,
-    ) -> None:
+    def __init__(self, given: Images, level: Level, pool: Shape) -> None:
         blocks = factors(level.scale, pool)
-
         self.level = level
-        self.noise = noise.at(float(np.prod(blocks))) if noise else 0.0
-        scaled = [_scaled(image, mask, blocks) for image, mask in ((fixed, fixed_mask), (moving, moving_mask))]
-        images, masks = (scaled[0][0], scaled[1][0]), (scaled[0][1], scaled[1][1])
+        self.noise = given.noise.at(float(np.prod(blocks))) if given.noise else 0.0
+        images, masks = given.scaled(blocks, level.background)
         self.fixed_mask, self.moving_mask = masks
         self.moved_mask = None if self.moving_mask is None else np.empty_like(self.moving_mask)
         self.one, self.other, self.velocity = (np.empty((3, *images[0].shape), np.float32) for _ in range(3))
