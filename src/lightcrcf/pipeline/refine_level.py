@@ -239,10 +239,14 @@ class Stage:
             if number:
                 accumulate(self.other, 1.0, self.one, channel.share * self.channels[0].weights / channel.weights)
         smooth(self.other, self.force_taps, self.one)
-        sample = self.one[:, ::3, ::3, ::3][:, self.sample]
+        sample = self.one[:, ::3, ::3, ::3][:, self._counted()]
         if not sample.size:
             return 0.0
         return float(np.sqrt(np.quantile((sample * sample).sum(axis=0), _TYPICAL)))
+
+    def _counted(self) -> NDArray[np.bool_]:
+        """What of `sample` both images show: where one ends no force is, and none must count as a weak one."""
+        return self.sample if self.weight is None else self.sample & (self.weight[::3, ::3, ::3] > 0)
 
     def climb(self, field: Float32, *sigmas: float) -> tuple[Float32, float, int]:
         """Steps that raise the objective, until they are done, it stays as it is, or the field would fold.
@@ -280,7 +284,10 @@ class Stage:
 
     def _rate(self, typical: float) -> float:
         """What forces are multiplied by: strong ones become steps of `level.step` voxels, weaker ones shorter steps."""
-        unit = self.steepness if self.level.metric == "mse" else self.channels[0].weights / self.voxels
+        unit = self.steepness
+        if self.level.metric == "lncc":
+            share = int(np.count_nonzero(self._counted())) / max(int(np.count_nonzero(self.sample)), 1)
+            unit = self.channels[0].weights / max(self.voxels * share, 1)
         return self.level.step / max(typical, self.level.force * unit)
 
     def step(self, field: Float32) -> Float32 | None:
