@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lightcrcf.geometry.alignment_kernels import downsample
 from lightcrcf.pipeline.noise import Noise
 from lightcrcf.pipeline.refine import _merged, _short_of, refine
-from lightcrcf.pipeline.refine_level import Stage
+from lightcrcf.pipeline.refine_level import Images, Stage
 from lightcrcf.pipeline.schedule import Level, Plan
 
 SHAPE = (34, 41, 37)
@@ -27,7 +27,7 @@ def test_of_two_fields_the_better_one_is_taken_in_each_place(texture: Texture) -
     front = np.arange(SHAPE[0]).reshape(-1, 1, 1) < SHAPE[0] // 2
     wrong = right + np.float32(4)
     one, other = (np.where(side, right, wrong).astype(np.float32) for side in (front, ~front))
-    stage = Stage(fixed, moving, None, None, Level(1, 0), (2, 2, 2))
+    stage = Stage(Images(fixed, moving), Level(1, 0), (2, 2, 2))
     found = stage.most_alike([one, other])
     tissue = fixed > 0.1
     off = [float(np.abs(u - right)[:, tissue].mean()) for u in (found, one, other)]
@@ -81,7 +81,7 @@ def test_another_field_that_spoils_the_looks_is_left_out(texture: Texture) -> No
     """Noise leaves little to tell a right field from a wrong one, and what lies between both is wrong too."""
     fixed, moving, right = texture()
     noisy = moving + np.random.default_rng(1).normal(scale=0.3, size=moving.shape).astype(np.float32)
-    stage = Stage(fixed, noisy, None, None, Level(1, 0), (2, 2, 2))
+    stage = Stage(Images(fixed, noisy), Level(1, 0), (2, 2, 2))
     for far, expected in ((0.2, True), (8.0, False)):
         found, counts = _merged(stage, [right, right], right + np.float32(far))
         assert counts is expected
@@ -129,6 +129,6 @@ def test_looks_may_change_from_level_to_level(textured: tuple[NDArray, NDArray],
 
 def test_both_ways_may_be_the_last_level(textured: tuple[NDArray, NDArray]) -> None:
     refined = refine(*textured, None, schedule=tuple(replace(level, both_ways=True) for level in QUICK))
-    stage = Stage(*textured, None, None, QUICK[-1], (2, 2, 2), Noise.of(*textured))
+    stage = Stage(Images(*textured, noise=Noise.of(*textured)), QUICK[-1], (2, 2, 2))
     assert refined.objective_after == pytest.approx(stage.objective(refined.displacement))
     assert refined.objective_after > refined.objective_before

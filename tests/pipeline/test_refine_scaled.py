@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lightcrcf.pipeline.refine_level import Stage, _scaled
+from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
+from lightcrcf.pipeline.refine import refine
+from lightcrcf.pipeline.refine_level import Images, Stage, _scaled
 from lightcrcf.pipeline.schedule import Level
 
 SHAPE = (12, 16, 20)
@@ -56,10 +58,46 @@ def test_what_masks_leave_out_neither_counts_nor_pulls(scale: int, metric: str) 
     found = []
     for value in (0.0, 1.0, 50.0):
         filled = [np.where(mask > 0, image, np.float32(value)) for image in (fixed, moving)]
-        stage = Stage(*filled, mask, mask, Level(scale, 1, metric=metric), (2, 2, 2))  # type: ignore[arg-type]
+        images = Images(filled[0], filled[1], mask, mask)
+        stage = Stage(images, Level(scale, 1, metric=metric), (2, 2, 2))  # type: ignore[arg-type]
         score = stage.objective(None)
         stage.pull()
         found.append((score, stage.one.copy()))
     for score, force in found[1:]:
         assert score == found[0][0]
         np.testing.assert_array_equal(force, found[0][1])
+
+
+def test_the_background_of_a_masked_image_weighs_less_and_masks_count_as_ever() -> None:
+    rng = np.random.default_rng(7)
+    fixed, moving = (np.clip(rng.normal(0.4, 0.3, SHAPE), 0, None).astype(np.float32) for _ in range(2))
+    mask = np.ones(SHAPE, np.float32)
+    mask[:4] = 0
+    given = Images(fixed, moving, fixed_mask=mask, masked=(True, False))
+    _, (here, there) = given.scaled((1, 1, 1), 0.05)
+    assert here is not None
+    np.testing.assert_array_equal(here, mask * np.where(fixed > 0, np.float32(1), np.float32(0.05)))
+    assert there is None
+    _, (here, there) = given.swapped().scaled((1, 1, 1), 0.05)
+    assert here is None
+    assert there is not None
+    _, (plain, _) = given.scaled((1, 1, 1), 1.0)
+    np.testing.assert_array_equal(plain, mask)
+
+
+def test_two_masks_of_one_image_do_not_move_it() -> None:
+    """One mask ends three voxels further in, on one side: its edge is no anatomy."""
+    texture = np.empty((3, 40, 44, 48), np.float32)
+    smooth(np.random.default_rng(2).random(texture.shape).astype(np.float32), gaussian_taps((2.0, 2.0, 2.0)), texture)
+    image = np.clip(0.5 + 6 * (texture[0] - 0.5), 0.2, 1)
+    place = np.stack(np.indices(image.shape)) - np.array([20, 22, 24]).reshape(3, 1, 1, 1)
+    radius = np.sqrt((place**2).sum(axis=0))
+    fixed = np.where(radius < 16, image, 0).astype(np.float32)
+    moving = np.where(radius < np.where(place[1] > 0, 13, 16), image, 0).astype(np.float32)
+    schedule = (Level(2, 10, radius=2), Level(1, 8, 0.5, 2.4, 0.74, radius=2, momentum=0.6, background=0.05))
+    pulled, spared = (
+        np.abs(refine(fixed, moving, None, schedule=schedule, masked=(masked, masked)).displacement)[:, radius < 12]
+        for masked in (False, True)
+    )
+    assert spared.mean() < 0.5 * pulled.mean()
+    assert spared.mean() < 0.2

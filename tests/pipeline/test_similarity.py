@@ -20,7 +20,7 @@ from lightcrcf.pipeline.options import Options
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.recolour import recoloured, shades
 from lightcrcf.pipeline.refine import refine
-from lightcrcf.pipeline.refine_level import Stage
+from lightcrcf.pipeline.refine_level import Images, Stage
 from lightcrcf.pipeline.register import register
 from lightcrcf.pipeline.schedule import Level, plan
 from lightcrcf.pipeline.shared import Shared
@@ -190,7 +190,8 @@ def test_a_moved_mask_is_part_of_what_is_explained(texture: Texture) -> None:
     moving, fixed, right = texture()
     mask = np.ones(fixed.shape, np.float32)
     mask[:, :, :12] = 0
-    stage = Stage(fixed, in_contrast(moving, "arch"), None, mask, Level(1, 1, metric="explained"), (2, 2, 2))
+    images = Images(fixed, in_contrast(moving, "arch"), None, mask)
+    stage = Stage(images, Level(1, 1, metric="explained"), (2, 2, 2))
     explained = stage.channels[0]
     assert isinstance(explained, Explained)
     stage.objective(None)

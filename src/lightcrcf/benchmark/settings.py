@@ -199,7 +199,9 @@ def _refined(ready: Ready, chosen: Plan) -> Float32 | None:
     if not chosen.schedule:
         return start
     another = ready.by_template if chosen.template else None
-    refined = refine(pair.fixed, pair.moving, start, schedule=chosen.schedule, pool=pair.pool, another=another)
+    refined = refine(
+        pair.fixed, pair.moving, start, schedule=chosen.schedule, pool=pair.pool, masked=pair.masked, another=another
+    )
     return refined.displacement
 
 

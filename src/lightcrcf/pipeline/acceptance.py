@@ -14,7 +14,7 @@ from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
 from lightcrcf.pipeline.gain import smooth_gain
 from lightcrcf.pipeline.pair import WorkingPair
-from lightcrcf.pipeline.refine_level import Stage
+from lightcrcf.pipeline.refine_level import Images, Stage
 from lightcrcf.pipeline.schedule import Level, Metric
 
 __all__ = ["gains"]
@@ -46,10 +46,11 @@ def gains(pair: WorkingPair, displacement: Float32, metric: Metric) -> bool:
             much of one the other explains, which a smooth factor hardly changes.
     """
     level = Level(2, 1, metric=metric)
-    stage = Stage(pair.fixed, pair.moving, pair.fixed_mask, pair.moving_mask, level, pair.pool, pair.noise)
+    images = Images(pair.fixed, pair.moving, pair.fixed_mask, pair.moving_mask, pair.noise)
+    stage = Stage(images, level, pair.pool)
     if metric == "lncc":
-        images = stage.channels[0]
-        images.moving *= _even(images.fixed, images.moving, (stage.fixed_mask, stage.moving_mask))
+        channel = stage.channels[0]
+        channel.moving *= _even(channel.fixed, channel.moving, (stage.fixed_mask, stage.moving_mask))
     stage.objective(None)
     before = stage.attained
     field = downsample(displacement, pair.pool) if pair.lattice(displacement) is pair.grid else displacement

@@ -52,6 +52,7 @@ class Extent:
         extreme_share: of the foreground, that is so bright.
         measured: (D, H, W) bool, False where a voxel is NaN, infinite or padding, which is what gets another value in
             moved images; None if none is.
+        bare: whether everything outside the anatomy was set to one value.
     """
 
     grid: Grid
@@ -61,6 +62,7 @@ class Extent:
     extreme: Mask | None = None
     extreme_share: float = 0.0
     measured: Mask | None = None
+    bare: bool = False
 
     def onto(self, grid: Grid, matrix: Float64 | None = None) -> Float32 | None:
         """Where on another grid there is data.
@@ -115,7 +117,8 @@ class Extent:
         known, extreme, measured = (None if mask is None else order.array(mask) for mask in masks)
         axes = zip(order.permutation, order.flips, strict=True)
         closed = np.array([self.closed[axis][::-1] if flip else self.closed[axis] for axis, flip in axes])
-        return Extent(order.grid(self.grid), known, closed, self.reasons, extreme, self.extreme_share, measured)
+        share = self.extreme_share
+        return Extent(order.grid(self.grid), known, closed, self.reasons, extreme, share, measured, self.bare)
 
 
 def examine(volume: Volume) -> tuple[Volume, Extent]:
@@ -142,7 +145,8 @@ def examine(volume: Volume) -> tuple[Volume, Extent]:
     extreme, share = _extreme(volume, thin)
     if extreme is not None:
         reasons["extreme"] = int(np.count_nonzero(extreme))
-    return volume, Extent(volume.grid, known, closed, reasons, extreme, share, data)
+    bare = thin.content.masked
+    return volume, Extent(volume.grid, known, closed, reasons, extreme, share, data, bare)
 
 
 def compared(fixed: Extent, moving: Extent) -> tuple[Extent, Extent]:

@@ -28,6 +28,7 @@ __all__ = ["WorkingPair"]
 Float32 = NDArray[np.float32]
 
 _PREVIEW_VOXELS = 4e6
+_MASKS_DIFFER_MM = 2.0  # about: the edges of brain masks that two tools made of one person
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,8 @@ class WorkingPair:
             leave out what the user's masks leave out, and what is unknown.
         fixed_known, moving_known: (D, H, W), 1 where the image has data, whatever the masks say; None if everywhere.
         network_masks: the masks as the network heeds them: the outside of crops counts, for it learned of that.
+        masked: of each image, whether everything outside its anatomy was set to one value, and voxels are so small that
+            the edges of two such masks may differ by some.
     """
 
     images: tuple[Prepared, Prepared]
@@ -60,6 +63,7 @@ class WorkingPair:
     fixed_known: Float32 | None
     moving_known: Float32 | None
     network_masks: tuple[Float32 | None, Float32 | None]
+    masked: tuple[bool, bool] = (False, False)
 
     @classmethod
     def prepare(
@@ -108,6 +112,7 @@ class WorkingPair:
             _both(_mask_onto(masks[1], images[1], grid, m), extents[1].usable_onto(grid, m))
             for m in (affine.matrix, None)
         )
+        fine = bool(grid.spacing_mm.max() <= _MASKS_DIFFER_MM)
         seen = shared.about(fixed, where, lambda: images[0].onto(grid))
         return cls(
             (images[0], images[1]), grid, affine, network.pool, seen, aligned, images[1].onto(grid),
@@ -116,6 +121,7 @@ class WorkingPair:
                 _with_outside(fixed_mask, extents[0].field_of_view_onto(grid)),
                 _with_outside(moving_mask, extents[1].field_of_view_onto(grid, affine.matrix)),
             ),
+            (extents[0].bare and fine, extents[1].bare and fine),
         )  # fmt: skip
 
     @staticmethod

@@ -19,7 +19,7 @@ from lightcrcf.geometry.determinant import jacobian_determinant, voxels_around
 from lightcrcf.geometry.kernels import invert, upsample
 from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
 from lightcrcf.pipeline.noise import Noise
-from lightcrcf.pipeline.refine_level import Stage, factors
+from lightcrcf.pipeline.refine_level import Images, Stage, factors
 from lightcrcf.pipeline.schedule import Level, Plan, Schedule
 
 __all__ = ["Refined", "refine"]
@@ -85,6 +85,7 @@ def refine(
     fixed_mask: Float32 | None = None,
     moving_mask: Float32 | None = None,
     noise: Noise | None = None,
+    masked: tuple[bool, bool] = (False, False),
     another: Float32 | None = None,
 ) -> Refined:
     """Improve the alignment of `moving` with `fixed`.
@@ -98,6 +99,7 @@ def refine(
         fixed_mask, moving_mask: (D, H, W) on the same grid, 0 where voxels do not count, such as in lesions; the
             moving one is moved along.
         noise: of both images; measured at this resolution by default.
+        masked: of each image, whether everything outside its anatomy was set to one value; see `Level.background`.
         another: like `displacement`, found by other means: where looks become one it counts as much as all of them,
             unless it disagrees so much that nothing agrees in between.
 
@@ -118,7 +120,8 @@ def refine(
     _check(schedule, 8 if displacement is None else 2)
     fixed, moving = ready(fixed), ready(moving)
     noise = noise or Noise.of(fixed, moving)
-    search = _Search((fixed, moving), (fixed_mask, moving_mask), pool, schedule[0].scale, displacement, noise)
+    images = Images(fixed, moving, fixed_mask, moving_mask, noise, masked)
+    search = _Search(images, pool, schedule[0].scale, displacement)
     steps, seconds = list[int](), list[float]()
     for level, following in zip(schedule, [*schedule[1:], None], strict=True):
         began = time.perf_counter()
@@ -145,25 +148,20 @@ class _Search:
     """The fields of all looks on their way from level to level, and what became of them.
 
     Args:
-        images: fixed and moving.
-        masks: of each, or None.
+        images: fixed and moving, with all that is known of them.
         pool: factor between two resolutions along each axis.
         first: scale of the first level.
         displacement: to start from, at half resolution; None for nothing.
-        noise: of both images.
     """
 
     def __init__(
         self,
-        images: tuple[Float32, Float32],
-        masks: tuple[Float32 | None, Float32 | None],
+        images: Images,
         pool: Shape,
         first: int,
         displacement: Float32 | None,
-        noise: Noise,
     ) -> None:
-        self.images, self.masks, self.pool, self.shape = images, masks, pool, images[0].shape
-        self.noise = noise
+        self.images, self.pool, self.shape = images, pool, images.fixed.shape
         self.scale = first if displacement is None else max(first, 2)
         if displacement is None:
             self.fields = [np.zeros((3, *_coarse_shape(self.shape, first, pool)), np.float32)]
@@ -181,9 +179,9 @@ class _Search:
             self.fields = [invert(self.fields[0]) if backward else self.fields[0].copy() for backward, _ in looks]
         fields = [_finer(field, self.scale, level.scale, self.shape, self.pool) for field in self.fields]
         self.scale = level.scale
-        stage = back = Stage(*self.images, *self.masks, level, self.pool, self.noise)
+        stage = back = Stage(self.images, level, self.pool)
         if level.both_ways:
-            back = Stage(*self.images[::-1], *self.masks[::-1], level, self.pool, self.noise.swapped())
+            back = Stage(self.images.swapped(), level, self.pool)
         climbs = [
             (back if backward else stage).climb(field, *sigmas)
             for field, (backward, sigmas) in zip(fields, looks, strict=True)

@@ -15,6 +15,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ from lightcrcf.pipeline.channels import FLOOR, Channel, Correlated, Explained, l
 from lightcrcf.pipeline.noise import Noise
 from lightcrcf.pipeline.schedule import Level
 
-__all__ = ["Stage", "factors"]
+__all__ = ["Images", "Stage", "factors"]
 
 Float32 = NDArray[np.float32]
 Shape = tuple[int, int, int]
@@ -57,6 +58,40 @@ def factors(scale: int, pool: Shape) -> Shape:
     return a, b, c
 
 
+@dataclass(frozen=True, eq=False)
+class Images:
+    """What a refinement compares, on one grid.
+
+    Args:
+        fixed, moving: (D, H, W) at full resolution, unit range.
+        fixed_mask, moving_mask: of each, 0 where voxels do not count, or None.
+        noise: of both images; None for none.
+        masked: of each, whether everything outside its anatomy was set to one value, 0 here.
+    """
+
+    fixed: Float32
+    moving: Float32
+    fixed_mask: Float32 | None = None
+    moving_mask: Float32 | None = None
+    noise: Noise | None = None
+    masked: tuple[bool, bool] = (False, False)
+
+    def swapped(self) -> Images:
+        """As seen from the moving image."""
+        noise = None if self.noise is None else self.noise.swapped()
+        return Images(self.moving, self.fixed, self.moving_mask, self.fixed_mask, noise, self.masked[::-1])
+
+    def scaled(self, blocks: Shape, background: float) -> tuple[tuple[Float32, Float32], list[Float32 | None]]:
+        """Both images and the weights of their voxels as means of blocks, with `Level.background`."""
+        pairs = ((self.fixed, self.fixed_mask), (self.moving, self.moving_mask))
+        (fixed, *weights), (moving, *others) = (_scaled(image, mask, blocks) for image, mask in pairs)
+        weighed = [
+            _weighed(image, weight, background) if masked else weight
+            for image, weight, masked in zip((fixed, moving), (*weights, *others), self.masked, strict=True)
+        ]
+        return (fixed, moving), weighed
+
+
 def _scaled(image: Float32, mask: Float32 | None, blocks: Shape) -> tuple[Float32, Float32 | None]:
     """An image and its mask as means of blocks of voxels; only voxels that count are in the image's.
 
@@ -78,38 +113,34 @@ def _scaled(image: Float32, mask: Float32 | None, blocks: Shape) -> tuple[Float3
     return scaled, counts
 
 
+def _weighed(image: Float32, weight: Float32 | None, background: float) -> Float32 | None:
+    """`weight`, times `background` where a masked image was set to 0."""
+    if background == 1:
+        return weight
+    inside = np.where(image > 0, np.float32(1), np.float32(background))
+    return inside if weight is None else inside * weight
+
+
 class Stage:
     """Both images at one resolution, and buffers that all steps share.
 
     Args:
-        fixed, moving: (D, H, W) at full resolution.
-        fixed_mask, moving_mask: of each, 0 where voxels do not count, or None.
+        given: what is compared, at full resolution.
         level: of the schedule.
         pool: factor between two resolutions along each axis.
-        noise: of both images; None for none.
 
     Memory that is touched for the first time costs about as much time as the kernels that fill it. Beside the field and
     the velocity two buffers are enough: `one` holds the terms of the last objective, then the smoothed force, then the
     composed field; `other` the force, then the step, then the candidate, and the field before once that is taken.
     """
 
-    def __init__(
-        self,
-        fixed: Float32,
-        moving: Float32,
-        fixed_mask: Float32 | None,
-        moving_mask: Float32 | None,
-        level: Level,
-        pool: Shape,
-        noise: Noise | None = None,
-    ) -> None:
+    def __init__(self, given: Images, level: Level, pool: Shape) -> None:
         blocks = factors(level.scale, pool)
-
         self.level = level
-        self.noise = noise.at(float(np.prod(blocks))) if noise else 0.0
-        self.each_noise = noise.each_at(float(np.prod(blocks))) if noise else (0.0, 0.0)
-        scaled = [_scaled(image, mask, blocks) for image, mask in ((fixed, fixed_mask), (moving, moving_mask))]
-        images, masks = (scaled[0][0], scaled[1][0]), (scaled[0][1], scaled[1][1])
+        voxels = float(np.prod(blocks))
+        self.noise = given.noise.at(voxels) if given.noise else 0.0
+        self.each_noise = given.noise.each_at(voxels) if given.noise else (0.0, 0.0)
+        images, masks = given.scaled(blocks, level.background)
         self.fixed_mask, self.moving_mask = masks
         self.moved_mask = None if self.moving_mask is None else np.empty_like(self.moving_mask)
         self.other, self.velocity = (np.empty((3, *images[0].shape), np.float32) for _ in range(2))
@@ -121,7 +152,7 @@ class Stage:
         self.voxels = max(int(np.count_nonzero(images[0] > _FOREGROUND)), 1)
         self.steepness = _squared_gradient(images[0]) / self.voxels if level.metric == "mse" else 0.0
 
-    def _channels(self, images: tuple[Float32, Float32], masks: tuple[Float32 | None, Float32 | None]) -> list[Channel]:
+    def _channels(self, images: tuple[Float32, Float32], masks: Sequence[Float32 | None]) -> list[Channel]:
         """What the level compares; `pull` takes the first one's terms before it writes to `one`."""
         level, channels = self.level, list[Channel]()
         if level.metric == "explained":
@@ -174,10 +205,14 @@ class Stage:
             if number:
                 accumulate(self.other, 1.0, self.one, channel.share * self.channels[0].weights / channel.weights)
         smooth(self.other, self.force_taps, self.one)
-        sample = self.one[:, ::3, ::3, ::3][:, self.sample]
+        sample = self.one[:, ::3, ::3, ::3][:, self._counted()]
         if not sample.size:
             return 0.0
         return float(np.sqrt(np.quantile((sample * sample).sum(axis=0), _TYPICAL)))
+
+    def _counted(self) -> NDArray[np.bool_]:
+        """What of `sample` both images show: where one ends no force is, and none must count as a weak one."""
+        return self.sample if self.weight is None else self.sample & (self.weight[::3, ::3, ::3] > 0)
 
     def climb(self, field: Float32, *sigmas: float) -> tuple[Float32, float, int]:
         """Steps that raise the objective, until they are done, it stays as it is, or the field would fold.
@@ -215,7 +250,10 @@ class Stage:
 
     def _rate(self, typical: float) -> float:
         """What forces are multiplied by: strong ones become steps of `level.step` voxels, weaker ones shorter steps."""
-        unit = self.steepness if self.level.metric == "mse" else self.channels[0].weights / self.voxels
+        unit = self.steepness
+        if self.level.metric != "mse":
+            share = int(np.count_nonzero(self._counted())) / max(int(np.count_nonzero(self.sample)), 1)
+            unit = self.channels[0].weights / max(self.voxels * share, 1)
         return self.level.step / max(typical, self.level.force * unit)
 
     def step(self, field: Float32) -> Float32 | None:

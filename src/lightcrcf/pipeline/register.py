@@ -306,7 +306,8 @@ def _deformed(
         if refinement.schedule:
             refined = refine_field(
                 pair.fixed, pair.moving, displacement, schedule=refinement.schedule, pool=pair.pool,
-                fixed_mask=pair.fixed_mask, moving_mask=pair.moving_mask, noise=pair.noise, another=by_template,
+                fixed_mask=pair.fixed_mask, moving_mask=pair.moving_mask, noise=pair.noise, masked=pair.masked,
+                another=by_template,
             )  # fmt: skip
             displacement = refined.displacement
         metric = "explained" if decision.across else "lncc" if weights is None else weights.preparation.metric

@@ -32,6 +32,7 @@ class Level:
             little is amiss little moves. For "lncc" in units of the mean weight of a window, for "mse" of the mean
             squared gradient of the fixed image.
         volume: how much of a change of volume each step evens out, squared voxels; see `even_out`.
+        background: weight of the voxels that a brain mask or the like has set to one value; 1 as any other.
         both_ways: whether the way back is looked for too. After the last such level the field becomes, place by place,
             the one that makes the images most alike there.
         smoother: the two Gaussians of a second look, which counts as the way back does.
@@ -51,6 +52,7 @@ class Level:
     momentum: float = 0.0
     force: float = 0.15
     volume: float = 0.0
+    background: float = 1.0
     both_ways: bool = False
     smoother: tuple[float, float] | None = None
     worth: float = 0.0
@@ -71,11 +73,11 @@ Schedule = tuple[Level, ...]
 
 # Measured on training persons: docs/decisions/0016-smoothness.md; what is older: 0007-refinement.md.
 _COARSE: Schedule = (
-    Level(8, 60, force_sigma=1.9, field_sigma=0.6, radius=2),
-    Level(4, 40, force_sigma=1.9, field_sigma=0.6, radius=2, volume=0.14),
+    Level(8, 60, force_sigma=1.9, field_sigma=0.6, radius=2, force=0.1),
+    Level(4, 40, force_sigma=1.9, field_sigma=0.6, radius=2, force=0.1, volume=0.14),
     Level(2, 16, force_sigma=1.65, field_sigma=0.6, radius=2, momentum=0.6, volume=0.42),
 )
-_FULL = Level(1, 6, force_sigma=2.3, field_sigma=0.7, radius=2, momentum=0.6, volume=0.64)
+_FULL = Level(1, 8, force_sigma=2.4, field_sigma=0.74, radius=2, momentum=0.6, volume=0.64, background=0.05)
 # Images that no model knows may be poor ones: contrast shows what intensities hide.
 _UNKNOWN: Schedule = (
     Level(8, 60, force_sigma=1.732, field_sigma=0.7, radius=2, contrast=0.5),
