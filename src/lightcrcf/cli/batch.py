@@ -27,6 +27,8 @@ from lightcrcf.cli.options import (
     Refine,
     Scheduler,
     Smoothness,
+    Transform,
+    TransformOption,
     Workers,
 )
 from lightcrcf.errors import InputError, LightCRCFError, MemoryEstimateError, QualityError, UsageError
@@ -61,6 +63,7 @@ def batch(
     ] = False,
     model: Model = "auto",
     init: Init = "auto",
+    transform: TransformOption = Transform.deformable,
     preset: PresetOption = Preset.default,
     refine: Refine = None,
     smoothness: Smoothness = 1.0,
@@ -91,7 +94,7 @@ def batch(
 
     options = Options(
         model, init, preset.value, refine, diffeomorphic, inverse, coarsen, engine.value, device.value, precision.value,
-        threads, fill_value(fill), smoothness, jacobian, report=report,
+        threads, fill_value(fill), smoothness, jacobian, transform.value, report=report,
     )  # fmt: skip
     with counting(out) as follower:
         summary = run_batch(

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from lightcrcf.engines.base import check_engine
 from lightcrcf.errors import UsageError
 from lightcrcf.pipeline.schedule import PRESETS
 
-__all__ = ["ROUGHEST", "SMOOTHEST", "Fill", "Options", "fill_value"]
+__all__ = ["ROUGHEST", "SMOOTHEST", "TRANSFORMS", "Fill", "Options", "Transform", "fill_value"]
 
 Fill = float | Literal["auto", "nan"]
 """What voxels without data become; "auto" for the image's own background, "nan" (JSON has no NaN) for not a number."""
+Transform = Literal["rigid", "similarity", "affine", "deformable"]
+"""What may move: 6 parameters, 7, 12, or an affine and each voxel."""
+TRANSFORMS: tuple[str, ...] = get_args(Transform)
 ROUGHEST, SMOOTHEST = 0.1, 10.0
 """Of `Options.smoothness`: beyond them nothing changes any more, or Gaussians are as wide as what they smooth."""
 _LARGEST = 3.4028235e38  # that moved images, in float32, can hold
@@ -44,6 +47,7 @@ class Options:
     fill: Fill = "auto"
     smoothness: float = 1.0
     jacobian: bool = False
+    transform: Transform = "deformable"
 
     def check(self) -> None:
         """Refuse what no pair could be registered with.
@@ -60,6 +64,7 @@ class Options:
         if self.refine is not None and self.refine < 0:
             raise UsageError("refine", expected="a number of steps", got=str(self.refine), remedy="correct the number")
         self._check_smoothness()
+        self._check_transform()
         fill_value(self.fill)
         check_engine(self.engine, self.device, self.precision, self.threads)  # also where a pair will need none
 
@@ -77,6 +82,32 @@ class Options:
                 expected="a refinement, which it smooths",
                 got="--refine 0" if self.refine == 0 else "--preset fast, which has none",
                 remedy="choose --preset default or accurate, or leave it out",
+            )
+
+    def _check_transform(self) -> None:
+        if self.transform not in TRANSFORMS:
+            raise UsageError(
+                "transform", expected=f"one of {', '.join(TRANSFORMS)}", got=str(self.transform),
+                remedy="correct the name",
+            )  # fmt: skip
+        if self.transform == "deformable":
+            return
+        needless = {
+            "--refine": bool(self.refine), "--smoothness": self.smoothness != 1, "--diffeomorphic": self.diffeomorphic
+        }  # fmt: skip
+        if given := [name for name, is_given in needless.items() if is_given]:
+            raise UsageError(
+                "transform",
+                expected=f"no {', '.join(given)} with {self.transform}, which has no deformation",
+                got=f"--transform {self.transform} {' '.join(given)}",
+                remedy="leave out one or the other",
+            )
+        if self.init != "auto":
+            raise UsageError(
+                "transform",
+                expected=f"--init auto, with which a {self.transform} transform is found",
+                got=f"--init {self.init}",
+                remedy="leave out one or the other",
             )
 
 

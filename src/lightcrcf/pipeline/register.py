@@ -25,7 +25,7 @@ from lightcrcf.pipeline.label_care import label_record, misplaced, warnings_of
 from lightcrcf.pipeline.limits import group_of
 from lightcrcf.pipeline.memory import check_demand, share_arenas
 from lightcrcf.pipeline.move import move, move_labels
-from lightcrcf.pipeline.options import Options, fill_value
+from lightcrcf.pipeline.options import Options, Transform, fill_value
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.provenance import Stopwatch, provenance
 from lightcrcf.pipeline.refine import Refined
@@ -101,6 +101,7 @@ def register(
     fill: str | float = "auto",
     smoothness: float = 1.0,
     jacobian: bool = False,
+    transform: Transform = "deformable",
     progress: Progress | None = None,
     shared: Shared | None = None,
 ) -> Registration:
@@ -132,6 +133,9 @@ def register(
         smoothness: of the field the refinement finds, 0.1 to 10: what the Gaussians that smooth it are widened by. 2 is
             smoother, 0.5 rougher. Without a refinement ("fast", `refine=0`) anything but 1 is an error.
         jacobian: also measure local volume change on the fixed grid.
+        transform: "rigid", "similarity" (and one scale), "affine", or "deformable", an affine and a field. Without
+            a field there is neither network nor refinement: with `refine`, `smoothness`, `diffeomorphic` or `init`,
+            anything but "deformable" is an error, and `preset` makes no difference.
         progress: called with the name of each stage and the fraction done.
         shared: what earlier registrations in this thread left for those after them.
 
@@ -147,7 +151,7 @@ def register(
     share_arenas()
     options = Options(
         os.fspath(model), os.fspath(init), preset, refine, diffeomorphic, inverse, coarsen, engine, device, precision,
-        threads, fill_value(fill), smoothness, jacobian,
+        threads, fill_value(fill), smoothness, jacobian, transform,
     )  # fmt: skip
     options.check()
     given = Given(fixed, moving, fixed_mask, moving_mask, fixed_labels, moving_labels, also)
@@ -227,14 +231,14 @@ def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared
 
 
 def _start(inputs: Inputs, decision: Decision, options: Options, watch: Stopwatch, shared: Shared) -> _Start:
-    """Align affinely and prepare both images; the network's graphs are built meanwhile."""
+    """Align without a deformation and prepare both images; the network's graphs are built meanwhile."""
     with ThreadPoolExecutor(1) as background:
         weights, how = decision.network, options
         opening = weights and background.submit(
             shared.engine, weights, name=how.engine, device=how.device, precision=how.precision, threads=how.threads
         )
         with watch.stage("affine", 0.15):
-            affine, alignment = _initial_affine(decision.init, inputs)
+            affine, alignment = _initial_affine(decision.init, decision.transform, inputs)
         with watch.stage("prepare", 0.4):
             masks = inputs.fixed_mask, inputs.moving_mask
             model = decision.choice.weights
@@ -245,13 +249,15 @@ def _start(inputs: Inputs, decision: Decision, options: Options, watch: Stopwatc
     return _Start(affine, alignment, pair, network)
 
 
-def _initial_affine(init: str, inputs: Inputs) -> tuple[Affine, Alignment | None]:
+def _initial_affine(init: str, transform: str, inputs: Inputs) -> tuple[Affine, Alignment | None]:
     if init == "none":
         return Affine.identity(), None
     if init != "auto":
         return read_affine(init), None
-    masks = {"fixed_mask": inputs.fixed_mask, "moving_mask": inputs.moving_mask}
-    alignment = align(inputs.fixed, inputs.moving, **masks, extents=inputs.extents)
+    alignment = align(
+        inputs.fixed, inputs.moving, fixed_mask=inputs.fixed_mask, moving_mask=inputs.moving_mask,
+        extents=inputs.extents, transform=transform,
+    )  # fmt: skip
     return alignment.affine, alignment
 
 
