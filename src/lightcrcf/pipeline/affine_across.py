@@ -22,46 +22,63 @@ _ONE_PERSON = 0.7
 # Below this one it tells nothing (heads whose slices are thick, shaded otherwise: 0.05 at most), and mutual
 # information decides alone.
 _TELLING = 0.3
+# Headers are right about the orientation more often than not: the information above 1 of a turned alignment must be so
+# many times as much.
+_TURNED_TELLS = 1.2
 # Cost of strain for mutual information alone, in nats where it is in units of 1 - correlation squared elsewhere.
 _PRIOR_ALONE = 2.0
 
 
-def search_across(images: Images, transform: str, *, upright: bool) -> Found:
-    """The alignment to which starts lead that keep the headers' orientation, or those that do not.
+def search_across(images: Images, transform: str, *, beyond: float = 0.0) -> Found | None:
+    """The alignment to which the starts of most information lead.
 
     Starts are ranked by normalised mutual information, and refined at the coarse level by the correlation ratio, in
     both directions: Gauss-Newton on images recoloured as each other, again and again. Mutual information chooses one at
     the middle level. From there an affine follows the local correlation of recoloured images, as images of one contrast
     do; where these show one person, and where only a rigid motion or a similarity is looked for, mutual information has
-    the last word.
+    the last word. Turned starts go on where they tell more than those that keep the headers' orientation.
 
     Args:
         images: both of them.
         transform: "rigid", "similarity" or "affine".
-        upright: which starts.
+        beyond: normalised mutual information that some start must surpass at the coarse level.
 
     Returns:
-        the alignment, its normalised mutual information at the finest level as its similarity.
+        the alignment, its normalised mutual information at the finest level as its similarity; None if no start tells
+        more than `beyond`.
     """
-    start, at = _chosen(images, transform, upright=upright)
+    upright, turned = _leads(images, upright=True), _leads(images, upright=False)
+    told, told_turned = (max(information(images.coarse, at.matrix) for _, at in leads) for leads in (upright, turned))
+    if max(told, told_turned) <= beyond:
+        return None
+    found = _led(images, upright, transform)
+    if told_turned > told:
+        other = _led(images, turned, transform)
+        if other.similarity - 1 > _TURNED_TELLS * (found.similarity - 1):
+            return other
+    return found
+
+
+def _leads(images: Images, *, upright: bool) -> list[tuple[Start, Fit]]:
+    """The few starts that tell most, refined at the coarse level."""
+    candidates = starts(images.coarse, upright=upright)
+    ranks = np.array([information(images.coarse, s.matrix) for s in candidates])
+    best = [candidates[n] for n in np.argsort(-ranks, kind="stable")[:COARSE]]
+    refined = [(s, _recoloured_fit(images.coarse, Fit(s.matrix), "rigid", rounds=3, tolerance_mm=0.5)) for s in best]
+    return distinct(refined, images.coarse)[:MIDDLE]
+
+
+def _led(images: Images, leads: list[tuple[Start, Fit]], transform: str) -> Found:
+    """The best place to which some starts lead."""
+    found = []
+    for start, at in leads:
+        at = _recoloured_fit(images.middle, at, "rigid", rounds=2, tolerance_mm=0.3)
+        if transform != "rigid":
+            at = _recoloured_fit(images.middle, at, transform, rounds=3, tolerance_mm=0.3, prior=PRIOR)
+        found.append((start, at))
+    start, at = max(found, key=lambda f: information(images.middle, f[1].matrix))
     at = _followed(images, at) if transform == "affine" else _most_informed(images, at, transform, PRIOR)
     return Found(start, at, information(images.fine, at.matrix))
-
-
-def _chosen(images: Images, transform: str, *, upright: bool) -> tuple[Start, Fit]:
-    """The start that leads to most information at the middle level, and where it led."""
-    coarse, middle = images.coarse, images.middle
-    candidates = starts(coarse, upright=upright)
-    ranks = np.array([information(coarse, s.matrix) for s in candidates])
-    best = [candidates[n] for n in np.argsort(-ranks, kind="stable")[:COARSE]]
-    refined = [(s, _recoloured_fit(coarse, Fit(s.matrix), "rigid", rounds=3, tolerance_mm=0.5)) for s in best]
-    found = []
-    for start, at in distinct(refined, coarse)[:MIDDLE]:
-        at = _recoloured_fit(middle, at, "rigid", rounds=2, tolerance_mm=0.3)
-        if transform != "rigid":
-            at = _recoloured_fit(middle, at, transform, rounds=3, tolerance_mm=0.3, prior=PRIOR)
-        found.append((start, at))
-    return max(found, key=lambda f: information(middle, f[1].matrix))
 
 
 def _followed(images: Images, start: Fit) -> Fit:

@@ -17,17 +17,17 @@ __all__ = ["Candidate", "chosen"]
 # Where no outline is compared (a masked image against one that is not), 0.72 and 0.92.
 _SURE, _SURE_WITHOUT_OUTLINE = 0.5, 0.8
 # Headers are right about the orientation more often than not: the similarity of a turned alignment must be better by
-# this, and the information above 1 this many times as much.
-_TURNED_MUST_GAIN, _TURNED_TELLS = 0.05, 1.2
-# Images of one contrast that are so alike after the search for one contrast are in place: 0.17 to 0.98 was seen there,
-# and 0.15 at most where images of unlike contrasts lay wrong and looked the same all the same.
-_EVIDENT = 0.2
-# Images of unlike contrast that are so alike after recolouring, or so unlike before, are in place: 0.35 and more was
-# seen there, and 0.25 at most elsewhere.
-_CLEAR = 0.35
-# Elsewhere the information above 1 must be so many times as much as after the search for one contrast: 1.9 to 7 was
-# seen for unlike contrasts, 1.5 at most for one.
+# this.
+_TURNED_MUST_GAIN = 0.05
+# Images of one contrast that are so alike in place are evidently that, and from the second on if no start across
+# contrasts tells more: where images of unlike contrasts lay wrong and looked the same all the same, 0.15 at most was
+# seen in brains, and 0.32 in generated ones, which are more even.
+_EVIDENT, _LIKELY = 0.35, 0.2
+# Else the information above 1 must be so many times as much after the search across contrasts: 1.9 to 7 was seen for
+# unlike contrasts, 1.5 at most for one.
 _TELLS = 1.75
+# Images of unlike contrast that are so alike after recolouring, or so unlike before, may be in place.
+_CLEAR = 0.35
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,13 +55,8 @@ class Candidate:
         return information(self.images.fine, self.found.fit.matrix) - 1
 
     @property
-    def evident(self) -> bool:
-        """Return whether images of one contrast are in place."""
-        return self.contrast.same and self.contrast.plain >= _EVIDENT
-
-    @property
     def clear(self) -> bool:
-        """Return whether images of unlike contrast are in place."""
+        """Return whether images of unlike contrast seem to be in place."""
         return not self.contrast.same and max(self.contrast.recoloured, -self.contrast.plain) >= _CLEAR
 
     def outdoes(self, plain: Candidate) -> bool:
@@ -73,25 +68,31 @@ class Candidate:
 
 
 def chosen(images: Images, transform: str) -> Candidate:
-    """The alignment that is believed: upright or turned, for one contrast or across contrasts.
+    """The alignment that is believed: that of images of one contrast, or one across contrasts.
 
-    Images of one contrast get what the search for one contrast finds, bit for bit. Where that is sure, nothing else is
-    looked for.
+    Images of one contrast get what the search for one contrast finds, bit for bit. Where that is evidently right,
+    nothing else is looked for; where it is likely, only if some start across contrasts tells more.
     """
-    found, cost = search(images, transform, upright=True)
-    plain, across = Candidate(images, found, across=False), None
+    plain, sure = _of_one_contrast(images, transform)
+    beyond = 0.0
+    if plain.contrast.same:
+        if sure or plain.contrast.plain >= _EVIDENT:
+            return plain
+        if plain.contrast.plain >= _LIKELY:
+            beyond = information(images.coarse, plain.found.fit.matrix)
+    found = search_across(images, transform, beyond=beyond)
+    if found is None:
+        return plain
+    across = Candidate(images, found, across=True)
+    return across if across.outdoes(plain) else plain
+
+
+def _of_one_contrast(images: Images, transform: str) -> tuple[Candidate, bool]:
+    """In the headers' orientation, unless that is poor and another one is better; and whether it is surely right."""
+    upright, cost = search(images, transform, upright=True)
     sure = cost < (_SURE if images.fine.outlines else _SURE_WITHOUT_OUTLINE)
-    if not plain.evident:
-        across = Candidate(images, search_across(images, transform, upright=True), across=True)
-        if across.clear and across.outdoes(plain):
-            return across
     if not sure:
         turned, _ = search(images, transform, upright=False)
-        if turned.similarity > found.similarity + _TURNED_MUST_GAIN:
-            plain = Candidate(images, turned, across=False)
-    if across is None or plain.evident:
-        return plain
-    turned_across = Candidate(images, search_across(images, transform, upright=False), across=True)
-    if turned_across.information > _TURNED_TELLS * across.information:
-        across = turned_across
-    return across if across.outdoes(plain) else plain
+        if turned.similarity > upright.similarity + _TURNED_MUST_GAIN:
+            return Candidate(images, turned, across=False), False
+    return Candidate(images, upright, across=False), sure
