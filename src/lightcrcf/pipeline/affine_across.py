@@ -22,9 +22,9 @@ _ONE_PERSON = 0.7
 # Below this one it tells nothing (heads whose slices are thick, shaded otherwise: 0.05 at most), and mutual
 # information decides alone.
 _TELLING = 0.3
-# Headers are right about the orientation more often than not: the information above 1 of a turned alignment must be so
-# many times as much.
-_TURNED_TELLS = 1.2
+# Headers are right about the orientation more often than not: the likeness of a turned alignment must be better by
+# this, or, where it tells nothing, the information above 1 so many times as much.
+_TURNED_MUST_GAIN, _TURNED_TELLS = 0.05, 1.2
 # Cost of strain for mutual information alone, in nats where it is in units of 1 - correlation squared elsewhere.
 _PRIOR_ALONE = 2.0
 
@@ -36,7 +36,8 @@ def search_across(images: Images, transform: str, *, beyond: float = 0.0) -> Fou
     both directions: Gauss-Newton on images recoloured as each other, again and again. Mutual information chooses one at
     the middle level. From there an affine follows the local correlation of recoloured images, as images of one contrast
     do; where these show one person, and where only a rigid motion or a similarity is looked for, mutual information has
-    the last word. Turned starts go on where they tell more than those that keep the headers' orientation.
+    the last word. Turned starts go on where they tell more than those that keep the headers' orientation, or these lead
+    to no likeness.
 
     Args:
         images: both of them.
@@ -52,11 +53,17 @@ def search_across(images: Images, transform: str, *, beyond: float = 0.0) -> Fou
     if max(told, told_turned) <= beyond:
         return None
     found = _led(images, upright, transform)
-    if told_turned > told:
-        other = _led(images, turned, transform)
-        if other.similarity - 1 > _TURNED_TELLS * (found.similarity - 1):
-            return other
-    return found
+    if told_turned <= told and _likeness(images, found) >= _TELLING:
+        return found
+    other = _led(images, turned, transform)
+    alike, alike_turned = (_likeness(images, f) for f in (found, other))
+    if max(alike, alike_turned) >= _TELLING:
+        return other if alike_turned > alike + _TURNED_MUST_GAIN else found
+    return other if other.similarity - 1 > _TURNED_TELLS * (found.similarity - 1) else found
+
+
+def _likeness(images: Images, found: Found) -> float:
+    return Contrast.of(images.fine, images.local_fine, found.fit.matrix).likeness
 
 
 def _leads(images: Images, *, upright: bool) -> list[tuple[Start, Fit]]:

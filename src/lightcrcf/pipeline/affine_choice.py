@@ -23,11 +23,9 @@ _TURNED_MUST_GAIN = 0.05
 # contrasts tells more: where images of unlike contrasts lay wrong and looked the same all the same, 0.15 at most was
 # seen in brains, and 0.32 in generated ones, which are more even.
 _EVIDENT, _LIKELY = 0.35, 0.2
-# Else the information above 1 must be so many times as much after the search across contrasts: 1.9 to 7 was seen for
-# unlike contrasts, 1.5 at most for one.
-_TELLS = 1.75
-# Images of unlike contrast that are so alike after recolouring, or so unlike before, may be in place.
-_CLEAR = 0.35
+# Else the information above 1 must be so many times as much after the search across contrasts (1.9 to 7 was seen for
+# unlike contrasts, 1.5 at most for one), or the likeness, from the second on (0.35 to 0.95; 0.25 at most).
+_TELLS, _CLEAR, _CLEARLY = 1.75, 0.35, 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +55,14 @@ class Candidate:
     @property
     def clear(self) -> bool:
         """Return whether images of unlike contrast seem to be in place."""
-        return not self.contrast.same and max(self.contrast.recoloured, -self.contrast.plain) >= _CLEAR
+        return not self.contrast.same and self.contrast.likeness >= _CLEAR
 
     def outdoes(self, plain: Candidate) -> bool:
         """Return whether this alignment across contrasts is believed rather than that for one contrast."""
         if self.contrast.same or not (self.clear or np.isfinite(plain.found.fit.cost)):
             return False
+        if self.clear and self.contrast.likeness >= _CLEARLY * plain.contrast.likeness:
+            return True
         much = 1.0 if self.clear and not plain.contrast.same else _TELLS
         return self.information >= much * plain.information
 

@@ -58,6 +58,11 @@ class Contrast:
         return self.plain / max(self.recoloured, -self.plain, 1e-6)
 
     @property
+    def likeness(self) -> float:
+        """How much either tells of the place: of thick slices, recolouring is poor where an inversion is plain."""
+        return max(self.recoloured, abs(self.plain))
+
+    @property
     def same(self) -> bool:
         """Return whether recolouring gains next to nothing."""
         return self.ratio >= SAME_CONTRAST
