@@ -33,7 +33,7 @@ def search_across(images: Images, transform: str, *, beyond: float = 0.0) -> Fou
     """The alignment to which the starts of most information lead.
 
     Starts are ranked by normalised mutual information, and refined at the coarse level by the correlation ratio, in
-    both directions: Gauss-Newton on images recoloured as each other, again and again. Mutual information chooses one at
+    both directions: Gauss-Newton on images recoloured as each other, again and again. Likeness chooses one at
     the middle level. From there an affine follows the local correlation of recoloured images, as images of one contrast
     do; where these show one person, and where only a rigid motion or a similarity is looked for, mutual information has
     the last word. Turned starts go on where they tell more than those that keep the headers' orientation, or these lead
@@ -56,10 +56,18 @@ def search_across(images: Images, transform: str, *, beyond: float = 0.0) -> Fou
     if told_turned <= told and _likeness(images, found) >= _TELLING:
         return found
     other = _led(images, turned, transform)
-    alike, alike_turned = (_likeness(images, f) for f in (found, other))
+    alike, alike_turned = _likeness(images, found), _likeness(images, other)
     if max(alike, alike_turned) >= _TELLING:
         return other if alike_turned > alike + _TURNED_MUST_GAIN else found
     return other if other.similarity - 1 > _TURNED_TELLS * (found.similarity - 1) else found
+
+
+def _most_alike(pair: Pair, local: Pair, matrices: list[Float64]) -> int:
+    """Which one has the greatest likeness, or most information where likeness tells nothing."""
+    alike = [Contrast.of(pair, local, matrix).likeness for matrix in matrices]
+    if max(alike) < _TELLING:
+        alike = [information(pair, matrix) for matrix in matrices]
+    return int(np.argmax(alike))
 
 
 def _likeness(images: Images, found: Found) -> float:
@@ -83,7 +91,7 @@ def _led(images: Images, leads: list[tuple[Start, Fit]], transform: str) -> Foun
         if transform != "rigid":
             at = _recoloured_fit(images.middle, at, transform, rounds=3, tolerance_mm=0.3, prior=PRIOR)
         found.append((start, at))
-    start, at = max(found, key=lambda f: information(images.middle, f[1].matrix))
+    start, at = found[_most_alike(images.middle, images.local_middle, [at.matrix for _, at in found])]
     at = _followed(images, at) if transform == "affine" else _most_informed(images, at, transform, PRIOR)
     return Found(start, at, information(images.fine, at.matrix))
 
