@@ -25,11 +25,13 @@ _TELLING = 0.3
 # Headers are right about the orientation more often than not: the likeness of a turned alignment must be better by
 # this, or, where it tells nothing, the information above 1 so many times as much.
 _TURNED_MUST_GAIN, _TURNED_TELLS = 0.05, 1.2
+# Turned starts that are refined where fewer led nowhere: 45 degrees off, information hardly tells them apart.
+_ALL = 96
 # Cost of strain for mutual information alone, in nats where it is in units of 1 - correlation squared elsewhere.
 _PRIOR_ALONE = 2.0
 
 
-def search_across(images: Images, transform: str, *, beyond: float = 0.0) -> Found | None:
+def search_across(images: Images, transform: str, *, beyond: float = 0.0, thorough: bool = False) -> Found | None:
     """The alignment to which the starts of most information lead.
 
     Starts are ranked by normalised mutual information, and refined at the coarse level by the correlation ratio, in
@@ -43,6 +45,7 @@ def search_across(images: Images, transform: str, *, beyond: float = 0.0) -> Fou
         images: both of them.
         transform: "rigid", "similarity" or "affine".
         beyond: normalised mutual information that some start must surpass at the coarse level.
+        thorough: whether all turned starts are refined if the best ones lead to no likeness.
 
     Returns:
         the alignment, its normalised mutual information at the finest level as its similarity; None if no start tells
@@ -57,6 +60,9 @@ def search_across(images: Images, transform: str, *, beyond: float = 0.0) -> Fou
         return found
     other = _led(images, turned, transform)
     alike, alike_turned = _likeness(images, found), _likeness(images, other)
+    if thorough and max(alike, alike_turned) < _TELLING:
+        other = _led(images, _leads(images, upright=False, refined=_ALL), transform)
+        alike_turned = _likeness(images, other)
     if max(alike, alike_turned) >= _TELLING:
         return other if alike_turned > alike + _TURNED_MUST_GAIN else found
     return other if other.similarity - 1 > _TURNED_TELLS * (found.similarity - 1) else found
@@ -74,13 +80,13 @@ def _likeness(images: Images, found: Found) -> float:
     return Contrast.of(images.fine, images.local_fine, found.fit.matrix).likeness
 
 
-def _leads(images: Images, *, upright: bool) -> list[tuple[Start, Fit]]:
-    """The few starts that tell most, refined at the coarse level."""
+def _leads(images: Images, *, upright: bool, refined: int = COARSE) -> list[tuple[Start, Fit]]:
+    """The few starts that are most alike once the `refined` ones that tell most were refined, at the coarse level."""
     candidates = starts(images.coarse, upright=upright)
     ranks = np.array([information(images.coarse, s.matrix) for s in candidates])
-    best = [candidates[n] for n in np.argsort(-ranks, kind="stable")[:COARSE]]
-    refined = [(s, _recoloured_fit(images.coarse, Fit(s.matrix), "rigid", rounds=3, tolerance_mm=0.5)) for s in best]
-    return distinct(refined, images.coarse)[:MIDDLE]
+    best = [candidates[n] for n in np.argsort(-ranks, kind="stable")[:refined]]
+    fits = [(s, _recoloured_fit(images.coarse, Fit(s.matrix), "rigid", rounds=3, tolerance_mm=0.5)) for s in best]
+    return distinct(fits, images.coarse)[:MIDDLE]
 
 
 def _led(images: Images, leads: list[tuple[Start, Fit]], transform: str) -> Found:

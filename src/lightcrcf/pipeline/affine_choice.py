@@ -23,6 +23,8 @@ _TURNED_MUST_GAIN = 0.05
 # contrasts tells more: where images of unlike contrasts lay wrong and looked the same all the same, 0.15 at most was
 # seen in brains, and 0.32 in generated ones, which are more even.
 _EVIDENT, _LIKELY = 0.35, 0.2
+# Below this the search for one contrast found nothing at all.
+_NOWHERE = 0.15
 # Else the information above 1 must be so many times as much after the search across contrasts (1.9 to 7 was seen for
 # unlike contrasts, 1.5 at most for one), or the likeness, from the second on (0.35 to 0.95; 0.25 at most).
 _TELLS, _CLEAR, _CLEARLY = 1.75, 0.35, 1.5
@@ -80,7 +82,8 @@ def chosen(images: Images, transform: str) -> Candidate:
             return plain
         if plain.contrast.plain >= _LIKELY:
             beyond = information(images.coarse, plain.found.fit.matrix)
-    found = search_across(images, transform, beyond=beyond)
+    thorough = plain.contrast.likeness < _NOWHERE
+    found = search_across(images, transform, beyond=beyond, thorough=thorough)
     if found is None:
         return plain
     across = Candidate(images, found, across=True)
