@@ -72,7 +72,7 @@ def test_every_option_reaches_the_pipeline(inputs: Path, tmp_path: Path, monkeyp
         "--model m.safetensors --init a.tfm --fixed-mask f.nii --moving-mask m.nii --moving-labels 1.nii "
         "--moving-labels 2.nii --fixed-labels 5.nii --also 3.nii --also 4.nii --preset fast --refine 4 --diffeomorphic "
         "--inverse --engine torch --device cuda --precision f32 --threads 3 --coarsen 2 --fill -1000 "
-        "--smoothness 2 --jacobian --similarity same"
+        "--smoothness 2 --jacobian --similarity same --transform similarity"
     )
     assert run(words(inputs, tmp_path / "run", *options.split())) == 3
     assert callable(seen.pop("progress"))
@@ -99,12 +99,13 @@ def test_every_option_reaches_the_pipeline(inputs: Path, tmp_path: Path, monkeyp
         "smoothness": 2.0,
         "jacobian": True,
         "similarity": "same",
+        "transform": "similarity",
     }
 
 
 @pytest.mark.parametrize(
     "options",
-    [("--preset", "best"), ("--refine", "-1"), ("--threads", "0")],
+    [("--preset", "best"), ("--refine", "-1"), ("--threads", "0"), ("--transform", "linear")],
 )
 def test_what_does_not_exist_yet_is_refused_in_one_line(
     options: tuple[str, ...], inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

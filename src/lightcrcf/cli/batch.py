@@ -29,6 +29,8 @@ from lightcrcf.cli.options import (
     SimilarityName,
     SimilarityOption,
     Smoothness,
+    Transform,
+    TransformOption,
     Workers,
 )
 from lightcrcf.errors import InputError, LightCRCFError, MemoryEstimateError, QualityError, UsageError
@@ -63,6 +65,7 @@ def batch(
     ] = False,
     model: Model = "auto",
     init: Init = "auto",
+    transform: TransformOption = Transform.deformable,
     preset: PresetOption = Preset.default,
     refine: Refine = None,
     smoothness: Smoothness = 1.0,
@@ -94,7 +97,7 @@ def batch(
 
     options = Options(
         model, init, preset.value, refine, diffeomorphic, inverse, coarsen, engine.value, device.value, precision.value,
-        threads, fill_value(fill), smoothness, jacobian, similarity.value, report=report,
+        threads, fill_value(fill), smoothness, jacobian, similarity.value, transform.value, report=report,
     )  # fmt: skip
     with counting(out) as follower:
         summary = run_batch(

@@ -26,6 +26,8 @@ __all__ = [
     "SimilarityName",
     "SimilarityOption",
     "Smoothness",
+    "Transform",
+    "TransformOption",
     "Workers",
 ]  # fmt: skip
 
@@ -36,6 +38,15 @@ class Preset(str, Enum):
     fast = "fast"
     default = "default"
     accurate = "accurate"
+
+
+class Transform(str, Enum):
+    """What may move."""
+
+    rigid = "rigid"
+    similarity = "similarity"
+    affine = "affine"
+    deformable = "deformable"
 
 
 class EngineName(str, Enum):
@@ -77,6 +88,9 @@ Init = Annotated[
 ]
 PresetOption = Annotated[
     Preset, typer.Option(help="fast: the network alone; default: and some refinement; accurate: and more.")
+]
+TransformOption = Annotated[
+    Transform, typer.Option(help="rigid; similarity: and one scale; affine; deformable: and a field.")
 ]
 Refine = Annotated[int | None, typer.Option(min=0, help="Refinement steps at full resolution [default: by preset].")]
 Coarsen = Annotated[

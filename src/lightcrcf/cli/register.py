@@ -28,6 +28,8 @@ from lightcrcf.cli.options import (
     SimilarityName,
     SimilarityOption,
     Smoothness,
+    Transform,
+    TransformOption,
 )
 from lightcrcf.errors import QualityError, UsageError
 
@@ -49,6 +51,7 @@ def register(
     ] = None,
     model: Model = "auto",
     init: Init = "auto",
+    transform: TransformOption = Transform.deformable,
     fixed_mask: Annotated[Path | None, typer.Option(help="0 where fixed voxels must not count (lesions).")] = None,
     moving_mask: Annotated[Path | None, typer.Option(help="0 where moving voxels must not count.")] = None,
     moving_labels: Annotated[
@@ -82,7 +85,7 @@ def register(
         bool, typer.Option("--fail-on-qc", help="Exit with code 4 if quality control says fail.")
     ] = False,
 ) -> None:
-    """Align the moving volume with the fixed one, deformably."""
+    """Align the moving volume with the fixed one, deformably unless told otherwise."""
     from lightcrcf.files import clear_left_behind
     from lightcrcf.pipeline.outputs import check_output_folder, save
     from lightcrcf.pipeline.register import register as run

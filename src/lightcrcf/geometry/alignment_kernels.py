@@ -26,7 +26,7 @@ from lightcrcf.geometry.sampling import (
 )
 from lightcrcf.geometry.threads import use_threads
 
-__all__ = ["block_mean", "downsample", "gram", "scores"]
+__all__ = ["add_row", "add_sample", "block_mean", "downsample", "gram", "scores", "threads_for", "used", "weigh_row"]
 
 Array = Any  # Numba's functions take its own array types
 Float32 = NDArray[np.float32]
@@ -57,7 +57,7 @@ def block_mean(data: NDArray[Any], factors: tuple[int, int, int]) -> Float32:
     copy = data.astype(np.float32, order="K", copy=False)
     order = np.argsort([-abs(s) for s in copy.strides], kind="stable")
     lines = np.ascontiguousarray(copy.transpose(order))
-    with _threads(data.size):
+    with threads_for(data.size):
         means = _block_mean(lines, np.array(factors, dtype=np.int64)[order])
     return np.ascontiguousarray(means.transpose(np.argsort(order)))
 
@@ -98,7 +98,7 @@ def gram(
     Returns:
         (15, 15) float64, symmetric.
     """
-    with _threads(fixed.size):
+    with threads_for(fixed.size):
         planes = _gram_planes(fixed, weight, moving, valid, np.ascontiguousarray(matrix), blank_outside)
     upper = np.triu(planes.sum(axis=0))
     return np.asarray(upper + np.triu(upper, 1).T)
@@ -116,11 +116,11 @@ def scores(
     Returns:
         (n, 6) float64: the sums of the weight times m m, m, m f, 1, f and f f.
     """
-    with _threads(fixed.size * len(matrices)):
+    with threads_for(fixed.size * len(matrices)):
         return np.asarray(_scores(fixed, weight, moving, valid, np.ascontiguousarray(matrices), blank_outside))
 
 
-def _threads(voxels: int) -> AbstractContextManager[int]:
+def threads_for(voxels: int) -> AbstractContextManager[int]:
     """No more threads than the work is worth: on a busy machine each one adds a wait."""
     return use_threads(min(numba.get_num_threads(), max(1, voxels // _VOXELS_PER_THREAD)))
 

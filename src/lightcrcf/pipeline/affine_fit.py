@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,16 +11,27 @@ from numpy.typing import NDArray
 from lightcrcf.geometry.alignment_kernels import gram, scores
 from lightcrcf.pipeline.affine_images import Level, Pair
 
-__all__ = ["Fit", "System", "correlations", "exponential", "fit", "generators", "strain_of"]
+__all__ = [
+    "ENOUGH_OVERLAP",
+    "FAMILIES",
+    "Fit",
+    "System",
+    "both_ways",
+    "correlations",
+    "exponential",
+    "fit",
+    "generators",
+    "strain_of",
+]
 
 Float64 = NDArray[np.float64]
 
 # How many generators each family of transforms uses, in the order of `generators`.
-_FAMILIES = {"translation": 3, "rigid": 6, "similarity": 7, "affine": 12}
+FAMILIES = {"translation": 3, "rigid": 6, "similarity": 7, "affine": 12}
 # No anatomy is stretched by more than this along any direction.
 _LARGEST_STRETCH = 2.0
 # Share of the smaller foreground that must overlap, and that suffices for a correlation to count in full.
-_LEAST_OVERLAP, _ENOUGH_OVERLAP = 0.1, 0.5
+_LEAST_OVERLAP, ENOUGH_OVERLAP = 0.1, 0.5
 _NO_CONTRAST = 1e-9
 
 
@@ -46,7 +58,20 @@ class System:
         return cls(np.inf, np.eye(size), np.zeros(size))
 
 
-def fit(pair: Pair, start: Fit, family: str, *, iterations: int, tolerance_mm: float, prior: float = 0.0) -> Fit:
+SystemAt = Callable[[Pair, Float64, Float64, float], System]
+"""The system of a pair at a matrix (4, 4), of small motions (n, 4, 4) composed after it, and with a prior."""
+
+
+def fit(
+    pair: Pair,
+    start: Fit,
+    family: str,
+    *,
+    iterations: int,
+    tolerance_mm: float,
+    prior: float = 0.0,
+    system: SystemAt | None = None,
+) -> Fit:
     """Improve `start` by Levenberg-Marquardt steps in one family of transforms.
 
     The cost is the mean of both directions' 1 - correlation squared, plus `prior` times the squared logarithmic strain.
@@ -60,6 +85,7 @@ def fit(pair: Pair, start: Fit, family: str, *, iterations: int, tolerance_mm: f
         iterations: at most so many steps, refused ones included.
         tolerance_mm: stop once a step moves the foreground by no more than about this.
         prior: cost of strain.
+        system: of another cost than that of the correlation.
 
     Source:
         Golub and Pereyra, Separable nonlinear least squares, Inverse Problems 2003.
@@ -67,8 +93,8 @@ def fit(pair: Pair, start: Fit, family: str, *, iterations: int, tolerance_mm: f
     radius_mm, centre = pair.fixed.radius_mm, pair.fixed.centroid_mm
 
     def system_at(matrix: Float64) -> tuple[System, Float64]:
-        units = generators(matrix[:3, :3] @ centre + matrix[:3, 3], radius_mm)[: _FAMILIES[family]]
-        return _system(pair, matrix, units, prior), units
+        units = generators(matrix[:3, :3] @ centre + matrix[:3, 3], radius_mm)[: FAMILIES[family]]
+        return (system or _system)(pair, matrix, units, prior), units
 
     matrix, damping = start.matrix, 1e-3
     (now, units), steps = system_at(matrix), 0
@@ -132,13 +158,31 @@ def strain_of(matrix: Float64, units: Float64) -> tuple[Float64, Float64]:
 
 def _system(pair: Pair, matrix: Float64, units: Float64, prior: float) -> System:
     """Both directions and the prior. units: (n, 4, 4), to be composed after `matrix`."""
+    return both_ways(pair, matrix, units, prior, _direction)
+
+
+Direction = Callable[[Level, Level, Float64, Float64, float], System]
+
+
+def both_ways(pair: Pair, matrix: Float64, units: Float64, prior: float, direction: Direction) -> System:
+    """The mean of a cost in both directions, plus the prior.
+
+    Args:
+        pair: the images.
+        matrix: (4, 4) fixed to moving mm.
+        units: (n, 4, 4) small motions, to be composed after `matrix`.
+        prior: cost of strain.
+        direction: compares at the samples of a reference: it takes this, the other image, the matrix between them, its
+            (n, 4, 4) derivatives, and the litres that must overlap.
+    """
     values = np.linalg.eigvalsh(matrix[:3, :3] @ matrix[:3, :3].T)
     if not 1 / _LARGEST_STRETCH**2 <= values[0] <= values[2] <= _LARGEST_STRETCH**2:
         return System.refused(len(units))
     back = np.asarray(np.linalg.inv(matrix), dtype=np.float64)
     least = _LEAST_OVERLAP * min(pair.fixed.litres, pair.moving.litres)
-    there = _direction(pair.fixed, pair.moving, matrix, units @ matrix, least)
-    here = _direction(pair.moving, pair.fixed, back, -back @ units, least)
+    at_fixed, at_moving = pair.directions
+    there = direction(*at_fixed, matrix, units @ matrix, least)
+    here = direction(*at_moving, back, -back @ units, least)
     strain, stretches = strain_of(matrix, units)
     return System(
         (there.cost + here.cost) / 2 + prior * float(strain @ strain),
@@ -172,12 +216,9 @@ def correlations(pair: Pair, matrices: Float64) -> Float64:
 
     It fades to 0 where less than half of the smaller foreground overlaps.
     """
-    enough = _ENOUGH_OVERLAP * min(pair.fixed.litres, pair.moving.litres)
+    enough = ENOUGH_OVERLAP * min(pair.fixed.litres, pair.moving.litres)
     total = np.zeros(len(matrices))
-    for reference, other, towards in (
-        (pair.fixed, pair.moving, matrices),
-        (pair.moving, pair.fixed, np.linalg.inv(matrices)),
-    ):
+    for (reference, other), towards in zip(pair.directions, (matrices, np.linalg.inv(matrices)), strict=True):
         index = (other.grid.inverse @ towards @ reference.grid.affine)[:, :3]
         sums = scores(reference.image, reference.samples, other.image, other.valid, index, other.blank)
         mm, m, fm, weight, f, ff = np.maximum(sums, [0, -np.inf, -np.inf, 1e-30, -np.inf, 0]).T

@@ -97,11 +97,20 @@ class Pair:
     Args:
         fixed, moving: the images.
         outlines: whether the outlines of both foregrounds are compared.
+        recoloured: the fixed image in the contrast of the moving one, and the moving image in that of the fixed one;
+            None if both have the same contrast.
     """
 
     fixed: Level
     moving: Level
     outlines: bool
+    recoloured: tuple[Level, Level] | None = None
+
+    @property
+    def directions(self) -> tuple[tuple[Level, Level], tuple[Level, Level]]:
+        """Return what is compared at the samples of the fixed image, and at those of the moving one."""
+        fixed, moving = self.recoloured or (self.fixed, self.moving)
+        return (self.fixed, moving), (self.moving, fixed)
 
     def localised(self) -> Pair:
         """Both images as `localised` makes them."""
@@ -269,8 +278,8 @@ def trusted(pair: Pair, matrix: Float64) -> Pair:
     back = np.asarray(np.linalg.inv(matrix), dtype=np.float64)
     return replace(
         pair,
-        fixed=_trusted(pair.fixed, pair.moving, matrix),
-        moving=_trusted(pair.moving, pair.fixed, back),
+        fixed=_trusted(*pair.directions[0], matrix),
+        moving=_trusted(*pair.directions[1], back),
     )
 
 

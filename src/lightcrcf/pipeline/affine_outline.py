@@ -12,7 +12,7 @@ from lightcrcf.geometry.alignment_kernels import gram
 from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
-from lightcrcf.pipeline.affine_fit import Fit, System, exponential, generators, strain_of
+from lightcrcf.pipeline.affine_fit import FAMILIES, Fit, System, exponential, generators, strain_of
 from lightcrcf.pipeline.affine_images import Source
 from lightcrcf.pipeline.foreground import foreground, thin_out
 from lightcrcf.volumes.volume import Volume
@@ -113,15 +113,19 @@ class Surface:
         return self.grid.world(np.argwhere(self.sure > 0))
 
 
-def inscribed(brain: Source, head: Source) -> Inscribed:
-    """The affine that lays a skull-stripped brain as deep under a head's outline as brains lie.
+def inscribed(brain: Source, head: Source, transform: str = "affine") -> Inscribed:
+    """The transform that lays a skull-stripped brain as deep under a head's outline as brains lie.
 
     The headers are trusted about which way is up. The inside of the head is not looked at, so that its contrast and its
     soundness do not matter; neither does how much of the neck is there.
+
+    Args:
+        brain, head: the images.
+        transform: "rigid", "similarity" or "affine".
     """
     points, depth = surface(brain), depth_map(head)
     first, centre = _top_to_top(points, depth), points.points_mm.mean(axis=0)
-    found = [_fitted(points, depth, first @ _tilt(degrees, centre)) for degrees in _TILTS]
+    found = [_fitted(points, depth, first @ _tilt(degrees, centre), FAMILIES[transform]) for degrees in _TILTS]
     headers = Fit(np.eye(4), _system(points, depth, np.eye(4), _units(points, np.eye(4))).cost)
     best = min([*found, headers], key=lambda f: f.cost)
     return Inscribed(best.matrix, 1 / (1 + best.cost), 1 / (1 + headers.cost), best.iterations)
@@ -202,15 +206,15 @@ def _tilt(degrees: float, centre: Float64) -> Float64:
     return exponential(np.radians(degrees) * turn)
 
 
-def _fitted(points: Surface, depth: Volume, matrix: Float64) -> Fit:
-    """Least squares of depth minus expected depth, in spreads, by reweighted Gauss-Newton steps."""
+def _fitted(points: Surface, depth: Volume, matrix: Float64, number: int) -> Fit:
+    """Least squares of depth minus expected depth, in spreads, by reweighted Gauss-Newton steps of `number` motions."""
     steps, step = 0, np.full(1, np.inf)
     while steps < _STEPS and np.abs(step).max() > _TOLERANCE_MM:
         steps += 1
-        units = _units(points, matrix)
+        units = _units(points, matrix)[:number]
         system = _system(points, depth, matrix, units)
         step = np.linalg.solve(
-            system.hessian + _DAMPING * np.diag(np.diag(system.hessian)) + 1e-9 * np.eye(12), system.descent
+            system.hessian + _DAMPING * np.diag(np.diag(system.hessian)) + 1e-9 * np.eye(number), system.descent
         )
         matrix = exponential(np.tensordot(step, units, axes=1)) @ matrix
     return Fit(matrix, _system(points, depth, matrix, _units(points, matrix)).cost, steps)

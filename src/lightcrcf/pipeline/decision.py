@@ -37,7 +37,8 @@ class Decision:
         contents: what the fixed and the moving image show.
         choice: the model, or none, and why.
         refinement: what the second stage does.
-        init: "auto" to align affinely, "none" to trust the headers, or an ITK affine file.
+        init: "auto" to align, "none" to trust the headers, or an ITK affine file.
+        transform: "rigid", "similarity" or "affine", which is what an alignment looks for.
         demand: what it holds in memory.
         across: whether the images are registered as ones of different contrasts.
     """
@@ -46,6 +47,7 @@ class Decision:
     choice: Choice
     refinement: Plan
     init: str
+    transform: str
     demand: Demand
     across: bool = False
 
@@ -80,7 +82,9 @@ def decide(inputs: Inputs, options: Options, shared: Shared, *, kept: bool) -> D
     grids = _grids(inputs, choice.weights, options, shared)
     kinds = {content.kind for content in contents}
     refinement = _plan(choice, options, grids, alike=kinds != _HEAD_AND_BRAIN if across else len(kinds) == 1)
-    init = _init(options.init, choice)
+    deformable = options.transform == "deformable"
+    init = _init(options.init, choice) if deformable else options.init
+    transform = "affine" if deformable else options.transform
     demand = Demand(
         inputs.volumes,
         inputs.fixed.grid,
@@ -101,7 +105,7 @@ def decide(inputs: Inputs, options: Options, shared: Shared, *, kept: bool) -> D
         moved=4 + 4 * len(inputs.also) + sum(v.data.itemsize for v in inputs.moving_labels) + 8 * options.jacobian,
         labels=bool(inputs.moving_labels),
     )
-    return Decision(contents, _explained(choice, refinement), refinement, init, demand, across)
+    return Decision(contents, _explained(choice, refinement, transform), refinement, init, transform, demand, across)
 
 
 def _field_grid(fixed: Grid, working: Grid, weights: Weights | None, refinement: Plan) -> Grid:
@@ -136,6 +140,8 @@ def _has_template(weights: Weights | None) -> bool:
 
 def _plan(choice: Choice, options: Options, grids: Sequence[Grid], *, alike: bool) -> Plan:
     weights = choice.weights
+    if options.transform != "deformable":
+        return Plan((), False)
     if choice.mismatch and weights is None and not alike:
         return Plan((), False)  # A whole head would be squeezed into the brain that is all of the other image.
     preparation, preset = weights.preparation if weights else None, options.preset
@@ -161,10 +167,12 @@ def _init(init: str, choice: Choice) -> str:
     return "none" if trusts and init == "auto" else init
 
 
-def _explained(choice: Choice, refinement: Plan) -> Choice:
+def _explained(choice: Choice, refinement: Plan, transform: str) -> Choice:
     """Without a network, add what is done instead."""
     if choice.weights is not None:
         return choice
-    instead = "refined from coarse to fine without a network" if refinement.schedule else "the result is affine only"
+    instead = (
+        "refined from coarse to fine without a network" if refinement.schedule else f"the result is {transform} only"
+    )
     reason = f"{choice.reason}; {instead}"
     return Choice(None, reason, (reason,) if choice.mismatch == (choice.reason,) else choice.mismatch)

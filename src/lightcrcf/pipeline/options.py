@@ -10,12 +10,17 @@ from lightcrcf.engines.base import check_engine
 from lightcrcf.errors import UsageError
 from lightcrcf.pipeline.schedule import PRESETS
 
-__all__ = ["ROUGHEST", "SIMILARITIES", "SMOOTHEST", "Fill", "Options", "Similarity", "fill_value"]
+__all__ = [
+    "ROUGHEST", "SIMILARITIES", "SMOOTHEST", "TRANSFORMS", "Fill", "Options", "Similarity", "Transform", "fill_value",
+]  # fmt: skip
 
 Fill = float | Literal["auto", "nan"]
 """What voxels without data become; "auto" for the image's own background, "nan" (JSON has no NaN) for not a number."""
 Similarity = Literal["auto", "same", "any"]
 """Whether images of two contrasts are compared so that it does not matter: "auto" looks, "same" never, "any" always."""
+Transform = Literal["rigid", "similarity", "affine", "deformable"]
+"""What may move: 6 parameters, 7, 12, or an affine and each voxel."""
+TRANSFORMS: tuple[str, ...] = get_args(Transform)
 ROUGHEST, SMOOTHEST = 0.1, 10.0
 """Of `Options.smoothness`: beyond them nothing changes any more, or Gaussians are as wide as what they smooth."""
 SIMILARITIES: tuple[Similarity, ...] = get_args(Similarity)
@@ -48,6 +53,7 @@ class Options:
     smoothness: float = 1.0
     jacobian: bool = False
     similarity: Similarity = "auto"
+    transform: Transform = "deformable"
 
     def check(self) -> None:
         """Refuse what no pair could be registered with.
@@ -65,6 +71,7 @@ class Options:
             raise UsageError("refine", expected="a number of steps", got=str(self.refine), remedy="correct the number")
         self._check_smoothness()
         self._check_similarity()
+        self._check_transform()
         fill_value(self.fill)
         check_engine(self.engine, self.device, self.precision, self.threads)  # also where a pair will need none
 
@@ -98,6 +105,32 @@ class Options:
                 expected="a refinement, which it smooths",
                 got="--refine 0" if self.refine == 0 else "--preset fast, which has none",
                 remedy="choose --preset default or accurate, or leave it out",
+            )
+
+    def _check_transform(self) -> None:
+        if self.transform not in TRANSFORMS:
+            raise UsageError(
+                "transform", expected=f"one of {', '.join(TRANSFORMS)}", got=str(self.transform),
+                remedy="correct the name",
+            )  # fmt: skip
+        if self.transform == "deformable":
+            return
+        needless = {
+            "--refine": bool(self.refine), "--smoothness": self.smoothness != 1, "--diffeomorphic": self.diffeomorphic
+        }  # fmt: skip
+        if given := [name for name, is_given in needless.items() if is_given]:
+            raise UsageError(
+                "transform",
+                expected=f"no {', '.join(given)} with {self.transform}, which has no deformation",
+                got=f"--transform {self.transform} {' '.join(given)}",
+                remedy="leave out one or the other",
+            )
+        if self.init != "auto":
+            raise UsageError(
+                "transform",
+                expected=f"--init auto, with which a {self.transform} transform is found",
+                got=f"--init {self.init}",
+                remedy="leave out one or the other",
             )
 
 

@@ -140,5 +140,10 @@ def _affine(affine: Affine, alignment: Alignment | None) -> dict[str, Any]:
             "iterations": alignment.iterations,
             "rotation_deg": alignment.rotation_deg,
             "scales": list(alignment.scales),
+            "contrast": {
+                "same": not alignment.across,
+                "plain": alignment.contrast.plain,
+                "recoloured": alignment.contrast.recoloured,
+            },
         }
     return record

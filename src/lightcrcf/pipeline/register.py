@@ -25,7 +25,7 @@ from lightcrcf.pipeline.label_care import label_record, misplaced, warnings_of
 from lightcrcf.pipeline.limits import group_of
 from lightcrcf.pipeline.memory import check_demand, share_arenas
 from lightcrcf.pipeline.move import move, move_labels
-from lightcrcf.pipeline.options import Options, fill_value
+from lightcrcf.pipeline.options import Options, Transform, fill_value
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.provenance import Stopwatch, provenance
 from lightcrcf.pipeline.refine import Refined
@@ -103,6 +103,7 @@ def register(
     smoothness: float = 1.0,
     jacobian: bool = False,
     similarity: Literal["auto", "same", "any"] = "auto",
+    transform: Transform = "deformable",
     progress: Progress | None = None,
     shared: Shared | None = None,
 ) -> Registration:
@@ -137,6 +138,9 @@ def register(
         similarity: "any" for images of different contrasts: they are refined from nothing, without a network, by how
             much of the moving image the fixed one explains; "same" compares intensities; "auto" looks, after the
             affine, which of the two suits them, and takes "same" where a model was named.
+        transform: "rigid", "similarity" (and one scale), "affine", or "deformable", an affine and a field. Without
+            a field there is neither network nor refinement: with `refine`, `smoothness`, `diffeomorphic` or `init`,
+            anything but "deformable" is an error, and `preset` makes no difference.
         progress: called with the name of each stage and the fraction done.
         shared: what earlier registrations in this thread left for those after them.
 
@@ -152,7 +156,7 @@ def register(
     share_arenas()
     options = Options(
         os.fspath(model), os.fspath(init), preset, refine, diffeomorphic, inverse, coarsen, engine, device, precision,
-        threads, fill_value(fill), smoothness, jacobian, similarity,
+        threads, fill_value(fill), smoothness, jacobian, similarity, transform,
     )  # fmt: skip
     options.check()
     given = Given(fixed, moving, fixed_mask, moving_mask, fixed_labels, moving_labels, also)
@@ -238,7 +242,7 @@ def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared
 def _start(
     inputs: Inputs, decision: Decision, options: Options, watch: Stopwatch, shared: Shared, *, alone: bool
 ) -> _Start:
-    """Align affinely and prepare both images; the network's graphs are built meanwhile.
+    """Align without a deformation and prepare both images; the network's graphs are built meanwhile.
 
     Images that turn out to be of different contrasts are prepared anew as such, and no network runs.
     """
@@ -248,7 +252,7 @@ def _start(
             shared.engine, weights, name=how.engine, device=how.device, precision=how.precision, threads=how.threads
         )
         with watch.stage("affine", 0.15):
-            affine, alignment = _initial_affine(decision.init, inputs)
+            affine, alignment = _initial_affine(decision.init, decision.transform, inputs)
         with watch.stage("prepare", 0.4):
             pair = _prepared(inputs, decision, options, affine, shared)
             alike = likeness(pair)
@@ -271,13 +275,15 @@ def _prepared(inputs: Inputs, decision: Decision, options: Options, affine: Affi
     return WorkingPair.prepare(*images, masks, affine, model, shared, coarsen, inputs.extents)
 
 
-def _initial_affine(init: str, inputs: Inputs) -> tuple[Affine, Alignment | None]:
+def _initial_affine(init: str, transform: str, inputs: Inputs) -> tuple[Affine, Alignment | None]:
     if init == "none":
         return Affine.identity(), None
     if init != "auto":
         return read_affine(init), None
-    masks = {"fixed_mask": inputs.fixed_mask, "moving_mask": inputs.moving_mask}
-    alignment = align(inputs.fixed, inputs.moving, **masks, extents=inputs.extents)
+    alignment = align(
+        inputs.fixed, inputs.moving, fixed_mask=inputs.fixed_mask, moving_mask=inputs.moving_mask,
+        extents=inputs.extents, transform=transform,
+    )  # fmt: skip
     return alignment.affine, alignment
 
 

@@ -58,6 +58,7 @@ class Options(_Part):
     smoothness: float = Field(description="1 for the preset's; 2 is smoother, 0.5 rougher")
     jacobian: bool
     similarity: Literal["auto", "same", "any"] = Field(description="whether the images may be of two contrasts")
+    transform: Literal["rigid", "similarity", "affine", "deformable"]
 
 
 class Machine(_Part):
@@ -120,6 +121,14 @@ class Inputs(_Part):
     moving: Input
 
 
+class ContrastRecord(_Part):
+    """Whether both images have one contrast; correlations of the locally normalised images after the alignment."""
+
+    same: bool = Field(description="whether they were aligned as images of one contrast; else across contrasts")
+    plain: float = Field(description="of the images as they are")
+    recoloured: float = Field(description="of each with the other one, recoloured by their joint histogram")
+
+
 class AffineRecord(_Part):
     """The affine part; all but the matrix is missing where it was given or not wanted."""
 
@@ -132,6 +141,7 @@ class AffineRecord(_Part):
     rotation_deg: float | None = None
     scales: Triple | None = None
     shears: Triple | None = None
+    contrast: ContrastRecord | None = None
 
 
 class SimilarityRecord(_Part):

@@ -20,6 +20,7 @@ _DEFAULTS = {
     "model": "auto", "init": "auto", "preset": "default", "refine": None, "diffeomorphic": False, "inverse": False,
     "coarsen": 1, "engine": "auto", "device": "cpu", "precision": "auto", "threads": None,
     "fill": "auto", "smoothness": 1.0, "jacobian": False, "similarity": "auto",
+    "transform": "deformable",
 }  # fmt: skip
 _SINGLE, _SEVERAL = ("fixed_mask", "moving_mask", "fixed_labels"), ("moving_labels", "also")
 
