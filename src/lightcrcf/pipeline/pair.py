@@ -46,8 +46,7 @@ class WorkingPair:
             leave out what the user's masks leave out, and what is unknown.
         fixed_known, moving_known: (D, H, W), 1 where the image has data, whatever the masks say; None if everywhere.
         network_masks: the masks as the network heeds them: the outside of crops counts, for it learned of that.
-        masked: of each image, whether everything outside its anatomy was set to one value, and voxels are so small that
-            the edges of two such masks may differ by some.
+        bare: of each image, whether everything outside its anatomy was set to one value.
     """
 
     images: tuple[Prepared, Prepared]
@@ -63,7 +62,7 @@ class WorkingPair:
     fixed_known: Float32 | None
     moving_known: Float32 | None
     network_masks: tuple[Float32 | None, Float32 | None]
-    masked: tuple[bool, bool] = (False, False)
+    bare: tuple[bool, bool] = (False, False)
 
     @classmethod
     def prepare(
@@ -112,7 +111,6 @@ class WorkingPair:
             _both(_mask_onto(masks[1], images[1], grid, m), extents[1].usable_onto(grid, m))
             for m in (affine.matrix, None)
         )
-        fine = bool(grid.spacing_mm.max() <= _MASKS_DIFFER_MM)
         seen = shared.about(fixed, where, lambda: images[0].onto(grid))
         return cls(
             (images[0], images[1]), grid, affine, network.pool, seen, aligned, images[1].onto(grid),
@@ -121,7 +119,7 @@ class WorkingPair:
                 _with_outside(fixed_mask, extents[0].field_of_view_onto(grid)),
                 _with_outside(moving_mask, extents[1].field_of_view_onto(grid, affine.matrix)),
             ),
-            (extents[0].bare and fine, extents[1].bare and fine),
+            (extents[0].bare, extents[1].bare),
         )  # fmt: skip
 
     @staticmethod
@@ -149,6 +147,12 @@ class WorkingPair:
         working = float(np.prod(self.grid.spacing_mm))
         sizes = [float(np.prod(image.grid.spacing_mm)) / working for image in self.images]
         return Noise.of(self.fixed, self.moving, own, (sizes[0], sizes[1]))
+
+    @property
+    def masked(self) -> tuple[bool, bool]:
+        """`bare`, where voxels are so small that the edges of two masks of one anatomy may differ by some."""
+        fine = bool(self.grid.spacing_mm.max() <= _MASKS_DIFFER_MM)
+        return self.bare[0] and fine, self.bare[1] and fine
 
     def for_network(self) -> tuple[Float32, Float32]:
         """Both images, each with the other's values where it does not count: there the network finds nothing to move.

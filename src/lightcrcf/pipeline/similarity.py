@@ -73,7 +73,7 @@ class Likeness:
 
 
 def likeness(pair: WorkingPair) -> Likeness:
-    """Measure it, where both images count.
+    """Measure it, where both images count; of a bare brain and a whole head, in the brain.
 
     Args:
         pair: on the working grid.
@@ -83,6 +83,9 @@ def likeness(pair: WorkingPair) -> Likeness:
     for mask in (pair.fixed_mask, pair.moving_mask):
         if mask is not None:
             counts *= block_mean(mask, pair.pool) > _HALF
+    for image, bare in zip((fixed, moving), pair.bare, strict=True):
+        if bare and pair.bare[0] != pair.bare[1]:
+            counts *= image > _TISSUE
     return min(_one_way(fixed, moving, counts), _one_way(moving, fixed, counts), key=lambda found: found.ratio)
 
 
