@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import warp
+from lightcrcf.volumes import Volume, write
 
 SHAPE, CT_SHAPE = (34, 41, 37), (20, 26, 23)
 
@@ -85,3 +87,14 @@ def corners() -> NDArray[np.bool_]:
     i, j, _ = np.indices(CT_SHAPE)
     height, width, _ = CT_SHAPE
     return np.asarray(np.hypot((i - (height - 1) / 2) / height, (j - (width - 1) / 2) / width) > 0.5)
+
+
+@pytest.fixture(scope="module")
+def small(
+    grids: Callable[..., Grid], brains: Callable[..., tuple[Volume, Volume]], tmp_path_factory: pytest.TempPathFactory
+) -> list[str]:
+    """Two files that take little time."""
+    folder = tmp_path_factory.mktemp("small")
+    for person in range(2):
+        write(folder / f"p{person}.nii.gz", brains(grids((25, 31, 22), (6.0, 6.1, 6.2)), person=person)[0])
+    return [str(folder / f"p{person}.nii.gz") for person in range(2)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +13,11 @@ from lightcrcf.cohort.options import Options as CohortOptions
 from lightcrcf.cohort.template_recipe import Recipe
 from lightcrcf.errors import UsageError
 from lightcrcf.evaluation.regularity import sdlogj
-from lightcrcf.geometry.grid import Grid
 from lightcrcf.pipeline.options import Options
 from lightcrcf.pipeline.register import register
 from lightcrcf.pipeline.runs import command_line, options_to_repeat, read_run
 from lightcrcf.pipeline.schedule import PRESETS, Level, plan
-from lightcrcf.volumes import Volume, write
+from lightcrcf.volumes import Volume
 from lightcrcf.weights import store
 from lightcrcf.weights.preparation import Preparation
 
@@ -84,17 +82,6 @@ def test_a_model_that_is_not_refined_is_told(pair: Pair, coarse_model: Path, tmp
     with pytest.raises(UsageError, match="smoothness: expected a model whose field is refined, got off"):
         register(*pair, model=path, smoothness=2.0)
     assert register(*pair, model=path, smoothness=2.0, refine=2).provenance["refinement"]["levels"][0]["steps_done"]
-
-
-@pytest.fixture(scope="module")
-def small(
-    grids: Callable[..., Grid], brains: Callable[..., Pair], tmp_path_factory: pytest.TempPathFactory
-) -> list[str]:
-    """Two files that take little time."""
-    folder = tmp_path_factory.mktemp("small")
-    for person in range(2):
-        write(folder / f"p{person}.nii.gz", brains(grids((25, 31, 22), (6.0, 6.1, 6.2)), person=person)[0])
-    return [str(folder / f"p{person}.nii.gz") for person in range(2)]
 
 
 @pytest.mark.parametrize("command", ["register", "batch", "template", "label", "bids"])

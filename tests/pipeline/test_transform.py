@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import pytest
 
 from lightcrcf.cli.main import run
 from lightcrcf.errors import UsageError
-from lightcrcf.geometry.grid import Grid
 from lightcrcf.pipeline.affine import align
 from lightcrcf.pipeline.options import Options
 from lightcrcf.pipeline.outputs import save
@@ -21,21 +19,10 @@ from lightcrcf.pipeline.register import register
 from lightcrcf.pipeline.run_schema import shipped_schema
 from lightcrcf.pipeline.runs import command_line, options_to_repeat, read_run
 from lightcrcf.transforms.itk import read_affine
-from lightcrcf.volumes import Volume, write
+from lightcrcf.volumes import Volume
 
 Pair = tuple[Volume, Volume]
 WITHOUT = ("rigid", "similarity", "affine")
-
-
-@pytest.fixture(scope="module")
-def small(
-    grids: Callable[..., Grid], brains: Callable[..., Pair], tmp_path_factory: pytest.TempPathFactory
-) -> list[str]:
-    """Two files that take little time."""
-    folder = tmp_path_factory.mktemp("small")
-    for person in range(2):
-        write(folder / f"p{person}.nii.gz", brains(grids((25, 31, 22), (6.0, 6.1, 6.2)), person=person)[0])
-    return [str(folder / f"p{person}.nii.gz") for person in range(2)]
 
 
 @pytest.mark.parametrize("transform", WITHOUT)

@@ -16,7 +16,7 @@ from lightcrcf.pipeline.affine_images import Source
 from lightcrcf.pipeline.affine_outline import inscribed
 from lightcrcf.pipeline.affine_search import Found, Images
 from lightcrcf.pipeline.affine_starts import Start
-from lightcrcf.pipeline.foreground import Content
+from lightcrcf.pipeline.foreground import HEAD_AND_BRAIN, Content
 from lightcrcf.pipeline.known import Extent, compared, examine
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.volumes.volume import Volume
@@ -118,7 +118,7 @@ def align(
         similarity_after=found.similarity,
         measure=measure,
         across=best.across,
-        contrast=Candidate(images, found, best.across).contrast,
+        contrast=(best if found is best.found else Candidate(images, found, best.across)).contrast,
         start=found.start.name,
         iterations=found.fit.iterations,
         **_shape(matrix),
@@ -145,7 +145,7 @@ def _never_worse(best: Candidate) -> tuple[Found, float, str]:
 def _outlined(fixed: Source, moving: Source, transform: str) -> tuple[Found, float, str] | None:
     """The brain in the head's outline, as `_never_worse`; None if these are not a brain and a head."""
     kinds = fixed.content.kind, moving.content.kind
-    if set(kinds) != {"skull-stripped brain", "whole head or body"} or fixed.mask or moving.mask:
+    if set(kinds) != HEAD_AND_BRAIN or fixed.mask or moving.mask:
         return None
     head_moves = kinds[1] == "whole head or body"
     brain, head = (fixed, moving) if head_moves else (moving, fixed)

@@ -10,7 +10,7 @@ from lightcrcf.geometry.grid import Grid
 from lightcrcf.network.config import NetworkConfig
 from lightcrcf.pipeline.affine_images import finest_samples
 from lightcrcf.pipeline.deform import field_grid
-from lightcrcf.pipeline.foreground import Content, content
+from lightcrcf.pipeline.foreground import HEAD_AND_BRAIN, Content, content
 from lightcrcf.pipeline.inputs import Inputs
 from lightcrcf.pipeline.memory import Demand
 from lightcrcf.pipeline.models import Choice, choose_model
@@ -24,9 +24,6 @@ from lightcrcf.volumes import Volume
 from lightcrcf.weights.store import Weights
 
 __all__ = ["Decision", "decide"]
-
-
-_HEAD_AND_BRAIN = {"skull-stripped brain", "whole head or body"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +78,7 @@ def decide(inputs: Inputs, options: Options, shared: Shared, *, kept: bool) -> D
     choice = across_contrasts(choice) if across else choice
     grids = _grids(inputs, choice.weights, options, shared)
     kinds = {content.kind for content in contents}
-    refinement = _plan(choice, options, grids, alike=kinds != _HEAD_AND_BRAIN if across else len(kinds) == 1)
+    refinement = _plan(choice, options, grids, alike=kinds != HEAD_AND_BRAIN if across else len(kinds) == 1)
     deformable = options.transform == "deformable"
     init = _init(options.init, choice) if deformable else options.init
     transform = "affine" if deformable else options.transform

@@ -14,6 +14,7 @@ from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes.volume import Volume
 
 __all__ = [
+    "HEAD_AND_BRAIN",
     "Content",
     "Thinned",
     "background_value",
@@ -28,6 +29,8 @@ __all__ = [
 ]
 
 Kind = Literal["skull-stripped brain", "whole head or body", "small crop", "other"]
+HEAD_AND_BRAIN: frozenset[Kind] = frozenset(("skull-stripped brain", "whole head or body"))
+"""What two images show of which the one may lie in the other."""
 
 # A constant value makes up most of the border of a masked image; noise, even where it rounds to zero, does not leave
 # the darker tissue so thin: with noise, the voxels between the background and the threshold are many.

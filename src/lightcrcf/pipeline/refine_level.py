@@ -81,15 +81,17 @@ class Images:
         noise = None if self.noise is None else self.noise.swapped()
         return Images(self.moving, self.fixed, self.moving_mask, self.fixed_mask, noise, self.masked[::-1])
 
-    def scaled(self, blocks: Shape, background: float) -> tuple[tuple[Float32, Float32], list[Float32 | None]]:
+    def scaled(
+        self, blocks: Shape, background: float
+    ) -> tuple[tuple[Float32, Float32], tuple[Float32 | None, Float32 | None]]:
         """Both images and the weights of their voxels as means of blocks, with `Level.background`."""
         pairs = ((self.fixed, self.fixed_mask), (self.moving, self.moving_mask))
-        (fixed, *weights), (moving, *others) = (_scaled(image, mask, blocks) for image, mask in pairs)
-        weighed = [
+        scaled = [_scaled(image, mask, blocks) for image, mask in pairs]
+        weights = [
             _weighed(image, weight, background) if masked else weight
-            for image, weight, masked in zip((fixed, moving), (*weights, *others), self.masked, strict=True)
+            for (image, weight), masked in zip(scaled, self.masked, strict=True)
         ]
-        return (fixed, moving), weighed
+        return (scaled[0][0], scaled[1][0]), (weights[0], weights[1])
 
 
 def _scaled(image: Float32, mask: Float32 | None, blocks: Shape) -> tuple[Float32, Float32 | None]:
@@ -183,6 +185,8 @@ class Stage:
                 warp(self.moving_mask[None], field, self.weight[None])
             if self.fixed_mask is not None:
                 self.weight *= self.fixed_mask
+        # What of `sample` both images show: where one ends no force is, and none must count as a weak one.
+        self.counted = self.sample if self.weight is None else self.sample & (self.weight[::3, ::3, ::3] > 0)
         if self.level.metric == "mse":
             self.attained = -_mean_square(self.channels[0].fixed, self.channels[0].moved, self.weight)
             return self.attained
@@ -205,14 +209,10 @@ class Stage:
             if number:
                 accumulate(self.other, 1.0, self.one, channel.share * self.channels[0].weights / channel.weights)
         smooth(self.other, self.force_taps, self.one)
-        sample = self.one[:, ::3, ::3, ::3][:, self._counted()]
+        sample = self.one[:, ::3, ::3, ::3][:, self.counted]
         if not sample.size:
             return 0.0
         return float(np.sqrt(np.quantile((sample * sample).sum(axis=0), _TYPICAL)))
-
-    def _counted(self) -> NDArray[np.bool_]:
-        """What of `sample` both images show: where one ends no force is, and none must count as a weak one."""
-        return self.sample if self.weight is None else self.sample & (self.weight[::3, ::3, ::3] > 0)
 
     def climb(self, field: Float32, *sigmas: float) -> tuple[Float32, float, int]:
         """Steps that raise the objective, until they are done, it stays as it is, or the field would fold.
@@ -252,7 +252,7 @@ class Stage:
         """What forces are multiplied by: strong ones become steps of `level.step` voxels, weaker ones shorter steps."""
         unit = self.steepness
         if self.level.metric != "mse":
-            share = int(np.count_nonzero(self._counted())) / max(int(np.count_nonzero(self.sample)), 1)
+            share = int(np.count_nonzero(self.counted)) / max(int(np.count_nonzero(self.sample)), 1)
             unit = self.channels[0].weights / max(self.voxels * share, 1)
         return self.level.step / max(typical, self.level.force * unit)
 
