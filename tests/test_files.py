@@ -99,6 +99,16 @@ def test_gzip_round_trip_is_the_same_bytes_whatever_the_name(tmp_path: Path) -> 
     assert gzip.decompress((tmp_path / "a.gz").read_bytes()) == content(tmp_path / "a.gz") == b"head" + data.tobytes()
 
 
+@pytest.mark.parametrize("sizes", [[0], [5], [348, 4, 70_000], [2**20], [3, 2**20 - 3, 1], [7, 3 * 2**20, 5, 2**21]])
+def test_bytes_do_not_depend_on_how_content_is_handed_over(sizes: list[int], tmp_path: Path) -> None:
+    whole = (np.arange(sum(sizes)) // 97).astype(np.uint8).tobytes()
+    ends = np.cumsum(sizes).tolist()
+    write_gzip(tmp_path / "one.gz", whole)
+    write_gzip(tmp_path / "parts.gz", *(whole[end - n : end] for n, end in zip(sizes, ends, strict=True)))
+    assert (tmp_path / "one.gz").read_bytes() == (tmp_path / "parts.gz").read_bytes()
+    assert gzip.decompress((tmp_path / "one.gz").read_bytes()) == whole
+
+
 def test_content_decides_what_is_gzip(tmp_path: Path) -> None:
     (tmp_path / "plain.gz").write_bytes(b"plain")
     write_gzip(tmp_path / "packed", b"packed")
