@@ -203,7 +203,7 @@ class _Packed(io.RawIOBase):
     """A stream that compresses what is written to it.
 
     Runs and Huffman codes alone: voxels in floating point hardly repeat, and to look for longer matches takes three
-    times as long for files as large. isal packs a little faster, but its bytes differ in one of some thousand processes.
+    times as long for files as large. isal packs faster, but its bytes differ in one of some thousand processes.
     """
 
     def __init__(self, raw: BinaryIO) -> None:

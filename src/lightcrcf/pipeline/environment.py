@@ -15,7 +15,9 @@ from lightcrcf.weights.store import load, names
 
 __all__ = ["cpu_name", "describe_environment", "usable_cores", "versions"]
 
-_PACKAGES = ("numpy", "numba", "openvino", "nibabel", "SimpleITK", "safetensors", "isal", "zlib-ng", "matplotlib", "torch")
+_PACKAGES = (
+    "numpy", "numba", "openvino", "nibabel", "SimpleITK", "safetensors", "isal", "zlib-ng", "matplotlib", "torch"
+)  # fmt: skip
 
 
 def describe_environment() -> dict[str, Any]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.alignment_kernels import block_mean
 from lightcrcf.geometry.grid import Grid
+from lightcrcf.pipeline.hounsfield import is_ct
 from lightcrcf.volumes.volume import Volume
 
 __all__ = [
@@ -61,12 +62,14 @@ class Content:
         masked: whether everything outside the anatomy was set to one value, so that the background says nothing.
         kind: "skull-stripped brain" (masked, 0.4 to 2.3 litres), "small crop" (a field of view below half a litre),
             "whole head or body" (more than 2.3 litres) or "other".
+        ct: whether it is in Hounsfield units.
     """
 
     foreground_litres: float
     background_fraction_exact: float
     masked: bool
     kind: Kind
+    ct: bool = False
 
 
 def background_value(data: NDArray[Any]) -> tuple[float, float]:
@@ -239,7 +242,8 @@ class Thinned:
         view = litres(np.ones_like(self.tissue), self.grid)
         crop = view < _CROP_LITRES
         inside = view if crop and not masked else litres(self.tissue, self.grid)
-        return Content(inside, exact, masked, "small crop" if crop else _kind(inside, masked))
+        kind: Kind = "small crop" if crop else _kind(inside, masked)
+        return Content(inside, exact, masked, kind, is_ct(self.data))
 
 
 def content(volume: Volume) -> Content:

@@ -12,7 +12,7 @@ import numpy as np
 from lightcrcf.errors import InputError
 from lightcrcf.evaluation.labels import check_label_map
 from lightcrcf.pipeline.kept import BUDGET_BYTES
-from lightcrcf.pipeline.known import Extent, compared, examine
+from lightcrcf.pipeline.known import Extent, compared, examine, without_table
 from lightcrcf.pipeline.label_care import check_fixed_labels
 from lightcrcf.pipeline.shared import Shared
 from lightcrcf.volumes import Volume, check_usable, on_grid_of
@@ -51,7 +51,8 @@ class Inputs:
     """The same as volumes that can be used.
 
     Args:
-        fixed, moving: the two images, with the value of their background where they have no data.
+        fixed, moving: the two images, with the value of their background where they have no data and beside the body.
+        shown: the same with what lies beside the body, as people want to see them.
         extents: where each of them has data.
         fixed_mask, moving_mask: on the grid of their image, with voxels that count.
         fixed_labels: on the grid of the fixed image.
@@ -61,6 +62,7 @@ class Inputs:
 
     fixed: Volume
     moving: Volume
+    shown: tuple[Volume, Volume]
     extents: tuple[Extent, Extent]
     fixed_mask: Volume | None
     moving_mask: Volume | None
@@ -89,9 +91,12 @@ class Inputs:
         count = len(given.moving_labels)
         for labels in moved[:count]:
             check_label_map(labels.data, labels.source)
-        (fixed, seen), (moving, also_seen) = (_examined(volume, shared) for volume in (fixed, moving))
-        extents = compared(seen, also_seen)
-        return cls(fixed, moving, extents, fixed_mask, moving_mask, fixed_labels, moved[:count], moved[count:])
+        fixed, fixed_shown, here = _examined(fixed, shared)
+        moving, moving_shown, there = _examined(moving, shared)
+        return cls(
+            fixed, moving, (fixed_shown, moving_shown), compared(here, there), fixed_mask, moving_mask, fixed_labels,
+            moved[:count], moved[count:],
+        )  # fmt: skip
 
     @property
     def masked(self) -> tuple[tuple[Volume, Volume | None], tuple[Volume, Volume | None]]:
@@ -110,21 +115,25 @@ class Inputs:
     @property
     def examined_bytes(self) -> int:
         """Of what tells where the images have data, and of the images as they were read, where others replace them."""
-        masks = [mask for e in self.extents for mask in (e.known, e.extreme, e.measured) if mask is not None]
-        pairs = zip((self.fixed, self.moving), self.extents, strict=True)
-        replaced = sum(volume.data.nbytes for volume, extent in pairs if extent.measured is not None)
+        masks = [mask for e in self.extents for mask in (e.known, e.extreme, e.measured, e.beside) if mask is not None]
+        changed = ((extent.measured is not None) + (extent.beside is not None) for extent in self.extents)
+        replaced = sum(v.data.nbytes * times for v, times in zip((self.fixed, self.moving), changed, strict=True))
         return sum({id(mask): mask.nbytes for mask in masks}.values()) + min(replaced, BUDGET_BYTES)
 
 
-def _examined(volume: Volume, shared: Shared) -> tuple[Volume, Extent]:
-    """`examine`, once for each volume; what is remembered must not hold the volume itself."""
+def _examined(volume: Volume, shared: Shared) -> tuple[Volume, Volume, Extent]:
+    """An image as it is registered and as it is shown, and where it has data.
 
-    def find() -> tuple[Volume | None, Extent]:
-        filled, extent = examine(volume)
-        return None if filled is volume else filled, extent
+    They are found once for each volume. What is remembered must not hold the volume itself.
+    """
 
-    filled, extent = shared.about(volume, "examined", find)
-    return filled or volume, extent
+    def find() -> tuple[Volume | None, Volume | None, Extent]:
+        shown, extent = examine(volume)
+        seen = without_table(shown, extent)
+        return None if seen is volume else seen, None if shown is volume else shown, extent
+
+    seen, shown, extent = shared.about(volume, "examined", find)
+    return seen or volume, shown or volume, extent
 
 
 def _checked_mask(mask: Volume | None, image: Volume) -> Volume | None:

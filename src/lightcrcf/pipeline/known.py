@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.geometry.grid import AxisOrder, Grid
 from lightcrcf.geometry.kernels import resample
+from lightcrcf.pipeline.body import beside_the_body
 from lightcrcf.pipeline.foreground import Thinned, background_value, intensity_range
 from lightcrcf.pipeline.measured import background, found_measured, put
 from lightcrcf.volumes.volume import Volume
 
-__all__ = ["Extent", "compared", "examine"]
+__all__ = ["Extent", "compared", "examine", "without_table"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -53,6 +54,8 @@ class Extent:
         measured: (D, H, W) bool, False where a voxel is NaN, infinite or padding, which is what gets another value in
             moved images; None if none is.
         bare: whether everything outside the anatomy was set to one value.
+        beside: (D, H, W) bool, True in a CT for what is no part of the body, such as the table, and is air for the
+            registration (`without_table`); None if there is none.
     """
 
     grid: Grid
@@ -63,6 +66,7 @@ class Extent:
     extreme_share: float = 0.0
     measured: Mask | None = None
     bare: bool = False
+    beside: Mask | None = None
 
     def onto(self, grid: Grid, matrix: Float64 | None = None) -> Float32 | None:
         """Where on another grid there is data.
@@ -113,12 +117,19 @@ class Extent:
 
     def reordered(self, order: AxisOrder) -> Extent:
         """Of the same volume with its axes in another order."""
-        masks = self.known, self.extreme, self.measured
-        known, extreme, measured = (None if mask is None else order.array(mask) for mask in masks)
+        masks = self.known, self.extreme, self.measured, self.beside
+        known, extreme, measured, beside = (None if mask is None else order.array(mask) for mask in masks)
         axes = zip(order.permutation, order.flips, strict=True)
         closed = np.array([self.closed[axis][::-1] if flip else self.closed[axis] for axis, flip in axes])
-        share = self.extreme_share
-        return Extent(order.grid(self.grid), known, closed, self.reasons, extreme, share, measured, self.bare)
+        return replace(
+            self,
+            grid=order.grid(self.grid),
+            known=known,
+            closed=closed,
+            extreme=extreme,
+            measured=measured,
+            beside=beside,
+        )
 
 
 def examine(volume: Volume) -> tuple[Volume, Extent]:
@@ -145,8 +156,16 @@ def examine(volume: Volume) -> tuple[Volume, Extent]:
     extreme, share = _extreme(volume, thin)
     if extreme is not None:
         reasons["extreme"] = int(np.count_nonzero(extreme))
+    beside = beside_the_body(volume) if thin.content.ct else None
+    if beside is not None:
+        reasons["beside the body"] = int(np.count_nonzero(beside))
     bare = thin.content.masked
-    return volume, Extent(volume.grid, known, closed, reasons, extreme, share, data, bare)
+    return volume, Extent(volume.grid, known, closed, reasons, extreme, share, data, bare, beside)
+
+
+def without_table(volume: Volume, extent: Extent) -> Volume:
+    """An image with the value of its background beside the body; the same object where there is nothing."""
+    return volume if extent.beside is None else put(volume, ~extent.beside, background(volume, extent.measured))
 
 
 def compared(fixed: Extent, moving: Extent) -> tuple[Extent, Extent]:

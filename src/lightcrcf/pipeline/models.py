@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.pipeline.foreground import Content
 from lightcrcf.pipeline.preprocess import working_order
+from lightcrcf.weights.preparation import CT, Profile
 from lightcrcf.weights.store import Weights, load, names
 
 __all__ = ["Choice", "choose_model", "mismatches"]
@@ -56,10 +57,12 @@ def choose_model(model: str | os.PathLike[str], contents: tuple[Content, Content
         differences = _differences(weights, contents, grids)
         if not differences:
             return Choice(weights, f"both images look like {_phrase(weights.content)}")
-        if weights.profile is not None and all(content.kind in weights.profile.kinds for content in contents):
+        if weights.profile is not None and all(_of_kind(content, weights.profile) for content in contents):
             nearly.append(differences[0])  # its kind of images, of another size
     kinds = contents[0].kind, contents[1].kind
-    reason = "; ".join([f"no model fits: {_shown(*kinds)}", *(f"of the nearest, {unlike}" for unlike in nearly[:1])])
+    reason = "; ".join(
+        [f"no model fits: {_shown(*map(_named, contents))}", *(f"of the nearest, {unlike}" for unlike in nearly[:1])]
+    )
     # Images of one kind are judged by their figures alone, but in a crop the edges of anything can be made to agree.
     return Choice(None, reason, (reason,) if kinds[0] != kinds[1] or "small crop" in kinds else ())
 
@@ -68,6 +71,15 @@ def _shown(fixed: str, moving: str) -> str:
     if fixed == moving:
         return f"both images look like {_phrase(fixed)}"
     return f"the fixed image looks like {_phrase(fixed)} and the moving image looks like {_phrase(moving)}"
+
+
+def _named(content: Content) -> str:
+    return f"{CT} of a {content.kind}" if content.ct and content.kind != "other" else CT if content.ct else content.kind
+
+
+def _of_kind(content: Content, profile: Profile) -> bool:
+    """Whether a model has seen such images, of any size."""
+    return content.kind in profile.kinds and (CT in profile.kinds or not content.ct)
 
 
 def mismatches(weights: Weights, contents: tuple[Content, Content], grids: tuple[Grid, Grid]) -> list[str]:
@@ -92,6 +104,8 @@ def _unlike(weights: Weights, content: Content, grid: Grid) -> str:
     profile = weights.profile
     if profile is None:
         return "" if content.kind == weights.content else f"looks like {_phrase(content.kind)}"
+    if content.ct and CT not in profile.kinds:
+        return f"looks like {_phrase(CT)}"
     # Where the training images had no millimetres, neither had their kinds; a masked brain is one in any unit.
     in_voxels = weights.preparation.spacing_mm is None
     if content.kind not in profile.kinds and (not in_voxels or content.kind == "skull-stripped brain"):

@@ -119,7 +119,7 @@ def _input(volume: Volume, seen: Content, image: Prepared) -> dict[str, Any]:
         "dtype": str(volume.data.dtype),
         "grid": _grid(volume.grid),
         "notes": list(volume.notes),
-        "content": {"kind": seen.kind, "foreground_litres": seen.foreground_litres},
+        "content": {"kind": seen.kind, "ct": seen.ct, "foreground_litres": seen.foreground_litres},
         "preprocessing": {
             "axis_permutation": list(order.permutation),
             "axis_flips": list(order.flips),

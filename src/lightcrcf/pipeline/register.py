@@ -201,7 +201,7 @@ def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared
     chain = Chain(Affine.identity(), deformation.field, start.affine)
     with watch.stage("resample", 0.75):
         onto, fill = inputs.fixed, options.fill
-        moved = move(chain, inputs.moving, onto, "linear", fill, inputs.extents[1])
+        moved = move(chain, inputs.shown[1], onto, "linear", fill, inputs.extents[1])
         labels = _named((v.source, move_labels(chain, v, onto)) for v in inputs.moving_labels)
         fills = ["auto" if is_label_map(v.data) else fill for v in inputs.also]  # labels get 0
         others = _named((v.source, move(chain, v, onto, "auto", f)) for v, f in zip(inputs.also, fills, strict=True))
@@ -234,9 +234,7 @@ def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared
     record["estimated_memory_mb"] = round(decision.demand.bytes / 2**20, 1)
     record["sources"], record["labels"] = sources, told
     masks = inputs.fixed_mask, inputs.moving_mask
-    return Registration(
-        inputs.fixed, inputs.moving, moved, chain, backward, labels, others, metrics, qc, record, masks, maps
-    )
+    return Registration(*inputs.shown, moved, chain, backward, labels, others, metrics, qc, record, masks, maps)
 
 
 def _start(

@@ -99,6 +99,7 @@ class Content(_Part):
     """What the image seems to show."""
 
     kind: str
+    ct: bool
     foreground_litres: float
 
 

@@ -34,7 +34,7 @@ from lightcrcf.transforms.affine import Affine
 from lightcrcf.volumes import check_usable, on_grid_of, read
 from lightcrcf.volumes.analyze import read_analyze
 from lightcrcf.volumes.volume import Volume
-from lightcrcf.weights.preparation import Profile, Ranges
+from lightcrcf.weights.preparation import CT, Profile, Ranges
 
 __all__ = ["Change", "Subject", "choose_pair", "draw", "load_cohort", "profile", "render", "render_labels", "val_pairs"]
 
@@ -197,7 +197,7 @@ def profile(subjects: list[Subject]) -> Profile:
     voxels = np.array([s.image.grid.shape for s in subjects], float)
     extents = np.array([s.image.grid.spacing_mm * s.image.grid.shape for s in subjects])
     litres = [c.foreground_litres for c in contents]
-    kinds = tuple(sorted({c.kind for c in contents}))
+    kinds = tuple(sorted({c.kind for c in contents} | {CT for c in contents if c.ct}))
     return Profile(kinds, _ranges(voxels), _ranges(extents), (min(litres), max(litres)))
 
 

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
-__all__ = ["Preparation", "Profile", "Ranges", "Start", "View"]
+__all__ = ["CT", "Preparation", "Profile", "Ranges", "Start", "View"]
 
 View = Literal["foreground", "whole"]
 Start = Literal["gist", "nothing", "off"]
+CT = "CT"
+"""Among the kinds of images of a profile: some were in Hounsfield units."""
 Vector = tuple[float, float, float]
 Ranges = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
@@ -82,7 +84,7 @@ class Profile:
     """What the training images looked like: the extremes that were seen.
 
     Args:
-        kinds: in the words of `pipeline.foreground`.
+        kinds: in the words of `pipeline.foreground`, and "CT" where there were CTs among them.
         voxels: least and most voxels along each working axis.
         extent_mm: least and greatest length of the image along each working axis.
         litres: least and greatest volume of the foreground.
