@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lightcrcf.cohort import batch as batch_module
@@ -86,6 +87,27 @@ def test_a_pair_of_a_batch_is_what_it_is_alone(people: list[Path], quick: Option
         assert (tmp_path / "out" / "pairs" / name / "moved.nii.gz").read_bytes() == (
             tmp_path / "alone.nii.gz"
         ).read_bytes()
+
+
+def test_pairs_of_a_batch_may_have_several_contrasts(
+    people: list[Path], quick: Options, tmp_path: Path, worked: list[str]
+) -> None:
+    others = []
+    for path in people[:2]:
+        image = read(path)
+        others.append(tmp_path / f"other_{path.name}")
+        write(others[-1], replace(image, data=np.where(image.data > 20, 700 - image.data, 0)))
+    pairs = [replace(pair, fixed_2=others[0], moving_2=others[1]) for pair in many_to_one(people[0], people[1:2])]
+    options = replace(quick, preset="default", init="auto")
+    assert run_batch(pairs, tmp_path / "out", options).failures == {}
+    record = json.loads((tmp_path / "out" / "manifest" / f"{pairs[0].id}.json").read_text(encoding="utf-8"))
+    assert set(record["inputs"]) == {"fixed", "moving", "fixed_2", "moving_2"}
+    assert f"moved_{others[1].name}" in record["files"]
+    alone = register([people[0], others[0]], [people[1], others[1]], **options.for_register())
+    moved = read(tmp_path / "out" / "pairs" / pairs[0].id / "moved.nii.gz")
+    np.testing.assert_allclose(moved.data, alone.moved.data)
+    run_batch(pairs, tmp_path / "out", options, resume=True)
+    assert len(worked) == 1
 
 
 def test_a_template_is_read_and_prepared_once(
@@ -173,8 +195,8 @@ def test_failures_are_kept_with_their_reason_and_stop_nothing(
 def test_an_error_of_our_own_is_one_failure_too(
     people: list[Path], quick: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(fixed: Path, moving: Path, **options: Any) -> Any:
-        raise MemoryError if "person1" in moving.name else ZeroDivisionError("by\nzero")
+    def broken(fixed: list[Path], moving: list[Path], **options: Any) -> Any:
+        raise MemoryError if "person1" in moving[0].name else ZeroDivisionError("by\nzero")
 
     monkeypatch.setattr("lightcrcf.cohort.work.register", broken)
     failures = run_batch(many_to_one(people[0], people[1:3]), tmp_path / "out", quick).failures

@@ -25,6 +25,17 @@ def test_paths_start_at_the_table_and_empty_cells_are_nothing(tmp_path: Path) ->
     ]
 
 
+def test_further_contrasts_have_numbers(tmp_path: Path) -> None:
+    one, two, three = read_pairs(
+        table(tmp_path, "fixed,moving,fixed_2,moving_2,fixed_3,moving_3", "a,b,,,,", "c,d,e,f,,", "g,h,i,j,k,l")
+    )
+    assert [[path.name for path in pair.channels("fixed")] for pair in (one, two, three)] == [
+        ["a"], ["c", "e"], ["g", "i", "k"],
+    ]  # fmt: skip
+    assert [path.name for path in three.channels("moving")] == ["h", "j", "l"]
+    assert set(two.inputs()) == {"fixed", "moving", "fixed_2", "moving_2"}
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
 def test_what_spreadsheets_make_of_a_table(tmp_path: Path, separator: str, ending: str) -> None:
@@ -57,6 +68,10 @@ def test_what_spreadsheets_make_of_a_table(tmp_path: Path, separator: str, endin
         (("fixed,moving,id", "a.nii,b.nii,../x"), "'../x'"),
         (("fixed,moving,id", "a.nii,b.nii,x", "a.nii,c.nii,X"), "'x' twice"),
         (("fixed,moving", "a.nii,b.nii", "a.nii,b.nii"), "'b-to-a' twice"),
+        (("fixed,moving,fixed_2", "a,b,c"), "line 2: expected a file in column moving_2 beside fixed_2"),
+        (("fixed,moving,moving_3,fixed_3", "a,b,c,"), "a file in column fixed_3 beside moving_3, got an empty cell"),
+        (("fixed,moving,moving_3,fixed_3", "a,b,c,d"), "fixed_2 and moving_2 before fixed_3 and moving_3"),
+        (("fixed,moving,fixed_4", "a,b,c"), "the unknown column 'fixed_4'; did you mean fixed?"),
     ],
 )
 def test_a_table_that_is_wrong_says_where(tmp_path: Path, lines: tuple[str, ...], told: str) -> None:

@@ -46,9 +46,9 @@ def test_what_truly_differs_is_worth_a_deformation(texture: Texture, metric: Met
     moving, fixed, right = texture()
     pair = pair_of(noisy(fixed, sigma, 1), noisy(moving, sigma, 2))
     field = on_grid_of(pair, right)
-    assert gains(pair, field, metric)
-    assert gains(pair, downsample(field, pair.pool), metric)  # on the half grid
-    assert not gains(pair, -field, metric)
+    assert gains([pair], field, [metric])
+    assert gains([pair], downsample(field, pair.pool), [metric])  # on the half grid
+    assert not gains([pair], -field, [metric])
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -57,7 +57,7 @@ def test_nothing_is_gained_by_moving_what_is_the_same(texture: Texture, metric: 
     _, fixed, right = texture()
     pair = pair_of(noisy(fixed, sigma, 1), noisy(fixed, sigma, 2))
     for share in (0.0, 0.02, 0.3, 1.0):
-        assert not gains(pair, np.float32(share) * on_grid_of(pair, right), metric)
+        assert not gains([pair], np.float32(share) * on_grid_of(pair, right), [metric])
 
 
 def test_a_smooth_factor_is_no_difference(texture: Texture) -> None:
@@ -66,9 +66,9 @@ def test_a_smooth_factor_is_no_difference(texture: Texture) -> None:
     ramp = np.exp(0.6 * (np.arange(fixed.shape[1]) / fixed.shape[1] - 0.5)).astype(np.float32)[:, None]
     same = pair_of(fixed, (fixed * ramp).astype(np.float32))
     for share in (0.02, 0.3, 1.0):
-        assert not gains(same, np.float32(share) * on_grid_of(same, right), "lncc")
+        assert not gains([same], np.float32(share) * on_grid_of(same, right), ["lncc"])
     other = pair_of(fixed, (moving * ramp).astype(np.float32))
-    assert gains(other, on_grid_of(other, right), "lncc")
+    assert gains([other], on_grid_of(other, right), ["lncc"])
 
 
 def test_only_what_counts_is_compared(texture: Texture) -> None:
@@ -80,5 +80,5 @@ def test_only_what_counts_is_compared(texture: Texture) -> None:
     mask = Volume((half & np.ones(fixed.shape, bool)).astype(np.uint8), grid)
     pair, masked = pair_of(fixed, mixed), pair_of(fixed, mixed, (mask, None))
     field = on_grid_of(pair, np.where(half, 0, right).astype(np.float32))
-    assert gains(pair, field, "lncc")
-    assert not gains(masked, field, "lncc")
+    assert gains([pair], field, ["lncc"])
+    assert not gains([masked], field, ["lncc"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,13 +37,17 @@ def shifted(volume: Volume, mm: float) -> Volume:
 
 def read(image: Volume, **companions: Volume) -> Inputs:
     given = {"fixed_mask": None, "moving_mask": None, "fixed_labels": None, **companions}
-    return Inputs.read(Given(image, image, **given, moving_labels=(), also=()), Shared())
+    return Inputs.read(Given([image], [image], **given, moving_labels=(), also=()), Shared())
+
+
+def companion(inputs: Inputs, role: str) -> Any:
+    return inputs.fixed_labels if role == "fixed_labels" else getattr(inputs.first, role)
 
 
 @pytest.mark.parametrize("role", ["fixed_mask", "moving_mask", "fixed_labels"])
 def test_another_order_of_axes_is_the_same_companion(role: str, image: tuple[Volume, Volume]) -> None:
     volume, labels = image
-    found = getattr(read(volume, **{role: reordered(labels)}), role)
+    found = companion(read(volume, **{role: reordered(labels)}), role)
     assert np.array_equal(found.data, labels.data)
     assert found.grid.isclose(volume.grid, tolerance_mm=1e-9)
 
@@ -59,7 +64,7 @@ def test_nan_in_a_mask_does_not_count(role: str, image: tuple[Volume, Volume]) -
     volume, labels = image
     inside = labels.data != 0
     mask = Volume(np.where(inside, np.float32(1), np.float32(np.nan)), labels.grid, "mask")
-    found = getattr(read(volume, **{role: mask}), role)
+    found = companion(read(volume, **{role: mask}), role)
     np.testing.assert_array_equal(found.data != 0, inside)
     with pytest.raises(InputError, match="mask: expected a mask with nonzero voxels, got an empty one"):
         read(volume, **{role: Volume(np.full(inside.shape, np.nan), labels.grid, "mask")})

@@ -12,7 +12,7 @@ import pytest
 
 from lightcrcf.benchmark.spoiled import Sample, spoil
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.pipeline.inspection import inspect
+from lightcrcf.pipeline.inspection import Seen, inspect
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.quality import Evidence, overlap, verdict
 from lightcrcf.pipeline.register import register
@@ -27,7 +27,7 @@ def measured(fixed: Volume, moving: Volume, field: Any = None, affine: Any = Non
     chain = Affine.identity() if affine is None else Affine(affine)
     working = WorkingPair.prepare(fixed, moving, (None, None), chain, None, Shared())
     displacement = None if field is None else field(working.grid.half(working.pool).shape)
-    return inspect(working, displacement, overlap, ())
+    return inspect([Seen(working, overlap)], displacement, ())[0]
 
 
 def still(shape: tuple[int, ...]) -> Any:
@@ -175,7 +175,7 @@ def test_what_is_unknown_is_no_mask_and_counts_as_uncovered(pair: Pair) -> None:
     known = np.ones(working.grid.shape, np.float32)
     known[: known.shape[0] // 2] = 0
     cut = replace(working, moving=working.moving * known, moving_mask=known, moving_known=known)
-    found = inspect(cut, np.zeros((3, *working.grid.half(working.pool).shape), np.float32), overlap, ())
+    found, *_ = inspect([Seen(cut, overlap)], still(working.grid.half(working.pool).shape), ())
     assert found.covered == pytest.approx(0.5, abs=0.06)
     assert found.counted_moving is None
     assert found.correlation_unmasked is None

@@ -35,6 +35,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         write(files[-1], Volume((1000 * image).astype(np.int16), Grid(SHAPE, np.eye(4))))
     # Compile what is not compiled yet, which takes memory too.
     register(*files, model="none", init="none")
+    register(*files, similarity="any", init="none", refine=1)
     if bfloat16_is_native():
         register(*files, model="brain-t1", init="none", preset="fast", precision="bf16")
     return files[0], files[1]
@@ -48,6 +49,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         ("--model=none",),  # few voxels: several looks
         ("--model=none", "--refine=4"),  # one
         ("--model=none", "--preset=fast"),
+        ("--similarity=any", "--refine=4"),
+        ("--model=none", "--refine=4", "--fixed={0}", "--moving={1}"),
+        ("--similarity=any", "--refine=4", "--fixed={0}", "--moving={1}"),
     ],
 )
 def test_the_estimate_is_within_a_fifth(words: tuple[str, ...], pair: tuple[Path, Path], tmp_path: Path) -> None:
@@ -55,7 +59,7 @@ def test_the_estimate_is_within_a_fifth(words: tuple[str, ...], pair: tuple[Path
         pytest.skip("this processor has no bfloat16")
     out = tmp_path / "out"
     files = (f"--fixed={pair[0]}", f"--moving={pair[1]}", f"--out={out}", "--init=none")
-    taken = run((sys.executable, "-m", "lightcrcf", "register", *files, *words))
+    taken = run((sys.executable, "-m", "lightcrcf", "register", *files, *(word.format(*pair) for word in words)))
     told = json.loads((out / "run.json").read_text(encoding="utf-8"))["estimated_memory_mb"]
     assert 0.8 < told / taken.peak_mib < 1.2
 
@@ -141,6 +145,29 @@ def test_what_the_process_holds_already_counts_once(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(memory, "_resident", lambda: 0)
     with pytest.raises(MemoryEstimateError):
         check_demand("a volume", demand)
+
+
+def test_further_pairs_need_their_images_and_terms() -> None:
+    grid = Grid((100, 120, 140), np.eye(4))
+    one = Demand((), grid, grid, network=False, refinement=True)
+    same, across, masked = (
+        replace(one, further=(kind,), masks=masks).bytes - replace(one, masks=masks).bytes
+        for kind, masks in ((False, False), (True, False), (False, True))
+    )
+    assert 20 * grid.size < same < across < 60 * grid.size
+    assert masked > same
+    assert replace(one, edges=True).bytes > one.bytes
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("similarity", ["same", "any"])
+def test_the_estimate_for_real_brains_is_within_a_tenth(data: Path, tmp_path: Path, similarity: str) -> None:
+    """A millimetre fine: masked images weigh their edges, contrasts their windows, and looks leave something behind."""
+    files = [f"--{role}={data}/oasis/sub-{n}_T1w.nii.gz" for role, n in (("fixed", 1000), ("moving", 1003))]
+    words = (*files, "--init=none", f"--similarity={similarity}", f"--out={tmp_path}/out")
+    taken = run((sys.executable, "-m", "lightcrcf", "register", *words))
+    told = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))["estimated_memory_mb"]
+    assert 0.9 < told / taken.peak_mib < 1.1
 
 
 def test_several_looks_need_their_fields() -> None:

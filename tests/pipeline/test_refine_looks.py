@@ -11,9 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from lightcrcf.geometry.alignment_kernels import downsample
+from lightcrcf.pipeline.compared import Images
 from lightcrcf.pipeline.noise import Noise
 from lightcrcf.pipeline.refine import _merged, _short_of, refine
-from lightcrcf.pipeline.refine_level import Images, Stage
+from lightcrcf.pipeline.refine_level import Stage
 from lightcrcf.pipeline.schedule import Level, Plan
 
 SHAPE = (34, 41, 37)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
+from lightcrcf.pipeline.compared import Images, _scaled
 from lightcrcf.pipeline.refine import refine
-from lightcrcf.pipeline.refine_level import Images, Stage, _scaled
+from lightcrcf.pipeline.refine_level import Stage
 from lightcrcf.pipeline.schedule import Level
 
 SHAPE = (12, 16, 20)

@@ -301,7 +301,7 @@ def test_masks_count_with_trusted_headers_too(pair: Pair) -> None:
     assert half.metrics["overlap_after"] > 0.99
 
 
-@pytest.mark.parametrize("given", [None, 3, np.zeros((4, 5, 6)), ("a", "b", "c")])
+@pytest.mark.parametrize("given", [None, 3, np.zeros((4, 5, 6)), {"a": "b"}, [3]])
 def test_what_is_no_volume_is_refused(given: Any, pair: Pair) -> None:
     with pytest.raises(InputError):
         register(given, pair[1])

@@ -30,7 +30,7 @@ GIST = Preparation(None, refine="gist")
 
 def decided(pair: Pair, **how: Any) -> Plan:
     shared = Shared()
-    inputs = Inputs.read(Given(*pair, None, None, None, (), ()), shared)
+    inputs = Inputs.read(Given(*([volume] for volume in pair), None, None, None, (), ()), shared)
     return decide(inputs, Options(**how), shared, kept=False).refinement
 
 

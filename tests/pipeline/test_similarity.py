@@ -16,11 +16,12 @@ from lightcrcf.errors import UsageError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.pipeline.acceptance import gains
 from lightcrcf.pipeline.channels import Explained
+from lightcrcf.pipeline.compared import Images
 from lightcrcf.pipeline.options import Options
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.recolour import recoloured, shades
 from lightcrcf.pipeline.refine import refine
-from lightcrcf.pipeline.refine_level import Images, Stage
+from lightcrcf.pipeline.refine_level import Stage
 from lightcrcf.pipeline.register import register
 from lightcrcf.pipeline.schedule import Level, plan
 from lightcrcf.pipeline.shared import Shared
@@ -192,7 +193,7 @@ def test_a_moved_mask_is_part_of_what_is_explained(texture: Texture) -> None:
     mask[:, :, :12] = 0
     images = Images(fixed, in_contrast(moving, "arch"), None, mask)
     stage = Stage(images, Level(1, 1, metric="explained"), (2, 2, 2))
-    explained = stage.channels[0]
+    explained = stage.first.channels[0]
     assert isinstance(explained, Explained)
     stage.objective(None)
     before = explained.weights
@@ -211,11 +212,11 @@ def test_only_a_deformation_that_explains_more_is_made(texture: Texture, name: s
     sizes = zip(pair.grid.shape, start, right.shape[1:], strict=True)
     places = [np.clip(np.arange(n) + first, 0, size - 1) for n, first, size in sizes]
     field = np.ascontiguousarray(right[(slice(None), *np.ix_(*places))])
-    assert gains(pair, field, "explained")
-    assert not gains(pair, -field, "explained")
+    assert gains([pair], field, ["explained"])
+    assert not gains([pair], -field, ["explained"])
     same = working(noisy(fixed, 1), noisy(in_contrast(fixed, name), 2))
     for share in (0.0, 0.02, 0.3, 1.0):
-        assert not gains(same, np.float32(share) * field, "explained")
+        assert not gains([same], np.float32(share) * field, ["explained"])
 
 
 # From end to end

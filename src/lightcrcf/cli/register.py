@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -42,9 +42,18 @@ __all__ = ["register"]
 def register(
     context: typer.Context,
     fixed: Annotated[
-        Path | None, typer.Option(help="Volume to align with: NIfTI, NRRD, MHA or a DICOM folder.")
+        list[Path] | None,
+        typer.Option(
+            metavar="<path>",
+            help="Volume to align with: NIfTI, NRRD, MHA or a DICOM folder; once for each contrast of the same person.",
+        ),
     ] = None,
-    moving: Annotated[Path | None, typer.Option(help="Volume to move.")] = None,
+    moving: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="<path>", help="Volume to move; once for each --fixed, pair by pair; one transform for all."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results.")] = None,
     from_run: Annotated[
         Path | None, typer.Option("--from", help="run.json of an earlier run, to repeat it; --out alone goes with it.")
@@ -68,6 +77,12 @@ def register(
     refine: Refine = None,
     smoothness: Smoothness = 1.0,
     similarity: SimilarityOption = SimilarityName.auto,
+    channel_weight: Annotated[
+        list[float] | None,
+        typer.Option(
+            metavar="<x>", help="How much a pair of volumes tells; once for each pair, in order [default: all alike]."
+        ),
+    ] = None,
     diffeomorphic: Annotated[
         bool, typer.Option("--diffeomorphic", help="Change the field a little so that it folds nowhere.")
     ] = False,
@@ -87,6 +102,7 @@ def register(
 ) -> None:
     """Align the moving volume with the fixed one, deformably unless told otherwise."""
     from lightcrcf.files import clear_left_behind
+    from lightcrcf.pipeline.inputs import channels_of
     from lightcrcf.pipeline.outputs import check_output_folder, save
     from lightcrcf.pipeline.register import register as run
 
@@ -96,7 +112,8 @@ def register(
         given, out = _options(context.params), _complete(fixed, moving, out)
     check_output_folder(out)
     clear_left_behind(out)
-    with progress_shown(f"registering {given['moving']} with {given['fixed']}") as progress:
+    moving_names, fixed_names = (" and ".join(map(str, channels_of(given[role]))) for role in ("moving", "fixed"))
+    with progress_shown(f"registering {moving_names} with {fixed_names}") as progress:
         registration = run(**given, progress=progress)
         progress("write", 0.95)
         save(registration, out, extra_files=_pages(registration, out) if report else None)
@@ -117,8 +134,8 @@ def register(
 _WITH_FROM = ("from_run", "out", "report", "json", "fail_on_qc")
 
 
-def _complete(fixed: Path | None, moving: Path | None, out: Path | None) -> Path:
-    missing = [f"--{n}" for n, v in (("fixed", fixed), ("moving", moving), ("out", out)) if v is None]
+def _complete(fixed: Sequence[Path] | None, moving: Sequence[Path] | None, out: Path | None) -> Path:
+    missing = [f"--{n}" for n, v in (("fixed", fixed), ("moving", moving), ("out", out)) if not v]
     if missing or out is None:
         raise UsageError(
             "lightcrcf register",
@@ -133,7 +150,8 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of the pipeline, from those of the command."""
     options = {name: value for name, value in given.items() if name not in _WITH_FROM}
     options = {name: value.value if isinstance(value, Enum) else value for name, value in options.items()}
-    return options | {name: options[name] or () for name in ("moving_labels", "also")}
+    options["channel_weights"] = options.pop("channel_weight")
+    return options | {name: options[name] or () for name in ("moving_labels", "also", "channel_weights")}
 
 
 def _options_of(from_run: Path, context: typer.Context) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -136,7 +136,7 @@ def label(
         "versions": {"lightcrcf": version("lightcrcf"), "python": sys.version.split()[0], **versions()},
         "machine": {"cpu": cpu_name(), "cores": usable_cores()},
         "image": {"path": str(Path(image).absolute()), "sha256": fingerprint(image)},
-        "options": {**{k: v for k, v in asdict(options).items() if k != "report"}, "workers": workers},
+        "options": {**{k: v for k, v in options.record().items() if k != "report"}, "workers": workers},
         "fusion": {"method": fusion, "atlases": len(used), "disputed_voxels": fused.disputed},
         "atlases": _about(moved, used, fused),
         "structures": _structures(fused, fixed),

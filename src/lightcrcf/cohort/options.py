@@ -43,7 +43,7 @@ class Options(options.Options):
 
     def identity(self) -> dict[str, Any]:
         """What results depend on: all but threads, files by their content, and the version of LightCRCF."""
-        named = {name: value for name, value in asdict(self).items() if name != "threads"}
+        named = {name: value for name, value in asdict(self).items() if name != "threads" and value != ()}
         if self.model not in ("auto", "none"):
             weights = load(self.model)
             named["model"] = {"name": weights.name, "sha256": weights.sha256}

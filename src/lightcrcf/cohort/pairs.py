@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -20,7 +20,10 @@ _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,149}")
 
 @dataclass(frozen=True)
 class Pair:
-    """Two volumes to align and what goes with them; the `id` names the folder of the result."""
+    """Two volumes to align and what goes with them; the `id` names the folder of the result.
+
+    Volumes with a number are further contrasts of the same two persons, pair by pair.
+    """
 
     id: str
     fixed: Path
@@ -29,6 +32,15 @@ class Pair:
     moving_labels: Path | None = None
     fixed_mask: Path | None = None
     moving_mask: Path | None = None
+    fixed_2: Path | None = None
+    moving_2: Path | None = None
+    fixed_3: Path | None = None
+    moving_3: Path | None = None
+
+    def channels(self, role: str) -> list[Path]:
+        """All volumes that are "fixed", or all that are "moving", in order."""
+        named = (getattr(self, name) for name in (role, f"{role}_2", f"{role}_3"))
+        return [path for path in named if path is not None]
 
     def inputs(self) -> dict[str, Path]:
         """The files that are there, by role."""
@@ -57,7 +69,8 @@ def read_pairs(table: Path) -> list[Pair]:
     files = [{role: _resolved(table.parent, row[role]) for role in ROLES if row.get(role)} for _, row in rows]
     names = _names([(f["fixed"], f["moving"]) for f in files])
     ids = [row.get("id") or name for (_, row), name in zip(rows, names, strict=True)]
-    for (line, _), pair_id in zip(rows, ids, strict=True):
+    for (line, row), pair_id in zip(rows, ids, strict=True):
+        _check_channels(f"{table} line {line}", row)
         if not _ID.fullmatch(pair_id):
             remedy = "rename it: it becomes a folder's name"
             raise _bad(f"{table} line {line}", "an id of letters, digits and . _ + -", repr(pair_id), remedy)
@@ -65,6 +78,17 @@ def read_pairs(table: Path) -> list[Pair]:
     if twice:
         raise _bad(table, "an id of its own for each pair", f"{twice!r} twice", "remove one, or fill in column id")
     return [Pair(pair_id, **f) for pair_id, f in zip(ids, files, strict=True)]
+
+
+def _check_channels(where: str, row: Mapping[str, str]) -> None:
+    """Refuse a further fixed volume without its moving one, and a third pair without a second."""
+    given = [[bool(row.get(f"{role}_{n}")) for role in ("fixed", "moving")] for n in (2, 3)]
+    for n, both in zip((2, 3), given, strict=True):
+        if any(both) and not all(both):
+            there, missing = ("fixed", "moving") if both[0] else ("moving", "fixed")
+            raise _bad(where, f"a file in column {missing}_{n} beside {there}_{n}", "an empty cell", "fill it in")
+    if any(given[1]) and not any(given[0]):
+        raise _bad(where, "fixed_2 and moving_2 before fixed_3 and moving_3", "none", "number the pairs without gaps")
 
 
 def many_to_one(template: Path, images: Sequence[Path]) -> list[Pair]:

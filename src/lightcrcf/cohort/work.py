@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -133,8 +134,8 @@ def _registered(task: Task, threads: int | None) -> tuple[dict[str, Any], dict[s
     """What the record of a pair that went well says, and the seconds of each stage."""
     pair = task.pair
     registration = register(
-        pair.fixed,
-        pair.moving,
+        pair.channels("fixed"),
+        pair.channels("moving"),
         fixed_mask=pair.fixed_mask,
         moving_mask=pair.moving_mask,
         fixed_labels=pair.fixed_labels,
@@ -147,7 +148,7 @@ def _registered(task: Task, threads: int | None) -> tuple[dict[str, Any], dict[s
     known = registration.provenance
     seconds = {**known["timings_s"], "write": round(time.perf_counter() - start, 4)}
     return {
-        "inputs": {s["role"]: {"path": s["path"], "sha256": s["sha256"]} for s in _own(known["sources"])},
+        "inputs": _inputs(known["sources"]),
         "status": "done",
         "qc": registration.qc,
         "metrics": registration.metrics,
@@ -157,9 +158,16 @@ def _registered(task: Task, threads: int | None) -> tuple[dict[str, Any], dict[s
     }, seconds
 
 
-def _own(sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Without what all pairs have alike: the model and the first affine."""
-    return [s for s in sources if s["role"] not in ("model", "init")]
+def _inputs(sources: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """By the columns of a table of pairs; without what all pairs have alike, the model and the first affine."""
+    found, times = dict[str, dict[str, Any]](), Counter[str]()
+    for source in sources:
+        role = str(source["role"])
+        times[role] += 1
+        name = role if times[role] == 1 else f"{role}_{times[role]}"
+        if role not in ("model", "init"):
+            found[name] = {"path": source["path"], "sha256": source["sha256"]}
+    return found
 
 
 def _dice(records: list[Mapping[str, Any]]) -> dict[str, float]:

@@ -6,15 +6,17 @@ loses, while a structure that has grown gains in one place.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.geometry.alignment_kernels import downsample
 from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
+from lightcrcf.pipeline.compared import Compared
 from lightcrcf.pipeline.gain import smooth_gain
 from lightcrcf.pipeline.pair import WorkingPair
-from lightcrcf.pipeline.refine_level import Images, Stage
 from lightcrcf.pipeline.schedule import Level, Metric
 
 __all__ = ["gains"]
@@ -30,54 +32,66 @@ _GAIN_EXPLAINED = 0.06
 # they lose; structures that changed by 10 % gain .003 to .02, 2.5 times and more. Over so many voxels, twice.
 _GAIN_SOMEWHERE, _TIMES, _AROUND = 2e-3, 2.0, 4.0
 _TELLING = 0.1  # of the mean weight of a window: with less a place tells nothing
-_SMALL = 1e-9
+_SMALL, _LEAST = 1e-9, 1e-30
 _FOREGROUND = 0.05
 
 
-def gains(pair: WorkingPair, displacement: Float32, metric: Metric) -> bool:
-    """Whether a displacement makes the images of a pair more alike than none does, by more than what noise gives.
+def gains(pairs: Sequence[WorkingPair], displacement: Float32, metrics: Sequence[Metric]) -> bool:
+    """Whether a displacement makes the images of all pairs more alike than none does, by more than what noise gives.
 
-    They are compared at half the working resolution, a smooth factor between them aside.
+    They are compared at half the working resolution, a smooth factor between them aside. Of several pairs the mean gain
+    counts, each in units of what it must gain alone; a gain in one place may be that of any, a loss as well.
 
     Args:
-        pair: on the working grid.
+        pairs: on the working grid.
         displacement: (3, d, h, w) on the working grid or its half, in voxels of it.
-        metric: by what they are compared: "lncc", local correlation, "mse", squared differences, or "explained", how
-            much of one the other explains, which a smooth factor hardly changes.
+        metrics: by what each pair is compared: "lncc", local correlation, "mse", squared differences, or "explained",
+            how much of one image the other explains, which a smooth factor hardly changes.
     """
-    level = Level(2, 1, metric=metric)
-    images = Images(pair.fixed, pair.moving, pair.fixed_mask, pair.moving_mask, pair.noise)
-    stage = Stage(images, level, pair.pool)
+    first, gained, somewhere = pairs[0], 0.0, list[tuple[float, float]]()
+    whole = first.lattice(displacement) is first.grid
+    field = downsample(displacement, first.pool) if whole else displacement
+    for pair, metric in zip(pairs, metrics, strict=True):
+        compared = Compared(pair.compared_as(None), Level(2, 1, metric=metric), pair.pool)
+        gain = _gain(compared, field, metric)
+        gained += pair.share * gain
+        if metric == "lncc" and gain <= 1:
+            somewhere.append(_extremes(compared))
+    if gained > 1 or gained <= 0 or not somewhere:
+        return gained > 1
+    most, least = max(high for high, _ in somewhere), min(low for _, low in somewhere)
+    return most > max(_GAIN_SOMEWHERE, -_TIMES * least)
+
+
+def _gain(compared: Compared, field: Float32, metric: Metric) -> float:
+    """What the field gains, in units of what it must; leaves the images moved by it."""
     if metric == "lncc":
-        channel = stage.channels[0]
-        channel.moving *= _even(channel.fixed, channel.moving, (stage.fixed_mask, stage.moving_mask))
-    stage.objective(None)
-    before = stage.attained
-    field = downsample(displacement, pair.pool) if pair.lattice(displacement) is pair.grid else displacement
-    stage.objective(field)
-    gain = stage.attained - before
+        channel = compared.channels[0]
+        channel.moving *= _even(channel.fixed, channel.moving, (compared.fixed_mask, compared.moving_mask))
+    compared.objective(None)
+    before = compared.attained
+    compared.objective(field)
+    gain = compared.attained - before
     if metric == "mse":
-        return gain > _GAIN_NOISE * stage.noise
-    if metric == "explained":
-        return gain > _GAIN_EXPLAINED
-    return gain > _GAIN or (gain > 0 and _gains_somewhere(stage))
+        return gain / max(_GAIN_NOISE * compared.noise, _LEAST)
+    return gain / (_GAIN_EXPLAINED if metric == "explained" else _GAIN)
 
 
-def _gains_somewhere(stage: Stage) -> bool:
-    """Whether the field of the last objective gains much in one place, and far less is lost in any."""
-    images = stage.channels[0]
-    radius = stage.level.radius
+def _extremes(compared: Compared) -> tuple[float, float]:
+    """The most that the field of the last objective gains in one place, and the least; 0 where no place tells."""
+    images = compared.channels[0]
+    radius = compared.level.radius
     mean, square = window_mean(np.stack([images.fixed, images.fixed * images.fixed]), radius)
     variance = np.maximum(square - mean * mean, 0)
-    most = np.maximum(variance - stage.noise, 0) / np.maximum(variance, _SMALL)
-    before, after = (np.minimum(stage.likeness(moved), most) for moved in (images.moving, images.moved))
-    weight = np.sqrt(variance) if stage.weight is None else np.sqrt(variance) * stage.weight
+    most = np.maximum(variance - compared.noise, 0) / np.maximum(variance, _SMALL)
+    before, after = (np.minimum(compared.likeness(moved), most) for moved in (images.moving, images.moved))
+    weight = np.sqrt(variance) if compared.weight is None else np.sqrt(variance) * compared.weight
     taps, around = gaussian_taps((_AROUND,) * 3), np.empty((3, *weight.shape), np.float32)
     smooth(np.stack([weight * (after - before), weight * most, weight]), taps, around)
     tissue = images.fixed > _FOREGROUND
     telling = tissue & (around[2] > _TELLING * around[2][tissue].mean()) & (around[1] > _SMALL)
     gains = around[0][telling] / around[1][telling]
-    return bool(gains.size) and float(gains.max()) > max(_GAIN_SOMEWHERE, -_TIMES * float(gains.min()))
+    return (float(gains.max()), float(gains.min())) if gains.size else (0.0, 0.0)
 
 
 def _even(fixed: Float32, moving: Float32, masks: tuple[Float32 | None, Float32 | None]) -> Float32:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +43,8 @@ class Alignment:
         similarity_after: similarity under `affine`, never below `similarity_before`.
         measure: what the similarity is, in words.
         across: whether the images have unlike contrasts and were aligned across them.
-        contrast: how alike they are under `affine`, as they are and recoloured.
+        contrast: how alike they are under `affine`, as they are and recoloured; of several pairs the mean.
+        contrasts: the same of each pair.
         start: which start won; "header" alone if the headers' own alignment was kept or refined, "outline" if the
             inside of a head told nothing about where the brain lies, and the head's outline did.
         iterations: least-squares steps on the way to it.
@@ -58,6 +60,7 @@ class Alignment:
     measure: str
     across: bool
     contrast: Contrast
+    contrasts: tuple[Contrast, ...]
     start: str
     iterations: int
     rotation_deg: float
@@ -75,6 +78,8 @@ def align(
     moving_mask: Volume | None = None,
     extents: tuple[Extent, Extent] | None = None,
     transform: str = "affine",
+    further: Sequence[tuple[Source, Source]] = (),
+    shares: Sequence[float] = (1.0,),
 ) -> Alignment:
     """The affine that brings `moving` onto `fixed`: two images of one kind, however they lie.
 
@@ -90,6 +95,10 @@ def align(
         fixed_mask, moving_mask: on the grid of their image, nonzero where it may be used.
         extents: of both, if they were examined before (`known.examine`).
         transform: "rigid", "similarity" (rigid and one scale) or "affine".
+        further: other contrasts of the same two persons in the same two spaces, on any grids. Starts and the outline
+            come from the first pair; all else is the mean of all pairs. If that says that contrasts are unlike, all
+            pairs are aligned across contrasts, which loses little where they are alike.
+        shares: of all pairs in that mean, the first one's first; they sum to 1.
 
     Raises:
         InputError: if an image is constant, a mask is on another grid or leaves nothing, or nothing can be compared.
@@ -98,7 +107,7 @@ def align(
         (fixed, here), (moving, there) = examine(fixed), examine(moving)
         extents = compared(here, there)
     sources = Source.prepare(fixed, fixed_mask, extents[0]), Source.prepare(moving, moving_mask, extents[1])
-    images = Images.of(*sources)
+    images = Images.of(*sources, further, shares)
     best = chosen(images, transform)
     if not np.isfinite(best.found.fit.cost):
         raise InputError(
@@ -112,13 +121,16 @@ def align(
         outlined = _outlined(*sources, transform)
     found, before, measure = outlined or _never_worse(best)
     matrix = found.fit.matrix
+    each = Contrast.of_each(images.fine, images.local_fine, matrix) if further else ()
+    contrast = (best if found is best.found else Candidate(images, found, best.across)).contrast
     return Alignment(
         affine=Affine(matrix),
         similarity_before=before,
         similarity_after=found.similarity,
         measure=measure,
         across=best.across,
-        contrast=(best if found is best.found else Candidate(images, found, best.across)).contrast,
+        contrast=contrast,
+        contrasts=each or (contrast,),
         start=found.start.name,
         iterations=found.fit.iterations,
         **_shape(matrix),

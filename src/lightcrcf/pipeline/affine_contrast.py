@@ -36,7 +36,7 @@ SAME_CONTRAST = 0.75
 
 @dataclass(frozen=True)
 class Contrast:
-    """How alike two aligned images are as they are, and after recolouring.
+    """How alike two aligned images are as they are, and after recolouring; of several pairs the means by their shares.
 
     Args:
         plain: correlation of the locally normalised images, mean of both directions.
@@ -51,6 +51,12 @@ class Contrast:
         """Compare under `matrix` (4, 4), mm to mm; local: `pair` as `localised` makes it."""
         after = correlations(recoloured(pair, matrix, local), matrix[None])
         return cls(float(correlations(local, matrix[None])[0]), float(after[0]))
+
+    @classmethod
+    def of_each(cls, pair: Pair, local: Pair, matrix: Float64) -> tuple[Contrast, ...]:
+        """Compare each pair for itself, the first one first."""
+        alone = [[replace(each, share=1.0, further=()) for each in which.every] for which in (pair, local)]
+        return tuple(cls.of(each, its, matrix) for each, its in zip(*alone, strict=True))
 
     @property
     def ratio(self) -> float:
@@ -84,9 +90,11 @@ def recoloured(pair: Pair, matrix: Float64, local: Pair | None = None) -> Pair:
     """
     joint = histogram(pair, matrix)
     levels = _in_contrast(pair.fixed, conditional_mean(joint.T)), _in_contrast(pair.moving, conditional_mean(joint))
+    locals_ = (None,) * len(pair.further) if local is None else local.further
+    further = tuple(recoloured(each, matrix, its) for each, its in zip(pair.further, locals_, strict=True))
     if local is None:
-        return replace(pair, recoloured=levels)
-    return replace(local, recoloured=(localised(levels[0]), localised(levels[1])))
+        return replace(pair, recoloured=levels, further=further)
+    return replace(local, recoloured=(localised(levels[0]), localised(levels[1])), further=further)
 
 
 def _in_contrast(level: Level, means: Float64) -> Level:
@@ -102,7 +110,14 @@ def histogram(pair: Pair, matrix: Float64) -> Float64:
 
 
 def information(pair: Pair, matrix: Float64) -> float:
-    """Normalised mutual information under `matrix` (4, 4); it fades to 1 where too little overlaps, as correlations."""
+    """Normalised mutual information under `matrix` (4, 4), the mean of all pairs by their shares.
+
+    It fades to 1 where too little overlaps, as correlations do.
+    """
+    return sum(each.share * _information(each, matrix) for each in pair.every)
+
+
+def _information(pair: Pair, matrix: Float64) -> float:
     there, here = _both(pair, matrix)
     overlap = there.sum() * pair.fixed.litres_per_weight, here.sum() * pair.moving.litres_per_weight
     enough = ENOUGH_OVERLAP * min(pair.fixed.litres, pair.moving.litres)

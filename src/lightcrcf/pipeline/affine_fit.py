@@ -74,7 +74,8 @@ def fit(
 ) -> Fit:
     """Improve `start` by Levenberg-Marquardt steps in one family of transforms.
 
-    The cost is the mean of both directions' 1 - correlation squared, plus `prior` times the squared logarithmic strain.
+    The cost is the mean of both directions' 1 - correlation squared, plus `prior` times the squared logarithmic strain;
+    of several pairs it is the mean by their shares.
     Correlation squared is what least squares explain of one image by the other, scaled and shifted; the scale and the
     shift are eliminated from the system (Kaufman's variable projection).
 
@@ -94,7 +95,7 @@ def fit(
 
     def system_at(matrix: Float64) -> tuple[System, Float64]:
         units = generators(matrix[:3, :3] @ centre + matrix[:3, 3], radius_mm)[: FAMILIES[family]]
-        return (system or _system)(pair, matrix, units, prior), units
+        return _together(pair, matrix, units, prior, system), units
 
     matrix, damping = start.matrix, 1e-3
     (now, units), steps = system_at(matrix), 0
@@ -156,6 +157,24 @@ def strain_of(matrix: Float64, units: Float64) -> tuple[Float64, Float64]:
     return strain, (units + units.transpose(0, 2, 1))[:, :3, :3].reshape(len(units), 9) / 2
 
 
+def _together(pair: Pair, matrix: Float64, units: Float64, prior: float, system: SystemAt | None) -> System:
+    """The systems of all pairs by their shares.
+
+    A further pair that has nothing to compare at this place costs what images cost that tell nothing of each other.
+    """
+    nothing = 1.0 if system is None else 0.0  # of 1 - correlation squared, and of minus the information
+    first, *more = ((system or _system)(each, matrix, units, prior) for each in pair.every)
+    if not more or not np.isfinite(first.cost):
+        return first
+    costs = [each.cost if np.isfinite(each.cost) else nothing for each in (first, *more)]
+    told = [(p.share, each) for p, each in zip(pair.every, (first, *more), strict=True) if np.isfinite(each.cost)]
+    return System(
+        sum(p.share * cost for p, cost in zip(pair.every, costs, strict=True)),
+        np.asarray(sum(share * each.hessian for share, each in told)),
+        np.asarray(sum(share * each.descent for share, each in told)),
+    )
+
+
 def _system(pair: Pair, matrix: Float64, units: Float64, prior: float) -> System:
     """Both directions and the prior. units: (n, 4, 4), to be composed after `matrix`."""
     return both_ways(pair, matrix, units, prior, _direction)
@@ -212,10 +231,15 @@ def _direction(reference: Level, other: Level, matrix: Float64, changes: Float64
 
 
 def correlations(pair: Pair, matrices: Float64) -> Float64:
-    """(n,) correlation of the images under each of (n, 4, 4) affines, mean of both directions.
+    """(n,) correlation of the images under each of (n, 4, 4) affines, mean of both directions, and of all pairs.
 
     It fades to 0 where less than half of the smaller foreground overlaps.
     """
+    return np.asarray(sum(each.share * _correlations(each, matrices) for each in pair.every), dtype=np.float64)
+
+
+def _correlations(pair: Pair, matrices: Float64) -> Float64:
+    """Of the first pair alone."""
     enough = ENOUGH_OVERLAP * min(pair.fixed.litres, pair.moving.litres)
     total = np.zeros(len(matrices))
     for (reference, other), towards in zip(pair.directions, (matrices, np.linalg.inv(matrices)), strict=True):

@@ -99,12 +99,21 @@ class Pair:
         outlines: whether the outlines of both foregrounds are compared.
         recoloured: the fixed image in the contrast of the moving one, and the moving image in that of the fixed one;
             None if both have the same contrast.
+        share: of this pair in what all pairs together tell.
+        further: other contrasts of the same two persons, in the same two spaces, each on grids of its own.
     """
 
     fixed: Level
     moving: Level
     outlines: bool
     recoloured: tuple[Level, Level] | None = None
+    share: float = 1.0
+    further: tuple[Pair, ...] = ()
+
+    @property
+    def every(self) -> tuple[Pair, ...]:
+        """Return this pair and the further ones."""
+        return (self, *self.further)
 
     @property
     def directions(self) -> tuple[tuple[Level, Level], tuple[Level, Level]]:
@@ -114,7 +123,8 @@ class Pair:
 
     def localised(self) -> Pair:
         """Both images as `localised` makes them."""
-        return replace(self, fixed=localised(self.fixed), moving=localised(self.moving))
+        further = tuple(pair.localised() for pair in self.further)
+        return replace(self, fixed=localised(self.fixed), moving=localised(self.moving), further=further)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,12 +176,16 @@ def finest_samples(volumes: tuple[Volume, Volume], contents: tuple[Content, Cont
     return int(sum(np.prod(size) for size in sizes))
 
 
-def pyramids(fixed: Source, moving: Source) -> tuple[Pair, Pair, Pair]:
+def pyramids(fixed: Source, moving: Source, share: float = 1.0) -> tuple[Pair, Pair, Pair]:
     """The two images at three resolutions, the coarsest first; each is about half as fine as the next.
 
     Where both images were masked, their backgrounds and outlines are compared too, but for where a face of the grid
     cuts the anatomy. Where one was, only its foreground is compared, at the resolution that suits it. Where none was,
     nothing is known outside of the grids.
+
+    Args:
+        fixed, moving: the images.
+        share: of this pair among several.
 
     Raises:
         InputError: if nothing of an image is left under its mask.
@@ -179,7 +193,7 @@ def pyramids(fixed: Source, moving: Source) -> tuple[Pair, Pair, Pair]:
     masked = fixed.content.masked, moving.content.masked
     spacing_mm = (max if masked[0] == masked[1] else min)(fixed.spacing_mm(), moving.spacing_mm())
     levels = [_pyramid(s, spacing_mm, both_masked=all(masked)) for s in (fixed, moving)]
-    coarse, middle, fine = (Pair(f, m, masked[0] == masked[1]) for f, m in zip(*levels, strict=True))
+    coarse, middle, fine = (Pair(f, m, masked[0] == masked[1], share=share) for f, m in zip(*levels, strict=True))
     return coarse, middle, fine
 
 
@@ -280,6 +294,7 @@ def trusted(pair: Pair, matrix: Float64) -> Pair:
         pair,
         fixed=_trusted(*pair.directions[0], matrix),
         moving=_trusted(*pair.directions[1], back),
+        further=tuple(trusted(other, matrix) for other in pair.further),
     )
 
 

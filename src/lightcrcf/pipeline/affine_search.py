@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Both images at three resolutions, the coarsest first, and the last two localised."""
+    """Both images at three resolutions, the coarsest first, and the last two localised; with further pairs in each."""
 
     coarse: Pair
     middle: Pair
@@ -43,13 +44,26 @@ class Images:
     local_fine: Pair
 
     @classmethod
-    def of(cls, fixed: Source, moving: Source) -> Images:
+    def of(
+        cls,
+        fixed: Source,
+        moving: Source,
+        further: Sequence[tuple[Source, Source]] = (),
+        shares: Sequence[float] = (1.0,),
+    ) -> Images:
         """Make them.
+
+        Args:
+            fixed, moving: the first pair, which says where to begin and about what to turn.
+            further: pairs of other contrasts.
+            shares: of all pairs, the first one's first; they sum to 1.
 
         Raises:
             InputError: if nothing of an image is left under its mask.
         """
-        coarse, middle, fine = pyramids(fixed, moving)
+        pairs = ((fixed, moving), *further)
+        levels = [pyramids(*pair, share) for pair, share in zip(pairs, shares, strict=True)]
+        coarse, middle, fine = (replace(first, further=tuple(more)) for first, *more in zip(*levels, strict=True))
         return cls(coarse, middle, fine, middle.localised(), fine.localised())
 
 

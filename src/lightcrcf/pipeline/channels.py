@@ -39,7 +39,7 @@ class Channel(Protocol):
         ...
 
     def force(self, weight: Float32 | None, radius: int, out: Float32) -> None:
-        """Of the last comparison, to `out`, (3, D, H, W), which may be where its terms are."""
+        """Of the last comparison, to `out`, (3, D, H, W), where its terms must not be: threads read each other's."""
         ...
 
 

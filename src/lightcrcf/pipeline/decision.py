@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lightcrcf.errors import UsageError
 from lightcrcf.geometry.grid import Grid
@@ -11,13 +11,13 @@ from lightcrcf.network.config import NetworkConfig
 from lightcrcf.pipeline.affine_images import finest_samples
 from lightcrcf.pipeline.deform import field_grid
 from lightcrcf.pipeline.foreground import HEAD_AND_BRAIN, Content, content
-from lightcrcf.pipeline.inputs import Inputs
+from lightcrcf.pipeline.inputs import ImagePair, Inputs
 from lightcrcf.pipeline.memory import Demand
-from lightcrcf.pipeline.models import Choice, choose_model
+from lightcrcf.pipeline.models import Choice, choose_model, mismatches
 from lightcrcf.pipeline.options import Options
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.preprocess import working_order
-from lightcrcf.pipeline.schedule import Plan, affordable, plan
+from lightcrcf.pipeline.schedule import Metric, Plan, affordable, plan
 from lightcrcf.pipeline.shared import Shared
 from lightcrcf.pipeline.similarity import across_contrasts
 from lightcrcf.volumes import Volume
@@ -31,27 +31,41 @@ class Decision:
     """How one pair is registered.
 
     Args:
-        contents: what the fixed and the moving image show.
+        seen: of each pair, what the fixed and the moving image show.
         choice: the model, or none, and why.
         refinement: what the second stage does.
         init: "auto" to align, "none" to trust the headers, or an ITK affine file.
         transform: "rigid", "similarity" or "affine", which is what an alignment looks for.
         demand: what it holds in memory.
-        across: whether the images are registered as ones of different contrasts.
+        across: of each pair, whether its images are registered as ones of different contrasts.
+        known: of each pair, whether the model, if there is one, knows such images.
     """
 
-    contents: tuple[Content, Content]
+    seen: tuple[tuple[Content, Content], ...]
     choice: Choice
     refinement: Plan
     init: str
     transform: str
     demand: Demand
-    across: bool = False
+    across: tuple[bool, ...]
+    known: tuple[bool, ...]
 
     @property
-    def alike(self) -> bool:
-        """Whether both images show the same kind of thing, and not a whole head and a bare brain."""
-        return self.contents[0].kind == self.contents[1].kind
+    def contents(self) -> tuple[Content, Content]:
+        """What the images of the first pair show."""
+        return self.seen[0]
+
+    @property
+    def kinds_alike(self) -> tuple[bool, ...]:
+        """Of each pair, whether both images show the same kind of thing, and not a whole head and a bare brain."""
+        return tuple(fixed.kind == moving.kind for fixed, moving in self.seen)
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """By what the images of each pair are compared."""
+        weights = self.choice.weights
+        same: Metric = "mse" if weights and weights.preparation.metric == "mse" and all(self.known) else "lncc"
+        return tuple("explained" if each else same for each in self.across)
 
     @property
     def network(self) -> Weights | None:
@@ -59,26 +73,31 @@ class Decision:
         return self.choice.weights if self.refinement.network else None
 
 
-def decide(inputs: Inputs, options: Options, shared: Shared, *, kept: bool) -> Decision:
-    """Look at both images, and decide.
+def decide(
+    inputs: Inputs, options: Options, shared: Shared, *, kept: bool, across: tuple[bool, ...] | None = None
+) -> Decision:
+    """Look at both images, and decide. Where there are several pairs, the first one chooses the model.
 
     Args:
         inputs: of the registration.
         options: of the registration.
         shared: what is known of the images from earlier registrations.
         kept: whether the network stays for further registrations.
+        across: of each pair, whether its images have two contrasts; as the options say by default.
 
     Raises:
         UsageError: for an unknown model, or a smoothness where the model's field is not refined.
         InputError: for damaged weights.
     """
-    contents = _content(shared, inputs.fixed), _content(shared, inputs.moving)
-    across = options.similarity == "any"
+    every = [(_content(shared, pair.fixed), _content(shared, pair.moving)) for pair in inputs.pairs]
+    contents, kinds = every[0], {content.kind for content in every[0]}
+    across = across or (options.similarity == "any",) * len(every)
     choice = choose_model(options.model, contents, (inputs.fixed.grid, inputs.moving.grid))
-    choice = across_contrasts(choice) if across else choice
+    choice = across_contrasts(choice) if across[0] else choice
+    known = (True, *(_knows(choice, pair, seen) for pair, seen in zip(inputs.pairs[1:], every[1:], strict=True)))
     grids = _grids(inputs, choice.weights, options, shared)
-    kinds = {content.kind for content in contents}
-    refinement = _plan(choice, options, grids, alike=kinds != HEAD_AND_BRAIN if across else len(kinds) == 1)
+    alike = kinds != HEAD_AND_BRAIN if across[0] else len(kinds) == 1
+    refinement = _plan(choice, options, grids, alike=alike, across=across[0], together=all(known))
     deformable = options.transform == "deformable"
     init = _init(options.init, choice) if deformable else options.init
     transform = "affine" if deformable else options.transform
@@ -91,18 +110,44 @@ def decide(inputs: Inputs, options: Options, shared: Shared, *, kept: bool) -> D
         inverse=options.inverse,
         diffeomorphic=options.diffeomorphic,
         kept=kept,
-        affine=finest_samples((inputs.fixed, inputs.moving), contents) if init == "auto" else 0,
+        affine=_samples(inputs, every) if init == "auto" else 0,
         contrast=any(level.scale == 1 and level.contrast > 0 for level in refinement.schedule),
-        across=across,
+        across=across[0],
+        further=across[1:],
         pairs=_in_pairs(choice, options),
         looks=refinement.several_looks,
         field=_field_grid(inputs.fixed.grid, grids[0], choice.weights, refinement),
-        masks=any(counted is not None for _, counted in inputs.masked),
+        edges=_weighs_edges(inputs, refinement),
+        masks=any(counted is not None for pair in inputs.pairs for _, counted in pair.masked),
         examined=inputs.examined_bytes,
-        moved=4 + 4 * len(inputs.also) + sum(v.data.itemsize for v in inputs.moving_labels) + 8 * options.jacobian,
+        moved=_moved(inputs) + 8 * options.jacobian,
         labels=bool(inputs.moving_labels),
     )
-    return Decision(contents, _explained(choice, refinement, transform), refinement, init, transform, demand, across)
+    choice = _explained(choice, refinement, transform)
+    return Decision(tuple(every), choice, refinement, init, transform, demand, across, known)
+
+
+def _weighs_edges(inputs: Inputs, refinement: Plan) -> bool:
+    """Whether the finest level weighs less what lies outside of masked images."""
+    bare = any(extent.bare for pair in inputs.pairs for extent in pair.extents)
+    return bare and any(level.scale == 1 and level.background != 1 for level in refinement.schedule)
+
+
+def _samples(inputs: Inputs, shown: Sequence[tuple[Content, Content]]) -> int:
+    """That the affine alignment compares at its finest resolution."""
+    return sum(finest_samples(pair.images, seen) for pair, seen in zip(inputs.pairs, shown, strict=True))
+
+
+def _moved(inputs: Inputs) -> int:
+    """Bytes to a voxel of all that is moved onto the fixed grid."""
+    images = len(inputs.pairs) + len(inputs.also)
+    return 4 * images + sum(labels.data.itemsize for labels in inputs.moving_labels)
+
+
+def _knows(choice: Choice, pair: ImagePair, contents: tuple[Content, Content]) -> bool:
+    """Whether a model, if there is one, suits a further pair as it does the first one."""
+    grids = pair.fixed.grid, pair.moving.grid
+    return choice.weights is None or bool(choice.mismatch) or not mismatches(choice.weights, contents, grids)
 
 
 def _field_grid(fixed: Grid, working: Grid, weights: Weights | None, refinement: Plan) -> Grid:
@@ -135,7 +180,10 @@ def _has_template(weights: Weights | None) -> bool:
     return weights is not None and weights.template is not None
 
 
-def _plan(choice: Choice, options: Options, grids: Sequence[Grid], *, alike: bool) -> Plan:
+def _plan(
+    choice: Choice, options: Options, grids: Sequence[Grid], *, alike: bool, across: bool, together: bool
+) -> Plan:
+    """together: whether all pairs are such as the model knows, and may be compared by its measure."""
     weights = choice.weights
     if options.transform != "deformable":
         return Plan((), False)
@@ -146,8 +194,10 @@ def _plan(choice: Choice, options: Options, grids: Sequence[Grid], *, alike: boo
         preset = affordable(preset, sum(grid.size for grid in grids))
     made = plan(
         preset, preparation, steps=options.refine, template=_has_template(weights), smoothness=options.smoothness,
-        across=options.similarity == "any",
+        across=across,
     )  # fmt: skip
+    if not together:
+        made = replace(made, schedule=tuple(level.comparing_locally() for level in made.schedule))
     if options.smoothness != 1 and weights is not None and not made.schedule:
         raise UsageError(
             "smoothness",

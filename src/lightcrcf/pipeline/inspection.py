@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +12,16 @@ from lightcrcf.geometry.alignment_kernels import block_mean
 from lightcrcf.geometry.kernels import compose, upsample, warp
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.pipeline import quality
+from lightcrcf.pipeline.compared import Images
 from lightcrcf.pipeline.gain import smooth_gain
+from lightcrcf.pipeline.noise import Noise
 from lightcrcf.pipeline.pair import WorkingPair
 from lightcrcf.pipeline.quality import Evidence
 from lightcrcf.pipeline.recolour import recoloured, shades
-from lightcrcf.pipeline.refine import refine
+from lightcrcf.pipeline.refine import refine_together
 from lightcrcf.pipeline.schedule import Level
 
-__all__ = ["inspect"]
+__all__ = ["Seen", "inspect"]
 
 Float32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -35,63 +37,82 @@ _BACK = (
 )
 
 
-def inspect(
-    pair: WorkingPair,
-    displacement: Float32 | None,
-    overlap: Overlap,
-    mismatch: tuple[str, ...],
-    *,
-    across: bool = False,
-) -> Evidence:
-    """Measure what a verdict needs.
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A pair as quality control sees it.
 
     Args:
         pair: both images on the working grid.
-        displacement: (3, d, h, w) on the working grid or its half; None if there is none.
         overlap: of two foregrounds.
-        mismatch: in what the pair is unlike the training images, in words.
         across: whether the images are of two contrasts: then what the fixed one explains of the moving one takes the
             place of the squared local correlation, and intensities are compared after recolouring.
     """
-    evidence = Evidence(mismatch=list(mismatch))
-    halves = _Halves(pair, overlap, across=across)
-    moving, moving_mask = halves.image(pair.moving), halves.mask(pair.moving_mask)
+
+    pair: WorkingPair
+    overlap: Overlap
+    across: bool = False
+
+
+def inspect(pairs: Sequence[Seen], displacement: Float32 | None, mismatch: tuple[str, ...]) -> list[Evidence]:
+    """Measure what a verdict needs.
+
+    Args:
+        pairs: of the registration.
+        displacement: (3, d, h, w) on the working grid or its half; None if there is none.
+        mismatch: in what the first pair is unlike the training images, in words.
+
+    Returns:
+        of the first pair everything; of the further ones how alike they are, since the field is the same for all.
+    """
+    halves, found = [_Halves(seen) for seen in pairs], [Evidence(mismatch=list(mismatch))]
+    found += [Evidence() for _ in pairs[1:]]
+    pair, full = pairs[0].pair, None
+    if displacement is not None:
+        lattice = pair.lattice(displacement)
+        full = displacement if lattice is pair.grid else upsample(displacement, pair.grid.shape, pair.pool)
+    for evidence, each in zip(found, halves, strict=True):
+        _compare(evidence, each, full)
+    if displacement is not None and full is not None:
+        inside = pair.fixed > _FOREGROUND if lattice is pair.grid else halves[0].tissue
+        pool = (1, 1, 1) if lattice is pair.grid else pair.pool
+        quality.deformation_evidence(found[0], displacement, inside, lattice.spacing_mm, pool)
+        found[0].border_displacement_mm = _at_border(displacement, lattice.spacing_mm)
+        found[0].there_and_back_mm = _there_and_back_mm(halves, full)
+    voxel_mm3 = float(np.prod(pair.grid.spacing_mm * pair.pool))
+    found[0].extent_mm = float(np.cbrt(np.count_nonzero(halves[0].tissue) * voxel_mm3))
+    return found
+
+
+def _compare(evidence: Evidence, halves: _Halves, full: Float32 | None) -> None:
+    """Fill in how alike a pair is: as given, after the affine, and through the field at full resolution."""
+    pair = halves.pair
+    moving, moving_mask = halves.moving, halves.mask(pair.moving_mask)
     by_header = halves.image(pair.moving_by_header), halves.mask(pair.mask_by_header)
     evidence.correlation_header, _ = halves.local(*by_header)
     evidence.correlation_affine, evidence.overlap_before = halves.local(moving, moving_mask)
     evidence.counted_fixed = _counted(halves.tissue, halves.counted, halves.mask(pair.fixed_known))
     known = halves.mask(pair.moving_known)
     evidence.counted_moving = _counted(moving > _FOREGROUND, moving_mask, known)
-    moved, moved_mask, full = moving, moving_mask, None
-    if displacement is not None:
-        lattice = pair.lattice(displacement)
-        full = displacement if lattice is pair.grid else upsample(displacement, pair.grid.shape, pair.pool)
+    moved, moved_mask = moving, moving_mask
+    if full is not None:
         moved = halves.image(warp(pair.moving[None], full)[0])
         moved_mask, known = (halves.mask(_warped(m, full)) for m in (pair.moving_mask, pair.moving_known))
         evidence.correlation_after, evidence.overlap_after = halves.local(moved, moved_mask)
-        inside = pair.fixed > _FOREGROUND if lattice is pair.grid else halves.tissue
-        pool = (1, 1, 1) if lattice is pair.grid else pair.pool
-        quality.deformation_evidence(evidence, displacement, inside, lattice.spacing_mm, pool)
-        evidence.border_displacement_mm = _at_border(displacement, lattice.spacing_mm)
-        evidence.there_and_back_mm = _there_and_back_mm(halves, moving, full)
-    voxel_mm3 = float(np.prod(pair.grid.spacing_mm * pair.pool))
-    evidence.extent_mm = float(np.cbrt(np.count_nonzero(halves.tissue) * voxel_mm3))
     evidence.covered = (
         _covered(pair, full, halves.tissue) if pair.moving_known is None else _share(halves.tissue, known)
     )
     if evidence.counted_fixed is not None or evidence.counted_moving is not None:
         evidence.correlation_unmasked, evidence.overlap_unmasked = halves.local_unmasked(moved, known)
     halves.whole(evidence, moved, moved_mask)
-    return evidence
 
 
 class _Halves:
-    """The fixed image at half resolution, and comparisons of others with it."""
+    """Both images at half resolution, and comparisons of others with the fixed one."""
 
-    def __init__(self, pair: WorkingPair, overlap: Overlap, *, across: bool) -> None:
-        self.pair, self._overlap, self.across = pair, overlap, across
-        self.fixed = self.image(pair.fixed)
-        self.counted = self.mask(pair.fixed_mask)
+    def __init__(self, seen: Seen) -> None:
+        self.pair, self._overlap, self.across = seen.pair, seen.overlap, seen.across
+        self.fixed, self.moving = self.image(self.pair.fixed), self.image(self.pair.moving)
+        self.counted = self.mask(self.pair.fixed_mask)
         self.tissue = self.fixed > _FOREGROUND
 
     def image(self, image: Float32) -> Float32:
@@ -99,6 +120,13 @@ class _Halves:
 
     def mask(self, mask: Float32 | None) -> Mask:
         return np.ones(self.fixed.shape, bool) if mask is None else self.image(mask) > 0.5
+
+    def backward(self) -> Images:
+        """Both images the other way round, to be refined."""
+        masks = [None if m is None else self.image(m) for m in (self.pair.moving_mask, self.pair.fixed_mask)]
+        noise = Noise.of(self.moving, self.fixed)
+        share = self.pair.share
+        return Images(self.moving, self.fixed, masks[0], masks[1], noise, across=self.across, share=share)
 
     def local(self, moved: Float32, mask: Mask) -> tuple[float, float]:
         """Squared local correlation in the fixed foreground, and overlap of the foregrounds."""
@@ -167,17 +195,16 @@ def _covered(pair: WorkingPair, full: Float32 | None, tissue: Mask) -> float:
     return float(np.mean(np.all((voxels > -0.5) & (voxels < np.array(moving.shape) - 0.5), axis=1)))
 
 
-def _there_and_back_mm(halves: _Halves, moving: Float32, full: Float32) -> float | None:
+def _there_and_back_mm(every: Sequence[_Halves], full: Float32) -> float | None:
     """Mean distance, over the fixed foreground, of where a point comes to through the field and then through the field
-    that a coarse registration the other way finds.
+    that a coarse registration of all pairs the other way finds.
     """
+    halves = every[0]
     pair, pool = halves.pair, halves.pair.pool
-    masks = [None if mask is None else halves.image(mask) for mask in (pair.moving_mask, pair.fixed_mask)]
     schedule = tuple(replace(level, metric="explained") for level in _BACK) if halves.across else _BACK
+    backward = [each.backward() for each in every]
     with use_threads(1):  # so little work that threads would wait for one another most of the time
-        back = refine(
-            moving, halves.fixed, None, schedule=schedule, pool=pool, fixed_mask=masks[0], moving_mask=masks[1]
-        ).displacement
+        back = refine_together(backward, None, schedule=schedule, pool=pool).displacement
     factors = np.array([4 if p == 2 else 1 for p in pool])
     inside = block_mean(halves.fixed, pool) > _FOREGROUND
     if not inside.any():

@@ -28,12 +28,14 @@ _AFFINE_SAMPLE = 55  # of each image at the finest resolution of the affine alig
 _MASKING_VOXEL = 9  # a mask on its way to the working grid
 _IMAGES_WORKING = 12  # both images, and the moving one as the headers place it
 _MASKS_WORKING = 12  # the same of masks
-_MASKED_REFINEMENT = 12  # and while the refinement weighs by them
+_LOOKING_WORKING = 10  # of looking how alike the images are, which the allocator does not give back
+_MASKED_REFINEMENT = 12  # and while the refinement weighs by them, or by where a masked image was set to 0
 _NETWORK_WORKING = 48  # features of all levels
 _NETWORK_WORKING_IN_PAIRS = 34
 _REFINEMENT_WORKING = 60  # the field, and what a step needs beside it
 _CONTRAST_WORKING = 28  # the same terms of local contrast, and both images of it
 _ACROSS_WORKING = 24  # what windows share of the fixed image, and one term more
+_FURTHER_WORKING = 16  # of a further pair: the moved image, and terms of the force
 _LOOKS_WORKING = 12  # the fields of several looks, and what chooses among them
 _LEFT_OF_LOOKS_WORKING = 28  # that the allocator does not give back, where they compared contrast too
 _INSPECTION_WORKING = 16  # of quality control
@@ -52,7 +54,7 @@ class Demand:
     """What a registration holds at once.
 
     Args:
-        volumes: everything that was read, the fixed and the moving image first.
+        volumes: everything that was read, the fixed and the moving image first, and those of further pairs after them.
         fixed: grid on which results are written.
         working: grid on which the network and the refinement work.
         network: whether there is a network.
@@ -63,10 +65,12 @@ class Demand:
         affine: samples of both images at the finest resolution of the affine alignment; 0 without it.
         contrast: whether the refinement compares local contrast at full resolution.
         across: whether it compares images of two contrasts.
+        further: of each further pair of images, whether it is of two contrasts.
         pairs: whether the network runs in bfloat16 in our own kernels.
         looks: whether it looks several times.
         field: grid of the field that is written, if there is one; `fixed` if None.
         masks: whether the images have masks, or something in them is unknown.
+        edges: whether the edges of masked images weigh less at full resolution.
         examined: bytes of what tells where it is unknown, and of the images as they were read, before it was filled.
         moved: bytes to a voxel of `fixed` of all that is moved onto it or measured there, the moving image alone by
             default.
@@ -91,10 +95,12 @@ class Demand:
     affine: int = 0
     contrast: bool = False
     across: bool = False
+    further: Sequence[bool] = ()
     pairs: bool = False
     looks: bool = False
     field: Grid | None = None
     masks: bool = False
+    edges: bool = False
     examined: int = 0
     moved: int = 4
     labels: bool = False
@@ -110,7 +116,9 @@ class Demand:
         fixed, moving, largest = *(sizes or [0])[:1], *(sizes[1:] or [0])[:1], max(sizes, default=0)
         read = _PROGRAM + sum({id(v.data): v.data.nbytes for v in self.volumes}.values()) + self.examined
         one = read + _PREPARED_VOXEL * fixed
-        both = one + _PREPARED_VOXEL * moving + (_IMAGES_WORKING + self.masks * _MASKS_WORKING) * self.working.size
+        pairs = 1 + len(self.further)
+        images = pairs * (_IMAGES_WORKING + self.masks * _MASKS_WORKING) + _LOOKING_WORKING
+        both = one + _PREPARED_VOXEL * (moving + sum(sizes[2 : 2 * pairs])) + images * self.working.size
         network = self._network if self.network else 0
         deformed = both + self._left_of_network + self._field_working
         field = self._field
@@ -150,9 +158,10 @@ class Demand:
 
     @property
     def _refinement_working(self) -> int:
-        masked = self.masks * _MASKED_REFINEMENT
-        compared = self.contrast * _CONTRAST_WORKING + self.across * _ACROSS_WORKING
-        return _REFINEMENT_WORKING + compared + self.looks * _LOOKS_WORKING + masked
+        masked = (self.masks or self.edges) * _MASKED_REFINEMENT
+        each = [masked + self.contrast * _CONTRAST_WORKING + a * _ACROSS_WORKING for a in (self.across, *self.further)]
+        further = len(self.further) * _FURTHER_WORKING
+        return _REFINEMENT_WORKING + sum(each) + further + self.looks * _LOOKS_WORKING
 
     @property
     def _field_working(self) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
 from lightcrcf.engines.base import check_engine
 from lightcrcf.errors import UsageError
@@ -54,6 +54,11 @@ class Options:
     jacobian: bool = False
     similarity: Similarity = "auto"
     transform: Transform = "deformable"
+    channel_weights: tuple[float, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """For `run.json`."""
+        return {**asdict(self), "channel_weights": list(self.channel_weights)}
 
     def check(self) -> None:
         """Refuse what no pair could be registered with.
@@ -72,6 +77,7 @@ class Options:
         self._check_smoothness()
         self._check_similarity()
         self._check_transform()
+        self._check_weights()
         fill_value(self.fill)
         check_engine(self.engine, self.device, self.precision, self.threads)  # also where a pair will need none
 
@@ -90,6 +96,13 @@ class Options:
                 got=self.model,
                 remedy="leave out the model, or choose same",
             )
+
+    def _check_weights(self) -> None:
+        for weight in self.channel_weights:
+            if not (isinstance(weight, int | float) and 0 < weight < math.inf):
+                raise UsageError(
+                    "channel_weight", expected="numbers above 0", got=str(weight), remedy="correct it, or leave it out"
+                )
 
     def _check_smoothness(self) -> None:
         if not (isinstance(self.smoothness, int | float) and ROUGHEST <= self.smoothness <= SMOOTHEST):

@@ -96,7 +96,8 @@ def _earlier_files(folder: Path) -> set[str]:
 
 def _spare_inputs(registration: Registration, folder: Path, names: Iterable[str]) -> None:
     """Refuse to replace or remove what the results were made from."""
-    images = (registration.fixed.source, registration.moving.source)
+    pairs = ((registration.fixed, registration.moving), *registration.further)
+    images = [image.source for pair in pairs for image in pair]
     inputs = [Path(s) for s in (*images, *registration.moved_labels, *registration.also)]
     for path in (folder / name for name in names):
         if path.exists() and any(i.exists() and i.samefile(path) for i in inputs):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +12,7 @@ from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
 from lightcrcf.network.config import NetworkConfig
+from lightcrcf.pipeline.compared import Images
 from lightcrcf.pipeline.deform import TAPER, on_fixed
 from lightcrcf.pipeline.known import Extent, compared, examine
 from lightcrcf.pipeline.noise import Noise, noise_variance
@@ -47,6 +48,7 @@ class WorkingPair:
         fixed_known, moving_known: (D, H, W), 1 where the image has data, whatever the masks say; None if everywhere.
         network_masks: the masks as the network heeds them: the outside of crops counts, for it learned of that.
         bare: of each image, whether everything outside its anatomy was set to one value.
+        share: of this pair in what all pairs of a registration tell together.
     """
 
     images: tuple[Prepared, Prepared]
@@ -63,6 +65,7 @@ class WorkingPair:
     moving_known: Float32 | None
     network_masks: tuple[Float32 | None, Float32 | None]
     bare: tuple[bool, bool] = (False, False)
+    share: float = 1.0
 
     @classmethod
     def prepare(
@@ -75,8 +78,11 @@ class WorkingPair:
         shared: Shared,
         coarsen: int = 1,
         extents: tuple[Extent, Extent] | None = None,
+        grid: Grid | None = None,
+        windowed: bool = True,
+        share: float = 1.0,
     ) -> WorkingPair:
-        """On `grid_of` the fixed volume.
+        """On `grid_of` the fixed volume, or on another one.
 
         Args:
             fixed, moving: the images.
@@ -86,6 +92,9 @@ class WorkingPair:
             shared: remembers what was prepared.
             coarsen: as for `grid_of`.
             extents: where the images have data, if that was found already; then their unknown voxels were filled.
+            grid: the working grid, where it is that of another pair.
+            windowed: whether the model's window of intensities, if it has one, suits the images.
+            share: of this pair among several.
 
         Raises:
             InputError: if the images have nothing in common.
@@ -94,8 +103,9 @@ class WorkingPair:
             (fixed, here), (moving, there) = examine(fixed), examine(moving)
             extents = compared(here, there)
         network, how = _how(weights)
+        how = how if windowed else replace(how, window=None)
         images = tuple(_prepared(shared, v, network.pool, how) for v in (fixed, moving))
-        grid = cls.grid_of(fixed, weights, shared, coarsen)
+        grid = grid or cls.grid_of(fixed, weights, shared, coarsen)
         where = ("on working grid", network.pool, how.view, how.window, grid.shape, grid.affine.tobytes())
         aligned = images[1].onto(grid, affine.matrix)
         if not aligned.any():
@@ -119,7 +129,7 @@ class WorkingPair:
                 _with_outside(fixed_mask, extents[0].field_of_view_onto(grid)),
                 _with_outside(moving_mask, extents[1].field_of_view_onto(grid, affine.matrix)),
             ),
-            (extents[0].bare, extents[1].bare),
+            (extents[0].bare, extents[1].bare), share,
         )  # fmt: skip
 
     @staticmethod
@@ -153,6 +163,15 @@ class WorkingPair:
         """`bare`, where voxels are so small that the edges of two masks of one anatomy may differ by some."""
         fine = bool(self.grid.spacing_mm.max() <= _MASKS_DIFFER_MM)
         return self.bare[0] and fine, self.bare[1] and fine
+
+    def compared_as(self, across: bool | None) -> Images:
+        """What the refinement compares.
+
+        Args:
+            across: whether the images are of two contrasts; None for what the schedule says.
+        """
+        images = self.fixed, self.moving, self.fixed_mask, self.moving_mask
+        return Images(*images, self.noise, self.masked, across, self.share)
 
     def for_network(self) -> tuple[Float32, Float32]:
         """Both images, each with the other's values where it does not count: there the network finds nothing to move.

@@ -11,6 +11,7 @@ from typing import Any
 
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.pipeline.affine import Alignment
+from lightcrcf.pipeline.affine_contrast import Contrast
 from lightcrcf.pipeline.environment import cpu_name, usable_cores, versions
 from lightcrcf.pipeline.foreground import Content
 from lightcrcf.pipeline.models import Choice
@@ -19,7 +20,7 @@ from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.volumes import Volume
 
-__all__ = ["Stopwatch", "peak_memory_mb", "provenance"]
+__all__ = ["Stopwatch", "input_record", "peak_memory_mb", "provenance"]
 
 SCHEMA = "lightcrcf-run-1"
 
@@ -77,7 +78,7 @@ def provenance(
         "model": _model(choice),
         "engine": engine,
         "inputs": {
-            role: _input(volume, seen, image)
+            role: input_record(volume, seen, image)
             for role, volume, seen, image in zip(("fixed", "moving"), (fixed, moving), contents, images, strict=True)
         },
         "working_grid": _grid(working),
@@ -112,7 +113,14 @@ def _grid(grid: Grid) -> dict[str, Any]:
     return {"shape": list(grid.shape), "spacing_mm": grid.spacing_mm.tolist(), "affine": grid.affine.tolist()}
 
 
-def _input(volume: Volume, seen: Content, image: Prepared) -> dict[str, Any]:
+def input_record(volume: Volume, seen: Content, image: Prepared) -> dict[str, Any]:
+    """What `run.json` says of an image.
+
+    Args:
+        volume: as it was read.
+        seen: what it shows.
+        image: as it was prepared.
+    """
     order = image.order
     return {
         "source": volume.source,
@@ -140,10 +148,12 @@ def _affine(affine: Affine, alignment: Alignment | None) -> dict[str, Any]:
             "iterations": alignment.iterations,
             "rotation_deg": alignment.rotation_deg,
             "scales": list(alignment.scales),
-            "contrast": {
-                "same": not alignment.across,
-                "plain": alignment.contrast.plain,
-                "recoloured": alignment.contrast.recoloured,
-            },
+            "contrast": _contrast(alignment.contrast, across=alignment.across),
         }
+    if alignment is not None and len(alignment.contrasts) > 1:
+        record["contrasts"] = [_contrast(each, across=alignment.across) for each in alignment.contrasts]
     return record
+
+
+def _contrast(contrast: Contrast, *, across: bool) -> dict[str, Any]:
+    return {"same": not across, "plain": contrast.plain, "recoloured": contrast.recoloured}

@@ -6,7 +6,8 @@ From coarse to fine; `refine_level` takes the steps of one resolution.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,12 @@ from lightcrcf.geometry.compiled import ready
 from lightcrcf.geometry.determinant import jacobian_determinant, voxels_around
 from lightcrcf.geometry.kernels import invert, upsample
 from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
+from lightcrcf.pipeline.compared import Images, factors
 from lightcrcf.pipeline.noise import Noise
-from lightcrcf.pipeline.refine_level import Images, Stage, factors
+from lightcrcf.pipeline.refine_level import Stage
 from lightcrcf.pipeline.schedule import Level, Plan, Schedule
 
-__all__ = ["Refined", "refine"]
+__all__ = ["Refined", "refine", "refine_together"]
 
 Float32 = NDArray[np.float32]
 Shape = tuple[int, int, int]
@@ -117,11 +119,34 @@ def refine(
         >>> refined.objective_after > refined.objective_before
         True
     """
-    _check(schedule, 8 if displacement is None else 2)
-    fixed, moving = ready(fixed), ready(moving)
     noise = noise or Noise.of(fixed, moving)
     images = Images(fixed, moving, fixed_mask, moving_mask, noise, masked)
-    search = _Search(images, pool, schedule[0].scale, displacement)
+    return refine_together([images], displacement, schedule=schedule, pool=pool, another=another)
+
+
+def refine_together(
+    pairs: Sequence[Images],
+    displacement: Float32 | None,
+    *,
+    schedule: Schedule,
+    pool: Shape = (2, 2, 2),
+    another: Float32 | None = None,
+) -> Refined:
+    """Improve the alignment of several pairs of images by one field: other contrasts of the same two persons.
+
+    Args:
+        pairs: all on one grid, of unit range; the first one leads. Their shares sum to 1.
+        displacement, schedule, pool, another: as for `refine`.
+
+    Returns:
+        As `refine` does; two copies of one pair, each with half the share, give what the pair alone gives, to the bit.
+
+    Raises:
+        UsageError: as `refine`.
+    """
+    _check(schedule, 8 if displacement is None else 2)
+    pairs = [replace(pair, fixed=ready(pair.fixed), moving=ready(pair.moving)) for pair in pairs]
+    search, shape = _Search(pairs, pool, schedule[0].scale, displacement), pairs[0].fixed.shape
     steps, seconds = list[int](), list[float]()
     for level, following in zip(schedule, [*schedule[1:], None], strict=True):
         began = time.perf_counter()
@@ -130,7 +155,7 @@ def refine(
             search.join(stage, ways, another)
         steps.append(done)
         seconds.append(time.perf_counter() - began)
-    start = None if displacement is None else _finer(displacement, 2, search.scale, fixed.shape, pool)
+    start = None if displacement is None else _finer(displacement, 2, search.scale, shape, pool)
     folded_before = 0 if start is None else _folded(start)
     found = search.fields[0]
     field, folded = _relieved(found, folded_before)
@@ -148,7 +173,7 @@ class _Search:
     """The fields of all looks on their way from level to level, and what became of them.
 
     Args:
-        images: fixed and moving, with all that is known of them.
+        pairs: fixed and moving images, with all that is known of them.
         pool: factor between two resolutions along each axis.
         first: scale of the first level.
         displacement: to start from, at half resolution; None for nothing.
@@ -156,12 +181,12 @@ class _Search:
 
     def __init__(
         self,
-        images: Images,
+        pairs: Sequence[Images],
         pool: Shape,
         first: int,
         displacement: Float32 | None,
     ) -> None:
-        self.images, self.pool, self.shape = images, pool, images.fixed.shape
+        self.pairs, self.pool, self.shape = pairs, pool, pairs[0].fixed.shape
         self.scale = first if displacement is None else max(first, 2)
         if displacement is None:
             self.fields = [np.zeros((3, *_coarse_shape(self.shape, first, pool)), np.float32)]
@@ -179,9 +204,9 @@ class _Search:
             self.fields = [invert(self.fields[0]) if backward else self.fields[0].copy() for backward, _ in looks]
         fields = [_finer(field, self.scale, level.scale, self.shape, self.pool) for field in self.fields]
         self.scale = level.scale
-        stage = back = Stage(self.images, level, self.pool)
+        stage = back = Stage(self.pairs, level, self.pool)
         if level.both_ways:
-            back = Stage(self.images.swapped(), level, self.pool)
+            back = Stage([pair.swapped() for pair in self.pairs], level, self.pool)
         climbs = [
             (back if backward else stage).climb(field, *sigmas)
             for field, (backward, sigmas) in zip(fields, looks, strict=True)

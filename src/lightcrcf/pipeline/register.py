@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -13,31 +12,25 @@ from numpy.typing import NDArray
 
 from lightcrcf.engines.base import Engine
 from lightcrcf.geometry.threads import use_threads
-from lightcrcf.pipeline import quality
 from lightcrcf.pipeline.acceptance import gains
-from lightcrcf.pipeline.affine import Alignment, align
 from lightcrcf.pipeline.by_template import way_by_template
 from lightcrcf.pipeline.decision import Decision, decide
-from lightcrcf.pipeline.inputs import Given, Inputs
-from lightcrcf.pipeline.inspection import inspect
+from lightcrcf.pipeline.inputs import Given, Inputs, channels_of
 from lightcrcf.pipeline.jacobian import JacobianMaps, jacobian_maps
+from lightcrcf.pipeline.judgement import Judgement, judge_pairs
 from lightcrcf.pipeline.label_care import label_record, misplaced, warnings_of
-from lightcrcf.pipeline.limits import group_of
 from lightcrcf.pipeline.memory import check_demand, share_arenas
 from lightcrcf.pipeline.move import move, move_labels
-from lightcrcf.pipeline.options import Options, Transform, fill_value
-from lightcrcf.pipeline.pair import WorkingPair
-from lightcrcf.pipeline.provenance import Stopwatch, provenance
-from lightcrcf.pipeline.refine import Refined
-from lightcrcf.pipeline.refine import refine as refine_field
+from lightcrcf.pipeline.options import Fill, Options, Transform, fill_value
+from lightcrcf.pipeline.provenance import Stopwatch, input_record, provenance
+from lightcrcf.pipeline.refine import Refined, refine_together
 from lightcrcf.pipeline.shared import Shared
-from lightcrcf.pipeline.similarity import Likeness, likeness
 from lightcrcf.pipeline.sources import named_options, named_sources
+from lightcrcf.pipeline.start import Start, prepared
 from lightcrcf.pipeline.unfolding import inverse_metrics, unfolded
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.field import DisplacementField
-from lightcrcf.transforms.itk import read_affine
 from lightcrcf.transforms.labels import is_label_map
 from lightcrcf.volumes import Volume
 
@@ -53,16 +46,19 @@ class Registration:
     """What a registration found.
 
     Args:
-        fixed, moving: the volumes, with the value of their background where they have no data.
+        fixed, moving: the volumes, with the value of their background where they have no data; of the first pair, where
+            there are several.
         moved: the moving volume on the fixed grid, interpolated once.
         transform: fixed points to moving points; resamples the moving volume.
         inverse: moving points to fixed points, if asked for.
-        moved_labels, also: label maps and further images moved along, by source.
+        moved_labels, also: label maps and further images moved along, by source; the moving images of further pairs are
+            the first ones of `also`.
         metrics: numbers about the result; see `quality.Evidence`.
         qc: {"verdict": "pass" | "check" | "fail", "reasons": [...]}.
         provenance: everything that `run.json` holds.
         masks: of the fixed and the moving image, as they were given.
         jacobian: maps of local volume change, if asked for.
+        further: the fixed and the moving volume of each further pair.
     """
 
     fixed: Volume
@@ -77,6 +73,7 @@ class Registration:
     provenance: dict[str, Any]
     masks: tuple[Volume | None, Volume | None] = (None, None)
     jacobian: JacobianMaps | None = None
+    further: tuple[tuple[Volume, Volume], ...] = ()
 
 
 def register(
@@ -104,13 +101,17 @@ def register(
     jacobian: bool = False,
     similarity: Literal["auto", "same", "any"] = "auto",
     transform: Transform = "deformable",
+    channel_weights: Sequence[float] = (),
     progress: Progress | None = None,
     shared: Shared | None = None,
 ) -> Registration:
     """Align `moving` with `fixed`.
 
     Args:
-        fixed, moving: a path, a nibabel or SimpleITK image, (array, affine) or a Volume.
+        fixed, moving: a path, a nibabel or SimpleITK image, (array, affine) or a Volume; or as many of each in lists:
+            other contrasts of the same two persons, in the same two spaces, on any grids. Pair by pair they are
+            compared by what suits them, and one transform aligns all. The first pair leads: it chooses the model, whose
+            network sees it alone, and results lie on its fixed grid.
         model: "auto", the name of a shipped model, a .safetensors file, or "none" to refine from coarse to fine
             with no network.
         init: "auto" aligns affinely, "none" trusts the headers, anything else is an ITK affine file.
@@ -141,6 +142,7 @@ def register(
         transform: "rigid", "similarity" (and one scale), "affine", or "deformable", an affine and a field. Without
             a field there is neither network nor refinement: with `refine`, `smoothness`, `diffeomorphic` or `init`,
             anything but "deformable" is an error, and `preset` makes no difference.
+        channel_weights: how much each pair tells, in any units; all alike by default.
         progress: called with the name of each stage and the fraction done.
         shared: what earlier registrations in this thread left for those after them.
 
@@ -156,25 +158,14 @@ def register(
     share_arenas()
     options = Options(
         os.fspath(model), os.fspath(init), preset, refine, diffeomorphic, inverse, coarsen, engine, device, precision,
-        threads, fill_value(fill), smoothness, jacobian, similarity, transform,
+        threads, fill_value(fill), smoothness, jacobian, similarity, transform, tuple(channel_weights),
     )  # fmt: skip
     options.check()
-    given = Given(fixed, moving, fixed_mask, moving_mask, fixed_labels, moving_labels, also)
+    images = channels_of(fixed), channels_of(moving)
+    given = Given(*images, fixed_mask, moving_mask, fixed_labels, moving_labels, also)
     watch = Stopwatch(progress or (lambda stage, fraction: None))
     with use_threads(threads):
         return _registered(given, options, watch, shared or Shared(), alone=shared is None)
-
-
-@dataclass(frozen=True, eq=False)
-class _Start:
-    """What the deformation starts from; the network is None where none runs."""
-
-    affine: Affine
-    alignment: Alignment | None
-    pair: WorkingPair
-    network: Engine | None
-    decision: Decision
-    likeness: Likeness
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,22 +180,19 @@ class _Deformation:
 
 def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared, *, alone: bool) -> Registration:
     with watch.stage("read", 0.0):
-        inputs = Inputs.read(given, shared)
+        inputs = Inputs.read(given, shared, options.channel_weights)
         sources = named_sources(given.roles)
     with watch.stage("choose model", 0.1):
         decision = decide(inputs, options, shared, kept=not alone)
         check_demand(inputs.fixed.source, decision.demand)
-    start = _start(inputs, decision, options, watch, shared, alone=alone)
+    start = prepared(inputs, decision, options, watch, shared, alone=alone)
     decision = start.decision
     sources += named_sources(named_options(options.model, options.init))  # both files were read, so they are there
     deformation = _deformed(start, inputs, decision, options, watch, shared, alone=alone)
     chain = Chain(Affine.identity(), deformation.field, start.affine)
     with watch.stage("resample", 0.75):
-        onto, fill = inputs.fixed, options.fill
-        moved = move(chain, inputs.shown[1], onto, "linear", fill, inputs.extents[1])
-        labels = _named((v.source, move_labels(chain, v, onto)) for v in inputs.moving_labels)
-        fills = ["auto" if is_label_map(v.data) else fill for v in inputs.also]  # labels get 0
-        others = _named((v.source, move(chain, v, onto, "auto", f)) for v, f in zip(inputs.also, fills, strict=True))
+        moved, others = _moved(chain, inputs, options.fill)
+        labels = _named((v.source, move_labels(chain, v, inputs.fixed)) for v in inputs.moving_labels)
     with watch.stage("inverse", 0.85):
         backward = chain.inverse() if options.inverse else None
     with watch.stage("jacobian", 0.88):
@@ -215,78 +203,35 @@ def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared
             for v, labels_moved in zip(inputs.moving_labels, labels.values(), strict=True)
         ]
         odd = [found for v in inputs.moving_labels if (found := misplaced(v, inputs.moving)) is not None]
-        metrics, qc = _judged(start, decision, deformation, [*odd, *warnings_of(told)])
-        metrics |= inverse_metrics(chain, backward)
+        judged = judge_pairs(
+            start.pairs, inputs.pairs, decision, deformation.displacement, start.affine, [*odd, *warnings_of(told)],
+            None if deformation.unfolding is None else deformation.unfolding["folded_percent"],
+        )  # fmt: skip
+        metrics, qc = judged.metrics | inverse_metrics(chain, backward), judged.qc
     record = provenance(
-        inputs.fixed, inputs.moving, asdict(options), decision.contents, decision.choice, start.affine,
+        inputs.fixed, inputs.moving, options.record(), decision.contents, decision.choice, start.affine,
         start.alignment, start.pair.grid, start.pair.images, deformation.field, watch, metrics, qc,
         engine=None if start.network is None else _engine(start.network),
     )  # fmt: skip
-    record["similarity"] = start.likeness.record(across=decision.across)
+    record |= _of_pairs(start, inputs, judged)
+    record["inputs"] |= _of_inputs(start, inputs, record["inputs"])
     refined = deformation.refined
     record["refinement"] = None if refined is None else refined.record(decision.refinement)
     record["diffeomorphic"] = deformation.unfolding
     record["jacobian"] = None if maps is None else maps.record
     record["coverage"] = metrics["covered"]
     record["deformed"] = deformation.field is not None and bool(deformation.field.displacement.any())
-    for role, extent in zip(("fixed", "moving"), inputs.extents, strict=True):
-        record["inputs"][role]["unknown"] = extent.reasons
     record["estimated_memory_mb"] = round(decision.demand.bytes / 2**20, 1)
     record["sources"], record["labels"] = sources, told
-    masks = inputs.fixed_mask, inputs.moving_mask
-    return Registration(*inputs.shown, moved, chain, backward, labels, others, metrics, qc, record, masks, maps)
-
-
-def _start(
-    inputs: Inputs, decision: Decision, options: Options, watch: Stopwatch, shared: Shared, *, alone: bool
-) -> _Start:
-    """Align without a deformation and prepare both images; the network's graphs are built meanwhile.
-
-    Images that turn out to be of different contrasts are prepared anew as such, and no network runs.
-    """
-    with ThreadPoolExecutor(1) as background:
-        weights, how = decision.network, options
-        opening = weights and background.submit(
-            shared.engine, weights, name=how.engine, device=how.device, precision=how.precision, threads=how.threads
-        )
-        with watch.stage("affine", 0.15):
-            affine, alignment = _initial_affine(decision.init, decision.transform, inputs)
-        with watch.stage("prepare", 0.4):
-            pair = _prepared(inputs, decision, options, affine, shared)
-            alike = likeness(pair)
-            if options.similarity == "auto" and options.model in ("auto", "none") and alike.two_contrasts:
-                decision = decide(inputs, replace(options, similarity="any"), shared, kept=not alone)
-                check_demand(inputs.fixed.source, decision.demand)
-                pair = _prepared(inputs, decision, options, affine, shared)
-        with watch.stage("load network", 0.5):
-            network = opening.result() if opening else None
-    if network is not None and decision.network is None:
-        if alone:
-            network.release()
-        network = None
-    return _Start(affine, alignment, pair, network, decision, alike)
-
-
-def _prepared(inputs: Inputs, decision: Decision, options: Options, affine: Affine, shared: Shared) -> WorkingPair:
-    masks, images = (inputs.fixed_mask, inputs.moving_mask), (inputs.fixed, inputs.moving)
-    model, coarsen = decision.choice.weights, options.coarsen
-    return WorkingPair.prepare(*images, masks, affine, model, shared, coarsen, inputs.extents)
-
-
-def _initial_affine(init: str, transform: str, inputs: Inputs) -> tuple[Affine, Alignment | None]:
-    if init == "none":
-        return Affine.identity(), None
-    if init != "auto":
-        return read_affine(init), None
-    alignment = align(
-        inputs.fixed, inputs.moving, fixed_mask=inputs.fixed_mask, moving_mask=inputs.moving_mask,
-        extents=inputs.extents, transform=transform,
+    further = tuple(pair.shown for pair in inputs.pairs[1:])
+    return Registration(
+        *inputs.first.shown, moved, chain, backward, labels, others, metrics, qc, record, inputs.first.masks, maps,
+        further,
     )  # fmt: skip
-    return alignment.affine, alignment
 
 
 def _deformed(
-    start: _Start,
+    start: Start,
     inputs: Inputs,
     decision: Decision,
     options: Options,
@@ -302,20 +247,18 @@ def _deformed(
     by_template, weights = None, decision.choice.weights
     if refinement.template and weights is not None:
         with watch.stage("template", 0.57):
-            images = inputs.masked
+            images = inputs.first.masked
             by_template = way_by_template(pair, images, weights, network, refinement, shared, options.coarsen)
     if network is not None and alone:
         network.release()
     with watch.stage("refine", 0.6):
         if refinement.schedule:
-            refined = refine_field(
-                pair.fixed, pair.moving, displacement, schedule=refinement.schedule, pool=pair.pool,
-                fixed_mask=pair.fixed_mask, moving_mask=pair.moving_mask, noise=pair.noise, masked=pair.masked,
-                another=by_template,
-            )  # fmt: skip
+            compared = [p.compared_as(across) for p, across in zip(start.pairs, decision.across, strict=True)]
+            refined = refine_together(
+                compared, displacement, schedule=refinement.schedule, pool=pair.pool, another=by_template
+            )
             displacement = refined.displacement
-        metric = "explained" if decision.across else "lncc" if weights is None else weights.preparation.metric
-        if displacement is not None and not gains(pair, displacement, metric):
+        if displacement is not None and not gains(start.pairs, displacement, decision.metrics):
             displacement = np.zeros_like(displacement)
     with watch.stage("field", 0.7):
         field = None if displacement is None else pair.on_fixed(displacement, inputs.fixed.grid)
@@ -324,20 +267,37 @@ def _deformed(
     return _Deformation(displacement, refined, field, unfolding)
 
 
-def _judged(
-    start: _Start, decision: Decision, deformation: _Deformation, label_warnings: list[str]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Numbers about the result, and the verdict."""
-    choice, overlap = decision.choice, quality.overlap if decision.alike else quality.containment
-    across = decision.across
-    evidence = inspect(start.pair, deformation.displacement, overlap, choice.mismatch, across=across)
-    evidence.shape_of(start.affine)
-    evidence.labels = label_warnings
-    if deformation.unfolding is not None:
-        evidence.folding_percent = deformation.unfolding["folded_percent"]
-    name = choice.weights.name if choice.weights else None
-    group = group_of(name, decision.contents, deformed=deformation.displacement is not None and not across)
-    return evidence.figures(), quality.verdict(evidence, group)
+def _moved(chain: Chain, inputs: Inputs, fill: Fill) -> tuple[Volume, dict[str, Volume]]:
+    """The first moving image on the fixed grid, and by source those of further pairs and what goes along."""
+    onto = inputs.fixed
+    first, *more = [
+        (p.moving.source, move(chain, p.shown[1], onto, "linear", fill, p.extents[1])) for p in inputs.pairs
+    ]
+    fills: list[Fill] = ["auto" if is_label_map(v.data) else fill for v in inputs.also]  # labels get 0
+    along = [(v.source, move(chain, v, onto, "auto", f)) for v, f in zip(inputs.also, fills, strict=True)]
+    return first[1], _named([*more, *along])
+
+
+def _of_pairs(start: Start, inputs: Inputs, judged: Judgement) -> dict[str, Any]:
+    """What `run.json` says of the contrasts of the first pair, and of every pair where there are several."""
+    alike = [a.record(across=across) for a, across in zip(start.likeness, start.decision.across, strict=True)]
+    channels = [
+        {"weight": pair.share, "similarity": told, **channel}
+        for pair, told, channel in zip(inputs.pairs, alike, judged.channels, strict=False)
+    ]
+    return {"similarity": alike[0], "channels": channels}
+
+
+def _of_inputs(start: Start, inputs: Inputs, first: dict[str, Any]) -> dict[str, Any]:
+    """What `run.json` says of all images besides: what is unknown, and the images of further pairs."""
+    told = [first]
+    for given, pair, shown in list(zip(inputs.pairs, start.pairs, start.decision.seen, strict=True))[1:]:
+        records = [input_record(*each) for each in zip(given.images, shown, pair.images, strict=True)]
+        told.append(dict(zip(("fixed", "moving"), records, strict=True)))
+    for each, given in zip(told, inputs.pairs, strict=True):
+        for role, extent in zip(("fixed", "moving"), given.extents, strict=True):
+            each[role]["unknown"] = extent.reasons
+    return {"further": told[1:]}
 
 
 def _engine(network: Engine) -> dict[str, str]:

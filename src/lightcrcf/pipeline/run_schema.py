@@ -59,6 +59,9 @@ class Options(_Part):
     jacobian: bool
     similarity: Literal["auto", "same", "any"] = Field(description="whether the images may be of two contrasts")
     transform: Literal["rigid", "similarity", "affine", "deformable"]
+    channel_weights: tuple[float, ...] = Field(
+        default=(), description="of the pairs of images, in order; none where all tell alike"
+    )
 
 
 class Machine(_Part):
@@ -115,11 +118,22 @@ class Input(_Part):
     unknown: dict[str, int] = Field(description="voxels without data, by what made them so", default={})
 
 
-class Inputs(_Part):
-    """Both images."""
+class InputPair(_Part):
+    """Both images of a further pair."""
 
     fixed: Input
     moving: Input
+
+
+class Inputs(_Part):
+    """Both images; of several pairs the first one, on whose fixed grid results lie, and then the others.
+
+    No image is resampled onto another one's grid beforehand: each is interpolated once, onto the working grid.
+    """
+
+    fixed: Input
+    moving: Input
+    further: tuple[InputPair, ...] = ()
 
 
 class ContrastRecord(_Part):
@@ -142,7 +156,8 @@ class AffineRecord(_Part):
     rotation_deg: float | None = None
     scales: Triple | None = None
     shears: Triple | None = None
-    contrast: ContrastRecord | None = None
+    contrast: ContrastRecord | None = Field(default=None, description="of several pairs of images the mean")
+    contrasts: tuple[ContrastRecord, ...] | None = Field(default=None, description="of each, where there are several")
 
 
 class SimilarityRecord(_Part):
@@ -211,6 +226,15 @@ class LabelMap(_Part):
     notes: tuple[str, ...]
 
 
+class ChannelRecord(_Part):
+    """One of several pairs of images that one transform aligns."""
+
+    weight: float = Field(description="its share of what all pairs tell; they sum to 1")
+    similarity: SimilarityRecord
+    metrics: dict[str, float | Triple]
+    qc: Quality
+
+
 class RunRecord(_Part):
     """`run.json` of `lightcrcf register`."""
 
@@ -225,10 +249,11 @@ class RunRecord(_Part):
     working_grid: GridRecord
     field_grid: GridRecord | None
     affine: AffineRecord
-    similarity: SimilarityRecord
+    similarity: SimilarityRecord = Field(description="of several pairs the first one")
+    channels: tuple[ChannelRecord, ...] = Field(default=(), description="every pair where there are several")
     transforms: Transforms
-    metrics: dict[str, float | Triple]
-    qc: Quality
+    metrics: dict[str, float | Triple] = Field(description="of several pairs those of the first one")
+    qc: Quality = Field(description="of several pairs the worst verdict, with the reasons of all")
     timings_s: dict[str, float]
     peak_memory_mb: float | None
     estimated_memory_mb: float = Field(description="as it was estimated before the work")

@@ -16,13 +16,13 @@ from lightcrcf.weights.store import load
 __all__ = ["check_unchanged", "command_line", "differences", "options_to_repeat", "read_run"]
 
 _LARGEST = 16 << 20
-_DEFAULTS = {
+_DEFAULTS: dict[str, Any] = {
     "model": "auto", "init": "auto", "preset": "default", "refine": None, "diffeomorphic": False, "inverse": False,
     "coarsen": 1, "engine": "auto", "device": "cpu", "precision": "auto", "threads": None,
     "fill": "auto", "smoothness": 1.0, "jacobian": False, "similarity": "auto",
-    "transform": "deformable",
+    "transform": "deformable", "channel_weights": [],
 }  # fmt: skip
-_SINGLE, _SEVERAL = ("fixed_mask", "moving_mask", "fixed_labels"), ("moving_labels", "also")
+_SINGLE, _SEVERAL = ("fixed_mask", "moving_mask", "fixed_labels"), ("fixed", "moving", "moving_labels", "also")
 
 
 def read_run(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def _no_run(path: Path, got: str) -> InputError:
 
 
 def check_unchanged(record: Mapping[str, Any], role: str) -> Path:
-    """Where the one source of that role lies.
+    """Where the one source of that role lies, or the first one.
 
     Raises:
         InputError: if it was in memory, is gone, or is not what it was.
@@ -105,7 +105,7 @@ def options_to_repeat(record: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: if a source was in memory, is gone or has changed, or the model is not the one of the run.
     """
-    options = {name: record["options"][name] for name in _DEFAULTS}
+    options = {name: record["options"].get(name, default) for name, default in _DEFAULTS.items()}
     several: dict[str, list[Path]] = {name: [] for name in _SEVERAL}
     single: dict[str, Path] = {}
     for source in record["sources"]:
@@ -117,7 +117,7 @@ def options_to_repeat(record: Mapping[str, Any]) -> dict[str, Any]:
     options |= {name: single[name] for name in ("init", "model") if name in single}
     _check_model(record, options["model"])
     masks = {name: single.get(name) for name in _SINGLE}
-    return {"fixed": single["fixed"], "moving": single["moving"], **options, **masks, **several}
+    return {**several, **options, **masks}
 
 
 def _check_model(record: Mapping[str, Any], asked: str | os.PathLike[str]) -> None:
@@ -158,8 +158,11 @@ def command_line(record: Mapping[str, Any], out: str) -> list[str]:
         words += [f"--{source['role'].replace('_', '-')}", source["path"] or "[in memory]"]
     words += ["--out", out]
     for name, default in _DEFAULTS.items():
-        value = record["options"][name]
+        value = record["options"].get(name, default)
         if value == default:
             continue
-        words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+        if isinstance(value, list):
+            words += [word for each in value for word in (f"--{name.replace('_', '-').removesuffix('s')}", str(each))]
+        else:
+            words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
     return words

@@ -63,6 +63,25 @@ class Level:
         if self.contrast > 0 and self.metric == "mse":
             raise ValueError("local contrast is compared by lncc, not by mse")
 
+    def comparing(self, *, across: bool) -> Level:
+        """The level as it compares a pair that need not be of the kind of the first one: only measures change.
+
+        Args:
+            across: whether the images of the pair are of two contrasts.
+        """
+        if across == (self.metric == "explained"):
+            return self
+        if not across:
+            return replace(self, metric="lncc")
+        how = next(level for level in (*_ACROSS, _FULL_ACROSS) if level.scale == self.scale)
+        return replace(
+            self, metric=how.metric, radius=how.radius, contrast=how.contrast, contrast_sigma=how.contrast_sigma
+        )
+
+    def comparing_locally(self) -> Level:
+        """By local correlation where it would be by differences: for intensities that do not all mean the same."""
+        return replace(self, metric="lncc") if self.metric == "mse" else self
+
     def looks(self) -> tuple[tuple[bool, tuple[float, float]], ...]:
         """How the field is looked for: whether from the moving image, and by which Gaussians; the plain way first."""
         sigmas = [(self.force_sigma, self.field_sigma), *([] if self.smoother is None else [self.smoother])]

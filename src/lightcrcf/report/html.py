@@ -18,7 +18,7 @@ from lightcrcf.report.panels import COUNT, KEYS, MIDDLE, Deformation, LeftOut, P
 from lightcrcf.report.planes import Plane
 from lightcrcf.report.subject import Subject
 from lightcrcf.report.svg import histogram
-from lightcrcf.report.tables import evidence, labels, provenance, reasons, rows, subjects, timings
+from lightcrcf.report.tables import channels, evidence, labels, provenance, reasons, rows, subjects, timings
 from lightcrcf.report.words import MEANINGS
 
 __all__ = ["report_files", "report_page", "resource", "template"]
@@ -67,6 +67,7 @@ def report_page(subject: Subject, *, out: str) -> str:
         printed=_printed(pictures),
         deformation=_deformation(deformation),
         evidence=evidence(record["qc"], record["metrics"]),
+        channels=channels(record),
         labels=labels(record.get("labels")),
         intensities=_intensities(pictures),
         timings=timings(record),

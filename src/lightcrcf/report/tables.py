@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from lightcrcf.report.subject import Subject
 from lightcrcf.report.words import number, phrase
 from lightcrcf.volumes import Volume
 
-__all__ = ["evidence", "labels", "provenance", "reasons", "rows", "subjects", "timings"]
+__all__ = ["channels", "evidence", "labels", "provenance", "reasons", "rows", "subjects", "timings"]
 
 
 def rows(values: Iterable[tuple[str, str]], *, kind: str = "text") -> str:
@@ -34,10 +35,32 @@ def subjects(subject: Subject) -> str:
         [
             ("fixed", _describe(subject.fixed)),
             ("moving", _describe(subject.moving)),
+            *((f"pair {n}", f"{name}, {how}") for n, name, how in _further(record)),
             ("method", method + (f"; refined by {' + '.join(steps)} steps" if steps else "")),
             ("made with", f"LightCRCF {record['versions']['lightcrcf']}, preset {record['options']['preset']}"),
         ]
     )
+
+
+def _further(record: Mapping[str, Any]) -> Iterator[tuple[int, str, str]]:
+    """Of each further pair its number, its images, and how they were compared."""
+    pairs = zip(record["inputs"].get("further", ()), record.get("channels", ())[1:], strict=True)
+    for place, (images, channel) in enumerate(pairs, start=2):
+        fixed, moving = (Path(images[role]["source"]).name for role in ("fixed", "moving"))
+        contrasts = "two contrasts" if channel["similarity"]["contrasts"] == "any" else "one contrast"
+        yield place, f"{moving} onto {fixed}", f"{contrasts}, weight {channel['weight']:.3g}"
+
+
+def channels(record: Mapping[str, Any]) -> str:
+    """What was judged of each further pair of images, in tables of their own; pictures are of the first pair."""
+    found = []
+    for place, name, how in _further(record):
+        told = record["channels"][place - 1]
+        head = "<tr><th>what was looked at</th><th>found</th><th>passes</th><th></th></tr>"
+        found.append(f"<h3>Pair {place}: {escape(name)} ({escape(how)})</h3>{reasons(told['qc']['reasons'])}")
+        rows_ = evidence(told["qc"], told["metrics"])
+        found.append(f'<table class="evidence"><thead>{head}</thead>{rows_}</table>')
+    return "".join(found)
 
 
 def _describe(volume: Volume) -> str:
