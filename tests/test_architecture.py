@@ -49,6 +49,7 @@ LONGEST_FILE, LONGEST_FUNCTION = 400, 50
 LONG_FUNCTIONS = {
     "cli/batch.py:batch": "typer takes a command's options from its arguments",
     "cli/bids.py:bids": "typer takes a command's options from its arguments",
+    "cli/label.py:label": "typer takes a command's options from its arguments",
     "cli/register.py:register": "typer takes a command's options from its arguments",
 }
 

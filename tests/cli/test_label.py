@@ -73,13 +73,13 @@ def test_every_option_arrives(folder: Path, image: Path, tmp_path: Path, monkeyp
     words = {
         "--fusion": "weighted", "--workers": "2", "--model": "brain-t1", "--init": "none", "--preset": "accurate",
         "--refine": "3", "--coarsen": "2", "--engine": "openvino", "--device": "cpu", "--precision": "f32",
-        "--threads": "1", "--atlas-images": "T1w", "--atlas-labels": "dseg",
+        "--threads": "1", "--atlas-images": "T1w", "--atlas-labels": "dseg", "--transform": "affine",
     }  # fmt: skip
     more = [word for pair in words.items() for word in pair]
     assert run(["label", str(image), "--atlases", str(folder), "--out", str(tmp_path), *more]) == 3
     assert (seen["image"], seen["fusion"], seen["workers"]) == (image, "weighted", 2)
     assert seen["options"] == Options(
-        "brain-t1", "none", "accurate", 3, engine="openvino", precision="f32", threads=1, coarsen=2
+        "brain-t1", "none", "accurate", 3, engine="openvino", precision="f32", threads=1, coarsen=2, transform="affine"
     )
     assert len(seen["atlases"]) == 2
 
@@ -91,6 +91,8 @@ def test_every_option_arrives(folder: Path, image: Path, tmp_path: Path, monkeyp
         (["--fusion", "guess"], 2),
         (["--workers", "99999"], 2),
         (["--model", "no-such"], 2),
+        (["--transform", "bent"], 2),
+        (["--transform", "rigid", "--refine", "4"], 2),
     ],
 )
 def test_what_goes_wrong_is_one_line(

@@ -68,6 +68,8 @@ def test_a_template_and_what_apply_makes_of_it(
         (["IMAGE", "OTHER", "--step", "0"], 2),
         (["IMAGE", "OTHER", "--preset", "best"], 2),
         (["IMAGE", "OTHER", "--model", "nobody"], 2),
+        (["IMAGE", "OTHER", "--similarity", "none"], 2),
+        (["IMAGE", "OTHER", "--similarity", "any", "--model", "brain-t1"], 2),
         (["IMAGE", "OTHER", "--workers", "99999"], 2),
     ],
 )
@@ -90,13 +92,15 @@ def test_every_option_reaches_the_template(images: list[str], tmp_path: Path, mo
     monkeypatch.setattr("lightcrcf.cohort.template.build", stop)
     options = (
         "--iterations 7 --step 0.25 --sharpen 0 --model m --preset accurate --coarsen 2 --workers 2 "
-        "--scheduler tcp://x:1 --threads 3 --resume"
+        "--scheduler tcp://x:1 --threads 3 --similarity any --resume"
     )
     assert run(["template", *images, "--out", str(tmp_path), *options.split()]) == 2
     assert seen == {
         "paths": [Path(image) for image in images],
         "out": tmp_path,
-        "recipe": Recipe(7, 0.25, 0.0, Options("m", preset="accurate", coarsen=2, threads=3), 2, "tcp://x:1"),
+        "recipe": Recipe(
+            7, 0.25, 0.0, Options("m", preset="accurate", coarsen=2, threads=3, similarity="any"), 2, "tcp://x:1"
+        ),
         "resume": True,
         "progress": True,
     }

@@ -25,6 +25,7 @@ from lightcrcf.pipeline.foreground import thin_out
 from lightcrcf.volumes import Volume, read, write
 
 ANAT = "sub-02/ses-a/anat/sub-02_ses-a"
+RIGID = "sub-01_from-T1w_to-TPL_mode-image_desc-affine_xfm.txt"
 
 
 def data_set(folder: Path, images: dict[str, Path]) -> Path:
@@ -72,7 +73,7 @@ def registered(small: Path, out: Path, template: Path, options: Options, *partic
 
 
 def test_names_of_the_derivatives(small: Path, people: list[Path], quick: Options, tmp_path: Path) -> None:
-    options = replace(quick, preset="default", inverse=True, report=True)
+    options = replace(quick, preset="default", inverse=True, report=True, jacobian=True)
     summary = registered(small, tmp_path / "out", people[0], options)
     assert summary.pairs == 3
     assert summary.failures == {}
@@ -82,6 +83,10 @@ def test_names_of_the_derivatives(small: Path, people: list[Path], quick: Option
     endings = (
         "_space-TPL_desc-registered_T1w.nii.gz",
         "_space-TPL_desc-registered_T1w.json",
+        "_space-TPL_desc-jacobian_T1w.nii.gz",
+        "_space-TPL_desc-jacobian_T1w.json",
+        "_space-TPL_desc-logjacobian_T1w.nii.gz",
+        "_space-TPL_desc-logjacobian_T1w.json",
         "_from-T1w_to-TPL_mode-image_desc-affine_xfm.txt",
         "_from-T1w_to-TPL_mode-image_desc-warp_xfm.nii.gz",
         "_from-TPL_to-T1w_mode-image_desc-warp_xfm.nii.gz",
@@ -94,6 +99,26 @@ def test_names_of_the_derivatives(small: Path, people: list[Path], quick: Option
     described = json.loads((out / "dataset_description.json").read_text(encoding="utf-8"))
     assert described["GeneratedBy"][0]["Name"] == "LightCRCF"
     assert described["DatasetType"] == "derivative"
+    image, ratio = (read(out / f"{ANAT}_run-1_space-TPL_desc-{what}_T1w.nii.gz") for what in ("registered", "jacobian"))
+    assert ratio.grid.isclose(image.grid)
+    assert 0.2 < ratio.data.min() < 1 < ratio.data.max() < 5
+
+
+def test_what_may_move_is_in_names_and_words(small: Path, people: list[Path], quick: Options, tmp_path: Path) -> None:
+    out, options = tmp_path / "out", replace(quick, init="auto", transform="rigid")
+    assert registered(small, out, people[0], options, "01").failures == {}
+    assert sorted(path.name for path in (out / "sub-01" / "anat").iterdir()) == [
+        "sub-01_from-T1w_to-TPL_mode-image_desc-affine_xfm.txt",
+        "sub-01_space-TPL_desc-registered_T1w.json",
+        "sub-01_space-TPL_desc-registered_T1w.nii.gz",
+    ]
+    about = json.loads((out / "sub-01/anat/sub-01_space-TPL_desc-registered_T1w.json").read_text(encoding="utf-8"))
+    assert "by a rigid transform" in about["Description"]
+    readme = (out / "README").read_text(encoding="utf-8")
+    assert "by a rigid transform" in readme
+    assert "WARP" not in readme
+    matrix = np.array(sitk.ReadTransform(out / f"sub-01/anat/{RIGID}").GetParameters()[:9]).reshape(3, 3)
+    np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-6)
 
 
 def test_itk_applies_the_transforms_as_the_readme_says(
@@ -182,6 +207,8 @@ def test_the_command_line(small: Path, people: list[Path], tmp_path: Path, capsy
     assert json.loads(capsys.readouterr().out)["pairs"] == 1
     assert json.loads((tmp_path / "out/lightcrcf/batch.json").read_text())["options"]["coarsen"] == 2
     assert (tmp_path / "out/sub-01/anat/sub-01_space-person0_desc-registered_T1w.nii.gz").is_file()
+    assert run([*words, "--preset", "fast", "--transform", "rigid", "--diffeomorphic"]) == 2
+    assert "expected no --diffeomorphic with rigid" in capsys.readouterr().err
     assert run([*words[:3], "group"]) == 2
     assert run(["bids", str(tmp_path), str(tmp_path / "o"), "participant", "--template", str(people[0])]) == 3
     assert run([*words[:4], "--template", str(tmp_path / "none.nii.gz")]) == 3
@@ -209,6 +236,6 @@ def test_the_validator_finds_nothing_wrong_with_derivatives_of_real_brains(
     names = {"1104": "sub-1104/anat/sub-1104_T1w.nii.gz", "1107": "sub-1107/ses-1/anat/sub-1107_ses-1_T1w.nii.gz"}
     raw = data_set(tmp_path / "raw", {name: tmp_path / f"{n}.nii.gz" for n, name in names.items()})
     assert validated(raw)["error"] == []
-    options = Options(model=str(coarse_model), preset="fast", inverse=True, report=True)
+    options = Options(model=str(coarse_model), preset="fast", inverse=True, report=True, jacobian=True)
     assert registered(raw, tmp_path / "out", tmp_path / "1101.nii.gz", options).failures == {}
     assert validated(tmp_path / "out") == {"error": [], "warning": []}

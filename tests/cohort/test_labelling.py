@@ -52,6 +52,19 @@ def test_labels_lie_on_the_image_and_are_better_than_one_atlas(
     assert fused > np.mean([np.mean(list(dice(truth.data, moved.labels).values())) for moved in single])
 
 
+def test_atlases_of_one_person_are_laid_on_rigidly(people: list[Path], atlases: list[Atlas]) -> None:
+    rigid, deformed = (
+        lightcrcf.label(people[0], atlases, options=Options(model="none", transform=transform, threads=1))
+        for transform in ("rigid", "deformable")
+    )
+    assert rigid.record["options"]["transform"] == "rigid"
+    assert np.count_nonzero(rigid.labels.data != deformed.labels.data) > 100
+    own = [labelling.move(a, people[0], Options(model="none", transform="rigid", threads=1)) for a in atlases]
+    assert all(m.correlation > 0 for m in own)
+    truth = read(labels_of(people[0]))
+    assert min(dice(truth.data, rigid.labels.data).values()) > 0.3
+
+
 def test_voxels_without_data_hardly_change_a_label(
     found: Labelling, people: list[Path], atlases: list[Atlas], tmp_path: Path
 ) -> None:

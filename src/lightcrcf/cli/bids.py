@@ -14,6 +14,7 @@ from lightcrcf.cli.options import (
     Coarsen,
     EngineName,
     EngineOption,
+    Jacobian,
     Model,
     Precision,
     PrecisionOption,
@@ -23,6 +24,8 @@ from lightcrcf.cli.options import (
     SimilarityName,
     SimilarityOption,
     Smoothness,
+    Transform,
+    TransformOption,
     Workers,
 )
 from lightcrcf.errors import InputError, how_to_install
@@ -58,6 +61,7 @@ def bids(
     workers: Workers = 1,
     scheduler: Scheduler = None,
     model: Model = "auto",
+    transform: TransformOption = Transform.deformable,
     preset: PresetOption = Preset.default,
     smoothness: Smoothness = 1.0,
     similarity: SimilarityOption = SimilarityName.auto,
@@ -65,6 +69,7 @@ def bids(
         bool, typer.Option("--diffeomorphic", help="Change the fields a little so that they fold nowhere.")
     ] = False,
     inverse: Annotated[bool, typer.Option("--inverse", help="Write the way back too.")] = False,
+    jacobian: Jacobian = False,
     report: Annotated[bool, typer.Option("--report", help="Write a page of pictures for each image.")] = False,
     engine: EngineOption = EngineName.auto,
     precision: PrecisionOption = Precision.auto,
@@ -85,7 +90,7 @@ def bids(
     options = Options(
         model=model, preset=preset.value, diffeomorphic=diffeomorphic, inverse=inverse, report=report,
         engine=engine.value, precision=precision.value, threads=threads, coarsen=coarsen, smoothness=smoothness,
-        similarity=similarity.value,
+        similarity=similarity.value, transform=transform.value, jacobian=jacobian,
     )  # fmt: skip
     with counting(out_dir) as follower:
         summary = register_participants(

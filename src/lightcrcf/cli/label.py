@@ -25,6 +25,8 @@ from lightcrcf.cli.options import (
     SimilarityName,
     SimilarityOption,
     Smoothness,
+    Transform,
+    TransformOption,
     Workers,
 )
 
@@ -61,6 +63,7 @@ def label(
     workers: Workers = 1,
     model: Model = "auto",
     init: Init = "auto",
+    transform: TransformOption = Transform.deformable,
     preset: PresetOption = Preset.default,
     refine: Refine = None,
     smoothness: Smoothness = 1.0,
@@ -85,6 +88,7 @@ def label(
     options = Options(
         model, init, preset.value, refine, engine=engine.value, device=device.value, precision=precision.value,
         threads=threads, coarsen=coarsen, smoothness=smoothness, similarity=similarity.value,
+        transform=transform.value,
     )  # fmt: skip
     found_atlases = find_atlases(atlases, atlas_images, atlas_labels)
     with progress_shown(f"labelling {image} by {len(found_atlases)} atlases") as progress:

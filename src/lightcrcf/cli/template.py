@@ -10,7 +10,17 @@ from typing import Annotated, Any
 import typer
 
 from lightcrcf.cli.console import print_json, say
-from lightcrcf.cli.options import Coarsen, Model, Preset, PresetOption, Scheduler, Smoothness, Workers
+from lightcrcf.cli.options import (
+    Coarsen,
+    Model,
+    Preset,
+    PresetOption,
+    Scheduler,
+    SimilarityName,
+    SimilarityOption,
+    Smoothness,
+    Workers,
+)
 
 __all__ = ["template"]
 
@@ -28,6 +38,7 @@ def template(
     model: Model = "auto",
     preset: PresetOption = Preset.default,
     smoothness: Smoothness = 1.0,
+    similarity: SimilarityOption = SimilarityName.auto,
     coarsen: Coarsen = 1,
     workers: Workers = 1,
     scheduler: Scheduler = None,
@@ -44,7 +55,10 @@ def template(
     from lightcrcf.cohort.template import build
     from lightcrcf.cohort.template_recipe import Recipe
 
-    options = Options(model=model, preset=preset.value, coarsen=coarsen, smoothness=smoothness, threads=threads)
+    options = Options(
+        model=model, preset=preset.value, coarsen=coarsen, smoothness=smoothness, similarity=similarity.value,
+        threads=threads,
+    )  # fmt: skip
     recipe = Recipe(iterations, step, sharpen, options, workers, scheduler)
     with _following(f"building a template of {len(images)} images; results go to {out}") as progress:
         record = build(images, out, recipe, resume=resume, progress=progress)

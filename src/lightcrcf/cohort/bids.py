@@ -19,7 +19,7 @@ from lightcrcf.cohort.pairs import Pair
 from lightcrcf.cohort.summary import Summary, write_summary
 from lightcrcf.cohort.tally import Tally
 from lightcrcf.errors import InputError
-from lightcrcf.files import atomic_path, write_json
+from lightcrcf.files import atomic_path, read_json, write_json
 
 __all__ = ["DataSet", "Template", "register_participants"]
 
@@ -30,16 +30,24 @@ _IGNORED = ("*_xfm.*", "*.html", f"/{WORK}")
 _README = """LightCRCF derivatives
 =====================
 
-Images of the source data set, registered to a template with LightCRCF {version}, deformably.
+Images of the source data set, registered to a template with LightCRCF {version}, {how}.
 
 - *_space-*_desc-registered_*.nii.gz: the image on the template's grid, interpolated once.
-- *_from-A_to-B_mode-image_desc-affine_xfm.txt and ..._desc-warp_xfm.nii.gz: ITK transforms that move images from A
-  to B. Points of B go through the warp first; antsApplyTransforms takes them as "-t WARP -t AFFINE". The way back has
-  a warp of its own and the same affine, inverted: "-t [AFFINE,1] -t WARP".
+- *_space-*_desc-jacobian_*.nii.gz, if asked for: mm3 of the image for each mm3 of the template, the affine included;
+  *_desc-logjacobian_*.nii.gz: the natural logarithm of the same without the affine. No images, but on the same grid.
+{transforms}
 - lightcrcf/index.html: a picture and the verdict of quality control for each image; lightcrcf/summary.csv: figures.
 
 LightCRCF is a research tool and no medical device.
 """
+_MEASURED = {"moved.nii.gz": "registered", "jacobian.nii.gz": "jacobian", "log_jacobian.nii.gz": "logjacobian"}
+_FIELDS = """\
+- *_from-A_to-B_mode-image_desc-affine_xfm.txt and ..._desc-warp_xfm.nii.gz: ITK transforms that move images from A
+  to B. Points of B go through the warp first; antsApplyTransforms takes them as "-t WARP -t AFFINE". The way back has
+  a warp of its own and the same affine, inverted: "-t [AFFINE,1] -t WARP"."""
+_MATRICES = """\
+- *_from-A_to-B_mode-image_desc-affine_xfm.txt: ITK transforms that move images from A to B; antsApplyTransforms
+  takes them as "-t AFFINE", and for the way back as "-t [AFFINE,1]"."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +154,7 @@ def register_participants(
         pairs, work, options, workers=workers, scheduler=scheduler, resume=True, retry_failed=True, begun=begun,
         progress=progress, claims=claims,
     )  # fmt: skip
-    _describe(source, out)
+    _describe(source, out, options.transform)
     manifest = Manifest(work)
     for pair, (path, name) in zip(pairs, images, strict=True):
         _publish(manifest.results(pair), out, name, template, path.relative_to(source.folder))
@@ -159,29 +167,43 @@ def _publish(results: Path, out: Path, name: ImageName, template: Template, sour
     folder, space = out / name.folder, template.label
     if results.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-    registered = name.registered(space)
+    measured = {file: name.registered(space, what) for file, what in _MEASURED.items()}
     names = {
-        "moved.nii.gz": f"{registered}.nii.gz",
         "affine.tfm": f"{name.transform(space, 'affine')}.txt",
         "warp.nii.gz": f"{name.transform(space, 'warp')}.nii.gz",
         "inverse_warp.nii.gz": f"{name.transform(space, 'warp', back=True)}.nii.gz",
+        **{file: f"{stem}.nii.gz" for file, stem in measured.items()},
     }
     for file, published in names.items():
         _link(results / file, folder / published)
-    _link(results / "report.html", out / f"{registered}.html")
-    if not results.is_dir():
-        (folder / f"{registered}.json").unlink(missing_ok=True)
-        return
-    run = json.loads((results / "run.json").read_text(encoding="utf-8"))
-    seen = run["inputs"]["moving"]["content"]["kind"]
-    about = {
-        "Description": f"{name.suffix} image deformed onto {space} with LightCRCF; quality control: "
-        f"{run['qc']['verdict']}",
+    _link(results / "report.html", out / f"{name.registered(space)}.html")
+    run = read_json(results / "run.json")
+    for file, stem in measured.items():
+        if run is not None and (results / file).is_file():
+            write_json(folder / f"{stem}.json", _about(run, file, name, template, source))
+        else:
+            (folder / f"{stem}.json").unlink(missing_ok=True)
+
+
+def _about(run: Mapping[str, Any], file: str, name: ImageName, template: Template, source: Path) -> dict[str, Any]:
+    """What BIDS wants to know of an image on the template's grid."""
+    how = f"moved onto {template.label} with LightCRCF, {_how(run['options']['transform'])}"
+    what = {
+        "moved.nii.gz": f"{name.suffix} image {how}",
+        "jacobian.nii.gz": f"local volume change of the {name.suffix} image, affine included, {how}",
+        "log_jacobian.nii.gz": f"logarithm of local volume change of the {name.suffix} image, affine left out, {how}",
+    }
+    return {
+        "Description": f"{what[file]}; quality control: {run['qc']['verdict']}",
         "Sources": [f"bids:source:{source.as_posix()}"],
         "SpatialReference": template.path.absolute().as_uri(),
-        "SkullStripped": seen == "skull-stripped brain",
+        "SkullStripped": run["inputs"]["moving"]["content"]["kind"] == "skull-stripped brain",
     }
-    write_json(folder / f"{registered}.json", about)
+
+
+def _readme(transform: str) -> str:
+    parts = _FIELDS if transform == "deformable" else _MATRICES
+    return _README.format(version=version("lightcrcf"), how=_how(transform), transforms=parts)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -212,7 +234,16 @@ def _check_ours(out: Path) -> None:
         )  # fmt: skip
 
 
-def _describe(source: DataSet, out: Path) -> None:
+def _how(transform: str) -> str:
+    """In words: "deformably", "by a rigid transform"."""
+    return (
+        "deformably"
+        if transform == "deformable"
+        else f"by {'an' if transform == 'affine' else 'a'} {transform} transform"
+    )
+
+
+def _describe(source: DataSet, out: Path, transform: str) -> None:
     """What says of a folder that it is a BIDS data set, and of what."""
     origin = {key: source.description[key] for key in ("DatasetDOI",) if key in source.description}
     description = {
@@ -224,7 +255,7 @@ def _describe(source: DataSet, out: Path) -> None:
             {
                 "Name": "LightCRCF",
                 "Version": version("lightcrcf"),
-                "Description": "deformable registration to a template",
+                "Description": f"{transform} registration to a template",
             }
         ],
         "SourceDatasets": [{"URL": source.folder.as_uri(), **({"DOI": origin["DatasetDOI"]} if origin else {})}],
@@ -232,7 +263,7 @@ def _describe(source: DataSet, out: Path) -> None:
     }
     write_json(out / "dataset_description.json", description)
     for name, text in (
-        ("README", _README.format(version=version("lightcrcf"))),
+        ("README", _readme(transform)),
         (".bidsignore", "\n".join(_IGNORED) + "\n"),
     ):
         if not (out / name).exists():

@@ -55,14 +55,14 @@ class ImageName:
         """Entities that say which image it is, without those that say what was done to it."""
         return "_".join(f"{key}-{self.entities[key]}" for key in _BEFORE_SPACE if key in self.entities)
 
-    def registered(self, space: str) -> str:
-        """Name without ending of the image on a template's grid.
+    def registered(self, space: str, what: str = "registered") -> str:
+        """Name without ending of the image on a template's grid, or of what was measured of it there.
 
         Example:
             >>> ImageName({"sub": "01", "run": "2"}, "T1w").registered("MNI152NLin2009aSym")
             'sub-01_run-2_space-MNI152NLin2009aSym_desc-registered_T1w'
         """
-        return f"{self.stem}_space-{space}_desc-registered_{self.suffix}"
+        return f"{self.stem}_space-{space}_desc-{what}_{self.suffix}"
 
     def transform(self, space: str, part: str = "", *, back: bool = False) -> str:
         """Name without ending of a transform that moves images, or of a part of it.
