@@ -179,6 +179,23 @@ def turned(volume: Volume) -> Volume:
     return replace(volume, data=volume.data[::-1, :, ::-1].copy(), grid=grid)
 
 
+def test_a_further_pair_may_show_a_part(persons: dict[str, Any]) -> None:
+    """A slab helps where it lies, and changes little elsewhere."""
+    fixed, moving = ([persons[name][n] for name in ("cortex", "ventricles")] for n in range(2))
+    parts = [
+        replace(v, data=v.data[:, :, 22:].copy(), grid=v.grid.crop((0, 0, 22), (*v.grid.shape[:2], 22)))
+        for v in (fixed[1], moving[1])
+    ]
+    alone = register(fixed[0], moving[0], model="none", init="none")
+    found = register([fixed[0], parts[0]], [moving[0], parts[1]], model="none", init="none")
+    truth, labels = persons["labels"]
+    before, after = (move_labels(each.transform, labels, truth).data for each in (alone, found))
+    upper = np.s_[:, :, 24:]
+    assert dice(truth.data[upper], after[upper])[3] > dice(truth.data[upper], before[upper])[3] + 0.05
+    apart = np.abs(field_of(found) - field_of(alone))
+    assert apart[..., :10].mean() < 0.5 * apart[..., 24:34].mean()
+
+
 def test_a_mask_holds_for_all_pairs(persons: dict[str, Any]) -> None:
     """Also on other grids: what it leaves out of the second fixed image hardly steers."""
     fixed, moving = ([persons[name][n] for name in SHADES] for n in range(2))
