@@ -51,7 +51,7 @@ class Decision:
     @property
     def alike(self) -> bool:
         """Whether both images show the same kind of thing, and not a whole head and a bare brain."""
-        return self.contents[0].kind == self.contents[1].kind
+        return _alike(self.contents)
 
     @property
     def network(self) -> Weights | None:
@@ -78,7 +78,7 @@ def decide(inputs: Inputs, options: Options, shared: Shared, *, kept: bool) -> D
     choice = across_contrasts(choice) if across else choice
     grids = _grids(inputs, choice.weights, options, shared)
     kinds = {content.kind for content in contents}
-    refinement = _plan(choice, options, grids, alike=kinds != HEAD_AND_BRAIN if across else len(kinds) == 1)
+    refinement = _plan(choice, options, grids, alike=kinds != HEAD_AND_BRAIN if across else _alike(contents))
     deformable = options.transform == "deformable"
     init = _init(options.init, choice) if deformable else options.init
     transform = "affine" if deformable else options.transform
@@ -103,6 +103,17 @@ def decide(inputs: Inputs, options: Options, shared: Shared, *, kept: bool) -> D
         labels=bool(inputs.moving_labels),
     )
     return Decision(contents, _explained(choice, refinement, transform), refinement, init, transform, demand, across)
+
+
+def _alike(contents: tuple[Content, Content]) -> bool:
+    """Whether one image may show a part of what the other shows, or all of it: a cut head has no kind of its own.
+
+    What was masked is told from what was not: an organ lies in a body, and a body must not be squeezed into it.
+    """
+    kinds = {content.kind for content in contents}
+    if len(kinds) == 1:
+        return True
+    return kinds != HEAD_AND_BRAIN and "small crop" not in kinds and contents[0].masked == contents[1].masked
 
 
 def _field_grid(fixed: Grid, working: Grid, weights: Weights | None, refinement: Plan) -> Grid:
