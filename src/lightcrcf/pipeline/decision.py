@@ -77,8 +77,7 @@ def decide(inputs: Inputs, options: Options, shared: Shared, *, kept: bool) -> D
     choice = choose_model(options.model, contents, (inputs.fixed.grid, inputs.moving.grid))
     choice = across_contrasts(choice) if across else choice
     grids = _grids(inputs, choice.weights, options, shared)
-    kinds = {content.kind for content in contents}
-    refinement = _plan(choice, options, grids, alike=kinds != HEAD_AND_BRAIN if across else _alike(contents))
+    refinement = _plan(choice, options, grids, alike=_alike(contents))
     deformable = options.transform == "deformable"
     init = _init(options.init, choice) if deformable else options.init
     transform = "affine" if deformable else options.transform
