@@ -175,8 +175,9 @@ FIGURES: dict[str, Limit] = {
 """What is judged, in the order in which reasons are given, with limits for any images."""
 
 # Two skull strippers leave one person's brain overlapping by .985 once it is registered: no limit is stricter,
-# however well the images that it was measured on were stripped by one.
-_NO_STRICTER = {"overlap": 0.975}
+# however well the images that it was measured on were stripped by one. Images that show all of an anatomy say nothing
+# of how much of it may be missing.
+_NO_STRICTER = {"overlap": 0.975, "covered": 0.98}
 _HALF = ("correlation",)  # half of what each good registration of a model reached is wrong for that model
 
 
@@ -215,7 +216,7 @@ def narrowed(measured: Mapping[str, float]) -> Mapping[str, Limit]:
     """Return the limits for all images with some replaced by measured ones.
 
     What a field may do to volumes is for anatomy to say: no measurement makes those limits wider. Nor does any
-    make that of the foregrounds' overlap stricter than what masks by different tools reach.
+    make that of the foregrounds' overlap stricter than what masks by different tools reach, or ask that all is covered.
     """
     return {
         name: _narrowed(limit, name, measured[name]) if name in measured else limit for name, limit in FIGURES.items()
