@@ -230,6 +230,19 @@ def test_a_bright_lesion_and_its_rim_are_extreme(times: float, brains: BrainMake
     assert extent.onto(image.grid) is None  # it is known all the same
 
 
+@pytest.mark.parametrize(("times", "extreme"), [(4.8, False), (7.5, True), (100, True)])
+def test_a_small_lesion_is_extreme_where_no_fluid_is_as_bright(
+    times: float, extreme: bool, brains: BrainMaker, grids: GridMaker
+) -> None:
+    """A cyst of half a hundredth of the foreground: natural fluid of as much aligns abdomens, and stays."""
+    plain = brains(grids((46, 58, 41), (3.2, 3.0, 3.4), axes="PSR"))[0]
+    image, where = lesion(plain, times, 5)
+    assert 0.002 < np.mean(where[plain.data > 0]) < 0.01
+    found = examine(image)[1].extreme
+    assert (found is not None) == extreme
+    assert found is None or found[where].all()
+
+
 def test_tissue_and_few_bright_voxels_are_not_extreme(brains: BrainMaker, grids: GridMaker) -> None:
     plain = brains(grids((46, 58, 41), (3.2, 3.0, 3.4), axes="PSR"))[0]
     data = plain.data.astype(np.float32)

@@ -148,7 +148,8 @@ def lesion_in(volume: Volume, centre_mm: Points, times: float) -> Volume:
     grid = volume.grid
     places = grid.world(np.moveaxis(np.indices(grid.shape), 0, -1))
     tissue = float(np.median(volume.data[foreground(volume.data)]))
-    share = 1 / (1 + np.exp(np.clip((np.linalg.norm(places - centre_mm, axis=-1) - _RADIUS_MM) / 1.5, -50, 50)))
+    beyond = (np.linalg.norm(places - centre_mm, axis=-1) - _RADIUS_MM) / 1.5
+    share = np.where(beyond < 8, 1 / (1 + np.exp(np.clip(beyond, -50, 50))), 0)  # constants elsewhere stay constant
     return replace(volume, data=(volume.data * (1 - share) + times * tissue * share).astype(np.float32))
 
 

@@ -29,9 +29,11 @@ Mask = NDArray[np.bool_]
 # An image is cut where what differs from the constant at its border begins with a slice of this share of its largest
 # one. A ball of radius R voxels begins with 4 / R.
 _CUT, _BALL = 0.25, 3 * 4.0
-# Brighter than this, in terms of the range that images keep (`intensity_range`), is extreme; from this share of the
-# foreground on it would steer; so many voxels around it are left out too.
-_EXTREME, _STEERS, _RIM, _TOUCHED = 1.25, 0.01, 2, 1e-4
+# Brighter than this, in terms of the range that images keep (`intensity_range`), is extreme, and from this share of the
+# foreground on it would steer: fluid of abdomens reaches 1.4 and a hundredth, and aligns them. Half as bright again is
+# no fluid, and a cyst of 5 cm is half a hundredth of an abdomen. So many voxels around it are left out too.
+_EXTREME = ((1.25, 0.01), (1.6, 0.001))
+_RIM, _TOUCHED = 2, 1e-4
 _ALONE = 5.0  # times as much of it as in the other image: less may be fluid in both
 _STRAY = 0.02  # of the largest slice: less is no foreground
 _FIRST = -0.5 + 1e-3  # the least index inside of a grid, away from where rounding decides
@@ -184,14 +186,16 @@ def _extreme(volume: Volume, thin: Thinned) -> tuple[Mask | None, float]:
     """What is far brighter than the rest of the foreground, enough to steer, with its surroundings; and its share."""
     tissue = thin.data[thin.tissue]
     low, high = intensity_range(tissue, 0.5, 100.0)
-    limit = low + _EXTREME * (high - low)
-    extreme = float(np.mean(tissue > limit))
-    if extreme < _STEERS:
-        return None, extreme
-    share = (volume.data > limit).astype(np.float32)[None]
+    limits = [low + times * (high - low) for times, _ in _EXTREME]
+    found = [float(np.mean(tissue > limit)) for limit in limits]
+    steers = [share >= least for share, (_, least) in zip(found, _EXTREME, strict=True)]
+    if not any(steers):
+        return None, found[0]
+    first = steers.index(True)
+    share = (volume.data > limits[first]).astype(np.float32)[None]
     for _ in range(_RIM):
         share = window_mean(share, 1)
-    return np.asarray(share[0] > _TOUCHED), extreme
+    return np.asarray(share[0] > _TOUCHED), found[first]
 
 
 def _cuts(volume: Volume, thin: Thinned) -> tuple[Mask | None, Mask]:
