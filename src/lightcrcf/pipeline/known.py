@@ -52,7 +52,8 @@ class Extent:
         reasons: what made voxels unknown or extreme, and how many of them, for the record.
         extreme: (D, H, W) bool, True in a lesion, metal or contrast agent so bright that it must steer nothing, and
             around it; None if there is none.
-        extreme_share: of the foreground, that is so bright.
+        extreme_shares: of the foreground, that are brighter than each limit for what is extreme.
+        limit: the number of the limit that `extreme` is beyond.
         measured: (D, H, W) bool, False where a voxel is NaN, infinite or padding, which is what gets another value in
             moved images; None if none is.
         bare: whether everything outside the anatomy was set to one value.
@@ -65,7 +66,8 @@ class Extent:
     closed: Mask
     reasons: dict[str, int]
     extreme: Mask | None = None
-    extreme_share: float = 0.0
+    extreme_shares: tuple[float, ...] = (0.0, 0.0)
+    limit: int = 0
     measured: Mask | None = None
     bare: bool = False
     beside: Mask | None = None
@@ -123,15 +125,8 @@ class Extent:
         known, extreme, measured, beside = (None if mask is None else order.array(mask) for mask in masks)
         axes = zip(order.permutation, order.flips, strict=True)
         closed = np.array([self.closed[axis][::-1] if flip else self.closed[axis] for axis, flip in axes])
-        return replace(
-            self,
-            grid=order.grid(self.grid),
-            known=known,
-            closed=closed,
-            extreme=extreme,
-            measured=measured,
-            beside=beside,
-        )
+        grid = order.grid(self.grid)
+        return replace(self, grid=grid, known=known, closed=closed, extreme=extreme, measured=measured, beside=beside)
 
 
 def examine(volume: Volume) -> tuple[Volume, Extent]:
@@ -155,14 +150,14 @@ def examine(volume: Volume) -> tuple[Volume, Extent]:
     if cut is not None:
         reasons["beyond a cut"] = int(np.count_nonzero(~cut if data is None else data & ~cut))
         known = cut if data is None else data & cut
-    extreme, share = _extreme(volume, thin)
+    extreme, shares, limit = _extreme(volume, thin)
     if extreme is not None:
         reasons["extreme"] = int(np.count_nonzero(extreme))
     beside = beside_the_body(volume) if thin.content.ct else None
     if beside is not None:
         reasons["beside the body"] = int(np.count_nonzero(beside))
     bare = thin.content.masked
-    return volume, Extent(volume.grid, known, closed, reasons, extreme, share, data, bare, beside)
+    return volume, Extent(volume.grid, known, closed, reasons, extreme, shares, limit, data, bare, beside)
 
 
 def without_table(volume: Volume, extent: Extent) -> Volume:
@@ -176,26 +171,29 @@ def compared(fixed: Extent, moving: Extent) -> tuple[Extent, Extent]:
 
 
 def _beside(extent: Extent, other: Extent) -> Extent:
-    if extent.extreme is None or extent.extreme_share > _ALONE * other.extreme_share:
+    if extent.extreme is None or extent.extreme_shares[extent.limit] > _ALONE * other.extreme_shares[extent.limit]:
         return extent
     reasons = {reason: count for reason, count in extent.reasons.items() if reason != "extreme"}
     return replace(extent, extreme=None, reasons=reasons)
 
 
-def _extreme(volume: Volume, thin: Thinned) -> tuple[Mask | None, float]:
-    """What is far brighter than the rest of the foreground, enough to steer, with its surroundings; and its share."""
+def _extreme(volume: Volume, thin: Thinned) -> tuple[Mask | None, tuple[float, ...], int]:
+    """What is far brighter than the rest of the foreground, enough to steer, with its surroundings.
+
+    Returns:
+        it, or None; the shares beyond each limit; and the number of the limit that counts, the highest that tells.
+    """
     tissue = thin.data[thin.tissue]
     low, high = intensity_range(tissue, 0.5, 100.0)
     limits = [low + times * (high - low) for times, _ in _EXTREME]
-    found = [float(np.mean(tissue > limit)) for limit in limits]
-    steers = [share >= least for share, (_, least) in zip(found, _EXTREME, strict=True)]
-    if not any(steers):
-        return None, found[0]
-    first = steers.index(True)
-    share = (volume.data > limits[first]).astype(np.float32)[None]
+    shares = tuple(float(np.mean(tissue > limit)) for limit in limits)
+    steers = [n for n, (_, least) in enumerate(_EXTREME) if shares[n] >= least]
+    if not steers:
+        return None, shares, 0
+    bright = (volume.data > limits[steers[-1]]).astype(np.float32)[None]
     for _ in range(_RIM):
-        share = window_mean(share, 1)
-    return np.asarray(share[0] > _TOUCHED), found[first]
+        bright = window_mean(bright, 1)
+    return np.asarray(bright[0] > _TOUCHED), shares, steers[-1]
 
 
 def _cuts(volume: Volume, thin: Thinned) -> tuple[Mask | None, Mask]:
