@@ -52,8 +52,8 @@ class Extent:
         reasons: what made voxels unknown or extreme, and how many of them, for the record.
         extreme: (D, H, W) bool, True in a lesion, metal or contrast agent so bright that it must steer nothing, and
             around it; None if there is none.
-        extreme_shares: of the foreground, that are brighter than each limit for what is extreme.
-        limit: the number of the limit that `extreme` is beyond.
+        extremes: what `extreme` may be, for each limit of brightness; None where it is too little to steer.
+        extreme_shares: of the foreground, that are brighter than each limit.
         measured: (D, H, W) bool, False where a voxel is NaN, infinite or padding, which is what gets another value in
             moved images; None if none is.
         bare: whether everything outside the anatomy was set to one value.
@@ -66,8 +66,8 @@ class Extent:
     closed: Mask
     reasons: dict[str, int]
     extreme: Mask | None = None
-    extreme_shares: tuple[float, ...] = (0.0, 0.0)
-    limit: int = 0
+    extremes: tuple[Mask | None, ...] = ()
+    extreme_shares: tuple[float, ...] = ()
     measured: Mask | None = None
     bare: bool = False
     beside: Mask | None = None
@@ -121,12 +121,12 @@ class Extent:
 
     def reordered(self, order: AxisOrder) -> Extent:
         """Of the same volume with its axes in another order."""
-        masks = self.known, self.extreme, self.measured, self.beside
-        known, extreme, measured, beside = (None if mask is None else order.array(mask) for mask in masks)
+        masks = self.known, self.extreme, self.measured, self.beside, *self.extremes
+        known, extreme, measured, beside, *rest = (None if mask is None else order.array(mask) for mask in masks)
         axes = zip(order.permutation, order.flips, strict=True)
         closed = np.array([self.closed[axis][::-1] if flip else self.closed[axis] for axis, flip in axes])
-        grid = order.grid(self.grid)
-        return replace(self, grid=grid, known=known, closed=closed, extreme=extreme, measured=measured, beside=beside)
+        found = replace(self, grid=order.grid(self.grid), known=known, closed=closed, measured=measured, beside=beside)
+        return replace(found, extreme=extreme, extremes=tuple(rest))
 
 
 def examine(volume: Volume) -> tuple[Volume, Extent]:
@@ -150,14 +150,15 @@ def examine(volume: Volume) -> tuple[Volume, Extent]:
     if cut is not None:
         reasons["beyond a cut"] = int(np.count_nonzero(~cut if data is None else data & ~cut))
         known = cut if data is None else data & cut
-    extreme, shares, limit = _extreme(volume, thin)
+    extremes, shares = _extremes(volume, thin)
+    extreme = next((mask for mask in extremes if mask is not None), None)
     if extreme is not None:
         reasons["extreme"] = int(np.count_nonzero(extreme))
     beside = beside_the_body(volume) if thin.content.ct else None
     if beside is not None:
         reasons["beside the body"] = int(np.count_nonzero(beside))
     bare = thin.content.masked
-    return volume, Extent(volume.grid, known, closed, reasons, extreme, shares, limit, data, bare, beside)
+    return volume, Extent(volume.grid, known, closed, reasons, extreme, extremes, shares, data, bare, beside)
 
 
 def without_table(volume: Volume, extent: Extent) -> Volume:
@@ -171,29 +172,38 @@ def compared(fixed: Extent, moving: Extent) -> tuple[Extent, Extent]:
 
 
 def _beside(extent: Extent, other: Extent) -> Extent:
-    if extent.extreme is None or extent.extreme_shares[extent.limit] > _ALONE * other.extreme_shares[extent.limit]:
-        return extent
+    """With the lowest limit of brightness that the other image says is not reached by anatomy."""
     reasons = {reason: count for reason, count in extent.reasons.items() if reason != "extreme"}
-    return replace(extent, extreme=None, reasons=reasons)
+    for mask, share, theirs in zip(extent.extremes, extent.extreme_shares, other.extreme_shares, strict=True):
+        if mask is not None and share > _ALONE * theirs:
+            reasons["extreme"] = int(np.count_nonzero(mask))
+            return replace(extent, extreme=mask, extremes=(), extreme_shares=(), reasons=reasons)
+    return replace(extent, extreme=None, extremes=(), extreme_shares=(), reasons=reasons)
 
 
-def _extreme(volume: Volume, thin: Thinned) -> tuple[Mask | None, tuple[float, ...], int]:
-    """What is far brighter than the rest of the foreground, enough to steer, with its surroundings.
+def _extremes(volume: Volume, thin: Thinned) -> tuple[tuple[Mask | None, ...], tuple[float, ...]]:
+    """For each limit, what is so much brighter than the rest of the foreground, with its surroundings, and its share.
 
-    Returns:
-        it, or None; the shares beyond each limit; and the number of the limit that counts, the highest that tells.
+    What is too little to steer is None.
     """
     tissue = thin.data[thin.tissue]
     low, high = intensity_range(tissue, 0.5, 100.0)
     limits = [low + times * (high - low) for times, _ in _EXTREME]
     shares = tuple(float(np.mean(tissue > limit)) for limit in limits)
-    steers = [n for n, (_, least) in enumerate(_EXTREME) if shares[n] >= least]
-    if not steers:
-        return None, shares, 0
-    bright = (volume.data > limits[steers[-1]]).astype(np.float32)[None]
+    least = [share for _, share in _EXTREME]
+    masks = (
+        _around(volume.data > limit) if share >= enough else None
+        for limit, share, enough in zip(limits, shares, least, strict=True)
+    )
+    return tuple(masks), shares
+
+
+def _around(bright: Mask) -> Mask:
+    """With the voxels around it."""
+    share = bright.astype(np.float32)[None]
     for _ in range(_RIM):
-        bright = window_mean(bright, 1)
-    return np.asarray(bright[0] > _TOUCHED), shares, steers[-1]
+        share = window_mean(share, 1)
+    return np.asarray(share[0] > _TOUCHED)
 
 
 def _cuts(volume: Volume, thin: Thinned) -> tuple[Mask | None, Mask]:
