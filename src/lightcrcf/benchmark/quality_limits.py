@@ -20,7 +20,7 @@ Case = Mapping[str, Any]
 
 _FEWEST = 8  # good cases of a model from which limits are measured
 # Of the way from the median to the extreme good case, beyond it. Leaving each training pair's persons out in turn, with
-# a dozen good cases of each group, 1.5 lets 42 of 56 good pairs pass, 4 lets 48 and 6 lets 52; of 42 bad ones 40, 39 and
+# a dozen cases of each group, 1.5 lets 42 of 56 good pairs pass, 4 lets 48 and 6 lets 52; of 42 bad ones 40, 39 and
 # 38 do not pass, the others being mirrored.
 _SLACK = 6.0
 # Folding, turns and bias fields are wrong or right whatever others have; their limits are not measured.
