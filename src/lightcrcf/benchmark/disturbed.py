@@ -157,9 +157,9 @@ def turn_between(one: Affine, other: Affine) -> float:
     """Degrees between the rotations of two affines.
 
     Example:
-        >>> turn = np.diag([-1.0, -1.0, 1.0, 1.0])
+        >>> turn = np.array([[0.0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
         >>> round(turn_between(Affine.identity(), Affine(turn)))
-        180
+        90
     """
     u, _, v = np.linalg.svd((np.linalg.inv(one.matrix) @ other.matrix)[:3, :3])
     return float(np.degrees(np.arccos(np.clip((np.trace(u @ v) - 1) / 2, -1, 1))))

@@ -14,7 +14,10 @@ from lightcrcf.benchmark.history import newest, parsed
 from lightcrcf.benchmark.markdown import table
 from lightcrcf.benchmark.records import Measurement, Strict
 
-__all__ = ["DISTURBED", "FIGURES", "ROWS", "Disturbed", "DisturbedRecord", "Row", "disturbed_text", "latest_disturbed"]
+__all__ = [
+    "DISTURBED", "FIGURES", "LESIONS", "OTHER", "PARTS", "ROWS", "SAME", "SHARES", "Disturbed", "DisturbedRecord", "Row",
+    "disturbed_text", "latest_disturbed",
+]  # fmt: skip
 
 DISTURBED = "disturbed"
 Verdict = Literal["pass", "check", "fail"]
