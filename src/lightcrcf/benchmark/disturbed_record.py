@@ -15,8 +15,8 @@ from lightcrcf.benchmark.markdown import table
 from lightcrcf.benchmark.records import Measurement, Strict
 
 __all__ = [
-    "DISTURBED", "FIGURES", "LESIONS", "OTHER", "PARTS", "ROWS", "SAME", "SHARES", "Disturbed", "DisturbedRecord", "Row",
-    "disturbed_text", "latest_disturbed",
+    "DISTURBED", "FIGURES", "LESIONS", "OTHER", "PARTS", "ROWS", "SAME", "SHARES", "Disturbed", "DisturbedRecord",
+    "Row", "disturbed_text", "latest_disturbed",
 ]  # fmt: skip
 
 DISTURBED = "disturbed"
