@@ -54,6 +54,7 @@ class Extent:
             around it; None if there is none.
         extremes: what `extreme` may be, for each limit of brightness; None where it is too little to steer.
         extreme_shares: of the foreground, that are brighter than each limit.
+        small: whether `extreme` is less of it than steers an affine.
         measured: (D, H, W) bool, False where a voxel is NaN, infinite or padding, which is what gets another value in
             moved images; None if none is.
         bare: whether everything outside the anatomy was set to one value.
@@ -68,6 +69,7 @@ class Extent:
     extreme: Mask | None = None
     extremes: tuple[Mask | None, ...] = ()
     extreme_shares: tuple[float, ...] = ()
+    small: bool = False
     measured: Mask | None = None
     bare: bool = False
     beside: Mask | None = None
@@ -119,6 +121,10 @@ class Extent:
         counts = usable if mask is None else usable & (mask.data != 0)
         return Volume(counts, volume.grid, (mask or volume).source)
 
+    def for_affine(self) -> Extent:
+        """As an affine has it: what is extreme is used if it is small, since what lies around it would be missed more."""
+        return replace(self, extreme=None) if self.small else self
+
     def reordered(self, order: AxisOrder) -> Extent:
         """Of the same volume with its axes in another order."""
         masks = self.known, self.extreme, self.measured, self.beside, *self.extremes
@@ -158,7 +164,7 @@ def examine(volume: Volume) -> tuple[Volume, Extent]:
     if beside is not None:
         reasons["beside the body"] = int(np.count_nonzero(beside))
     bare = thin.content.masked
-    return volume, Extent(volume.grid, known, closed, reasons, extreme, extremes, shares, data, bare, beside)
+    return volume, Extent(volume.grid, known, closed, reasons, extreme, extremes, shares, False, data, bare, beside)
 
 
 def without_table(volume: Volume, extent: Extent) -> Volume:
@@ -177,7 +183,8 @@ def _beside(extent: Extent, other: Extent) -> Extent:
     for mask, share, theirs in zip(extent.extremes, extent.extreme_shares, other.extreme_shares, strict=True):
         if mask is not None and share > _ALONE * theirs:
             reasons["extreme"] = int(np.count_nonzero(mask))
-            return replace(extent, extreme=mask, extremes=(), extreme_shares=(), reasons=reasons)
+            small = share < _EXTREME[0][1]
+            return replace(extent, extreme=mask, extremes=(), extreme_shares=(), small=small, reasons=reasons)
     return replace(extent, extreme=None, extremes=(), extreme_shares=(), reasons=reasons)
 
 
