@@ -244,6 +244,14 @@ def test_a_small_lesion_is_extreme_where_no_fluid_is_as_bright(
     assert found is None or found[where].all()
 
 
+@pytest.mark.parametrize(("size", "small"), [(5, True), (9, False)])
+def test_an_affine_uses_what_is_extreme_but_small(size: int, small: bool, brains: BrainMaker, grids: GridMaker) -> None:
+    plain = brains(grids((46, 58, 41), (3.2, 3.0, 3.4), axes="PSR"))[0]
+    found, _ = compared(*(examine(image)[1] for image in (lesion(plain, 30, size)[0], plain)))
+    assert found.extreme is not None
+    assert (found.for_affine().extreme is None) == small
+
+
 def test_fluid_in_the_other_image_hides_no_lesion(brains: BrainMaker, grids: GridMaker) -> None:
     """What is as bright as fluid in both images stays; a cyst in one of them is left out all the same."""
     plain = brains(grids((46, 58, 41), (3.2, 3.0, 3.4), axes="PSR"))[0]

@@ -122,7 +122,7 @@ class Extent:
         return Volume(counts, volume.grid, (mask or volume).source)
 
     def for_affine(self) -> Extent:
-        """As an affine has it: what is extreme is used if it is small, since what lies around it would be missed more."""
+        """As an affine has it: what is extreme but small is used, since what lies around it would be missed more."""
         return replace(self, extreme=None) if self.small else self
 
     def reordered(self, order: AxisOrder) -> Extent:
