@@ -31,7 +31,7 @@ def case(number: int, kind: str = "good", *, split: str = "train", dice: float =
 
 
 def good_cases() -> list[dict[str, Any]]:
-    return [case(n, correlation_after=0.6 + 0.02 * n) for n in range(11)]
+    return [case(n, correlation_after=0.6 + 0.02 * n, overlap_after=0.95 + 0.002 * n) for n in range(11)]
 
 
 def sample(pair: Pair) -> Sample:
@@ -81,9 +81,15 @@ def test_limits_come_from_training_persons_and_leave_some_room() -> None:
     cases = [*good_cases(), case(50, split="val", correlation_after=0.1), case(51, "noise", correlation_after=0.1)]
     limits = fit(cases, GOOD_DICE)
     assert set(limits) == {"hippocampus-mr-labels"}
-    assert limits["hippocampus-mr-labels"]["correlation"] == pytest.approx(0.6 - 1.5 * 0.1)
+    assert limits["hippocampus-mr-labels"]["overlap"] == pytest.approx(0.95 - 6 * 0.01)
+    assert limits["hippocampus-mr-labels"]["correlation"] == FIGURES["correlation"].check  # no wider than for any image
     assert "folding_percent" not in limits["hippocampus-mr-labels"]
     assert fit(good_cases()[:7], GOOD_DICE) == {}
+
+
+def test_what_good_cases_reach_is_no_further_limited_by_what_any_images_may_have() -> None:
+    cases = [case(n, affine_shears=[0.0, 0.0, 0.40 + 0.01 * n]) for n in range(11)]
+    assert fit(cases, GOOD_DICE)["hippocampus-mr-labels"]["affine_shear"] == pytest.approx(0.5 + 6 * 0.05)
 
 
 def test_heads_without_a_model_have_limits_of_their_own() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import permutations, product
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import AxisOrder, Grid
 from lightcrcf.pipeline import foreground, measured
-from lightcrcf.pipeline.known import Extent, examine
+from lightcrcf.pipeline.known import Extent, compared, examine
 from lightcrcf.pipeline.measured import filled
 from lightcrcf.volumes import Volume
 
@@ -228,6 +229,42 @@ def test_a_bright_lesion_and_its_rim_are_extreme(times: float, brains: BrainMake
     assert usable is not None
     np.testing.assert_array_equal(usable, ~extent.extreme)
     assert extent.onto(image.grid) is None  # it is known all the same
+
+
+@pytest.mark.parametrize(("times", "extreme"), [(3.9, False), (4.2, False), (7.5, True), (100, True)])
+def test_a_small_lesion_is_extreme_where_no_fluid_is_as_bright(
+    times: float, extreme: bool, brains: BrainMaker, grids: GridMaker
+) -> None:
+    """A cyst of half a hundredth of the foreground: natural fluid of as much aligns abdomens, and stays."""
+    plain = brains(grids((46, 58, 41), (3.2, 3.0, 3.4), axes="PSR"))[0]
+    image, where = lesion(plain, times, 5)
+    assert 0.002 < np.mean(where[plain.data > 0]) < 0.01
+    found = examine(image)[1].extreme
+    assert (found is not None) == extreme
+    assert found is None or found[where].all()
+
+
+@pytest.mark.parametrize(("size", "small"), [(5, True), (9, False)])
+def test_an_affine_uses_what_is_extreme_but_small(size: int, small: bool, brains: BrainMaker, grids: GridMaker) -> None:
+    plain = brains(grids((46, 58, 41), (3.2, 3.0, 3.4), axes="PSR"))[0]
+    found, _ = compared(*(examine(image)[1] for image in (lesion(plain, 30, size)[0], plain)))
+    assert found.extreme is not None
+    assert (found.for_affine().extreme is None) == small
+
+
+def test_fluid_in_the_other_image_hides_no_lesion(brains: BrainMaker, grids: GridMaker) -> None:
+    """What is as bright as fluid in both images stays; a cyst in one of them is left out all the same."""
+    plain = brains(grids((46, 58, 41), (3.2, 3.0, 3.4), axes="PSR"))[0]
+    fluid, where = lesion(plain, 3.7, 9)
+    cyst = replace(fluid, data=np.where(np.roll(where, 12, axis=0), np.float32(1e5), fluid.data))
+    one, other = (examine(image)[1] for image in (cyst, fluid))
+    assert other.extreme is not None
+    found, beside = compared(one, other)
+    assert found.extreme is not None
+    assert found.extreme[cyst.data == 1e5].all()
+    assert not found.extreme[where & (cyst.data < 1e5)].all()
+    assert beside.extreme is None
+    assert "extreme" not in beside.reasons
 
 
 def test_tissue_and_few_bright_voxels_are_not_extreme(brains: BrainMaker, grids: GridMaker) -> None:

@@ -149,6 +149,12 @@ def test_masks_by_different_tools_overlap_well_enough() -> None:
     assert narrowed({"overlap": 0.91})["overlap"].check == 0.91
 
 
+def test_not_every_voxel_need_be_covered() -> None:
+    assert narrowed({"covered": 1.0})["covered"].check == 0.98
+    assert narrowed({"covered": 0.9})["covered"].check == 0.9
+    assert narrowed({"covered": 0.4})["covered"].check == 0.7  # but much is not known of what is not
+
+
 def test_a_strong_bias_field_is_not_held_against_the_intensities_of_unbiased_images() -> None:
     figures = {**GOOD, "correlation_after": 0.65, "correlation_global": 0.8, "histogram_distance": 0.1}
     limits = narrowed({"correlation": 0.75, "correlation_global": 0.94, "histogram_distance": 0.05})

@@ -14,6 +14,7 @@ from lightcrcf.benchmark.accuracy_views import VIEWS
 from lightcrcf.benchmark.cost_goals import cost_goals_text, peer_goals_text
 from lightcrcf.benchmark.cost_records import COSTS, latest_cost
 from lightcrcf.benchmark.cost_views import COST_VIEWS
+from lightcrcf.benchmark.disturbed_record import DISTURBED, disturbed_text, latest_disturbed
 from lightcrcf.benchmark.history import has_record, newest, plain
 from lightcrcf.benchmark.peer_views import PEER_VIEWS
 from lightcrcf.benchmark.records import latest
@@ -59,6 +60,7 @@ KINDS = (
         lambda folder, _: latest_throughput(folder),
         {"pairs-per-hour": throughput_text},
     ),
+    Kind(partial(str.__eq__, DISTURBED), lambda folder, _: latest_disturbed(folder), {"wanted": disturbed_text}),
     Kind(partial(str.__eq__, ROBUSTNESS), _plain(FORMAT), {"trials": robustness_text}),
     Kind(partial(str.__eq__, labelling.NAME), _plain(labelling.FORMAT), {"fusions": labelling.labelling_text}),
     Kind(partial(str.__eq__, template.NAME), _plain(template.FORMAT), {"averages": template.template_text}),

@@ -58,7 +58,7 @@ class Decision:
     @property
     def kinds_alike(self) -> tuple[bool, ...]:
         """Of each pair, whether both images show the same kind of thing, and not a whole head and a bare brain."""
-        return tuple(fixed.kind == moving.kind for fixed, moving in self.seen)
+        return tuple(_alike(contents) for contents in self.seen)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -90,14 +90,13 @@ def decide(
         InputError: for damaged weights.
     """
     every = [(_content(shared, pair.fixed), _content(shared, pair.moving)) for pair in inputs.pairs]
-    contents, kinds = every[0], {content.kind for content in every[0]}
+    contents = every[0]
     across = across or (options.similarity == "any",) * len(every)
     choice = choose_model(options.model, contents, (inputs.fixed.grid, inputs.moving.grid))
     choice = across_contrasts(choice) if across[0] else choice
     known = (True, *(_knows(choice, pair, seen) for pair, seen in zip(inputs.pairs[1:], every[1:], strict=True)))
     grids = _grids(inputs, choice.weights, options, shared)
-    alike = kinds != HEAD_AND_BRAIN if across[0] else len(kinds) == 1
-    refinement = _plan(choice, options, grids, alike=alike, across=across[0], together=all(known))
+    refinement = _plan(choice, options, grids, alike=_alike(contents), across=across[0], together=all(known))
     deformable = options.transform == "deformable"
     init = _init(options.init, choice) if deformable else options.init
     transform = "affine" if deformable else options.transform
@@ -148,6 +147,17 @@ def _knows(choice: Choice, pair: ImagePair, contents: tuple[Content, Content]) -
     """Whether a model, if there is one, suits a further pair as it does the first one."""
     grids = pair.fixed.grid, pair.moving.grid
     return choice.weights is None or bool(choice.mismatch) or not mismatches(choice.weights, contents, grids)
+
+
+def _alike(contents: tuple[Content, Content]) -> bool:
+    """Whether one image may show a part of what the other shows, or all of it: a cut head has no kind of its own.
+
+    What was masked is told from what was not: an organ lies in a body, and a body must not be squeezed into it.
+    """
+    kinds = {content.kind for content in contents}
+    if len(kinds) == 1:
+        return True
+    return kinds != HEAD_AND_BRAIN and "small crop" not in kinds and contents[0].masked == contents[1].masked
 
 
 def _field_grid(fixed: Grid, working: Grid, weights: Weights | None, refinement: Plan) -> Grid:

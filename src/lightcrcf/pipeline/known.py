@@ -29,9 +29,11 @@ Mask = NDArray[np.bool_]
 # An image is cut where what differs from the constant at its border begins with a slice of this share of its largest
 # one. A ball of radius R voxels begins with 4 / R.
 _CUT, _BALL = 0.25, 3 * 4.0
-# Brighter than this, in terms of the range that images keep (`intensity_range`), is extreme; from this share of the
-# foreground on it would steer; so many voxels around it are left out too.
-_EXTREME, _STEERS, _RIM, _TOUCHED = 1.25, 0.01, 2, 1e-4
+# Brighter than this, in terms of the range that images keep (`intensity_range`), is extreme, and from this share of the
+# foreground on it would steer: fluid of abdomens reaches 1.4 and a hundredth, and aligns them. Half as bright again is
+# no fluid, and a cyst of 5 cm is half a hundredth of an abdomen. So many voxels around it are left out too.
+_EXTREME = ((1.25, 0.01), (1.6, 0.001))
+_RIM, _TOUCHED = 2, 1e-4
 _ALONE = 5.0  # times as much of it as in the other image: less may be fluid in both
 _STRAY = 0.02  # of the largest slice: less is no foreground
 _FIRST = -0.5 + 1e-3  # the least index inside of a grid, away from where rounding decides
@@ -50,7 +52,9 @@ class Extent:
         reasons: what made voxels unknown or extreme, and how many of them, for the record.
         extreme: (D, H, W) bool, True in a lesion, metal or contrast agent so bright that it must steer nothing, and
             around it; None if there is none.
-        extreme_share: of the foreground, that is so bright.
+        extremes: what `extreme` may be, for each limit of brightness; None where it is too little to steer.
+        extreme_shares: of the foreground, that are brighter than each limit.
+        small: whether `extreme` is less of it than steers an affine.
         measured: (D, H, W) bool, False where a voxel is NaN, infinite or padding, which is what gets another value in
             moved images; None if none is.
         bare: whether everything outside the anatomy was set to one value.
@@ -63,7 +67,9 @@ class Extent:
     closed: Mask
     reasons: dict[str, int]
     extreme: Mask | None = None
-    extreme_share: float = 0.0
+    extremes: tuple[Mask | None, ...] = ()
+    extreme_shares: tuple[float, ...] = ()
+    small: bool = False
     measured: Mask | None = None
     bare: bool = False
     beside: Mask | None = None
@@ -115,21 +121,18 @@ class Extent:
         counts = usable if mask is None else usable & (mask.data != 0)
         return Volume(counts, volume.grid, (mask or volume).source)
 
+    def for_affine(self) -> Extent:
+        """As an affine has it: what is extreme but small is used, since what lies around it would be missed more."""
+        return replace(self, extreme=None) if self.small else self
+
     def reordered(self, order: AxisOrder) -> Extent:
         """Of the same volume with its axes in another order."""
-        masks = self.known, self.extreme, self.measured, self.beside
-        known, extreme, measured, beside = (None if mask is None else order.array(mask) for mask in masks)
+        masks = self.known, self.extreme, self.measured, self.beside, *self.extremes
+        known, extreme, measured, beside, *rest = (None if mask is None else order.array(mask) for mask in masks)
         axes = zip(order.permutation, order.flips, strict=True)
         closed = np.array([self.closed[axis][::-1] if flip else self.closed[axis] for axis, flip in axes])
-        return replace(
-            self,
-            grid=order.grid(self.grid),
-            known=known,
-            closed=closed,
-            extreme=extreme,
-            measured=measured,
-            beside=beside,
-        )
+        found = replace(self, grid=order.grid(self.grid), known=known, closed=closed, measured=measured, beside=beside)
+        return replace(found, extreme=extreme, extremes=tuple(rest))
 
 
 def examine(volume: Volume) -> tuple[Volume, Extent]:
@@ -153,14 +156,15 @@ def examine(volume: Volume) -> tuple[Volume, Extent]:
     if cut is not None:
         reasons["beyond a cut"] = int(np.count_nonzero(~cut if data is None else data & ~cut))
         known = cut if data is None else data & cut
-    extreme, share = _extreme(volume, thin)
+    extremes, shares = _extremes(volume, thin)
+    extreme = next((mask for mask in extremes if mask is not None), None)
     if extreme is not None:
         reasons["extreme"] = int(np.count_nonzero(extreme))
     beside = beside_the_body(volume) if thin.content.ct else None
     if beside is not None:
         reasons["beside the body"] = int(np.count_nonzero(beside))
     bare = thin.content.masked
-    return volume, Extent(volume.grid, known, closed, reasons, extreme, share, data, bare, beside)
+    return volume, Extent(volume.grid, known, closed, reasons, extreme, extremes, shares, False, data, bare, beside)
 
 
 def without_table(volume: Volume, extent: Extent) -> Volume:
@@ -174,24 +178,39 @@ def compared(fixed: Extent, moving: Extent) -> tuple[Extent, Extent]:
 
 
 def _beside(extent: Extent, other: Extent) -> Extent:
-    if extent.extreme is None or extent.extreme_share > _ALONE * other.extreme_share:
-        return extent
+    """With the lowest limit of brightness that the other image says is not reached by anatomy."""
     reasons = {reason: count for reason, count in extent.reasons.items() if reason != "extreme"}
-    return replace(extent, extreme=None, reasons=reasons)
+    for mask, share, theirs in zip(extent.extremes, extent.extreme_shares, other.extreme_shares, strict=True):
+        if mask is not None and share > _ALONE * theirs:
+            reasons["extreme"] = int(np.count_nonzero(mask))
+            small = share < _EXTREME[0][1]
+            return replace(extent, extreme=mask, extremes=(), extreme_shares=(), small=small, reasons=reasons)
+    return replace(extent, extreme=None, extremes=(), extreme_shares=(), reasons=reasons)
 
 
-def _extreme(volume: Volume, thin: Thinned) -> tuple[Mask | None, float]:
-    """What is far brighter than the rest of the foreground, enough to steer, with its surroundings; and its share."""
+def _extremes(volume: Volume, thin: Thinned) -> tuple[tuple[Mask | None, ...], tuple[float, ...]]:
+    """For each limit, what is so much brighter than the rest of the foreground, with its surroundings, and its share.
+
+    What is too little to steer is None.
+    """
     tissue = thin.data[thin.tissue]
     low, high = intensity_range(tissue, 0.5, 100.0)
-    limit = low + _EXTREME * (high - low)
-    extreme = float(np.mean(tissue > limit))
-    if extreme < _STEERS:
-        return None, extreme
-    share = (volume.data > limit).astype(np.float32)[None]
+    limits = [low + times * (high - low) for times, _ in _EXTREME]
+    shares = tuple(float(np.mean(tissue > limit)) for limit in limits)
+    least = [share for _, share in _EXTREME]
+    masks = (
+        _around(volume.data > limit) if share >= enough else None
+        for limit, share, enough in zip(limits, shares, least, strict=True)
+    )
+    return tuple(masks), shares
+
+
+def _around(bright: Mask) -> Mask:
+    """With the voxels around it."""
+    share = bright.astype(np.float32)[None]
     for _ in range(_RIM):
         share = window_mean(share, 1)
-    return np.asarray(share[0] > _TOUCHED), extreme
+    return np.asarray(share[0] > _TOUCHED)
 
 
 def _cuts(volume: Volume, thin: Thinned) -> tuple[Mask | None, Mask]:

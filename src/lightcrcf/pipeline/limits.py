@@ -99,7 +99,7 @@ _MASK = (
 
 FIGURES: dict[str, Limit] = {
     "overlap": Limit(
-        "low", "place", "the foregrounds overlap by {value}; {limit} or more is usual", 0.85, 0.5
+        "low", "place", "the foregrounds overlap by {value}; {limit} or more is usual", 0.85, 0.7
     ),
     "covered": Limit(
         "low", "coverage", "the moving image covers only {value} of the fixed foreground; {limit} or more is usual",
@@ -134,7 +134,7 @@ FIGURES: dict[str, Limit] = {
     "folding_percent": Limit("high", "field", "{value} % of the field folds; up to {limit} is usual", 0.5, 2.0),
     "jacobian_p01": Limit(
         "low", "field", "a hundredth of the foreground is squeezed to {value} of its volume or less; {limit} or more "
-        "is usual", 0.05
+        "is usual", 0.05, 0.02
     ),
     "jacobian_p99": Limit(
         "high", "field", "a hundredth of the foreground is stretched to {value} times its volume or more; up to "
@@ -142,7 +142,7 @@ FIGURES: dict[str, Limit] = {
     ),
     "place_ratio_min": Limit(
         "low", "field", "a place of 8 voxels' width is squeezed to {value} of its volume; {limit} or more is usual",
-        0.05, 0.0
+        0.05, 0.02
     ),
     "place_ratio_max": Limit(
         "high", "field", "a place of 8 voxels' width is stretched to {value} times its volume; up to {limit} is usual",
@@ -175,8 +175,9 @@ FIGURES: dict[str, Limit] = {
 """What is judged, in the order in which reasons are given, with limits for any images."""
 
 # Two skull strippers leave one person's brain overlapping by .985 once it is registered: no limit is stricter,
-# however well the images that it was measured on were stripped by one.
-_NO_STRICTER = {"overlap": 0.975}
+# however well the images that it was measured on were stripped by one. Images that show all of an anatomy say nothing
+# of how much of it may be missing.
+_NO_STRICTER = {"overlap": 0.975, "covered": 0.98}
 _HALF = ("correlation",)  # half of what each good registration of a model reached is wrong for that model
 
 
@@ -214,8 +215,9 @@ def limits_for(group: str | None) -> Mapping[str, Limit]:
 def narrowed(measured: Mapping[str, float]) -> Mapping[str, Limit]:
     """Return the limits for all images with some replaced by measured ones.
 
-    What a field may do to volumes is for anatomy to say: no measurement makes those limits wider. Nor does any
-    make that of the foregrounds' overlap stricter than what masks by different tools reach.
+    What a field may do to volumes is for anatomy to say, and what an image does not cover is not known however often it
+    went well: no measurement makes those limits wider. Nor does any make that of the foregrounds' overlap stricter than
+    what masks by different tools reach, or ask that all is covered.
     """
     return {
         name: _narrowed(limit, name, measured[name]) if name in measured else limit for name, limit in FIGURES.items()
@@ -223,7 +225,7 @@ def narrowed(measured: Mapping[str, float]) -> Mapping[str, Limit]:
 
 
 def _narrowed(limit: Limit, name: str, measured: float) -> Limit:
-    if limit.aspect == "field" and limit.check is not None:
+    if limit.aspect in ("field", "coverage") and limit.check is not None:
         measured = max(measured, limit.check) if limit.side == "low" else min(measured, limit.check)
     measured = min(measured, _NO_STRICTER.get(name, measured))
     return replace(limit, check=measured, fail=measured / 2 if name in _HALF else limit.fail)
