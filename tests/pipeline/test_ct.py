@@ -100,6 +100,13 @@ def test_tables_steer_nothing() -> None:
     assert moved[3].provenance["model"]["name"] is None
 
 
+def test_a_ct_and_another_image_are_of_two_contrasts() -> None:
+    ct = chest(table_mm=None)
+    other = Volume((ct.data + 1100).astype(np.float32), GRID)  # as alike as can be, but in other units
+    assert register(ct, other).provenance["similarity"]["contrasts"] == "any"
+    assert register(ct, other, similarity="same").provenance["similarity"]["contrasts"] == "same"
+
+
 def test_no_network_that_knows_mr_is_chosen() -> None:
     body, mr = (Content(12.0, 0.0, False, "whole head or body", ct) for ct in (True, False))
     grid = Grid((256, 256, 36), np.diag([1.4, 1.4, 7.7, 1.0]))

@@ -99,8 +99,10 @@ def _across(alike: Sequence[Likeness], options: Options, decision: Decision) -> 
     """Of each pair, whether its images have two contrasts; of the first one it is not asked where a model was named."""
     if options.similarity != "auto":
         return decision.across
-    first = options.model in ("auto", "none") and alike[0].two_contrasts
-    return (first, *(each.two_contrasts for each in alike[1:]))
+    two = [
+        each.two_contrasts or fixed.ct != moving.ct for each, (fixed, moving) in zip(alike, decision.seen, strict=True)
+    ]
+    return (options.model in ("auto", "none") and two[0], *two[1:])
 
 
 def _prepared(
@@ -133,5 +135,6 @@ def _initial_affine(init: str, transform: str, inputs: Inputs) -> tuple[Affine, 
 
 
 def _sources(pair: ImagePair) -> tuple[Source, Source]:
-    fixed, moving = (Source.prepare(*each) for each in zip(pair.images, pair.masks, pair.extents, strict=True))
+    extents = [extent.for_affine() for extent in pair.extents]
+    fixed, moving = (Source.prepare(*each) for each in zip(pair.images, pair.masks, extents, strict=True))
     return fixed, moving
