@@ -81,7 +81,7 @@ class Demand:
         >>> grid = Grid((100, 100, 100), np.eye(4))
         >>> volume = Volume(np.zeros(grid.shape, np.int16), grid)
         >>> Demand((volume, volume), grid, grid, network=False, refinement=False).bytes >> 20
-        215
+        224
     """
 
     volumes: Sequence[Volume]
