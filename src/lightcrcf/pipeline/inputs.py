@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from lightcrcf.pipeline.label_care import check_fixed_labels
 from lightcrcf.pipeline.shared import Shared
 from lightcrcf.volumes import Volume, check_usable, on_grid_of
 
-__all__ = ["Given", "Inputs"]
+__all__ = ["BrainOf", "Given", "Inputs"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +47,28 @@ class Given:
 
 
 @dataclass(frozen=True, eq=False)
+class BrainOf:
+    """The brain of one of the images.
+
+    Args:
+        mask: on the image's grid, not zero in the brain.
+        by: what found it, the network or a mask of the user's.
+        litres: its volume.
+        certainty: as `brain.Brain`; None for the user's.
+    """
+
+    mask: Volume
+    by: Literal["network", "mask"]
+    litres: float
+    certainty: float | None
+
+    def record(self, *, alone: bool) -> dict[str, Any]:
+        """For `run.json`; `alone`: whether it was registered without what lies around it."""
+        how = {"by": self.by, "litres": round(self.litres, 4), "registered_alone": alone}
+        return {**how, "certainty": None if self.certainty is None else round(self.certainty, 4)}
+
+
+@dataclass(frozen=True, eq=False)
 class Inputs:
     """The same as volumes that can be used.
 
@@ -58,6 +80,9 @@ class Inputs:
         fixed_labels: on the grid of the fixed image.
         moving_labels: label maps of the moving image, on any grid.
         also: further images of the moving subject, on any grid.
+        brains: of both images, where they were looked for and found.
+        whole: `fixed` and `moving` as they were, where the brain of one was cut out of it and now is that one.
+        whole_extents: where those have data.
     """
 
     fixed: Volume
@@ -69,6 +94,9 @@ class Inputs:
     fixed_labels: Volume | None
     moving_labels: list[Volume]
     also: list[Volume]
+    brains: tuple[BrainOf | None, BrainOf | None] = (None, None)
+    whole: tuple[Volume, Volume] | None = None
+    whole_extents: tuple[Extent, Extent] | None = None
 
     @classmethod
     def read(cls, given: Given, shared: Shared) -> Inputs:
@@ -107,9 +135,37 @@ class Inputs:
         )
 
     @property
+    def shown_extents(self) -> tuple[Extent, Extent]:
+        """Where both images have data, heads with all that is around their brains."""
+        return self.whole_extents or self.extents
+
+    @property
+    def brain_masks(self) -> tuple[Volume | None, Volume | None]:
+        """(D, H, W) uint8 of both images, where their brains were found."""
+        first, second = (
+            None if brain is None else replace(brain.mask, data=brain.mask.data.astype(np.uint8))
+            for brain in self.brains
+        )
+        return first, second
+
+    def tell(self, record: dict[str, dict[str, Any]]) -> None:
+        """Add to the record of each image what of it is unknown, and its brain."""
+        for role, extent, brain in zip(("fixed", "moving"), self.shown_extents, self.brains, strict=True):
+            record[role]["unknown"] = extent.reasons
+            record[role]["brain"] = None if brain is None else brain.record(alone=self.cut_out)
+
+    @property
+    def cut_out(self) -> bool:
+        """Whether one of the images is the brain of a head."""
+        return self.whole is not None
+
+    @property
     def volumes(self) -> tuple[Volume, ...]:
         """All there are, each time it was given, but the fixed labels, which are only counted."""
-        every = (self.fixed, self.moving, self.fixed_mask, self.moving_mask, *self.moving_labels, *self.also)
+        every = (
+            self.fixed, self.moving, self.fixed_mask, self.moving_mask, *self.moving_labels, *self.also,
+            *(self.whole or ()), *(brain.mask for brain in self.brains if brain is not None),
+        )  # fmt: skip
         return tuple(volume for volume in every if volume is not None)
 
     @property

@@ -54,6 +54,7 @@ class Options:
     jacobian: bool = False
     similarity: Similarity = "auto"
     transform: Transform = "deformable"
+    brain_mask: bool = False
 
     def check(self) -> None:
         """Refuse what no pair could be registered with.

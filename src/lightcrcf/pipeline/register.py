@@ -18,6 +18,7 @@ from lightcrcf.pipeline.acceptance import gains
 from lightcrcf.pipeline.affine import Alignment, align
 from lightcrcf.pipeline.by_template import way_by_template
 from lightcrcf.pipeline.decision import Decision, decide
+from lightcrcf.pipeline.heads import brains_cut_out, shown_contents
 from lightcrcf.pipeline.inputs import Given, Inputs
 from lightcrcf.pipeline.inspection import inspect
 from lightcrcf.pipeline.jacobian import JacobianMaps, jacobian_maps
@@ -62,6 +63,7 @@ class Registration:
         qc: {"verdict": "pass" | "check" | "fail", "reasons": [...]}.
         provenance: everything that `run.json` holds.
         masks: of the fixed and the moving image, as they were given.
+        brain_masks: of both, (D, H, W) uint8, where they were asked for and found.
         jacobian: maps of local volume change, if asked for.
     """
 
@@ -76,6 +78,7 @@ class Registration:
     qc: dict[str, Any]
     provenance: dict[str, Any]
     masks: tuple[Volume | None, Volume | None] = (None, None)
+    brain_masks: tuple[Volume | None, Volume | None] = (None, None)
     jacobian: JacobianMaps | None = None
 
 
@@ -104,6 +107,7 @@ def register(
     jacobian: bool = False,
     similarity: Literal["auto", "same", "any"] = "auto",
     transform: Transform = "deformable",
+    brain_mask: bool = False,
     progress: Progress | None = None,
     shared: Shared | None = None,
 ) -> Registration:
@@ -141,12 +145,15 @@ def register(
         transform: "rigid", "similarity" (and one scale), "affine", or "deformable", an affine and a field. Without
             a field there is neither network nor refinement: with `refine`, `smoothness`, `diffeomorphic` or `init`,
             anything but "deformable" is an error, and `preset` makes no difference.
+        brain_mask: also return the brain mask of the fixed image, and of the moving one if it was made: where a head
+            meets a skull-stripped brain, the head's brain is found and registered alone, asked for or not. A mask of
+            the head that outlines its brain takes the place of what would be found.
         progress: called with the name of each stage and the fraction done.
         shared: what earlier registrations in this thread left for those after them.
 
     Raises:
         UsageError: for options that do not fit together.
-        InputError: for volumes that cannot be used.
+        InputError: for volumes that cannot be used; or if a brain mask is asked for, and the image shows no brain.
 
     Example:
         >>> import lightcrcf
@@ -156,7 +163,7 @@ def register(
     share_arenas()
     options = Options(
         os.fspath(model), os.fspath(init), preset, refine, diffeomorphic, inverse, coarsen, engine, device, precision,
-        threads, fill_value(fill), smoothness, jacobian, similarity, transform,
+        threads, fill_value(fill), smoothness, jacobian, similarity, transform, brain_mask,
     )  # fmt: skip
     options.check()
     given = Given(fixed, moving, fixed_mask, moving_mask, fixed_labels, moving_labels, also)
@@ -190,7 +197,9 @@ class _Deformation:
 def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared, *, alone: bool) -> Registration:
     with watch.stage("read", 0.0):
         inputs = Inputs.read(given, shared)
-        sources = named_sources(given.roles)
+        sources, given_masks = named_sources(given.roles), (inputs.fixed_mask, inputs.moving_mask)
+    with watch.stage("brain", 0.05):
+        inputs = brains_cut_out(inputs, shared, wanted=options.brain_mask)
     with watch.stage("choose model", 0.1):
         decision = decide(inputs, options, shared, kept=not alone)
         check_demand(inputs.fixed.source, decision.demand)
@@ -201,7 +210,7 @@ def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared
     chain = Chain(Affine.identity(), deformation.field, start.affine)
     with watch.stage("resample", 0.75):
         onto, fill = inputs.fixed, options.fill
-        moved = move(chain, inputs.shown[1], onto, "linear", fill, inputs.extents[1])
+        moved = move(chain, inputs.shown[1], onto, "linear", fill, inputs.shown_extents[1])
         labels = _named((v.source, move_labels(chain, v, onto)) for v in inputs.moving_labels)
         fills = ["auto" if is_label_map(v.data) else fill for v in inputs.also]  # labels get 0
         others = _named((v.source, move(chain, v, onto, "auto", f)) for v, f in zip(inputs.also, fills, strict=True))
@@ -214,27 +223,27 @@ def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared
             label_record(v, labels_moved, start.affine, inputs.fixed_labels)
             for v, labels_moved in zip(inputs.moving_labels, labels.values(), strict=True)
         ]
-        odd = [found for v in inputs.moving_labels if (found := misplaced(v, inputs.moving)) is not None]
-        metrics, qc = _judged(start, decision, deformation, [*odd, *warnings_of(told)])
+        odd = [found for v in inputs.moving_labels if (found := misplaced(v, inputs.shown[1])) is not None]
+        metrics, qc = _judged(start, decision, deformation, [*odd, *warnings_of(told)], cut_out=inputs.cut_out)
         metrics |= inverse_metrics(chain, backward)
     record = provenance(
-        inputs.fixed, inputs.moving, asdict(options), decision.contents, decision.choice, start.affine,
+        *inputs.shown, asdict(options), shown_contents(inputs, shared), decision.choice, start.affine,
         start.alignment, start.pair.grid, start.pair.images, deformation.field, watch, metrics, qc,
         engine=None if start.network is None else _engine(start.network),
     )  # fmt: skip
     record["similarity"] = start.likeness.record(across=decision.across)
-    refined = deformation.refined
-    record["refinement"] = None if refined is None else refined.record(decision.refinement)
+    record["refinement"] = deformation.refined and deformation.refined.record(decision.refinement)
     record["diffeomorphic"] = deformation.unfolding
     record["jacobian"] = None if maps is None else maps.record
     record["coverage"] = metrics["covered"]
     record["deformed"] = deformation.field is not None and bool(deformation.field.displacement.any())
-    for role, extent in zip(("fixed", "moving"), inputs.extents, strict=True):
-        record["inputs"][role]["unknown"] = extent.reasons
+    inputs.tell(record["inputs"])
     record["estimated_memory_mb"] = round(decision.demand.bytes / 2**20, 1)
     record["sources"], record["labels"] = sources, told
-    masks = inputs.fixed_mask, inputs.moving_mask
-    return Registration(*inputs.shown, moved, chain, backward, labels, others, metrics, qc, record, masks, maps)
+    return Registration(
+        *inputs.shown, moved, chain, backward, labels, others, metrics, qc, record, given_masks,
+        inputs.brain_masks if options.brain_mask else (None, None), maps,
+    )  # fmt: skip
 
 
 def _start(
@@ -325,7 +334,7 @@ def _deformed(
 
 
 def _judged(
-    start: _Start, decision: Decision, deformation: _Deformation, label_warnings: list[str]
+    start: _Start, decision: Decision, deformation: _Deformation, label_warnings: list[str], *, cut_out: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Numbers about the result, and the verdict."""
     choice, overlap = decision.choice, quality.overlap if decision.alike else quality.containment
@@ -336,7 +345,8 @@ def _judged(
     if deformation.unfolding is not None:
         evidence.folding_percent = deformation.unfolding["folded_percent"]
     name = choice.weights.name if choice.weights else None
-    group = group_of(name, decision.contents, deformed=deformation.displacement is not None and not across)
+    deformed = deformation.displacement is not None and not across
+    group = group_of(name, decision.contents, deformed=deformed, cut_out=cut_out)
     return evidence.figures(), quality.verdict(evidence, group)
 
 

@@ -20,7 +20,7 @@ _DEFAULTS = {
     "model": "auto", "init": "auto", "preset": "default", "refine": None, "diffeomorphic": False, "inverse": False,
     "coarsen": 1, "engine": "auto", "device": "cpu", "precision": "auto", "threads": None,
     "fill": "auto", "smoothness": 1.0, "jacobian": False, "similarity": "auto",
-    "transform": "deformable",
+    "transform": "deformable", "brain_mask": False,
 }  # fmt: skip
 _SINGLE, _SEVERAL = ("fixed_mask", "moving_mask", "fixed_labels"), ("moving_labels", "also")
 
@@ -105,7 +105,7 @@ def options_to_repeat(record: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: if a source was in memory, is gone or has changed, or the model is not the one of the run.
     """
-    options = {name: record["options"][name] for name in _DEFAULTS}
+    options = {name: record["options"].get(name, default) for name, default in _DEFAULTS.items()}
     several: dict[str, list[Path]] = {name: [] for name in _SEVERAL}
     single: dict[str, Path] = {}
     for source in record["sources"]:
@@ -158,8 +158,9 @@ def command_line(record: Mapping[str, Any], out: str) -> list[str]:
         words += [f"--{source['role'].replace('_', '-')}", source["path"] or "[in memory]"]
     words += ["--out", out]
     for name, default in _DEFAULTS.items():
-        value = record["options"][name]
+        value = record["options"].get(name, default)
         if value == default:
             continue
-        words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+        option = f"--{name.replace('_', '-')}"
+        words += [option] if value is True else [option, str(value)]
     return words
