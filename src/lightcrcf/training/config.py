@@ -20,7 +20,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["Augment", "Cohort", "Data", "Loss", "Run", "Stage", "TrainingConfig", "load_config", "read_section"]
+__all__ = [
+    "Augment", "Cohort", "Data", "Fraction", "Loss", "Positive", "Run", "Section", "Stage", "Template",
+    "TrainingConfig", "load_config", "read_section",
+]  # fmt: skip
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
