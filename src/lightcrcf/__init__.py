@@ -8,7 +8,7 @@ In Python, as in the README:
     registration.moved, registration.transform, registration.qc["verdict"]
 
 `lightcrcf.register_many` does the same for many pairs, here or on a Dask cluster; `lightcrcf.label` labels an image by
-labelled atlases.
+labelled atlases; `lightcrcf.brain_mask` finds the brain in an image of a head.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lightcrcf.cohort.labelling import label
     from lightcrcf.cohort.many import register_many
+    from lightcrcf.pipeline.brain import brain_mask
     from lightcrcf.pipeline.register import Registration, register
 
     __version__: str
 
-__all__ = ["Registration", "__version__", "label", "register", "register_many"]
+__all__ = ["Registration", "__version__", "brain_mask", "label", "register", "register_many"]
 
 
 def __getattr__(name: str) -> Any:
@@ -39,6 +40,10 @@ def __getattr__(name: str) -> Any:
         from lightcrcf.cohort import labelling
 
         return labelling.label
+    if name == "brain_mask":
+        from lightcrcf.pipeline import brain
+
+        return brain.brain_mask
     if name in __all__:
         from lightcrcf.pipeline import register as module
 

@@ -12,7 +12,7 @@ from lightcrcf.weights import store, sums
 
 
 def test_every_shipped_model_is_listed_with_its_sum() -> None:
-    assert {f"{name}.safetensors" for name in store.names()} == set(sums.listed())
+    assert {f"{name}.safetensors" for name in (*store.names(), store.BRAIN_MODEL)} == set(sums.listed())
     folder = Path(str(sums._models()))
     assert sums.sums_of(folder) == (folder / "SHA256SUMS").read_text(encoding="ascii")
 

@@ -90,6 +90,10 @@ def register(
     fill: FillOption = "auto",
     inverse: Annotated[bool, typer.Option("--inverse", help="Write the inverse displacement field too.")] = False,
     jacobian: Jacobian = False,
+    brain_mask: Annotated[
+        bool,
+        typer.Option("--brain-mask", help="Write the fixed image's brain mask; the moving one's too, if made."),
+    ] = False,
     report: Annotated[bool, typer.Option("--report", help="Write report.html, with pictures.")] = False,
     engine: EngineOption = EngineName.auto,
     device: DeviceOption = Device.cpu,
@@ -206,4 +210,9 @@ def _pages(registration: Registration, out: Path) -> dict[str, Callable[[Path], 
 
 def _print_for_people(out: Path, registration: Registration) -> None:
     reasons = "".join(f"\n  {reason}" for reason in registration.qc["reasons"])
+    for role in ("fixed", "moving"):
+        brain = registration.provenance["inputs"][role]["brain"]
+        if brain is not None and brain["registered_alone"]:
+            by = "found" if brain["by"] == "network" else "given by its mask"
+            say(f"the {role} image is a head, its brain was {by} ({brain['litres']:.2f} l) and registered alone")
     say(f"quality control: {registration.qc['verdict']}{reasons}\nresults: {out}")

@@ -26,6 +26,15 @@ def train(
             got="an installation without it",
             remedy=how_to_install("train"),
         )
+    from lightcrcf.training.brain_mask import is_brain_mask, load_brain_config, train_brain_mask
     from lightcrcf.training.loop import train as run
 
-    run(config, resume=resume, say=say)
+    if not is_brain_mask(config):
+        run(config, resume=resume, say=say)
+        return
+    if resume:
+        raise UsageError(
+            "--resume", expected="a registration network", got="one for brain masks, which trains in less than an hour",
+            remedy="leave it out",
+        )  # fmt: skip
+    train_brain_mask(load_brain_config(config), say=say)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numba
 
-__all__ = ["use_threads"]
+__all__ = ["threads_in_use", "use_threads"]
 
 # As many as Numba started; no call can ask for more.
 _LAUNCHED: int = vars(numba.config)["NUMBA_NUM_THREADS"]
@@ -23,3 +23,8 @@ def use_threads(count: int | None) -> Iterator[int]:
         yield number
     finally:
         numba.set_num_threads(before)
+
+
+def threads_in_use() -> int:
+    """How many the kernels of this thread use at most."""
+    return int(numba.get_num_threads())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from lightcrcf.pipeline.label_care import check_fixed_labels
 from lightcrcf.pipeline.shared import Shared
 from lightcrcf.volumes import Volume, check_usable, on_grid_of
 
-__all__ = ["Given", "ImagePair", "Inputs", "channels_of"]
+__all__ = ["BrainOf", "Given", "ImagePair", "Inputs", "channels_of"]
 
 _SAME_MM = 0.01  # what tools round when they write headers
 
@@ -73,6 +73,33 @@ class Given:
 
 
 @dataclass(frozen=True, eq=False)
+class BrainOf:
+    """The brain of one of the images.
+
+    Args:
+        mask: on the image's grid, not zero in the brain.
+        by: what found it, the network or a mask of the user's.
+        litres: its volume.
+        certainty: as `brain.Brain`; None for the user's.
+    """
+
+    mask: Volume
+    by: Literal["network", "mask"]
+    litres: float
+    certainty: float | None
+
+    def record(self, *, alone: bool) -> dict[str, Any]:
+        """For `run.json`; `alone`: whether it was registered without what lies around it."""
+        how = {"by": self.by, "litres": round(self.litres, 4), "registered_alone": alone}
+        return {**how, "certainty": None if self.certainty is None else round(self.certainty, 4)}
+
+    def onto(self, image: Volume) -> BrainOf:
+        """The same brain on the grid of another image of the same space."""
+        mask = _onto_grid(self.mask, image)
+        return self if mask is None else replace(self, mask=replace(mask, data=mask.data != 0))
+
+
+@dataclass(frozen=True, eq=False)
 class ImagePair:
     """A fixed and a moving image that are compared.
 
@@ -82,6 +109,9 @@ class ImagePair:
         extents: where each of them has data.
         fixed_mask, moving_mask: on the grid of their image, with voxels that count; None for all.
         share: of this pair in what all pairs tell together.
+        brains: of both images, where they were looked for and found.
+        whole: `fixed` and `moving` as they were, where the brain of one was cut out of it and now is that one.
+        whole_extents: where those have data.
     """
 
     fixed: Volume
@@ -91,6 +121,9 @@ class ImagePair:
     fixed_mask: Volume | None
     moving_mask: Volume | None
     share: float = 1.0
+    brains: tuple[BrainOf | None, BrainOf | None] = (None, None)
+    whole: tuple[Volume, Volume] | None = None
+    whole_extents: tuple[Extent, Extent] | None = None
 
     @property
     def images(self) -> tuple[Volume, Volume]:
@@ -109,6 +142,31 @@ class ImagePair:
             (self.fixed, self.extents[0].masked(self.fixed, self.fixed_mask)),
             (self.moving, self.extents[1].masked(self.moving, self.moving_mask)),
         )
+
+    @property
+    def shown_extents(self) -> tuple[Extent, Extent]:
+        """Where both images have data, heads with all that is around their brains."""
+        return self.whole_extents or self.extents
+
+    @property
+    def cut_out(self) -> bool:
+        """Whether one of the images is the brain of a head."""
+        return self.whole is not None
+
+    @property
+    def brain_masks(self) -> tuple[Volume | None, Volume | None]:
+        """(D, H, W) uint8 of both images, where their brains were found."""
+        first, second = (
+            None if brain is None else replace(brain.mask, data=brain.mask.data.astype(np.uint8))
+            for brain in self.brains
+        )
+        return first, second
+
+    def tell(self, record: dict[str, dict[str, Any]]) -> None:
+        """Add to the record of each image what of it is unknown, and its brain."""
+        for role, extent, brain in zip(("fixed", "moving"), self.shown_extents, self.brains, strict=True):
+            record[role]["unknown"] = extent.reasons
+            record[role]["brain"] = None if brain is None else brain.record(alone=self.cut_out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +236,9 @@ class Inputs:
         """All there are, each time it was given, but the fixed labels, which are only counted."""
         images = [image for pair in self.pairs for image in pair.images]
         masks = [mask for pair in self.pairs for mask in pair.masks]
-        every = (*images, *masks, *self.moving_labels, *self.also)
+        cut = [volume for pair in self.pairs for volume in pair.whole or ()]
+        brains = [brain.mask for pair in self.pairs for brain in pair.brains if brain is not None]
+        every = (*images, *masks, *self.moving_labels, *self.also, *cut, *brains)
         return tuple(volume for volume in every if volume is not None)
 
     @property

@@ -71,7 +71,7 @@ def judge_pairs(
     if folded_percent is not None:
         evidence.folding_percent = folded_percent
     weights, deformed = decision.choice.weights, displacement is not None and not decision.across[0]
-    group = group_of(weights.name if weights else None, decision.contents, deformed=deformed)
+    group = group_of(weights.name if weights else None, decision.contents, deformed=deformed, cut_out=images[0].cut_out)
     verdicts = [quality.verdict(evidence, group), *(quality.verdict(each) for each in more)]
     figures = [each.figures() for each in (evidence, *more)]
     if not more:

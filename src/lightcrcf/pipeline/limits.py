@@ -16,13 +16,14 @@ from typing import Any, Literal
 
 from lightcrcf.pipeline.foreground import Content
 
-__all__ = ["BIASED", "FIGURES", "Limit", "group_of", "limits_for", "narrowed"]
+__all__ = ["BIASED", "FIGURES", "HEAD_LITRES", "Limit", "group_of", "limits_for", "narrowed"]
 
 Side = Literal["low", "high"]
 Aspect = Literal["place", "coverage", "detail", "intensity", "field", "way back", "affine", "masks", "bias"]
 
 _MOST_DIGITS = 6
-_HEAD_LITRES = 8.0  # of foreground; an abdomen has more than 10
+HEAD_LITRES = 8.0
+"""Of foreground; an abdomen has more than 10."""
 
 
 @dataclass(frozen=True)
@@ -178,27 +179,36 @@ FIGURES: dict[str, Limit] = {
 # however well the images that it was measured on were stripped by one. Images that show all of an anatomy say nothing
 # of how much of it may be missing.
 _NO_STRICTER = {"overlap": 0.975, "covered": 0.98}
+# A brain that was cut out of a head has another edge than one that was stripped, and comes from another scanner than
+# the one it is registered with: from pairs of training persons, see docs/decisions/0021-raw-heads.md.
+_CUT_OUT = ", cut out of a head"
+_OF_HEADS = {"overlap": 0.93, "correlation": 0.62, "histogram_distance": 0.1, "affine_stretch": 1.35}
 _HALF = ("correlation",)  # half of what each good registration of a model reached is wrong for that model
 
 
-def group_of(model: str | None, contents: tuple[Content, Content], *, deformed: bool) -> str | None:
+def group_of(
+    model: str | None, contents: tuple[Content, Content], *, deformed: bool, cut_out: bool = False
+) -> str | None:
     """Return by whose measured limits a registration is judged: a model's, "head" for heads without one, or None.
 
     Args:
         model: its name.
         contents: what the fixed and the moving image show.
         deformed: whether there is more than an affine, which no group without a model was measured for.
+        cut_out: whether one image is the brain of a head, cut out.
 
     Example:
         >>> head, body = (Content(litres, 0.0, False, "whole head or body") for litres in (4.2, 14.0))
         >>> group_of("brain-t1", (head, head), deformed=True), group_of(None, (head, head), deformed=True)
         ('brain-t1', 'head')
+        >>> group_of("brain-t1", (head, head), deformed=True, cut_out=True)
+        'brain-t1, cut out of a head'
         >>> group_of(None, (head, body), deformed=True), group_of(None, (head, head), deformed=False)
         (None, None)
     """
     if model is not None:
-        return model
-    heads = all(c.kind == "whole head or body" and c.foreground_litres <= _HEAD_LITRES for c in contents)
+        return f"{model}{_CUT_OUT}" if cut_out else model
+    heads = all(c.kind == "whole head or body" and c.foreground_litres <= HEAD_LITRES for c in contents)
     return "head" if heads and deformed else None
 
 
@@ -209,7 +219,9 @@ def limits_for(group: str | None) -> Mapping[str, Limit]:
         >>> limits_for(None)["overlap"].check
         0.85
     """
-    return narrowed(_measured().get(group or "none", {}))
+    name = group or "none"
+    measured = _measured().get(name.removesuffix(_CUT_OUT), {})
+    return narrowed({**measured, **_OF_HEADS} if name.endswith(_CUT_OUT) else measured)
 
 
 def narrowed(measured: Mapping[str, float]) -> Mapping[str, Limit]:

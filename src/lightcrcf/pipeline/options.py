@@ -55,6 +55,7 @@ class Options:
     similarity: Similarity = "auto"
     transform: Transform = "deformable"
     channel_weights: tuple[float, ...] = ()
+    brain_mask: bool = False
 
     def record(self) -> dict[str, Any]:
         """For `run.json`."""

@@ -62,6 +62,9 @@ def save(
         volumes[_free_name("moved_labels", volumes)] = (labels, f"labels moved from {source}")
     for source, image in registration.also.items():
         volumes[_free_name(f"moved_{_stem(source)}", volumes)] = (image, f"moved from {source}")
+    for role, mask in zip(("fixed", "moving"), registration.brain_masks, strict=True):
+        if mask is not None:
+            volumes[f"brain_mask_{role}.nii.gz"] = mask, f"brain mask of the {role} image, on its grid"
     if registration.jacobian is not None:
         volumes["jacobian.nii.gz"] = registration.jacobian.determinant, "moving volume to fixed volume, affine included"
         volumes["log_jacobian.nii.gz"] = registration.jacobian.log, "natural logarithm of it, without the affine"
@@ -70,7 +73,7 @@ def save(
     with _parents(target), atomic_path(target, last="run.json") as temporary:
         temporary.mkdir()
         for name, (volume, _) in volumes.items():
-            write(temporary / name, volume, like=fixed)
+            write(temporary / name, volume, like=registration.moving if name == "brain_mask_moving.nii.gz" else fixed)
         files |= _transforms(registration, temporary)
         for name, writer in (extra_files or {}).items():
             writer(temporary / name)

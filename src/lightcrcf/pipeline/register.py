@@ -15,6 +15,7 @@ from lightcrcf.geometry.threads import use_threads
 from lightcrcf.pipeline.acceptance import gains
 from lightcrcf.pipeline.by_template import way_by_template
 from lightcrcf.pipeline.decision import Decision, decide
+from lightcrcf.pipeline.heads import brains_cut_out, shown_contents
 from lightcrcf.pipeline.inputs import Given, Inputs, channels_of
 from lightcrcf.pipeline.jacobian import JacobianMaps, jacobian_maps
 from lightcrcf.pipeline.judgement import Judgement, judge_pairs
@@ -57,6 +58,7 @@ class Registration:
         qc: {"verdict": "pass" | "check" | "fail", "reasons": [...]}.
         provenance: everything that `run.json` holds.
         masks: of the fixed and the moving image, as they were given.
+        brain_masks: of both, (D, H, W) uint8, where they were asked for and found.
         jacobian: maps of local volume change, if asked for.
         further: the fixed and the moving volume of each further pair.
     """
@@ -72,6 +74,7 @@ class Registration:
     qc: dict[str, Any]
     provenance: dict[str, Any]
     masks: tuple[Volume | None, Volume | None] = (None, None)
+    brain_masks: tuple[Volume | None, Volume | None] = (None, None)
     jacobian: JacobianMaps | None = None
     further: tuple[tuple[Volume, Volume], ...] = ()
 
@@ -102,6 +105,7 @@ def register(
     similarity: Literal["auto", "same", "any"] = "auto",
     transform: Transform = "deformable",
     channel_weights: Sequence[float] = (),
+    brain_mask: bool = False,
     progress: Progress | None = None,
     shared: Shared | None = None,
 ) -> Registration:
@@ -143,12 +147,15 @@ def register(
             a field there is neither network nor refinement: with `refine`, `smoothness`, `diffeomorphic` or `init`,
             anything but "deformable" is an error, and `preset` makes no difference.
         channel_weights: how much each pair tells, in any units; all alike by default.
+        brain_mask: also return the brain mask of the fixed image, and of the moving one if it was made: where a head
+            meets a skull-stripped brain, the head's brain is found and registered alone, asked for or not. A mask of
+            the head that outlines its brain takes the place of what would be found.
         progress: called with the name of each stage and the fraction done.
         shared: what earlier registrations in this thread left for those after them.
 
     Raises:
         UsageError: for options that do not fit together.
-        InputError: for volumes that cannot be used.
+        InputError: for volumes that cannot be used; or if a brain mask is asked for, and the image shows no brain.
 
     Example:
         >>> import lightcrcf
@@ -158,7 +165,7 @@ def register(
     share_arenas()
     options = Options(
         os.fspath(model), os.fspath(init), preset, refine, diffeomorphic, inverse, coarsen, engine, device, precision,
-        threads, fill_value(fill), smoothness, jacobian, similarity, transform, tuple(channel_weights),
+        threads, fill_value(fill), smoothness, jacobian, similarity, transform, tuple(channel_weights), brain_mask,
     )  # fmt: skip
     options.check()
     images = channels_of(fixed), channels_of(moving)
@@ -181,7 +188,9 @@ class _Deformation:
 def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared, *, alone: bool) -> Registration:
     with watch.stage("read", 0.0):
         inputs = Inputs.read(given, shared, options.channel_weights)
-        sources = named_sources(given.roles)
+        sources, given_masks = named_sources(given.roles), inputs.first.masks
+    with watch.stage("brain", 0.05):
+        inputs = brains_cut_out(inputs, shared, wanted=options.brain_mask)
     with watch.stage("choose model", 0.1):
         decision = decide(inputs, options, shared, kept=not alone)
         check_demand(inputs.fixed.source, decision.demand)
@@ -202,14 +211,14 @@ def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared
             label_record(v, labels_moved, start.affine, inputs.fixed_labels)
             for v, labels_moved in zip(inputs.moving_labels, labels.values(), strict=True)
         ]
-        odd = [found for v in inputs.moving_labels if (found := misplaced(v, inputs.moving)) is not None]
+        odd = [found for v in inputs.moving_labels if (found := misplaced(v, inputs.first.shown[1])) is not None]
         judged = judge_pairs(
             start.pairs, inputs.pairs, decision, deformation.displacement, start.affine, [*odd, *warnings_of(told)],
             None if deformation.unfolding is None else deformation.unfolding["folded_percent"],
         )  # fmt: skip
         metrics, qc = judged.metrics | inverse_metrics(chain, backward), judged.qc
     record = provenance(
-        inputs.fixed, inputs.moving, options.record(), decision.contents, decision.choice, start.affine,
+        *inputs.first.shown, options.record(), shown_contents(inputs.first, shared), decision.choice, start.affine,
         start.alignment, start.pair.grid, start.pair.images, deformation.field, watch, metrics, qc,
         engine=None if start.network is None else _engine(start.network),
     )  # fmt: skip
@@ -225,8 +234,8 @@ def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared
     record["sources"], record["labels"] = sources, told
     further = tuple(pair.shown for pair in inputs.pairs[1:])
     return Registration(
-        *inputs.first.shown, moved, chain, backward, labels, others, metrics, qc, record, inputs.first.masks, maps,
-        further,
+        *inputs.first.shown, moved, chain, backward, labels, others, metrics, qc, record, given_masks,
+        inputs.first.brain_masks if options.brain_mask else (None, None), maps, further,
     )  # fmt: skip
 
 
@@ -271,7 +280,7 @@ def _moved(chain: Chain, inputs: Inputs, fill: Fill) -> tuple[Volume, dict[str, 
     """The first moving image on the fixed grid, and by source those of further pairs and what goes along."""
     onto = inputs.fixed
     first, *more = [
-        (p.moving.source, move(chain, p.shown[1], onto, "linear", fill, p.extents[1])) for p in inputs.pairs
+        (p.moving.source, move(chain, p.shown[1], onto, "linear", fill, p.shown_extents[1])) for p in inputs.pairs
     ]
     fills: list[Fill] = ["auto" if is_label_map(v.data) else fill for v in inputs.also]  # labels get 0
     along = [(v.source, move(chain, v, onto, "auto", f)) for v, f in zip(inputs.also, fills, strict=True)]
@@ -292,11 +301,10 @@ def _of_inputs(start: Start, inputs: Inputs, first: dict[str, Any]) -> dict[str,
     """What `run.json` says of all images besides: what is unknown, and the images of further pairs."""
     told = [first]
     for given, pair, shown in list(zip(inputs.pairs, start.pairs, start.decision.seen, strict=True))[1:]:
-        records = [input_record(*each) for each in zip(given.images, shown, pair.images, strict=True)]
+        records = [input_record(*each) for each in zip(given.shown, shown, pair.images, strict=True)]
         told.append(dict(zip(("fixed", "moving"), records, strict=True)))
     for each, given in zip(told, inputs.pairs, strict=True):
-        for role, extent in zip(("fixed", "moving"), given.extents, strict=True):
-            each[role]["unknown"] = extent.reasons
+        given.tell(each)
     return {"further": told[1:]}
 
 

@@ -62,6 +62,7 @@ class Options(_Part):
     channel_weights: tuple[float, ...] = Field(
         default=(), description="of the pairs of images, in order; none where all tell alike"
     )
+    brain_mask: bool = Field(default=False, description="whether brain masks were asked for")
 
 
 class Machine(_Part):
@@ -116,6 +117,7 @@ class Input(_Part):
     content: Content
     preprocessing: Preprocessing
     unknown: dict[str, int] = Field(description="voxels without data, by what made them so", default={})
+    brain: BrainRecord | None = Field(description="its brain, where that was looked for and found", default=None)
 
 
 class InputPair(_Part):
@@ -134,6 +136,17 @@ class Inputs(_Part):
     fixed: Input
     moving: Input
     further: tuple[InputPair, ...] = ()
+
+
+class BrainRecord(_Part):
+    """The brain of an image: of a head that was registered by it alone, or because its mask was asked for."""
+
+    by: Literal["network", "mask"] = Field(description="what found it: our network, or a mask that was given")
+    litres: float
+    certainty: float | None = Field(
+        description="mean probability within the mask, by the network; null for a mask that was given"
+    )
+    registered_alone: bool = Field(description="whether the brain alone was registered, all around it left out")
 
 
 class ContrastRecord(_Part):

@@ -20,7 +20,7 @@ _DEFAULTS: dict[str, Any] = {
     "model": "auto", "init": "auto", "preset": "default", "refine": None, "diffeomorphic": False, "inverse": False,
     "coarsen": 1, "engine": "auto", "device": "cpu", "precision": "auto", "threads": None,
     "fill": "auto", "smoothness": 1.0, "jacobian": False, "similarity": "auto",
-    "transform": "deformable", "channel_weights": [],
+    "transform": "deformable", "channel_weights": [], "brain_mask": False,
 }  # fmt: skip
 _SINGLE, _SEVERAL = ("fixed_mask", "moving_mask", "fixed_labels"), ("fixed", "moving", "moving_labels", "also")
 
@@ -161,8 +161,9 @@ def command_line(record: Mapping[str, Any], out: str) -> list[str]:
         value = record["options"].get(name, default)
         if value == default:
             continue
+        option = f"--{name.replace('_', '-')}"
         if isinstance(value, list):
-            words += [word for each in value for word in (f"--{name.replace('_', '-').removesuffix('s')}", str(each))]
+            words += [word for each in value for word in (option.removesuffix("s"), str(each))]
         else:
-            words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+            words += [option] if value is True else [option, str(value)]
     return words

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -20,7 +20,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["Augment", "Cohort", "Data", "Loss", "Run", "Stage", "TrainingConfig", "load_config"]
+__all__ = [
+    "Augment", "Cohort", "Data", "Fraction", "Loss", "Positive", "Run", "Section", "Stage", "Template",
+    "TrainingConfig", "load_config", "read_section",
+]  # fmt: skip
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -49,6 +52,9 @@ class Section(BaseModel):
     """Unknown names are errors: a misspelt option must not be ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+AnySection = TypeVar("AnySection", bound=Section)
 
 
 class Cohort(Section):
@@ -320,10 +326,25 @@ def load_config(path: Path) -> TrainingConfig:
         InputError: if it is missing, no TOML, or a value is wrong; the first wrong value is named.
     """
     path = Path(path)
+    config, here = read_section(path, TrainingConfig), path.parent
+    data = config.data.model_copy(update={"root": here / config.data.root})
+    run = config.run.model_copy(update={"folder": here / config.run.folder})
+    start = config.start
+    if start is not None and start.endswith(".safetensors"):
+        start = str(here / start)
+    return config.model_copy(update={"data": data, "run": run, "start": start})
+
+
+def read_section(path: Path, section: type[AnySection]) -> AnySection:
+    """A TOML file as a section, its paths as they are.
+
+    Raises:
+        InputError: as `load_config`.
+    """
     expected = "a TOML training configuration (recipes/*.toml)"
     try:
         values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        config = TrainingConfig.model_validate(values)
+        return section.model_validate(values)
     except OSError as error:
         raise InputError(str(path), expected=expected, got=str(error.strerror), remedy="check the path") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -334,10 +355,3 @@ def load_config(path: Path) -> TrainingConfig:
         raise InputError(
             f"{path} [{where}]", expected=expected, got=first["msg"], remedy="correct this value"
         ) from None
-    here = path.parent
-    data = config.data.model_copy(update={"root": here / config.data.root})
-    run = config.run.model_copy(update={"folder": here / config.run.folder})
-    start = config.start
-    if start is not None and start.endswith(".safetensors"):
-        start = str(here / start)
-    return config.model_copy(update={"data": data, "run": run, "start": start})

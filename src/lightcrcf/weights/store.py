@@ -24,9 +24,21 @@ from lightcrcf.network.config import NetworkConfig, check_tensors
 from lightcrcf.weights.preparation import Preparation, Profile
 from lightcrcf.weights.sums import check_sum, renew
 
-__all__ = ["Template", "Weights", "load", "names", "read_tensors", "write_tensors", "write_weights"]
+__all__ = [
+    "BRAIN_MODEL",
+    "Template",
+    "Weights",
+    "load",
+    "names",
+    "parsed_tensors",
+    "read_tensors",
+    "write_tensors",
+    "write_weights",
+]
 
 FORMAT = "lightcrcf-weights-2"
+BRAIN_MODEL = "brain-mask"
+"""The shipped network that finds brains, which is no model for `load`; see `weights.brain`."""
 _LARGEST_FILE = 64 << 20
 _TEMPLATE = "template"  # the tensor, and the beginning of the name of what is told of it
 Arrays = dict[str, NDArray[Any]]
@@ -80,8 +92,9 @@ class Weights:
 
 
 def names() -> list[str]:
-    """The shipped models."""
-    return sorted(p.name.removesuffix(".safetensors") for p in _shipped().iterdir() if p.name.endswith(".safetensors"))
+    """The shipped models that register."""
+    files = (p.name for p in _shipped().iterdir() if p.name.endswith(".safetensors"))
+    return sorted(name for file in files if (name := file.removesuffix(".safetensors")) != BRAIN_MODEL)
 
 
 def _shipped() -> Any:
@@ -132,7 +145,12 @@ def _metadata(content: bytes) -> dict[str, str]:
     return {str(k): str(v) for k, v in metadata.items()}
 
 
-def _parse(content: bytes, source: str) -> tuple[Arrays, dict[str, str]]:
+def parsed_tensors(content: bytes, source: str) -> tuple[Arrays, dict[str, str]]:
+    """Tensors and metadata from the bytes of a safetensors file.
+
+    Raises:
+        InputError: if they are damaged.
+    """
     try:
         return parse(content), _metadata(content)
     except (SafetensorError, ValueError, AttributeError, KeyError) as error:  # KeyError: a type that NumPy lacks
@@ -140,7 +158,7 @@ def _parse(content: bytes, source: str) -> tuple[Arrays, dict[str, str]]:
 
 
 def _weights(content: bytes, name: str, source: str, card: str) -> Weights:
-    arrays, metadata = _parse(content, source)
+    arrays, metadata = parsed_tensors(content, source)
     if metadata.get("format") != FORMAT:
         raise _bad(source, f"format {metadata.get('format', 'unknown')!r}")
     try:
@@ -225,4 +243,4 @@ def read_tensors(path: Path) -> tuple[Arrays, dict[str, str]]:
     Raises:
         InputError: if it is missing or damaged.
     """
-    return _parse(_bytes(path), str(path))
+    return parsed_tensors(_bytes(path), str(path))
