@@ -192,7 +192,7 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 def test_the_public_api_is_what_it_says() -> None:
     import lightcrcf
 
-    assert lightcrcf.__all__ == ["Registration", "__version__", "label", "register", "register_many"]
+    assert lightcrcf.__all__ == ["Registration", "__version__", "brain_mask", "label", "register", "register_many"]
     assert all(getattr(lightcrcf, public) is not None for public in lightcrcf.__all__)
     assert set(lightcrcf.__all__) <= set(dir(lightcrcf))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

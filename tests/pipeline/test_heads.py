@@ -14,7 +14,7 @@ from lightcrcf.pipeline import heads
 from lightcrcf.pipeline.brain import Brain, find_brain
 from lightcrcf.pipeline.foreground import content
 from lightcrcf.pipeline.heads import brains_cut_out, cut_out
-from lightcrcf.pipeline.inputs import Given, Inputs
+from lightcrcf.pipeline.inputs import Given, ImagePair, Inputs
 from lightcrcf.pipeline.known import examine
 from lightcrcf.pipeline.shared import Shared
 from lightcrcf.volumes import Volume
@@ -38,7 +38,11 @@ def bare(grid: Grid, brains: Callable[..., Pair]) -> Pair:
 
 
 def inputs(fixed: Volume, moving: Volume, fixed_mask: Volume | None = None) -> Inputs:
-    return Inputs.read(Given(fixed, moving, fixed_mask, None, None, (), ()), Shared())
+    return Inputs.read(Given([fixed], [moving], fixed_mask, None, None, (), ()), Shared())
+
+
+def cut(given: Inputs, *, wanted: bool = False) -> ImagePair:
+    return brains_cut_out(given, Shared(), wanted=wanted).first
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
@@ -47,7 +51,7 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_the_head_is_replaced_by_its_brain(head: Pair, bare: Pair) -> None:
     for fixed, moving, at in ((head, bare, 0), (bare, head, 1)):
-        found = brains_cut_out(inputs(fixed[0], moving[0]), Shared(), wanted=False)
+        found = cut(inputs(fixed[0], moving[0]))
         assert found.cut_out
         assert found.shown == (fixed[0], moving[0])
         brain, other = found.brains[at], found.brains[1 - at]
@@ -59,6 +63,20 @@ def test_the_head_is_replaced_by_its_brain(head: Pair, bare: Pair) -> None:
         assert content(alone).kind == "skull-stripped brain"
         assert found.extents[at].bare
         assert (found.moving, found.fixed)[at] is (moving[0], fixed[0])[at]
+
+
+def test_further_contrasts_are_cut_by_the_brain_of_the_first(head: Pair, bare: Pair) -> None:
+    inverted = np.ascontiguousarray(300 - head[0].data[::2, ::2, ::2])
+    coarse = Volume(inverted, Grid(inverted.shape, head[0].grid.affine @ np.diag([2, 2, 2, 1])), "other contrast")
+    given = Inputs.read(Given([head[0], coarse], [bare[0], bare[0]], None, None, None, (), ()), Shared())
+    first, second = brains_cut_out(given, Shared(), wanted=False).pairs
+    assert second.cut_out
+    assert second.shown[0] is coarse
+    assert first.brains[0] is not None
+    brain = first.brains[0].mask.data[::2, ::2, ::2]
+    outside = second.fixed.data[~brain]
+    assert np.mean(outside == np.median(outside)) > 0.99
+    assert np.mean(second.fixed.data[brain] == coarse.data[brain]) > 0.99
 
 
 def test_two_heads_and_two_brains_stay_as_they_are(head: Pair, bare: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +126,7 @@ def test_a_mask_that_outlines_the_brain_is_believed(head: Pair, bare: Pair, monk
     monkeypatch.setattr(heads, "find_brain", lambda *_: pytest.fail("looked for a brain"))
     counts = (head[1].data > 0).astype(np.uint8)
     counts[33:37, 50:54, 36:40] = 0  # a lesion
-    found = brains_cut_out(inputs(head[0], bare[0], Volume(counts, head[0].grid)), Shared(), wanted=False)
+    found = cut(inputs(head[0], bare[0], Volume(counts, head[0].grid)))
     brain = found.brains[0]
     assert brain is not None
     assert brain.by == "mask"
@@ -121,7 +139,7 @@ def test_a_mask_that_outlines_the_brain_is_believed(head: Pair, bare: Pair, monk
 def test_a_mask_of_lesions_is_kept(head: Pair, bare: Pair) -> None:
     counts = np.ones(head[0].grid.shape, np.uint8)
     counts[33:37, 50:54, 36:40] = counts[:5] = 0
-    found = brains_cut_out(inputs(head[0], bare[0], Volume(counts, head[0].grid)), Shared(), wanted=False)
+    found = cut(inputs(head[0], bare[0], Volume(counts, head[0].grid)))
     assert found.brains[0] is not None
     assert found.brains[0].by == "network"
     assert found.fixed_mask is not None
@@ -153,7 +171,7 @@ def _examined(data: np.ndarray, grid: Grid, brain: np.ndarray) -> tuple:
 
 
 def test_a_mask_that_is_asked_for_is_made_or_refused(head: Pair, grid: Grid) -> None:
-    found = brains_cut_out(inputs(head[0], head[0]), Shared(), wanted=True)
+    found = cut(inputs(head[0], head[0]), wanted=True)
     assert not found.cut_out
     assert found.brain_masks[1] is None
     assert found.brain_masks[0] is not None

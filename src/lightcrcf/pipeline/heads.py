@@ -54,7 +54,7 @@ def brains_cut_out(inputs: Inputs, shared: Shared, *, wanted: bool) -> Inputs:
             further = tuple(_without_the_rest(each, head, found.onto(each.images[head])) for each in further)
     if wanted and pair.brains[0] is None:
         pair = replace(pair, brains=(_asked_for(pair, shared), pair.brains[1]))
-    return replace(inputs, pairs=(pair, *further))
+    return inputs if pair is inputs.first else replace(inputs, pairs=(pair, *further))
 
 
 def shown_contents(pair: ImagePair, shared: Shared) -> tuple[Content, Content]:

@@ -192,6 +192,11 @@ class Inputs:
         return self.pairs[0]
 
     @property
+    def further_shown(self) -> tuple[tuple[Volume, Volume], ...]:
+        """Both images of each further pair, as people want to see them."""
+        return tuple(pair.shown for pair in self.pairs[1:])
+
+    @property
     def fixed(self) -> Volume:
         """Of the first pair."""
         return self.first.fixed
@@ -245,7 +250,8 @@ class Inputs:
     def examined_bytes(self) -> int:
         """Of what tells where the images have data, and of the images as they were read, where others replace them."""
         seen = [both for pair in self.pairs for both in zip(pair.images, pair.extents, strict=True)]
-        masks = [mask for _, e in seen for mask in (e.known, e.extreme, e.measured, e.beside) if mask is not None]
+        kept = [mask for _, e in seen for mask in (e.known, *e.extremes, e.measured, e.beside)]
+        masks = [mask for mask in kept if mask is not None]
         replaced = sum(v.data.nbytes * ((e.measured is not None) + (e.beside is not None)) for v, e in seen)
         return sum({id(mask): mask.nbytes for mask in masks}.values()) + min(replaced, BUDGET_BYTES)
 

@@ -184,8 +184,8 @@ def _beside(extent: Extent, other: Extent) -> Extent:
         if mask is not None and share > _ALONE * theirs:
             reasons["extreme"] = int(np.count_nonzero(mask))
             small = share < _EXTREME[0][1]
-            return replace(extent, extreme=mask, extremes=(), extreme_shares=(), small=small, reasons=reasons)
-    return replace(extent, extreme=None, extremes=(), extreme_shares=(), reasons=reasons)
+            return replace(extent, extreme=mask, small=small, reasons=reasons)
+    return replace(extent, extreme=None, small=False, reasons=reasons)
 
 
 def _extremes(volume: Volume, thin: Thinned) -> tuple[tuple[Mask | None, ...], tuple[float, ...]]:

@@ -224,18 +224,16 @@ def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared
     )  # fmt: skip
     record |= _of_pairs(start, inputs, judged)
     record["inputs"] |= _of_inputs(start, inputs, record["inputs"])
-    refined = deformation.refined
-    record["refinement"] = None if refined is None else refined.record(decision.refinement)
+    record["refinement"] = deformation.refined and deformation.refined.record(decision.refinement)
     record["diffeomorphic"] = deformation.unfolding
     record["jacobian"] = None if maps is None else maps.record
     record["coverage"] = metrics["covered"]
     record["deformed"] = deformation.field is not None and bool(deformation.field.displacement.any())
     record["estimated_memory_mb"] = round(decision.demand.bytes / 2**20, 1)
     record["sources"], record["labels"] = sources, told
-    further = tuple(pair.shown for pair in inputs.pairs[1:])
     return Registration(
         *inputs.first.shown, moved, chain, backward, labels, others, metrics, qc, record, given_masks,
-        inputs.first.brain_masks if options.brain_mask else (None, None), maps, further,
+        inputs.first.brain_masks if options.brain_mask else (None, None), maps, inputs.further_shown,
     )  # fmt: skip
 
 
