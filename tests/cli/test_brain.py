@@ -86,6 +86,9 @@ def test_an_image_without_a_brain_is_refused(
         (["none.nii.gz"], 2, "--output"),
         (["none.nii.gz", "--output", "mask.txt"], 2, "mask.txt"),
         (["none.nii.gz", "--output", "mask.nii.gz", "--stripped", "nowhere/a.nii.gz"], 3, "nowhere"),
+        (["none.nii.gz", "--output", "a.nii.gz", "--stripped", "./a.nii.gz"], 2, "than --output, got a.nii.gz for"),
+        (["none.nii.gz", "--output", "none.nii.gz"], 2, "another file for --output than the image"),
+        (["none.nii.gz", "--output", "a.nii.gz", "--stripped", "none.nii.gz"], 2, "for --stripped than the image"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -96,6 +99,14 @@ def test_bad_input_is_one_line(
     assert run(["brain", *words]) == code
     assert said in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_image_is_refused_in_plain_words(
+    grids: Callable[..., Grid], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "empty.nii.gz", Volume(np.zeros((16, 17, 18), np.uint8), grids((16, 17, 18), (3.0, 3.0, 3.0))))
+    assert run(["brain", str(tmp_path / "empty.nii.gz"), "--output", str(tmp_path / "mask.nii.gz")]) == 3
+    assert "expected a head image with contrast" in capsys.readouterr().err
 
 
 @pytest.mark.data

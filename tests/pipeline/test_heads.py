@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -179,6 +180,14 @@ def test_a_mask_that_is_asked_for_is_made_or_refused(head: Pair, grid: Grid) -> 
     noise = Volume(np.random.default_rng(0).normal(100, 5, grid.shape).astype(np.float32), grid, "noise")
     with pytest.raises(InputError, match="noise: expected an image that shows a brain"):
         brains_cut_out(inputs(noise, head[0]), Shared(), wanted=True)
+
+
+def test_only_the_head_is_told_to_be_registered_by_its_brain_alone(head: Pair, bare: Pair) -> None:
+    for fixed, moving, alone in ((bare, head, [False, True]), (head, bare, [True])):
+        record: dict[str, dict[str, Any]] = {"fixed": {}, "moving": {}}
+        cut(inputs(fixed[0], moving[0]), wanted=True).tell(record)
+        told = [record[role]["brain"] for role in ("fixed", "moving")]
+        assert [brain["registered_alone"] for brain in told if brain is not None] == alone
 
 
 def test_pieces_specks_and_nothing_are_doubted() -> None:

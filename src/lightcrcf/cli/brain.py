@@ -25,10 +25,9 @@ def brain(
     from lightcrcf.geometry.threads import use_threads
     from lightcrcf.pipeline.brain import checked_brain
     from lightcrcf.pipeline.heads import cut_out
-    from lightcrcf.volumes import Volume, check_target, read, write
+    from lightcrcf.volumes import Volume, read, write
 
-    for path in filter(None, (output, stripped)):
-        check_target(path)
+    _check_targets(image, output, stripped)
     volume = read(image)
     with use_threads(threads):
         found, extent = checked_brain(volume)
@@ -39,3 +38,18 @@ def brain(
         told = {"output": str(output), "litres": round(found.litres, 4), "certainty": round(found.certainty, 4)}
         print_json(told | {"pieces": found.pieces, "stripped": None if stripped is None else str(stripped)})
     say(f"brain of {found.litres:.2f} l: {output}")
+
+
+def _check_targets(image: Path, output: Path, stripped: Path | None) -> None:
+    """Refuse names that cannot be written to, or that would replace the image or each other."""
+    from lightcrcf.errors import UsageError
+    from lightcrcf.volumes import check_target
+
+    taken = {image.resolve(): "the image"}
+    for path, role in ((output, "--output"), (stripped, "--stripped")):
+        if path is None:
+            continue
+        check_target(path)
+        if (other := taken.setdefault(path.resolve(), role)) != role:
+            expected = f"another file for {role} than {other}"
+            raise UsageError(role, expected=expected, got=f"{path} for both", remedy="choose another name")

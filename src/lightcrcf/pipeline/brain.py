@@ -90,7 +90,7 @@ def checked_brain(volume: Volume) -> tuple[Brain, Extent]:
     Raises:
         InputError: as `brain_mask`.
     """
-    check_usable(volume, "image")
+    check_usable(volume, "head")
     filled, extent = examine(volume)
     found = find_brain(filled, extent)
     if found.doubt is not None:

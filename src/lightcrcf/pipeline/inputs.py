@@ -164,9 +164,11 @@ class ImagePair:
 
     def tell(self, record: dict[str, dict[str, Any]]) -> None:
         """Add to the record of each image what of it is unknown, and its brain."""
-        for role, extent, brain in zip(("fixed", "moving"), self.shown_extents, self.brains, strict=True):
-            record[role]["unknown"] = extent.reasons
-            record[role]["brain"] = None if brain is None else brain.record(alone=self.cut_out)
+        before = self.whole or self.images
+        for number, (role, brain) in enumerate(zip(("fixed", "moving"), self.brains, strict=True)):
+            alone = before[number] is not self.images[number]
+            record[role]["unknown"] = self.shown_extents[number].reasons
+            record[role]["brain"] = None if brain is None else brain.record(alone=alone)
 
 
 @dataclass(frozen=True, eq=False)
