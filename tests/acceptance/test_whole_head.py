@@ -46,7 +46,9 @@ def test_generated(
     paths = [tmp_path / f"{name}.nii.gz" for name in ("fixed", "fixed_labels", "moving", "moving_labels")]
     for path, volume in zip(paths, (*fixed, *moving), strict=True):
         write(path, volume)
-    record = registered(paths[0], *paths[2:], tmp_path / "run", "--brain-mask")
+    record = registered(paths[0], *paths[2:], tmp_path / "run", "--brain-mask", "--report")
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert page.count("was registered alone") == 1  # of the head, not of the bare brain, whatever was asked for
     assert record["model"]["name"] == "brain-t1"
     assert record["inputs"][head]["content"]["kind"] == "whole head or body"
     assert record["inputs"][head]["brain"]["registered_alone"]

@@ -55,6 +55,12 @@ def test_another_kind_of_image_is_something_else() -> None:
     assert "the moving image looks like something else" in choose_model("auto", (BRAIN, other), GRIDS).reason
 
 
+def test_what_may_be_a_head_beside_a_brain_is_told_how_to_strip() -> None:
+    small, crop = Content(1.9, 0.0, False, "other"), Content(0.06, 0.0, False, "small crop")
+    for contents, told in (((BRAIN, small), True), ((HEAD, BRAIN), True), ((BRAIN, crop), False), ((HEAD,) * 2, False)):
+        assert ("--stripped" in choose_model("auto", contents, GRIDS).reason) == told
+
+
 def test_none_is_no_mismatch() -> None:
     choice = choose_model("none", (HEAD, BRAIN), GRIDS)
     assert choice.weights is None

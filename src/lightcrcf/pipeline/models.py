@@ -34,6 +34,9 @@ class Choice:
     mismatch: tuple[str, ...] = ()
 
 
+_STRIP = "a head can be stripped first: lightcrcf brain HEAD --output MASK --stripped BRAIN"
+
+
 def choose_model(model: str | os.PathLike[str], contents: tuple[Content, Content], grids: tuple[Grid, Grid]) -> Choice:
     """The model that was asked for, or with "auto" the shipped one that was trained on such images.
 
@@ -61,7 +64,11 @@ def choose_model(model: str | os.PathLike[str], contents: tuple[Content, Content
             nearly.append(differences[0])  # its kind of images, of another size
     kinds = contents[0].kind, contents[1].kind
     reason = "; ".join(
-        [f"no model fits: {_shown(*map(_named, contents))}", *(f"of the nearest, {unlike}" for unlike in nearly[:1])]
+        [
+            f"no model fits: {_shown(*map(_named, contents))}",
+            *(f"of the nearest, {unlike}" for unlike in nearly[:1]),
+            *([_STRIP] if "skull-stripped brain" in kinds and set(kinds) & {"whole head or body", "other"} else []),
+        ]
     )
     # Images of one kind are judged by their figures alone, but in a crop the edges of anything can be made to agree.
     return Choice(None, reason, (reason,) if kinds[0] != kinds[1] or "small crop" in kinds else ())

@@ -33,8 +33,8 @@ def subjects(subject: Subject) -> str:
     method = f"model {model['name']}, {model['reason']}" if model["name"] else str(model["reason"])
     return rows(
         [
-            ("fixed", _describe(subject.fixed)),
-            ("moving", _describe(subject.moving)),
+            ("fixed", _describe(subject.fixed) + _stripped(record["inputs"]["fixed"].get("brain"))),
+            ("moving", _describe(subject.moving) + _stripped(record["inputs"]["moving"].get("brain"))),
             *((f"pair {n}", f"{name}, {how}") for n, name, how in _further(record)),
             ("method", method + (f"; refined by {' + '.join(steps)} steps" if steps else "")),
             ("made with", f"LightCRCF {record['versions']['lightcrcf']}, preset {record['options']['preset']}"),
@@ -67,6 +67,12 @@ def _describe(volume: Volume) -> str:
     shape = " × ".join(map(str, volume.grid.shape))
     spacing = " × ".join(f"{s:.4g}" for s in volume.grid.spacing_mm)
     return f"{volume.source}: {shape} voxels of {spacing} mm, {volume.data.dtype}"
+
+
+def _stripped(brain: Mapping[str, Any] | None) -> str:
+    if brain is None or not brain["registered_alone"]:
+        return ""
+    return f"; a head, whose brain of {brain['litres']:.2f} l was registered alone"
 
 
 def evidence(qc: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
