@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ import pytest
 
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
+from lightcrcf.pipeline.brain import find_brain
+from lightcrcf.pipeline.heads import cut_out
+from lightcrcf.pipeline.known import examine
 from lightcrcf.pipeline.label_care import check_fixed_labels, label_record, misplaced, warnings_of
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.volumes import Volume, read
@@ -117,3 +121,15 @@ def test_labels_of_another_person_on_the_same_scanner_are_told(image: str, label
     for number, shown in enumerate(images):
         assert misplaced(maps[number], shown) is None
         assert misplaced(maps[number - 1], shown) is not None
+
+
+@pytest.mark.data
+def test_a_mask_of_the_brain_may_fit_the_brain_of_a_head_that_was_cut_out(data: Path) -> None:
+    head, extent = examine(read(data / "heads-t1-t2" / "sub-01_T1w.nii.gz"))
+    mask = find_brain(head, extent).mask
+    brain, _ = cut_out(head, mask, extent)
+    labels = Volume(mask.astype(np.uint8), head.grid, "mask")
+    aside = replace(labels, data=np.roll(labels.data, 12, 1))
+    assert misplaced(labels, head) is not None
+    assert misplaced(labels, head, brain) is None
+    assert misplaced(aside, head, brain) is not None

@@ -154,6 +154,12 @@ class ImagePair:
         return self.whole is not None
 
     @property
+    def alone(self) -> tuple[bool, bool]:
+        """Of both images, whether it is the brain of a head."""
+        fixed, moving = self.whole or self.images
+        return fixed is not self.fixed, moving is not self.moving
+
+    @property
     def brain_masks(self) -> tuple[Volume | None, Volume | None]:
         """(D, H, W) uint8 of both images, where their brains were found."""
         first, second = (
@@ -164,10 +170,9 @@ class ImagePair:
 
     def tell(self, record: dict[str, dict[str, Any]]) -> None:
         """Add to the record of each image what of it is unknown, and its brain."""
-        before = self.whole or self.images
-        for number, (role, brain) in enumerate(zip(("fixed", "moving"), self.brains, strict=True)):
-            alone = before[number] is not self.images[number]
-            record[role]["unknown"] = self.shown_extents[number].reasons
+        both = zip(("fixed", "moving"), self.shown_extents, self.brains, self.alone, strict=True)
+        for role, extent, brain, alone in both:
+            record[role]["unknown"] = extent.reasons
             record[role]["brain"] = None if brain is None else brain.record(alone=alone)
 
 

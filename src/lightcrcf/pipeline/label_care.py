@@ -47,15 +47,26 @@ def check_fixed_labels(labels: Volume | None, fixed: Volume) -> Volume | None:
     return on_grid_of(labels, fixed, what="labels")
 
 
-def misplaced(labels: Volume, moving: Volume) -> str | None:
+def misplaced(labels: Volume, moving: Volume, brain: Volume | None = None) -> str | None:
     """Return in what way labels seem not to belong to an image, in words; None if nothing tells.
 
-    Within labels that lie on their image the intensities vary less than within the same labels a little beside; with
-    those of another person on the same grid they do not. Small labels are not judged, since little would tell.
+    A mask of the brain fits a head's intensities little better than moved aside, but well those of the brain alone: of
+    five heads 1.08 to 1.59 and 1.29 to 2.65 times, moved by 12 voxels 1.03 to 1.06 and 1.00 to 1.04.
 
     Args:
         labels: on any grid.
         moving: their image.
+        brain: the same with nothing around its brain, where that was registered alone. Labels may fit either.
+    """
+    found = _misplaced(labels, moving)
+    return found if found is None or brain is None or _misplaced(labels, brain) is not None else None
+
+
+def _misplaced(labels: Volume, moving: Volume) -> str | None:
+    """Return the same of one image.
+
+    Within labels that lie on their image the intensities vary less than within the same labels a little beside; with
+    those of another person on the same grid they do not. Small labels are not judged, since little would tell.
     """
     data, grid = thin_out(moving, voxels=_LOOKED_AT)
     codes = Chain(Affine.identity(), None, Affine.identity()).resample(labels, grid, "nearest").data

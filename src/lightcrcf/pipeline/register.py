@@ -211,7 +211,7 @@ def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared
             label_record(v, labels_moved, start.affine, inputs.fixed_labels)
             for v, labels_moved in zip(inputs.moving_labels, labels.values(), strict=True)
         ]
-        odd = [found for v in inputs.moving_labels if (found := misplaced(v, inputs.first.shown[1])) is not None]
+        odd = _odd_labels(inputs)
         judged = judge_pairs(
             start.pairs, inputs.pairs, decision, deformation.displacement, start.affine, [*odd, *warnings_of(told)],
             None if deformation.unfolding is None else deformation.unfolding["folded_percent"],
@@ -272,6 +272,13 @@ def _deformed(
     with watch.stage("diffeomorphic", 0.72):
         field, unfolding = unfolded(field) if options.diffeomorphic and field is not None else (field, None)
     return _Deformation(displacement, refined, field, unfolding)
+
+
+def _odd_labels(inputs: Inputs) -> list[str]:
+    """In what way moving labels seem not to belong to the moving image."""
+    pair = inputs.first
+    brain = pair.moving if pair.alone[1] else None
+    return [found for v in inputs.moving_labels if (found := misplaced(v, pair.shown[1], brain)) is not None]
 
 
 def _moved(chain: Chain, inputs: Inputs, fill: Fill) -> tuple[Volume, dict[str, Volume]]:
