@@ -18,11 +18,12 @@ from typing import Any, BinaryIO, cast
 from isal import igzip, isal_zlib
 from zlib_ng import zlib_ng
 
-from lightcrcf.errors import InputError
+from lightcrcf.errors import InputError, UsageError
 
 __all__ = [
     "GZIP_MAX_RATIO",
     "atomic_path",
+    "check_apart",
     "check_readable",
     "clear_left_behind",
     "clear_temporaries",
@@ -253,6 +254,23 @@ def open_binary(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise _cannot_read(path, f"damaged gzip data ({error})", "copy or download it again") from error
     except OSError as error:
         raise _cannot_read(path, error.strerror or str(error), "make it a readable file") from error
+
+
+def check_apart(written: Mapping[str, Path], read: Mapping[str, Path]) -> None:
+    """Refuse to write to what is read, or to one file twice.
+
+    Args:
+        written: path of each output, by its name.
+        read: path of each input, by its name.
+
+    Raises:
+        UsageError: if two of them are the same.
+    """
+    taken = {path.resolve(): name for name, path in read.items()}
+    for name, path in written.items():
+        if (other := taken.setdefault(path.resolve(), name)) != name:
+            expected = f"another file for {name} than {other}"
+            raise UsageError(name, expected=expected, got=f"{path} for both", remedy="choose another name")
 
 
 def check_readable(path: str | os.PathLike[str], expected: str = "a readable file") -> None:

@@ -117,6 +117,17 @@ def test_a_missing_input_is_3_and_leaves_nothing(folder: Path, capsys: pytest.Ca
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.parametrize("taken", ["--input", "--reference"])
+def test_what_is_read_is_never_written_over(taken: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = words(folder, "labels.nii.gz")
+    path = Path(given[given.index(taken) + 1])
+    before = path.read_bytes()
+    given[given.index("--output") + 1] = str(path.parent / "run" / ".." / path.name)
+    assert run(given) == 2
+    assert f"another file for --output than {taken}" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
 def test_a_process_of_our_own_does_not_load_scipy_for_numba(folder: Path) -> None:
     pytest.importorskip("scipy")
     tell = "print([name in sys.modules for name in ('numba.np.arraymath', 'scipy.linalg')])"

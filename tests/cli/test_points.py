@@ -102,3 +102,14 @@ def test_a_missing_table_a_binary_table_and_a_missing_folder_are_3(folder: Path)
     for source, transform in ((folder / "no.csv", folder), (binary, folder), (good, folder / "none")):
         arguments = ["--input", str(source), "--transform", str(transform), "--to", "moving", "--output", target]
         assert run(["points", *arguments]) == 3
+
+
+def test_the_table_is_never_written_over(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = folder.parent / "in.csv"
+    source.write_text("x,y,z\n1,2,3\n", encoding="utf-8")
+    assert (
+        run(["points", "--input", str(source), "--transform", str(folder), "--to", "moving", "--output", str(source)])
+        == 2
+    )
+    assert "another file for --output than --input" in capsys.readouterr().err
+    assert source.read_text(encoding="utf-8") == "x,y,z\n1,2,3\n"

@@ -36,11 +36,14 @@ def apply(
     fill: FillOption = "auto",
 ) -> None:
     """Move a volume with the transform of an earlier run."""
+    from lightcrcf.files import check_apart
     from lightcrcf.pipeline.move import move
     from lightcrcf.pipeline.options import fill_value
     from lightcrcf.transforms.itk import read_transform_folder
-    from lightcrcf.volumes import read, write
+    from lightcrcf.volumes import check_target, read, write
 
+    check_target(output)
+    check_apart({"--output": output}, {"--input": input, "--reference": reference})
     value = fill_value(fill)
     chain = read_transform_folder(transform)
     onto = read(reference)

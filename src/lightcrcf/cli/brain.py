@@ -42,14 +42,10 @@ def brain(
 
 def _check_targets(image: Path, output: Path, stripped: Path | None) -> None:
     """Refuse names that cannot be written to, or that would replace the image or each other."""
-    from lightcrcf.errors import UsageError
+    from lightcrcf.files import check_apart
     from lightcrcf.volumes import check_target
 
-    taken = {image.resolve(): "the image"}
-    for path, role in ((output, "--output"), (stripped, "--stripped")):
-        if path is None:
-            continue
+    written = {"--output": output} | ({} if stripped is None else {"--stripped": stripped})
+    for path in written.values():
         check_target(path)
-        if (other := taken.setdefault(path.resolve(), role)) != role:
-            expected = f"another file for {role} than {other}"
-            raise UsageError(role, expected=expected, got=f"{path} for both", remedy="choose another name")
+    check_apart(written, {"the image": image})
