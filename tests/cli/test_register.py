@@ -72,7 +72,7 @@ def test_every_option_reaches_the_pipeline(inputs: Path, tmp_path: Path, monkeyp
         "--model m.safetensors --init a.tfm --fixed-mask f.nii --moving-mask m.nii --moving-labels 1.nii "
         "--moving-labels 2.nii --fixed-labels 5.nii --also 3.nii --also 4.nii --preset fast --refine 4 --diffeomorphic "
         "--inverse --engine torch --device cuda --precision f32 --threads 3 --coarsen 2 --fill -1000 "
-        "--smoothness 2 --jacobian --similarity same --transform similarity --channel-weight 2"
+        "--smoothness 2 --jacobian --similarity same --transform similarity --channel-weight 2 --brain-mask"
     )
     assert run(words(inputs, tmp_path / "run", *options.split())) == 3
     assert callable(seen.pop("progress"))
@@ -80,6 +80,7 @@ def test_every_option_reaches_the_pipeline(inputs: Path, tmp_path: Path, monkeyp
         "fixed": [inputs / "fixed.nii.gz"],
         "moving": [inputs / "moving.nii.gz"],
         "channel_weights": [2.0],
+        "brain_mask": True,
         "model": "m.safetensors",
         "init": "a.tfm",
         "preset": "fast",

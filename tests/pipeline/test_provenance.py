@@ -16,7 +16,7 @@ from lightcrcf.volumes import Volume
 from lightcrcf.weights import store
 
 STAGES = [
-    *("read", "choose model", "affine", "prepare", "load network", "network", "refine", "field"),
+    *("read", "brain", "choose model", "affine", "prepare", "load network", "network", "refine", "field"),
     *("diffeomorphic", "resample", "inverse", "jacobian", "quality"),
 ]
 
@@ -46,7 +46,7 @@ def test_it_names_versions_machine_and_options(record: dict[str, Any], coarse_mo
         "model": str(coarse_model), "init": "auto", "preset": "default", "refine": None,
         "diffeomorphic": False, "inverse": True, "coarsen": 1, "engine": "auto", "device": "cpu", "precision": "auto",
         "threads": None, "fill": "auto", "smoothness": 1.0, "jacobian": False, "similarity": "auto",
-        "transform": "deformable", "channel_weights": [],
+        "transform": "deformable", "channel_weights": [], "brain_mask": False,
     }  # fmt: skip
 
 

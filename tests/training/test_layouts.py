@@ -287,4 +287,5 @@ def test_two_steps_of_every_recipe(
 
 
 def test_every_layout_has_a_recipe() -> None:
-    assert {load_config(path).data.cohorts[0].layout for path in RECIPES.glob("*.toml")} == {"files", *LAYOUTS}
+    recipes = [path for path in RECIPES.glob("*.toml") if path.stem != "brain-mask"]  # of no registration
+    assert {load_config(path).data.cohorts[0].layout for path in recipes} == {"files", *LAYOUTS}

@@ -76,7 +76,7 @@ def progress_shown(title: str) -> Iterator[Progress]:
         yield lambda stage, fraction: bar.update(task, description=stage, completed=fraction)
 
 
-_CHECKS = ("read", "choose model")  # what goes wrong there is the only line
+_CHECKS = ("read", "brain", "choose model")  # what goes wrong there is the only line
 
 
 class _Log:

@@ -19,7 +19,7 @@ def unit_intensities(data: NDArray[np.float32], known: NDArray[np.bool_]) -> NDA
 
     Example:
         >>> data = np.arange(1001, dtype=np.float32).reshape(7, 11, 13)
-        >>> unit_intensities(data, data >= 0)[3, 5].round(2)[[0, 12]].tolist()
+        >>> [round(float(value), 2) for value in unit_intensities(data, data >= 0)[3, 5, [0, 12]]]
         [0.49, 0.51]
     """
     values = data[known]
