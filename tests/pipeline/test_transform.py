@@ -138,3 +138,12 @@ def test_a_batch_of_another_transform_is_another(
     capsys.readouterr()
     assert run([*words[:-3], "--resume"]) == 2
     assert "transform: expected rigid, with which this batch was begun, got deformable" in capsys.readouterr().err
+
+
+def test_an_alignment_is_judged_as_one_whatever_model_would_have_refined_it(pair: Pair) -> None:
+    """The limits of a model are for images that its field has made alike."""
+    judged = [
+        register(*pair, model=model, transform="affine").qc["judged"]  # type: ignore[arg-type]
+        for model in ("none", "brain-t1")
+    ]
+    assert [told["passes"] for told in judged[0]] == [told["passes"] for told in judged[1]]

@@ -194,7 +194,7 @@ def group_of(
     Args:
         model: its name.
         contents: what the fixed and the moving image show.
-        deformed: whether there is more than an affine, which no group without a model was measured for.
+        deformed: whether there is more than an affine, which no group was measured for.
         cut_out: whether one image is the brain of a head, cut out.
 
     Example:
@@ -203,13 +203,15 @@ def group_of(
         ('brain-t1', 'head')
         >>> group_of("brain-t1", (head, head), deformed=True, cut_out=True)
         'brain-t1, cut out of a head'
-        >>> group_of(None, (head, body), deformed=True), group_of(None, (head, head), deformed=False)
+        >>> group_of(None, (head, body), deformed=True), group_of("brain-t1", (head, head), deformed=False)
         (None, None)
     """
+    if not deformed:
+        return None
     if model is not None:
         return f"{model}{_CUT_OUT}" if cut_out else model
     heads = all(c.kind == "whole head or body" and c.foreground_litres <= HEAD_LITRES for c in contents)
-    return "head" if heads and deformed else None
+    return "head" if heads else None
 
 
 def limits_for(group: str | None) -> Mapping[str, Limit]:
