@@ -15,6 +15,7 @@ from lightcrcf.geometry.kernels import resample
 from lightcrcf.pipeline.affine_fit import FAMILIES, Fit, System, exponential, generators, strain_of
 from lightcrcf.pipeline.affine_images import Source
 from lightcrcf.pipeline.foreground import foreground, thin_out
+from lightcrcf.pipeline.masks import filled_in_slices
 from lightcrcf.volumes.volume import Volume
 
 __all__ = ["Inscribed", "Surface", "depth_map", "inscribed", "surface"]
@@ -164,8 +165,7 @@ def _solid(mask: Mask) -> Mask:
     image = sitk.BinaryMorphologicalOpening(sitk.GetImageFromArray(mask.astype(np.uint8)), [1, 1, 1])
     largest = sitk.RelabelComponent(sitk.ConnectedComponent(image)) == 1
     closed = sitk.GetArrayFromImage(sitk.BinaryMorphologicalClosing(largest, [_CLOSED] * 3))
-    slices = [sitk.BinaryFillhole(sitk.GetImageFromArray(plane)) for plane in np.moveaxis(closed, 2, 0)]
-    return np.stack([sitk.GetArrayFromImage(plane) > 0 for plane in slices], axis=2)
+    return filled_in_slices(closed)
 
 
 def _directions(points: Float64) -> tuple[Float64, Float64]:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from lightcrcf.geometry.kernels import resample
 from lightcrcf.pipeline.foreground import thin_out
+from lightcrcf.pipeline.masks import filled_in_slices
 from lightcrcf.volumes.volume import Volume
 
 __all__ = ["beside_the_body"]
@@ -51,15 +52,12 @@ def _body(dense: Mask) -> Mask:
     """The large parts of what is dense, and what they enclose in an axial slice; the last axis points upwards."""
     import SimpleITK as sitk
 
-    image = sitk.GetImageFromArray(dense.transpose(2, 1, 0).astype(np.uint8))
+    image = sitk.GetImageFromArray(dense.astype(np.uint8))
     parts = sitk.RelabelComponent(sitk.ConnectedComponent(sitk.BinaryMorphologicalOpening(image, [1, 1, 1])))
     labels = sitk.GetArrayFromImage(parts)
     sizes = np.bincount(labels.ravel())
     large = np.flatnonzero(sizes[1:] >= _PART * sizes[1:].max(initial=1)) + 1
-    body = _grown(np.isin(labels, large).transpose(2, 1, 0), _RIM) & dense
-    slices = np.ascontiguousarray(body.transpose(2, 1, 0)).astype(np.uint8)
-    filled = [sitk.GetArrayFromImage(sitk.BinaryFillhole(sitk.GetImageFromArray(plane))) for plane in slices]
-    return np.asarray(np.stack(filled) > 0).transpose(2, 1, 0)
+    return filled_in_slices(_grown(np.isin(labels, large), _RIM) & dense)
 
 
 def _grown(mask: Mask, voxels: int) -> Mask:

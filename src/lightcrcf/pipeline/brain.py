@@ -14,6 +14,7 @@ from lightcrcf.geometry.kernels import resample
 from lightcrcf.network.brain_config import MULTIPLE, SPACING_MM
 from lightcrcf.pipeline.foreground import litres, thin_out
 from lightcrcf.pipeline.known import Extent, examine
+from lightcrcf.pipeline.masks import filled
 from lightcrcf.pipeline.unit import unit_intensities
 from lightcrcf.volumes import Volume, check_usable, coerce
 
@@ -158,7 +159,7 @@ def _largest(logits: Float32) -> tuple[Float32 | None, int, float]:
     sizes = np.bincount(sitk.GetArrayViewFromImage(labels).ravel())[1:]
     if not sizes.size:
         return None, 0, 0.0
-    filled = sitk.GetArrayFromImage(sitk.BinaryFillhole(labels == 1)) > 0
+    piece = filled(sitk.GetArrayViewFromImage(labels) == 1)
     size = np.abs(logits)
     pieces = int(np.count_nonzero(sizes >= 0.01 * sizes.sum()))
-    return np.where(filled, size, -size).astype(np.float32), pieces, float(sizes[0] / sizes.sum())
+    return np.where(piece, size, -size).astype(np.float32), pieces, float(sizes[0] / sizes.sum())

@@ -10,7 +10,7 @@ from lightcrcf.geometry.grid import Grid
 from lightcrcf.network.config import NetworkConfig
 from lightcrcf.pipeline.affine_images import finest_samples
 from lightcrcf.pipeline.deform import field_grid
-from lightcrcf.pipeline.foreground import HEAD_AND_BRAIN, Content, content
+from lightcrcf.pipeline.foreground import HEAD_AND_BRAIN, Content
 from lightcrcf.pipeline.inputs import ImagePair, Inputs
 from lightcrcf.pipeline.memory import Demand
 from lightcrcf.pipeline.models import Choice, choose_model, mismatches
@@ -20,7 +20,6 @@ from lightcrcf.pipeline.preprocess import working_order
 from lightcrcf.pipeline.schedule import Metric, Plan, affordable, plan
 from lightcrcf.pipeline.shared import Shared
 from lightcrcf.pipeline.similarity import across_contrasts
-from lightcrcf.volumes import Volume
 from lightcrcf.weights.store import Weights
 
 __all__ = ["Decision", "decide"]
@@ -89,7 +88,7 @@ def decide(
         UsageError: for an unknown model, or a smoothness where the model's field is not refined.
         InputError: for damaged weights.
     """
-    every = [(_content(shared, pair.fixed), _content(shared, pair.moving)) for pair in inputs.pairs]
+    every = [(shared.content(pair.fixed), shared.content(pair.moving)) for pair in inputs.pairs]
     contents = every[0]
     across = across or (options.similarity == "any",) * len(every)
     choice = choose_model(options.model, contents, (inputs.fixed.grid, inputs.moving.grid))
@@ -174,10 +173,6 @@ def _in_pairs(choice: Choice, options: Options) -> bool:
     from lightcrcf.engines.bfloat16_network import runs_in_bfloat16
 
     return runs_in_bfloat16(choice.weights.config)
-
-
-def _content(shared: Shared, volume: Volume) -> Content:
-    return shared.about(volume, "content", lambda: content(volume))
 
 
 def _grids(inputs: Inputs, weights: Weights | None, options: Options, shared: Shared) -> list[Grid]:

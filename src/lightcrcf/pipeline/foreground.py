@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -233,7 +234,7 @@ class Thinned:
             )
         return cls(data, grid, tissue)
 
-    @property
+    @cached_property
     def content(self) -> Content:
         """What it seems to show."""
         value, share = background_value(self.data)

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.pipeline.brain import Brain, find_brain, not_found
-from lightcrcf.pipeline.foreground import Content, content, foreground, litres, lowest
+from lightcrcf.pipeline.foreground import Content, foreground, litres, lowest
 from lightcrcf.pipeline.inputs import BrainOf, ImagePair, Inputs
 from lightcrcf.pipeline.known import Extent, compared, examine
 from lightcrcf.pipeline.limits import HEAD_LITRES
+from lightcrcf.pipeline.masks import filled
 from lightcrcf.pipeline.shared import Shared
 from lightcrcf.volumes import Volume
 
@@ -60,9 +61,7 @@ def brains_cut_out(inputs: Inputs, shared: Shared, *, wanted: bool) -> Inputs:
 def shown_contents(pair: ImagePair, shared: Shared) -> tuple[Content, Content]:
     """What both images show before a brain is cut out."""
     fixed, moving = pair.whole or pair.images
-    return shared.about(fixed, "content", lambda: content(fixed)), shared.about(
-        moving, "content", lambda: content(moving)
-    )
+    return shared.content(fixed), shared.content(moving)
 
 
 def _head_of(fixed: Content, moving: Content) -> int | None:
@@ -82,7 +81,7 @@ def _of_mask(image: Volume, mask: Volume | None) -> BrainOf | None:
     most = min(_LITRES[1], _OF_HEAD * litres(tissue, image.grid))
     if not (_LITRES[0] <= size <= _LITRES[1] and litres(tissue & inside, image.grid) <= most):
         return None
-    return BrainOf(Volume(_filled(inside), image.grid, mask.source), "mask", size, None)
+    return BrainOf(Volume(filled(inside), image.grid, mask.source), "mask", size, None)
 
 
 def _of_network(
@@ -95,7 +94,7 @@ def _of_network(
     if not (sure and _LITRES[0] <= found.litres <= min(_LITRES[1], _OF_HEAD * size)):
         return None
     other = _brain_of(images[1 - head], extents[1 - head], shared).mask
-    bare = _filled(foreground(images[1 - head].data))
+    bare = filled(foreground(images[1 - head].data))
     if not 1 / _TIMES <= found.litres / litres(bare, images[1 - head].grid) <= _TIMES:
         return None
     if 2 * np.count_nonzero(other & bare) < _SAME * (np.count_nonzero(other) + np.count_nonzero(bare)):
@@ -152,11 +151,3 @@ def _rest_of(mask: Volume, brain: Mask) -> Volume | None:
     """What a mask leaves out within the brain; None if nothing."""
     counts = (mask.data != 0) | ~brain
     return None if counts.all() else replace(mask, data=counts)
-
-
-def _filled(mask: Mask) -> Mask:
-    """Without holes."""
-    import SimpleITK as sitk
-
-    filled = sitk.BinaryFillhole(sitk.GetImageFromArray(mask.astype(np.uint8)))
-    return np.asarray(sitk.GetArrayFromImage(filled) > 0)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from lightcrcf.engines.base import Engine, open_engine
+from lightcrcf.pipeline.foreground import Content, content
 from lightcrcf.pipeline.kept import KeptVolumes
 from lightcrcf.volumes import Volume
 from lightcrcf.weights.store import Weights
@@ -52,6 +53,10 @@ class Shared:
             known[key] = find()
         found: T = known[key]
         return found
+
+    def content(self, volume: Volume) -> Content:
+        """What a volume shows, found once."""
+        return self.about(volume, "content", lambda: content(volume))
 
     def engine(self, weights: Weights, *, name: Any, device: Any, precision: Any, threads: int | None) -> Engine:
         """`open_engine`, or the engine of the last call if everything is the same.
