@@ -106,8 +106,7 @@ def align(
     if extents is None:
         (fixed, here), (moving, there) = examine(fixed), examine(moving)
         extents = compared(here, there)
-    here, there = (extent.for_affine() for extent in extents)
-    sources = Source.prepare(fixed, fixed_mask, here), Source.prepare(moving, moving_mask, there)
+    sources = Source.prepare(fixed, fixed_mask, extents[0]), Source.prepare(moving, moving_mask, extents[1])
     images = Images.of(*sources, further, shares)
     best = chosen(images, transform)
     if not np.isfinite(best.found.fit.cost):

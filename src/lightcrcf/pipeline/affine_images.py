@@ -151,6 +151,7 @@ class Source:
         mask = None if mask is None else on_grid_of(mask, volume, what="a mask")
         if extent is None:
             volume, extent = examine(volume)
+        extent = extent.for_affine()
         mask = extent.masked(volume, mask)
         extent = extent.reordered(volume.grid.canonical())
         volume = volume.canonical()

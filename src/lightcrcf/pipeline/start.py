@@ -135,6 +135,5 @@ def _initial_affine(init: str, transform: str, inputs: Inputs) -> tuple[Affine, 
 
 
 def _sources(pair: ImagePair) -> tuple[Source, Source]:
-    extents = [extent.for_affine() for extent in pair.extents]
-    fixed, moving = (Source.prepare(*each) for each in zip(pair.images, pair.masks, extents, strict=True))
+    fixed, moving = (Source.prepare(*each) for each in zip(pair.images, pair.masks, pair.extents, strict=True))
     return fixed, moving
