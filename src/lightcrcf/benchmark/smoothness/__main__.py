@@ -21,6 +21,7 @@ from pathlib import Path
 
 from lightcrcf.benchmark.environments import Environments
 from lightcrcf.benchmark.methods import Bench
+from lightcrcf.benchmark.smoothness.contrasts import CONTRAST_SETS, contrast_frontier
 from lightcrcf.benchmark.smoothness.frontier import DATA_SETS, LUNG, frontier
 from lightcrcf.benchmark.smoothness.known import known_deformation
 from lightcrcf.benchmark.smoothness.record import merged, read_smoothness, write_smoothness
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     acts = parser.add_subparsers(dest="act", required=True)
     found = acts.add_parser("frontier", parents=[shared, split], help="overlap against smoothness")
-    found.add_argument("--data-set", choices=(*DATA_SETS, LUNG), required=True)
+    found.add_argument("--data-set", choices=(*DATA_SETS, LUNG, *CONTRAST_SETS), required=True)
     acts.add_parser("same-person", parents=[shared], help="two scans of one person")
     made = acts.add_parser("rescans", parents=[shared, split], help="scans made of scans")
     made.add_argument("--anatomy", choices=("brain", "cardiac", "abdomen"), required=True)
@@ -100,6 +101,8 @@ def _measure(options: argparse.Namespace) -> None:
 
 
 def _study(options: argparse.Namespace, bench: Bench) -> Study:
+    if options.act == "frontier" and options.data_set in CONTRAST_SETS:
+        return contrast_frontier(options.data_set, options.data, options.split, bench)
     if options.act == "frontier":
         return frontier(options.data_set, options.data, options.split, bench)
     if options.act == "same-person":

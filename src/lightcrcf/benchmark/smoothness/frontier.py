@@ -23,12 +23,15 @@ from lightcrcf.pipeline.foreground import foreground
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume, read
 
-__all__ = ["DATA_SETS", "FRONTIER", "LUNG", "DataSet", "anatomy_of", "frontier", "frontier_name", "row_of"]
+__all__ = [
+    "DATA_SETS", "FRONTIER", "LUNG", "SCORING", "DataSet", "anatomy_of", "frontier", "frontier_commands",
+    "frontier_name", "row_of",
+]  # fmt: skip
 
 FRONTIER, LUNG = "-frontier", "lung"
 Mask = NDArray[np.bool_]
 Find = Callable[[Volume, Volume | None], Mask]
-_SCORING = (
+SCORING = (
     "J is the determinant of the deformation, the affine aside, by central differences on the grid of the fixed image; "
     "SDlogJ is the standard deviation of its logarithm, with J clipped at 1e-9. "
 )
@@ -112,8 +115,8 @@ def frontier(data_set: str, folder: Path, split: Split, bench: Bench) -> Study:
         name=frontier_name(data_set, split),
         title=f"{protocol.title.removeprefix('Accuracy on ').capitalize()}: overlap against smoothness",
         data=_cases(protocol, split),
-        protocol=f"{_SCORING}Inside: {row.inside}. Dice: mean over the structures that both have, labels moved once.",
-        commands=_commands(data_set, split),
+        protocol=f"{SCORING}Inside: {row.inside}. Dice: mean over the structures that both have, labels moved once.",
+        commands=frontier_commands(data_set, split),
         planned=[Planned(_name(pair), partial(_labelled_pair, pair, row.anatomy)) for pair in pairs(protocol, folder)],
         rungs=ladder(protocol, bench),
     )
@@ -153,7 +156,8 @@ def _cases(protocol: Protocol, split: Split) -> Cases:
     )
 
 
-def _commands(data_set: str, split: Split) -> tuple[str, ...]:
+def frontier_commands(data_set: str, split: Split) -> tuple[str, ...]:
+    """How a record is measured again, from the repository root."""
     told = "" if split == "val" else f"--split {split} "
     out = f"benchmarks/history/DATE-{frontier_name(data_set, split)}.json"
     command = f"python -m lightcrcf.benchmark.smoothness frontier --data-set {data_set} {told}--data ../shared/data"
@@ -178,8 +182,8 @@ def _lung(folder: Path, split: Split, bench: Bench) -> Study:
         name=frontier_name(LUNG),
         title=f"{_LUNG.title}: error of landmarks against smoothness",
         data=_cases(_LUNG, split),
-        protocol=f"{_SCORING}Inside: the lung's mask. Both masks are given to all tools. Error: mean of 26 landmarks.",
-        commands=_commands(LUNG, split),
+        protocol=f"{SCORING}Inside: the lung's mask. Both masks are given to all tools. Error: mean of 26 landmarks.",
+        commands=frontier_commands(LUNG, split),
         planned=[Planned(_name(pair), partial(_landmarks, pair))],
         rungs=ladder(_LUNG, bench),
     )

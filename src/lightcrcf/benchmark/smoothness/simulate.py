@@ -14,7 +14,7 @@ from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume, write
 
-__all__ = ["biased", "left", "moved", "noise_level", "noisy", "random_of", "shifted"]
+__all__ = ["biased", "left", "moved", "noise_level", "noisy", "random_of", "seed_of", "shifted"]
 
 Random = np.random.Generator
 _HIGH = 98.0  # percentile that counts as 1, as noise is measured there
@@ -24,7 +24,12 @@ _LINEAR = 0.5
 
 def random_of(name: str) -> Random:
     """Numbers that a name alone decides."""
-    return np.random.default_rng(zlib.crc32(name.encode()))
+    return np.random.default_rng(seed_of(name))
+
+
+def seed_of(name: str) -> int:
+    """A seed that a name alone decides."""
+    return zlib.crc32(name.encode())
 
 
 def left(folder: Path, name: str, fixed: Volume, moving: Volume) -> Images:
