@@ -11,7 +11,12 @@ from lightcrcf.benchmark.contrasts import CONTRASTS, pseudo_contrast
 from lightcrcf.benchmark.methods import Bench
 from lightcrcf.benchmark.protocols import Images, Pair, pairs
 from lightcrcf.benchmark.smoothness.frontier import (
-    DATA_SETS, SCORING, anatomy_of, frontier_commands, frontier_name, row_of,
+    DATA_SETS,
+    SCORING,
+    anatomy_of,
+    frontier_commands,
+    frontier_name,
+    row_of,
 )  # fmt: skip
 from lightcrcf.benchmark.smoothness.ladder import across_ladder
 from lightcrcf.benchmark.smoothness.record import Cases
