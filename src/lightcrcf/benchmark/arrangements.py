@@ -22,7 +22,7 @@ from lightcrcf.geometry.grid import AxisOrder, Grid
 from lightcrcf.pipeline.register import Registration, register
 from lightcrcf.volumes import Volume, read
 
-__all__ = ["ORDERS", "arrange"]
+__all__ = ["ORDERS", "arrange", "rotation_about_axes"]
 
 Float = NDArray[np.float64]
 Moves = Callable[[Float], Float]
@@ -55,7 +55,7 @@ def arrange(subjects: Subjects, orders: Sequence[int]) -> list[Tried]:
     ]
     turned = []
     for angles in _TURNS:
-        matrix = _rotation(angles)
+        matrix = rotation_about_axes(angles)
         pair = (_placed(volume, matrix) for volume in (fixed, moving))
         turned.append(deviation(register(*pair), lambda at, matrix=matrix: at @ matrix[:3, :3].T))  # type: ignore[misc]
     thick = [deviation(register(_thick(fixed, axis), _thick(moving, axis)), share=0.5) for axis in range(3)]
@@ -81,7 +81,7 @@ def _reordered(volume: Volume, order: AxisOrder) -> Volume:
     return Volume(order.array(volume.data), order.grid(volume.grid), volume.source)
 
 
-def _rotation(degrees: Sequence[float]) -> Float:
+def rotation_about_axes(degrees: Sequence[float]) -> Float:
     """(4, 4) turn of the world about each axis in turn."""
     matrix = np.eye(4)
     for axis, angle in enumerate(np.radians(degrees)):

@@ -21,6 +21,7 @@ from lightcrcf.benchmark.records import latest
 from lightcrcf.benchmark.robustness_record import FORMAT, ROBUSTNESS, robustness_text
 from lightcrcf.benchmark.smoothness.frontier import FRONTIER
 from lightcrcf.benchmark.smoothness.known import KNOWN
+from lightcrcf.benchmark.smoothness.known_contrasts import KNOWN_CONTRASTS, KNOWN_RIGID
 from lightcrcf.benchmark.smoothness.record import latest_smoothness
 from lightcrcf.benchmark.smoothness.rescans import RESCANS, SAME_PERSON
 from lightcrcf.benchmark.smoothness.views import SMOOTHNESS_VIEWS
@@ -77,7 +78,7 @@ KINDS = (
     ),
     Kind(lambda name: name.endswith(ABLATION), latest_ablation, {"variants": ablation_text}),
     Kind(
-        lambda name: name in (SAME_PERSON, KNOWN) or name.endswith((FRONTIER, RESCANS)),
+        lambda name: name in (SAME_PERSON, KNOWN, KNOWN_CONTRASTS, KNOWN_RIGID) or name.endswith((FRONTIER, RESCANS)),
         latest_smoothness,
         SMOOTHNESS_VIEWS,
     ),

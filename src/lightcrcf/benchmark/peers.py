@@ -133,6 +133,8 @@ def elastix(job: Job) -> None:
 def demons(job: Job) -> None:
     """Register with SimpleITK: `affine` is what to start from and its iterations, `moments 200` or `geometry 200`.
 
+    A third word, `rigid`, leaves it 6 parameters instead of 12.
+
     `deform` is the demons' iterations at each resolution and the standard deviation, in voxels, by which the field
     is smoothed: `100x50x10 1.0`. The demons are the diffeomorphic ones, after intensities were matched by their
     histograms. What it leaves is the whole displacement.
@@ -181,12 +183,16 @@ def convexadam(job: Job) -> None:
 
 
 def _simpleitk_affine(fixed: Any, moving: Any, words: str) -> Any:
-    """12 parameters by Mattes mutual information of a fifth of the voxels, three resolutions; without words none."""
+    """By Mattes mutual information of a fifth of the voxels, three resolutions; without words none.
+
+    12 parameters, or 6 where the words end in `rigid`.
+    """
     import SimpleITK as sitk
 
     if not words:
         return sitk.Transform(3, sitk.sitkIdentity)
-    start, iterations = words.split()
+    start, iterations, *kind = words.split()
+    wanted = sitk.Euler3DTransform() if kind == ["rigid"] else sitk.AffineTransform(3)
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(50)
     method.SetMetricSamplingStrategy(method.RANDOM)
@@ -197,7 +203,7 @@ def _simpleitk_affine(fixed: Any, moving: Any, words: str) -> Any:
     method.SetShrinkFactorsPerLevel([4, 2, 1])
     method.SetSmoothingSigmasPerLevel([2, 1, 0])
     centres = getattr(sitk.CenteredTransformInitializerFilter, start.upper())
-    method.SetInitialTransform(sitk.CenteredTransformInitializer(fixed, moving, sitk.AffineTransform(3), centres))
+    method.SetInitialTransform(sitk.CenteredTransformInitializer(fixed, moving, wanted, centres))
     return method.Execute(fixed, moving)
 
 

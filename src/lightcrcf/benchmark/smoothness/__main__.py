@@ -4,6 +4,8 @@
     python -m lightcrcf.benchmark.smoothness same-person --data ../shared/data --out RECORD
     python -m lightcrcf.benchmark.smoothness rescans --anatomy brain --data ../shared/data --out RECORD
     python -m lightcrcf.benchmark.smoothness known-deformation --data ../shared/data --out RECORD
+    python -m lightcrcf.benchmark.smoothness known-contrasts --data ../shared/data --out RECORD
+    python -m lightcrcf.benchmark.smoothness known-rigid --data ../shared/data --out RECORD
     python -m lightcrcf.benchmark.smoothness merge RECORD ANOTHER --out RECORD
 
 `--methods greedy,syn` runs these tools alone, `--methods lightcrcf-default-1` one setting; what the record holds of
@@ -24,6 +26,12 @@ from lightcrcf.benchmark.methods import Bench
 from lightcrcf.benchmark.smoothness.contrasts import CONTRAST_SETS, contrast_frontier
 from lightcrcf.benchmark.smoothness.frontier import DATA_SETS, LUNG, frontier
 from lightcrcf.benchmark.smoothness.known import known_deformation
+from lightcrcf.benchmark.smoothness.known_contrasts import (
+    KNOWN_CONTRASTS,
+    KNOWN_RIGID,
+    known_contrasts,
+    known_rigid,
+)
 from lightcrcf.benchmark.smoothness.record import merged, read_smoothness, write_smoothness
 from lightcrcf.benchmark.smoothness.rescans import rescans, same_person
 from lightcrcf.benchmark.smoothness.study import Study, grow
@@ -73,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     made = acts.add_parser("rescans", parents=[shared, split], help="scans made of scans")
     made.add_argument("--anatomy", choices=("brain", "cardiac", "abdomen"), required=True)
     acts.add_parser("known-deformation", parents=[shared, split], help="a field that is known")
+    acts.add_parser(KNOWN_CONTRASTS, parents=[shared], help="a field that is known, between contrasts")
+    acts.add_parser(KNOWN_RIGID, parents=[shared], help="a rigid move that is known, between contrasts")
     merging = acts.add_parser("merge", help="records of one name into one; the last counts")
     merging.add_argument("records", type=Path, nargs="+")
     merging.add_argument("--out", type=Path, required=True)
@@ -107,6 +117,8 @@ def _study(options: argparse.Namespace, bench: Bench) -> Study:
         return frontier(options.data_set, options.data, options.split, bench)
     if options.act == "same-person":
         return same_person(options.data, bench)
+    if options.act in (KNOWN_CONTRASTS, KNOWN_RIGID):
+        return {KNOWN_CONTRASTS: known_contrasts, KNOWN_RIGID: known_rigid}[options.act](options.data, bench)
     if options.act == "rescans":
         return rescans(options.anatomy, options.data, options.split, bench)
     return known_deformation(options.data, options.split, bench)

@@ -8,10 +8,12 @@ from functools import partial
 from statistics import median
 
 from lightcrcf.benchmark.goals import Goal
+from lightcrcf.benchmark.smoothness.contrasts import CONTRAST_SETS
 from lightcrcf.benchmark.smoothness.equal import least_gain, usual_gain
 from lightcrcf.benchmark.smoothness.frontier import DATA_SETS, LUNG, frontier_name
 from lightcrcf.benchmark.smoothness.known import KNOWN
-from lightcrcf.benchmark.smoothness.ladder import CURVES, DEFAULT, PEERS
+from lightcrcf.benchmark.smoothness.known_contrasts import KNOWN_CONTRASTS, KNOWN_RIGID
+from lightcrcf.benchmark.smoothness.ladder import CURVES, DEFAULT, PEERS, PEERS_ACROSS
 from lightcrcf.benchmark.smoothness.record import SmoothnessRecord
 from lightcrcf.benchmark.smoothness.rescans import SAME_PERSON, rescans_name
 
@@ -19,11 +21,13 @@ __all__ = ["SMOOTHNESS_GOALS"]
 
 Goals = tuple[Goal[SmoothnessRecord], ...]
 Measure = Callable[[SmoothnessRecord], float | None]
-_USUAL = f"{DEFAULT}-1"
+_USUAL, _RIGID = f"{DEFAULT}-1", "lightcrcf-rigid"
 
 
 _WANTED = {"greedy": 0.02, "syn": 0.06}  # at their defaults, of brains
 _DICE = 0.64  # of brains without asking
+_ACROSS = {"brain-t2": 0.04, "brain-pd": 0.04, "brain-epi": 0.04, "brain-flair": 0.0, "brain-ct": 0.0}
+_RIGID_MM = 0.3
 
 
 def _frontier_goals(data_set: str) -> Goals:
@@ -40,6 +44,18 @@ def _frontier_goals(data_set: str) -> Goals:
     if data_set == "brain":
         return (Goal("mean Dice of default", _DICE, _mean("dice"), digits=4), *goals)
     return goals
+
+
+def _across_goals(data_set: str) -> Goals:
+    return tuple(
+        Goal(
+            f"Dice above that of {CURVES[peer]} at equal smoothness, at its own default",
+            _ACROSS[data_set],
+            partial(usual_gain, ours=DEFAULT, peer=peer),
+            digits=4,
+        )
+        for peer in PEERS_ACROSS
+    )
 
 
 def _mean(figure: str) -> Measure:
@@ -68,6 +84,18 @@ def _times_syn(record: SmoothnessRecord) -> float | None:
     return found[0] / found[1] if len(found) == 2 and found[0] is not None and found[1] else None
 
 
+def _rigid_error(record: SmoothnessRecord) -> float | None:
+    return record.mean(_RIGID, "error_mean_mm") if _RIGID in record.summary else None
+
+
+def _times_best_peer(record: SmoothnessRecord) -> float | None:
+    """Mean error of ours for each of that of the peer whose mean is least."""
+    peers = [m.name for m in record.methods if not m.ours and m.curve != "identity"]
+    errors = [error for name in peers if (error := record.mean(name, "error_mean_mm")) is not None]
+    ours = record.mean(_USUAL, "error_mean_mm") if _USUAL in record.summary else None
+    return ours / min(errors) if ours is not None and errors else None
+
+
 def _times_best(record: SmoothnessRecord, of: Callable[[list[float]], float]) -> float | None:
     """Mean error of ours for each of the best peer's in the same case: of all cases together, or of the worst."""
     best: dict[str, float] = {}
@@ -83,6 +111,11 @@ def _times_best(record: SmoothnessRecord, of: Callable[[list[float]], float]) ->
 
 SMOOTHNESS_GOALS: Mapping[str, Goals] = {
     **{frontier_name(name): _frontier_goals(name) for name in (*DATA_SETS, LUNG)},
+    **{frontier_name(name): _across_goals(name) for name in CONTRAST_SETS},
+    KNOWN_RIGID: (Goal("mean error of rigid, mm", _RIGID_MM, _rigid_error, at_most=True),),
+    KNOWN_CONTRASTS: (
+        Goal("error of default for that of the best peer", 1.0, _times_best_peer, at_most=True, digits=2),
+    ),
     SAME_PERSON: (
         Goal("SDlogJ of default", 0.14, _mean("sdlogj_inside"), at_most=True),
         Goal("least 1st percentile of the volume ratio", 0.7, _extreme("ratio_p1_inside", min), digits=2),

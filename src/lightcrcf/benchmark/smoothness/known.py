@@ -26,7 +26,7 @@ from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume, read
 
-__all__ = ["KNOWN", "MAKERS", "conjugated", "known_deformation", "known_name", "triples"]
+__all__ = ["KNOWN", "MAKERS", "conjugated", "known_deformation", "known_name", "moved_case", "triples", "truth_on"]
 
 KNOWN = "known-deformation"
 MAKERS = ("syn-1.5-0", "syn-3-0", "syn-3-1.5", f"{DEFAULT}-0.5", f"{DEFAULT}-1", f"{DEFAULT}-2")
@@ -114,14 +114,49 @@ def _case(maker: str, triple: Triple) -> str:
 
 
 def _prepared(maker: Rung, triple: Triple, images: dict[str, Path], bench: Bench) -> Ready:
-    name, third = _case(maker.contender.name, triple), read(images[triple[2]])
-    truth = _truth(maker, triple, images, third, bench)
-    level, random, place = noise_level(third), random_of(name), name.replace(" <- ", "-").replace(" ", "_")
-    still = moved(third, truth)
-    scans = [noisy(scan, level, random) for scan in (still, third)]
+    third = read(images[triple[2]])
+    truth = truth_on(third, maker, triple[:2], images, bench)
+    return moved_case(_case(maker.contender.name, triple), (third, third), truth, bench)
+
+
+def truth_on(third: Volume, maker: Rung, pair: tuple[str, str], images: dict[str, Path], bench: Bench) -> Chain:
+    """A method's field of two persons, as a map of a third one's space.
+
+    It is found once and kept in the bench's `work` for all that is measured against it, as the tools' results are.
+
+    Args:
+        third: whose space it is.
+        maker: the method.
+        pair: fixed and moving person.
+        images: of the persons.
+        bench: how to run.
+
+    Raises:
+        InputError: if the method fails.
+    """
+    fixed, moving = pair
+    outcome = maker.contender.run(Images(fixed, moving, images[fixed], images[moving]), bench)
+    if outcome.chain is None or outcome.chain.field is None:
+        got = outcome.stamp.failure or "no field"
+        raise InputError(maker.contender.name, expected="a field for the truth", got=got, remedy="see why it failed")
+    return conjugated(outcome.chain, align(third, read(images[fixed])).affine)
+
+
+def moved_case(name: str, scans: tuple[Volume, Volume], truth: Chain, bench: Bench) -> Ready:
+    """A case whose truth is known: one scan moved by it is fixed, the other one moving; both get noise.
+
+    Args:
+        name: decides the noise.
+        scans: of one space; the first is moved.
+        truth: from points of the moved one to those of the other.
+        bench: below whose `work` both images are left.
+    """
+    random, place = random_of(name), name.replace(" <- ", "-").replace(" ", "_")
+    still = moved(scans[0], truth)
+    shown = [noisy(scan, noise_level(of), random) for scan, of in zip((still, scans[1]), scans, strict=True)]
     brain = np.asarray(still.data > 0)
-    points = points_of(brain, third.grid)
-    wanted, truth_spread = truth.points(points), volume_change(truth, third.grid, brain)["sdlogj_inside"]
+    points = points_of(brain, still.grid)
+    wanted, truth_spread = truth.points(points), volume_change(truth, still.grid, brain)["sdlogj_inside"]
 
     def score(chain: Chain) -> dict[str, float]:
         errors = distances(chain, points, wanted)
@@ -130,17 +165,7 @@ def _prepared(maker: Rung, triple: Triple, images: dict[str, Path], bench: Bench
             "error_median_mm": float(np.median(errors)),
             "error_p95_mm": float(np.percentile(errors, 95)),
             "truth_sdlogj_inside": truth_spread,
-            "sdlogj_inside": volume_change(chain, third.grid, brain)["sdlogj_inside"],
+            "sdlogj_inside": volume_change(chain, still.grid, brain)["sdlogj_inside"],
         }
 
-    return Ready(left(bench.work / KNOWN, place, *scans), score)
-
-
-def _truth(maker: Rung, triple: Triple, images: dict[str, Path], third: Volume, bench: Bench) -> Chain:
-    """Found once, and kept in the bench's `work` for all that is measured against it, as the tools' results are."""
-    fixed, moving, _ = triple
-    outcome = maker.contender.run(Images(fixed, moving, images[fixed], images[moving]), bench)
-    if outcome.chain is None or outcome.chain.field is None:
-        got = outcome.stamp.failure or "no field"
-        raise InputError(maker.contender.name, expected="a field for the truth", got=got, remedy="see why it failed")
-    return conjugated(outcome.chain, align(third, read(images[fixed])).affine)
+    return Ready(left(bench.work / KNOWN, place, *shown), score)

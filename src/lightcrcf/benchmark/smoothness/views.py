@@ -10,7 +10,7 @@ from lightcrcf.benchmark.markdown import table
 from lightcrcf.benchmark.records import BUSY
 from lightcrcf.benchmark.smoothness.equal import at_equal_smoothness, overlap_of
 from lightcrcf.benchmark.smoothness.goals import SMOOTHNESS_GOALS
-from lightcrcf.benchmark.smoothness.ladder import CURVES, DEFAULT, PEERS
+from lightcrcf.benchmark.smoothness.ladder import CURVES, DEFAULT, PEERS, PEERS_ACROSS
 from lightcrcf.benchmark.smoothness.record import SECONDS, Setting, SmoothnessRecord
 
 __all__ = ["SMOOTHNESS_VIEWS"]
@@ -97,7 +97,7 @@ def _equal(record: SmoothnessRecord) -> str:
     figure, sign = overlap_of(record)
     name, digits = _OVERLAPS[figure]
     rows = []
-    for peer in PEERS:
+    for peer in dict.fromkeys((*PEERS, *PEERS_ACROSS)):
         for found in at_equal_smoothness(record, DEFAULT, peer):
             mine = "not as smooth" if found.ours is None else f"{found.ours:.{digits}f}"
             gain = "" if found.ours is None else f"{sign * (found.ours - found.theirs):+.{digits}f}"
@@ -116,20 +116,27 @@ def _equal(record: SmoothnessRecord) -> str:
 
 def _by_truth(record: SmoothnessRecord) -> str:
     """Mean error of each method for each maker of truths."""
-    makers = list(dict.fromkeys(case.split()[0] for case in record.data.names))
-    measured = [maker for maker in makers if any(trial.case.split()[0] == maker for trial in record.trials)]
+    return _by(record, lambda case: case.partition(" ")[0], "truth of ")
+
+
+def _by_images(record: SmoothnessRecord) -> str:
+    """Mean error of each method for each pair of images, whatever the truth."""
+    return _by(record, lambda case: case.partition(" ")[2], "")
+
+
+def _by(record: SmoothnessRecord, part: Callable[[str], str], told: str) -> str:
+    """Mean error of each method, a column for each part of the cases' names."""
+    parts = list(dict.fromkeys(map(part, record.data.names)))
+    measured = [one for one in parts if any(part(trial.case) == one for trial in record.trials)]
     header, rows = ["method"], []
-    for maker in measured:
-        spreads = [
-            trial.figures["truth_sdlogj_inside"]
-            for trial in record.trials
-            if trial.case.split()[0] == maker and trial.failure is None
-        ]
-        header.append(f"truth of {maker}{f', SDlogJ {fmean(spreads):.2f}' if spreads else ''}")
+    for one in measured:
+        found = [t.figures["truth_sdlogj_inside"] for t in record.trials if part(t.case) == one and t.failure is None]
+        spread = f", SDlogJ {fmean(found):.2f}" if found and told else ""
+        header.append(f"{told}{one}{spread}")
     for method in record.methods:
         cells = []
-        for maker in measured:
-            trials = [t for t in record.of(method.name) if t.case.split()[0] == maker and t.failure is None]
+        for one in measured:
+            trials = [t for t in record.of(method.name) if part(t.case) == one and t.failure is None]
             errors = [trial.figures["error_mean_mm"] for trial in trials]
             cells.append(f"{fmean(errors):.3f} ({len(errors)})" if errors else "")
         rows.append((method.title, *cells))
@@ -155,6 +162,7 @@ SMOOTHNESS_VIEWS: dict[str, Callable[[SmoothnessRecord], str]] = {
     "settings": _settings,
     "equal": _equal,
     "by-truth": _by_truth,
+    "by-images": _by_images,
     "methods": _methods,
     "goals": _goals,
 }
