@@ -47,10 +47,10 @@ SIDEWAYS = {  # within a layer: who may look at whom
 }
 LONGEST_FILE, LONGEST_FUNCTION = 400, 50
 LONG_FUNCTIONS = {
-    "cli/batch.py:batch": "typer takes a command's options from its arguments",
-    "cli/bids.py:bids": "typer takes a command's options from its arguments",
-    "cli/label.py:label": "typer takes a command's options from its arguments",
-    "cli/register.py:register": "typer takes a command's options from its arguments",
+    "cli/commands/cohorts/batch.py:batch": "typer takes a command's options from its arguments",
+    "cli/commands/cohorts/bids.py:bids": "typer takes a command's options from its arguments",
+    "cli/commands/cohorts/label.py:label": "typer takes a command's options from its arguments",
+    "cli/commands/images/register.py:register": "typer takes a command's options from its arguments",
 }
 
 
@@ -96,7 +96,7 @@ def test_imports_go_down(path: Path) -> None:
 def test_pytorch_is_met_only_where_it_may_be() -> None:
     met = {name(path) for path in FILES if any(i.split(".")[0] == "torch" for i in imports(parsed(path)))}
     allowed = {n for n in map(name, FILES) if n.startswith(("network/", "training/"))} | {"engines/torch.py"}
-    allowed |= {"benchmark/networks.py", "benchmark/peers.py"}  # scripts that run in other tools' environments
+    allowed |= {"lightcrcf_bench/accuracy/networks.py", "lightcrcf_bench/accuracy/peers.py"}  # scripts that run in other tools' environments
     assert met <= allowed - {"network/config.py"}
 
 
@@ -104,17 +104,17 @@ def test_pytorch_is_met_only_where_it_may_be() -> None:
 DOORS: dict[str, tuple[str, set[str]]] = {
     "LPS": (
         r"-1(\.0)?, *-1(\.0)?, *\+?1|\bLPS_|\b(Set|Get)(Origin|Direction)\b",
-        {"transforms/itk.py", "volumes/itk_images.py"},
+        {"transforms/itk.py", "volumes/formats/itk_images.py"},
     ),
     "safetensors": (r"^ *(from|import) safetensors", {"weights/store.py"}),
     "unpickling": (r"\b(import|from) (pickle|dill|joblib|shelve)\b|\btorch\.load\(|allow_pickle=True", set()),
     "ITK transforms": (
         r"\b(ReadTransform|WriteTransform|AffineTransform)\b",
-        {"transforms/itk.py", "benchmark/peers.py"},
+        {"transforms/itk.py", "lightcrcf_bench/accuracy/peers.py"},
     ),
     "sampling": (
         r"\bdef .*(trilinear|catmull|bilinear)|\bmap_coordinates\b|\bgrid_sample\(",
-        {"geometry/sampling.py", "network/sampling.py", "benchmark/networks.py"},
+        {"geometry/sampling.py", "network/sampling.py", "lightcrcf_bench/accuracy/networks.py"},
     ),
     "downloads": (r"\b(urllib\.request|requests|httpx|urlopen|http\.client|hf_hub)\b", set()),
     "shells": (r"shell=True|os\.system\(", set()),

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from lightcrcf.cli.main import run
-from lightcrcf.pipeline.demo import deformed_copy, phantom
-from lightcrcf.report.demo import write_inputs
+from lightcrcf.demo.phantom import deformed_copy, phantom
+from lightcrcf.demo.run import write_inputs
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"

@@ -16,10 +16,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightcrcf.cohort.labelling import label
-    from lightcrcf.cohort.many import register_many
-    from lightcrcf.pipeline.brain import brain_mask
-    from lightcrcf.pipeline.register import Registration, register
+    from lightcrcf.labels.labelling import label
+    from lightcrcf.batch.many import register_many
+    from lightcrcf.preprocessing.brain import brain_mask
+    from lightcrcf.registration.register import Registration, register
 
     __version__: str
 
@@ -33,19 +33,19 @@ def __getattr__(name: str) -> Any:
 
         return version("lightcrcf")
     if name == "register_many":
-        from lightcrcf.cohort import many
+        from lightcrcf.batch import many
 
         return many.register_many
     if name == "label":
-        from lightcrcf.cohort import labelling
+        from lightcrcf.labels import labelling
 
         return labelling.label
     if name == "brain_mask":
-        from lightcrcf.pipeline import brain
+        from lightcrcf.preprocessing import brain
 
         return brain.brain_mask
     if name in __all__:
-        from lightcrcf.pipeline import register as module
+        from lightcrcf.registration import register as module
 
         return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

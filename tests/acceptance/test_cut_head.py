@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.pipeline.foreground import content
-from lightcrcf.pipeline.register import register
+from lightcrcf.preprocessing.foreground import content
+from lightcrcf.registration.register import register
 from lightcrcf.volumes import Volume
 
 Maker = Callable[..., tuple[Volume, Volume]]

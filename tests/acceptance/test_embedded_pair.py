@@ -17,8 +17,8 @@ import pytest
 
 from lightcrcf.cli.main import run
 from lightcrcf.evaluation.metrics import dice
-from lightcrcf.pipeline.demo import KnownPair, make_pair
-from lightcrcf.report.demo import write_inputs
+from lightcrcf.demo.phantom import KnownPair, make_pair
+from lightcrcf.demo.run import write_inputs
 from lightcrcf.transforms.itk import read_transform_folder
 from lightcrcf.volumes import read
 

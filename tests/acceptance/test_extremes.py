@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.pipeline.register import Registration, register
+from lightcrcf.registration.register import Registration, register
 from lightcrcf.volumes import Volume
 
 GridMaker = Callable[..., Grid]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.pipeline.register import Registration, register
+from lightcrcf.registration.register import Registration, register
 from lightcrcf.volumes import Volume, read
 from lightcrcf.weights import store
 

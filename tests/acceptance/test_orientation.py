@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lightcrcf.geometry.grid import AxisOrder
-from lightcrcf.pipeline.register import Registration, register
+from lightcrcf.registration.register import Registration, register
 from lightcrcf.volumes import Volume, read
 
 ORDERS = [AxisOrder(p, f) for p in permutations(range(3)) for f in product((False, True), repeat=3)]  # type: ignore[arg-type]

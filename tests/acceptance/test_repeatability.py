@@ -19,7 +19,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from lightcrcf.cli.main import run
-from lightcrcf.pipeline.register import register
+from lightcrcf.registration.register import register
 from lightcrcf.volumes import read
 
 FILES = ("moved.nii.gz", "warp.nii.gz", "inverse_warp.nii.gz", "affine.tfm")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lightcrcf.cli.main import run
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.pipeline.register import Registration, register
+from lightcrcf.registration.register import Registration, register
 from lightcrcf.volumes import Volume, read, write
 
 GridMaker = Callable[..., Grid]

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import pytest
 
-from lightcrcf.benchmark.records import Case, Data, Machine, Method, Record, Timing
+from lightcrcf_bench.records.schema import Case, Data, Machine, Method, Record, Timing
 
 PAIRS = (("a", "b"), ("b", "c"), ("c", "a"))
 Maker = Callable[..., Record]

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightcrcf.benchmark import accuracy, methods, peers, records
-from lightcrcf.benchmark.measure import CommandError, Measured
-from lightcrcf.benchmark.methods import Bench
-from lightcrcf.benchmark.protocols import PROTOCOLS
-from lightcrcf.benchmark.records import Record
+from lightcrcf_bench.accuracy import run as accuracy, methods, peers
+from lightcrcf_bench.records import schema as records
+from lightcrcf_bench.measure import CommandError, Measured
+from lightcrcf_bench.accuracy.methods import Bench
+from lightcrcf_bench.accuracy.protocols import PROTOCOLS
+from lightcrcf_bench.records.schema import Record
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.transforms.affine import Affine

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from lightcrcf.benchmark.accuracy import record_name
-from lightcrcf.benchmark.accuracy_goals import ACCURACY_GOALS
-from lightcrcf.benchmark.accuracy_views import VIEWS
-from lightcrcf.benchmark.protocols import PROTOCOLS
-from lightcrcf.benchmark.records import Record, merge
+from lightcrcf_bench.accuracy.run import record_name
+from lightcrcf_bench.publish.accuracy_goals import ACCURACY_GOALS
+from lightcrcf_bench.publish.accuracy_views import VIEWS
+from lightcrcf_bench.accuracy.protocols import PROTOCOLS
+from lightcrcf_bench.records.schema import Record, merge
 
 Maker = Callable[..., Record]
 FOLDING = {"ants-syn": 0.0, "greedy-ncc": 0.2, "wild": 5.0, "lightcrcf-fast": 0.01, "lightcrcf-default": 0.7}

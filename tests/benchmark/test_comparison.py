@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightcrcf.benchmark import comparison, cost_figures, methods, peers, records
-from lightcrcf.benchmark.comparison import DATA_SETS, compare, measure_forwards
-from lightcrcf.benchmark.environments import Environments
-from lightcrcf.benchmark.measure import CommandError, Measured
-from lightcrcf.benchmark.methods import Bench
-from lightcrcf.benchmark.peer_views import PEER_VIEWS, time_ratio
-from lightcrcf.benchmark.protocols import PROTOCOLS
-from lightcrcf.benchmark.records import Forward, Record
-from lightcrcf.benchmark.render import main
+from lightcrcf_bench.accuracy import comparison, methods, peers
+from lightcrcf_bench.publish import cost_figures
+from lightcrcf_bench.records import schema as records
+from lightcrcf_bench.accuracy.comparison import DATA_SETS, compare, measure_forwards
+from lightcrcf_bench.accuracy.environments import Environments
+from lightcrcf_bench.measure import CommandError, Measured
+from lightcrcf_bench.accuracy.methods import Bench
+from lightcrcf_bench.publish.peer_views import PEER_VIEWS, time_ratio
+from lightcrcf_bench.accuracy.protocols import PROTOCOLS
+from lightcrcf_bench.records.schema import Forward, Record
+from lightcrcf_bench.publish.render import main
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.field import DisplacementField
@@ -180,7 +182,7 @@ def test_forward_passes_run_in_turn(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 @pytest.mark.parametrize(("name", "parameters", "gmac"), [("eoir-8", 111_208, 186.7), ("lapirn", 923_748, None)])
 def test_networks_have_their_published_sizes(name: str, parameters: int, gmac: float | None) -> None:
     torch = pytest.importorskip("torch", reason="needs the extra `train`")
-    from lightcrcf.benchmark.networks import NETWORKS, multiply_adds
+    from lightcrcf_bench.accuracy.networks import NETWORKS, multiply_adds
 
     shape = (32, 48, 16)
     network = NETWORKS[name](shape).eval()
@@ -195,7 +197,7 @@ def test_networks_have_their_published_sizes(name: str, parameters: int, gmac: f
 
 def test_transmorph_has_its_published_size_to_a_percent() -> None:
     torch = pytest.importorskip("torch", reason="needs the extra `train`")
-    from lightcrcf.benchmark.networks import transmorph
+    from lightcrcf_bench.accuracy.networks import transmorph
 
     shape = (32, 64, 32)
     network = transmorph(shape).eval()

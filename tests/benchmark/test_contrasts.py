@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lightcrcf.benchmark.contrasts import CONTRASTS, pseudo_contrast
+from lightcrcf_bench.accuracy.pseudo_contrasts import CONTRASTS, pseudo_contrast
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume
 

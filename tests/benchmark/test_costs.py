@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightcrcf.benchmark import scaling
-from lightcrcf.benchmark.core import compute, part_flops, register_arrays
-from lightcrcf.benchmark.cost_goals import cost_goals_text as goals
-from lightcrcf.benchmark.cost_records import (
+from lightcrcf_bench.speed import scaling
+from lightcrcf_bench.speed.core import compute, part_flops, register_arrays
+from lightcrcf_bench.publish.cost_goals import cost_goals_text as goals
+from lightcrcf_bench.records.cost import (
     CoreRecord,
     GreedyIteration,
     Peaks,
@@ -20,15 +20,15 @@ from lightcrcf.benchmark.cost_records import (
     latest_cost,
     read_cost,
 )
-from lightcrcf.benchmark.cost_views import core_text, linearity, refine_text, scaling_text, speedup
-from lightcrcf.benchmark.environments import Environments
-from lightcrcf.benchmark.measure import CommandError
-from lightcrcf.benchmark.peaks import measure_peaks
-from lightcrcf.benchmark.records import Machine
-from lightcrcf.benchmark.refinement import measure_refinement, steps, write_pair
-from lightcrcf.benchmark.tracing import trace
-from lightcrcf.benchmark.worker import measured
-from lightcrcf.benchmark.workload import parse_shape, workload
+from lightcrcf_bench.publish.cost_views import core_text, linearity, refine_text, scaling_text, speedup
+from lightcrcf_bench.accuracy.environments import Environments
+from lightcrcf_bench.measure import CommandError
+from lightcrcf_bench.speed.peaks import measure_peaks
+from lightcrcf_bench.records.schema import Machine
+from lightcrcf_bench.speed.refinement import measure_refinement, steps, write_pair
+from lightcrcf_bench.speed.tracing import trace
+from lightcrcf_bench.speed.worker import measured
+from lightcrcf_bench.speed.workload import parse_shape, workload
 from lightcrcf.engines.base import open_engine
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.geometry.kernels import compose, upsample, warp
@@ -238,7 +238,7 @@ def test_what_is_no_record_is_refused(text: str, tmp_path: Path) -> None:
 
 
 def test_a_view_of_another_record_is_refused() -> None:
-    from lightcrcf.benchmark.cost_views import COST_VIEWS
+    from lightcrcf_bench.publish.cost_views import COST_VIEWS
 
     record = RefineRecord.model_validate({**COMMON, "pair": "x", "threads": 1, "peaks": PEAKS, "runs": []})
     with pytest.raises(InputError, match="CoreRecord"):

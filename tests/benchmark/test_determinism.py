@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lightcrcf.benchmark import determinism
+from lightcrcf_bench.stress import determinism
 from lightcrcf.volumes import Volume, write
 
 HISTORY = Path(__file__).parents[2] / "benchmarks" / "history"

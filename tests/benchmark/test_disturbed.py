@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightcrcf.benchmark import disturbed
-from lightcrcf.benchmark.disturbed import Run, lesion_in, part_of, parts_of, plans, seen, turn_between
-from lightcrcf.benchmark.disturbed_record import ROWS, Disturbed, DisturbedRecord, disturbed_text, latest_disturbed
-from lightcrcf.benchmark.kinds import table_of
-from lightcrcf.benchmark.measure import machine
+from lightcrcf_bench.quality import disturbed
+from lightcrcf_bench.quality.disturbed import Run, lesion_in, part_of, parts_of, plans, seen, turn_between
+from lightcrcf_bench.records.disturbed import ROWS, Disturbed, DisturbedRecord, disturbed_text, latest_disturbed
+from lightcrcf_bench.publish.kinds import table_of
+from lightcrcf_bench.measure import machine
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.transforms.affine import Affine

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from lightcrcf.benchmark import environments
-from lightcrcf.benchmark.environments import REQUIREMENTS, Environments
-from lightcrcf.benchmark.measure import CommandError
-from lightcrcf.benchmark.peers import TOOLS
+from lightcrcf_bench.accuracy import environments
+from lightcrcf_bench.accuracy.environments import REQUIREMENTS, Environments
+from lightcrcf_bench.measure import CommandError
+from lightcrcf_bench.accuracy.peers import TOOLS
 from lightcrcf.errors import InputError
 
 

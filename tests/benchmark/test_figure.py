@@ -3,8 +3,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from lightcrcf.benchmark import figure
-from lightcrcf.benchmark.records import Record
+from lightcrcf_bench.publish import figure
+from lightcrcf_bench.records.schema import Record
 
 Maker = Callable[..., Record]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightcrcf.benchmark import fuzz
+from lightcrcf_bench.stress import fuzz
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightcrcf.benchmark.golden import CASES, PATH, Golden, compare, measure, read_golden
-from lightcrcf.benchmark.protocols import PROTOCOLS, pairs
+from lightcrcf_bench.golden import CASES, PATH, Golden, compare, measure, read_golden
+from lightcrcf_bench.accuracy.protocols import PROTOCOLS, pairs
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume, read
@@ -24,7 +24,7 @@ def test_no_pair_is_worse_than_its_golden_result(number: int) -> None:
     assert (golden.protocol, golden.fixed, golden.moving, golden.preset) == (name, pair.fixed, pair.moving, preset)
     worse = compare(golden, measure(CASES[number], DATA), read(pair.fixed_image))
     assert not worse, (
-        f"{'; '.join(worse)}. If that is meant: python -m lightcrcf.benchmark.golden --data ../shared/data"
+        f"{'; '.join(worse)}. If that is meant: python -m lightcrcf_bench.golden --data ../shared/data"
     )
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from lightcrcf.benchmark import labelling, template
-from lightcrcf.benchmark.history import newest, plain
-from lightcrcf.benchmark.kinds import KINDS, NOT_YET, table_of
+from lightcrcf_bench.cohort import labelling, template
+from lightcrcf_bench.records.history import newest, plain
+from lightcrcf_bench.publish.kinds import KINDS, NOT_YET, table_of
 from lightcrcf.errors import InputError
 
 MACHINE = {"cpu": "a processor", "cores": 2}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lightcrcf.benchmark import labelling
+from lightcrcf_bench.cohort import labelling
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume, write

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lightcrcf.benchmark.measure import CommandError, machine, run
+from lightcrcf_bench.measure import CommandError, machine, run
 
 
 def test_time_and_memory_are_those_of_the_command() -> None:

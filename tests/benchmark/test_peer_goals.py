@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lightcrcf.benchmark.cost_goals import peer_goals_text
-from lightcrcf.benchmark.records import Forward, Record
+from lightcrcf_bench.publish.cost_goals import peer_goals_text
+from lightcrcf_bench.records.schema import Forward, Record
 
 
 def test_tools_side_by_side_are_held_against_ours(make_record: Callable[..., Record]) -> None:

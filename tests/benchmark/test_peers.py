@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightcrcf.benchmark import peers
-from lightcrcf.benchmark.methods import read_chain
-from lightcrcf.benchmark.smoothness.scores import distances, points_of, volume_change
+from lightcrcf_bench.accuracy import peers
+from lightcrcf_bench.accuracy.methods import read_chain
+from lightcrcf_bench.smoothness.scores import distances, points_of, volume_change
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from lightcrcf.benchmark.protocols import PROTOCOLS, Protocol, pairs
+from lightcrcf_bench.accuracy.protocols import PROTOCOLS, Protocol, pairs
 from lightcrcf.errors import InputError
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"

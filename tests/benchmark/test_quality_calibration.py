@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightcrcf.benchmark import quality_calibration as calibration
-from lightcrcf.benchmark.quality_limits import evaluate, fit, is_good
-from lightcrcf.benchmark.spoiled import KINDS, Sample, spoil
+from lightcrcf_bench.quality import calibration as calibration
+from lightcrcf_bench.quality.limits import evaluate, fit, is_good
+from lightcrcf_bench.quality.corruptions import KINDS, Sample, spoil
 from lightcrcf.errors import InputError
-from lightcrcf.pipeline.limits import FIGURES, limits_for
+from lightcrcf.quality.thresholds import FIGURES, limits_for
 from lightcrcf.volumes import Volume
 
 Pair = tuple[Volume, Volume]

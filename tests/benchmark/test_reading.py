@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lightcrcf.benchmark.reading import draw, main, reading_text, scored
+from lightcrcf_bench.quality.reading import draw, main, reading_text, scored
 from lightcrcf.errors import InputError
 
 KINDS = ("mirrored", "half missing", "noise", "shuffled", "turned, no affine", "other anatomy", "other contrast")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from lightcrcf.benchmark import records
-from lightcrcf.benchmark.records import Case, Record
+from lightcrcf_bench.records import schema as records
+from lightcrcf_bench.records.schema import Case, Record
 from lightcrcf.errors import InputError
 
 Maker = Callable[..., Record]

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from lightcrcf.benchmark import cost_figures, figure, records
-from lightcrcf.benchmark.accuracy_views import VIEWS
-from lightcrcf.benchmark.cost_records import read_cost
-from lightcrcf.benchmark.records import Record
-from lightcrcf.benchmark.render import HISTORY, documents, main, render
-from lightcrcf.benchmark.smoothness.record import read_smoothness
+from lightcrcf_bench.publish import cost_figures, figure
+from lightcrcf_bench.records import schema as records
+from lightcrcf_bench.publish.accuracy_views import VIEWS
+from lightcrcf_bench.records.cost import read_cost
+from lightcrcf_bench.records.schema import Record
+from lightcrcf_bench.publish.render import HISTORY, documents, main, render
+from lightcrcf_bench.smoothness.record import read_smoothness
 from lightcrcf.errors import InputError
 
 ROOT = Path(__file__).parents[2]

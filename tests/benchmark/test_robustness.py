@@ -13,22 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightcrcf.benchmark import (
-    endurance,
-    fuzz,
-    fuzz_guided,
-    history,
-    interruption,
-    robustness,
-    scarcity,
-    trials,
-)
-from lightcrcf.benchmark.arrangements import arrange
-from lightcrcf.benchmark.robustness_record import FORMAT, ROBUSTNESS
-from lightcrcf.benchmark.trials import Subjects, Tried
+from lightcrcf_bench.stress import endurance, fuzz, fuzz_guided, interruption, robustness, scarcity, trials
+from lightcrcf_bench.records import history
+from lightcrcf_bench.stress.arrangements import arrange
+from lightcrcf_bench.records.robustness import FORMAT, ROBUSTNESS
+from lightcrcf_bench.stress.trials import Subjects, Tried
 from lightcrcf.errors import InputError, UsageError
-from lightcrcf.pipeline.outputs import save
-from lightcrcf.pipeline.register import Registration, register
+from lightcrcf.registration.save import save
+from lightcrcf.registration.register import Registration, register
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="as the benchmarks are")
 
@@ -157,7 +149,7 @@ def test_more_memory_than_there_is_is_refused() -> None:
 
 @pytest.mark.data
 def test_a_few_arrangements_meet_in_the_same_place(subjects: Subjects, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightcrcf.benchmark.arrangements.register", _affine_only)
+    monkeypatch.setattr("lightcrcf_bench.stress.arrangements.register", _affine_only)
     rows = {row.what: row for row in arrange(subjects, [29])}
     assert {"axis orders", "oblique", "big-endian", "qform only", "sform only"} < set(rows)
     assert not any(row.faults for row in rows.values()), rows

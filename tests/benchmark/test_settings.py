@@ -9,9 +9,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from lightcrcf.benchmark import settings
-from lightcrcf.benchmark.settings import main, plans_of, settings_text
-from lightcrcf.pipeline.schedule import plan
+from lightcrcf_bench.training import settings
+from lightcrcf_bench.training.settings import main, plans_of, settings_text
+from lightcrcf.refinement.schedule import plan
 from lightcrcf.weights.preparation import Preparation
 
 ONE_MM = (1.0, 1.0, 1.0)

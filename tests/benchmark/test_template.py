@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightcrcf.benchmark.template import agreement, main, most_votes
+from lightcrcf_bench.cohort.template import agreement, main, most_votes
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume, write
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lightcrcf.benchmark import throughput
-from lightcrcf.benchmark.measure import machine
-from lightcrcf.benchmark.throughput import (
+from lightcrcf_bench.speed import throughput
+from lightcrcf_bench.measure import machine
+from lightcrcf_bench.speed.throughput import (
     Setting,
     ThroughputRecord,
     Took,

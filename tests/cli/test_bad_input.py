@@ -364,7 +364,7 @@ def test_a_full_disk_leaves_an_earlier_result_as_it_was(
     out, options = tmp_path / "out", ("--model", "none", "--init", "none")
     assert run(register(*good, out, *options)) == 0
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    monkeypatch.setattr("lightcrcf.pipeline.outputs.write_affine", _full_disk)
+    monkeypatch.setattr("lightcrcf.registration.save.write_affine", _full_disk)
     capsys.readouterr()
     assert run(register(*good, out, *options)) == 3
     assert "No space left on device" in capsys.readouterr().err

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightcrcf.benchmark import records
-from lightcrcf.benchmark.cost_records import read_cost
-from lightcrcf.benchmark.protocols import PROTOCOLS
+from lightcrcf_bench.records import schema as records
+from lightcrcf_bench.records.cost import read_cost
+from lightcrcf_bench.accuracy.protocols import PROTOCOLS
 from lightcrcf.cli.main import run
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume, write

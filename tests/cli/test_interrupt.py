@@ -37,7 +37,7 @@ def caching(self, notify, getbuffer):
 
 cache, ExecutionEngine.set_object_cache = ExecutionEngine.set_object_cache, caching
 from lightcrcf.cli.main import main
-from lightcrcf.pipeline import outputs, provenance
+from lightcrcf.registration import save as outputs, provenance
 
 stage, write = provenance.Stopwatch.stage, outputs.write
 

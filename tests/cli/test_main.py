@@ -29,7 +29,7 @@ def run_raising(error: BaseException, monkeypatch: pytest.MonkeyPatch, *, option
     def fail(*_arguments: object, **_options: object) -> None:
         raise error
 
-    monkeypatch.setattr("lightcrcf.pipeline.points.move_points", fail)
+    monkeypatch.setattr("lightcrcf.transforms.point_tables.move_points", fail)
     return run([*options, *POINTS])
 
 
@@ -111,7 +111,7 @@ def test_warnings_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     def warn(*_arguments: object, **_options: object) -> None:
         warnings.warn("qform and\nsform disagree", UserWarning, stacklevel=1)
 
-    monkeypatch.setattr("lightcrcf.pipeline.points.move_points", warn)
+    monkeypatch.setattr("lightcrcf.transforms.point_tables.move_points", warn)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         assert run(POINTS) == 0
@@ -137,7 +137,7 @@ def test_a_signal_ends_the_command_and_removes_temporary_files(number: int, code
     script = f"""
 import signal, sys, time
 from pathlib import Path
-import lightcrcf.pipeline.points as points
+import lightcrcf.transforms.point_tables as points
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell has it ignored
 from lightcrcf.cli.main import main
 from lightcrcf.files import atomic_path

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lightcrcf.cli.main import run
-from lightcrcf.pipeline.demo import deformed_copy, phantom
+from lightcrcf.demo.phantom import deformed_copy, phantom
 from lightcrcf.volumes import write
 from lightcrcf.weights.store import load, names
 
@@ -100,7 +100,7 @@ def test_the_demo_measures_itself_and_leaves_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small = deformed_copy(*phantom(spacing_mm=4.0), seed=7)
-    monkeypatch.setattr("lightcrcf.report.demo.make_pair", lambda: small)
+    monkeypatch.setattr("lightcrcf.demo.run.make_pair", lambda: small)
     assert run(["demo", "--out", str(tmp_path / "demo"), "--json"]) == 0
     outcome = json.loads(capsys.readouterr().out)
     before, affine, deformable = outcome["stages"]

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lightcrcf.pipeline.demo import KnownPair, deformed_copy, phantom
-from lightcrcf.pipeline.register import Registration, register
+from lightcrcf.demo.phantom import KnownPair, deformed_copy, phantom
+from lightcrcf.registration.register import Registration, register
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.field import DisplacementField
 

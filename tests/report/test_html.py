@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightcrcf.pipeline.register import Registration
+from lightcrcf.registration.register import Registration
 from lightcrcf.report.html import report_page
 from lightcrcf.report.subject import Subject
 from lightcrcf.transforms.chain import Chain

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lightcrcf.pipeline.register import Registration
+from lightcrcf.registration.register import Registration
 from lightcrcf.report.figure import png
 from lightcrcf.report.painters import FOLD_COLOUR
 from lightcrcf.report.pictures import Views

@@ -12,8 +12,8 @@ import pytest
 
 from lightcrcf.cli.main import run
 from lightcrcf.errors import InputError
-from lightcrcf.pipeline.demo import KnownPair
-from lightcrcf.report.demo import write_inputs
+from lightcrcf.demo.phantom import KnownPair
+from lightcrcf.demo.run import write_inputs
 from lightcrcf.report.sheet import runs_in
 from lightcrcf.volumes import Volume, read, write
 

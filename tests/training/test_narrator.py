@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lightcrcf.pipeline import progress
+from lightcrcf import progress
 from lightcrcf.training.narrator import Narrator
 
 

@@ -15,7 +15,7 @@ from lightcrcf.geometry.grid import Grid
 from lightcrcf.transforms import itk
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.field import DisplacementField
-from lightcrcf.volumes.nifti import write_nifti
+from lightcrcf.volumes.formats.nifti import write_nifti
 from lightcrcf.volumes.volume import Volume
 
 FLIP = np.array([-1.0, -1.0, 1.0])

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume, coerce, write
-from lightcrcf.volumes.itk_images import to_image
+from lightcrcf.volumes.formats.itk_images import to_image
 
 
 def forms(tmp_path: Path, data: np.ndarray, affine: np.ndarray) -> dict[str, Any]:

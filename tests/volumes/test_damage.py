@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lightcrcf.errors import LightCRCFError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume, read, write
-from lightcrcf.volumes.dicom import read_series
+from lightcrcf.volumes.formats.dicom import read_series
 
 DATA = np.random.default_rng(5).integers(0, 200, (3, 4, 5)).astype(np.int16)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from lightcrcf.pipeline.progress import Throttle
+    from lightcrcf.progress import Throttle
 
 __all__ = ["Progress", "print_json", "print_table", "progress_shown", "say"]
 
@@ -87,7 +87,7 @@ class _Log:
         self._may_print: Throttle | None = None
 
     def __call__(self, stage: str, fraction: float) -> None:
-        from lightcrcf.pipeline.progress import Throttle
+        from lightcrcf.progress import Throttle
 
         if self._may_print is None and stage not in _CHECKS:
             self._may_print = Throttle(start=False)

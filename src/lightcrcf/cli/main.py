@@ -14,26 +14,11 @@ from typing import Annotated, Any, NoReturn, TextIO, cast
 
 import typer
 
-from lightcrcf.cli import (
-    apply,
-    batch,
-    bench,
-    bids,
-    brain,
-    data,
-    demo,
-    evaluate,
-    export,
-    info,
-    label,
-    models,
-    points,
-    register,
-    report,
-    signals,
-    template,
-    train,
-)
+from lightcrcf.cli.commands.images import apply, brain, demo, evaluate, info, points, register, report
+from lightcrcf.cli.commands.cohorts import batch, bids, label, template
+from lightcrcf_bench.cli import bench
+from lightcrcf.cli.commands.models import data, export, models, train
+from lightcrcf.cli import signals
 from lightcrcf.cli.app import App, CommandLineError
 from lightcrcf.cli.console import say
 from lightcrcf.errors import InputError, LightCRCFError, UsageError

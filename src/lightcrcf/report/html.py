@@ -11,8 +11,8 @@ from shlex import join
 from string import Template
 from typing import Any
 
-from lightcrcf.pipeline.register import Registration
-from lightcrcf.pipeline.runs import command_line
+from lightcrcf.registration.register import Registration
+from lightcrcf.run_record.replay import command_line
 from lightcrcf.report.images import LARGEST_RATIO, RATIO_COLOURS
 from lightcrcf.report.panels import COUNT, KEYS, MIDDLE, Deformation, LeftOut, Pictures, box, three
 from lightcrcf.report.planes import Plane

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.pipeline.foreground import foreground
+from lightcrcf.preprocessing.foreground import foreground
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes.volume import Volume

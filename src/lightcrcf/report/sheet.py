@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from lightcrcf.errors import InputError
 from lightcrcf.files import atomic_path
-from lightcrcf.pipeline.runs import read_run
+from lightcrcf.run_record.replay import read_run
 from lightcrcf.report.html import resource, template
 from lightcrcf.report.images import gray_uri
 from lightcrcf.report.panels import KEYS, box, symbol, three

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.pipeline.foreground import foreground
+from lightcrcf.preprocessing.foreground import foreground
 from lightcrcf.report.planes import Plane, slice_image, thinned
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.field import DisplacementField

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightcrcf.pipeline.register import Registration
-from lightcrcf.pipeline.runs import check_unchanged, read_run
+from lightcrcf.registration.register import Registration
+from lightcrcf.run_record.replay import check_unchanged, read_run
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.itk import read_transform_folder
 from lightcrcf.volumes import Volume, read

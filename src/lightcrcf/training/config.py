@@ -11,8 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from lightcrcf.errors import InputError
 from lightcrcf.network.config import LEVELS, VARIANTS, NetworkConfig
-from lightcrcf.training.layouts import LAYOUTS, LayoutName
-from lightcrcf.training.listing import Listing, from_templates
+from lightcrcf.training.datasets.layouts import LAYOUTS, LayoutName
+from lightcrcf.training.datasets.listing import Listing, from_templates
 from lightcrcf.weights.preparation import Preparation, Start, View
 
 if sys.version_info >= (3, 11):
@@ -63,7 +63,7 @@ class Cohort(Section):
     Args:
         folder: relative to the data root.
         layout: "files" for those named here, or a public data set in its publisher's own layout, which brings its
-            files and its splits along (see `lightcrcf.training.layouts`).
+            files and its splits along (see `lightcrcf.training.datasets.layouts`).
         image: file name with {id} in the subject's place; several, if each subject has several images. Then the
             pairs are those of one subject, and its images share a frame: nothing is aligned.
         labels: the same for label maps; used by validation, and by training if the loss weighs Dice.

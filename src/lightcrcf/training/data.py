@@ -24,15 +24,15 @@ from lightcrcf.files import atomic_path
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
 from lightcrcf.geometry.label_kernels import label_shares
-from lightcrcf.pipeline.affine import align
-from lightcrcf.pipeline.foreground import Content, content
-from lightcrcf.pipeline.measured import filled
-from lightcrcf.pipeline.preprocess import Prepared, prepare, working_order
+from lightcrcf.affine.align import align
+from lightcrcf.preprocessing.foreground import Content, content
+from lightcrcf.preprocessing.missing_data import filled
+from lightcrcf.preprocessing.normalization import Prepared, prepare, working_order
 from lightcrcf.training.config import Augment, Cohort, Data
-from lightcrcf.training.listing import Scan
+from lightcrcf.training.datasets.listing import Scan
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.volumes import check_usable, on_grid_of, read
-from lightcrcf.volumes.analyze import read_analyze
+from lightcrcf.volumes.formats.analyze import read_analyze
 from lightcrcf.volumes.volume import Volume
 from lightcrcf.weights.preparation import CT, Profile, Ranges
 

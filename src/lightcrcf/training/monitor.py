@@ -16,7 +16,7 @@ from lightcrcf.geometry.kernels import warp_upsampled
 from lightcrcf.network import sampling
 from lightcrcf.network.config import Shape
 from lightcrcf.network.model import LightCRCF
-from lightcrcf.pipeline.preprocess import working_grid
+from lightcrcf.preprocessing.normalization import working_grid
 from lightcrcf.training.config import Data
 from lightcrcf.training.data import Subject
 from lightcrcf.transforms.affine import Affine

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from lightcrcf.pipeline.progress import Throttle, duration
+from lightcrcf.progress import Throttle, duration
 
 __all__ = ["Narrator"]
 

@@ -20,8 +20,8 @@ from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.transforms.foreign import refuse_foreign_affine, refuse_transform_file
-from lightcrcf.volumes.nifti import is_nifti, load_nifti, nifti_shape, save_nifti_parts
-from lightcrcf.volumes.nifti_header import header_for, header_grid
+from lightcrcf.volumes.formats.nifti import is_nifti, load_nifti, nifti_shape, save_nifti_parts
+from lightcrcf.volumes.formats.nifti_header import header_for, header_grid
 
 __all__ = [
     "AFFINE_NAME",

@@ -35,11 +35,11 @@ def coerce(obj: Any) -> Volume:
     if isinstance(obj, str | os.PathLike):
         return read(obj)
     if isinstance(obj, SpatialImage):
-        from lightcrcf.volumes.nibabel_images import from_nibabel
+        from lightcrcf.volumes.formats.nibabel_images import from_nibabel
 
         return from_nibabel(obj)
     if type(obj).__module__.split(".")[0] == "SimpleITK" and type(obj).__name__ == "Image":
-        from lightcrcf.volumes.itk_images import from_image
+        from lightcrcf.volumes.formats.itk_images import from_image
 
         return from_image(obj, "SimpleITK image")
     if isinstance(obj, tuple | list) and len(obj) == 2:

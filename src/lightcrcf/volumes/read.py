@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from lightcrcf.errors import InputError
-from lightcrcf.volumes.nifti import is_nifti, nifti_header_path, read_nifti
+from lightcrcf.volumes.formats.nifti import is_nifti, nifti_header_path, read_nifti
 from lightcrcf.volumes.volume import Volume
 
 __all__ = ["read"]
@@ -30,7 +30,7 @@ def read(path: str | os.PathLike[str]) -> Volume:
     # SimpleITK takes 0.3 s to import, and most runs see NIfTI only.
     path = Path(path)
     if path.is_dir():
-        from lightcrcf.volumes.confined import read_confined
+        from lightcrcf.volumes.formats.confined import read_confined
 
         return read_confined(path)
     name = path.name.lower()
@@ -40,10 +40,10 @@ def read(path: str | os.PathLike[str]) -> Volume:
     if name.removesuffix(".gz").endswith((".nii", ".hdr", ".img")):
         raise _not_nifti(path)
     if name.endswith((".mgh", ".mgz")):
-        from lightcrcf.volumes.mgh import read_mgh
+        from lightcrcf.volumes.formats.mgh import read_mgh
 
         return read_mgh(path)
-    from lightcrcf.volumes.itk_images import read_image
+    from lightcrcf.volumes.formats.itk_images import read_image
 
     return read_image(path)
 

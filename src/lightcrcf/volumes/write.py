@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from lightcrcf.errors import InputError, UsageError
-from lightcrcf.volumes.nifti import write_nifti
+from lightcrcf.volumes.formats.nifti import write_nifti
 from lightcrcf.volumes.volume import Volume
 
 __all__ = ["check_target", "write"]
@@ -55,6 +55,6 @@ def write(path: str | os.PathLike[str], volume: Volume, *, like: Volume | None =
     if str(path).lower().endswith(_NIFTI):
         write_nifti(path, volume, (like or volume).header)
         return
-    from lightcrcf.volumes.itk_images import write_image
+    from lightcrcf.volumes.formats.itk_images import write_image
 
     write_image(path, volume)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from lightcrcf.benchmark.records import Machine
-from lightcrcf.benchmark.smoothness.record import Cases, Setting, SmoothnessRecord, Trial
+from lightcrcf_bench.records.schema import Machine
+from lightcrcf_bench.smoothness.record import Cases, Setting, SmoothnessRecord, Trial
 
 CASES = ("a <- b", "b <- a")
 Points = Mapping[str, Sequence[tuple[float, float]]]

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightcrcf.benchmark.measure import machine
-from lightcrcf.benchmark.methods import Bench, Outcome, Stamp
-from lightcrcf.benchmark.protocols import PROTOCOLS, Images
-from lightcrcf.benchmark.smoothness import __main__ as program
-from lightcrcf.benchmark.smoothness import contrasts, known_contrasts
-from lightcrcf.benchmark.smoothness.contrasts import CONTRAST_SETS, contrast_frontier
-from lightcrcf.benchmark.smoothness.known_contrasts import known_rigid, rigid_move
-from lightcrcf.benchmark.smoothness.ladder import DEFAULT, across_ladder, ladder
-from lightcrcf.benchmark.smoothness.study import Rung
+from lightcrcf_bench.measure import machine
+from lightcrcf_bench.accuracy.methods import Bench, Outcome, Stamp
+from lightcrcf_bench.accuracy.protocols import PROTOCOLS, Images
+from lightcrcf_bench.smoothness import __main__ as program
+from lightcrcf_bench.smoothness import contrasts, known_contrasts
+from lightcrcf_bench.smoothness.contrasts import CONTRAST_SETS, contrast_frontier
+from lightcrcf_bench.smoothness.known_contrasts import known_rigid, rigid_move
+from lightcrcf_bench.smoothness.ladder import DEFAULT, across_ladder, ladder
+from lightcrcf_bench.smoothness.study import Rung
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.transforms.affine import Affine

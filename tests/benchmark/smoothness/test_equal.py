@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from lightcrcf.benchmark import render
-from lightcrcf.benchmark.kinds import NOT_YET, table_of
-from lightcrcf.benchmark.smoothness import figure
-from lightcrcf.benchmark.smoothness.equal import at_equal_smoothness, least_gain, usual_gain
-from lightcrcf.benchmark.smoothness.record import SmoothnessRecord, write_smoothness
+from lightcrcf_bench.publish import render
+from lightcrcf_bench.publish.kinds import NOT_YET, table_of
+from lightcrcf_bench.publish import smoothness_figure as figure
+from lightcrcf_bench.smoothness.equal import at_equal_smoothness, least_gain, usual_gain
+from lightcrcf_bench.smoothness.record import SmoothnessRecord, write_smoothness
 
 Maker = Callable[..., SmoothnessRecord]
 OURS = {

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from lightcrcf.benchmark.measure import machine
-from lightcrcf.benchmark.methods import Bench, Contender, Outcome, Stamp
-from lightcrcf.benchmark.protocols import Images
-from lightcrcf.benchmark.smoothness.record import (
+from lightcrcf_bench.measure import machine
+from lightcrcf_bench.accuracy.methods import Bench, Contender, Outcome, Stamp
+from lightcrcf_bench.accuracy.protocols import Images
+from lightcrcf_bench.smoothness.record import (
     Cases,
     SmoothnessRecord,
     latest_smoothness,
@@ -19,7 +19,7 @@ from lightcrcf.benchmark.smoothness.record import (
     read_smoothness,
     write_smoothness,
 )
-from lightcrcf.benchmark.smoothness.study import Planned, Ready, Rung, Study, grow
+from lightcrcf_bench.smoothness.study import Planned, Ready, Rung, Study, grow
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain

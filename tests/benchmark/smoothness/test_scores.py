@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lightcrcf.benchmark.smoothness.scores import (
+from lightcrcf_bench.smoothness.scores import (
     correlation,
     distances,
     mean_dice,

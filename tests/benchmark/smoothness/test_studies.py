@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightcrcf.benchmark.measure import machine
-from lightcrcf.benchmark.methods import Bench, Outcome, Stamp
-from lightcrcf.benchmark.protocols import PROTOCOLS, Images
-from lightcrcf.benchmark.smoothness import __main__ as program
-from lightcrcf.benchmark.smoothness import known
-from lightcrcf.benchmark.smoothness.frontier import LUNG, frontier
-from lightcrcf.benchmark.smoothness.ladder import DEFAULT, GREEDY, SMOOTHNESS, SYN, ladder
-from lightcrcf.benchmark.smoothness.record import SmoothnessRecord, read_smoothness, write_smoothness
-from lightcrcf.benchmark.smoothness.rescans import rescans, same_person
-from lightcrcf.benchmark.smoothness.simulate import biased, left, noise_level, noisy, random_of, shifted
-from lightcrcf.benchmark.smoothness.study import Rung
+from lightcrcf_bench.measure import machine
+from lightcrcf_bench.accuracy.methods import Bench, Outcome, Stamp
+from lightcrcf_bench.accuracy.protocols import PROTOCOLS, Images
+from lightcrcf_bench.smoothness import __main__ as program
+from lightcrcf_bench.smoothness import known
+from lightcrcf_bench.smoothness.frontier import LUNG, frontier
+from lightcrcf_bench.smoothness.ladder import DEFAULT, GREEDY, SMOOTHNESS, SYN, ladder
+from lightcrcf_bench.smoothness.record import SmoothnessRecord, read_smoothness, write_smoothness
+from lightcrcf_bench.smoothness.rescans import rescans, same_person
+from lightcrcf_bench.smoothness.simulate import biased, left, noise_level, noisy, random_of, shifted
+from lightcrcf_bench.smoothness.study import Rung
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.transforms.affine import Affine

@@ -1,0 +1,1 @@
+"""Benchmarks of LightCRCF: measurements that become committed records."""

@@ -1,0 +1,1 @@
+"""Overlap of labels: ours and other tools."""

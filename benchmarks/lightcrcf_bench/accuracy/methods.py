@@ -1,0 +1,303 @@
+"""What the accuracy benchmark compares: how each method is run on a pair, and what it leaves to be scored."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lightcrcf_bench.accuracy import peers
+from lightcrcf_bench.accuracy.environments import Environments
+from lightcrcf_bench.measure import CommandError, Measured, machine, run
+from lightcrcf_bench.accuracy.protocols import Images, PeerSettings, Protocol
+from lightcrcf_bench.records.schema import Machine, Training
+from lightcrcf_bench.speed.worker import limited
+from lightcrcf.errors import InputError, LightCRCFError
+from lightcrcf.transforms.affine import Affine
+from lightcrcf.transforms.chain import Chain
+from lightcrcf.transforms.itk import read_affine, read_field, read_transform_folder
+
+__all__ = [
+    "OURS", "Bench", "Contender", "Outcome", "Own", "Stamp", "contenders", "own_contender", "peer_contender",
+    "read_chain", "unregistered",
+]  # fmt: skip
+
+_STAMP = "measured.json"
+
+
+class Stamp(BaseModel):
+    """When, where and by what an outcome was made, and what it took; kept beside the outcome."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    measured: date
+    machine: Machine
+    versions: dict[str, str] = {}
+    command: tuple[str, ...] = ()
+    failure: str | None = None
+    seconds: float | None = None
+    call_seconds: float | None = None
+    peak_mib: float | None = None
+    load_before: float | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a method left for one pair.
+
+    Args:
+        stamp: how it was made, or why it failed.
+        chain: fixed points to moving points; None after a failure.
+    """
+
+    stamp: Stamp
+    chain: Chain | None = None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where and how to run.
+
+    Args:
+        work: folder for what the methods leave.
+        threads: for each method.
+        reuse: take what `work` already holds of other tools' results.
+        model: of our network, as for `lightcrcf register`; None for the protocol's.
+        limit_seconds: stop a command that takes longer, and record it as failed.
+        environments: in which other tools are installed.
+    """
+
+    work: Path
+    threads: int
+    reuse: bool = False
+    model: str | None = None
+    limit_seconds: float | None = None
+    environments: Environments = field(default_factory=lambda: Environments(None))
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One method: how a record describes it and how it is run.
+
+    `warm_up` asks for a run that does not count first: ours compiles its kernels the first time after installing.
+    """
+
+    name: str
+    title: str
+    settings: str
+    command: str
+    timing: str
+    run: Callable[[Images, Bench], Outcome]
+    ours: bool = False
+    model: str | None = None
+    training: Training | None = None
+    warm_up: bool = False
+
+
+@dataclass(frozen=True)
+class Own:
+    """One way to run this program.
+
+    Args:
+        title: for tables.
+        preset: of the registration; None is the affine alignment alone.
+        settings: what they mean.
+        options: words after those of model, preset and threads.
+    """
+
+    title: str
+    preset: str | None
+    settings: str
+    options: tuple[str, ...] = ()
+
+
+OURS: dict[str, Own] = {
+    "lightcrcf-affine": Own("LightCRCF, affine only", None, "the affine alignment alone"),
+    "lightcrcf-fast": Own("LightCRCF fast", "fast", "affine alignment and one pass of the network"),
+    "lightcrcf-default": Own(
+        "LightCRCF default", "default", "affine alignment, network and a refinement of at most three seconds"
+    ),
+    "lightcrcf-accurate": Own("LightCRCF accurate", "accurate", "affine alignment, network and a long refinement"),
+    "lightcrcf-diffeomorphic": Own(
+        "LightCRCF default, diffeomorphic", "default", "as the default, then changed so that nothing folds",
+        ("--diffeomorphic",),
+    ),
+    "lightcrcf-bf16": Own(
+        "LightCRCF fast, bf16", "fast", "as fast, the network in bfloat16", ("--precision", "bf16")
+    ),
+}  # fmt: skip
+
+
+def contenders(protocol: Protocol, bench: Bench) -> dict[str, Contender]:
+    """Every method that can run on a protocol's pairs, by name.
+
+    With a model of the caller's choice, the rows of our network are named after it too: `lightcrcf-fast@NAME`.
+    """
+    rows = [unregistered()]
+    rows += [peer_contender(protocol.folder, name, settings, bench) for name, settings in protocol.peers.items()]
+    rows += [own_contender(protocol, name, own, bench) for name, own in OURS.items()]
+    return {row.name.partition("@")[0]: row for row in rows}
+
+
+def read_chain(tool: str, folder: Path) -> Chain:
+    """What a tool of `peers` left, as points from fixed to moving.
+
+    Affines are files of ITK, or greedy's 4x4 matrix in RAS; a tool without one left the whole displacement. Labels
+    moved by the chain are, voxel for voxel, those that the tool moves itself; a test checks it.
+
+    Raises:
+        InputError: if a file is missing or damaged.
+    """
+    affine = folder / peers.AFFINE
+    after = Affine.identity()
+    if tool not in peers.WHOLE:
+        after = Affine(np.loadtxt(affine)) if tool == "greedy" else read_affine(affine)
+    displacement = read_field(folder / peers.WARP) if (folder / peers.WARP).exists() else None
+    return Chain(Affine.identity(), displacement, after)
+
+
+def unregistered() -> Contender:
+    """The images as their headers place them."""
+    return Contender("identity", "No registration", "the files' headers", "none", "nothing to time", _identity)
+
+
+def _identity(_pair: Images, _bench: Bench) -> Outcome:
+    return Outcome(_stamp(), Chain(Affine.identity(), None, Affine.identity()))
+
+
+def peer_contender(place: str, name: str, settings: PeerSettings, bench: Bench) -> Contender:
+    """Another tool.
+
+    Args:
+        place: folder below `work` for what it leaves.
+        name: of the method.
+        settings: of the tool.
+        bench: how to run.
+    """
+    stages = [("affine", settings.affine), ("deformable", settings.deform)]
+    words = "; ".join(f"{stage}: {words}" for stage, words in stages if words)
+
+    def register(pair: Images, bench: Bench) -> Outcome:
+        return _run_peer(settings, pair, bench, bench.work / place / name / f"{pair.fixed}-{pair.moving}")
+
+    return Contender(
+        name=name,
+        title=settings.title,
+        settings=settings.about,
+        command=f"{settings.tool} ({words}; {bench.threads} threads)",
+        timing=_timing(bench),
+        run=register,
+    )
+
+
+def _run_peer(settings: PeerSettings, pair: Images, bench: Bench, folder: Path) -> Outcome:
+    stages = (f"--affine={settings.affine}", f"--deform={settings.deform}", "--threads", str(bench.threads))
+    words = (settings.tool, *_files(pair, folder), *stages)
+    stamp = _kept(folder, words) if bench.reuse else None
+    if stamp is None:
+        stamp = _fresh_peer(words, bench, folder)
+    if stamp.failure is not None:
+        return Outcome(stamp)
+    return Outcome(stamp, read_chain(settings.tool, folder))
+
+
+def _fresh_peer(words: tuple[str, ...], bench: Bench, folder: Path) -> Stamp:
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in (_STAMP, peers.AFFINE, peers.WARP):
+        (folder / left).unlink(missing_ok=True)
+    try:
+        program = (str(bench.environments.python(words[0])), "-I", peers.__file__)
+        taken = run((*program, *words), bench.limit_seconds, limited(bench.threads))
+    except InputError as error:
+        return _stamp(command=words, failure=str(error))  # not kept: it may be installed another time
+    except CommandError as error:
+        stamp = _stamp(command=words, failure=error.reason)
+        if error.stopped:
+            return stamp  # not kept: on a machine with less to do it may come to its end
+    else:
+        told = json.loads((folder / peers.SUMMARY).read_text(encoding="utf-8"))
+        stamp = _stamp(taken, command=words, versions=told["versions"], call_seconds=told["call_seconds"])
+    (folder / _STAMP).write_text(stamp.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return stamp
+
+
+def _kept(folder: Path, words: tuple[str, ...]) -> Stamp | None:
+    """The stamp of an earlier run, if that ran the same command."""
+    try:
+        stamp = Stamp.model_validate_json((folder / _STAMP).read_text(encoding="utf-8"))
+    except (OSError, ValidationError):
+        return None
+    return stamp if stamp.command == words else None
+
+
+def _files(pair: Images, folder: Path) -> tuple[str, ...]:
+    """Options of files, which our command and the script of the others have in common."""
+    given = {
+        "--fixed": pair.fixed_image, "--moving": pair.moving_image, "--out": folder,
+        "--fixed-mask": pair.fixed_mask, "--moving-mask": pair.moving_mask,
+    }  # fmt: skip
+    return tuple(word for name, path in given.items() if path is not None for word in (name, str(path)))
+
+
+def own_contender(protocol: Protocol, name: str, own: Own, bench: Bench) -> Contender:
+    """This program, with the model that the bench asks for, or else the protocol's."""
+    model = "none" if own.preset is None else bench.model or protocol.model
+    known = model.rpartition("/")[2].removesuffix(".safetensors")
+    chosen = own.preset is not None and bench.model is not None
+    options = ("--model", model, "--preset", own.preset or "fast", "--threads", str(bench.threads), *own.options)
+    shown = " ".join(("--model", known, *options[2:]))
+
+    def register(pair: Images, bench: Bench) -> Outcome:
+        folder = bench.work / protocol.folder / f"{name}-{known}" / f"{pair.fixed}-{pair.moving}"
+        return _register(pair, bench, options, folder)
+
+    return Contender(
+        name=f"{name}@{known}" if chosen else name,
+        title=f"{own.title}, {known}" if chosen else own.title,
+        settings=own.settings,
+        command=f"lightcrcf register --fixed F --moving M --out DIR {shown}",
+        timing=_timing(bench),
+        run=register,
+        ours=True,
+        model=None if own.preset is None else known,
+        training=None if model == "none" else _training(model),
+        warm_up=True,
+    )
+
+
+def _training(model: str) -> Training | None:
+    """How a model was trained, by its file; None if it is not there."""
+    from lightcrcf.weights.store import load
+
+    try:
+        return "unsupervised" if load(model).supervision == "none" else "weakly supervised"
+    except LightCRCFError:
+        return None
+
+
+def _register(pair: Images, bench: Bench, options: tuple[str, ...], folder: Path) -> Outcome:
+    words = ("register", *_files(pair, folder), *options)
+    try:
+        taken = run((sys.executable, "-m", "lightcrcf", *words), bench.limit_seconds)
+    except CommandError as error:
+        return Outcome(_stamp(failure=error.reason))
+    told = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    versions = {package: told["versions"][package] for package in ("lightcrcf", "openvino", "numba")}
+    if told["model"]["name"]:
+        versions[f"model {told['model']['name']}"] = told["model"]["sha256"][:12]
+    return Outcome(_stamp(taken, versions=versions), read_transform_folder(folder))
+
+
+def _timing(bench: Bench) -> str:
+    return f"the whole command from start to exit, reading and writing included; {bench.threads} threads"
+
+
+def _stamp(taken: Measured | None = None, **told: object) -> Stamp:
+    figures = {} if taken is None else vars(taken)
+    return Stamp.model_validate({"measured": date.today(), "machine": machine(), **figures, **told})

@@ -1,0 +1,1 @@
+"""`lightcrcf-bench`."""

@@ -1,0 +1,1 @@
+"""Labels by atlases, and templates."""

@@ -1,0 +1,1 @@
+"""How well quality control tells good from bad."""

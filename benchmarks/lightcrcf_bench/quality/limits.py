@@ -1,0 +1,137 @@
+"""Limits of quality control from measured cases, and what they catch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lightcrcf_bench.publish.markdown import table
+from lightcrcf.quality.thresholds import FIGURES, narrowed
+from lightcrcf.quality.verdict import compared, judge
+
+__all__ = ["FORMAT", "NAME", "evaluate", "fit", "group", "is_good", "succeeded", "verdicts_text"]
+
+FORMAT, NAME = "lightcrcf-quality", "quality"
+
+Case = Mapping[str, Any]
+
+_FEWEST = 8  # good cases of a model from which limits are measured
+# Of the way from the median to the extreme good case, beyond it. Leaving each training pair's persons out in turn, with
+# a dozen cases of each group, 1.5 lets 42 of 56 good pairs pass, 4 lets 48 and 6 lets 52; of 42 bad ones 40, 39 and
+# 38 do not pass, the others being mirrored.
+_SLACK = 6.0
+# Folding, turns and bias fields are wrong or right whatever others have; their limits are not measured.
+_FIXED = ("folding_percent", "affine_rotation_deg", "gain_range")
+
+
+def fit(cases: Sequence[Case], good_dice: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """For each model, and for heads without one, the limits that all good training cases keep, with some room.
+
+    Args:
+        cases: as `quality_calibration.run_case` gives them; only training persons count.
+        good_dice: by anatomy, from which Dice on a registration is a success.
+
+    Returns:
+        group to figure to limit.
+    """
+    good = [case for case in cases if case["split"] == "train" and is_good(case, good_dice) and not case["remarks"]]
+    groups: dict[str, list[Case]] = {}
+    for case in good:
+        groups.setdefault(group(case) or "none", []).append(case)
+    groups.pop("none", None)  # whatever no model fits may be anything
+    return {name: _limits(members) for name, members in sorted(groups.items()) if len(members) >= _FEWEST}
+
+
+def group(case: Case) -> str | None:
+    """Return by whose limits a case is judged; see `limits.group_of`. Older records name the model alone."""
+    found: str | None = case.get("limits", case["model"])
+    return found
+
+
+def is_good(case: Case, good_dice: Mapping[str, float]) -> bool:
+    """Whether a case was meant well and its labels say that it went well."""
+    return case["kind"] == "good" and succeeded(case, good_dice)
+
+
+def succeeded(case: Case, good_dice: Mapping[str, float]) -> bool:
+    """Whether its labels say that a case went well, spoiled or not; one that was refused did not."""
+    return case["dice"] is not None and bool(case["dice"] >= good_dice[case["anatomy"]])
+
+
+def _limits(cases: Sequence[Case]) -> dict[str, float]:
+    columns: dict[str, list[float]] = {}
+    for case in cases:
+        for name, _, value in compared(case["figures"], FIGURES):
+            columns.setdefault(name, []).append(value)
+    return {name: _limit(name, values) for name, values in columns.items() if name not in _FIXED}
+
+
+def _limit(name: str, values: list[float]) -> float:
+    """Beyond the worst good case by some of its distance from the median, but not beyond what any images may have."""
+    limit, low = FIGURES[name], FIGURES[name].side == "low"
+    extreme = min(values) if low else max(values)
+    found = extreme + _SLACK * (extreme - float(np.median(values)))
+    if limit.check is not None and not limit.beyond(extreme, limit.check):
+        found = max(found, limit.check) if low else min(found, limit.check)
+    return round(found, 4)
+
+
+def evaluate(
+    cases: Sequence[Case], limits: Mapping[str, Mapping[str, float]], split: str, good_dice: Mapping[str, float]
+) -> dict[str, Any]:
+    """How the verdicts come out in one split.
+
+    Returns:
+        "good": how many were meant and went well, and how many of them pass; "bad": how many were spoiled and went
+        wrong, by their labels or by being refused, and how many are not passed, in all and by kind; "spoiled but
+        right": spoiled ones that reached the Dice of a success all the same; "failed by themselves": good pairs whose
+        Dice says that they went wrong.
+    """
+    chosen = [case for case in cases if case["split"] == split]
+    passed = {id(case): _passes(case, limits) for case in chosen}
+    good = [case for case in chosen if is_good(case, good_dice)]
+    spoiled = [case for case in chosen if case["kind"] != "good"]
+    right = [case for case in spoiled if succeeded(case, good_dice)]
+    bad = [case for case in spoiled if not succeeded(case, good_dice)]
+    poor = [case for case in chosen if case["kind"] == "good" and not is_good(case, good_dice)]
+    by_kind = Counter(case["kind"] for case in bad)
+    caught = Counter(case["kind"] for case in bad if not passed[id(case)])
+    return {
+        "good": {"cases": len(good), "passed": sum(passed[id(c)] for c in good)},
+        "bad": {"cases": len(bad), "not_passed": sum(not passed[id(c)] for c in bad)},
+        "spoiled but right": {"cases": len(right), "not_passed": sum(not passed[id(c)] for c in right)},
+        "failed by themselves": {"cases": len(poor), "not_passed": sum(not passed[id(c)] for c in poor)},
+        "by kind": {kind: {"cases": n, "not_passed": caught[kind]} for kind, n in sorted(by_kind.items())},
+    }
+
+
+def verdicts_text(record: Mapping[str, Any]) -> str:
+    """How many good registrations pass and how many bad ones do not, of the persons of both splits."""
+    rows = []
+    for split, title in (("train", "persons that limits come from"), ("val", "other persons")):
+        found = record["summary"][split]
+        good, bad, right = found["good"], found["bad"], found["spoiled but right"]
+        shares = [_share(n["not_passed"], n["cases"]) for n in (bad, right)]
+        rows.append((title, _share(good["passed"], good["cases"]), *shares))
+        kinds = found["by kind"].items()
+        rows += [(f"- {kind}", "", _share(n["not_passed"], n["cases"]), "") for kind, n in kinds if split == "val"]
+    pairs = {(c["fixed"], c["moving"]) for c in record["cases"] if c["split"] == "val" and c["kind"] == "good"}
+    note = (
+        f"- {record['measured']}. The {record['summary']['val']['good']['cases']} good cases of other persons are "
+        f"{len(pairs)} different pairs, some with two presets or again."
+    )
+    return "\n".join([*table(("", "good, passed", "bad, not passed", "spoiled but right, not passed"), rows), "", note])
+
+
+def _share(part: int, of: int) -> str:
+    return f"{part} of {of} ({100 * part / of:.1f} %)" if of else ""
+
+
+def _passes(case: Case, limits: Mapping[str, Mapping[str, float]]) -> bool:
+    if case["refused"] is not None:
+        return False
+    own = narrowed(limits.get(group(case) or "none", {}))
+    return bool(judge(case["figures"], case["remarks"], own)["verdict"] == "pass")

@@ -1,0 +1,1 @@
+"""Records of benchmarks and their files."""

@@ -1,0 +1,400 @@
+"""The record of a benchmark: one JSON file in `benchmarks/history`, from which every published number is rendered.
+
+A record holds the data and the protocol, the methods with where and how they ran, one case for each method and pair,
+what each run took, and the summary of both. Methods can be measured at different times: measuring some again replaces
+their rows only, and times can be taken again without the cases. A method that takes hours may have run on some of the
+pairs; whatever compares methods then does so on the pairs that they share.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from lightcrcf_bench.records.history import newest, parsed
+from lightcrcf.errors import InputError
+
+__all__ = [
+    "BUSY", "MEASURES", "TIMES", "Case", "Data", "Forward", "Machine", "Measurement", "Method", "Record", "Spread",
+    "Strict", "Timing", "Training", "as_csv", "latest", "lined", "merge", "read", "retimed", "spread", "write",
+]  # fmt: skip
+
+FORMAT, FORMAT_VERSION = "lightcrcf-benchmark", 2
+MEASURES = ("dice", "hd95", "folding_percent", "folding_percent_labelled", "ndv_percent", "sdlogj")
+TIMES = ("seconds", "call_seconds", "peak_mib", "load_before")
+BUSY = "†"  # marks times that were taken beside other work
+Training = Literal["unsupervised", "weakly supervised"]
+
+
+class Strict(BaseModel):
+    """A part of a record: no unknown names, no infinities, not to be changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Machine(Strict):
+    """What a method ran on."""
+
+    cpu: str
+    cores: int
+    memory_gib: float
+    system: str
+    python: str
+
+
+class Measurement(Strict):
+    """What other records than those of pairs begin with: by what, where, when and how they were measured."""
+
+    format: str
+    format_version: Literal[1] = 1
+    measured: date
+    machine: Machine
+    versions: dict[str, str]
+    protocol: str
+    commands: tuple[str, ...]
+    note: str = ""
+
+    def write(self, path: Path) -> None:
+        """As JSON."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+class Data(Strict):
+    """What was registered: `pairs` are (fixed, moving) subjects; HD95 is in `distance_unit`.
+
+    `structures` names the labels, where there are few enough to tell apart.
+    """
+
+    name: str
+    split: str
+    labels: str
+    terms: str
+    distance_unit: Literal["mm", "voxel"]
+    structures: dict[int, str] = {}
+    pairs: tuple[tuple[str, str], ...]
+
+
+class Method(Strict):
+    """What was run; `ours` and, for a network of ours, how it was `training`-ed. `timing` says what the times cover."""
+
+    name: str
+    title: str
+    versions: dict[str, str]
+    settings: str
+    command: str
+    timing: str
+    measured: date
+    machine: Machine
+    ours: bool = False
+    model: str | None = None
+    training: Training | None = None
+
+
+class Case(Strict):
+    """The scores of one method on one pair; None where a method has no such measure.
+
+    A method that failed has its reason in `failure`, and no scores. One that lost every structure has no HD95.
+    """
+
+    method: str
+    fixed: str
+    moving: str
+    failure: str | None = None
+    dice: float | None = None
+    hd95: float | None = None
+    folding_percent: float | None = None
+    folding_percent_labelled: float | None = None
+    ndv_percent: float | None = None
+    sdlogj: float | None = None
+    labels_lost: tuple[int, ...] = ()
+    dice_by_label: dict[int, float] = {}
+
+    @model_validator(mode="after")
+    def _scored_or_failed(self) -> Case:
+        if (self.failure is None) == (self.dice is None):
+            raise ValueError("a case has either scores or the reason of a failure")
+        return self
+
+
+class Timing(Strict):
+    """What one run took.
+
+    `seconds` is wall time of the whole command, `call_seconds` of the registration alone where the tool can tell,
+    `peak_mib` the largest resident memory of its process, `load_before` the machine's one-minute load average when it
+    started (its own earlier runs included), by which times taken beside other work can be told.
+    """
+
+    method: str
+    fixed: str
+    moving: str
+    measured: date
+    seconds: float
+    call_seconds: float | None = None
+    peak_mib: float | None = None
+    load_before: float | None = None
+
+
+class Forward(Strict):
+    """The forward pass of a network alone, the moving image warped at the end; milliseconds of each run.
+
+    `gmac` are 10^9 multiply-adds of its convolutions and linear layers, counted while it ran.
+    """
+
+    name: str
+    title: str
+    shape: tuple[int, int, int]
+    threads: int
+    versions: dict[str, str] = {}
+    parameters: int | None = None
+    gmac: float | None = None
+    each_ms: tuple[float, ...] = ()
+    peak_mib: float | None = None
+    load_before: float | None = None
+    failure: str | None = None
+
+
+class Spread(Strict):
+    """One measure over the pairs; `deviation` is the sample standard deviation."""
+
+    mean: float
+    median: float
+    deviation: float
+    minimum: float
+    maximum: float
+
+
+class Record(Strict):
+    """A benchmark. The summary is checked against the rows, so a file edited by hand is refused.
+
+    Args:
+        name: how documents refer to it.
+        title: one line for people.
+        data: what was registered.
+        protocol: how it was scored.
+        methods: what was run.
+        cases: one for each method and pair that it ran on, one pair at least.
+        timings: what the runs took; of some pairs, if times were taken apart.
+        forwards: networks without public weights, of which only the time is known, and ours beside them.
+        commands: how to measure it again, from the repository root.
+        summary: method to measure to spread over the pairs that did not fail.
+    """
+
+    format: Literal["lightcrcf-benchmark"] = "lightcrcf-benchmark"
+    format_version: Literal[2] = 2
+    name: str
+    title: str
+    data: Data
+    protocol: str
+    methods: tuple[Method, ...]
+    cases: tuple[Case, ...]
+    timings: tuple[Timing, ...] = ()
+    forwards: tuple[Forward, ...] = ()
+    commands: tuple[str, ...]
+    summary: dict[str, dict[str, Spread]] = {}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Record:
+        scored = [(case.method, (case.fixed, case.moving)) for case in self.cases]
+        if len(set(scored)) != len(scored) or not {pair for _, pair in scored} <= set(self.data.pairs):
+            raise ValueError("there must be at most one case for each method and pair")
+        if {name for name, _ in scored} != {method.name for method in self.methods}:
+            raise ValueError("there must be a case of each method, and none of others")
+        runs = [(timing.method, (timing.fixed, timing.moving)) for timing in self.timings]
+        if len(set(runs)) != len(runs) or not set(runs) <= set(scored):
+            raise ValueError("there must be at most one timing for each case")
+        expected = {method.name: self._summarise(method.name) for method in self.methods}
+        if self.summary and self.summary != expected:
+            raise ValueError("the summary does not follow from the cases")
+        object.__setattr__(self, "summary", expected)
+        return self
+
+    def of(self, method: str) -> list[Case]:
+        """The cases of one method, in the order of the pairs; those that it did not run on are left out."""
+        rows = {(case.fixed, case.moving): case for case in self.cases if case.method == method}
+        return [rows[pair] for pair in self.data.pairs if pair in rows]
+
+    def shared(self, methods: Sequence[str], measure: str) -> list[tuple[float, ...]]:
+        """A measure of these methods on each pair on which all of them have it, in the order of the pairs."""
+        columns = [
+            {(case.fixed, case.moving): getattr(case, measure) for case in self.cases if case.method == name}
+            for name in methods
+        ]
+        both = [pair for pair in self.data.pairs if all(column.get(pair) is not None for column in columns)]
+        return [tuple(column[pair] for column in columns) for pair in both]
+
+    def method(self, name: str) -> Method:
+        """The method of that name."""
+        return next(method for method in self.methods if method.name == name)
+
+    def shortfall(self, name: str) -> str:
+        """What a row of that method must not hide: on how many pairs it ran and failed; empty if on all and none."""
+        cases, every = self.of(name), len(self.data.pairs)
+        failed = sum(case.failure is not None for case in cases)
+        told = [f"{len(cases)} of {every} pairs"] if len(cases) < every else []
+        told += [f"{failed} of {len(cases)} failed"] if failed else []
+        return f" ({', '.join(told)})" if told else ""
+
+    def busy(self, name: str) -> bool:
+        """Whether other work kept the machine busy: its load was higher than the method can have left behind itself."""
+        load = self.summary[name].get("load_before")
+        return load is not None and load.median > self.method(name).machine.cores + 1
+
+    def timed_on(self, name: str) -> tuple[date, ...]:
+        """The days on which the times of that method were taken."""
+        return tuple(sorted({timing.measured for timing in self.timings if timing.method == name}))
+
+    def seconds_together(self, methods: Sequence[str]) -> list[tuple[float, ...]]:
+        """Seconds of these methods on each pair on which all of them were timed on one day, in the order of pairs."""
+        runs = {(timing.method, (timing.fixed, timing.moving)): timing for timing in self.timings}
+        found = [[runs.get((name, pair)) for name in methods] for pair in self.data.pairs]
+        whole = [timings for row in found if len(timings := [timing for timing in row if timing]) == len(methods)]
+        return [tuple(t.seconds for t in timings) for timings in whole if len({t.measured for t in timings}) == 1]
+
+    def _summarise(self, method: str) -> dict[str, Spread]:
+        scores = [case for case in self.cases if case.method == method and case.failure is None]
+        runs = [timing for timing in self.timings if timing.method == method]
+        return {**_spreads(scores, MEASURES), **_spreads(runs, TIMES)}
+
+
+def merge(old: Record, new: Record) -> Record:
+    """`new`, and from `old` the methods that `new` did not measure; methods keep `old`'s order, new ones come last.
+
+    Raises:
+        InputError: if the two did not score the same pairs by the same protocol.
+    """
+    if (old.name, old.data, old.protocol) != (new.name, new.data, new.protocol):
+        raise InputError(
+            old.name,
+            expected="the same data, pairs and protocol in both records",
+            got="others",
+            remedy="write to a new file",
+        )
+    measured = {method.name: method for method in new.methods}
+    methods = (*(measured.get(method.name, method) for method in old.methods), *_added(old, new))
+    cases = (*(case for case in old.cases if case.method not in measured), *new.cases)
+    timings = (*(timing for timing in old.timings if timing.method not in measured), *new.timings)
+    return _arranged(new, methods, cases, timings)
+
+
+def retimed(old: Record, methods: Sequence[Method], timings: Sequence[Timing]) -> Record:
+    """`old` with the times of some methods replaced; scores stay.
+
+    Args:
+        old: the record.
+        methods: of the record, as they ran now; what it says of their timing and machine is renewed.
+        timings: of these methods.
+    """
+    renewed = {method.name: method for method in methods}
+    kept = [timing for timing in old.timings if timing.method not in renewed]
+    updated = [
+        method.model_copy(update={name: getattr(renewed[method.name], name) for name in ("timing", "machine")})
+        if method.name in renewed
+        else method
+        for method in old.methods
+    ]
+    return _arranged(old, updated, old.cases, (*kept, *timings))
+
+
+def read(path: Path) -> Record:
+    """Read and validate a record.
+
+    Raises:
+        InputError: if the file is no valid record.
+    """
+    return parsed(path, Record.model_validate_json, f"format {FORMAT} {FORMAT_VERSION}")
+
+
+def write(path: Path, record: Record) -> None:
+    """Write a record as JSON, and its cases beside it as CSV."""
+    parts = json.loads(record.model_dump_json(exclude_defaults=True))
+    parts = {"format": FORMAT, "format_version": FORMAT_VERSION, **parts}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(lined(parts), encoding="utf-8")
+    path.with_suffix(".csv").write_text(as_csv(record), encoding="utf-8")
+
+
+def lined(parts: Mapping[str, Any]) -> str:
+    """JSON with one line for each row, so that changes to a record can be read as a diff."""
+    lines = [f" {json.dumps(key)}: {_lines(value)}" for key, value in parts.items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def as_csv(record: Record) -> str:
+    """One row for each method and pair: scores, what the run took, and the Dice of each structure."""
+    labels = sorted({label for case in record.cases for label in case.dice_by_label})
+    runs = {(timing.method, timing.fixed, timing.moving): timing for timing in record.timings}
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    keys = ("method", "fixed", "moving")
+    rows.writerow((*keys, *MEASURES, *TIMES, "labels_lost", "failure", *(f"dice_{label}" for label in labels)))
+    for case in record.cases:
+        run = runs.get((case.method, case.fixed, case.moving))
+        rows.writerow(
+            (
+                *(getattr(case, name) for name in (*keys, *MEASURES)),
+                *(getattr(run, name, None) for name in TIMES),
+                " ".join(map(str, case.labels_lost)),
+                case.failure,
+                *(case.dice_by_label.get(label) for label in labels),
+            )
+        )
+    return text.getvalue()
+
+
+def latest(folder: Path, name: str) -> Record:
+    """The newest record of that name in a folder of `DATE-NAME.json` files.
+
+    Raises:
+        InputError: if there is none.
+    """
+    return read(newest(folder, name))
+
+
+def _added(old: Record, new: Record) -> list[Method]:
+    known = {method.name for method in old.methods}
+    return [method for method in new.methods if method.name not in known]
+
+
+def _arranged(record: Record, methods: Sequence[Method], cases: Sequence[Case], timings: Sequence[Timing]) -> Record:
+    """The record with other rows, in the order of methods and pairs."""
+    order = {method.name: place for place, method in enumerate(methods)}
+    pairs = {pair: place for place, pair in enumerate(record.data.pairs)}
+
+    def place(row: Case | Timing) -> tuple[int, int]:
+        return order[row.method], pairs[row.fixed, row.moving]
+
+    parts = record.model_dump(exclude={"summary"})
+    rows = {"cases": tuple(sorted(cases, key=place)), "timings": tuple(sorted(timings, key=place))}
+    return Record.model_validate({**parts, "methods": tuple(methods), **rows})
+
+
+def _spreads(rows: Sequence[Case] | Sequence[Timing], names: Iterable[str]) -> dict[str, Spread]:
+    columns = {name: [value for row in rows if (value := getattr(row, name)) is not None] for name in names}
+    return {name: spread(values) for name, values in columns.items() if values}
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Of one or more values."""
+    deviation = np.std(values, ddof=1) if len(values) > 1 else 0.0
+    figures = (np.mean(values), np.median(values), deviation, np.min(values), np.max(values))
+    mean, median, deviation, minimum, maximum = (round(float(figure), 6) for figure in figures)
+    return Spread(mean=mean, median=median, deviation=deviation, minimum=minimum, maximum=maximum)
+
+
+def _lines(value: Any) -> str:
+    """One line for each entry of a list or object."""
+    if isinstance(value, dict):
+        entries = [f"{json.dumps(key)}: {json.dumps(entry, ensure_ascii=False)}" for key, entry in value.items()]
+        return "{\n  " + ",\n  ".join(entries) + "\n }"
+    if isinstance(value, list):
+        return "[\n  " + ",\n  ".join(json.dumps(entry, ensure_ascii=False) for entry in value) + "\n ]"
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,1 @@
+"""Overlap against smoothness of fields."""

@@ -1,0 +1,1 @@
+"""Damaged files, interruptions, scarce resources, odd orientations."""

@@ -1,0 +1,101 @@
+"""Damaged files that coverage chooses: what makes a reader run code that no file before it did is mutated further.
+
+Atheris feeds the readers and watches which of their bytecode runs; the mutations are those of `fuzz`, which know the
+formats. A seed gives the same files each time. Only tests need this, on Linux: the extra `dev`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from lightcrcf_bench.stress import fuzz
+from lightcrcf.errors import UsageError, how_to_install
+
+__all__ = ["campaign"]
+
+# What parses files, and is watched.
+_READERS = ("volumes", "transforms", "weights", "training.config", "pipeline.points", "pipeline.runs", "files")
+_LARGEST = 20_000  # bytes of a mutated file, or twice those of the sound one
+
+
+def campaign(count: int, suffix: str, content: bytes, *, first: int = 0) -> dict[str, Any]:
+    """As `fuzz.campaign`, with files that grow out of each other, and all of them in one process.
+
+    Raises:
+        UsageError: where Atheris is not installed.
+    """
+    if find_spec("atheris") is None:
+        raise UsageError("guided fuzzing", expected="atheris", got="none", remedy=f"on Linux, {how_to_install('dev')}")
+    return fuzz.campaign(count, suffix, content, first=first, worker=_work, batch=count)
+
+
+def _work(suffix: str, content: bytes, seeds: Sequence[int], results: Any) -> None:
+    """In another process: let Atheris choose as many files as there are seeds, and tell how each ended."""
+    import atheris
+
+    _quiet()
+    watched = _imported_again()
+    folder = TemporaryDirectory()
+    path = Path(folder.name) / f"b{suffix}"
+    path.write_bytes(content)
+    with _watching():
+        watched.outcome(suffix, path)  # imports the reader
+    corpus = Path(folder.name) / "corpus"
+    corpus.mkdir()
+    (corpus / "sound").write_bytes(content)
+    left = len(seeds)
+
+    def read(data: bytes) -> None:
+        nonlocal left
+        path.write_bytes(data)
+        results.send(watched.outcome(suffix, path))
+        left -= 1
+        if left == 0:
+            results.close()
+            folder.cleanup()
+            os._exit(0)  # Atheris would end the process itself, without removing the folder
+
+    def mutated(data: bytes, largest: int, seed: int) -> bytes:
+        return fuzz.mutated(bytes(data), np.random.default_rng(seed))[:largest]
+
+    # Hangs, crashes and memory are judged by who reads the results.
+    limits = ["-timeout=0", "-rss_limit_mb=0", "-malloc_limit_mb=0", "-detect_leaks=0"]
+    options = [
+        f"-seed={seeds[0] + 1}",
+        f"-runs={2 * len(seeds) + 100}",
+        f"-max_len={max(_LARGEST, 2 * len(content))}",
+        "-len_control=0",
+    ]
+    atheris.Setup([sys.argv[0], *limits, *options, str(corpus)], read, custom_mutator=mutated)
+    atheris.Fuzz()
+
+
+def _watching() -> Any:
+    """Within it, readers that are imported are watched."""
+    import atheris
+
+    return atheris.instrument_imports(include=[f"lightcrcf.{name}" for name in _READERS])
+
+
+def _imported_again() -> Any:
+    """`fuzz` once more, and all that it imports of ours: what was imported before is not watched."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "lightcrcf"]:
+        del sys.modules[name]
+    with _watching():
+        return importlib.import_module("lightcrcf_bench.stress.fuzz")
+
+
+def _quiet() -> None:
+    """What Atheris tells of its progress goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)

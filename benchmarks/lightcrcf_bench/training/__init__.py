@@ -1,0 +1,1 @@
+"""What parts and settings of the network are worth."""

@@ -1,0 +1,1 @@
+"""Affine alignment of any two volumes."""

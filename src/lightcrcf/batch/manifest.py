@@ -1,0 +1,169 @@
+"""The folder of a cohort: what is finished, what it was made from, and what is left to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from lightcrcf.batch.options import Options
+from lightcrcf.batch.pairs import Pair
+from lightcrcf.batch.work import Outcome
+from lightcrcf.errors import InputError, UsageError
+from lightcrcf.files import clear_temporaries, read_json, write_json
+from lightcrcf.registration.save import check_output_folder
+from lightcrcf.run_record.input_files import fingerprint
+
+__all__ = ["Manifest"]
+
+SCHEMA = "lightcrcf-cohort-1"
+
+
+class Manifest:
+    """The records of all pairs of a cohort, one file each, and the options that they share.
+
+    `DIR/batch.json` holds the options, `DIR/manifest/ID.json` a record, `DIR/pairs/ID/` its results, and
+    `DIR/timings.jsonl` what each pair took each time. A record appears when its results are complete, and goes before
+    they do.
+
+    Args:
+        folder: DIR.
+        claims: parts of the cohort that this batch is about, where several work in one folder; all of it by default.
+    """
+
+    def __init__(self, folder: Path, claims: Sequence[str] = ("",)) -> None:
+        self.folder, self._claims = folder.absolute(), claims
+        self._hashes: dict[Path, str | None] = {}
+
+    def begin(self, options: Options, pairs: Sequence[Pair], *, resume: bool) -> None:
+        """Make the folder ready, or go on in it.
+
+        Raises:
+            UsageError: if it holds a cohort and `resume` is not set, or one that was made with other options.
+        """
+        wanted, begun = options.identity(), self._options_so_far()
+        if begun is not None and not resume:
+            raise UsageError(
+                str(self.folder),
+                expected="a folder without an earlier batch",
+                got=f"one with {len(list(self._records.glob('*.json')))} finished pairs",
+                remedy="add --resume to go on, or choose another folder",
+            )
+        if begun is not None:
+            self._check_same(begun, wanted)
+        for needed in (self._records, self.folder / "pairs"):
+            needed.mkdir(parents=True, exist_ok=True)
+        self.clear(pairs)
+        if begun is None:
+            write_json(self.folder / "batch.json", {"schema": SCHEMA, "options": wanted})
+
+    def clear(self, pairs: Sequence[Pair]) -> None:
+        """Remove what killed processes left half made of these pairs; nobody may be working on them."""
+        clear_temporaries(self.folder / "pairs", (pair.id for pair in pairs))
+        clear_temporaries(self._records, (f"{pair.id}.json" for pair in pairs))
+
+    def _check_same(self, begun: dict[str, Any], wanted: dict[str, Any]) -> None:
+        for name in wanted:
+            if begun.get(name) != wanted[name]:
+                raise UsageError(
+                    f"{self.folder}: {name}",
+                    expected=f"{begun.get(name)}, with which this batch was begun",
+                    got=str(wanted[name]),
+                    remedy="use the same, or choose another folder",
+                )
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Make the folder and keep a second batch out of it, for as long as this process lives.
+
+        Raises:
+            UsageError: if another process is at work there.
+            InputError: if it cannot be written to.
+        """
+        check_output_folder(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            import fcntl
+        except ImportError:  # Windows has none
+            yield
+            return
+        with ExitStack() as stack:
+            for claim in sorted(set(self._claims)):
+                stream = stack.enter_context((self.folder / f".lock{claim}").open("w"))
+                try:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise UsageError(
+                        str(self.folder), expected="a folder of its own", got="another batch at work there",
+                        remedy="wait for it, or choose another folder",
+                    ) from None  # fmt: skip
+                except OSError:  # a file system without locks
+                    continue
+            yield
+
+    def results(self, pair: Pair) -> Path:
+        """Where the results of a pair go."""
+        return self.folder / "pairs" / pair.id
+
+    def left(self, pairs: Sequence[Pair], *, retry_failed: bool) -> list[Pair]:
+        """The pairs that are not finished, whose inputs or results have changed, or that failed and may try again."""
+        return [pair for pair in pairs if not self._is_finished(pair, retry_failed)]
+
+    def start(self, pair: Pair) -> None:
+        """Forget what is known of a pair and remove its results, before it is done anew."""
+        self._record_path(pair.id).unlink(missing_ok=True)
+        rmtree(self.results(pair), ignore_errors=True)
+
+    def finish(self, outcome: Outcome) -> None:
+        """Keep the record of a pair, and what it took."""
+        line = {"id": outcome.record["id"], "status": outcome.record["status"], "seconds": outcome.seconds}
+        with (self.folder / "timings.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+        write_json(self._record_path(outcome.record["id"]), outcome.record)
+
+    def record(self, pair: Pair) -> dict[str, Any] | None:
+        """What is known of a pair, None if nothing."""
+        return read_json(self._record_path(pair.id))
+
+    def records(self) -> list[dict[str, Any]]:
+        """What is known of all pairs that any batch in this folder was about, sorted by id."""
+        found = (read_json(path) for path in sorted(self._records.glob("*.json")))
+        return [record for record in found if record is not None]
+
+    @property
+    def _records(self) -> Path:
+        return self.folder / "manifest"
+
+    def _record_path(self, pair_id: str) -> Path:
+        return self._records / f"{pair_id}.json"
+
+    def _options_so_far(self) -> dict[str, Any] | None:
+        found = read_json(self.folder / "batch.json")
+        if found is None:
+            return None
+        if found.get("schema") != SCHEMA:
+            raise InputError(
+                str(self.folder / "batch.json"), expected=f"schema {SCHEMA}", got=str(found.get("schema")),
+                remedy="go on with the version that began the batch, or choose another folder",
+            )  # fmt: skip
+        options: dict[str, Any] = found["options"]
+        return options
+
+    def _is_finished(self, pair: Pair, retry_failed: bool) -> bool:
+        record = self.record(pair)
+        if record is None or record.get("inputs") != {role: self._input(path) for role, path in pair.inputs().items()}:
+            return False
+        if record["status"] == "failed":
+            return not retry_failed
+        return all((self.results(pair) / name).is_file() for name in record["files"])
+
+    def _input(self, path: Path) -> dict[str, str | None]:
+        """As in a record; the content of a file that many pairs have is looked at once."""
+        if path not in self._hashes:
+            self._hashes[path] = None
+            with suppress(OSError):
+                self._hashes[path] = fingerprint(path)
+        return {"path": str(path), "sha256": self._hashes[path]}

@@ -1,0 +1,72 @@
+"""How all pairs of a cohort stand: a table for programs and a page of pictures for people."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightcrcf.batch.sheet import page
+from lightcrcf.batch.work import mean_dice, state_of
+from lightcrcf.files import atomic_path
+
+__all__ = ["Summary", "write_summary"]
+
+_METRICS = (
+    "correlation_header", "correlation_affine", "correlation_after", "overlap_before", "overlap_after",
+    "folding_percent", "jacobian_p01", "jacobian_p99", "displacement_p99_mm", "inverse_consistency_mean_mm",
+)  # fmt: skip
+_COLUMNS = ("id", "status", "verdict", "reasons", "model", "mean_dice", *_METRICS, "fixed", "moving", "folder")
+_STATES = ("pass", "check", "fail", "failed")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a cohort stands.
+
+    Args:
+        pairs: how many there are.
+        counts: pairs by verdict ("pass", "check", "fail"), or "failed" where there is no result.
+        failures: id and error of those without a result; see `work.failure`.
+    """
+
+    pairs: int
+    counts: dict[str, int]
+    failures: dict[str, dict[str, Any]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"pairs": self.pairs, **self.counts, "failures": self.failures}
+
+    def __str__(self) -> str:
+        return f"{self.pairs} pairs: " + ", ".join(f"{count} {state}" for state, count in self.counts.items() if count)
+
+
+def write_summary(folder: Path, records: Sequence[Mapping[str, Any]]) -> Summary:
+    """Write `summary.csv` and `index.html`, in the order of `records`; the same records give the same bytes."""
+    with atomic_path(folder / "summary.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        table = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
+        table.writeheader()
+        table.writerows(map(_row, records))
+    with atomic_path(folder / "index.html") as temporary:
+        temporary.write_text(page(folder.name, records), encoding="utf-8")
+    counted = Counter(map(state_of, records))
+    failures = {record["id"]: record["error"] for record in records if record["status"] == "failed"}
+    return Summary(len(records), {state: counted[state] for state in _STATES}, failures)
+
+
+def _row(record: Mapping[str, Any]) -> dict[str, Any]:
+    files = {role: record["inputs"][role]["path"] for role in ("fixed", "moving")}
+    row = {"id": record["id"], "status": record["status"], **files}
+    if record["status"] == "failed":
+        return {**row, "reasons": record["error"]["message"]}
+    metrics = {name: _number(record["metrics"].get(name)) for name in _METRICS}
+    told = {"verdict": record["qc"]["verdict"], "reasons": "; ".join(record["qc"]["reasons"]), "model": record["model"]}
+    return {**row, **told, "mean_dice": _number(mean_dice(record)), **metrics, "folder": f"pairs/{record['id']}"}
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"

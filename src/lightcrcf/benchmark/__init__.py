@@ -1,1 +1,0 @@
-"""Measurements that become committed records."""

@@ -1,1 +1,0 @@
-"""What overlap is bought with: the smoothness of fields, of ours and of other tools."""

@@ -1,0 +1,1 @@
+"""BIDS data sets onto a template."""

@@ -1,0 +1,1 @@
+"""What consecutive registrations share."""

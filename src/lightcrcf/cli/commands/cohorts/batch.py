@@ -1,0 +1,207 @@
+"""`lightcrcf batch`: register many pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lightcrcf.cli.console import print_json, say
+from lightcrcf.cli.options import (
+    Coarsen,
+    Device,
+    DeviceOption,
+    EngineName,
+    EngineOption,
+    FillOption,
+    Init,
+    Jacobian,
+    Model,
+    Precision,
+    PrecisionOption,
+    Preset,
+    PresetOption,
+    Refine,
+    Scheduler,
+    SimilarityName,
+    SimilarityOption,
+    Smoothness,
+    Transform,
+    TransformOption,
+    Workers,
+)
+from lightcrcf.errors import InputError, LightCRCFError, MemoryEstimateError, QualityError, UsageError
+
+if TYPE_CHECKING:
+    from lightcrcf.batch.pairs import Pair
+    from lightcrcf.batch.summary import Summary
+    from lightcrcf.batch.tally import Tally
+
+__all__ = ["batch", "counting", "raise_for"]
+
+
+class _PairsError(LightCRCFError):
+    """Some pairs failed for reasons that are no fault of theirs."""
+
+
+def batch(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(metavar="PAIRS.csv|IMAGES...", help="A table of pairs, or images.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the manifest, the results and the summary.")],
+    to: Annotated[Path | None, typer.Option(help="A template: register each image onto it.")] = None,
+    all_pairs: Annotated[bool, typer.Option("--all-pairs", help="Register each image onto each other one.")] = False,
+    workers: Workers = 1,
+    scheduler: Scheduler = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an earlier run of the same batch stopped.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="As --resume, and try again what failed.")
+    ] = False,
+    model: Model = "auto",
+    init: Init = "auto",
+    transform: TransformOption = Transform.deformable,
+    preset: PresetOption = Preset.default,
+    refine: Refine = None,
+    smoothness: Smoothness = 1.0,
+    similarity: SimilarityOption = SimilarityName.auto,
+    diffeomorphic: Annotated[
+        bool, typer.Option("--diffeomorphic", help="Change the fields a little so that they fold nowhere.")
+    ] = False,
+    coarsen: Coarsen = 1,
+    fill: FillOption = "auto",
+    inverse: Annotated[bool, typer.Option("--inverse", help="Write the inverse displacement fields too.")] = False,
+    jacobian: Jacobian = False,
+    report: Annotated[bool, typer.Option("--report", help="Write a report.html for each pair.")] = False,
+    engine: EngineOption = EngineName.auto,
+    device: DeviceOption = Device.cpu,
+    precision: PrecisionOption = Precision.auto,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads for each pair [default: the cores, shared among the workers].")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print how the pairs stand on stdout.")] = False,
+    fail_on_qc: Annotated[
+        bool, typer.Option("--fail-on-qc", help="Exit with code 4 if quality control says fail for any pair.")
+    ] = False,
+) -> None:
+    """Register many pairs: those of a table, all images onto a template, or each image onto each other one."""
+    pairs = _pairs(inputs, to, all_pairs)
+    from lightcrcf.batch.run import run_batch
+    from lightcrcf.batch.options import Options
+    from lightcrcf.registration.options import fill_value
+
+    options = Options(
+        model, init, preset.value, refine, diffeomorphic, inverse, coarsen, engine.value, device.value, precision.value,
+        threads, fill_value(fill), smoothness, jacobian, similarity.value, transform.value, report=report,
+    )  # fmt: skip
+    with counting(out) as follower:
+        summary = run_batch(
+            pairs,
+            out,
+            options,
+            workers=workers,
+            scheduler=scheduler,
+            resume=resume or retry_failed,
+            retry_failed=retry_failed,
+            begun=follower.begun,
+            progress=follower.progress,
+        )
+    if json:
+        print_json(summary.as_dict())
+    say(f"{summary}\nresults: {out / 'index.html'}, {out / 'summary.csv'}")
+    raise_for(summary, out, fail_on_qc=fail_on_qc)
+
+
+def _pairs(inputs: list[Path], to: Path | None, each_with_each: bool) -> list[Pair]:
+    from lightcrcf.batch.pairs import all_pairs, many_to_one, read_pairs, refuse_folders
+
+    if to is not None and each_with_each:
+        raise UsageError("--to", expected="--to or --all-pairs", got="both", remedy="leave one out")
+    if to is not None:
+        return many_to_one(to, inputs)
+    if each_with_each:
+        return all_pairs(inputs)
+    refuse_folders(inputs, "with --to TEMPLATE or --all-pairs")
+    if len(inputs) != 1 or not inputs[0].name.lower().endswith((".csv", ".tsv", ".txt")):
+        raise UsageError(
+            "lightcrcf batch",
+            expected="one CSV file, or images with --to TEMPLATE or --all-pairs",
+            got=f"{inputs[0]}" + (f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""),
+            remedy="say what to register with what",
+        )
+    return read_pairs(inputs[0])
+
+
+@contextmanager
+def counting(out: Path) -> Iterator[_Log | _Status]:
+    """Follow a batch on stderr: on a terminal on one line, in a log with a line at its start and now and then.
+
+    Args:
+        out: where the results go.
+    """
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Log(out)
+        return
+    with console.status("starting ...") as status:
+        yield _Status(status)
+
+
+class _Log:
+    def __init__(self, out: Path) -> None:
+        from lightcrcf.progress import Throttle
+
+        self._out, self._may_print = out, Throttle(start=False)
+
+    def begun(self, pairs: int) -> None:
+        say(f"{pairs} {'pair' if pairs == 1 else 'pairs'} to register; results go to {self._out}")
+
+    def progress(self, tally: Tally) -> None:
+        if self._may_print():
+            say(str(tally))
+
+
+class _Status:
+    def __init__(self, status: Any) -> None:
+        self._status = status
+
+    def begun(self, pairs: int) -> None:
+        self._status.update(f"0 of {pairs} pairs")
+
+    def progress(self, tally: Tally) -> None:
+        self._status.update(str(tally))
+
+
+def raise_for(summary: Summary, out: Path, *, fail_on_qc: bool) -> None:
+    """Turn pairs without a result, or with a poor one, into an exit code.
+
+    Raises:
+        LightCRCFError: of the kind of the most serious failure.
+    """
+    failures, bad = summary.failures, summary.counts.get("fail", 0)
+    if failures:
+        worst = min(failures.values(), key=lambda error: _SERIOUS.index(error["exit_code"]))
+        raise _KINDS[worst["exit_code"]](
+            str(out),
+            expected=f"results of all {summary.pairs} pairs",
+            got=f"{len(failures)} without, the worst: {worst['message']}",
+            remedy="see index.html, and use --retry-failed when it is mended",
+        )
+    if fail_on_qc and bad:
+        raise QualityError(
+            str(out),
+            expected="registrations that pass",
+            got=f"{bad} of {summary.pairs} that fail",
+            remedy="see index.html",
+        )
+
+
+_KINDS: dict[int, Any] = {1: _PairsError, 3: InputError, 4: QualityError, 5: MemoryEstimateError}
+_SERIOUS = (1, 5, 4, 3)

@@ -1,0 +1,131 @@
+"""`lightcrcf bids`: register the images of a BIDS data set to a template, as a BIDS app does."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lightcrcf.cli.commands.cohorts.batch import counting, raise_for
+from lightcrcf.cli.console import print_json, say
+from lightcrcf.cli.options import (
+    Coarsen,
+    EngineName,
+    EngineOption,
+    Jacobian,
+    Model,
+    Precision,
+    PrecisionOption,
+    Preset,
+    PresetOption,
+    Scheduler,
+    SimilarityName,
+    SimilarityOption,
+    Smoothness,
+    Transform,
+    TransformOption,
+    Workers,
+)
+from lightcrcf.errors import InputError, how_to_install
+
+if TYPE_CHECKING:
+    from lightcrcf.bids.dataset import Template
+
+__all__ = ["bids"]
+
+
+class Level(str, Enum):
+    """What a BIDS app is about; this one has nothing to do for groups."""
+
+    participant = "participant"
+
+
+def bids(
+    bids_dir: Annotated[Path, typer.Argument(metavar="BIDS_DIR", help="A BIDS data set.")],
+    out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Folder for the derivatives.")],
+    level: Annotated[
+        Level, typer.Argument(metavar="participant", help="What a BIDS app is about; this one knows no groups.")
+    ],
+    participant_label: Annotated[
+        list[str] | None, typer.Option(metavar="<label>", help="A participant to register; repeatable [default: all].")
+    ] = None,
+    template: Annotated[
+        Path | None, typer.Option(help="What to register to [default: the MNI152 template that nilearn brings].")
+    ] = None,
+    template_label: Annotated[
+        str | None, typer.Option(metavar="<label>", help="Its name in file names [default: by its file name].")
+    ] = None,
+    suffix: Annotated[str, typer.Option(metavar="<suffix>", help="Which anatomical images.")] = "T1w",
+    workers: Workers = 1,
+    scheduler: Scheduler = None,
+    model: Model = "auto",
+    transform: TransformOption = Transform.deformable,
+    preset: PresetOption = Preset.default,
+    smoothness: Smoothness = 1.0,
+    similarity: SimilarityOption = SimilarityName.auto,
+    diffeomorphic: Annotated[
+        bool, typer.Option("--diffeomorphic", help="Change the fields a little so that they fold nowhere.")
+    ] = False,
+    inverse: Annotated[bool, typer.Option("--inverse", help="Write the way back too.")] = False,
+    jacobian: Jacobian = False,
+    report: Annotated[bool, typer.Option("--report", help="Write a page of pictures for each image.")] = False,
+    engine: EngineOption = EngineName.auto,
+    precision: PrecisionOption = Precision.auto,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads for each image [default: the cores, shared among the workers].")
+    ] = None,
+    coarsen: Coarsen = 1,
+    json: Annotated[bool, typer.Option("--json", help="Print how the images stand on stdout.")] = False,
+    fail_on_qc: Annotated[
+        bool, typer.Option("--fail-on-qc", help="Exit with code 4 if quality control says fail for any image.")
+    ] = False,
+) -> None:
+    """Register the anatomical images of a BIDS data set to a template; what is finished already is not done again."""
+    from lightcrcf.bids.dataset import DataSet, register_participants
+    from lightcrcf.bids.names import label
+    from lightcrcf.batch.options import Options
+
+    options = Options(
+        model=model, preset=preset.value, diffeomorphic=diffeomorphic, inverse=inverse, report=report,
+        engine=engine.value, precision=precision.value, threads=threads, coarsen=coarsen, smoothness=smoothness,
+        similarity=similarity.value, transform=transform.value, jacobian=jacobian,
+    )  # fmt: skip
+    with counting(out_dir) as follower:
+        summary = register_participants(
+            DataSet.open(bids_dir),
+            out_dir,
+            _template(template, template_label),
+            options,
+            suffix=suffix,
+            participants=[label(text, "--participant-label") for text in participant_label or ()],
+            workers=workers,
+            scheduler=scheduler,
+            begun=follower.begun,
+            progress=follower.progress,
+        )
+    if json:
+        print_json(summary.as_dict())
+    say(f"{summary}\nresults: {out_dir}, pictures: {out_dir / 'lightcrcf' / 'index.html'}")
+    raise_for(summary, out_dir / "lightcrcf", fail_on_qc=fail_on_qc)
+
+
+def _template(path: Path | None, name: str | None) -> Template:
+    from lightcrcf.bids.dataset import Template
+    from lightcrcf.bids.names import label, template_label
+    from lightcrcf.demo.phantom import template
+
+    if path is not None:
+        if not path.is_file():
+            raise InputError(str(path), expected="a template", got="no such file", remedy="check the name")
+        return Template(path, label(name, "--template-label") if name else template_label(path))
+    found = template()
+    if found is None:
+        raise InputError(
+            "--template",
+            expected="a template, or nilearn to be installed, which brings MNI152",
+            got="neither",
+            remedy=f"name a file, or {how_to_install('demo')}",
+        )
+    return Template(Path(found[0].source), label(name, "--template-label") if name else "MNI152NLin2009aSym")

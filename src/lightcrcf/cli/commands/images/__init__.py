@@ -1,0 +1,1 @@
+"""Subcommands for one pair of images."""

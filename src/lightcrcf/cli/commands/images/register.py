@@ -1,0 +1,218 @@
+"""`lightcrcf register`: align one volume with another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lightcrcf.cli.console import print_json, progress_shown, say
+from lightcrcf.cli.options import (
+    Coarsen,
+    Device,
+    DeviceOption,
+    EngineName,
+    EngineOption,
+    FillOption,
+    Init,
+    Jacobian,
+    Model,
+    Precision,
+    PrecisionOption,
+    Preset,
+    PresetOption,
+    Refine,
+    SimilarityName,
+    SimilarityOption,
+    Smoothness,
+    Transform,
+    TransformOption,
+)
+from lightcrcf.errors import QualityError, UsageError
+
+if TYPE_CHECKING:
+    from lightcrcf.registration.register import Registration
+
+__all__ = ["register"]
+
+
+def register(
+    context: typer.Context,
+    fixed: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="<path>",
+            help="Volume to align with: NIfTI, NRRD, MHA or a DICOM folder; once for each contrast of the same person.",
+        ),
+    ] = None,
+    moving: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="<path>", help="Volume to move; once for each --fixed, pair by pair; one transform for all."
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results.")] = None,
+    from_run: Annotated[
+        Path | None, typer.Option("--from", help="run.json of an earlier run, to repeat it; --out alone goes with it.")
+    ] = None,
+    model: Model = "auto",
+    init: Init = "auto",
+    transform: TransformOption = Transform.deformable,
+    fixed_mask: Annotated[Path | None, typer.Option(help="0 where fixed voxels must not count (lesions).")] = None,
+    moving_mask: Annotated[Path | None, typer.Option(help="0 where moving voxels must not count.")] = None,
+    moving_labels: Annotated[
+        list[Path] | None, typer.Option(metavar="<path>", help="Labels of the moving volume to move along; repeatable.")
+    ] = None,
+    fixed_labels: Annotated[
+        Path | None, typer.Option(help="Labels of the fixed volume, for Dice in run.json and the report.")
+    ] = None,
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="<path>", help="Another image in the moving space to move along; repeatable."),
+    ] = None,
+    preset: PresetOption = Preset.default,
+    refine: Refine = None,
+    smoothness: Smoothness = 1.0,
+    similarity: SimilarityOption = SimilarityName.auto,
+    channel_weight: Annotated[
+        list[float] | None,
+        typer.Option(
+            metavar="<x>", help="How much a pair of volumes tells; once for each pair, in order [default: all alike]."
+        ),
+    ] = None,
+    diffeomorphic: Annotated[
+        bool, typer.Option("--diffeomorphic", help="Change the field a little so that it folds nowhere.")
+    ] = False,
+    coarsen: Coarsen = 1,
+    fill: FillOption = "auto",
+    inverse: Annotated[bool, typer.Option("--inverse", help="Write the inverse displacement field too.")] = False,
+    jacobian: Jacobian = False,
+    brain_mask: Annotated[
+        bool,
+        typer.Option("--brain-mask", help="Write the fixed image's brain mask; the moving one's too, if made."),
+    ] = False,
+    report: Annotated[bool, typer.Option("--report", help="Write report.html, with pictures.")] = False,
+    engine: EngineOption = EngineName.auto,
+    device: DeviceOption = Device.cpu,
+    precision: PrecisionOption = Precision.auto,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads to use [default: all].")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print run.json on stdout.")] = False,
+    fail_on_qc: Annotated[
+        bool, typer.Option("--fail-on-qc", help="Exit with code 4 if quality control says fail.")
+    ] = False,
+) -> None:
+    """Align the moving volume with the fixed one, deformably unless told otherwise."""
+    from lightcrcf.files import clear_left_behind
+    from lightcrcf.registration.inputs import channels_of
+    from lightcrcf.registration.save import check_output_folder, save
+    from lightcrcf.registration.register import register as run
+
+    if from_run is not None:
+        given, out = _options_of(from_run, context), out or _beside(from_run)
+    else:
+        given, out = _options(context.params), _complete(fixed, moving, out)
+    check_output_folder(out)
+    clear_left_behind(out)
+    moving_names, fixed_names = (" and ".join(map(str, channels_of(given[role]))) for role in ("moving", "fixed"))
+    with progress_shown(f"registering {moving_names} with {fixed_names}") as progress:
+        registration = run(**given, progress=progress)
+        progress("write", 0.95)
+        save(registration, out, extra_files=_pages(registration, out) if report else None)
+    if json:
+        print_json(_record(out))
+    _print_for_people(out, registration)
+    if from_run is not None:
+        _compare(from_run, out)
+    if fail_on_qc and registration.qc["verdict"] == "fail":
+        raise QualityError(
+            str(out),
+            expected="a registration that passes",
+            got="; ".join(registration.qc["reasons"]),
+            remedy="see report.html",
+        )
+
+
+_WITH_FROM = ("from_run", "out", "report", "json", "fail_on_qc")
+
+
+def _complete(fixed: Sequence[Path] | None, moving: Sequence[Path] | None, out: Path | None) -> Path:
+    missing = [f"--{n}" for n, v in (("fixed", fixed), ("moving", moving), ("out", out)) if not v]
+    if missing or out is None:
+        raise UsageError(
+            "lightcrcf register",
+            expected="--fixed, --moving and --out, or --from",
+            got=f"no {', '.join(missing)}",
+            remedy="see 'lightcrcf register --help'",
+        )
+    return out
+
+
+def _options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of the pipeline, from those of the command."""
+    options = {name: value for name, value in given.items() if name not in _WITH_FROM}
+    options = {name: value.value if isinstance(value, Enum) else value for name, value in options.items()}
+    options["channel_weights"] = options.pop("channel_weight")
+    return options | {name: options[name] or () for name in ("moving_labels", "also", "channel_weights")}
+
+
+def _options_of(from_run: Path, context: typer.Context) -> dict[str, Any]:
+    """The arguments of the pipeline, from an earlier run."""
+    from lightcrcf.run_record.replay import differences, options_to_repeat, read_run
+
+    more = sorted(n for n in context.params if n not in _WITH_FROM and _typed(context, n))
+    if more:
+        raise UsageError(
+            "--from",
+            expected="no option but --out, --report, --json and --fail-on-qc with it",
+            got=", ".join(f"--{name.replace('_', '-')}" for name in more),
+            remedy="give the files and options yourself, or leave them out",
+        )
+    record = read_run(from_run)
+    options = options_to_repeat(record)
+    for difference in differences(record):
+        say(f"note: {difference}; the last bits may differ")
+    return options
+
+
+def _typed(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _beside(from_run: Path) -> Path:
+    """A new folder beside that of the run, so that nothing is replaced."""
+    folder = (from_run if from_run.is_dir() else from_run.parent).resolve()
+    return folder.with_name(f"{folder.name}-again")
+
+
+def _record(folder: Path) -> Any:
+    from lightcrcf.run_record.replay import read_run
+
+    return read_run(folder)
+
+
+def _compare(from_run: Path, out: Path) -> None:
+    """Say whether the files are those of the earlier run, byte for byte."""
+    then, now = _record(from_run)["files_sha256"], _record(out)["files_sha256"]
+    others = sorted(name for name in then if then[name] != now.get(name))
+    told = f"not the bytes of then: {', '.join(others)}" if others else f"the bytes of then, in all {len(then)} files"
+    say(f"repeated: {told}")
+
+
+def _pages(registration: Registration, out: Path) -> dict[str, Callable[[Path], None]]:
+    from lightcrcf.report.html import report_files
+
+    return report_files(registration, out=str(out))
+
+
+def _print_for_people(out: Path, registration: Registration) -> None:
+    reasons = "".join(f"\n  {reason}" for reason in registration.qc["reasons"])
+    for role in ("fixed", "moving"):
+        brain = registration.provenance["inputs"][role]["brain"]
+        if brain is not None and brain["registered_alone"]:
+            by = "found" if brain["by"] == "network" else "given by its mask"
+            say(f"the {role} image is a head, its brain was {by} ({brain['litres']:.2f} l) and registered alone")
+    say(f"quality control: {registration.qc['verdict']}{reasons}\nresults: {out}")

@@ -1,0 +1,1 @@
+"""The demo: a registration whose true transform is known."""

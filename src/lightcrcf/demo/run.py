@@ -1,0 +1,135 @@
+"""The demo: a registration whose true transform is known, measured in millimetres and drawn."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightcrcf.evaluation.metrics import dice
+from lightcrcf.files import atomic_path
+from lightcrcf.demo.phantom import KnownPair, make_pair
+from lightcrcf.registration.save import save
+from lightcrcf.registration.register import register
+from lightcrcf.report.figure import png
+from lightcrcf.report.html import report_files
+from lightcrcf.report.pictures import Views
+from lightcrcf.transforms.affine import Affine
+from lightcrcf.transforms.chain import Chain
+from lightcrcf.volumes import write
+
+__all__ = ["Outcome", "Stage", "measure", "run_demo", "write_inputs"]
+
+_POINTS = 24
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How far from the truth a registration is at one stage.
+
+    Args:
+        name: before, affine or deformable.
+        mean_mm, p95_mm, max_mm: of the distances between where points of the brain are taken and where they belong.
+        dice: mean overlap of grey and white matter.
+    """
+
+    name: str
+    mean_mm: float
+    p95_mm: float
+    max_mm: float
+    dice: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the demo found.
+
+    Args:
+        subject: what was registered, in words.
+        seconds: the registration took, reading and pictures aside.
+        verdict: of the quality control.
+        stages: before, affine, deformable.
+    """
+
+    subject: str
+    seconds: float
+    verdict: str
+    stages: tuple[Stage, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def run_demo(
+    out: Path, *, pair: KnownPair | None = None, progress: Callable[[str, float], None] | None = None
+) -> Outcome:
+    """Register a known pair through files, as a user would; leaves volumes, results, pictures and a report in `out`.
+
+    Args:
+        out: folder; made if it is not there.
+        pair: what to register; the MNI152 template or a phantom by default.
+        progress: called with (stage, fraction).
+
+    Raises:
+        InputError: if the folder cannot be written.
+    """
+    pair = pair or make_pair()
+    write_inputs(pair, out)
+    start = time.perf_counter()
+    registration = register(
+        out / "fixed.nii.gz", out / "moving.nii.gz", moving_labels=[out / "moving_labels.nii.gz"], progress=progress
+    )
+    seconds = time.perf_counter() - start
+    views = Views(registration.fixed, registration.moving, registration.moved, registration.transform)
+    pictures = {"before_after.png": views.before_after(), "deformation.png": views.deformation()}
+    writers = {name: partial(_write, content=png(views.planes, rows)) for name, rows in pictures.items() if rows}
+    save(registration, out, extra_files={**writers, **report_files(registration, out=str(out))})
+    return Outcome(pair.subject, seconds, str(registration.qc["verdict"]), measure(pair, registration.transform))
+
+
+def write_inputs(pair: KnownPair, out: Path) -> None:
+    """Write the volumes, their labels, and `points.csv`: some fixed points and where they truly are in moving."""
+    out.mkdir(parents=True, exist_ok=True)
+    write(out / "fixed.nii.gz", pair.fixed)
+    write(out / "fixed_labels.nii.gz", pair.fixed_labels, like=pair.fixed)
+    write(out / "moving.nii.gz", pair.moving)
+    write(out / "moving_labels.nii.gz", pair.moving_labels, like=pair.moving)
+    points, true = pair.targets()
+    some = slice(0, None, max(1, len(points) // _POINTS))
+    with atomic_path(out / "points.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow(["x", "y", "z", "true_x", "true_y", "true_z"])
+        table.writerows([f"{value:.3f}" for value in row] for row in np.hstack([points[some], true[some]]).tolist())
+
+
+def measure(pair: KnownPair, found: Chain) -> tuple[Stage, ...]:
+    """The errors of a chain from fixed to moving points against the truth, before, half-way and in the end."""
+    chains = {
+        "before": Chain(Affine.identity(), None, Affine.identity()),
+        "affine": Chain(found.before, None, found.after),
+        "deformable": found,
+    }
+    errors = pair.errors_mm(found)
+    return tuple(_stage(name, errors[name], _overlap(pair, chain)) for name, chain in chains.items())
+
+
+def _stage(name: str, errors_mm: NDArray[np.float64], overlap: float) -> Stage:
+    mean, p95, most = errors_mm.mean(), np.percentile(errors_mm, 95), errors_mm.max()
+    return Stage(name, float(mean), float(p95), float(most), overlap)
+
+
+def _overlap(pair: KnownPair, chain: Chain) -> float:
+    moved = chain.resample(pair.moving_labels, pair.fixed.grid, "nearest")
+    return float(np.mean(list(dice(pair.fixed_labels.data, moved.data, labels=[1, 2]).values())))
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)

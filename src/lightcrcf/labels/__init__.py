@@ -1,0 +1,1 @@
+"""Label an image by atlases."""

@@ -1,1 +1,0 @@
-"""From two volumes to a registration."""

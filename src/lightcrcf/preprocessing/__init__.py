@@ -1,0 +1,1 @@
+"""From files to comparable images: foreground, missing data, intensities, the brain in a head."""

@@ -1,0 +1,165 @@
+"""The brain in an image of a head, whatever its contrast and field of view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightcrcf.errors import InputError
+from lightcrcf.geometry.grid import Grid
+from lightcrcf.geometry.kernels import resample
+from lightcrcf.network.brain_config import MULTIPLE, SPACING_MM
+from lightcrcf.preprocessing.foreground import litres, thin_out
+from lightcrcf.preprocessing.validity import Extent, examine
+from lightcrcf.preprocessing.masks import filled
+from lightcrcf.preprocessing.unit_intensity import unit_intensities
+from lightcrcf.volumes import Volume, check_usable, coerce
+
+__all__ = ["Brain", "brain_mask", "checked_brain", "find_brain", "not_found"]
+
+Float32 = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+_THINNED_MM = 2.0  # as in training
+_LARGEST_MM = 480.0  # along each axis; a head is smaller
+_WHOLE = 0.5
+# Below this no brain was found; a slab through one, or that of a newborn, has more.
+_LEAST_LITRES, _MOST_LITRES = 0.1, 2.5
+_ONE_PIECE = 0.8
+
+
+@dataclass(frozen=True, eq=False)
+class Brain:
+    """What was found.
+
+    Args:
+        mask: (D, H, W) bool, on the image's grid: the largest piece, without holes.
+        litres: its volume.
+        pieces: number of pieces of at least a hundredth of all.
+        share: of the volume of all pieces that is in the largest one.
+        certainty: mean over the mask of the probability that the network gives, 0.5 to 1.
+    """
+
+    mask: Mask
+    litres: float
+    pieces: int
+    share: float
+    certainty: float
+
+    @property
+    def doubt(self) -> str | None:
+        """Why this is no brain, in words; None if it seems to be one."""
+        if self.litres == 0:
+            return "none"
+        if self.litres < _LEAST_LITRES:
+            return f"{1000 * self.litres:.0f} ml"
+        if self.litres > _MOST_LITRES:
+            return f"{self.litres:.1f} l, more than a head holds"
+        if self.share < _ONE_PIECE:
+            return f"{self.pieces} pieces, the largest with {100 * self.share:.0f} % of their volume"
+        return None
+
+
+def brain_mask(image: Any) -> Volume:
+    """Find the brain in an image of a head.
+
+    Args:
+        image: a path, a nibabel or SimpleITK image, (array, affine) or a Volume: MR of any contrast, of a whole head or
+            of part of one, stripped or not, with a header that is right about the orientation.
+
+    Returns:
+        (D, H, W) uint8 on the image's grid: 1 in the brain, its ventricles and the fluid in its furrows, else 0.
+
+    Raises:
+        InputError: if the image cannot be used, or shows no brain.
+
+    Example:
+        >>> import lightcrcf
+        >>> mask = lightcrcf.brain_mask("head.nii.gz")  # doctest: +SKIP
+    """
+    volume = coerce(image)
+    found, _ = checked_brain(volume)
+    return Volume(found.mask.astype(np.uint8), volume.grid, volume.source, volume.header)
+
+
+def checked_brain(volume: Volume) -> tuple[Brain, Extent]:
+    """The brain in an image that should show one, and where the image has data.
+
+    Raises:
+        InputError: as `brain_mask`.
+    """
+    check_usable(volume, "head")
+    filled, extent = examine(volume)
+    found = find_brain(filled, extent)
+    if found.doubt is not None:
+        raise not_found(volume, found)
+    return found, extent
+
+
+def not_found(volume: Volume, found: Brain) -> InputError:
+    """The error for an image that shows no brain."""
+    return InputError(
+        volume.source, expected="an image that shows a brain", got=str(found.doubt),
+        remedy="check that it is MR of a head, and its orientation; or draw the mask yourself",
+    )  # fmt: skip
+
+
+def find_brain(volume: Volume, extent: Extent) -> Brain:
+    """The brain in `volume`.
+
+    Args:
+        volume, extent: as `known.examine` returns them.
+    """
+    from lightcrcf.engines.brain import brain_logits  # OpenVINO takes a moment to import
+
+    image, known, grid = _seen(volume, extent)
+    logits = np.where(known, brain_logits(image, known.astype(np.float32)), np.float32(-1))
+    kept, pieces, share = _largest(logits)
+    if kept is None:
+        return Brain(np.zeros(volume.grid.shape, np.bool_), 0.0, 0, 0.0, 0.0)
+    step = grid.inverse @ volume.grid.affine
+    mask = np.asarray(resample(kept, volume.grid.shape, step[:3], fill=-1.0) > 0)
+    certain = float(np.mean(1 / (1 + np.exp(-kept[kept > 0].astype(np.float64)))))
+    return Brain(mask, litres(mask, volume.grid), pieces, share, certain)
+
+
+def _seen(volume: Volume, extent: Extent) -> tuple[Float32, Mask, Grid]:
+    """The image as the network sees it: along RAS+, at its spacing; where it is known; and its grid."""
+    thin, lattice = thin_out(volume, spacing_mm=_THINNED_MM)
+    known = np.ones(volume.grid.shape, np.float32) if extent.known is None else extent.known.astype(np.float32)
+    where, _ = thin_out(Volume(known, volume.grid), spacing_mm=_THINNED_MM)
+    grid = _grid(volume.grid)
+    step = (lattice.inverse @ grid.affine)[:3]
+    inside = np.asarray(resample(where, grid.shape, step) > _WHOLE)
+    image = unit_intensities(np.asarray(resample(thin, grid.shape, step), np.float32), inside)
+    return np.where(inside, image, np.float32(0)), inside, grid
+
+
+def _grid(own: Grid) -> Grid:
+    """All of an image's box at the network's spacing, its axes the closest to RAS+, in multiples of 16 voxels."""
+    turned = own.canonical().grid(own)
+    size_mm = np.minimum(turned.spacing_mm * turned.shape, _LARGEST_MM)
+    number = (np.ceil(size_mm / (SPACING_MM * MULTIPLE)) * MULTIPLE).astype(int)
+    shape = (int(number[0]), int(number[1]), int(number[2]))
+    scale = SPACING_MM / turned.spacing_mm
+    step = np.diag([*scale, 1.0])
+    step[:3, 3] = (np.array(turned.shape) - 1) / 2 - scale * (np.array(shape) - 1) / 2
+    return Grid(shape, turned.affine @ step)
+
+
+def _largest(logits: Float32) -> tuple[Float32 | None, int, float]:
+    """The logits with one piece of brain left and its holes filled, how many pieces there were, and its share."""
+    import SimpleITK as sitk
+
+    inside = sitk.GetImageFromArray((logits > 0).astype(np.uint8))
+    labels = sitk.RelabelComponent(sitk.ConnectedComponent(inside))
+    sizes = np.bincount(sitk.GetArrayViewFromImage(labels).ravel())[1:]
+    if not sizes.size:
+        return None, 0, 0.0
+    piece = filled(sitk.GetArrayViewFromImage(labels) == 1)
+    size = np.abs(logits)
+    pieces = int(np.count_nonzero(sizes >= 0.01 * sizes.sum()))
+    return np.where(piece, size, -size).astype(np.float32), pieces, float(sizes[0] / sizes.sum())

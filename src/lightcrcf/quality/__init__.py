@@ -1,0 +1,1 @@
+"""Quality control: metrics, thresholds, verdicts."""

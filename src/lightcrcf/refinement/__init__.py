@@ -1,0 +1,1 @@
+"""Deformable registration by optimisation on a working grid."""

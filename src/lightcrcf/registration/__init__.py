@@ -1,0 +1,1 @@
+"""Registration from end to end."""

@@ -1,0 +1,136 @@
+"""Which network suits a pair of images, if any."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from lightcrcf.geometry.grid import Grid
+from lightcrcf.preprocessing.foreground import Content
+from lightcrcf.preprocessing.normalization import working_order
+from lightcrcf.weights.preparation import CT, Profile
+from lightcrcf.weights.store import Weights, load, names
+
+__all__ = ["Choice", "choose_model", "mismatches"]
+
+_SLACK = 1.25  # by how much an image may be smaller or larger than all that were trained on, which are often few
+# Along axes that the network pools it works at several resolutions at once, and voxels of unknown size may be finer:
+# hearts of training persons on grids with twice the voxels lost less of their Dice with the network than without.
+_SLACK_FINER = 2.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A model, or None, and why.
+
+    Args:
+        weights: None for no network.
+        reason: in plain words.
+        mismatch: what about the pair lies outside of the model's training; empty if nothing.
+    """
+
+    weights: Weights | None
+    reason: str
+    mismatch: tuple[str, ...] = ()
+
+
+_STRIP = "a head can be stripped first: lightcrcf brain HEAD --output MASK --stripped BRAIN"
+
+
+def choose_model(model: str | os.PathLike[str], contents: tuple[Content, Content], grids: tuple[Grid, Grid]) -> Choice:
+    """The model that was asked for, or with "auto" the shipped one that was trained on such images.
+
+    Args:
+        model: "auto", "none", a name or a file.
+        contents: what the fixed and the moving image show.
+        grids: of both images.
+
+    Raises:
+        UsageError: for an unknown name.
+        InputError: for a damaged file.
+    """
+    if os.fspath(model) == "none":
+        return Choice(None, "no model, as asked")
+    if os.fspath(model) != "auto":
+        weights = load(model)
+        return Choice(weights, "as asked", tuple(mismatches(weights, contents, grids)))
+    nearly = []
+    # Of two models for the same images, the one that saw labels is the more accurate.
+    for weights in sorted(map(load, names()), key=lambda w: w.supervision == "none"):
+        differences = _differences(weights, contents, grids)
+        if not differences:
+            return Choice(weights, f"both images look like {_phrase(weights.content)}")
+        if weights.profile is not None and all(_of_kind(content, weights.profile) for content in contents):
+            nearly.append(differences[0])  # its kind of images, of another size
+    kinds = contents[0].kind, contents[1].kind
+    reason = "; ".join(
+        [
+            f"no model fits: {_shown(*map(_named, contents))}",
+            *(f"of the nearest, {unlike}" for unlike in nearly[:1]),
+            *([_STRIP] if "skull-stripped brain" in kinds and set(kinds) & {"whole head or body", "other"} else []),
+        ]
+    )
+    # Images of one kind are judged by their figures alone, but in a crop the edges of anything can be made to agree.
+    return Choice(None, reason, (reason,) if kinds[0] != kinds[1] or "small crop" in kinds else ())
+
+
+def _shown(fixed: str, moving: str) -> str:
+    if fixed == moving:
+        return f"both images look like {_phrase(fixed)}"
+    return f"the fixed image looks like {_phrase(fixed)} and the moving image looks like {_phrase(moving)}"
+
+
+def _named(content: Content) -> str:
+    return f"{CT} of a {content.kind}" if content.ct and content.kind != "other" else CT if content.ct else content.kind
+
+
+def _of_kind(content: Content, profile: Profile) -> bool:
+    """Whether a model has seen such images, of any size."""
+    return content.kind in profile.kinds and (CT in profile.kinds or not content.ct)
+
+
+def mismatches(weights: Weights, contents: tuple[Content, Content], grids: tuple[Grid, Grid]) -> list[str]:
+    """In which ways a pair is unlike the model's training images, in plain words; empty if it is like them."""
+    trained = f"{weights.name} was trained on {_phrase(weights.content)}"
+    return [f"{trained}, but {difference}" for difference in _differences(weights, contents, grids)]
+
+
+def _differences(weights: Weights, contents: tuple[Content, Content], grids: tuple[Grid, Grid]) -> list[str]:
+    """`mismatches` without the model's name, for a model that was not chosen."""
+    found = []
+    for role, content, grid in zip(("fixed", "moving"), contents, grids, strict=True):
+        unlike = _unlike(weights, content, grid)
+        if unlike:
+            found.append(f"the {role} image {unlike}")
+    if not weights.preparation.align and not grids[0].isclose(grids[1]):
+        found.append("these two images do not share a grid, as those in training did")
+    return found
+
+
+def _unlike(weights: Weights, content: Content, grid: Grid) -> str:
+    profile = weights.profile
+    if profile is None:
+        return "" if content.kind == weights.content else f"looks like {_phrase(content.kind)}"
+    if content.ct and CT not in profile.kinds:
+        return f"looks like {_phrase(CT)}"
+    # Where the training images had no millimetres, neither had their kinds; a masked brain is one in any unit.
+    in_voxels = weights.preparation.spacing_mm is None
+    if content.kind not in profile.kinds and (not in_voxels or content.kind == "skull-stripped brain"):
+        return f"looks like {_phrase(content.kind)}"
+    own = working_order(grid, weights.config.pool).grid(grid)
+    sizes: list[tuple[str, float, tuple[float, float], float]]
+    if in_voxels:
+        larger = [_SLACK_FINER if p == 2 else _SLACK for p in weights.config.pool]
+        sizes = [("voxels", n, r, more) for n, r, more in zip(own.shape, profile.voxels, larger, strict=True)]
+    else:
+        lengths = own.spacing_mm * own.shape
+        sizes = [("mm", float(n), r, _SLACK) for n, r in zip(lengths, profile.extent_mm, strict=True)]
+        sizes.append(("litres of foreground", content.foreground_litres, profile.litres, _SLACK))
+    for unit, size, (least, most), larger_by in sizes:
+        if not least / _SLACK <= size <= most * larger_by:
+            return f"has {size:.3g} {unit} where {least:.3g} to {most:.3g} were seen in training"
+    return ""
+
+
+def _phrase(kind: str) -> str:
+    return "something else" if kind == "other" else f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"

@@ -1,0 +1,1 @@
+"""`run.json`: its schema, its input files, and repeating a run."""

@@ -1,0 +1,1 @@
+"""Unbiased templates from many images."""

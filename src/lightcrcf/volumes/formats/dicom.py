@@ -1,0 +1,143 @@
+"""A folder that holds one DICOM series."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from lightcrcf.errors import InputError
+from lightcrcf.volumes.formats.dicom_lengths import check_whole
+from lightcrcf.volumes.formats.itk_images import check_scalar, from_image, quiet, reason
+from lightcrcf.volumes.limits import check_memory, check_stored
+from lightcrcf.volumes.volume import Volume
+
+__all__ = ["read_series"]
+
+_POSITION, _DESCRIPTION = "0020|0032", "0008|103e"
+_LARGEST_OFFSET = 0.1  # of the slice spacing: scanners round positions, but a missing slice or a tilt is more
+
+
+def read_series(folder: str | os.PathLike[str]) -> Volume:
+    """Read the only DICOM series of a folder (not of folders below it).
+
+    Raises:
+        InputError: if there is none or more than one, slices are missing or unevenly spaced, the gantry was tilted, or
+            the pixels are colours.
+        MemoryEstimateError: if it would not fit into memory.
+    """
+    source = str(folder)
+    for path in sorted(Path(folder).iterdir()):
+        if path.is_file():
+            check_whole(path)
+    series = _only_series(source)
+    names = _files(source, series)
+    _check_room(source, names)
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(names)
+    reader.SetImageIO("GDCMImageIO")
+    reader.MetaDataDictionaryArrayUpdateOn()
+    try:
+        with quiet():
+            image = reader.Execute()
+    except RuntimeError as error:
+        raise _unreadable(source, error) from error
+    if len(names) > 1:
+        _check_positions(source, reader, image)
+    return from_image(image, source)
+
+
+def _only_series(source: str) -> str:
+    try:
+        with quiet():
+            found = sitk.ImageSeriesReader.GetGDCMSeriesIDs(source)
+    except RuntimeError as error:
+        raise _unreadable(source, error) from error
+    if len(found) == 1:
+        return str(found[0])
+    listed = ", ".join(_describe(source, series) for series in found[:8]) + (", ..." if len(found) > 8 else "")
+    raise InputError(
+        source,
+        expected="a folder with one DICOM series",
+        got=f"{len(found)} series: {listed}" if found else "no DICOM images",
+        remedy="give a folder with one series"
+        if found
+        else "give a file, or the folder that holds the slices themselves",
+    )
+
+
+def _files(source: str, series: str) -> tuple[str, ...]:
+    """The files of a series, in the order of their slices."""
+    try:
+        with quiet():
+            names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(source, series)
+    except RuntimeError as error:
+        raise _unreadable(source, error) from error
+    if not names:
+        raise _unreadable(source, RuntimeError(f"no readable slices in series {series}"))
+    return tuple(names)
+
+
+def _describe(source: str, series: str) -> str:
+    names = _files(source, series)
+    text = _information(source, names[0])[1]
+    return f"{text or series} ({len(names)} files, such as {Path(names[0]).name})"
+
+
+def _information(source: str, name: str) -> tuple[sitk.ImageFileReader, str]:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(name)
+    reader.SetImageIO("GDCMImageIO")
+    try:
+        with quiet():
+            reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise _unreadable(source, error) from error
+    return reader, reader.GetMetaData(_DESCRIPTION).strip() if reader.HasMetaDataKey(_DESCRIPTION) else ""
+
+
+def _unreadable(source: str, error: Exception) -> InputError:
+    return InputError(source, expected="a whole DICOM series", got=reason(error), remedy="export the series again")
+
+
+def _check_room(source: str, names: tuple[str, ...]) -> None:
+    first = _information(source, names[0])[0]
+    itemsize = check_scalar(source, first)
+    shape = (*first.GetSize(), len(names))
+    stored = sum(Path(name).stat().st_size for name in names)
+    check_memory(source, 2 * check_stored(source, shape, itemsize, stored=stored, compressed=True))
+
+
+def _check_positions(source: str, reader: sitk.ImageSeriesReader, image: sitk.Image) -> None:
+    """Refuse slices that are not where a regular grid has them."""
+    count = image.GetSize()[2]
+    told = np.array([_position(reader, k) for k in range(count)])
+    lost = int(np.isnan(told).any(axis=1).sum())
+    if lost:
+        raise InputError(
+            source,
+            expected="slices with positions",
+            got=f"{lost} of {count} without",
+            remedy="export the original series, or convert it with dcm2niix",
+        )
+    grid = np.array([image.TransformIndexToPhysicalPoint((0, 0, k)) for k in range(count)])
+    apart = float(np.linalg.norm(told - grid, axis=1).max())
+    if apart > _LARGEST_OFFSET * image.GetSpacing()[2]:
+        raise InputError(
+            source,
+            expected="evenly spaced slices, stacked at a right angle",
+            got=f"slices up to {apart:.2g} mm off (missing slices, several time points, or a tilted gantry)",
+            remedy="export the whole series, or convert it with dcm2niix",
+        )
+
+
+def _position(reader: sitk.ImageSeriesReader, k: int) -> tuple[float, ...]:
+    """Where slice k says that it lies, or NaN."""
+    text = reader.GetMetaData(k, _POSITION) if reader.HasMetaDataKey(k, _POSITION) else ""
+    try:
+        x, y, z = (float(number) for number in text.split("\\"))
+    except ValueError:
+        return (float("nan"),) * 3
+    return x, y, z

@@ -1,0 +1,271 @@
+"""NIfTI files: headers through nibabel, bytes by ourselves so that sizes are checked first and gzip is fast."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import nibabel as nib
+import numpy as np
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from lightcrcf.errors import InputError
+from lightcrcf.files import atomic_path, gzip_stream, open_binary
+from lightcrcf.geometry.grid import Grid
+from lightcrcf.volumes.limits import check_shape
+from lightcrcf.volumes.formats.nifti_header import geometry_fields, header_for, header_grid
+from lightcrcf.volumes.volume import Volume
+from lightcrcf.volumes.formats.voxels import read_voxels
+
+__all__ = [
+    "is_nifti",
+    "load_nifti",
+    "nifti_grid",
+    "nifti_header_path",
+    "nifti_shape",
+    "read_nifti",
+    "save_nifti",
+    "save_nifti_parts",
+    "to_storable",
+    "write_nifti",
+]
+
+_SINGLE, _PAIR = (b"n+1\0", b"n+2\0"), (b"ni1\0", b"ni2\0")
+
+
+class ShapeCheck(Protocol):
+    """Refuses a shape by raising, or says what it amounts to."""
+
+    def __call__(self, source: str, shape: tuple[int, ...], /) -> tuple[int, ...]: ...
+
+
+def nifti_header_path(path: str | os.PathLike[str]) -> Path:
+    """The file that holds the header: `path` itself, but for `x.img` the `x.hdr` beside it where there is one."""
+    sibling = _sibling(Path(path), ".img", ".hdr")
+    return sibling if sibling and sibling.exists() else Path(path)
+
+
+def _sibling(path: Path, old: str, new: str) -> Path | None:
+    for suffix in ("", ".gz"):
+        if path.name.lower().endswith(old + suffix):
+            return path.with_name(path.name[: -len(old + suffix)] + new + suffix)
+    return None
+
+
+def is_nifti(path: str | os.PathLike[str]) -> bool:
+    """True if the content, compressed or not, starts as a NIfTI header does.
+
+    Raises:
+        InputError: if the file cannot be read.
+    """
+    with open_binary(path) as stream:
+        return _magic(stream.read(348)) in _SINGLE + _PAIR
+
+
+def _magic(head: bytes) -> bytes:
+    return head[4:8] if head[4:7] in (b"n+2", b"ni2") else head[344:348]
+
+
+def read_nifti(path: str | os.PathLike[str]) -> Volume:
+    """Read a 3-D NIfTI file (.nii, .nii.gz, .hdr with .img; NIfTI-1 or 2; either endianness).
+
+    Integers stay integers unless the header scales them; everything else becomes float32.
+
+    Raises:
+        InputError: if the file is damaged, not a 3-D scalar volume, or its geometry cannot be used.
+        MemoryEstimateError: if it would not fit into memory.
+    """
+    header, raw = load_nifti(path, check_shape)
+    source, shape = str(path), (raw.shape[0], raw.shape[1], raw.shape[2])
+    grid, notes = header_grid(header, shape, source)
+    return Volume(_scaled(header, raw, source), grid, source, geometry_fields(header), notes)
+
+
+def nifti_grid(path: str | os.PathLike[str]) -> tuple[Grid, tuple[str, ...]]:
+    """The grid of a 3-D NIfTI file from its header alone, and notes on what had to be assumed.
+
+    Raises:
+        InputError: if the header is damaged, not of a 3-D volume, or its geometry cannot be used.
+    """
+    source = str(path)
+    header, _ = _header(Path(path))
+    return header_grid(header, check_shape(source, _shape(header, source)), source)
+
+
+def nifti_shape(path: str | os.PathLike[str]) -> tuple[int, ...]:
+    """The shape of a NIfTI file of any dimension, from its header.
+
+    Raises:
+        InputError: if the header is damaged.
+    """
+    return _shape(_header(Path(path))[0], str(path))
+
+
+def load_nifti(path: str | os.PathLike[str], check: ShapeCheck) -> tuple[Any, NDArray[Any]]:
+    """Header and unscaled voxels of a NIfTI file of any dimension.
+
+    Args:
+        path: the file that holds the header.
+        check: called with the file's name and shape before anything is allocated; gives the shape of the result.
+
+    Returns:
+        nibabel Nifti1Header or Nifti2Header; array in Fortran order and native byte order.
+
+    Raises:
+        InputError: if the file is damaged or holds colours or complex numbers, or `check` raises it.
+        MemoryEstimateError: if it would not fit into memory.
+    """
+    source = str(path)
+    header, data_path = _header(Path(path))
+    dtype = _dtype(header, source)
+    shape = check(source, _shape(header, source))
+    return header, read_voxels(data_path, _offset(header, source), shape, dtype)
+
+
+def _header(path: Path) -> tuple[Any, Path]:
+    with open_binary(path) as stream:
+        head = stream.read(540)
+    magic = _magic(head)
+    cls: Any = nib.Nifti1Header if magic[2:3] == b"1" else nib.Nifti2Header
+    if magic not in _SINGLE + _PAIR or len(head) < cls.sizeof_hdr:
+        got = f"a file of {len(head)} bytes" if len(head) < 348 else "something else"
+        raise InputError(str(path), expected="a NIfTI header", got=got, remedy="check that this is the right file")
+    little = int.from_bytes(head[:4], "little") == cls.sizeof_hdr
+    header = cls(head[: cls.sizeof_hdr], endianness="<" if little else ">", check=False)
+    return header, (_sibling(path, ".hdr", ".img") or path) if magic in _PAIR else path
+
+
+def _shape(header: Any, source: str) -> tuple[int, ...]:
+    count = int(header["dim"][0])
+    sizes = tuple(int(n) for n in header["dim"][1 : count + 1])
+    if not 1 <= count <= 7 or min(sizes) < 1:
+        raise InputError(
+            source,
+            expected="1 to 7 positive sizes",
+            got=f"{count} sizes {sizes}",
+            remedy="the header is damaged; copy or convert the file again",
+        )
+    return sizes
+
+
+def _dtype(header: Any, source: str) -> np.dtype[Any]:
+    try:
+        dtype: np.dtype[Any] = header.get_data_dtype()
+    except (HeaderDataError, KeyError):
+        dtype = np.dtype(np.void)
+    if dtype.kind not in "iuf":
+        raise InputError(
+            source,
+            expected="one real number per voxel",
+            got=f"NIfTI data type {int(header['datatype'])}, {_kind(dtype)}",
+            remedy="convert it to a grey-scale volume",
+        )
+    return dtype
+
+
+def _kind(dtype: np.dtype[Any]) -> str:
+    return "colours" if dtype.names else "complex numbers" if dtype.kind == "c" else "unknown or without a fixed size"
+
+
+def _offset(header: Any, source: str) -> int:
+    least = 0 if header["magic"].item()[:2] == b"ni" else header.sizeof_hdr + 4
+    offset = float(header["vox_offset"])
+    if not np.isfinite(offset) or offset < 0:
+        raise InputError(source, expected="a vox_offset of 0 or more", got=f"{offset:g}", remedy="repair the header")
+    return max(int(offset), least)
+
+
+def _scaled(header: Any, raw: NDArray[Any], source: str) -> NDArray[Any]:
+    try:
+        slope, intercept = header.get_slope_inter()
+    except HeaderDataError as error:
+        raise InputError(source, expected="finite scaling", got=str(error), remedy="repair the header") from error
+    # What float32 cannot hold becomes infinite, or with zero no number at all: no data.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if slope is not None and (slope, intercept) != (1.0, 0.0):
+            exact: NDArray[Any] = raw.astype(np.float32 if raw.dtype.itemsize <= 2 else np.float64)
+            raw = np.add(np.multiply(exact, slope, out=exact), intercept, out=exact)
+        return raw.astype(np.float32, copy=False) if raw.dtype.kind == "f" else raw
+
+
+def write_nifti(path: str | os.PathLike[str], volume: Volume, fields: Mapping[str, Any]) -> None:
+    """Write a volume as .nii or .nii.gz, atomically; the same volume gives the same bytes.
+
+    Args:
+        path: the file.
+        volume: what to write, in its own dtype as far as NIfTI readers agree on it (see `to_storable`).
+        fields: geometry fields of the file whose grid the volume is on (may be empty), see `header_for`.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    data = to_storable(volume.data)
+    save_nifti(path, header_for(volume.grid, data.dtype, fields), data)
+
+
+def to_storable(data: NDArray[Any]) -> NDArray[Any]:
+    """The array in a dtype that every reader knows: bool as uint8, wide integers as int32 where they fit.
+
+    Example:
+        >>> to_storable(np.array([[[0, 2035]]])).dtype.name, to_storable(np.array([[[True]]])).dtype.name
+        ('int32', 'uint8')
+    """
+    if data.dtype == np.bool_:
+        return data.astype(np.uint8)
+    if data.dtype.kind == "f" and data.dtype.itemsize not in (4, 8):
+        return data.astype(np.float32)
+    int32 = np.iinfo(np.int32)
+    if data.dtype.name in ("int64", "uint64", "uint32") and data.min() >= int32.min and data.max() <= int32.max:
+        return data.astype(np.int32)
+    return data
+
+
+def save_nifti(path: str | os.PathLike[str], header: Any, data: NDArray[Any]) -> None:
+    """Write a single-file NIfTI (.nii, or .nii.gz by the name), atomically and deterministically.
+
+    Args:
+        path: the file.
+        header: nibabel Nifti1Header or Nifti2Header (not of a pair), little-endian, with shape and dtype set.
+        data: array of that shape and dtype.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    save_nifti_parts(path, header, [data])
+
+
+def save_nifti_parts(path: str | os.PathLike[str], header: Any, parts: Iterable[NDArray[Any]]) -> None:
+    """`save_nifti` of an array that is made part by part, so that it need not be in memory as a whole.
+
+    Args:
+        path: the file.
+        header: as there.
+        parts: arrays that follow each other along the last axis of the whole, such as the components of a field.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    header["vox_offset"] = header.sizeof_hdr + 4
+    header["scl_slope"], header["scl_inter"] = 1, 0
+    with _created(path) as stream:
+        for chunk in (header.binaryblock, bytes(4)):
+            stream.write(chunk)
+        for part in parts:  # the first axis runs fastest
+            voxels = np.ascontiguousarray(part.T, dtype=part.dtype.newbyteorder("<"))
+            stream.write(voxels.reshape(-1).view(np.uint8).data)
+            del part, voxels  # before the next one is made
+
+
+@contextmanager
+def _created(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A stream into a new file, compressed if its name says so, that appears when the block ends well."""
+    if str(path).lower().endswith(".gz"):
+        with gzip_stream(path) as packed:
+            yield packed
+        return
+    with atomic_path(path) as temporary, temporary.open("wb") as plain:
+        yield plain

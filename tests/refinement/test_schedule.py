@@ -1,0 +1,133 @@
+"""The programme of a preset: what `accurate` does where the working grid is small, and the short one elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lightcrcf.geometry.grid import Grid
+from lightcrcf.registration import plan as decision
+from lightcrcf.registration.template_path import template_from
+from lightcrcf.registration.plan import decide
+from lightcrcf.registration.inputs import Given, Inputs
+from lightcrcf.registration.options import Options
+from lightcrcf.registration.register import register
+from lightcrcf.refinement.schedule import PRESETS, SMALL, Level, Plan, affordable, plan
+from lightcrcf.cache.registration import Shared
+from lightcrcf.volumes import Volume
+from lightcrcf.weights import store
+from lightcrcf.weights.preparation import Preparation
+
+Pair = tuple[Volume, Volume]
+Brains = Callable[..., tuple[Volume, Volume]]
+
+GIST = Preparation(None, refine="gist")
+
+
+def decided(pair: Pair, **how: Any) -> Plan:
+    shared = Shared()
+    inputs = Inputs.read(Given(*([volume] for volume in pair), None, None, None, (), ()), shared)
+    return decide(inputs, Options(**how), shared, kept=False).refinement
+
+
+def test_default_does_more_on_few_voxels_and_the_other_presets_never_change() -> None:
+    assert [affordable("default", voxels) for voxels in (1, SMALL, SMALL + 1)] == ["accurate", "accurate", "default"]
+    for voxels in (1, SMALL, SMALL + 1):
+        assert [affordable(preset, voxels) for preset in ("fast", "accurate")] == ["fast", "accurate"]
+
+
+@pytest.mark.parametrize("model", ["none", "coarse"])
+def test_below_the_limit_the_plan_is_that_of_accurate(model: str, pair: Pair, coarse_model: Path) -> None:
+    name = "none" if model == "none" else str(coarse_model)
+    assert decided(pair, model=name) == decided(pair, model=name, preset="accurate")
+    assert not decided(pair, model=name, preset="fast").schedule
+
+
+def test_above_the_limit_the_plan_is_the_short_one(
+    pair: Pair, coarse_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decision, "affordable", lambda preset, voxels: affordable(preset, voxels + SMALL))
+    assert decided(pair, model=str(coarse_model)) == plan("default", store.load(coarse_model).preparation)
+    assert decided(pair, model="none") == plan("default", None)
+
+
+def test_the_size_is_that_of_the_working_grid(grids: Callable[..., Grid], brains: Brains, coarse_model: Path) -> None:
+    fine = tuple(brains(grids((124, 156, 112), (1.2, 1.2, 1.2)), person=person)[0] for person in (0, 1))
+    assert fine[0].grid.size > SMALL
+    usual, coarse, with_model = (
+        decided(fine, **how)  # type: ignore[arg-type]
+        for how in ({"model": "none"}, {"model": "none", "coarsen": 2}, {"model": str(coarse_model)})
+    )
+    assert usual == plan("default", None)
+    assert coarse == plan("accurate", None)
+    assert with_model == plan("accurate", store.load(coarse_model).preparation)
+
+
+def test_steps_that_are_named_are_those_of_the_preset(pair: Pair, coarse_model: Path) -> None:
+    preparation = store.load(coarse_model).preparation
+    for preset in PRESETS:
+        assert decided(pair, model=str(coarse_model), preset=preset, refine=3) == plan(preset, preparation, steps=3)
+
+
+def test_what_is_not_refined_stays_so(pair: Pair, coarse_model: Path, tmp_path: Path) -> None:
+    bare, path = store.load(coarse_model), tmp_path / "off.safetensors"
+    store.write_weights(
+        path, bare.arrays, name="off", config=bare.config, preparation=Preparation((3.0, 3.0, 3.0), refine="off"),
+        content=bare.content,
+    )  # fmt: skip
+    assert decided(pair, model=str(path)) == Plan((), True)
+
+
+def test_by_a_template_both_working_grids_count(
+    pair: Pair, coarse_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare, path = store.load(coarse_model), tmp_path / "templated.safetensors"
+    store.write_weights(
+        path, bare.arrays, name="templated", config=bare.config, preparation=bare.preparation, content=bare.content,
+        template=template_from(pair[0], bare),
+    )  # fmt: skip
+    counted: list[int] = []
+
+    def counting(preset: str, voxels: int) -> str:
+        counted.append(voxels)
+        return affordable(preset, voxels)
+
+    monkeypatch.setattr(decision, "affordable", counting)
+    assert decided(pair, model=str(path)).template
+    assert not decided(pair, model=str(coarse_model)).template
+    there, back = (decided(two, model=str(path)) for two in (pair, pair[::-1]))
+    assert there == back
+    assert counted[0] == counted[2] == counted[3] > counted[1]
+
+
+@pytest.mark.parametrize("model", ["none", "coarse"])
+def test_default_finds_what_accurate_finds_on_a_small_volume(model: str, pair: Pair, coarse_model: Path) -> None:
+    name = "none" if model == "none" else coarse_model
+    default, accurate = (register(*pair, model=name, preset=preset) for preset in ("default", "accurate"))
+    np.testing.assert_array_equal(default.moved.data, accurate.moved.data)
+    for key in ("refinement", "estimated_memory_mb"):
+        assert default.provenance[key] == accurate.provenance[key]
+    assert [r.provenance["options"]["preset"] for r in (default, accurate)] == ["default", "accurate"]
+    assert default.provenance["refinement"]["levels"][0]["both_ways"] is True
+
+
+def test_steps_longer_than_a_voxel_are_refused() -> None:
+    with pytest.raises(ValueError, match="at most one voxel"):
+        Level(1, 4, step=1.5)
+
+
+def test_looks_at_unknown_images_must_agree_more() -> None:
+    for preparation in (None, GIST):
+        levels = plan("accurate", preparation).schedule
+        assert [level.worth > 0 for level in levels] == [False, False, False, True, False]
+    assert plan("accurate", None).schedule[3].worth > plan("accurate", GIST).schedule[3].worth
+
+
+def test_only_several_looks_go_by_a_template() -> None:
+    for preset, steps, expected in (("accurate", None, True), ("accurate", 0, False), ("default", None, False)):
+        assert plan(preset, GIST, steps=steps, template=True).template is expected
+    assert not plan("accurate", GIST).template

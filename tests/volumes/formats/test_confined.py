@@ -1,0 +1,89 @@
+"""A DICOM decoder that crashes, hangs or eats memory takes no one with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightcrcf.errors import InputError, MemoryEstimateError
+from lightcrcf.volumes.formats import confined
+from lightcrcf.volumes import read
+from lightcrcf.volumes.formats.dicom import read_series
+
+
+@pytest.fixture
+def series(tmp_path: Path, data: np.ndarray, write_series: Callable[..., None]) -> Path:
+    write_series(tmp_path / "dicom", data, np.diag([1.5, 2.0, 3.25, 1.0]))
+    return tmp_path / "dicom"
+
+
+def misbehaving(monkeypatch: pytest.MonkeyPatch, folder: Path, act: str) -> None:
+    """Let the other process do `act` where it would read."""
+    (folder / "sitecustomize.py").write_text(
+        "import sys, types\n"
+        "fake = types.ModuleType('lightcrcf.volumes.formats.dicom')\n"
+        f"def read_series(folder):\n    {act}\n"
+        "fake.read_series = read_series\n"
+        "sys.modules['lightcrcf.volumes.formats.dicom'] = fake\n"
+    )
+    monkeypatch.syspath_prepend(str(folder))
+
+
+def test_it_reads_what_is_read_without_it(series: Path) -> None:
+    confined_volume, volume = read(series), read_series(series)
+    np.testing.assert_array_equal(confined_volume.data, volume.data)
+    assert confined_volume.data.dtype == volume.data.dtype
+    np.testing.assert_array_equal(confined_volume.grid.affine, volume.grid.affine)
+    assert (confined_volume.source, confined_volume.notes) == (volume.source, volume.notes)
+
+
+def test_errors_name_the_folder_as_it_was_given(
+    series: Path, monkeypatch: pytest.MonkeyPatch, write_series: Callable[..., None], data: np.ndarray
+) -> None:
+    write_series(series, data[:, :, :3], np.eye(4), uid=2)
+    monkeypatch.chdir(series.parent)
+    with pytest.raises(InputError, match=r"^dicom: expected a folder with one DICOM series, got 2 series"):
+        read("dicom")
+
+
+@pytest.mark.parametrize(
+    ("act", "told"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", r"gave up \(code -11\)"),
+        ("raise SystemExit(0)", r"gave up \(code 0\)"),
+        ("raise RuntimeError('?')", r"gave up \(code 1\)"),
+    ],
+)
+def test_a_crash_is_bad_input(
+    act: str, told: str, series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    misbehaving(monkeypatch, tmp_path, act)
+    with pytest.raises(InputError, match=told):
+        read(series)
+
+
+def test_a_hang_ends(series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    misbehaving(monkeypatch, tmp_path, "import time; time.sleep(600)")
+    monkeypatch.setattr(confined, "_SECONDS", 2.0)
+    with pytest.raises(InputError, match="not decoded within 2 s"):
+        read(series)
+
+
+def test_more_memory_than_there_may_be_is_refused(
+    series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not Path("/proc/self/statm").is_file():
+        pytest.skip("memory is bounded on Linux only")
+    misbehaving(monkeypatch, tmp_path, "return bytearray(3 << 30)")
+    monkeypatch.setattr(confined, "_BYTES", 1 << 28)
+    with pytest.raises(MemoryEstimateError, match=r"at most 0\.2"):
+        read(series)
+
+
+def test_modules_beside_the_data_are_not_imported(series: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (series / "numpy.py").write_text("raise SystemExit(7)")
+    monkeypatch.chdir(series)
+    assert read(series).data.size == 5 * 7 * 11
