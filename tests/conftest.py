@@ -13,12 +13,18 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from cohorts import people, quick, temporary, tree
 from numpy.typing import NDArray
+from textures import corners, ct, error, small, texture, textured
 
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume, write
 from lightcrcf.weights import store
 from lightcrcf.weights.preparation import Preparation
+
+__all__ = [
+    "corners", "ct", "error", "people", "quick", "small", "temporary", "texture", "textured", "tree",
+]  # fmt: skip
 
 # Several test processes share the cores: threads that spin while they wait would take them from each other.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

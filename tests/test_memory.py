@@ -9,19 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightcrcf_bench.measure import run
-from lightcrcf_bench.speed.workload import workload
+from lightcrcf import memory
+from lightcrcf.affine.pyramid import finest_samples
+from lightcrcf.cache.registration import Shared
 from lightcrcf.cli.main import run as command
 from lightcrcf.engines.openvino import OpenVINOEngine, bfloat16_is_native
 from lightcrcf.errors import MemoryEstimateError, UsageError
 from lightcrcf.geometry.grid import Grid
-from lightcrcf import memory
-from lightcrcf.affine.pyramid import finest_samples
-from lightcrcf.preprocessing.foreground import content
 from lightcrcf.memory import Demand, check_demand
+from lightcrcf.preprocessing.foreground import content
 from lightcrcf.registration.register import register
-from lightcrcf.cache.registration import Shared
 from lightcrcf.volumes import Volume, limits, write
+from lightcrcf_bench.measure import run
+from lightcrcf_bench.speed.workload import workload
 
 SHAPE = (96, 112, 80)
 

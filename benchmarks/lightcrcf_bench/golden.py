@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lightcrcf_bench.accuracy.protocols import PROTOCOLS, Pair, pairs
 from lightcrcf.errors import InputError
 from lightcrcf.evaluation.protocols import evaluate
 from lightcrcf.registration.register import Registration, register
 from lightcrcf.volumes import Volume, read
+from lightcrcf_bench.accuracy.protocols import PROTOCOLS, Pair, pairs
 
 __all__ = ["CASES", "MOST_DICE_LOST", "PATH", "Golden", "compare", "main", "measure", "read_golden"]
 

@@ -14,8 +14,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from lightcrcf_bench.records.schema import Machine
 from lightcrcf.run_record.environment import cpu_name, usable_cores, versions
+from lightcrcf_bench.records.schema import Machine
 
 __all__ = ["CommandError", "Measured", "circumstances", "machine", "plain_header", "run"]
 

@@ -16,8 +16,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightcrcf.labels.labelling import label
     from lightcrcf.batch.many import register_many
+    from lightcrcf.labels.labelling import label
     from lightcrcf.preprocessing.brain import brain_mask
     from lightcrcf.registration.register import Registration, register
 

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from lightcrcf.cli.main import run
-from lightcrcf.evaluation.metrics import dice
 from lightcrcf.demo.phantom import KnownPair, make_pair
 from lightcrcf.demo.run import write_inputs
+from lightcrcf.evaluation.metrics import dice
 from lightcrcf.transforms.itk import read_transform_folder
 from lightcrcf.volumes import read
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from lightcrcf.registration.register import register
 from lightcrcf.cache.registration import Shared
+from lightcrcf.registration.register import register
 from lightcrcf.volumes import read
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "morphometry.md"

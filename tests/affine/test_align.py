@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lightcrcf.affine.align import Alignment, align
 from lightcrcf.errors import InputError
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.geometry.grid import AxisOrder, Grid
 from lightcrcf.geometry.threads import use_threads
-from lightcrcf.affine.align import Alignment, align
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume, read

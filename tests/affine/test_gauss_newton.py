@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.linalg import expm
 
-from lightcrcf.geometry.grid import Grid
 from lightcrcf.affine.gauss_newton import Fit, correlations, exponential, fit, generators
 from lightcrcf.affine.pyramid import Pair, Source, pyramids, trusted
+from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume
 
 BrainMaker = Callable[..., tuple[Volume, Volume]]

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lightcrcf.affine.align import Alignment, align
+from lightcrcf.affine.head_outline import depth_map, inscribed, surface
+from lightcrcf.affine.pyramid import Source
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.affine.align import Alignment, align
-from lightcrcf.affine.pyramid import Source
-from lightcrcf.affine.head_outline import depth_map, inscribed, surface
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume, read

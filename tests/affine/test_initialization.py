@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lightcrcf.geometry.grid import Grid
-from lightcrcf.affine.pyramid import Pair, Source, pyramids
 from lightcrcf.affine.initialization import placements, rotations, starts
+from lightcrcf.affine.pyramid import Pair, Source, pyramids
+from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume
 
 BrainMaker = Callable[..., tuple[Volume, Volume]]

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lightcrcf.geometry.grid import Grid
 from lightcrcf.affine import pyramid as affine_images
+from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume
 
 BrainMaker = Callable[..., tuple[Volume, Volume]]

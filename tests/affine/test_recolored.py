@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lightcrcf.geometry.grid import Grid
+from lightcrcf.affine.gauss_newton import Fit, correlations, exponential, fit, generators
+from lightcrcf.affine.mutual_information import information_system
+from lightcrcf.affine.pyramid import Pair, Source, pyramids
 from lightcrcf.affine.recolored import (
     TOP,
     Contrast,
@@ -19,9 +21,7 @@ from lightcrcf.affine.recolored import (
     normalised_mutual_information,
     recoloured,
 )
-from lightcrcf.affine.gauss_newton import Fit, correlations, exponential, fit, generators
-from lightcrcf.affine.pyramid import Pair, Source, pyramids
-from lightcrcf.affine.mutual_information import information_system
+from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume
 
 BrainMaker = Callable[..., tuple[Volume, Volume]]

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lightcrcf.geometry.grid import Grid
-from lightcrcf.geometry.threads import use_threads
 from lightcrcf.affine import selection as affine_choice
 from lightcrcf.affine.align import Alignment, align
 from lightcrcf.affine.pyramid import Source
 from lightcrcf.affine.search import Images, search
+from lightcrcf.geometry.grid import Grid
+from lightcrcf.geometry.threads import use_threads
 from lightcrcf.volumes import Volume
 
 BrainMaker = Callable[..., tuple[Volume, Volume]]

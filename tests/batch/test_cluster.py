@@ -17,11 +17,11 @@ import pytest
 from distributed import Client
 
 from lightcrcf.batch import execute
-from lightcrcf.batch.run import run_batch
 from lightcrcf.batch.execute import LostWorkerError, connect, local_cluster, on_cluster
 from lightcrcf.batch.many import register_many
 from lightcrcf.batch.options import Options
 from lightcrcf.batch.pairs import all_pairs, many_to_one
+from lightcrcf.batch.run import run_batch
 from lightcrcf.batch.tally import Tally
 from lightcrcf.batch.work import Task, lost
 from lightcrcf.errors import InputError, UsageError, how_to_install

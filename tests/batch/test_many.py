@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import lightcrcf
-from lightcrcf.errors import InputError, UsageError
 from lightcrcf.cache import registration as shared_module
+from lightcrcf.errors import InputError, UsageError
 from lightcrcf.volumes import read
 
 QUICK: dict[str, Any] = {"model": "none", "init": "none", "preset": "fast", "threads": 1}

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from lightcrcf.batch import run as batch_module
-from lightcrcf.batch.run import run_batch
 from lightcrcf.batch.manifest import Manifest
 from lightcrcf.batch.options import Options
 from lightcrcf.batch.pairs import Pair, all_pairs, many_to_one
+from lightcrcf.batch.run import run_batch
 from lightcrcf.batch.tally import Tally
-from lightcrcf.errors import InputError, UsageError
 from lightcrcf.cache import volumes as kept
+from lightcrcf.errors import InputError, UsageError
 from lightcrcf.refinement import working_pair as pair_module
 from lightcrcf.registration.register import register
 from lightcrcf.volumes import read, write

@@ -12,8 +12,8 @@ from PIL import Image
 from lightcrcf.batch.picture import write_picture
 from lightcrcf.batch.sheet import page
 from lightcrcf.batch.summary import write_summary
-from lightcrcf.registration.register import register
 from lightcrcf.cache.registration import Shared
+from lightcrcf.registration.register import register
 from lightcrcf.volumes import Volume
 
 

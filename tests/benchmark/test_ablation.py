@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from lightcrcf_bench.training.ablation import measure_ablation, shortened, variants_like
-from lightcrcf_bench.records.ablation import ablation_text, latest_ablation
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.training.config import Stage
 from lightcrcf.volumes import Volume, write
+from lightcrcf_bench.records.ablation import ablation_text, latest_ablation
+from lightcrcf_bench.training.ablation import measure_ablation, shortened, variants_like
 
 RECIPE = """
 name = "tiny"

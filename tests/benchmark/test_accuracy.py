@@ -7,18 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightcrcf_bench.accuracy import run as accuracy, methods, peers
-from lightcrcf_bench.records import schema as records
-from lightcrcf_bench.measure import CommandError, Measured
-from lightcrcf_bench.accuracy.methods import Bench
-from lightcrcf_bench.accuracy.protocols import PROTOCOLS
-from lightcrcf_bench.records.schema import Record
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.transforms.itk import AFFINE_NAME, FIELD_NAME, write_affine, write_field
 from lightcrcf.volumes import Volume, write
+from lightcrcf_bench.accuracy import methods, peers
+from lightcrcf_bench.accuracy import run as accuracy
+from lightcrcf_bench.accuracy.methods import Bench
+from lightcrcf_bench.accuracy.protocols import PROTOCOLS
+from lightcrcf_bench.measure import CommandError, Measured
+from lightcrcf_bench.records import schema as records
+from lightcrcf_bench.records.schema import Record
 
 GRID = Grid((10, 12, 14), np.diag([1.0, 2.0, 3.0, 1.0]))
 BRAIN = PROTOCOLS["brain"]

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
+from lightcrcf_bench.accuracy.protocols import PROTOCOLS
 from lightcrcf_bench.accuracy.run import record_name
 from lightcrcf_bench.publish.accuracy_goals import ACCURACY_GOALS
 from lightcrcf_bench.publish.accuracy_views import VIEWS
-from lightcrcf_bench.accuracy.protocols import PROTOCOLS
 from lightcrcf_bench.records.schema import Record, merge
 
 Maker = Callable[..., Record]

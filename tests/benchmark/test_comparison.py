@@ -10,22 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightcrcf_bench.accuracy import comparison, methods, peers
-from lightcrcf_bench.publish import cost_figures
-from lightcrcf_bench.records import schema as records
-from lightcrcf_bench.accuracy.comparison import DATA_SETS, compare, measure_forwards
-from lightcrcf_bench.accuracy.environments import Environments
-from lightcrcf_bench.measure import CommandError, Measured
-from lightcrcf_bench.accuracy.methods import Bench
-from lightcrcf_bench.publish.peer_views import PEER_VIEWS, time_ratio
-from lightcrcf_bench.accuracy.protocols import PROTOCOLS
-from lightcrcf_bench.records.schema import Forward, Record
-from lightcrcf_bench.publish.render import main
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.transforms.itk import AFFINE_NAME, FIELD_NAME, write_affine, write_field
 from lightcrcf.volumes import Volume, write
+from lightcrcf_bench.accuracy import comparison, methods, peers
+from lightcrcf_bench.accuracy.comparison import DATA_SETS, compare, measure_forwards
+from lightcrcf_bench.accuracy.environments import Environments
+from lightcrcf_bench.accuracy.methods import Bench
+from lightcrcf_bench.accuracy.protocols import PROTOCOLS
+from lightcrcf_bench.measure import CommandError, Measured
+from lightcrcf_bench.publish import cost_figures
+from lightcrcf_bench.publish.peer_views import PEER_VIEWS, time_ratio
+from lightcrcf_bench.publish.render import main
+from lightcrcf_bench.records import schema as records
+from lightcrcf_bench.records.schema import Forward, Record
 
 GRID = Grid((8, 9, 10), np.diag([1.0, 2.0, 3.0, 1.0]))
 ROW = PROTOCOLS["abdomen"]

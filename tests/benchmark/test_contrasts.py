@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lightcrcf_bench.accuracy.pseudo_contrasts import CONTRASTS, pseudo_contrast
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume
+from lightcrcf_bench.accuracy.pseudo_contrasts import CONTRASTS, pseudo_contrast
 
 SHAPE = (52, 61, 57)
 VENTRICLE, WHITE, CORTEX, OUTSIDE, PUTAMEN, ORBITAL = 51, 44, 100, 0, 57, 146

@@ -6,9 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightcrcf_bench.speed import scaling
-from lightcrcf_bench.speed.core import compute, part_flops, register_arrays
+from lightcrcf.engines.base import open_engine
+from lightcrcf.errors import InputError, UsageError
+from lightcrcf.geometry.kernels import compose, upsample, warp
+from lightcrcf.network.config import multiply_adds
+from lightcrcf.weights.store import load
+from lightcrcf_bench.accuracy.environments import Environments
+from lightcrcf_bench.measure import CommandError
 from lightcrcf_bench.publish.cost_goals import cost_goals_text as goals
+from lightcrcf_bench.publish.cost_views import core_text, linearity, refine_text, scaling_text, speedup
 from lightcrcf_bench.records.cost import (
     CoreRecord,
     GreedyIteration,
@@ -20,20 +26,14 @@ from lightcrcf_bench.records.cost import (
     latest_cost,
     read_cost,
 )
-from lightcrcf_bench.publish.cost_views import core_text, linearity, refine_text, scaling_text, speedup
-from lightcrcf_bench.accuracy.environments import Environments
-from lightcrcf_bench.measure import CommandError
-from lightcrcf_bench.speed.peaks import measure_peaks
 from lightcrcf_bench.records.schema import Machine
+from lightcrcf_bench.speed import scaling
+from lightcrcf_bench.speed.core import compute, part_flops, register_arrays
+from lightcrcf_bench.speed.peaks import measure_peaks
 from lightcrcf_bench.speed.refinement import measure_refinement, steps, write_pair
 from lightcrcf_bench.speed.tracing import trace
 from lightcrcf_bench.speed.worker import measured
 from lightcrcf_bench.speed.workload import parse_shape, workload
-from lightcrcf.engines.base import open_engine
-from lightcrcf.errors import InputError, UsageError
-from lightcrcf.geometry.kernels import compose, upsample, warp
-from lightcrcf.network.config import multiply_adds
-from lightcrcf.weights.store import load
 
 SHAPE = (32, 48, 64)
 MACHINE = Machine(cpu="a processor", cores=2, memory_gib=8.0, system="Linux x86_64", python="3.12.0")

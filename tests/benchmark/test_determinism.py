@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from lightcrcf_bench.stress import determinism
 from lightcrcf.volumes import Volume, write
+from lightcrcf_bench.stress import determinism
 
 HISTORY = Path(__file__).parents[2] / "benchmarks" / "history"
 

@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightcrcf_bench.quality import disturbed
-from lightcrcf_bench.quality.disturbed import Run, lesion_in, part_of, parts_of, plans, seen, turn_between
-from lightcrcf_bench.records.disturbed import ROWS, Disturbed, DisturbedRecord, disturbed_text, latest_disturbed
-from lightcrcf_bench.publish.kinds import table_of
-from lightcrcf_bench.measure import machine
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume, write
+from lightcrcf_bench.measure import machine
+from lightcrcf_bench.publish.kinds import table_of
+from lightcrcf_bench.quality import disturbed
+from lightcrcf_bench.quality.disturbed import Run, lesion_in, part_of, parts_of, plans, seen, turn_between
+from lightcrcf_bench.records.disturbed import ROWS, Disturbed, DisturbedRecord, disturbed_text, latest_disturbed
 
 SHAPE = (34, 40, 30)
 GRID = Grid(SHAPE, np.array([[-4.0, 0, 0, 70], [0, 4, 0, -80], [0, 0, 4, -60], [0, 0, 0, 1]]))  # left to right is -i

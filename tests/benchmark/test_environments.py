@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from lightcrcf.errors import InputError
 from lightcrcf_bench.accuracy import environments
 from lightcrcf_bench.accuracy.environments import REQUIREMENTS, Environments
-from lightcrcf_bench.measure import CommandError
 from lightcrcf_bench.accuracy.peers import TOOLS
-from lightcrcf.errors import InputError
+from lightcrcf_bench.measure import CommandError
 
 
 @pytest.fixture

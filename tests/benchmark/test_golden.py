@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightcrcf_bench.golden import CASES, PATH, Golden, compare, measure, read_golden
-from lightcrcf_bench.accuracy.protocols import PROTOCOLS, pairs
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume, read
+from lightcrcf_bench.accuracy.protocols import PROTOCOLS, pairs
+from lightcrcf_bench.golden import CASES, PATH, Golden, compare, measure, read_golden
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
@@ -23,9 +23,7 @@ def test_no_pair_is_worse_than_its_golden_result(number: int) -> None:
     golden, pair = read_golden(ROOT / PATH)[number], pairs(PROTOCOLS[name], DATA)[of_protocol]
     assert (golden.protocol, golden.fixed, golden.moving, golden.preset) == (name, pair.fixed, pair.moving, preset)
     worse = compare(golden, measure(CASES[number], DATA), read(pair.fixed_image))
-    assert not worse, (
-        f"{'; '.join(worse)}. If that is meant: python -m lightcrcf_bench.golden --data ../shared/data"
-    )
+    assert not worse, f"{'; '.join(worse)}. If that is meant: python -m lightcrcf_bench.golden --data ../shared/data"
 
 
 def result(**changed: object) -> Golden:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from lightcrcf_bench.cohort import labelling, template
-from lightcrcf_bench.records.history import newest, plain
-from lightcrcf_bench.publish.kinds import KINDS, NOT_YET, table_of
 from lightcrcf.errors import InputError
+from lightcrcf_bench.cohort import labelling, template
+from lightcrcf_bench.publish.kinds import KINDS, NOT_YET, table_of
+from lightcrcf_bench.records.history import newest, plain
 
 MACHINE = {"cpu": "a processor", "cores": 2}
 COMMON = {"measured": "2026-01-02", "machine": MACHINE, "protocol": "p.", "threads": 2}

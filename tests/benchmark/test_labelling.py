@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from lightcrcf_bench.cohort import labelling
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume, write
+from lightcrcf_bench.cohort import labelling
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightcrcf_bench.accuracy import peers
-from lightcrcf_bench.accuracy.methods import read_chain
-from lightcrcf_bench.smoothness.scores import distances, points_of, volume_change
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume, read, write
+from lightcrcf_bench.accuracy import peers
+from lightcrcf_bench.accuracy.methods import read_chain
+from lightcrcf_bench.smoothness.scores import distances, points_of, volume_change
 
 GREEDY_AFFINE, GREEDY_DEFORM = "-dof 12 -ia-image-centers -m SSD -n 20", "-m SSD -n 10"
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from lightcrcf_bench.accuracy.protocols import PROTOCOLS, Protocol, pairs
 from lightcrcf.errors import InputError
+from lightcrcf_bench.accuracy.protocols import PROTOCOLS, Protocol, pairs
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 ROWS = pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightcrcf_bench.quality import calibration as calibration
-from lightcrcf_bench.quality.limits import evaluate, fit, is_good
-from lightcrcf_bench.quality.corruptions import KINDS, Sample, spoil
 from lightcrcf.errors import InputError
 from lightcrcf.quality.thresholds import FIGURES, limits_for
 from lightcrcf.volumes import Volume
+from lightcrcf_bench.quality import calibration as calibration
+from lightcrcf_bench.quality.corruptions import KINDS, Sample, spoil
+from lightcrcf_bench.quality.limits import evaluate, fit, is_good
 
 Pair = tuple[Volume, Volume]
 GOOD_DICE = {"hippocampus": 0.65}

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from lightcrcf_bench.quality.reading import draw, main, reading_text, scored
 from lightcrcf.errors import InputError
+from lightcrcf_bench.quality.reading import draw, main, reading_text, scored
 
 KINDS = ("mirrored", "half missing", "noise", "shuffled", "turned, no affine", "other anatomy", "other contrast")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from lightcrcf.errors import InputError
 from lightcrcf_bench.records import schema as records
 from lightcrcf_bench.records.schema import Case, Record
-from lightcrcf.errors import InputError
 
 Maker = Callable[..., Record]
 LEFT_OUT = math.nan

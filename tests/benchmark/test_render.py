@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from lightcrcf.errors import InputError
 from lightcrcf_bench.publish import cost_figures, figure
-from lightcrcf_bench.records import schema as records
 from lightcrcf_bench.publish.accuracy_views import VIEWS
+from lightcrcf_bench.publish.render import HISTORY, documents, main, render
+from lightcrcf_bench.records import schema as records
 from lightcrcf_bench.records.cost import read_cost
 from lightcrcf_bench.records.schema import Record
-from lightcrcf_bench.publish.render import HISTORY, documents, main, render
 from lightcrcf_bench.smoothness.record import read_smoothness
-from lightcrcf.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 TEXT = "before\n\n<!-- record: trial {view} -->\nstale\n<!-- end of record -->\n\nafter\n"

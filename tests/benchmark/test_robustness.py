@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightcrcf_bench.stress import endurance, fuzz, fuzz_guided, interruption, robustness, scarcity, trials
-from lightcrcf_bench.records import history
-from lightcrcf_bench.stress.arrangements import arrange
-from lightcrcf_bench.records.robustness import FORMAT, ROBUSTNESS
-from lightcrcf_bench.stress.trials import Subjects, Tried
 from lightcrcf.errors import InputError, UsageError
-from lightcrcf.registration.save import save
 from lightcrcf.registration.register import Registration, register
+from lightcrcf.registration.save import save
+from lightcrcf_bench.records import history
+from lightcrcf_bench.records.robustness import FORMAT, ROBUSTNESS
+from lightcrcf_bench.stress import endurance, fuzz, fuzz_guided, interruption, robustness, scarcity, trials
+from lightcrcf_bench.stress.arrangements import arrange
+from lightcrcf_bench.stress.trials import Subjects, Tried
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="as the benchmarks are")
 

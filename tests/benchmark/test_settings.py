@@ -9,10 +9,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from lightcrcf_bench.training import settings
-from lightcrcf_bench.training.settings import main, plans_of, settings_text
 from lightcrcf.refinement.schedule import plan
 from lightcrcf.weights.preparation import Preparation
+from lightcrcf_bench.training import settings
+from lightcrcf_bench.training.settings import main, plans_of, settings_text
 
 ONE_MM = (1.0, 1.0, 1.0)
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lightcrcf_bench.records.schema import Record
 from lightcrcf_bench.accuracy.statistics import bootstrap_interval, compare, holm, rank_biserial, smallest_p, wilcoxon
+from lightcrcf_bench.records.schema import Record
 
 
 @pytest.mark.parametrize("pairs", [3, 5, 12, 20])

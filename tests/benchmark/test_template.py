@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightcrcf_bench.cohort.template import agreement, main, most_votes
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume, write
+from lightcrcf_bench.cohort.template import agreement, main, most_votes
 
 
 def test_majorities_are_those_of_counting() -> None:

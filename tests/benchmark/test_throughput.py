@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from lightcrcf_bench.speed import throughput
+from lightcrcf.errors import InputError
+from lightcrcf.geometry.grid import Grid
+from lightcrcf.volumes import Volume, write
 from lightcrcf_bench.measure import machine
+from lightcrcf_bench.speed import throughput
 from lightcrcf_bench.speed.throughput import (
     Setting,
     ThroughputRecord,
@@ -18,9 +21,6 @@ from lightcrcf_bench.speed.throughput import (
     measure_throughput,
     throughput_text,
 )  # fmt: skip
-from lightcrcf.errors import InputError
-from lightcrcf.geometry.grid import Grid
-from lightcrcf.volumes import Volume, write
 
 
 @pytest.fixture

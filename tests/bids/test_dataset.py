@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from lightcrcf.cli.main import run
-from lightcrcf.bids.dataset import DataSet, Template, register_participants
-from lightcrcf.bids.names import ImageName, label, template_label
 from lightcrcf.batch.manifest import Manifest
 from lightcrcf.batch.options import Options
+from lightcrcf.bids.dataset import DataSet, Template, register_participants
+from lightcrcf.bids.names import ImageName, label, template_label
+from lightcrcf.cli.main import run
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.preprocessing.foreground import thin_out
 from lightcrcf.volumes import Volume, read, write

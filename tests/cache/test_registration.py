@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightcrcf.refinement import working_pair as pair_module
 from lightcrcf.cache import registration as shared_module
-from lightcrcf.registration.register import Registration, register
 from lightcrcf.cache.registration import Shared
+from lightcrcf.refinement import working_pair as pair_module
+from lightcrcf.registration.register import Registration, register
 from lightcrcf.volumes import Volume
 
 Pair = tuple[Volume, Volume]

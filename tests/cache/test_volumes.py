@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from lightcrcf.cache.volumes import KeptVolumes
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.cache.volumes import KeptVolumes
 from lightcrcf.volumes import Volume, write
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightcrcf_bench.records import schema as records
-from lightcrcf_bench.records.cost import read_cost
-from lightcrcf_bench.accuracy.protocols import PROTOCOLS
 from lightcrcf.cli.main import run
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume, write
+from lightcrcf_bench.accuracy.protocols import PROTOCOLS
+from lightcrcf_bench.records import schema as records
+from lightcrcf_bench.records.cost import read_cost
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import numba
 import numpy as np
 import pytest
 
+from lightcrcf import progress as throttle
 from lightcrcf.cli.console import print_json, print_table, progress_shown, say
 from lightcrcf.geometry.kernel_cache import compilation_announced
-from lightcrcf import progress as throttle
 
 
 def test_a_log_has_the_title_once_the_inputs_are_good_and_then_a_stage_now_and_then(

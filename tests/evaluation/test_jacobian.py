@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from lightcrcf.cli.main import run
 from lightcrcf.evaluation.fields import deformation, deformation_determinant
+from lightcrcf.evaluation.jacobian import FLOOR, jacobian_maps
 from lightcrcf.geometry.determinant import jacobian_determinant
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.evaluation.jacobian import FLOOR, jacobian_maps
-from lightcrcf.registration.save import save
 from lightcrcf.registration.register import register
+from lightcrcf.registration.save import save
 from lightcrcf.run_record.schema import shipped_schema
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightcrcf.labels.atlases import Atlas, check_atlases, find_atlases
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
+from lightcrcf.labels.atlases import Atlas, check_atlases, find_atlases
 from lightcrcf.volumes import Volume, write
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lightcrcf.labels.fusion import FUSIONS, fuse
 from lightcrcf.errors import UsageError
+from lightcrcf.labels.fusion import FUSIONS, fuse
 
 SHAPE = (18, 23, 14)
 

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 import lightcrcf
+from lightcrcf.batch.options import Options
+from lightcrcf.errors import InputError, MemoryEstimateError, QualityError, UsageError
+from lightcrcf.evaluation.metrics import dice
 from lightcrcf.labels import labelling
 from lightcrcf.labels.atlases import Atlas
 from lightcrcf.labels.labelling import Labelling
 from lightcrcf.labels.save import save_labelling
-from lightcrcf.batch.options import Options
-from lightcrcf.errors import InputError, MemoryEstimateError, QualityError, UsageError
-from lightcrcf.evaluation.metrics import dice
 from lightcrcf.run_record.input_files import fingerprint
 from lightcrcf.volumes import Volume, read, write
 from lightcrcf.volumes import limits as volume_limits

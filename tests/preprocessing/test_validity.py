@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import AxisOrder, Grid
-from lightcrcf.preprocessing import foreground, missing_data as measured
-from lightcrcf.preprocessing.validity import Extent, compared, examine
+from lightcrcf.preprocessing import foreground
+from lightcrcf.preprocessing import missing_data as measured
 from lightcrcf.preprocessing.missing_data import filled
+from lightcrcf.preprocessing.validity import Extent, compared, examine
 from lightcrcf.volumes import Volume
 
 BrainMaker = Callable[..., tuple[Volume, Volume]]

@@ -14,9 +14,9 @@ import pytest
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.preprocessing.brain import find_brain
-from lightcrcf.registration.heads import cut_out
 from lightcrcf.preprocessing.validity import examine
 from lightcrcf.quality.label_check import check_fixed_labels, label_record, misplaced, warnings_of
+from lightcrcf.registration.heads import cut_out
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.volumes import Volume, read
 

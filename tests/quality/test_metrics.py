@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightcrcf_bench.quality.corruptions import Sample, spoil
+from lightcrcf.cache.registration import Shared
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.quality.metrics import Seen, inspect
-from lightcrcf.refinement.working_pair import WorkingPair
 from lightcrcf.quality.verdict import Evidence, overlap, verdict
+from lightcrcf.refinement.working_pair import WorkingPair
 from lightcrcf.registration.register import register
-from lightcrcf.cache.registration import Shared
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.volumes import Volume, read
+from lightcrcf_bench.quality.corruptions import Sample, spoil
 
 Pair = tuple[Volume, Volume]
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lightcrcf.cache.registration import Shared
 from lightcrcf.geometry.alignment_kernels import downsample
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.refinement.acceptance import gains
 from lightcrcf.refinement.working_pair import WorkingPair
-from lightcrcf.cache.registration import Shared
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.volumes import Volume
 

@@ -13,22 +13,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lightcrcf.affine.gauss_newton import correlations
+from lightcrcf.affine.pyramid import Source
+from lightcrcf.affine.search import Images
 from lightcrcf.cli.main import run
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.affine.gauss_newton import correlations
-from lightcrcf.affine.pyramid import Source
-from lightcrcf.affine.search import Images
 from lightcrcf.refinement.images import Images as Compared
-from lightcrcf.registration.inputs import channels_of
-from lightcrcf.registration.resample import move_labels
 from lightcrcf.refinement.refine import refine_together
-from lightcrcf.registration.register import Registration, register
-from lightcrcf.run_record.schema import shipped_schema
 from lightcrcf.refinement.schedule import Level, plan
+from lightcrcf.registration.inputs import channels_of
+from lightcrcf.registration.register import Registration, register
+from lightcrcf.registration.resample import move_labels
 from lightcrcf.report.html import report_page
 from lightcrcf.report.subject import Subject
+from lightcrcf.run_record.schema import shipped_schema
 from lightcrcf.volumes import Volume, read, write
 
 Pair = tuple[Volume, Volume]

@@ -16,8 +16,8 @@ from lightcrcf.evaluation.regularity import folding_percent
 from lightcrcf.geometry.determinant import jacobian_determinant
 from lightcrcf.geometry.kernels import upsample
 from lightcrcf.refinement.channels import local_contrast
-from lightcrcf.refinement.refine import _folded, _relieved, refine
 from lightcrcf.refinement.level import _unfolded
+from lightcrcf.refinement.refine import _folded, _relieved, refine
 from lightcrcf.refinement.schedule import Level, plan
 from lightcrcf.weights.preparation import Preparation
 

@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from lightcrcf.geometry.alignment_kernels import downsample
-from lightcrcf.refinement.images import Images
 from lightcrcf.preprocessing.noise import Noise
-from lightcrcf.refinement.refine import _merged, _short_of, refine
+from lightcrcf.refinement.images import Images
 from lightcrcf.refinement.level import Stage
+from lightcrcf.refinement.refine import _merged, _short_of, refine
 from lightcrcf.refinement.schedule import Level, Plan
 
 SHAPE = (34, 41, 37)

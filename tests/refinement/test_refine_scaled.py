@@ -7,8 +7,8 @@ import pytest
 
 from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
 from lightcrcf.refinement.images import Images, _scaled
-from lightcrcf.refinement.refine import refine
 from lightcrcf.refinement.level import Stage
+from lightcrcf.refinement.refine import refine
 from lightcrcf.refinement.schedule import Level
 
 SHAPE = (12, 16, 20)

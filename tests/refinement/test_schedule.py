@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lightcrcf.cache.registration import Shared
 from lightcrcf.geometry.grid import Grid
+from lightcrcf.refinement.schedule import PRESETS, SMALL, Level, Plan, affordable, plan
 from lightcrcf.registration import plan as decision
-from lightcrcf.registration.template_path import template_from
-from lightcrcf.registration.plan import decide
 from lightcrcf.registration.inputs import Given, Inputs
 from lightcrcf.registration.options import Options
+from lightcrcf.registration.plan import decide
 from lightcrcf.registration.register import register
-from lightcrcf.refinement.schedule import PRESETS, SMALL, Level, Plan, affordable, plan
-from lightcrcf.cache.registration import Shared
+from lightcrcf.registration.template_path import template_from
 from lightcrcf.volumes import Volume
 from lightcrcf.weights import store
 from lightcrcf.weights.preparation import Preparation

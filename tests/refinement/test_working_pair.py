@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from lightcrcf.cache.registration import Shared
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.refinement.working_pair import WorkingPair
-from lightcrcf.cache.registration import Shared
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.volumes import Volume
 from lightcrcf.weights import store

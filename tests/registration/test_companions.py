@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lightcrcf.affine.pyramid import Source
+from lightcrcf.cache.registration import Shared
 from lightcrcf.errors import InputError
 from lightcrcf.evaluation.protocols import evaluate
 from lightcrcf.geometry.grid import AxisOrder, Grid
-from lightcrcf.affine.pyramid import Source
 from lightcrcf.registration.inputs import Given, Inputs
-from lightcrcf.cache.registration import Shared
 from lightcrcf.volumes import Volume
 
 REVERSED = AxisOrder((2, 0, 1), (True, False, True))

@@ -11,21 +11,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lightcrcf.cache.registration import Shared
 from lightcrcf.cli.main import run
 from lightcrcf.errors import UsageError
 from lightcrcf.geometry.grid import Grid
+from lightcrcf.preprocessing.recoloring import recoloured, shades
 from lightcrcf.refinement.acceptance import gains
 from lightcrcf.refinement.channels import Explained
 from lightcrcf.refinement.images import Images
-from lightcrcf.registration.options import Options
-from lightcrcf.refinement.working_pair import WorkingPair
-from lightcrcf.preprocessing.recoloring import recoloured, shades
-from lightcrcf.refinement.refine import refine
 from lightcrcf.refinement.level import Stage
-from lightcrcf.registration.register import register
+from lightcrcf.refinement.refine import refine
 from lightcrcf.refinement.schedule import Level, plan
-from lightcrcf.cache.registration import Shared
+from lightcrcf.refinement.working_pair import WorkingPair
 from lightcrcf.registration.contrast import REMARK, Likeness, likeness
+from lightcrcf.registration.options import Options
+from lightcrcf.registration.register import register
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.itk import write_affine
 from lightcrcf.volumes import Volume

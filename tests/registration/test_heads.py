@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lightcrcf.cache.registration import Shared
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.registration import heads
 from lightcrcf.preprocessing.brain import Brain, find_brain
 from lightcrcf.preprocessing.foreground import content
+from lightcrcf.preprocessing.validity import examine
+from lightcrcf.registration import heads
 from lightcrcf.registration.heads import brains_cut_out, cut_out
 from lightcrcf.registration.inputs import Given, ImagePair, Inputs
-from lightcrcf.preprocessing.validity import examine
-from lightcrcf.cache.registration import Shared
 from lightcrcf.volumes import Volume
 
 Pair = tuple[Volume, Volume]

@@ -12,8 +12,8 @@ from lightcrcf.errors import UsageError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.preprocessing import missing_data as measured
 from lightcrcf.preprocessing.validity import examine
-from lightcrcf.registration.resample import move, move_labels
 from lightcrcf.registration.options import Options, fill_value
+from lightcrcf.registration.resample import move, move_labels
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from lightcrcf.errors import InputError
-from lightcrcf.registration.save import check_output_folder, save
 from lightcrcf.registration.register import Registration, register
+from lightcrcf.registration.save import check_output_folder, save
 from lightcrcf.transforms.itk import read_transform_folder
 from lightcrcf.volumes import Volume, read, write
 

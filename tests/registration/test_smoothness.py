@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from lightcrcf.cli.main import run
 from lightcrcf.batch.options import Options as CohortOptions
-from lightcrcf.template.recipe import Recipe
+from lightcrcf.cli.main import run
 from lightcrcf.errors import UsageError
 from lightcrcf.evaluation.regularity import sdlogj
+from lightcrcf.refinement.schedule import PRESETS, Level, plan
 from lightcrcf.registration.options import Options
 from lightcrcf.registration.register import register
 from lightcrcf.run_record.replay import command_line, options_to_repeat, read_run
-from lightcrcf.refinement.schedule import PRESETS, Level, plan
+from lightcrcf.template.recipe import Recipe
 from lightcrcf.volumes import Volume
 from lightcrcf.weights import store
 from lightcrcf.weights.preparation import Preparation

@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lightcrcf.cache.registration import Shared
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.kernels import upsample, warp
-from lightcrcf.registration import template_path as by_template, plan as decision
-from lightcrcf.registration.template_path import template_from, way_by_template
-from lightcrcf.refinement.working_pair import WorkingPair
 from lightcrcf.refinement.refine import refine
-from lightcrcf.registration.register import register
 from lightcrcf.refinement.schedule import plan
-from lightcrcf.cache.registration import Shared
+from lightcrcf.refinement.working_pair import WorkingPair
+from lightcrcf.registration import plan as decision
+from lightcrcf.registration import template_path as by_template
+from lightcrcf.registration.register import register
+from lightcrcf.registration.template_path import template_from, way_by_template
 from lightcrcf.volumes import Volume
 from lightcrcf.weights import store
 from lightcrcf.weights.store import Weights

@@ -10,14 +10,14 @@ import jsonschema
 import numpy as np
 import pytest
 
+from lightcrcf.affine.align import align
 from lightcrcf.cli.main import run
 from lightcrcf.errors import UsageError
-from lightcrcf.affine.align import align
 from lightcrcf.registration.options import Options
-from lightcrcf.registration.save import save
 from lightcrcf.registration.register import register
-from lightcrcf.run_record.schema import shipped_schema
+from lightcrcf.registration.save import save
 from lightcrcf.run_record.replay import command_line, options_to_repeat, read_run
+from lightcrcf.run_record.schema import shipped_schema
 from lightcrcf.transforms.itk import read_affine
 from lightcrcf.volumes import Volume
 

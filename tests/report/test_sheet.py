@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from lightcrcf.cli.main import run
-from lightcrcf.errors import InputError
 from lightcrcf.demo.phantom import KnownPair
 from lightcrcf.demo.run import write_inputs
+from lightcrcf.errors import InputError
 from lightcrcf.report.sheet import runs_in
 from lightcrcf.volumes import Volume, read, write
 

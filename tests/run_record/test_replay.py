@@ -14,8 +14,8 @@ import pytest
 
 from lightcrcf.cli.main import run
 from lightcrcf.errors import InputError
-from lightcrcf.run_record.schema import RunRecord, json_schema, shipped_schema
 from lightcrcf.run_record.replay import command_line, differences, options_to_repeat, read_run
+from lightcrcf.run_record.schema import RunRecord, json_schema, shipped_schema
 from lightcrcf.volumes import Volume, read, write
 
 IMAGES = ("moved.nii.gz", "affine.tfm", "warp.nii.gz", "inverse_warp.nii.gz", "moved_labels.nii.gz")

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightcrcf.template.average import Average, Image, average, common_grid, sharpened, sharpness
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
+from lightcrcf.template.average import Average, Image, average, common_grid, sharpened, sharpness
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume, write

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightcrcf.template import stages as template_builder
 from lightcrcf.batch.options import Options
+from lightcrcf.errors import InputError, UsageError
+from lightcrcf.geometry.grid import Grid
+from lightcrcf.template import stages as template_builder
 from lightcrcf.template.build import build
 from lightcrcf.template.mean import mean_shift
 from lightcrcf.template.recipe import Recipe
-from lightcrcf.errors import InputError, UsageError
-from lightcrcf.geometry.grid import Grid
 from lightcrcf.transforms.itk import read_transform_folder
 from lightcrcf.volumes import Volume, read, write
 

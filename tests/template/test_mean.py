@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from lightcrcf.template.mean import centred, centring, group_mean, mean_shift, stretch
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
+from lightcrcf.template.mean import centred, centring, group_mean, mean_shift, stretch
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.field import DisplacementField

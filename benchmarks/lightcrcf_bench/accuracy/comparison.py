@@ -7,14 +7,14 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lightcrcf_bench.accuracy.run import SCORING, alternately, chosen, describe, score, timings_of
+from lightcrcf.errors import InputError
 from lightcrcf_bench.accuracy.environments import Environments
-from lightcrcf_bench.measure import CommandError, run
 from lightcrcf_bench.accuracy.methods import Bench, Contender, Outcome
 from lightcrcf_bench.accuracy.protocols import PROTOCOLS, Pair, Protocol, pairs
+from lightcrcf_bench.accuracy.run import SCORING, alternately, chosen, describe, score, timings_of
+from lightcrcf_bench.measure import CommandError, run
 from lightcrcf_bench.records.schema import Case, Data, Forward, Record
 from lightcrcf_bench.speed.worker import limited, measured
-from lightcrcf.errors import InputError
 
 __all__ = ["DATA_SETS", "compare", "measure_forwards", "peers_name"]
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightcrcf_bench.measure import CommandError, run
 from lightcrcf.errors import InputError
+from lightcrcf_bench.measure import CommandError, run
 
 __all__ = ["REQUIREMENTS", "Environments"]
 

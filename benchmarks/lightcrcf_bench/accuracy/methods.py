@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lightcrcf_bench.accuracy import peers
-from lightcrcf_bench.accuracy.environments import Environments
-from lightcrcf_bench.measure import CommandError, Measured, machine, run
-from lightcrcf_bench.accuracy.protocols import Images, PeerSettings, Protocol
-from lightcrcf_bench.records.schema import Machine, Training
-from lightcrcf_bench.speed.worker import limited
 from lightcrcf.errors import InputError, LightCRCFError
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.itk import read_affine, read_field, read_transform_folder
+from lightcrcf_bench.accuracy import peers
+from lightcrcf_bench.accuracy.environments import Environments
+from lightcrcf_bench.accuracy.protocols import Images, PeerSettings, Protocol
+from lightcrcf_bench.measure import CommandError, Measured, machine, run
+from lightcrcf_bench.records.schema import Machine, Training
+from lightcrcf_bench.speed.worker import limited
 
 __all__ = [
     "OURS", "Bench", "Contender", "Outcome", "Own", "Stamp", "contenders", "own_contender", "peer_contender",

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lightcrcf_bench.records.schema import Data
 from lightcrcf.errors import InputError
+from lightcrcf_bench.records.schema import Data
 
 __all__ = ["PROTOCOLS", "Images", "Pair", "PeerSettings", "Protocol", "cycle", "ordered", "pairs"]
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lightcrcf_bench.records import schema as records
-from lightcrcf_bench.accuracy.methods import Bench, Contender, Outcome, contenders
-from lightcrcf_bench.accuracy.protocols import Pair, Protocol, pairs
-from lightcrcf_bench.records.schema import Case, Method, Record, Timing
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.evaluation.protocols import evaluate
 from lightcrcf.volumes import read
+from lightcrcf_bench.accuracy.methods import Bench, Contender, Outcome, contenders
+from lightcrcf_bench.accuracy.protocols import Pair, Protocol, pairs
+from lightcrcf_bench.records import schema as records
+from lightcrcf_bench.records.schema import Case, Method, Record, Timing
 
 __all__ = [
     "SCORING", "alternately", "chosen", "describe", "measure", "record_name", "retime", "score", "timings_of",

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lightcrcf_bench.cli import costs as bench_costs
 from lightcrcf.cli.app import App
 from lightcrcf.cli.console import say
 from lightcrcf.errors import UsageError
+from lightcrcf_bench.cli import costs as bench_costs
 
 if TYPE_CHECKING:
     from lightcrcf_bench.accuracy.methods import Bench
@@ -91,10 +91,10 @@ def peers(
     """Run other tools and ours in turn on held-out pairs, each in an environment of its own; time and score them."""
     import tempfile
 
-    from lightcrcf_bench.records import schema as records
     from lightcrcf_bench.accuracy.comparison import DATA_SETS, compare, measure_forwards
     from lightcrcf_bench.accuracy.methods import Bench
     from lightcrcf_bench.accuracy.protocols import PROTOCOLS
+    from lightcrcf_bench.records import schema as records
     from lightcrcf_bench.speed.workload import parse_shape
 
     if data not in DATA_SETS:

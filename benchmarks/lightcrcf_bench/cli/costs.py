@@ -14,8 +14,8 @@ from lightcrcf.cli.options import Preset
 from lightcrcf.errors import UsageError
 
 if TYPE_CHECKING:
-    from lightcrcf_bench.records.cost import CostRecord
     from lightcrcf_bench.accuracy.environments import Environments
+    from lightcrcf_bench.records.cost import CostRecord
 
 __all__ = ["core", "environments", "refine", "scaling"]
 
@@ -52,10 +52,10 @@ def core(
     json: Json = False,
 ) -> None:
     """Time the network and its warps, arrays to arrays, and compare with the floor of this machine."""
-    from lightcrcf_bench.speed.core import measure_core, native_precisions
-    from lightcrcf_bench.publish.cost_views import core_text
-    from lightcrcf_bench.speed.workload import parse_shape
     from lightcrcf.engines.base import check_engine
+    from lightcrcf_bench.publish.cost_views import core_text
+    from lightcrcf_bench.speed.core import measure_core, native_precisions
+    from lightcrcf_bench.speed.workload import parse_shape
 
     check_engine(engine, device, "auto", threads)
     record = measure_core(
@@ -87,8 +87,8 @@ def refine(
     json: Json = False,
 ) -> None:
     """Time one refinement step, and an iteration of greedy with the same window on the same pair."""
-    from lightcrcf_bench.publish.cost_views import refine_text
     from lightcrcf_bench.accuracy.protocols import PROTOCOLS, pairs
+    from lightcrcf_bench.publish.cost_views import refine_text
     from lightcrcf_bench.speed.refinement import measure_refinement
     from lightcrcf_bench.speed.workload import parse_shape
 

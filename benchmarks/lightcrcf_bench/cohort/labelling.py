@@ -20,20 +20,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf_bench.publish.markdown import table
-from lightcrcf_bench.measure import Measured, plain_header, run
-from lightcrcf_bench.accuracy.oasis import DATA, TERMS, oasis_files
-from lightcrcf_bench.records.schema import BUSY
-from lightcrcf_bench.speed.worker import limited
-from lightcrcf.labels.atlases import TABLE, Atlas
-from lightcrcf.labels.fusion import FUSIONS, fuse
-from lightcrcf.labels.labelling import Moved, move, unit_intensities
 from lightcrcf.batch.options import Options
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.files import write_json
 from lightcrcf.geometry.threads import use_threads
+from lightcrcf.labels.atlases import TABLE, Atlas
+from lightcrcf.labels.fusion import FUSIONS, fuse
+from lightcrcf.labels.labelling import Moved, move, unit_intensities
 from lightcrcf.run_record.environment import usable_cores
 from lightcrcf.volumes import read
+from lightcrcf_bench.accuracy.oasis import DATA, TERMS, oasis_files
+from lightcrcf_bench.measure import Measured, plain_header, run
+from lightcrcf_bench.publish.markdown import table
+from lightcrcf_bench.records.schema import BUSY
+from lightcrcf_bench.speed.worker import limited
 
 __all__ = ["FORMAT", "NAME", "PROTOCOL", "labelling_text", "main", "measure_case", "summarised"]
 

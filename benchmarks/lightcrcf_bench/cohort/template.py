@@ -20,25 +20,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf_bench.publish.markdown import table
-from lightcrcf_bench.measure import plain_header, run
-from lightcrcf_bench.accuracy.oasis import DATA, TERMS, oasis_files
-from lightcrcf_bench.records.schema import BUSY
-from lightcrcf_bench.speed.worker import limited
-from lightcrcf.template.average import sharpness
-from lightcrcf.template.mean import mean_shift
+from lightcrcf.cache.registration import Shared
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.files import write_json
 from lightcrcf.geometry.threads import use_threads
-from lightcrcf.run_record.environment import usable_cores
 from lightcrcf.preprocessing.foreground import foreground
 from lightcrcf.preprocessing.normalization import prepare
 from lightcrcf.registration.register import register
-from lightcrcf.cache.registration import Shared
+from lightcrcf.run_record.environment import usable_cores
+from lightcrcf.template.average import sharpness
+from lightcrcf.template.mean import mean_shift
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.itk import read_transform_folder
 from lightcrcf.volumes import Volume, read
+from lightcrcf_bench.accuracy.oasis import DATA, TERMS, oasis_files
+from lightcrcf_bench.measure import plain_header, run
+from lightcrcf_bench.publish.markdown import table
+from lightcrcf_bench.records.schema import BUSY
+from lightcrcf_bench.speed.worker import limited
 
 __all__ = ["FORMAT", "NAME", "PROTOCOL", "agreement", "main", "most_votes", "template_text"]
 

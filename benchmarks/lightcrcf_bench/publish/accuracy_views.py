@@ -7,11 +7,11 @@ from datetime import date
 from functools import partial
 from typing import Literal
 
+from lightcrcf_bench.accuracy.statistics import Comparison, compare, smallest_p
 from lightcrcf_bench.publish.accuracy_goals import ACCURACY_GOALS
 from lightcrcf_bench.publish.goals import goals_text
 from lightcrcf_bench.publish.markdown import table
 from lightcrcf_bench.records.schema import BUSY, Case, Method, Record, Spread
-from lightcrcf_bench.accuracy.statistics import Comparison, compare, smallest_p
 
 __all__ = ["VIEWS"]
 

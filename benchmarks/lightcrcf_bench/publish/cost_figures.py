@@ -10,10 +10,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from lightcrcf_bench.records.cost import ScalingRecord, latest_cost
-from lightcrcf_bench.publish.peer_views import time_ratio
-from lightcrcf_bench.records.schema import Record, latest
 from lightcrcf.files import atomic_path
+from lightcrcf_bench.publish.peer_views import time_ratio
+from lightcrcf_bench.records.cost import ScalingRecord, latest_cost
+from lightcrcf_bench.records.schema import Record, latest
 
 __all__ = ["FIGURES", "draw", "is_current", "stale"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from statistics import median
 
-from lightcrcf_bench.records.cost import CoreRecord, RefineRecord, ScalingRecord
 from lightcrcf_bench.publish.cost_views import linearity, speedup
 from lightcrcf_bench.publish.goals import Goal, goals_text
+from lightcrcf_bench.records.cost import CoreRecord, RefineRecord, ScalingRecord
 from lightcrcf_bench.records.schema import Record
 
 __all__ = ["cost_goals_text", "peer_goals_text"]

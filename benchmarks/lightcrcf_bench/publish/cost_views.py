@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from lightcrcf_bench.records.cost import CoreRecord, Part, Peaks, RefineRecord, ScalingRecord, ScalingRun, Times
-from lightcrcf_bench.publish.markdown import table
-from lightcrcf_bench.records.schema import BUSY, Machine
 from lightcrcf.errors import InputError
+from lightcrcf_bench.publish.markdown import table
+from lightcrcf_bench.records.cost import CoreRecord, Part, Peaks, RefineRecord, ScalingRecord, ScalingRun, Times
+from lightcrcf_bench.records.schema import BUSY, Machine
 
 __all__ = ["COST_VIEWS", "core_text", "linearity", "refine_text", "scaling_text", "speedup"]
 

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lightcrcf_bench.records.schema import BUSY, Record
 from lightcrcf.files import atomic_path
+from lightcrcf_bench.records.schema import BUSY, Record
 
 __all__ = ["FIGURES", "Point", "digest", "draw", "is_current", "plot", "points"]
 

@@ -8,27 +8,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lightcrcf.errors import InputError
 from lightcrcf_bench.cohort import labelling, template
-from lightcrcf_bench.quality import limits as quality_limits, reading
-from lightcrcf_bench.training import settings
-from lightcrcf_bench.records.ablation import ABLATION, ablation_text, latest_ablation
 from lightcrcf_bench.publish.accuracy_views import VIEWS
 from lightcrcf_bench.publish.cost_goals import cost_goals_text, peer_goals_text
-from lightcrcf_bench.records.cost import COSTS, latest_cost
 from lightcrcf_bench.publish.cost_views import COST_VIEWS
+from lightcrcf_bench.publish.peer_views import PEER_VIEWS
+from lightcrcf_bench.publish.smoothness_views import SMOOTHNESS_VIEWS
+from lightcrcf_bench.quality import limits as quality_limits
+from lightcrcf_bench.quality import reading
+from lightcrcf_bench.records.ablation import ABLATION, ablation_text, latest_ablation
+from lightcrcf_bench.records.cost import COSTS, latest_cost
 from lightcrcf_bench.records.disturbed import DISTURBED, disturbed_text, latest_disturbed
 from lightcrcf_bench.records.history import has_record, newest, plain
-from lightcrcf_bench.publish.peer_views import PEER_VIEWS
-from lightcrcf_bench.records.schema import latest
 from lightcrcf_bench.records.robustness import FORMAT, ROBUSTNESS, robustness_text
+from lightcrcf_bench.records.schema import latest
 from lightcrcf_bench.smoothness.frontier import FRONTIER
 from lightcrcf_bench.smoothness.known import KNOWN
 from lightcrcf_bench.smoothness.known_contrasts import KNOWN_CONTRASTS, KNOWN_RIGID
 from lightcrcf_bench.smoothness.record import latest_smoothness
 from lightcrcf_bench.smoothness.rescans import RESCANS, SAME_PERSON
-from lightcrcf_bench.publish.smoothness_views import SMOOTHNESS_VIEWS
 from lightcrcf_bench.speed.throughput import THROUGHPUT, latest_throughput, throughput_text
-from lightcrcf.errors import InputError
+from lightcrcf_bench.training import settings
 
 __all__ = ["KINDS", "NOT_YET", "Kind", "table_of"]
 

@@ -22,10 +22,10 @@ from functools import partial
 from pathlib import Path
 
 from lightcrcf_bench.publish import cost_figures, figure
-from lightcrcf_bench.records.history import has_record
-from lightcrcf_bench.publish.kinds import NOT_YET, table_of
-from lightcrcf_bench.records.schema import latest
 from lightcrcf_bench.publish import smoothness_figure as frontier_figure
+from lightcrcf_bench.publish.kinds import NOT_YET, table_of
+from lightcrcf_bench.records.history import has_record
+from lightcrcf_bench.records.schema import latest
 from lightcrcf_bench.smoothness.frontier import FRONTIER
 
 __all__ = ["HISTORY", "documents", "main", "render"]

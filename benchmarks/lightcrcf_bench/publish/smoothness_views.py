@@ -7,9 +7,9 @@ from statistics import fmean
 
 from lightcrcf_bench.publish.goals import goals_text
 from lightcrcf_bench.publish.markdown import table
+from lightcrcf_bench.publish.smoothness_goals import SMOOTHNESS_GOALS
 from lightcrcf_bench.records.schema import BUSY
 from lightcrcf_bench.smoothness.equal import at_equal_smoothness, overlap_of
-from lightcrcf_bench.publish.smoothness_goals import SMOOTHNESS_GOALS
 from lightcrcf_bench.smoothness.ladder import CURVES, DEFAULT, PEERS, PEERS_ACROSS
 from lightcrcf_bench.smoothness.record import SECONDS, Setting, SmoothnessRecord
 

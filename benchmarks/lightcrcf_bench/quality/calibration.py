@@ -24,13 +24,13 @@ from typing import Any
 
 import numpy as np
 
-from lightcrcf_bench.quality.limits import FORMAT, evaluate, fit
-from lightcrcf_bench.quality.corruptions import KINDS, Sample, spoil
 from lightcrcf.errors import InputError
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.files import atomic_path
 from lightcrcf.registration.register import register
 from lightcrcf.volumes import read
+from lightcrcf_bench.quality.corruptions import KINDS, Sample, spoil
+from lightcrcf_bench.quality.limits import FORMAT, evaluate, fit
 
 __all__ = ["ANATOMIES", "PRESETS", "Anatomy", "Plan", "main", "plans", "run_case", "sample_of"]
 

@@ -21,13 +21,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf_bench.records.disturbed import LESIONS, OTHER, PARTS, SAME, SHARES, Disturbed, DisturbedRecord
-from lightcrcf_bench.records.history import parsed
-from lightcrcf_bench.measure import circumstances, run
-from lightcrcf_bench.accuracy.protocols import cycle
-from lightcrcf_bench.smoothness.scores import distances, mean_dice
-from lightcrcf_bench.smoothness.simulate import biased, noise_level, noisy, random_of, shifted
-from lightcrcf_bench.smoothness.study import subjects
 from lightcrcf.errors import LightCRCFError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.preprocessing.foreground import foreground
@@ -35,6 +28,13 @@ from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.itk import read_transform_folder
 from lightcrcf.volumes import Volume, read, write
+from lightcrcf_bench.accuracy.protocols import cycle
+from lightcrcf_bench.measure import circumstances, run
+from lightcrcf_bench.records.disturbed import LESIONS, OTHER, PARTS, SAME, SHARES, Disturbed, DisturbedRecord
+from lightcrcf_bench.records.history import parsed
+from lightcrcf_bench.smoothness.scores import distances, mean_dice
+from lightcrcf_bench.smoothness.simulate import biased, noise_level, noisy, random_of, shifted
+from lightcrcf_bench.smoothness.study import subjects
 
 __all__ = ["Plan", "Run", "lesion_in", "main", "part_of", "parts_of", "plans", "seen", "turn_between"]
 
@@ -45,7 +45,9 @@ _SHIFT_VOXELS, _BIAS_PERCENT = (0.3, -0.4, 0.2), 20.0
 _PERSONS = 3  # of heads and abdomens
 _RADIUS_MM, _FAR_MM = 25.0, 15.0
 _LIVER, _STEP = 1, 97
-_COMMAND = "python -m lightcrcf_bench.quality.disturbed --data ../shared/data --out benchmarks/history/DATE-disturbed.json"
+_COMMAND = (
+    "python -m lightcrcf_bench.quality.disturbed --data ../shared/data --out benchmarks/history/DATE-disturbed.json"
+)
 PROTOCOL = (
     "`lightcrcf register --fixed F --moving M --out DIR`, no other option. Parts are cropped out of the moving image; "
     "distances are of every 97th point of the fixed anatomy that both show. The same person: the moving image is the "

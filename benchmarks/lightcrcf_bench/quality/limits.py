@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from lightcrcf_bench.publish.markdown import table
 from lightcrcf.quality.thresholds import FIGURES, narrowed
 from lightcrcf.quality.verdict import compared, judge
+from lightcrcf_bench.publish.markdown import table
 
 __all__ = ["FORMAT", "NAME", "evaluate", "fit", "group", "is_good", "succeeded", "verdicts_text"]
 

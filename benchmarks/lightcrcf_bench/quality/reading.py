@@ -20,16 +20,16 @@ from typing import Any
 
 import numpy as np
 
-from lightcrcf_bench.records.history import newest, plain
-from lightcrcf_bench.publish.markdown import table
+from lightcrcf.errors import InputError
+from lightcrcf.files import write_json
+from lightcrcf.volumes import write
 from lightcrcf_bench.measure import run
+from lightcrcf_bench.publish.markdown import table
 from lightcrcf_bench.quality.calibration import Plan, sample_of
 from lightcrcf_bench.quality.limits import FORMAT as QUALITY_FORMAT
 from lightcrcf_bench.quality.limits import NAME as QUALITY
 from lightcrcf_bench.quality.limits import is_good, succeeded
-from lightcrcf.errors import InputError
-from lightcrcf.files import write_json
-from lightcrcf.volumes import write
+from lightcrcf_bench.records.history import newest, plain
 
 __all__ = ["FORMAT", "NAME", "draw", "main", "reading_text", "scored"]
 

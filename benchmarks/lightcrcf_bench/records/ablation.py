@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lightcrcf_bench.records.history import newest, parsed
 from lightcrcf_bench.publish.markdown import table
+from lightcrcf_bench.records.history import newest, parsed
 from lightcrcf_bench.records.schema import Measurement, Strict
 
 __all__ = ["ABLATION", "AblationRecord", "AblationRun", "ablation_text", "latest_ablation"]

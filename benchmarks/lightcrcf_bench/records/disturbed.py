@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from lightcrcf_bench.records.history import newest, parsed
 from lightcrcf_bench.publish.markdown import table
+from lightcrcf_bench.records.history import newest, parsed
 from lightcrcf_bench.records.schema import Measurement, Strict
 
 __all__ = [

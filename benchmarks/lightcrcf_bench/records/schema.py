@@ -19,8 +19,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from lightcrcf_bench.records.history import newest, parsed
 from lightcrcf.errors import InputError
+from lightcrcf_bench.records.history import newest, parsed
 
 __all__ = [
     "BUSY", "MEASURES", "TIMES", "Case", "Data", "Forward", "Machine", "Measurement", "Method", "Record", "Spread",

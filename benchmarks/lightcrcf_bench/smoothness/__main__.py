@@ -1,12 +1,12 @@
 """Measure smoothness; each command's record grows, run by run, and goes on where it was.
 
-    python -m lightcrcf.benchmark.smoothness frontier --data-set brain --data ../shared/data --out RECORD
-    python -m lightcrcf.benchmark.smoothness same-person --data ../shared/data --out RECORD
-    python -m lightcrcf.benchmark.smoothness rescans --anatomy brain --data ../shared/data --out RECORD
-    python -m lightcrcf.benchmark.smoothness known-deformation --data ../shared/data --out RECORD
-    python -m lightcrcf.benchmark.smoothness known-contrasts --data ../shared/data --out RECORD
-    python -m lightcrcf.benchmark.smoothness known-rigid --data ../shared/data --out RECORD
-    python -m lightcrcf.benchmark.smoothness merge RECORD ANOTHER --out RECORD
+    python -m lightcrcf_bench.smoothness frontier --data-set brain --data ../shared/data --out RECORD
+    python -m lightcrcf_bench.smoothness same-person --data ../shared/data --out RECORD
+    python -m lightcrcf_bench.smoothness rescans --anatomy brain --data ../shared/data --out RECORD
+    python -m lightcrcf_bench.smoothness known-deformation --data ../shared/data --out RECORD
+    python -m lightcrcf_bench.smoothness known-contrasts --data ../shared/data --out RECORD
+    python -m lightcrcf_bench.smoothness known-rigid --data ../shared/data --out RECORD
+    python -m lightcrcf_bench.smoothness merge RECORD ANOTHER --out RECORD
 
 `--methods greedy,syn` runs these tools alone, `--methods lightcrcf-default-1` one setting; what the record holds of
 others stays. `--split train` takes training persons, by whom settings may be chosen.
@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
 
+from lightcrcf.errors import LightCRCFError
 from lightcrcf_bench.accuracy.environments import Environments
 from lightcrcf_bench.accuracy.methods import Bench
 from lightcrcf_bench.smoothness.contrasts import CONTRAST_SETS, contrast_frontier
@@ -35,7 +36,6 @@ from lightcrcf_bench.smoothness.known_contrasts import (
 from lightcrcf_bench.smoothness.record import merged, read_smoothness, write_smoothness
 from lightcrcf_bench.smoothness.rescans import rescans, same_person
 from lightcrcf_bench.smoothness.study import Study, grow
-from lightcrcf.errors import LightCRCFError
 
 __all__ = ["main"]
 
@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     split = argparse.ArgumentParser(add_help=False)
     split.add_argument("--split", choices=("train", "val"), default="val", help="of the persons")
     parser = argparse.ArgumentParser(
-        prog="python -m lightcrcf.benchmark.smoothness",
+        prog="python -m lightcrcf_bench.smoothness",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

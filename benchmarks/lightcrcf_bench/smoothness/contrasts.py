@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lightcrcf_bench.accuracy.pseudo_contrasts import CONTRASTS, pseudo_contrast
+from lightcrcf.transforms.chain import Chain
+from lightcrcf.volumes import read, write
 from lightcrcf_bench.accuracy.methods import Bench
 from lightcrcf_bench.accuracy.protocols import Images, Pair, pairs
+from lightcrcf_bench.accuracy.pseudo_contrasts import CONTRASTS, pseudo_contrast
 from lightcrcf_bench.smoothness.frontier import (
     DATA_SETS,
     SCORING,
@@ -23,8 +25,6 @@ from lightcrcf_bench.smoothness.record import Cases
 from lightcrcf_bench.smoothness.scores import mean_dice, volume_change
 from lightcrcf_bench.smoothness.simulate import seed_of
 from lightcrcf_bench.smoothness.study import Planned, Ready, Split, Study
-from lightcrcf.transforms.chain import Chain
-from lightcrcf.volumes import read, write
 
 __all__ = ["CONTRAST_SETS", "contrast_frontier"]
 

@@ -11,6 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lightcrcf.errors import InputError
+from lightcrcf.preprocessing.foreground import foreground
+from lightcrcf.transforms.chain import Chain
+from lightcrcf.volumes import Volume, read
 from lightcrcf_bench.accuracy.methods import Bench
 from lightcrcf_bench.accuracy.protocols import PROTOCOLS, Images, Pair, Protocol, cycle, ordered, pairs
 from lightcrcf_bench.records.schema import Data
@@ -18,10 +22,6 @@ from lightcrcf_bench.smoothness.ladder import ladder
 from lightcrcf_bench.smoothness.record import Cases
 from lightcrcf_bench.smoothness.scores import mean_dice, target_error, volume_change
 from lightcrcf_bench.smoothness.study import Planned, Ready, Split, Study, subjects
-from lightcrcf.errors import InputError
-from lightcrcf.preprocessing.foreground import foreground
-from lightcrcf.transforms.chain import Chain
-from lightcrcf.volumes import Volume, read
 
 __all__ = [
     "DATA_SETS", "FRONTIER", "LUNG", "SCORING", "DataSet", "anatomy_of", "frontier", "frontier_commands",
@@ -160,7 +160,7 @@ def frontier_commands(data_set: str, split: Split) -> tuple[str, ...]:
     """How a record is measured again, from the repository root."""
     told = "" if split == "val" else f"--split {split} "
     out = f"benchmarks/history/DATE-{frontier_name(data_set, split)}.json"
-    command = f"python -m lightcrcf.benchmark.smoothness frontier --data-set {data_set} {told}--data ../shared/data"
+    command = f"python -m lightcrcf_bench.smoothness frontier --data-set {data_set} {told}--data ../shared/data"
     return (f"{command} --out {out}", "lightcrcf bench report")
 
 

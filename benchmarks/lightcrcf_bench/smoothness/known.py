@@ -13,6 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from lightcrcf.affine.align import align
+from lightcrcf.errors import InputError
+from lightcrcf.transforms.affine import Affine
+from lightcrcf.transforms.chain import Chain
+from lightcrcf.volumes import Volume, read
 from lightcrcf_bench.accuracy.methods import Bench
 from lightcrcf_bench.accuracy.protocols import PROTOCOLS, Images
 from lightcrcf_bench.smoothness.ladder import DEFAULT, elastix_rung, ladder
@@ -20,11 +25,6 @@ from lightcrcf_bench.smoothness.record import Cases
 from lightcrcf_bench.smoothness.scores import distances, points_of, volume_change
 from lightcrcf_bench.smoothness.simulate import left, moved, noise_level, noisy, random_of
 from lightcrcf_bench.smoothness.study import Planned, Ready, Rung, Split, Study, subjects
-from lightcrcf.errors import InputError
-from lightcrcf.affine.align import align
-from lightcrcf.transforms.affine import Affine
-from lightcrcf.transforms.chain import Chain
-from lightcrcf.volumes import Volume, read
 
 __all__ = ["KNOWN", "MAKERS", "conjugated", "known_deformation", "known_name", "moved_case", "triples", "truth_on"]
 
@@ -89,7 +89,7 @@ def known_deformation(folder: Path, split: Split, bench: Bench) -> Study:
             "where the truth takes it. Methods run in turn on each case."
         ),
         commands=(
-            f"python -m lightcrcf.benchmark.smoothness known-deformation {told}--data ../shared/data "
+            f"python -m lightcrcf_bench.smoothness known-deformation {told}--data ../shared/data "
             f"--out benchmarks/history/DATE-{known_name(split)}.json",
             "lightcrcf bench report",
         ),

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lightcrcf_bench.stress.arrangements import rotation_about_axes
+from lightcrcf.errors import InputError
+from lightcrcf.geometry.grid import Grid
+from lightcrcf.transforms.affine import Affine
+from lightcrcf.transforms.chain import Chain
+from lightcrcf.volumes import Volume, read
 from lightcrcf_bench.accuracy.methods import Bench, Own, own_contender, peer_contender, unregistered
 from lightcrcf_bench.accuracy.protocols import PROTOCOLS, PeerSettings, Protocol
 from lightcrcf_bench.smoothness.known import moved_case, truth_on
@@ -15,11 +19,7 @@ from lightcrcf_bench.smoothness.ladder import DEFAULT, across_ladder, ladder
 from lightcrcf_bench.smoothness.record import Cases
 from lightcrcf_bench.smoothness.simulate import random_of
 from lightcrcf_bench.smoothness.study import Planned, Ready, Rung, Study, subjects
-from lightcrcf.errors import InputError
-from lightcrcf.geometry.grid import Grid
-from lightcrcf.transforms.affine import Affine
-from lightcrcf.transforms.chain import Chain
-from lightcrcf.volumes import Volume, read
+from lightcrcf_bench.stress.arrangements import rotation_about_axes
 
 __all__ = ["KNOWN_CONTRASTS", "KNOWN_RIGID", "MAKERS_ACROSS", "known_contrasts", "known_rigid", "rigid_move"]
 
@@ -30,7 +30,7 @@ _PAIRS = (("T2w", "T1w"), ("T1w", "T2w"), ("FLAIR", "T1w"), ("T1w", "FLAIR"))  #
 _MOVES, _DEGREES, _MM = 3, 20.0, 20.0
 _FOLDER, _PERSON = "contrasts", "07"
 _ERROR = "distance in mm, at each voxel of the fixed brain, of where a tool takes it from where the truth takes it"
-_COMMAND = "python -m lightcrcf.benchmark.smoothness"
+_COMMAND = "python -m lightcrcf_bench.smoothness"
 
 
 def known_contrasts(folder: Path, bench: Bench) -> Study:

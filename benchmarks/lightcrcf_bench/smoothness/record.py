@@ -14,9 +14,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from lightcrcf.errors import InputError
 from lightcrcf_bench.records.history import newest, parsed
 from lightcrcf_bench.records.schema import Method, Spread, Strict, lined, spread
-from lightcrcf.errors import InputError
 
 __all__ = [
     "FIGURES", "FORMAT", "SECONDS", "Cases", "Setting", "SmoothnessRecord", "Trial", "latest_smoothness",

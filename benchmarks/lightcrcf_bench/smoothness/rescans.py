@@ -10,6 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from lightcrcf.errors import InputError
+from lightcrcf.preprocessing.foreground import foreground
+from lightcrcf.transforms.chain import Chain
+from lightcrcf.volumes import read
 from lightcrcf_bench.accuracy.methods import Bench
 from lightcrcf_bench.accuracy.protocols import PROTOCOLS, Images
 from lightcrcf_bench.smoothness.ladder import ladder
@@ -17,10 +21,6 @@ from lightcrcf_bench.smoothness.record import Cases
 from lightcrcf_bench.smoothness.scores import correlation, distances, points_of, volume_change
 from lightcrcf_bench.smoothness.simulate import biased, left, noise_level, noisy, random_of, shifted
 from lightcrcf_bench.smoothness.study import Planned, Ready, Split, Study, subjects
-from lightcrcf.errors import InputError
-from lightcrcf.preprocessing.foreground import foreground
-from lightcrcf.transforms.chain import Chain
-from lightcrcf.volumes import read
 
 __all__ = ["RESCANS", "SAME_PERSON", "rescans", "rescans_name", "same_person"]
 
@@ -31,7 +31,7 @@ _BIAS_PERCENT = 20.0
 _SHIFT_VOXELS = (0.3, -0.4, 0.2)
 _HEARTS = "cardiac"
 _ANATOMIES = ("brain", _HEARTS, "abdomen")
-_COMMAND = "python -m lightcrcf.benchmark.smoothness"
+_COMMAND = "python -m lightcrcf_bench.smoothness"
 
 
 def same_person(folder: Path, bench: Bench) -> Study:

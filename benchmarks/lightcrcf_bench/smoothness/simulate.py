@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf_bench.accuracy.protocols import Images
 from lightcrcf.preprocessing.noise import noise_variance
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume, write
+from lightcrcf_bench.accuracy.protocols import Images
 
 __all__ = ["biased", "left", "moved", "noise_level", "noisy", "random_of", "seed_of", "shifted"]
 

@@ -9,9 +9,11 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
-from lightcrcf_bench.accuracy.run import describe
+from lightcrcf.errors import InputError, UsageError
+from lightcrcf.transforms.chain import Chain
 from lightcrcf_bench.accuracy.methods import Bench, Contender, Outcome
 from lightcrcf_bench.accuracy.protocols import Images
+from lightcrcf_bench.accuracy.run import describe
 from lightcrcf_bench.smoothness.record import (
     Cases,
     Setting,
@@ -21,8 +23,6 @@ from lightcrcf_bench.smoothness.record import (
     read_smoothness,
     write_smoothness,
 )
-from lightcrcf.errors import InputError, UsageError
-from lightcrcf.transforms.chain import Chain
 
 __all__ = ["Planned", "Ready", "Rung", "Split", "Study", "chosen", "grow", "subjects"]
 

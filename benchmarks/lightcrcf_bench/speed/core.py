@@ -10,12 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from lightcrcf_bench.records.cost import CoreRecord, CoreRun, Peaks, Times
-from lightcrcf_bench.measure import circumstances
-from lightcrcf_bench.speed.parts import parts
-from lightcrcf_bench.speed.tracing import Labeller, trace
-from lightcrcf_bench.speed.worker import measured
-from lightcrcf_bench.speed.workload import Workload, workload
 from lightcrcf.engines.base import Engine, open_engine
 from lightcrcf.engines.bfloat16_network import runs_in_bfloat16
 from lightcrcf.engines.graphs import encoder_graph, level_graph
@@ -25,6 +19,12 @@ from lightcrcf.geometry.threads import use_threads
 from lightcrcf.network.config import LEVELS, VARIANTS, NetworkConfig, multiply_adds, tensor_shapes
 from lightcrcf.run_record.environment import versions
 from lightcrcf.weights.store import Weights, load
+from lightcrcf_bench.measure import circumstances
+from lightcrcf_bench.records.cost import CoreRecord, CoreRun, Peaks, Times
+from lightcrcf_bench.speed.parts import parts
+from lightcrcf_bench.speed.tracing import Labeller, trace
+from lightcrcf_bench.speed.worker import measured
+from lightcrcf_bench.speed.workload import Workload, workload
 
 __all__ = [
     "PROTOCOL", "compute", "compute_alternately", "fitted", "measure_core", "native_precisions", "part_flops",

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from lightcrcf_bench.records.cost import Peaks
 from lightcrcf.engines.graphs import op, openvino
+from lightcrcf_bench.records.cost import Peaks
 
 __all__ = ["measure_peaks"]
 

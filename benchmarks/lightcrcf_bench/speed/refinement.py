@@ -14,24 +14,24 @@ from typing import Any
 
 import numpy as np
 
+from lightcrcf.affine.align import align
+from lightcrcf.cache.registration import Shared
+from lightcrcf.errors import InputError
+from lightcrcf.geometry.grid import Grid
+from lightcrcf.geometry.threads import use_threads
+from lightcrcf.refinement.refine import refine
+from lightcrcf.refinement.schedule import Level, plan
+from lightcrcf.refinement.working_pair import WorkingPair
+from lightcrcf.volumes import Volume, read, write
+from lightcrcf.weights.store import load
 from lightcrcf_bench.accuracy import peers
-from lightcrcf_bench.records.cost import GreedyIteration, Peaks, RefineRecord, RefineRun, Times
 from lightcrcf_bench.accuracy.environments import Environments
 from lightcrcf_bench.measure import CommandError, circumstances, run
+from lightcrcf_bench.records.cost import GreedyIteration, Peaks, RefineRecord, RefineRun, Times
 from lightcrcf_bench.speed.parts import parts
 from lightcrcf_bench.speed.tracing import Event, Labeller, trace
 from lightcrcf_bench.speed.worker import limited, measured
 from lightcrcf_bench.speed.workload import workload
-from lightcrcf.errors import InputError
-from lightcrcf.geometry.grid import Grid
-from lightcrcf.geometry.threads import use_threads
-from lightcrcf.affine.align import align
-from lightcrcf.refinement.working_pair import WorkingPair
-from lightcrcf.refinement.refine import refine
-from lightcrcf.refinement.schedule import Level, plan
-from lightcrcf.cache.registration import Shared
-from lightcrcf.volumes import Volume, read, write
-from lightcrcf.weights.store import load
 
 __all__ = ["PROTOCOL", "measure_refinement", "steps", "write_pair"]
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from lightcrcf_bench.records.cost import ScalingRecord, ScalingRun, Times
-from lightcrcf_bench.measure import CommandError, circumstances, run
-from lightcrcf_bench.speed.worker import limited, measured
-from lightcrcf_bench.speed.workload import workload
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume, write
 from lightcrcf.weights.store import load
+from lightcrcf_bench.measure import CommandError, circumstances, run
+from lightcrcf_bench.records.cost import ScalingRecord, ScalingRun, Times
+from lightcrcf_bench.speed.worker import limited, measured
+from lightcrcf_bench.speed.workload import workload
 
 __all__ = ["PROTOCOL", "SIZES", "measure_scaling"]
 

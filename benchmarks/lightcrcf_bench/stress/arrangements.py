@@ -17,10 +17,10 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf_bench.stress.trials import Subjects, Tried
 from lightcrcf.geometry.grid import AxisOrder, Grid
 from lightcrcf.registration.register import Registration, register
 from lightcrcf.volumes import Volume, read
+from lightcrcf_bench.stress.trials import Subjects, Tried
 
 __all__ = ["ORDERS", "arrange", "rotation_about_axes"]
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from lightcrcf_bench.measure import plain_header
 from lightcrcf.files import write_json
 from lightcrcf.registration.register import Registration, register
+from lightcrcf_bench.measure import plain_header
 
 __all__ = ["SETTINGS", "Difference", "compare", "main", "measure"]
 

@@ -72,8 +72,8 @@ def growth(resident_mib: Sequence[float]) -> tuple[float, float, float]:
 
 def _work(pairs: Sequence[Pair], count: int, results: Any) -> None:
     """In another process: register, save with everything that can be asked for, and tell the resident memory."""
-    from lightcrcf.registration.save import save
     from lightcrcf.registration.register import register
+    from lightcrcf.registration.save import save
     from lightcrcf.report.html import report_files
 
     with TemporaryDirectory() as folder:

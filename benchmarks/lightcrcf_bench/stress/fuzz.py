@@ -23,12 +23,12 @@ from typing import Any
 
 import numpy as np
 
-from lightcrcf_bench.measure import plain_header
 from lightcrcf.errors import LightCRCFError
 from lightcrcf.files import write_json
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.registration.provenance import peak_memory_mb
 from lightcrcf.volumes import Volume, write
+from lightcrcf_bench.measure import plain_header
 
 __all__ = ["FORMATS", "LONGEST_S", "MEMORY_MIB", "campaign", "main", "mutated", "originals", "outcome"]
 
@@ -76,8 +76,8 @@ def originals(folder: Path) -> dict[str, Path]:
     files = {suffix: folder / f"a{suffix}" for suffix in (".nii", ".nii.gz", ".nrrd", ".mha")}
     for path in files.values():
         write(path, image)
-    from lightcrcf.registration.save import save
     from lightcrcf.registration.register import register
+    from lightcrcf.registration.save import save
     from lightcrcf.transforms.affine import Affine
     from lightcrcf.transforms.itk import write_affine
     from lightcrcf.weights.store import load, write_weights

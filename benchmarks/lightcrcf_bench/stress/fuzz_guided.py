@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from lightcrcf_bench.stress import fuzz
 from lightcrcf.errors import UsageError, how_to_install
+from lightcrcf_bench.stress import fuzz
 
 __all__ = ["campaign"]
 

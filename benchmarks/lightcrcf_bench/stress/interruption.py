@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from lightcrcf_bench.stress.trials import Subjects, Tried, command, ended, faults_of, left_in, said, started
 from lightcrcf.errors import InputError
 from lightcrcf.run_record.replay import read_run
+from lightcrcf_bench.stress.trials import Subjects, Tried, command, ended, faults_of, left_in, said, started
 
 __all__ = ["interrupt"]
 

@@ -18,17 +18,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from lightcrcf.errors import InputError
+from lightcrcf.files import write_json
+from lightcrcf_bench.measure import plain_header
+from lightcrcf_bench.records.history import plain
+from lightcrcf_bench.records.robustness import FORMAT, robustness_text
 from lightcrcf_bench.stress import fuzz, fuzz_guided
 from lightcrcf_bench.stress.arrangements import arrange
 from lightcrcf_bench.stress.endurance import endure
-from lightcrcf_bench.records.history import plain
 from lightcrcf_bench.stress.interruption import interrupt
-from lightcrcf_bench.measure import plain_header
-from lightcrcf_bench.records.robustness import FORMAT, robustness_text
 from lightcrcf_bench.stress.scarcity import scarce_disk, scarce_memory, unwritable
 from lightcrcf_bench.stress.trials import Subjects, Tried
-from lightcrcf.errors import InputError
-from lightcrcf.files import write_json
 
 __all__ = ["main", "parts"]
 

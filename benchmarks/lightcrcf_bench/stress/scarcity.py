@@ -18,12 +18,12 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from lightcrcf_bench.stress.trials import Subjects, Tried, command, ended, faults_of, left_in, one_line, started
 from lightcrcf.errors import InputError
-from lightcrcf.registration.save import save
 from lightcrcf.registration.register import Registration, register
+from lightcrcf.registration.save import save
 from lightcrcf.report.html import report_files
 from lightcrcf.volumes.limits import available_memory
+from lightcrcf_bench.stress.trials import Subjects, Tried, command, ended, faults_of, left_in, one_line, started
 
 __all__ = ["scarce_disk", "scarce_memory", "unwritable"]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from lightcrcf.errors import LightCRCFError
-from lightcrcf.run_record.replay import read_run
 from lightcrcf.run_record.input_files import fingerprint
+from lightcrcf.run_record.replay import read_run
 from lightcrcf.transforms.itk import read_transform_folder
 from lightcrcf.volumes import read
 

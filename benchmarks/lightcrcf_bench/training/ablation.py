@@ -13,10 +13,10 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightcrcf_bench.records.ablation import AblationRecord, AblationRun
-from lightcrcf_bench.measure import circumstances
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.network.config import VARIANTS, NetworkConfig, multiply_adds, tensor_shapes
+from lightcrcf_bench.measure import circumstances
+from lightcrcf_bench.records.ablation import AblationRecord, AblationRun
 
 if TYPE_CHECKING:
     from lightcrcf.training.config import Stage, TrainingConfig

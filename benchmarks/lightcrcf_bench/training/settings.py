@@ -21,26 +21,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf_bench.publish.markdown import table
-from lightcrcf_bench.measure import plain_header
+from lightcrcf.affine.align import align
+from lightcrcf.cache.registration import Shared
 from lightcrcf.engines.base import open_engine
 from lightcrcf.errors import InputError
 from lightcrcf.evaluation.labels import label_codes
 from lightcrcf.evaluation.metrics import dice, folding_percent
 from lightcrcf.files import write_json
 from lightcrcf.geometry.threads import use_threads
-from lightcrcf.affine.align import align
-from lightcrcf.registration.template_path import way_by_template
-from lightcrcf.run_record.environment import usable_cores
-from lightcrcf.refinement.working_pair import WorkingPair
 from lightcrcf.refinement.refine import refine
 from lightcrcf.refinement.schedule import Level, Plan, plan
-from lightcrcf.cache.registration import Shared
+from lightcrcf.refinement.working_pair import WorkingPair
+from lightcrcf.registration.template_path import way_by_template
+from lightcrcf.run_record.environment import usable_cores
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume, read
 from lightcrcf.weights.preparation import Preparation
 from lightcrcf.weights.store import Weights, load
+from lightcrcf_bench.measure import plain_header
+from lightcrcf_bench.publish.markdown import table
 
 if TYPE_CHECKING:
     from lightcrcf.training.datasets.listing import Pair

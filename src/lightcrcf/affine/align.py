@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.errors import InputError
-from lightcrcf.affine.selection import Candidate, chosen
-from lightcrcf.affine.recolored import Contrast, information
 from lightcrcf.affine.gauss_newton import Fit, correlations
-from lightcrcf.affine.pyramid import Source
 from lightcrcf.affine.head_outline import inscribed
-from lightcrcf.affine.search import Found, Images
 from lightcrcf.affine.initialization import Start
+from lightcrcf.affine.pyramid import Source
+from lightcrcf.affine.recolored import Contrast, information
+from lightcrcf.affine.search import Found, Images
+from lightcrcf.affine.selection import Candidate, chosen
+from lightcrcf.errors import InputError
 from lightcrcf.preprocessing.foreground import HEAD_AND_BRAIN, Content
 from lightcrcf.preprocessing.validity import Extent, compared, examine
 from lightcrcf.transforms.affine import Affine

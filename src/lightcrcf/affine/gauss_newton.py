@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.geometry.alignment_kernels import gram, scores
 from lightcrcf.affine.pyramid import Level, Pair
+from lightcrcf.geometry.alignment_kernels import gram, scores
 
 __all__ = [
     "ENOUGH_OVERLAP",

@@ -8,12 +8,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from lightcrcf.affine.gauss_newton import FAMILIES, Fit, System, exponential, generators, strain_of
+from lightcrcf.affine.pyramid import Source
 from lightcrcf.geometry.alignment_kernels import gram
 from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
-from lightcrcf.affine.gauss_newton import FAMILIES, Fit, System, exponential, generators, strain_of
-from lightcrcf.affine.pyramid import Source
 from lightcrcf.preprocessing.foreground import foreground, thin_out
 from lightcrcf.preprocessing.masks import filled_in_slices
 from lightcrcf.volumes.volume import Volume

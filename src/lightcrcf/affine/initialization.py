@@ -8,8 +8,8 @@ from itertools import permutations, product
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.geometry.kernels import resample
 from lightcrcf.affine.pyramid import Level, Pair
+from lightcrcf.geometry.kernels import resample
 
 __all__ = ["Start", "placements", "rotations", "starts"]
 

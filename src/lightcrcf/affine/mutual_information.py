@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.geometry.histogram_kernels import slope_gram
-from lightcrcf.affine.recolored import TOP, one_way
 from lightcrcf.affine.gauss_newton import System, both_ways
 from lightcrcf.affine.pyramid import Level, Pair
+from lightcrcf.affine.recolored import TOP, one_way
+from lightcrcf.geometry.histogram_kernels import slope_gram
 
 __all__ = ["information_system"]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.geometry.histogram_kernels import interpolated, joint_histogram
 from lightcrcf.affine.gauss_newton import ENOUGH_OVERLAP, correlations
 from lightcrcf.affine.pyramid import Level, Pair, localised
+from lightcrcf.geometry.histogram_kernels import interpolated, joint_histogram
 
 __all__ = [
     "SAME_CONTRAST",

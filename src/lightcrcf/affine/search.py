@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lightcrcf.affine.gauss_newton import Fit, correlations, fit
-from lightcrcf.affine.pyramid import Pair, Source, pyramids, trusted
 from lightcrcf.affine.initialization import Start, starts
+from lightcrcf.affine.pyramid import Pair, Source, pyramids, trusted
 
 __all__ = ["COARSE", "MIDDLE", "PRIOR", "Found", "Images", "distinct", "search"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.affine.recolored import Contrast, information, recoloured
 from lightcrcf.affine.gauss_newton import Fit, fit
-from lightcrcf.affine.pyramid import Pair, trusted
-from lightcrcf.affine.mutual_information import information_system
-from lightcrcf.affine.search import COARSE, MIDDLE, PRIOR, Found, Images, distinct
 from lightcrcf.affine.initialization import Start, starts
+from lightcrcf.affine.mutual_information import information_system
+from lightcrcf.affine.pyramid import Pair, trusted
+from lightcrcf.affine.recolored import Contrast, information, recoloured
+from lightcrcf.affine.search import COARSE, MIDDLE, PRIOR, Found, Images, distinct
 
 __all__ = ["search_across"]
 

@@ -7,9 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
-from lightcrcf.affine.search_across import search_across
 from lightcrcf.affine.recolored import Contrast, information
 from lightcrcf.affine.search import Found, Images, search
+from lightcrcf.affine.search_across import search_across
 
 __all__ = ["Candidate", "chosen"]
 

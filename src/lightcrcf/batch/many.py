@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from lightcrcf.batch.execute import LostWorkerError, on_cluster
 from lightcrcf.batch.work import shared_here
+from lightcrcf.cache.registration import Shared
 from lightcrcf.errors import UsageError
 from lightcrcf.registration.register import Registration, register
-from lightcrcf.cache.registration import Shared
 
 if TYPE_CHECKING:
     from distributed import Client

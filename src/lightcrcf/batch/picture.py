@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lightcrcf.cache.registration import Shared
 from lightcrcf.preprocessing.foreground import foreground
 from lightcrcf.registration.register import Registration
-from lightcrcf.cache.registration import Shared
 from lightcrcf.report.planes import Plane, planes, slice_image, thinned
 from lightcrcf.volumes import Volume
 

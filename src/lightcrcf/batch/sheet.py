@@ -40,7 +40,7 @@ def page(title: str, records: Sequence[Mapping[str, Any]]) -> str:
         for state, found in by_state.items()
     )
     tiles = "\n".join(_tile(record, state) for state, found in by_state.items() for record in found)
-    template = Template((resources.files("lightcrcf.cohort") / "sheet.html").read_text(encoding="utf-8"))
+    template = Template((resources.files("lightcrcf.batch") / "sheet.html").read_text(encoding="utf-8"))
     return template.substitute(title=escape(title), pairs=len(records), buttons=buttons, tiles=tiles)
 
 

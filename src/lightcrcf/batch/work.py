@@ -14,10 +14,10 @@ from typing import Any
 from lightcrcf.batch.options import Options
 from lightcrcf.batch.pairs import Pair
 from lightcrcf.batch.picture import write_picture
-from lightcrcf.errors import LightCRCFError, UsageError
-from lightcrcf.registration.save import save
-from lightcrcf.registration.register import Registration, register
 from lightcrcf.cache.registration import Shared
+from lightcrcf.errors import LightCRCFError, UsageError
+from lightcrcf.registration.register import Registration, register
+from lightcrcf.registration.save import save
 from lightcrcf.run_record.input_files import fingerprint
 
 __all__ = ["PICTURE", "Outcome", "Task", "failure", "inputs_of", "lost", "mean_dice", "shared_here", "state_of", "work"]

@@ -11,13 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lightcrcf.batch.run import run_batch
-from lightcrcf.bids.names import ImageName
 from lightcrcf.batch.manifest import Manifest
 from lightcrcf.batch.options import Options
 from lightcrcf.batch.pairs import Pair
+from lightcrcf.batch.run import run_batch
 from lightcrcf.batch.summary import Summary, write_summary
 from lightcrcf.batch.tally import Tally
+from lightcrcf.bids.names import ImageName
 from lightcrcf.errors import InputError
 from lightcrcf.files import atomic_path, read_json, write_json
 

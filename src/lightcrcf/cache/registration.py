@@ -6,9 +6,9 @@ from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
+from lightcrcf.cache.volumes import KeptVolumes
 from lightcrcf.engines.base import Engine, open_engine
 from lightcrcf.preprocessing.foreground import Content, content
-from lightcrcf.cache.volumes import KeptVolumes
 from lightcrcf.volumes import Volume
 from lightcrcf.weights.store import Weights
 

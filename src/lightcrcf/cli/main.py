@@ -14,12 +14,12 @@ from typing import Annotated, Any, NoReturn, TextIO, cast
 
 import typer
 
-from lightcrcf.cli.commands.images import apply, brain, demo, evaluate, info, points, register, report
-from lightcrcf.cli.commands.cohorts import batch, bids, label, template
-from lightcrcf_bench.cli import bench
-from lightcrcf.cli.commands.models import data, export, models, train
 from lightcrcf.cli import signals
 from lightcrcf.cli.app import App, CommandLineError
+from lightcrcf.cli.commands.bench import bench_app
+from lightcrcf.cli.commands.cohorts import batch, bids, label, template
+from lightcrcf.cli.commands.images import apply, brain, demo, evaluate, info, points, register, report
+from lightcrcf.cli.commands.models import data, export, models, train
 from lightcrcf.cli.console import say
 from lightcrcf.errors import InputError, LightCRCFError, UsageError
 from lightcrcf.geometry.kernel_cache import compilation_announced
@@ -54,7 +54,7 @@ for _command in (
 ):
     app.command()(_command)
 app.add_typer(models.app, name="models")
-app.add_typer(bench.app, name="bench")
+app.add_typer(bench_app(), name="bench")
 app.add_typer(data.app, name="data")
 
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightcrcf.demo.phantom import KnownPair, make_pair
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.files import atomic_path
-from lightcrcf.demo.phantom import KnownPair, make_pair
-from lightcrcf.registration.save import save
 from lightcrcf.registration.register import register
+from lightcrcf.registration.save import save
 from lightcrcf.report.figure import png
 from lightcrcf.report.html import report_files
 from lightcrcf.report.pictures import Views

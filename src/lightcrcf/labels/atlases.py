@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lightcrcf.bids.names import ImageName
 from lightcrcf.batch.tables import read_table
+from lightcrcf.bids.names import ImageName
 from lightcrcf.errors import InputError
 from lightcrcf.volumes import Volume, on_grid_of, read
 from lightcrcf.volumes.formats.nifti import is_nifti, nifti_grid

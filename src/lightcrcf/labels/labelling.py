@@ -16,18 +16,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.labels.atlases import Atlas, check_atlases
 from lightcrcf.batch.execute import LostWorkerError, local_cluster, on_cluster
-from lightcrcf.labels.fusion import DEFAULT, FUSIONS, Fused, fuse, fusion_bytes
 from lightcrcf.batch.options import Options
 from lightcrcf.batch.work import shared_here
 from lightcrcf.errors import InputError, MemoryEstimateError, QualityError, UsageError
 from lightcrcf.evaluation.labels import as_codes
 from lightcrcf.geometry.threads import use_threads
-from lightcrcf.run_record.environment import cpu_name, usable_cores, versions
+from lightcrcf.labels.atlases import Atlas, check_atlases
+from lightcrcf.labels.fusion import DEFAULT, FUSIONS, Fused, fuse, fusion_bytes
 from lightcrcf.preprocessing.missing_data import filled
 from lightcrcf.registration.provenance import peak_memory_mb
 from lightcrcf.registration.register import register
+from lightcrcf.run_record.environment import cpu_name, usable_cores, versions
 from lightcrcf.run_record.input_files import fingerprint
 from lightcrcf.volumes import Volume, check_usable
 from lightcrcf.volumes.limits import check_memory

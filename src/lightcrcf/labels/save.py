@@ -7,9 +7,9 @@ import json
 import os
 from pathlib import Path
 
-from lightcrcf.labels.labelling import Labelling
 from lightcrcf.errors import InputError
 from lightcrcf.files import atomic_path
+from lightcrcf.labels.labelling import Labelling
 from lightcrcf.registration.save import check_output_folder
 from lightcrcf.volumes import write
 

@@ -13,9 +13,9 @@ from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
 from lightcrcf.network.brain_config import MULTIPLE, SPACING_MM
 from lightcrcf.preprocessing.foreground import litres, thin_out
-from lightcrcf.preprocessing.validity import Extent, examine
 from lightcrcf.preprocessing.masks import filled
 from lightcrcf.preprocessing.unit_intensity import unit_intensities
+from lightcrcf.preprocessing.validity import Extent, examine
 from lightcrcf.volumes import Volume, check_usable, coerce
 
 __all__ = ["Brain", "brain_mask", "checked_brain", "find_brain", "not_found"]

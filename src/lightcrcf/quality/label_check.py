@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from lightcrcf.evaluation.labels import as_codes, check_label_map
 from lightcrcf.evaluation.metrics import dice
-from lightcrcf.preprocessing.foreground import foreground, thin_out
 from lightcrcf.preprocessing.bias_field import smooth_gain
+from lightcrcf.preprocessing.foreground import foreground, thin_out
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume, on_grid_of

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from lightcrcf.geometry.alignment_kernels import block_mean
 from lightcrcf.geometry.kernels import compose, upsample, warp
 from lightcrcf.geometry.threads import use_threads
-from lightcrcf.quality import verdict as quality
-from lightcrcf.refinement.images import Images
 from lightcrcf.preprocessing.bias_field import smooth_gain
 from lightcrcf.preprocessing.noise import Noise
-from lightcrcf.refinement.working_pair import WorkingPair
-from lightcrcf.quality.verdict import Evidence
 from lightcrcf.preprocessing.recoloring import recoloured, shades
+from lightcrcf.quality import verdict as quality
+from lightcrcf.quality.verdict import Evidence
+from lightcrcf.refinement.images import Images
 from lightcrcf.refinement.refine import refine_together
 from lightcrcf.refinement.schedule import Level
+from lightcrcf.refinement.working_pair import WorkingPair
 
 __all__ = ["Seen", "inspect"]
 

@@ -247,6 +247,6 @@ def _narrowed(limit: Limit, name: str, measured: float) -> Limit:
 
 @cache
 def _measured() -> dict[str, dict[str, float]]:
-    text = (resources.files("lightcrcf.pipeline") / "limits.json").read_text(encoding="utf-8")
+    text = (resources.files("lightcrcf.quality") / "limits.json").read_text(encoding="utf-8")
     groups: dict[str, Any] = json.loads(text)["limits"]
     return groups

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from lightcrcf.geometry.alignment_kernels import downsample
 from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
-from lightcrcf.refinement.images import Compared
 from lightcrcf.preprocessing.bias_field import smooth_gain
-from lightcrcf.refinement.working_pair import WorkingPair
+from lightcrcf.refinement.images import Compared
 from lightcrcf.refinement.schedule import Level, Metric
+from lightcrcf.refinement.working_pair import WorkingPair
 
 __all__ = ["gains"]
 

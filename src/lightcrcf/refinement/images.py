@@ -12,8 +12,8 @@ from lightcrcf.geometry.explained_kernels import locally_explained
 from lightcrcf.geometry.gradients import squared_local_correlation, window_mean
 from lightcrcf.geometry.kernels import warp
 from lightcrcf.geometry.step_kernels import accumulate
-from lightcrcf.refinement.channels import FLOOR, Channel, Correlated, Explained, local_contrast
 from lightcrcf.preprocessing.noise import Noise
+from lightcrcf.refinement.channels import FLOOR, Channel, Correlated, Explained, local_contrast
 from lightcrcf.refinement.schedule import Level
 
 __all__ = ["Compared", "Images", "factors"]

@@ -19,8 +19,8 @@ from lightcrcf.geometry.compiled import ready
 from lightcrcf.geometry.determinant import jacobian_determinant, voxels_around
 from lightcrcf.geometry.kernels import invert, upsample
 from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
-from lightcrcf.refinement.images import Images, factors
 from lightcrcf.preprocessing.noise import Noise
+from lightcrcf.refinement.images import Images, factors
 from lightcrcf.refinement.level import Stage
 from lightcrcf.refinement.schedule import Level, Plan, Schedule
 

@@ -8,16 +8,16 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from lightcrcf.cache.registration import Shared
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
 from lightcrcf.network.config import NetworkConfig
-from lightcrcf.refinement.images import Images
-from lightcrcf.refinement.deformation import TAPER, on_fixed
-from lightcrcf.preprocessing.validity import Extent, compared, examine
 from lightcrcf.preprocessing.noise import Noise, noise_variance
 from lightcrcf.preprocessing.normalization import Prepared, prepare, working_grid
-from lightcrcf.cache.registration import Shared
+from lightcrcf.preprocessing.validity import Extent, compared, examine
+from lightcrcf.refinement.deformation import TAPER, on_fixed
+from lightcrcf.refinement.images import Images
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.volumes import Volume

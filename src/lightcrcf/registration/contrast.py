@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from lightcrcf.geometry.alignment_kernels import block_mean
 from lightcrcf.geometry.gradients import window_mean
-from lightcrcf.registration.models import Choice
-from lightcrcf.refinement.working_pair import WorkingPair
 from lightcrcf.preprocessing.recoloring import recoloured, shades
+from lightcrcf.refinement.working_pair import WorkingPair
+from lightcrcf.registration.models import Choice
 
 __all__ = ["REMARK", "Likeness", "across_contrasts", "likeness"]
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lightcrcf.cache.registration import Shared
 from lightcrcf.preprocessing.brain import Brain, find_brain, not_found
 from lightcrcf.preprocessing.foreground import Content, foreground, litres, lowest
-from lightcrcf.registration.inputs import BrainOf, ImagePair, Inputs
+from lightcrcf.preprocessing.masks import filled
 from lightcrcf.preprocessing.validity import Extent, compared, examine
 from lightcrcf.quality.thresholds import HEAD_LITRES
-from lightcrcf.preprocessing.masks import filled
-from lightcrcf.cache.registration import Shared
+from lightcrcf.registration.inputs import BrainOf, ImagePair, Inputs
 from lightcrcf.volumes import Volume
 
 __all__ = ["brains_cut_out", "cut_out", "shown_contents"]

@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.volumes import BUDGET_BYTES
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.evaluation.labels import check_label_map
 from lightcrcf.geometry.kernels import resample
-from lightcrcf.cache.volumes import BUDGET_BYTES
 from lightcrcf.preprocessing.validity import Extent, compared, examine, without_table
 from lightcrcf.quality.label_check import check_fixed_labels
-from lightcrcf.cache.registration import Shared
 from lightcrcf.volumes import Volume, check_usable, on_grid_of
 
 __all__ = ["BrainOf", "Given", "ImagePair", "Inputs", "channels_of"]

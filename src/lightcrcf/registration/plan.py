@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from lightcrcf.affine.pyramid import finest_samples
+from lightcrcf.cache.registration import Shared
 from lightcrcf.errors import UsageError
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.network.config import NetworkConfig
-from lightcrcf.affine.pyramid import finest_samples
-from lightcrcf.refinement.deformation import field_grid
-from lightcrcf.preprocessing.foreground import HEAD_AND_BRAIN, Content
-from lightcrcf.registration.inputs import ImagePair, Inputs
 from lightcrcf.memory import Demand
+from lightcrcf.network.config import NetworkConfig
+from lightcrcf.preprocessing.foreground import HEAD_AND_BRAIN, Content
+from lightcrcf.preprocessing.normalization import working_order
+from lightcrcf.refinement.deformation import field_grid
+from lightcrcf.refinement.schedule import Metric, Plan, affordable, plan
+from lightcrcf.refinement.working_pair import WorkingPair
+from lightcrcf.registration.contrast import across_contrasts
+from lightcrcf.registration.inputs import ImagePair, Inputs
 from lightcrcf.registration.models import Choice, choose_model, mismatches
 from lightcrcf.registration.options import Options
-from lightcrcf.refinement.working_pair import WorkingPair
-from lightcrcf.preprocessing.normalization import working_order
-from lightcrcf.refinement.schedule import Metric, Plan, affordable, plan
-from lightcrcf.cache.registration import Shared
-from lightcrcf.registration.contrast import across_contrasts
 from lightcrcf.weights.store import Weights
 
 __all__ = ["Decision", "decide"]

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from lightcrcf.geometry.grid import Grid
 from lightcrcf.affine.align import Alignment
 from lightcrcf.affine.recolored import Contrast
-from lightcrcf.run_record.environment import cpu_name, usable_cores, versions
+from lightcrcf.geometry.grid import Grid
 from lightcrcf.preprocessing.foreground import Content
-from lightcrcf.registration.models import Choice
 from lightcrcf.preprocessing.normalization import Prepared
+from lightcrcf.registration.models import Choice
+from lightcrcf.run_record.environment import cpu_name, usable_cores, versions
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.volumes import Volume

@@ -10,25 +10,25 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lightcrcf.cache.registration import Shared
 from lightcrcf.engines.base import Engine
+from lightcrcf.evaluation.jacobian import JacobianMaps, jacobian_maps
 from lightcrcf.geometry.threads import use_threads
+from lightcrcf.memory import check_demand, share_arenas
+from lightcrcf.quality.label_check import label_record, misplaced, warnings_of
 from lightcrcf.refinement.acceptance import gains
-from lightcrcf.registration.template_path import way_by_template
-from lightcrcf.registration.plan import Decision, decide
+from lightcrcf.refinement.refine import Refined, refine_together
+from lightcrcf.refinement.unfolding import inverse_metrics, unfolded
 from lightcrcf.registration.heads import brains_cut_out, shown_contents
 from lightcrcf.registration.inputs import Given, Inputs, channels_of
-from lightcrcf.evaluation.jacobian import JacobianMaps, jacobian_maps
-from lightcrcf.registration.verdicts import Judgement, judge_pairs
-from lightcrcf.quality.label_check import label_record, misplaced, warnings_of
-from lightcrcf.memory import check_demand, share_arenas
-from lightcrcf.registration.resample import move, move_labels
 from lightcrcf.registration.options import Fill, Options, Transform, fill_value
+from lightcrcf.registration.plan import Decision, decide
 from lightcrcf.registration.provenance import Stopwatch, input_record, provenance
-from lightcrcf.refinement.refine import Refined, refine_together
-from lightcrcf.cache.registration import Shared
-from lightcrcf.run_record.input_files import named_options, named_sources
+from lightcrcf.registration.resample import move, move_labels
 from lightcrcf.registration.start import Start, prepared
-from lightcrcf.refinement.unfolding import inverse_metrics, unfolded
+from lightcrcf.registration.template_path import way_by_template
+from lightcrcf.registration.verdicts import Judgement, judge_pairs
+from lightcrcf.run_record.input_files import named_options, named_sources
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.field import DisplacementField

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from lightcrcf.engines.base import Engine
 from lightcrcf.affine.align import Alignment, align
 from lightcrcf.affine.pyramid import Source
-from lightcrcf.registration.plan import Decision, decide
-from lightcrcf.registration.inputs import ImagePair, Inputs
-from lightcrcf.memory import check_demand
-from lightcrcf.registration.options import Options
-from lightcrcf.refinement.working_pair import WorkingPair
-from lightcrcf.registration.provenance import Stopwatch
 from lightcrcf.cache.registration import Shared
+from lightcrcf.engines.base import Engine
+from lightcrcf.memory import check_demand
+from lightcrcf.refinement.working_pair import WorkingPair
 from lightcrcf.registration.contrast import Likeness, likeness
+from lightcrcf.registration.inputs import ImagePair, Inputs
+from lightcrcf.registration.options import Options
+from lightcrcf.registration.plan import Decision, decide
+from lightcrcf.registration.provenance import Stopwatch
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.itk import read_affine
 

@@ -15,15 +15,15 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from lightcrcf.affine.align import align
+from lightcrcf.cache.registration import Shared
 from lightcrcf.engines.base import Engine
 from lightcrcf.errors import InputError, UsageError
-from lightcrcf.affine.align import align
 from lightcrcf.preprocessing.missing_data import filled
-from lightcrcf.refinement.working_pair import WorkingPair
 from lightcrcf.preprocessing.normalization import prepare
 from lightcrcf.refinement.refine import refine
 from lightcrcf.refinement.schedule import Plan
-from lightcrcf.cache.registration import Shared
+from lightcrcf.refinement.working_pair import WorkingPair
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume, check_usable

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.quality import verdict as quality
-from lightcrcf.registration.plan import Decision
-from lightcrcf.registration.inputs import ImagePair
 from lightcrcf.quality.metrics import Seen, inspect
 from lightcrcf.quality.thresholds import group_of
 from lightcrcf.refinement.working_pair import WorkingPair
+from lightcrcf.registration.inputs import ImagePair
+from lightcrcf.registration.plan import Decision
 from lightcrcf.transforms.affine import Affine
 
 __all__ = ["Judgement", "judge_pairs"]

@@ -12,7 +12,6 @@ from string import Template
 from typing import Any
 
 from lightcrcf.registration.register import Registration
-from lightcrcf.run_record.replay import command_line
 from lightcrcf.report.images import LARGEST_RATIO, RATIO_COLOURS
 from lightcrcf.report.panels import COUNT, KEYS, MIDDLE, Deformation, LeftOut, Pictures, box, three
 from lightcrcf.report.planes import Plane
@@ -20,6 +19,7 @@ from lightcrcf.report.subject import Subject
 from lightcrcf.report.svg import histogram
 from lightcrcf.report.tables import channels, evidence, labels, provenance, reasons, rows, subjects, timings
 from lightcrcf.report.words import MEANINGS
+from lightcrcf.run_record.replay import command_line
 
 __all__ = ["report_files", "report_page", "resource", "template"]
 

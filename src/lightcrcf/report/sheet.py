@@ -12,7 +12,6 @@ from urllib.parse import quote
 
 from lightcrcf.errors import InputError
 from lightcrcf.files import atomic_path
-from lightcrcf.run_record.replay import read_run
 from lightcrcf.report.html import resource, template
 from lightcrcf.report.images import gray_uri
 from lightcrcf.report.panels import KEYS, box, symbol, three
@@ -22,6 +21,7 @@ from lightcrcf.report.subject import Subject
 from lightcrcf.report.svg import outline_paths
 from lightcrcf.report.tables import reasons
 from lightcrcf.report.words import number, phrase
+from lightcrcf.run_record.replay import read_run
 
 __all__ = ["Card", "Sheet", "runs_in"]
 

@@ -287,6 +287,6 @@ def json_schema() -> dict[str, Any]:
 
 def shipped_schema() -> dict[str, Any]:
     """The same as it lies in the package, `lightcrcf/pipeline/run.schema.json`."""
-    text = (resources.files("lightcrcf.pipeline") / "run.schema.json").read_text(encoding="utf-8")
+    text = (resources.files("lightcrcf.run_record") / "run.schema.json").read_text(encoding="utf-8")
     schema: dict[str, Any] = json.loads(text)
     return schema

@@ -8,12 +8,12 @@ from typing import Any
 
 from lightcrcf.batch.manifest import Manifest
 from lightcrcf.batch.pairs import refuse_folders
-from lightcrcf.template.average import Image
-from lightcrcf.template.stages import FEWEST, Builder
-from lightcrcf.template.recipe import Recipe
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.registration.save import check_output_folder
+from lightcrcf.template.average import Image
+from lightcrcf.template.recipe import Recipe
+from lightcrcf.template.stages import FEWEST, Builder
 
 __all__ = ["build"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from lightcrcf.batch.run import check_places
 from lightcrcf.batch.options import Options
+from lightcrcf.batch.run import check_places
 from lightcrcf.errors import UsageError
 
 __all__ = ["Recipe"]

@@ -11,20 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from lightcrcf.batch.run import run_batch
 from lightcrcf.batch.manifest import Manifest
 from lightcrcf.batch.options import Options
 from lightcrcf.batch.pairs import many_to_one
+from lightcrcf.batch.run import run_batch
 from lightcrcf.batch.tally import Tally
+from lightcrcf.errors import InputError, UsageError
+from lightcrcf.files import atomic_path, read_json, write_json
+from lightcrcf.preprocessing.foreground import litres
+from lightcrcf.run_record.environment import versions
+from lightcrcf.run_record.input_files import fingerprint
 from lightcrcf.template.average import Average, Image, average, common_grid, difference, sharpened, sharpness
 from lightcrcf.template.figure import draw
 from lightcrcf.template.mean import centred, centring, group_mean, mean_shift
 from lightcrcf.template.recipe import Recipe
-from lightcrcf.errors import InputError, UsageError
-from lightcrcf.files import atomic_path, read_json, write_json
-from lightcrcf.run_record.environment import versions
-from lightcrcf.preprocessing.foreground import litres
-from lightcrcf.run_record.input_files import fingerprint
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.itk import (

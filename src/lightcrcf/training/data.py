@@ -18,13 +18,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightcrcf.affine.align import align
 from lightcrcf.errors import InputError
 from lightcrcf.evaluation.labels import as_codes, compact, label_codes
 from lightcrcf.files import atomic_path
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
 from lightcrcf.geometry.label_kernels import label_shares
-from lightcrcf.affine.align import align
 from lightcrcf.preprocessing.foreground import Content, content
 from lightcrcf.preprocessing.missing_data import filled
 from lightcrcf.preprocessing.normalization import Prepared, prepare, working_order

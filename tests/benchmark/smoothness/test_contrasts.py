@@ -8,21 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightcrcf_bench.measure import machine
-from lightcrcf_bench.accuracy.methods import Bench, Outcome, Stamp
-from lightcrcf_bench.accuracy.protocols import PROTOCOLS, Images
-from lightcrcf_bench.smoothness import __main__ as program
-from lightcrcf_bench.smoothness import contrasts, known_contrasts
-from lightcrcf_bench.smoothness.contrasts import CONTRAST_SETS, contrast_frontier
-from lightcrcf_bench.smoothness.known_contrasts import known_rigid, rigid_move
-from lightcrcf_bench.smoothness.ladder import DEFAULT, across_ladder, ladder
-from lightcrcf_bench.smoothness.study import Rung
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.volumes import Volume, read, write
+from lightcrcf_bench.accuracy.methods import Bench, Outcome, Stamp
+from lightcrcf_bench.accuracy.protocols import PROTOCOLS, Images
+from lightcrcf_bench.measure import machine
+from lightcrcf_bench.smoothness import __main__ as program
+from lightcrcf_bench.smoothness import contrasts, known_contrasts
+from lightcrcf_bench.smoothness.contrasts import CONTRAST_SETS, contrast_frontier
+from lightcrcf_bench.smoothness.known_contrasts import known_rigid, rigid_move
+from lightcrcf_bench.smoothness.ladder import DEFAULT, across_ladder, ladder
+from lightcrcf_bench.smoothness.study import Rung
 
 SHAPE = (32, 36, 30)
 GRID = Grid(SHAPE, np.diag([2.0, 2.0, 2.0, 1.0]))

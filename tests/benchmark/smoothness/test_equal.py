@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from lightcrcf_bench.publish import render
-from lightcrcf_bench.publish.kinds import NOT_YET, table_of
 from lightcrcf_bench.publish import smoothness_figure as figure
+from lightcrcf_bench.publish.kinds import NOT_YET, table_of
 from lightcrcf_bench.smoothness.equal import at_equal_smoothness, least_gain, usual_gain
 from lightcrcf_bench.smoothness.record import SmoothnessRecord, write_smoothness
 

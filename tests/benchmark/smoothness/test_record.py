@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from lightcrcf_bench.measure import machine
+from lightcrcf.errors import InputError, UsageError
+from lightcrcf.transforms.affine import Affine
+from lightcrcf.transforms.chain import Chain
 from lightcrcf_bench.accuracy.methods import Bench, Contender, Outcome, Stamp
 from lightcrcf_bench.accuracy.protocols import Images
+from lightcrcf_bench.measure import machine
 from lightcrcf_bench.smoothness.record import (
     Cases,
     SmoothnessRecord,
@@ -20,9 +23,6 @@ from lightcrcf_bench.smoothness.record import (
     write_smoothness,
 )
 from lightcrcf_bench.smoothness.study import Planned, Ready, Rung, Study, grow
-from lightcrcf.errors import InputError, UsageError
-from lightcrcf.transforms.affine import Affine
-from lightcrcf.transforms.chain import Chain
 
 Maker = Callable[..., SmoothnessRecord]
 STILL = Chain(Affine.identity(), None, Affine.identity())

@@ -3,6 +3,11 @@
 import numpy as np
 import pytest
 
+from lightcrcf.geometry.grid import Grid
+from lightcrcf.transforms.affine import Affine
+from lightcrcf.transforms.chain import Chain
+from lightcrcf.transforms.field import DisplacementField
+from lightcrcf.volumes import Volume
 from lightcrcf_bench.smoothness.scores import (
     correlation,
     distances,
@@ -12,11 +17,6 @@ from lightcrcf_bench.smoothness.scores import (
     target_error,
     volume_change,
 )
-from lightcrcf.geometry.grid import Grid
-from lightcrcf.transforms.affine import Affine
-from lightcrcf.transforms.chain import Chain
-from lightcrcf.transforms.field import DisplacementField
-from lightcrcf.volumes import Volume
 
 SHAPE = (12, 16, 10)
 TURNED = np.array([[0, -1.5, 0, 20.0], [1.2, 0, 0, -9], [0, 0, 2.0, 4], [0, 0, 0, 1]])

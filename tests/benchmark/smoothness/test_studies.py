@@ -10,9 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightcrcf_bench.measure import machine
+from lightcrcf.errors import InputError
+from lightcrcf.geometry.grid import Grid
+from lightcrcf.transforms.affine import Affine
+from lightcrcf.transforms.chain import Chain
+from lightcrcf.transforms.field import DisplacementField
+from lightcrcf.volumes import Volume, read, write
 from lightcrcf_bench.accuracy.methods import Bench, Outcome, Stamp
 from lightcrcf_bench.accuracy.protocols import PROTOCOLS, Images
+from lightcrcf_bench.measure import machine
 from lightcrcf_bench.smoothness import __main__ as program
 from lightcrcf_bench.smoothness import known
 from lightcrcf_bench.smoothness.frontier import LUNG, frontier
@@ -21,12 +27,6 @@ from lightcrcf_bench.smoothness.record import SmoothnessRecord, read_smoothness,
 from lightcrcf_bench.smoothness.rescans import rescans, same_person
 from lightcrcf_bench.smoothness.simulate import biased, left, noise_level, noisy, random_of, shifted
 from lightcrcf_bench.smoothness.study import Rung
-from lightcrcf.errors import InputError
-from lightcrcf.geometry.grid import Grid
-from lightcrcf.transforms.affine import Affine
-from lightcrcf.transforms.chain import Chain
-from lightcrcf.transforms.field import DisplacementField
-from lightcrcf.volumes import Volume, read, write
 
 Maker = Callable[..., SmoothnessRecord]
 SHAPE = (30, 36, 28)

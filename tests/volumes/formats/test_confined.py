@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from lightcrcf.errors import InputError, MemoryEstimateError
-from lightcrcf.volumes.formats import confined
 from lightcrcf.volumes import read
+from lightcrcf.volumes.formats import confined
 from lightcrcf.volumes.formats.dicom import read_series
 
 

@@ -16,9 +16,9 @@ from nibabel.spatialimages import HeaderDataError
 from lightcrcf.errors import InputError
 from lightcrcf.files import open_binary
 from lightcrcf.geometry.grid import Grid
+from lightcrcf.volumes.formats.voxels import read_voxels
 from lightcrcf.volumes.limits import check_shape
 from lightcrcf.volumes.volume import Volume
-from lightcrcf.volumes.formats.voxels import read_voxels
 
 __all__ = ["analyze_grid", "read_analyze"]
 

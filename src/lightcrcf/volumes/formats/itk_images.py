@@ -18,8 +18,8 @@ from lightcrcf.files import atomic_path
 from lightcrcf.volumes.arrays import array_volume
 from lightcrcf.volumes.formats.dicom_lengths import check_whole
 from lightcrcf.volumes.formats.itk_headers import image_io, stored_bytes
-from lightcrcf.volumes.limits import check_memory, check_shape, check_stored
 from lightcrcf.volumes.formats.nifti import to_storable
+from lightcrcf.volumes.limits import check_memory, check_shape, check_stored
 from lightcrcf.volumes.volume import Volume
 
 __all__ = ["check_scalar", "from_image", "quiet", "read_image", "reason", "to_image", "write_image"]

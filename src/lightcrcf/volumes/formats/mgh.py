@@ -12,9 +12,9 @@ from nibabel.freesurfer.mghformat import MGHHeader
 from lightcrcf.errors import InputError
 from lightcrcf.files import open_binary
 from lightcrcf.volumes.arrays import array_volume
+from lightcrcf.volumes.formats.voxels import read_voxels
 from lightcrcf.volumes.limits import check_shape
 from lightcrcf.volumes.volume import Volume
-from lightcrcf.volumes.formats.voxels import read_voxels
 
 __all__ = ["read_mgh"]
 

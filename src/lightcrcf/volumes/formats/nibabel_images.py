@@ -9,8 +9,8 @@ import numpy as np
 
 from lightcrcf.errors import InputError
 from lightcrcf.volumes.arrays import array_volume, plain_array
-from lightcrcf.volumes.limits import check_shape
 from lightcrcf.volumes.formats.nifti_header import geometry_fields, header_grid
+from lightcrcf.volumes.limits import check_shape
 from lightcrcf.volumes.volume import Volume
 
 __all__ = ["from_nibabel"]

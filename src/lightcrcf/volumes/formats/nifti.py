@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from lightcrcf.errors import InputError
 from lightcrcf.files import atomic_path, gzip_stream, open_binary
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.volumes.limits import check_shape
 from lightcrcf.volumes.formats.nifti_header import geometry_fields, header_for, header_grid
-from lightcrcf.volumes.volume import Volume
 from lightcrcf.volumes.formats.voxels import read_voxels
+from lightcrcf.volumes.limits import check_shape
+from lightcrcf.volumes.volume import Volume
 
 __all__ = [
     "is_nifti",

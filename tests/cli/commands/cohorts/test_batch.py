@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from lightcrcf.cli.commands.cohorts import batch as command
-from lightcrcf.cli.main import run
+from lightcrcf import progress as throttle
 from lightcrcf.batch.options import Options
 from lightcrcf.batch.summary import Summary
 from lightcrcf.batch.tally import Tally
+from lightcrcf.cli.commands.cohorts import batch as command
+from lightcrcf.cli.main import run
 from lightcrcf.errors import LightCRCFError, UsageError
 from lightcrcf.geometry.grid import Grid
-from lightcrcf import progress as throttle
 from lightcrcf.volumes import Volume, write
 
 QUICK = ["--model", "none", "--init", "none", "--preset", "fast"]

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from lightcrcf.cli.main import run
-from lightcrcf.labels import labelling
 from lightcrcf.batch.options import Options
+from lightcrcf.cli.main import run
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
+from lightcrcf.labels import labelling
 from lightcrcf.volumes import Volume, read, write
 
 QUICK = ["--model", "none", "--init", "none", "--preset", "fast"]

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from lightcrcf.cli.main import run
 from lightcrcf.batch.options import Options
-from lightcrcf.template.recipe import Recipe
+from lightcrcf.cli.main import run
 from lightcrcf.errors import UsageError
 from lightcrcf.geometry.grid import Grid
+from lightcrcf.template.recipe import Recipe
 from lightcrcf.volumes import Volume, write
 
 QUICK = ["--model", "none", "--preset", "fast", "--iterations", "1"]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from lightcrcf.cli.main import run
-from lightcrcf.errors import InputError
 from lightcrcf.demo.phantom import deformed_copy, phantom
 from lightcrcf.demo.run import write_inputs
+from lightcrcf.errors import InputError
 from lightcrcf.volumes import read
 
 

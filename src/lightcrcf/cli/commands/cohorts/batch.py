@@ -91,8 +91,8 @@ def batch(
 ) -> None:
     """Register many pairs: those of a table, all images onto a template, or each image onto each other one."""
     pairs = _pairs(inputs, to, all_pairs)
-    from lightcrcf.batch.run import run_batch
     from lightcrcf.batch.options import Options
+    from lightcrcf.batch.run import run_batch
     from lightcrcf.registration.options import fill_value
 
     options = Options(

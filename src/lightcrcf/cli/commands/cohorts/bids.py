@@ -83,9 +83,9 @@ def bids(
     ] = False,
 ) -> None:
     """Register the anatomical images of a BIDS data set to a template; what is finished already is not done again."""
+    from lightcrcf.batch.options import Options
     from lightcrcf.bids.dataset import DataSet, register_participants
     from lightcrcf.bids.names import label
-    from lightcrcf.batch.options import Options
 
     options = Options(
         model=model, preset=preset.value, diffeomorphic=diffeomorphic, inverse=inverse, report=report,

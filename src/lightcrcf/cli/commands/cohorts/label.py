@@ -78,10 +78,10 @@ def label(
     json: Annotated[bool, typer.Option("--json", help="Print label.json on stdout.")] = False,
 ) -> None:
     """Label an image: register labelled atlases to it and fuse their labels."""
+    from lightcrcf.batch.options import Options
     from lightcrcf.labels.atlases import find_atlases
     from lightcrcf.labels.labelling import label as run
     from lightcrcf.labels.save import save_labelling
-    from lightcrcf.batch.options import Options
     from lightcrcf.registration.save import check_output_folder
 
     check_output_folder(out)

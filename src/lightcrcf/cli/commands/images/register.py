@@ -107,8 +107,8 @@ def register(
     """Align the moving volume with the fixed one, deformably unless told otherwise."""
     from lightcrcf.files import clear_left_behind
     from lightcrcf.registration.inputs import channels_of
-    from lightcrcf.registration.save import check_output_folder, save
     from lightcrcf.registration.register import register as run
+    from lightcrcf.registration.save import check_output_folder, save
 
     if from_run is not None:
         given, out = _options_of(from_run, context), out or _beside(from_run)

@@ -37,8 +37,8 @@ def check(
     json: Annotated[bool, typer.Option("--json", help="Print JSON; it holds the files of the test pairs.")] = False,
 ) -> None:
     """Say what of a recipe's data is there, missing or wrong; exit with 3 if a training run could not start."""
-    from lightcrcf.training.datasets.check import check_data
     from lightcrcf.training.config import load_config
+    from lightcrcf.training.datasets.check import check_data
 
     config = load_config(recipe)
     root = config.data.root if folder is None else folder
