@@ -15,11 +15,14 @@ from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
+from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.volumes import Volume, write
 from lightcrcf_bench.measure import machine
 from lightcrcf_bench.publish.kinds import table_of
 from lightcrcf_bench.quality import disturbed
-from lightcrcf_bench.quality.disturbed import Run, lesion_in, part_of, parts_of, plans, seen, turn_between
+from lightcrcf_bench.quality.cases import Plan, Register, Run
+from lightcrcf_bench.quality.disturbed import lesion_in, part_of, parts_of, plans, seen, turn_between
+from lightcrcf_bench.quality.heads_ct import lungs_and_body
 from lightcrcf_bench.records.disturbed import ROWS, Disturbed, DisturbedRecord, disturbed_text, latest_disturbed
 
 SHAPE = (34, 40, 30)
@@ -33,6 +36,14 @@ def body() -> Volume:
     return Volume(np.where((at**2).sum(axis=0) < 0.6, texture, 0).astype(np.float32), GRID)
 
 
+def chest() -> Volume:
+    """Two lungs in a body in air, in Hounsfield units."""
+    at = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in SHAPE), indexing="ij"))
+    body = (at[0] / 0.9) ** 2 + (at[1] / 0.7) ** 2 < 1
+    lungs = sum((at[0] - side) ** 2 + at[1] ** 2 + at[2] ** 2 < 0.04 for side in (-0.34, 0.34)) > 0
+    return Volume(np.where(lungs, -800, np.where(body, 20, -1000)).astype(np.int16), GRID)
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Two persons of each data set, all alike."""
@@ -44,6 +55,9 @@ def data(tmp_path: Path) -> Path:
         for person in "78":
             write(root / folder / f"sub-{person}_{contrast}.nii.gz", body())
             write(root / folder / f"sub-{person}_dseg.nii.gz", labels)
+    (root / "ct").mkdir()
+    for scan in ("lidc1", "lidc2"):
+        write(root / f"ct/sub-{scan}_CT.nii.gz", chest())
     (root / "splits.json").write_text(json.dumps({name: {"val": ["7", "8"]} for name in names}))
     return root
 
@@ -65,7 +79,11 @@ def test_every_kind_is_measured_and_what_is_found_is_told(data: Path) -> None:
             assert case.figures["p95_mm"] == pytest.approx(away if case.kind.endswith("same") else 0, abs=1e-3)
             assert case.verdict == "check"
         if case.kind.startswith("head"):
-            assert case.figures == {"dice_lost": 0}
+            assert case.figures["dice_lost"] == 0
+        if case.kind in ("head-brain", "head-template"):
+            assert case.figures["dice"] == 1
+        if case.kind == "lungs":
+            assert set(case.figures.values()) == {0}
         if case.kind.startswith("lesion"):
             assert set(case.figures.values()) == {0}
         if case.kind.startswith("rescan"):
@@ -80,6 +98,26 @@ def test_a_head_that_is_sent_astray_loses_overlap(data: Path) -> None:
 
     (plan,) = (plan for plan in plans(data) if plan.name == "heads 7 8")
     assert all(case.figures["dice_lost"] > 0.1 for case in plan.run(astray))
+
+
+def test_lungs_and_bodies_are_found_by_thresholds() -> None:
+    lungs, body = lungs_and_body(chest())
+    assert np.count_nonzero(body != (chest().data > -1000)) < 0.1 * np.count_nonzero(body)  # the first and last slices
+    wanted = chest().data == -800
+    assert 2 * np.count_nonzero(lungs & wanted) / (np.count_nonzero(lungs) + np.count_nonzero(wanted)) > 0.9
+
+
+def test_a_field_that_moves_the_table_is_told(data: Path) -> None:
+    def stirred(fixed: Volume, _moving: Volume) -> Run:
+        shift = np.zeros((3, *fixed.grid.shape), np.float32)
+        shift[:, :, :2] = 1.5  # voxels, beside the body
+        still = Affine.identity()
+        return Run(Chain(still, DisplacementField(fixed.grid, shift), still), "pass")
+
+    (plan,) = (plan for plan in plans(data) if plan.name == "lungs lidc1 lidc2")
+    (case,) = plan.run(stirred)
+    assert case.figures["missed"] == pytest.approx(0, abs=0.02)
+    assert case.figures["outside_mm"] > 4
 
 
 def test_parts_are_where_they_belong() -> None:
@@ -152,14 +190,14 @@ def test_a_record_holds_no_case_twice_and_no_other_figures() -> None:
 def test_an_interrupted_run_goes_on_where_it_was(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run: list[str] = []
 
-    def measured(_folder: Path) -> list[disturbed.Plan]:
-        def plan(name: str) -> disturbed.Plan:
-            def cases(register: disturbed.Register) -> Iterator[Disturbed]:
+    def measured(_folder: Path) -> list[Plan]:
+        def plan(name: str) -> Plan:
+            def cases(register: Register) -> Iterator[Disturbed]:
                 found = register(body(), replace(body()))
                 run.append(name)
                 yield case("rescan-body", name, found.verdict, mean_mm=0.1)
 
-            return disturbed.Plan(name, cases)
+            return Plan(name, cases)
 
         return [plan(name) for name in ("a", "b")]
 

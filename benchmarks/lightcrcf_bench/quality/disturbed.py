@@ -1,4 +1,4 @@
-"""Images of which a part is missing, with a lesion that outshines all else, or taken again: what is made of them.
+"""Images that give trouble: cut, with a bright lesion, taken again, heads against bare brains, CT.
 
 Persons that were used for nothing else are registered by the command, as they are and disturbed. An interrupted run
 goes on where it was.
@@ -12,8 +12,8 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,15 @@ from lightcrcf.transforms.itk import read_transform_folder
 from lightcrcf.volumes import Volume, read, write
 from lightcrcf_bench.accuracy.protocols import cycle
 from lightcrcf_bench.measure import circumstances, run
+from lightcrcf_bench.quality.cases import Plan, Register, Run, counted
+from lightcrcf_bench.quality.heads_ct import HEADS_CT_PROTOCOL, heads_and_ct
 from lightcrcf_bench.records.disturbed import LESIONS, OTHER, PARTS, SAME, SHARES, Disturbed, DisturbedRecord
 from lightcrcf_bench.records.history import parsed
 from lightcrcf_bench.smoothness.scores import distances, mean_dice
 from lightcrcf_bench.smoothness.simulate import biased, noise_level, noisy, random_of, shifted
 from lightcrcf_bench.smoothness.study import subjects
 
-__all__ = ["Plan", "Run", "lesion_in", "main", "part_of", "parts_of", "plans", "seen", "turn_between"]
+__all__ = ["lesion_in", "main", "part_of", "parts_of", "plans", "seen", "turn_between"]
 
 Points = NDArray[np.float64]
 Box = tuple[slice, slice, slice]
@@ -55,36 +57,14 @@ PROTOCOL = (
     "Another person: distances are from where the undisturbed image sends the same points; there is no truth, and of "
     "a whole brain with other noise they tell how far chance takes them. Lesion: a ball of 50 mm in the fixed liver; "
     "heads: Dice lost in what is left; rescan: the image moved by (0.3, -0.4, 0.2) voxels "
-    "and multiplied by a smooth field from 0.9 to 1.1, noise in both. Worst: of all cases."
+    "and multiplied by a smooth field from 0.9 to 1.1, noise in both. "
+    f"{HEADS_CT_PROTOCOL} Worst: of all cases."
 )
 DATA = (
     "Persons of the validation splits: OASIS-1 skull-stripped, each with the next; the first three of IXI, whole "
-    "heads, and of CHAOS, abdomens, likewise."
+    "heads, and of CHAOS, abdomens, likewise; five of IXI against bare brains; two chests of LIDC-IDRI of "
+    "the training split, there being no others."
 )
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a registration left."""
-
-    chain: Chain
-    verdict: str
-
-    @property
-    def affine(self) -> Affine:
-        """Its affine, without the field."""
-        return self.chain.after
-
-
-Register = Callable[[Volume, Volume], Run]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Cases that share images: their name, and what gives them, one after another, by a function that registers."""
-
-    name: str
-    run: Callable[[Register], Iterator[Disturbed]]
 
 
 def plans(folder: Path) -> list[Plan]:
@@ -110,6 +90,7 @@ def plans(folder: Path) -> list[Plan]:
             (("brain", "oasis", brains), ("head", "ixi-2mm", heads), ("body", "chaos-t2", bodies))
             for one in persons[:_PERSONS]
         ),
+        *heads_and_ct(folder),
     ]  # fmt: skip
 
 
@@ -200,7 +181,7 @@ def _own_parts(folder: Path, person: str, register: Register) -> Iterator[Distur
         found = register(fixed, part)
         off, shown = distances(found.chain, points, points + _SHIFT_MM), seen(part.grid, points + _SHIFT_MM)
         figures = {**_spread(off[shown]), "beyond_p95_mm": float(np.percentile(off[~shown], 95))}
-        yield _case(f"{name}-{SAME}", person, found, figures)
+        yield counted(f"{name}-{SAME}", person, found, figures)
 
 
 def _others_parts(folder: Path, one: str, other: str, register: Register) -> Iterator[Disturbed]:
@@ -211,9 +192,9 @@ def _others_parts(folder: Path, one: str, other: str, register: Register) -> Ite
         part = part_of(moving, box)
         found = register(fixed, part)
         shown = seen(part.grid, wanted)
-        yield _case(f"{name}-{OTHER}", who, found, _spread(distances(found.chain, points[shown], wanted[shown])))
+        yield counted(f"{name}-{OTHER}", who, found, _spread(distances(found.chain, points[shown], wanted[shown])))
     found = register(fixed, noisy(moving, noise_level(moving), random_of(who)))
-    yield _case(f"noise-{OTHER}", who, found, _spread(distances(found.chain, points, wanted)))
+    yield counted(f"noise-{OTHER}", who, found, _spread(distances(found.chain, points, wanted)))
 
 
 def _heads(folder: Path, one: str, other: str, register: Register) -> Iterator[Disturbed]:
@@ -231,7 +212,7 @@ def _heads(folder: Path, one: str, other: str, register: Register) -> Iterator[D
             left[labelled] = seen(part.grid, wanted)
             rest = replace(fixed_labels, data=np.where(left, fixed_labels.data, 0))
             lost = _dice_in(left, whole.chain, rest, labels) - _dice_in(left, found.chain, rest, labels)
-            yield _case(f"head-{way}-{share}", f"{one} <- {other}", found, {"dice_lost": lost})
+            yield counted(f"head-{way}-{share}", f"{one} <- {other}", found, {"dice_lost": lost})
 
 
 def _dice_in(mask: NDArray[np.bool_], chain: Chain, fixed: Volume, moving: Volume) -> float:
@@ -260,7 +241,7 @@ def _lesions(folder: Path, one: str, other: str, register: Register) -> Iterator
         if one != other:
             theirs = _load(folder, "chaos-t2", other, 1)
             figures["dice_lost"] = mean_dice(whole.chain, labels, theirs) - mean_dice(found.chain, labels, theirs)
-        yield _case(f"lesion-{times}-{SAME if one == other else OTHER}", who, found, figures)
+        yield counted(f"lesion-{times}-{SAME if one == other else OTHER}", who, found, figures)
 
 
 def _rescan(folder: Path, what: str, data_set: str, person: str, register: Register) -> Iterator[Disturbed]:
@@ -270,7 +251,7 @@ def _rescan(folder: Path, what: str, data_set: str, person: str, register: Regis
     again = noisy(biased(shifted(image, shift_mm), _BIAS_PERCENT, random), level, random)
     found, points = register(noisy(image, level, random), again), _points(image, foreground(image.data))
     off = distances(found.chain, points, points + shift_mm)
-    yield _case(f"rescan-{what}", person, found, {"mean_mm": float(off.mean())})
+    yield counted(f"rescan-{what}", person, found, {"mean_mm": float(off.mean())})
 
 
 _STILL = Chain(Affine.identity(), None, Affine.identity())
@@ -278,11 +259,6 @@ _STILL = Chain(Affine.identity(), None, Affine.identity())
 
 def _spread(off: NDArray[np.float64]) -> dict[str, float]:
     return {"p95_mm": float(np.percentile(off, 95)), "median_mm": float(np.median(off))}
-
-
-def _case(kind: str, who: str, found: Run, figures: dict[str, float]) -> Disturbed:
-    rounded = {name: round(value, 4) for name, value in figures.items()}
-    return Disturbed.model_validate({"kind": kind, "case": who, "verdict": found.verdict, "figures": rounded})
 
 
 def _by_command(work: Path, fixed: Volume, moving: Volume) -> Run:

@@ -31,7 +31,13 @@ FIGURES = {
     "affine_deg": "affine, degrees",
     "affine_mm": "affine, mean of points, mm",
     "dice_lost": "Dice lost",
+    "dice": "Dice",
+    "affine_missed": "1 - Dice after the affine",
+    "missed": "1 - Dice",
+    "outside_mm": "moved outside of the body, 99 %, mm",
 }
+_SHARES = ("dice_lost", "dice", "affine_missed", "missed")  # told with three digits
+_HIGHER = ("dice",)  # of which more is better
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,17 @@ ROWS: dict[str, tuple[Row, ...]] = {
     **{f"lesion-{times}-{who}": _lesion(times, of=of) for who, of in _OF.items() for times in LESIONS},
     **{f"rescan-{what}": (Row(f"a rescan of {words}", "mean_mm", 0.1),) for what, words in
        (("brain", "a brain"), ("head", "a whole head"), ("body", "an abdomen"))},
+    "head-brain": (
+        Row("a raw head instead of one stripped by hand, a bare brain moving", "dice_lost", 0.02), Row("", "dice", None)
+    ),
+    "head-template": (
+        Row("a raw head instead of one stripped by hand, onto MNI152", "dice_lost", 0.02), Row("", "dice", None)
+    ),
+    "lungs": (
+        Row("lungs of another person, CT", "affine_missed", 0.05),
+        Row("", "missed", 0.02),
+        Row("", "outside_mm", 1.0),
+    ),
 }  # fmt: skip
 """The figures of each kind of disturbance, in the order of the table."""
 
@@ -164,12 +181,12 @@ def _lines(kind: str, cases: Sequence[Disturbed]) -> list[tuple[str, ...]]:
 
 
 def _line(row: Row, values: list[float]) -> tuple[str, ...]:
-    digits = 3 if row.figure == "dice_lost" else 2
-    wanted, outcome = "", ""
+    digits = 3 if row.figure in _SHARES else 2
+    worst, wanted, outcome = min(values) if row.figure in _HIGHER else max(values), "", ""
     if row.wanted is not None:
-        short = round(max(values), digits) - row.wanted
+        short = round(worst, digits) - row.wanted
         wanted, outcome = f"{row.wanted:g}", "reached" if short <= 0 else f"missed by {short:.{digits}f}"
-    return row.title, FIGURES[row.figure], wanted, f"{fmean(values):.{digits}f}", f"{max(values):.{digits}f}", outcome
+    return row.title, FIGURES[row.figure], wanted, f"{fmean(values):.{digits}f}", f"{worst:.{digits}f}", outcome
 
 
 def _verdicts(cases: Sequence[Disturbed]) -> str:
