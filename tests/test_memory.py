@@ -170,9 +170,9 @@ def test_the_estimate_for_real_brains_is_within_a_tenth(data: Path, tmp_path: Pa
     assert 0.9 < told / taken.peak_mib < 1.1
 
 
-def test_several_looks_need_their_fields() -> None:
+def test_several_candidates_need_their_fields() -> None:
     grid = Grid((100, 120, 140), np.eye(4))
-    one, several = (Demand((), grid, grid, network=False, refinement=True, looks=looks) for looks in (False, True))
+    one, several = (Demand((), grid, grid, network=False, refinement=True, multi_start=each) for each in (False, True))
     assert 6 * grid.size < several.bytes - one.bytes < 24 * grid.size
 
 

@@ -36,8 +36,8 @@ _REFINEMENT_WORKING = 60  # the field, and what a step needs beside it
 _CONTRAST_WORKING = 28  # the same terms of local contrast, and both images of it
 _ACROSS_WORKING = 24  # what windows share of the fixed image, and one term more
 _FURTHER_WORKING = 16  # of a further pair: the moved image, and terms of the force
-_LOOKS_WORKING = 12  # the fields of several looks, and what chooses among them
-_LEFT_OF_LOOKS_WORKING = 28  # that the allocator does not give back, where they compared contrast too
+_MULTI_START_WORKING = 12  # the fields of several candidates, and what merges them
+_LEFT_OF_MULTI_START_WORKING = 28  # that the allocator does not give back, where they compared contrast too
 _INSPECTION_WORKING = 16  # of quality control
 _FIELD = 12  # a field in float32
 _MAKING_FIELD = 24  # as it is made, itself included
@@ -67,7 +67,7 @@ class Demand:
         across: whether it compares images of two contrasts.
         further: of each further pair of images, whether it is of two contrasts.
         pairs: whether the network runs in bfloat16 in our own kernels.
-        looks: whether it looks several times.
+        multi_start: whether it has several candidates.
         field: grid of the field that is written, if there is one; `fixed` if None.
         masks: whether the images have masks, or something in them is unknown.
         edges: whether the edges of masked images weigh less at full resolution.
@@ -97,7 +97,7 @@ class Demand:
     across: bool = False
     further: Sequence[bool] = ()
     pairs: bool = False
-    looks: bool = False
+    multi_start: bool = False
     field: Grid | None = None
     masks: bool = False
     edges: bool = False
@@ -161,12 +161,12 @@ class Demand:
         masked = (self.masks or self.edges) * _MASKED_REFINEMENT
         each = [masked + self.contrast * _CONTRAST_WORKING + a * _ACROSS_WORKING for a in (self.across, *self.further)]
         further = len(self.further) * _FURTHER_WORKING
-        return _REFINEMENT_WORKING + sum(each) + further + self.looks * _LOOKS_WORKING
+        return _REFINEMENT_WORKING + sum(each) + further + self.multi_start * _MULTI_START_WORKING
 
     @property
     def _field_working(self) -> int:
         """Of the displacement on the working grid, and of what made it."""
-        left = self.looks * self.contrast * _LEFT_OF_LOOKS_WORKING
+        left = self.multi_start * self.contrast * _LEFT_OF_MULTI_START_WORKING
         return self.refinement * (_FIELD + left) * self.working.size
 
     @property

@@ -17,19 +17,20 @@ from lightcrcf_bench.training.settings import main, plans_of, settings_text
 ONE_MM = (1.0, 1.0, 1.0)
 
 
-@pytest.mark.parametrize("start", ["gist", "nothing", "off"])
+@pytest.mark.parametrize("start", ["network", "identity", "none"])
 def test_each_row_is_another_plan_than_the_default(start: str) -> None:
-    preparation = Preparation(ONE_MM, refine=start)  # type: ignore[arg-type]
+    preparation = Preparation(ONE_MM, refinement_init=start)  # type: ignore[arg-type]
     plans = plans_of(preparation)
-    assert plans["default"] == plan("default", Preparation(ONE_MM, refine="gist" if start == "off" else start))  # type: ignore[arg-type]
+    refined = Preparation(ONE_MM, refinement_init="network") if start == "none" else preparation
+    assert plans["default"] == plan("default", refined)
     assert len({repr(each) for each in plans.values()}) == len(plans)
-    assert ("from nothing" in plans) == (start != "nothing")
+    assert ("from the identity" in plans) == (start != "identity")
     assert not plans["affine alone"].schedule
     assert not plans["network alone"].schedule
 
 
 def test_rows_suit_what_is_compared() -> None:
-    hearts = plans_of(Preparation(None, align=False, refine="off"))
+    hearts = plans_of(Preparation(None, align=False, refinement_init="none"))
     assert not any("window" in name or "contrast" in name for name in hearts)
     assert {level.metric for level in hearts["default"].schedule} == {"mse"}
     crops = plans_of(Preparation(ONE_MM, contrast=1.0))
@@ -38,11 +39,14 @@ def test_rows_suit_what_is_compared() -> None:
     assert {level.contrast for level in brains["local contrast everywhere"].schedule} == {1.0}
     assert {level.momentum for level in brains["no momentum"].schedule} == {0.0}
     scales = [level.scale for level in plan("accurate", Preparation(ONE_MM)).schedule]
-    looks = {"accurate, one look": 1, "accurate, one way": 2, "accurate, no smoother look": 2, "accurate": 4}
-    for name, count in looks.items():
+    candidates = {
+        "accurate, one candidate": 1, "accurate, forward only": 2, "accurate, no alternative smoothing": 2,
+        "accurate": 4,
+    }  # fmt: skip
+    for name, count in candidates.items():
         schedule = brains[name].schedule
         assert [level.scale for level in schedule] == scales
-        assert max(len(level.looks()) for level in schedule) == count
+        assert max(len(level.candidates()) for level in schedule) == count
     without = "accurate, not by the template"
     assert without not in brains
     crops = plans_of(Preparation(ONE_MM), template=True)

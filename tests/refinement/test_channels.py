@@ -20,7 +20,7 @@ from lightcrcf.cli.main import run
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.refinement.images import Images as Compared
+from lightcrcf.refinement.images import Images as RefinementImages
 from lightcrcf.refinement.refine import refine_together
 from lightcrcf.refinement.schedule import Level, plan
 from lightcrcf.registration.inputs import channels_of
@@ -61,9 +61,10 @@ def test_copies_of_a_pair_are_the_pair(texture: Texture, across: bool) -> None:
     mask[4:9] = 0
     schedule = plan("accurate", None, across=across).schedule
     two, three = (
-        refine_together([Compared(fixed, moving, None, mask, share=1 / n)] * n, None, schedule=schedule) for n in (2, 3)
+        refine_together([RefinementImages(fixed, moving, None, mask, share=1 / n)] * n, None, schedule=schedule)
+        for n in (2, 3)
     )
-    alone = refine_together([Compared(fixed, moving, None, mask)], None, schedule=schedule)
+    alone = refine_together([RefinementImages(fixed, moving, None, mask)], None, schedule=schedule)
     np.testing.assert_array_equal(two.displacement, alone.displacement)
     assert np.abs(three.displacement - alone.displacement).max() < 0.02
     assert two.objective_after == alone.objective_after

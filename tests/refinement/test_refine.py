@@ -15,9 +15,9 @@ from lightcrcf.errors import UsageError
 from lightcrcf.evaluation.regularity import folding_percent
 from lightcrcf.geometry.determinant import jacobian_determinant
 from lightcrcf.geometry.kernels import upsample
-from lightcrcf.refinement.channels import local_contrast
-from lightcrcf.refinement.level import _unfolded
-from lightcrcf.refinement.refine import _folded, _relieved, refine
+from lightcrcf.refinement.channels import local_deviation
+from lightcrcf.refinement.folds import count_folds, repair_folds, smooth_folds
+from lightcrcf.refinement.refine import refine
 from lightcrcf.refinement.schedule import Level, plan
 from lightcrcf.weights.preparation import Preparation
 
@@ -49,7 +49,7 @@ def test_local_contrast_aligns_too(textured: tuple[NDArray, NDArray], error: Err
 
 
 def test_local_contrast_is_the_deviation_under_a_gaussian(textured: tuple[NDArray, NDArray]) -> None:
-    found = local_contrast(textured, (None, None))
+    found = local_deviation(textured, (None, None))
     wanted = []
     for image in textured:
         mean, square = (gaussian_filter(x, 0.7, mode="nearest", truncate=5) for x in (image, image * image))
@@ -63,7 +63,7 @@ def test_a_mask_hides_the_contrast_of_its_edge_too() -> None:
     image = np.full((16, 17, 18), 0.3, np.float32)
     image[5:9, 6:10, 7:11] = 1.2
     mask = (image < 1).astype(np.float32)
-    seen, hidden = (local_contrast((image, image), (kept, None))[0] for kept in (None, mask))
+    seen, hidden = (local_deviation((image, image), (kept, None))[0] for kept in (None, mask))
     assert seen.max() == 1
     assert hidden[mask > 0].max() < 1e-2
 
@@ -166,24 +166,24 @@ def test_schedules_that_do_not_fit_are_refused(textured: tuple[NDArray, NDArray]
         refine(*textured, np.zeros((3, 17, 21, 19), np.float32), schedule=tuple(Level(s, 1) for s in scales))
 
 
-GIST, NOTHING, OFF = (Preparation(None, refine=start) for start in ("gist", "nothing", "off"))  # type: ignore[arg-type]
+NETWORK, IDENTITY, NONE = (Preparation(None, refinement_init=start) for start in ("network", "identity", "none"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("preset", "preparation", "steps", "scales", "network"),
     [
-        ("fast", GIST, None, [], True),
-        ("fast", NOTHING, None, [], True),
+        ("fast", NETWORK, None, [], True),
+        ("fast", IDENTITY, None, [], True),
         ("fast", None, None, [], False),
-        ("fast", NOTHING, 3, [1], True),
+        ("fast", IDENTITY, 3, [1], True),
         ("fast", None, 3, [8, 4, 2, 1], False),
         ("fast", None, 0, [], False),
-        ("default", GIST, None, [8, 4, 2, 1], True),
-        ("default", NOTHING, None, [8, 4, 2, 1], False),
+        ("default", NETWORK, None, [8, 4, 2, 1], True),
+        ("default", IDENTITY, None, [8, 4, 2, 1], False),
         ("default", None, None, [8, 4, 2, 1], False),
-        ("default", OFF, None, [], True),
-        ("accurate", OFF, 4, [1], True),
-        ("accurate", NOTHING, 0, [], True),
+        ("default", NONE, None, [], True),
+        ("accurate", NONE, 4, [1], True),
+        ("accurate", IDENTITY, 0, [], True),
     ],
 )
 def test_a_plan_starts_where_the_model_says(
@@ -206,16 +206,16 @@ def test_frames_of_one_person_are_compared_by_their_intensities() -> None:
 def test_few_folds_of_the_result_are_smoothed_away() -> None:
     field = np.zeros((3, 24, 26, 28), np.float32)
     field[0, 12, 13, 14] = 3.0  # what stands behind it comes before it
-    assert _folded(field) > 0
+    assert count_folds(field) > 0
     before = field.copy()
-    relieved, folded = _relieved(field, allowed=0)
-    assert folded == _folded(relieved) == 0
+    relieved, folded = smooth_folds(field, allowed=0)
+    assert folded == count_folds(relieved) == 0
     assert 0 < relieved[0, 12, 13, 14] < 3.0
     assert np.array_equal(field, before)
     far = np.ones(field.shape, bool)
     far[:, 3:22, 4:23, 5:24] = False
     assert not relieved[far].any()
-    kept, folded = _relieved(field, allowed=_folded(field))
+    kept, folded = smooth_folds(field, allowed=count_folds(field))
     assert np.array_equal(kept, field)
     assert folded > 0
 
@@ -229,7 +229,7 @@ def held_back_twin(candidate: NDArray, field: NDArray) -> NDArray | None:
             break
         near = binary_dilation((now <= 0.05) & (now < before), np.ones((width,) * 3))
         candidate[:, near] += np.float32(share) * (field[:, near] - candidate[:, near])
-    return candidate if _folded(candidate) <= _folded(field) else None
+    return candidate if count_folds(candidate) <= count_folds(field) else None
 
 
 @pytest.mark.parametrize("size", [0.15, 0.3, 0.6, 3.0])
@@ -240,7 +240,7 @@ def test_steps_are_held_back_where_they_would_fold(size: float) -> None:
         field = (roughness * rng.standard_normal((3, 12, 14, 16))).astype(np.float32)
         candidate = field + (size * rng.standard_normal(field.shape)).astype(np.float32)
         expected = held_back_twin(candidate, field)
-        found = _unfolded(candidate, field, np.empty(field.shape[1:], np.float32))
+        found = repair_folds(candidate, field, np.empty(field.shape[1:], np.float32))
         assert (found is None) == (expected is None)
         if found is not None:
             assert found is candidate
@@ -252,9 +252,9 @@ def test_a_step_that_folds_somewhere_is_taken_elsewhere() -> None:
     field = np.zeros((3, 24, 26, 28), np.float32)
     candidate = np.full_like(field, 0.25)
     candidate[:, 10:14, 11:15, 12:16] += np.random.default_rng(1).normal(scale=30, size=(3, 4, 4, 4)).astype(np.float32)
-    found = _unfolded(candidate, field, np.empty(field.shape[1:], np.float32))
+    found = repair_folds(candidate, field, np.empty(field.shape[1:], np.float32))
     assert found is not None
-    assert _folded(found) == 0
+    assert count_folds(found) == 0
     assert not found[:, 10:14, 11:15, 12:16].any()
     assert (found[:, :5] == 0.25).all()
 
@@ -270,8 +270,8 @@ def test_momentum_climbs_further_in_as_many_steps(textured: tuple[NDArray, NDArr
 
 @pytest.mark.parametrize("preset", ["default", "accurate"])
 def test_some_contrast_is_looked_at_where_models_ask_for_none(preset: str) -> None:
-    schedule = plan(preset, NOTHING).schedule
+    schedule = plan(preset, IDENTITY).schedule
     assert {level.contrast for level in schedule if level.scale > 2} == {0.25}
     assert {level.contrast for level in schedule if level.scale <= 2} == {0.0}
-    assert {level.contrast for level in plan(preset, replace(GIST, contrast=1.0)).schedule} == {1.0}
+    assert {level.contrast for level in plan(preset, replace(NETWORK, contrast=1.0)).schedule} == {1.0}
     assert all(level.contrast > 0 for level in plan(preset, None).schedule)

@@ -1,4 +1,4 @@
-"""Several looks for one field, and what becomes of them."""
+"""Several candidates for one field, and how they are merged."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from lightcrcf.geometry.alignment_kernels import downsample
 from lightcrcf.preprocessing.noise import Noise
+from lightcrcf.refinement.ascent import LevelSolver
+from lightcrcf.refinement.candidates import add_template, is_below_ratio, merge_by_local_similarity
 from lightcrcf.refinement.images import Images
-from lightcrcf.refinement.level import Stage
-from lightcrcf.refinement.refine import _merged, _short_of, refine
-from lightcrcf.refinement.schedule import Level, Plan
+from lightcrcf.refinement.refine import refine
+from lightcrcf.refinement.schedule import CandidateKind, Level, Plan
 
 SHAPE = (34, 41, 37)
 QUICK = (Level(4, 20, radius=2), Level(2, 15, radius=2), Level(1, 6, radius=2))
@@ -28,37 +29,39 @@ def test_of_two_fields_the_better_one_is_taken_in_each_place(texture: Texture) -
     front = np.arange(SHAPE[0]).reshape(-1, 1, 1) < SHAPE[0] // 2
     wrong = right + np.float32(4)
     one, other = (np.where(side, right, wrong).astype(np.float32) for side in (front, ~front))
-    stage = Stage(Images(fixed, moving), Level(1, 0), (2, 2, 2))
-    found = stage.most_alike([one, other])
+    solver = LevelSolver(Images(fixed, moving), Level(1, 0), (2, 2, 2))
+    found = merge_by_local_similarity(solver, [one, other])
     tissue = fixed > 0.1
     off = [float(np.abs(u - right)[:, tissue].mean()) for u in (found, one, other)]
     assert off[0] < 0.6 * min(off[1:])  # their mean is no better than they are
-    np.testing.assert_allclose(stage.most_alike([one, one]), one, atol=1e-5)
-    four = stage.most_alike([wrong, one, other, wrong])
+    np.testing.assert_allclose(merge_by_local_similarity(solver, [one, one]), one, atol=1e-5)
+    four = merge_by_local_similarity(solver, [wrong, one, other, wrong])
     assert float(np.abs(four - right)[:, tissue].mean()) < min(off[1:])
 
 
-def test_looks_are_named_plain_way_first() -> None:
+def test_the_first_candidate_is_the_forward_one() -> None:
     level = Level(2, 5, force_sigma=1.5, field_sigma=0.5)
     plain, wide = (1.5, 0.5), (2.2, 0.7)
-    assert level.looks() == ((False, plain),)
-    assert replace(level, smoother=wide).looks() == ((False, plain), (False, wide))
-    each = replace(level, smoother=wide, both_ways=True).looks()
-    assert each == ((False, plain), (True, plain), (False, wide), (True, wide))
+    assert level.candidates() == (CandidateKind(False, plain),)
+    assert [each.sigmas for each in replace(level, alternative_sigmas=wide).candidates()] == [plain, wide]
+    every = replace(level, alternative_sigmas=wide, bidirectional=True).candidates()
+    assert [(each.backward, each.sigmas) for each in every] == [
+        (False, plain), (True, plain), (False, wide), (True, wide)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("look", "most"),
+    ("change", "most"),
     [
-        ({"both_ways": True}, 1.2),
-        ({"smoother": (2.2, 0.7)}, 1.2),
-        ({"both_ways": True, "smoother": (2.2, 0.7)}, 1.5),
+        ({"bidirectional": True}, 1.2),
+        ({"alternative_sigmas": (2.2, 0.7)}, 1.2),
+        ({"bidirectional": True, "alternative_sigmas": (2.2, 0.7)}, 1.5),
     ],
 )
-def test_all_looks_lead_to_one_place(
-    textured: tuple[NDArray, NDArray], look: dict[str, Any], most: float, error: Error
+def test_all_candidates_lead_to_one_place(
+    textured: tuple[NDArray, NDArray], change: dict[str, Any], most: float, error: Error
 ) -> None:
-    several = tuple(replace(level, **look) if level.scale > 1 else level for level in QUICK)
+    several = tuple(replace(level, **change) if level.scale > 1 else level for level in QUICK)
     one, two = (refine(*textured, None, schedule=schedule) for schedule in (QUICK, several))
     assert two.steps[0] > one.steps[0]
     assert not np.array_equal(two.displacement, one.displacement)
@@ -67,69 +70,73 @@ def test_all_looks_lead_to_one_place(
     assert error(*textured, two.displacement) < 0.2 * error(*textured, None)
 
 
-def test_another_field_counts_where_it_is_better(textured: tuple[NDArray, NDArray], error: Error) -> None:
-    """Looks that hardly move, and a field that others found; or one that leads nowhere."""
-    short = tuple(replace(level, steps=1, step=0.05, both_ways=level.scale > 1) for level in QUICK)
+def test_a_template_field_counts_where_it_is_better(textured: tuple[NDArray, NDArray], error: Error) -> None:
+    """Candidates that hardly move, and a field that is right."""
+    short = tuple(replace(level, steps=1, step=0.05, bidirectional=level.scale > 1) for level in QUICK)
     right = downsample(refine(*textured, None, schedule=QUICK).displacement, (2, 2, 2))
     alone = refine(*textured, None, schedule=short)
-    assert alone.another_counts is None
-    helped = refine(*textured, None, schedule=short, another=right)
-    assert helped.another_counts is True
+    assert alone.template_accepted is None
+    helped = refine(*textured, None, schedule=short, template_field=right)
+    assert helped.template_accepted is True
     assert error(*textured, helped.displacement) < 0.5 * error(*textured, alone.displacement)
 
 
-def test_another_field_that_spoils_the_looks_is_left_out(texture: Texture) -> None:
+def test_a_template_field_that_spoils_the_merge_is_left_out(texture: Texture) -> None:
     """Noise leaves little to tell a right field from a wrong one, and what lies between both is wrong too."""
     fixed, moving, right = texture()
     noisy = moving + np.random.default_rng(1).normal(scale=0.3, size=moving.shape).astype(np.float32)
-    stage = Stage(Images(fixed, noisy), Level(1, 0), (2, 2, 2))
+    solver = LevelSolver(Images(fixed, noisy), Level(1, 0), (2, 2, 2))
     for far, expected in ((0.2, True), (8.0, False)):
-        found, counts = _merged(stage, [right, right], right + np.float32(far))
+        found, counts = add_template(solver, [right, right], right + np.float32(far))
         assert counts is expected
-        assert np.array_equal(found, stage.most_alike([right, right])) is not expected
+        assert np.array_equal(found, merge_by_local_similarity(solver, [right, right])) is not expected
 
 
-def test_what_looks_become_must_be_worth_it(textured: tuple[NDArray, NDArray]) -> None:
-    """Asked for more than all looks together can reach, the best of them goes on as if it had been the only one."""
-    smoother = replace(QUICK[1], smoother=(2.2, 0.7))
+def test_a_merge_below_the_ratio_is_replaced(textured: tuple[NDArray, NDArray]) -> None:
+    """Asked for more than a merge can reach, the best candidate goes on as if it had been the only one."""
+    smoother = replace(QUICK[1], alternative_sigmas=(2.2, 0.7))
     settling = replace(QUICK[1], steps=2)
     one, joined, asked = (
         refine(*textured, None, schedule=schedule)
-        for schedule in ((QUICK[1],), (smoother, settling), (smoother, replace(settling, worth=10.0)))
+        for schedule in ((QUICK[1],), (smoother, settling), (smoother, replace(settling, min_merge_ratio=10.0)))
     )
     np.testing.assert_array_equal(asked.displacement, one.displacement)
     assert asked.objective_after == one.objective_after
     assert not np.array_equal(joined.displacement, one.displacement)
-    assert (one.agree, joined.agree, asked.agree) == (None, True, False)
-    assert asked.record(Plan((smoother, settling), network=False))["looks_agree"] is False
+    assert (one.merge_accepted, joined.merge_accepted, asked.merge_accepted) == (None, True, False)
+    assert asked.record(Plan((smoother, settling), network=False))["merge_accepted"] is False
 
 
 def test_squared_differences_are_a_share_too() -> None:
     """They are below zero: a worse field has more of them."""
-    assert _short_of(0.9, -0.010, -0.012)
-    assert not _short_of(0.9, -0.010, -0.011)
-    assert not _short_of(0.9, -0.010, -0.008)
-    assert _short_of(0.9, 0.5, 0.44)
-    assert not _short_of(0.9, 0.5, 0.46)
-    assert not _short_of(0.0, -0.010, -0.5)
+    assert is_below_ratio(0.9, -0.010, -0.012)
+    assert not is_below_ratio(0.9, -0.010, -0.011)
+    assert not is_below_ratio(0.9, -0.010, -0.008)
+    assert is_below_ratio(0.9, 0.5, 0.44)
+    assert not is_below_ratio(0.9, 0.5, 0.46)
+    assert not is_below_ratio(0.0, -0.010, -0.5)
 
 
-def test_looks_by_squared_differences_become_one(textured: tuple[NDArray, NDArray]) -> None:
-    levels = [replace(level, metric="mse", smoother=(2.2, 0.7)) for level in QUICK[:2]]
-    settling = Level(2, 2, metric="mse", worth=0.9)
-    assert refine(*textured, None, schedule=(*levels, settling)).agree is True
+def test_candidates_by_squared_differences_are_merged(textured: tuple[NDArray, NDArray]) -> None:
+    levels = [replace(level, metric="mse", alternative_sigmas=(2.2, 0.7)) for level in QUICK[:2]]
+    settling = Level(2, 2, metric="mse", min_merge_ratio=0.9)
+    assert refine(*textured, None, schedule=(*levels, settling)).merge_accepted is True
 
 
-def test_looks_may_change_from_level_to_level(textured: tuple[NDArray, NDArray], error: Error) -> None:
+def test_candidates_may_change_from_level_to_level(textured: tuple[NDArray, NDArray], error: Error) -> None:
     first, second, last = QUICK
-    levels = (replace(first, both_ways=True), replace(second, smoother=(2.2, 0.7)), last)  # as many, other ways
+    levels = (
+        replace(first, bidirectional=True),
+        replace(second, alternative_sigmas=(2.2, 0.7)),
+        last,
+    )  # as many, other ways
     refined = refine(*textured, None, schedule=levels)
     assert refined.folding_percent == 0
     assert error(*textured, refined.displacement) < 0.2 * error(*textured, None)
 
 
-def test_both_ways_may_be_the_last_level(textured: tuple[NDArray, NDArray]) -> None:
-    refined = refine(*textured, None, schedule=tuple(replace(level, both_ways=True) for level in QUICK))
-    stage = Stage(Images(*textured, noise=Noise.of(*textured)), QUICK[-1], (2, 2, 2))
-    assert refined.objective_after == pytest.approx(stage.objective(refined.displacement))
+def test_the_last_level_may_be_bidirectional(textured: tuple[NDArray, NDArray]) -> None:
+    refined = refine(*textured, None, schedule=tuple(replace(level, bidirectional=True) for level in QUICK))
+    solver = LevelSolver(Images(*textured, noise=Noise.of(*textured)), QUICK[-1], (2, 2, 2))
+    assert refined.objective_after == pytest.approx(solver.objective.evaluate(refined.displacement))
     assert refined.objective_after > refined.objective_before

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
+from lightcrcf.refinement.ascent import LevelSolver
 from lightcrcf.refinement.images import Images, _scaled
-from lightcrcf.refinement.level import Stage
 from lightcrcf.refinement.refine import refine
 from lightcrcf.refinement.schedule import Level
 
@@ -60,10 +60,10 @@ def test_what_masks_leave_out_neither_counts_nor_pulls(scale: int, metric: str) 
     for value in (0.0, 1.0, 50.0):
         filled = [np.where(mask > 0, image, np.float32(value)) for image in (fixed, moving)]
         images = Images(filled[0], filled[1], mask, mask)
-        stage = Stage(images, Level(scale, 1, metric=metric), (2, 2, 2))  # type: ignore[arg-type]
-        score = stage.objective(None)
-        stage.pull()
-        found.append((score, stage.one.copy()))
+        solver = LevelSolver(images, Level(scale, 1, metric=metric), (2, 2, 2))  # type: ignore[arg-type]
+        score = solver.objective.evaluate(None)
+        solver.smoothed_force()
+        found.append((score, solver.work.copy()))
     for score, force in found[1:]:
         assert score == found[0][0]
         np.testing.assert_array_equal(force, found[0][1])

@@ -11,7 +11,7 @@ import pytest
 
 from lightcrcf.cache.registration import Shared
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.refinement.schedule import PRESETS, SMALL, Level, Plan, affordable, plan
+from lightcrcf.refinement.schedule import MAX_ACCURATE_VOXELS, PRESETS, Level, Plan, effective_preset, plan
 from lightcrcf.registration import plan as decision
 from lightcrcf.registration.inputs import Given, Inputs
 from lightcrcf.registration.options import Options
@@ -25,7 +25,7 @@ from lightcrcf.weights.preparation import Preparation
 Pair = tuple[Volume, Volume]
 Brains = Callable[..., tuple[Volume, Volume]]
 
-GIST = Preparation(None, refine="gist")
+NETWORK = Preparation(None, refinement_init="network")
 
 
 def decided(pair: Pair, **how: Any) -> Plan:
@@ -35,9 +35,10 @@ def decided(pair: Pair, **how: Any) -> Plan:
 
 
 def test_default_does_more_on_few_voxels_and_the_other_presets_never_change() -> None:
-    assert [affordable("default", voxels) for voxels in (1, SMALL, SMALL + 1)] == ["accurate", "accurate", "default"]
-    for voxels in (1, SMALL, SMALL + 1):
-        assert [affordable(preset, voxels) for preset in ("fast", "accurate")] == ["fast", "accurate"]
+    sizes = (1, MAX_ACCURATE_VOXELS, MAX_ACCURATE_VOXELS + 1)
+    assert [effective_preset("default", voxels) for voxels in sizes] == ["accurate", "accurate", "default"]
+    for voxels in sizes:
+        assert [effective_preset(preset, voxels) for preset in ("fast", "accurate")] == ["fast", "accurate"]
 
 
 @pytest.mark.parametrize("model", ["none", "coarse"])
@@ -50,14 +51,16 @@ def test_below_the_limit_the_plan_is_that_of_accurate(model: str, pair: Pair, co
 def test_above_the_limit_the_plan_is_the_short_one(
     pair: Pair, coarse_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decision, "affordable", lambda preset, voxels: affordable(preset, voxels + SMALL))
+    monkeypatch.setattr(
+        decision, "effective_preset", lambda preset, voxels: effective_preset(preset, voxels + MAX_ACCURATE_VOXELS)
+    )
     assert decided(pair, model=str(coarse_model)) == plan("default", store.load(coarse_model).preparation)
     assert decided(pair, model="none") == plan("default", None)
 
 
 def test_the_size_is_that_of_the_working_grid(grids: Callable[..., Grid], brains: Brains, coarse_model: Path) -> None:
     fine = tuple(brains(grids((124, 156, 112), (1.2, 1.2, 1.2)), person=person)[0] for person in (0, 1))
-    assert fine[0].grid.size > SMALL
+    assert fine[0].grid.size > MAX_ACCURATE_VOXELS
     usual, coarse, with_model = (
         decided(fine, **how)  # type: ignore[arg-type]
         for how in ({"model": "none"}, {"model": "none", "coarsen": 2}, {"model": str(coarse_model)})
@@ -74,11 +77,11 @@ def test_steps_that_are_named_are_those_of_the_preset(pair: Pair, coarse_model: 
 
 
 def test_what_is_not_refined_stays_so(pair: Pair, coarse_model: Path, tmp_path: Path) -> None:
-    bare, path = store.load(coarse_model), tmp_path / "off.safetensors"
+    bare, path = store.load(coarse_model), tmp_path / "none.safetensors"
+    preparation = Preparation((3.0, 3.0, 3.0), refinement_init="none")
     store.write_weights(
-        path, bare.arrays, name="off", config=bare.config, preparation=Preparation((3.0, 3.0, 3.0), refine="off"),
-        content=bare.content,
-    )  # fmt: skip
+        path, bare.arrays, name="none", config=bare.config, preparation=preparation, content=bare.content
+    )
     assert decided(pair, model=str(path)) == Plan((), True)
 
 
@@ -94,9 +97,9 @@ def test_by_a_template_both_working_grids_count(
 
     def counting(preset: str, voxels: int) -> str:
         counted.append(voxels)
-        return affordable(preset, voxels)
+        return effective_preset(preset, voxels)
 
-    monkeypatch.setattr(decision, "affordable", counting)
+    monkeypatch.setattr(decision, "effective_preset", counting)
     assert decided(pair, model=str(path)).template
     assert not decided(pair, model=str(coarse_model)).template
     there, back = (decided(two, model=str(path)) for two in (pair, pair[::-1]))
@@ -112,7 +115,7 @@ def test_default_finds_what_accurate_finds_on_a_small_volume(model: str, pair: P
     for key in ("refinement", "estimated_memory_mb"):
         assert default.provenance[key] == accurate.provenance[key]
     assert [r.provenance["options"]["preset"] for r in (default, accurate)] == ["default", "accurate"]
-    assert default.provenance["refinement"]["levels"][0]["both_ways"] is True
+    assert default.provenance["refinement"]["levels"][0]["bidirectional"] is True
 
 
 def test_steps_longer_than_a_voxel_are_refused() -> None:
@@ -121,13 +124,13 @@ def test_steps_longer_than_a_voxel_are_refused() -> None:
 
 
 def test_looks_at_unknown_images_must_agree_more() -> None:
-    for preparation in (None, GIST):
+    for preparation in (None, NETWORK):
         levels = plan("accurate", preparation).schedule
-        assert [level.worth > 0 for level in levels] == [False, False, False, True, False]
-    assert plan("accurate", None).schedule[3].worth > plan("accurate", GIST).schedule[3].worth
+        assert [level.min_merge_ratio > 0 for level in levels] == [False, False, False, True, False]
+    assert plan("accurate", None).schedule[3].min_merge_ratio > plan("accurate", NETWORK).schedule[3].min_merge_ratio
 
 
-def test_only_several_looks_go_by_a_template() -> None:
+def test_only_multi_start_go_by_a_template() -> None:
     for preset, steps, expected in (("accurate", None, True), ("accurate", 0, False), ("default", None, False)):
-        assert plan(preset, GIST, steps=steps, template=True).template is expected
-    assert not plan("accurate", GIST).template
+        assert plan(preset, NETWORK, steps=steps, template=True).template is expected
+    assert not plan("accurate", NETWORK).template

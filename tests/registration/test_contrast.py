@@ -17,9 +17,9 @@ from lightcrcf.errors import UsageError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.preprocessing.recoloring import recoloured, shades
 from lightcrcf.refinement.acceptance import gains
-from lightcrcf.refinement.channels import Explained
+from lightcrcf.refinement.ascent import LevelSolver
+from lightcrcf.refinement.channels import ExplainedVarianceChannel
 from lightcrcf.refinement.images import Images
-from lightcrcf.refinement.level import Stage
 from lightcrcf.refinement.refine import refine
 from lightcrcf.refinement.schedule import Level, plan
 from lightcrcf.refinement.working_pair import WorkingPair
@@ -192,15 +192,15 @@ def test_a_moved_mask_is_part_of_what_is_explained(texture: Texture) -> None:
     mask = np.ones(fixed.shape, np.float32)
     mask[:, :, :12] = 0
     images = Images(fixed, in_contrast(moving, "arch"), None, mask)
-    stage = Stage(images, Level(1, 1, metric="explained"), (2, 2, 2))
-    explained = stage.first.channels[0]
+    solver = LevelSolver(images, Level(1, 1, metric="explained"), (2, 2, 2))
+    explained = solver.objective.pairs[0].channels[0]
     assert isinstance(explained, Explained)
-    stage.objective(None)
+    solver.objective.evaluate(None)
     before = explained.weights
-    stage.objective(right + np.float32(3))
+    solver.objective.evaluate(right + np.float32(3))
     assert explained.weights != before  # windows count anew where the mask has moved
-    stage.pull()
-    assert np.isfinite(stage.one).all()
+    solver.smoothed_force()
+    assert np.isfinite(solver.work).all()
 
 
 @pytest.mark.parametrize("name", ["parabola", "falling", "arch"])

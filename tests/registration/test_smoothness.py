@@ -23,7 +23,7 @@ from lightcrcf.weights.preparation import Preparation
 
 Pair = tuple[Volume, Volume]
 
-_SMOOTHED = ("force_sigma", "field_sigma", "smoother", "force", "volume")
+_SMOOTHED = ("force_sigma", "field_sigma", "alternative_sigmas", "force", "volume")
 
 
 def _sigmas(level: Level) -> tuple[float, ...]:
@@ -31,7 +31,9 @@ def _sigmas(level: Level) -> tuple[float, ...]:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("preparation", [None, Preparation(None), Preparation(None, align=False, refine="off")])
+@pytest.mark.parametrize(
+    "preparation", [None, Preparation(None), Preparation(None, align=False, refinement_init="none")]
+)
 def test_one_changes_nothing_and_others_all_that_smooths(preset: str, preparation: Preparation | None) -> None:
     usual = plan(preset, preparation)
     assert plan(preset, preparation, smoothness=1.0) == usual
@@ -75,7 +77,7 @@ def test_it_needs_a_refinement(preset: str, refine: int | None) -> None:
 
 def test_a_model_that_is_not_refined_is_told(pair: Pair, coarse_model: Path, tmp_path: Path) -> None:
     bare, path = store.load(coarse_model), tmp_path / "off.safetensors"
-    preparation = Preparation((3.0, 3.0, 3.0), refine="off")
+    preparation = Preparation((3.0, 3.0, 3.0), refinement_init="none")
     store.write_weights(
         path, bare.arrays, name="off", config=bare.config, preparation=preparation, content=bare.content
     )

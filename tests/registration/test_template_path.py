@@ -86,16 +86,16 @@ def test_a_template_of_something_else_is_left_alone(pair: Pair, model: Path, mon
 
     monkeypatch.setattr(by_template, "align", nothing_in_common)
     found = register(*pair, model=model, preset="accurate")
-    assert found.provenance["refinement"]["template_counts"] is None
+    assert found.provenance["refinement"]["template_accepted"] is None
     assert found.qc["verdict"] != "fail"
 
 
 def test_accurate_goes_that_way_and_says_so(pair: Pair, model: Path, coarse_model: Path) -> None:
     found = register(*pair, model=model, preset="accurate")
-    assert found.provenance["refinement"]["template_counts"] is True
+    assert found.provenance["refinement"]["template_accepted"] is True
     assert found.provenance["timings_s"]["template"] > 0.01
     without = register(*pair, model=coarse_model, preset="accurate")
-    assert without.provenance["refinement"]["template_counts"] is None
+    assert without.provenance["refinement"]["template_accepted"] is None
     assert not np.array_equal(found.moved.data, without.moved.data)
     assert found.metrics["correlation_after"] > 0.98 * without.metrics["correlation_after"]
 
@@ -103,6 +103,6 @@ def test_accurate_goes_that_way_and_says_so(pair: Pair, model: Path, coarse_mode
 def test_the_short_programme_does_not_go_that_way(
     pair: Pair, model: Path, coarse_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decision, "affordable", lambda preset, voxels: preset)  # as on larger grids
+    monkeypatch.setattr(decision, "effective_preset", lambda preset, voxels: preset)  # as on larger grids
     bare, templated = (register(*pair, model=m, preset="default") for m in (coarse_model, model))
     np.testing.assert_array_equal(bare.moved.data, templated.moved.data)

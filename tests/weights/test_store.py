@@ -22,7 +22,7 @@ PROFILE = Profile(
     ("other",), ((9.0, 12.0), (8.0, 9.5), (30.0, 31.0)), ((9.0, 12.0), (8.0, 9.5), (90.0, 93.0)), (0.5, 2.0)
 )
 METADATA = {
-    "format": "lightcrcf-weights-2",
+    "format": "lightcrcf-weights-3",
     "name": "mine",
     "config": json.dumps(NetworkConfig().to_dict()),
     "preparation": PREPARATION.to_json(),

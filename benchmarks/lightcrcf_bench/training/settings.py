@@ -92,7 +92,7 @@ def plans_of(preparation: Preparation, *, template: bool = False) -> dict[str, P
         >>> plans["window 7 instead of 5 voxels"].schedule[-1].radius
         3
     """
-    refined = replace(preparation, refine="gist") if preparation.refine == "off" else preparation
+    refined = replace(preparation, refinement_init="network") if preparation.refinement_init == "none" else preparation
     base, long = plan("default", refined), plan("accurate", refined, template=template)
     full = base.schedule[-1]
     plans = {
@@ -101,13 +101,13 @@ def plans_of(preparation: Preparation, *, template: bool = False) -> dict[str, P
         _BASE: base,
         "accurate": long,
         "accurate, not by the template": replace(long, template=False),
-        "accurate, one look": _at_all_levels(long, both_ways=False, smoother=None),
-        "accurate, one way": _at_all_levels(long, both_ways=False),
-        "accurate, no smoother look": _at_all_levels(long, smoother=None),
-        "from nothing": replace(base, network=False),
-        "from nothing, accurate": replace(long, network=False),
-        "from the network's gist": replace(base, network=True),
-        "from the network's gist, accurate": replace(long, network=True),
+        "accurate, one candidate": _at_all_levels(long, bidirectional=False, alternative_sigmas=None),
+        "accurate, forward only": _at_all_levels(long, bidirectional=False),
+        "accurate, no alternative smoothing": _at_all_levels(long, alternative_sigmas=None),
+        "from the identity": replace(base, network=False),
+        "from the identity, accurate": replace(long, network=False),
+        "from the network's field": replace(base, network=True),
+        "from the network's field, accurate": replace(long, network=True),
         "the network's own field, full resolution only": Plan((full,), True),
         "up to half resolution only": replace(base, schedule=base.schedule[:-1]),
     }
@@ -198,9 +198,15 @@ def _refined(ready: Ready, chosen: Plan) -> Float32 | None:
     start, pair = ready.network if chosen.network else None, ready.pair
     if not chosen.schedule:
         return start
-    another = ready.by_template if chosen.template else None
+    template_field = ready.by_template if chosen.template else None
     refined = refine(
-        pair.fixed, pair.moving, start, schedule=chosen.schedule, pool=pair.pool, masked=pair.masked, another=another
+        pair.fixed,
+        pair.moving,
+        start,
+        schedule=chosen.schedule,
+        pool=pair.pool,
+        masked=pair.masked,
+        template_field=template_field,
     )
     return refined.displacement
 

@@ -15,7 +15,7 @@ from lightcrcf.geometry.alignment_kernels import downsample
 from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
 from lightcrcf.preprocessing.bias_field import smooth_gain
-from lightcrcf.refinement.images import Compared
+from lightcrcf.refinement.objective import PairObjective
 from lightcrcf.refinement.schedule import Level, Metric
 from lightcrcf.refinement.working_pair import WorkingPair
 
@@ -52,40 +52,40 @@ def gains(pairs: Sequence[WorkingPair], displacement: Float32, metrics: Sequence
     whole = first.lattice(displacement) is first.grid
     field = downsample(displacement, first.pool) if whole else displacement
     for pair, metric in zip(pairs, metrics, strict=True):
-        compared = Compared(pair.compared_as(None), Level(2, 1, metric=metric), pair.pool)
-        gain = _gain(compared, field, metric)
+        objective = PairObjective(pair.compared_as(None), Level(2, 1, metric=metric), pair.pool)
+        gain = _gain(objective, field, metric)
         gained += pair.share * gain
         if metric == "lncc" and gain <= 1:
-            somewhere.append(_extremes(compared))
+            somewhere.append(_extremes(objective))
     if gained > 1 or gained <= 0 or not somewhere:
         return gained > 1
     most, least = max(high for high, _ in somewhere), min(low for _, low in somewhere)
     return most > max(_GAIN_SOMEWHERE, -_TIMES * least)
 
 
-def _gain(compared: Compared, field: Float32, metric: Metric) -> float:
+def _gain(objective: PairObjective, field: Float32, metric: Metric) -> float:
     """What the field gains, in units of what it must; leaves the images moved by it."""
     if metric == "lncc":
-        channel = compared.channels[0]
-        channel.moving *= _even(channel.fixed, channel.moving, (compared.fixed_mask, compared.moving_mask))
-    compared.objective(None)
-    before = compared.attained
-    compared.objective(field)
-    gain = compared.attained - before
+        channel = objective.channels[0]
+        channel.moving *= _even(channel.fixed, channel.moving, (objective.fixed_mask, objective.moving_mask))
+    objective.evaluate(None)
+    before = objective.attained
+    objective.evaluate(field)
+    gain = objective.attained - before
     if metric == "mse":
-        return gain / max(_GAIN_NOISE * compared.noise, _LEAST)
+        return gain / max(_GAIN_NOISE * objective.noise, _LEAST)
     return gain / (_GAIN_EXPLAINED if metric == "explained" else _GAIN)
 
 
-def _extremes(compared: Compared) -> tuple[float, float]:
+def _extremes(objective: PairObjective) -> tuple[float, float]:
     """The most that the field of the last objective gains in one place, and the least; 0 where no place tells."""
-    images = compared.channels[0]
-    radius = compared.level.radius
+    images = objective.channels[0]
+    radius = objective.level.radius
     mean, square = window_mean(np.stack([images.fixed, images.fixed * images.fixed]), radius)
     variance = np.maximum(square - mean * mean, 0)
-    most = np.maximum(variance - compared.noise, 0) / np.maximum(variance, _SMALL)
-    before, after = (np.minimum(compared.likeness(moved), most) for moved in (images.moving, images.moved))
-    weight = np.sqrt(variance) if compared.weight is None else np.sqrt(variance) * compared.weight
+    most = np.maximum(variance - objective.noise, 0) / np.maximum(variance, _SMALL)
+    before, after = (np.minimum(objective.local_similarity(moved), most) for moved in (images.moving, images.moved))
+    weight = np.sqrt(variance) if objective.weight is None else np.sqrt(variance) * objective.weight
     taps, around = gaussian_taps((_AROUND,) * 3), np.empty((3, *weight.shape), np.float32)
     smooth(np.stack([weight * (after - before), weight * most, weight]), taps, around)
     tissue = images.fixed > _FOREGROUND

@@ -1,4 +1,4 @@
-"""How much a preset refines, and at which resolutions."""
+"""The schedule of the refinement: levels, steps and smoothing of each preset, as data."""
 
 from __future__ import annotations
 
@@ -7,10 +7,26 @@ from typing import Any, Literal
 
 from lightcrcf.weights.preparation import Preparation
 
-__all__ = ["PRESETS", "SMALL", "Level", "Metric", "Plan", "Schedule", "affordable", "plan"]
+__all__ = [
+    "MAX_ACCURATE_VOXELS", "PRESETS", "CandidateKind", "Level", "Metric", "Plan", "Schedule", "effective_preset",
+    "plan",
+]  # fmt: skip
 
 
 Metric = Literal["lncc", "mse", "explained"]
+
+
+@dataclass(frozen=True)
+class CandidateKind:
+    """How a candidate field is found.
+
+    Args:
+        backward: from the moving to the fixed image.
+        sigmas: of the Gaussians of forces and field, in voxels.
+    """
+
+    backward: bool
+    sigmas: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -33,11 +49,11 @@ class Level:
             squared gradient of the fixed image.
         volume: how much of a change of volume each step evens out, squared voxels; see `even_out`.
         background: weight of the voxels that a brain mask or the like has set to one value; 1 as any other.
-        both_ways: whether the way back is looked for too. After the last such level the field becomes, place by place,
-            the one that makes the images most alike there.
-        smoother: the two Gaussians of a second look, which counts as the way back does.
-        worth: of a level that settles what several looks have become: the share of the objective of the best of them
-            that it must reach, or else that one goes on alone.
+        bidirectional: whether the field from the moving to the fixed image is a candidate too. After the last such
+            level all candidates are merged by local similarity.
+        alternative_sigmas: the two Gaussians of a further candidate in each direction; None for none.
+        min_merge_ratio: after a merge this level must reach this share of the best candidate's objective; otherwise
+            that candidate replaces the merged field.
     """
 
     scale: int
@@ -53,9 +69,9 @@ class Level:
     force: float = 0.15
     volume: float = 0.0
     background: float = 1.0
-    both_ways: bool = False
-    smoother: tuple[float, float] | None = None
-    worth: float = 0.0
+    bidirectional: bool = False
+    alternative_sigmas: tuple[float, float] | None = None
+    min_merge_ratio: float = 0.0
 
     def __post_init__(self) -> None:
         if self.step > 1:
@@ -64,7 +80,7 @@ class Level:
             raise ValueError("local contrast is compared by lncc, not by mse")
 
     def comparing(self, *, across: bool) -> Level:
-        """The level as it compares a pair that need not be of the kind of the first one: only measures change.
+        """Return the level with the similarity measure of a further pair of images.
 
         Args:
             across: whether the images of the pair are of two contrasts.
@@ -79,13 +95,16 @@ class Level:
         )
 
     def comparing_locally(self) -> Level:
-        """By local correlation where it would be by differences: for intensities that do not all mean the same."""
+        """Return the level with local correlation instead of squared differences."""
         return replace(self, metric="lncc") if self.metric == "mse" else self
 
-    def looks(self) -> tuple[tuple[bool, tuple[float, float]], ...]:
-        """How the field is looked for: whether from the moving image, and by which Gaussians; the plain way first."""
-        sigmas = [(self.force_sigma, self.field_sigma), *([] if self.smoother is None else [self.smoother])]
-        return tuple((backward, each) for each in sigmas for backward in (False, True)[: 1 + self.both_ways])
+    def candidates(self) -> tuple[CandidateKind, ...]:
+        """Return how fields are found at this level, the forward one with the level's own Gaussians first."""
+        sigmas = [(self.force_sigma, self.field_sigma)]
+        if self.alternative_sigmas is not None:
+            sigmas.append(self.alternative_sigmas)
+        directions = (False, True) if self.bidirectional else (False,)
+        return tuple(CandidateKind(backward, each) for each in sigmas for backward in directions)
 
 
 Schedule = tuple[Level, ...]
@@ -114,15 +133,15 @@ _ACROSS: Schedule = (
 )
 _FULL_ACROSS = Level(1, 8, force_sigma=1.5, field_sigma=0.5, momentum=0.3, volume=0.5, **_AT_ALL)
 _LONG = {2: 40, 1: 12}  # steps of "accurate"
-_SETTLING = 5  # and at half resolution, once all looks have become one
-_WORTH, _WORTH_UNKNOWN = 0.88, 0.92  # less is what lies between looks that have nothing in common
-_SMOOTHER = (2.2, 0.7)  # the Gaussians of its second look
+_STEPS_AFTER_MERGE = 5  # at half resolution
+_MERGE_RATIO, _MERGE_RATIO_UNKNOWN = 0.88, 0.92  # less is what lies between candidates that disagree
+_ALTERNATIVE_SIGMAS = (2.2, 0.7)
 _COARSE_CONTRAST = 0.25  # at least: it steadies what the full resolution starts from
 # Powers of a smoothness below 1 by which Gaussians (of forces, of the field) narrow, at full resolution and coarser
 # ones; above 1 both widen by little, and volumes are evened out by a higher power.
 _NARROWER_FULL, _NARROWER, _WIDER, _EVENER = (0.7, 0.6), (0.0, 0.35), (0.1, 0.1), 1.4
 PRESETS = ("fast", "default", "accurate")
-SMALL = 1_600_000
+MAX_ACCURATE_VOXELS = 1_600_000
 """Voxels that `accurate` refines within the three seconds that `default` may take on two cores that do nothing else.
 
 See docs/decisions/0007-refinement.md.
@@ -135,8 +154,8 @@ class Plan:
 
     Args:
         schedule: its levels; none at all leaves the network's field, or the affine, as it is.
-        network: whether a network's field is the start, or nothing.
-        template: whether the way by the model's template is one more look.
+        network: whether it starts from a network's field, or from the identity.
+        template: whether the field by way of the model's template is one more candidate.
     """
 
     schedule: Schedule
@@ -144,13 +163,13 @@ class Plan:
     template: bool = False
 
     @property
-    def several_looks(self) -> bool:
-        """Whether a level looks for the field in more than one way."""
-        return any(len(level.looks()) > 1 for level in self.schedule)
+    def multi_start(self) -> bool:
+        """Whether a level has more than one candidate."""
+        return any(len(level.candidates()) > 1 for level in self.schedule)
 
 
-def affordable(preset: str, voxels: int) -> str:
-    """The preset of which the programme is run: `default` does what `accurate` does where it has the time.
+def effective_preset(preset: str, voxels: int) -> str:
+    """Return the preset whose schedule runs: `default` does what `accurate` does where it has the time.
 
     Decided by numbers of voxels and never by the clock, so that the same images give the same result everywhere.
 
@@ -159,10 +178,10 @@ def affordable(preset: str, voxels: int) -> str:
         voxels: of all working grids on which images are refined.
 
     Example:
-        >>> affordable("default", 100_000), affordable("default", 5_000_000), affordable("fast", 100_000)
-        ('accurate', 'default', 'fast')
+        >>> effective_preset("default", 100_000), effective_preset("default", 5_000_000)
+        ('accurate', 'default')
     """
-    return "accurate" if preset == "default" and voxels <= SMALL else preset
+    return "accurate" if preset == "default" and voxels <= MAX_ACCURATE_VOXELS else preset
 
 
 def plan(
@@ -174,7 +193,7 @@ def plan(
     smoothness: float = 1.0,
     across: bool = False,
 ) -> Plan:
-    """The refinement of a preset.
+    """Return the refinement of a preset.
 
     Args:
         preset: one of `PRESETS`.
@@ -188,42 +207,57 @@ def plan(
         >>> plan("fast", Preparation(None), steps=5)
         Plan(schedule=(Level(scale=1, steps=5, ...),), network=True, template=False)
     """
-    *coarse, full = _levels(preparation, across=across)
+    levels = _levels(preparation, across=across)
     if preset == "accurate":
-        *coarse, full = (replace(level, steps=_LONG.get(level.scale, level.steps)) for level in (*coarse, full))
-        settling = replace(coarse[-1], steps=_SETTLING, worth=_WORTH_UNKNOWN if preparation is None else _WORTH)
-        coarse = [*(replace(level, both_ways=True, smoother=_SMOOTHER) for level in coarse), settling]
+        levels = _accurate(levels, preparation)
     if steps is not None:
-        full = replace(full, steps=steps)
-    start = "nothing" if preparation is None else preparation.refine
-    if steps == 0 or (steps is None and (preset == "fast" or start == "off")):
-        schedule: Schedule = ()
-        network = preparation is not None
-    elif preparation is not None and (preset == "fast" or start == "off"):
-        # What was asked for by number alone goes on from the network's field.
-        schedule, network = (full,), True
-    else:
-        schedule, network = (*coarse, full), start == "gist"
-    if preparation is not None and preparation.metric == "mse":
-        schedule = tuple(replace(level, metric="mse") for level in schedule)
-    elif preparation is not None:
-        schedule = tuple(
-            replace(level, contrast=max(preparation.contrast, _COARSE_CONTRAST if level.scale > 2 else 0.0))
-            for level in schedule
-        )
+        levels = (*levels[:-1], replace(levels[-1], steps=steps))
+    schedule, network = _started(levels, preset, preparation, steps)
+    if preparation is not None:
+        schedule = tuple(_for_model(level, preparation) for level in schedule)
     made = Plan(tuple(_smoothed(level, smoothness) for level in schedule), network)
-    return replace(made, template=template and made.several_looks)
+    return replace(made, template=template and made.multi_start)
+
+
+def _accurate(levels: Schedule, preparation: Preparation | None) -> Schedule:
+    """More steps, and several candidates that are merged before full resolution."""
+    *coarse, full = (replace(level, steps=_LONG.get(level.scale, level.steps)) for level in levels)
+    ratio = _MERGE_RATIO_UNKNOWN if preparation is None else _MERGE_RATIO
+    after_merge = replace(coarse[-1], steps=_STEPS_AFTER_MERGE, min_merge_ratio=ratio)
+    several = (replace(level, bidirectional=True, alternative_sigmas=_ALTERNATIVE_SIGMAS) for level in coarse)
+    return (*several, after_merge, full)
+
+
+def _started(
+    levels: Schedule, preset: str, preparation: Preparation | None, steps: int | None
+) -> tuple[Schedule, bool]:
+    """The levels that run, and whether they start from a network's field."""
+    network = preparation is not None
+    init = "identity" if preparation is None else preparation.refinement_init
+    unrefined = preset == "fast" or init == "none"
+    if steps == 0 or (steps is None and unrefined):
+        return (), network
+    if network and unrefined:  # what was asked for by number alone goes on from the network's field
+        return levels[-1:], True
+    return levels, init == "network"
+
+
+def _for_model(level: Level, preparation: Preparation) -> Level:
+    """The level with the similarity measure of a model."""
+    if preparation.metric == "mse":
+        return replace(level, metric="mse")
+    return replace(level, contrast=max(preparation.contrast, _COARSE_CONTRAST if level.scale > 2 else 0.0))
 
 
 def _levels(preparation: Preparation | None, *, across: bool) -> Schedule:
-    """Those of the short refinement, from nothing."""
+    """Those of the short refinement, from the identity."""
     if across:
         return (*_ACROSS, _FULL_ACROSS)
     return (*_UNKNOWN, _FULL_UNKNOWN) if preparation is None else (*_COARSE, _FULL)
 
 
 def _smoothed(level: Level, smoothness: float) -> Level:
-    """The level for a field so much smoother: stronger forces count as strong, and volumes are evened out more."""
+    """The level for a smoother field: only stronger forces become full steps, and volumes are evened out more."""
     if smoothness == 1:
         return level
     if smoothness > 1:
@@ -231,12 +265,12 @@ def _smoothed(level: Level, smoothness: float) -> Level:
     else:
         powers, volume = _NARROWER_FULL if level.scale == 1 else _NARROWER, smoothness
     by_force, by_field = (smoothness**power for power in powers)
-    smoother = None if level.smoother is None else (by_force * level.smoother[0], by_field * level.smoother[1])
+    other = level.alternative_sigmas
     return replace(
         level,
         force_sigma=by_force * level.force_sigma,
         field_sigma=by_field * level.field_sigma,
-        smoother=smoother,
+        alternative_sigmas=None if other is None else (by_force * other[0], by_field * other[1]),
         force=smoothness * level.force,
         volume=volume * level.volume,
     )

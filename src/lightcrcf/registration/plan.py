@@ -14,7 +14,7 @@ from lightcrcf.network.config import NetworkConfig
 from lightcrcf.preprocessing.foreground import HEAD_AND_BRAIN, Content
 from lightcrcf.preprocessing.normalization import working_order
 from lightcrcf.refinement.deformation import field_grid
-from lightcrcf.refinement.schedule import Metric, Plan, affordable, plan
+from lightcrcf.refinement.schedule import Metric, Plan, effective_preset, plan
 from lightcrcf.refinement.working_pair import WorkingPair
 from lightcrcf.registration.contrast import across_contrasts
 from lightcrcf.registration.inputs import ImagePair, Inputs
@@ -113,7 +113,7 @@ def decide(
         across=across[0],
         further=across[1:],
         pairs=_in_pairs(choice, options),
-        looks=refinement.several_looks,
+        multi_start=refinement.multi_start,
         field=_field_grid(inputs.fixed.grid, grids[0], choice.weights, refinement),
         edges=_weighs_edges(inputs, refinement),
         masks=any(counted is not None for pair in inputs.pairs for _, counted in pair.masked),
@@ -196,7 +196,7 @@ def _plan(
         return Plan((), False)  # A whole head would be squeezed into the brain that is all of the other image.
     preparation, preset = weights.preparation if weights else None, options.preset
     if options.refine is None:  # who names a number of steps knows how long it shall take
-        preset = affordable(preset, sum(grid.size for grid in grids))
+        preset = effective_preset(preset, sum(grid.size for grid in grids))
     made = plan(
         preset, preparation, steps=options.refine, template=_has_template(weights), smoothness=options.smoothness,
         across=across,

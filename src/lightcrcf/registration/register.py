@@ -17,7 +17,7 @@ from lightcrcf.geometry.threads import use_threads
 from lightcrcf.memory import check_demand, share_arenas
 from lightcrcf.quality.label_check import label_record, misplaced, warnings_of
 from lightcrcf.refinement.acceptance import gains
-from lightcrcf.refinement.refine import Refined, refine_together
+from lightcrcf.refinement.refine import RefinementResult, refine_together
 from lightcrcf.refinement.unfolding import inverse_metrics, unfolded
 from lightcrcf.registration.heads import brains_cut_out, shown_contents
 from lightcrcf.registration.inputs import Given, Inputs, channels_of
@@ -180,7 +180,7 @@ class _Deformation:
     """On the working grid, on the fixed grid, and how it came about; None for what there is not."""
 
     displacement: Float32 | None
-    refined: Refined | None
+    refined: RefinementResult | None
     field: DisplacementField | None
     unfolding: dict[str, Any] | None
 
@@ -262,7 +262,7 @@ def _deformed(
         if refinement.schedule:
             compared = [p.compared_as(across) for p, across in zip(start.pairs, decision.across, strict=True)]
             refined = refine_together(
-                compared, displacement, schedule=refinement.schedule, pool=pair.pool, another=by_template
+                compared, displacement, schedule=refinement.schedule, pool=pair.pool, template_field=by_template
             )
             displacement = refined.displacement
         if displacement is not None and not gains(start.pairs, displacement, decision.metrics):

@@ -1,7 +1,7 @@
 """A second way from the fixed to the moving image: both are registered with the model's template, and these joined.
 
 Two persons may differ so much that neither the network nor the refinement sees which part corresponds to which; each
-is closer to the mean of many. The way is coarser than the direct one, so it only takes part in the choice among looks.
+is closer to the mean of many. The way is coarser than the direct one, so it is only one more candidate.
 
 Source:
     S. Joshi et al., "Unbiased diffeomorphic atlas construction for computational anatomy", NeuroImage 2004 (the mean

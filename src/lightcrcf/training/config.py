@@ -13,7 +13,7 @@ from lightcrcf.errors import InputError
 from lightcrcf.network.config import LEVELS, VARIANTS, NetworkConfig
 from lightcrcf.training.datasets.layouts import LAYOUTS, LayoutName
 from lightcrcf.training.datasets.listing import Listing, from_templates
-from lightcrcf.weights.preparation import Preparation, Start, View
+from lightcrcf.weights.preparation import Preparation, RefinementInit, View
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -155,7 +155,7 @@ class Data(Section):
         shape: training crop in working voxels, multiples of what the network pools (16 where it does).
         by_content: whether `content` is a kind of `pipeline.foreground`, which alone says if the model suits an image;
             otherwise the extremes of the training images do.
-        refine: from where the refinement of the model's registrations starts: "gist", "nothing" or "off".
+        refinement_init: where the refinement of the model's registrations starts: "network", "identity" or "none".
         contrast: weight of the images' local contrast in that refinement.
     """
 
@@ -166,7 +166,7 @@ class Data(Section):
     window: tuple[float, float] | None = None
     content: str = "skull-stripped brain"
     by_content: bool = False
-    refine: Start = "gist"
+    refinement_init: RefinementInit = "network"
     contrast: Annotated[float, Field(ge=0)] = 0.0
     shape: tuple[int, int, int] = (160, 192, 144)
 
@@ -181,7 +181,8 @@ class Data(Section):
         """As the weights file records it."""
         spacing = self.spacing_mm
         vector = None if spacing == "native" else spacing if isinstance(spacing, tuple) else (spacing,) * 3
-        return Preparation(vector, self.view, self.window, not self.cohorts[0].within, self.refine, self.contrast)
+        align = not self.cohorts[0].within
+        return Preparation(vector, self.view, self.window, align, self.refinement_init, self.contrast)
 
 
 class Augment(Section):

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
-__all__ = ["CT", "Preparation", "Profile", "Ranges", "Start", "View"]
+__all__ = ["CT", "Preparation", "Profile", "Ranges", "RefinementInit", "View"]
 
 View = Literal["foreground", "whole"]
-Start = Literal["gist", "nothing", "off"]
+RefinementInit = Literal["network", "identity", "none"]
 CT = "CT"
 """Among the kinds of images of a profile: some were in Hounsfield units."""
 Vector = tuple[float, float, float]
@@ -27,8 +27,8 @@ class Preparation:
         view: what the working grid shows: the foreground and a margin, or the whole fixed image (crops).
         window: the intensities that become 0 and 1 (CT); None takes them from each image.
         align: whether the pair is aligned affinely first; otherwise the headers are trusted (one person, one frame).
-        refine: from where the refinement starts: from the "gist" of the network's field, from "nothing" (the network
-            serves the fast preset only), or not at all ("off": it would lose what the network knows).
+        refinement_init: where the refinement starts: from block means of the "network"'s field, from the "identity"
+            (the network serves the fast preset only), or not at all ("none": it would lose what the network knows).
         contrast: weight of the images' local contrast in the refinement, beside that of the images themselves.
 
     Example:
@@ -40,7 +40,7 @@ class Preparation:
     view: View = "foreground"
     window: tuple[float, float] | None = None
     align: bool = True
-    refine: Start = "gist"
+    refinement_init: RefinementInit = "network"
     contrast: float = 0.0
 
     def __post_init__(self) -> None:
@@ -49,8 +49,9 @@ class Preparation:
             raise ValueError(f"a spacing of three positive numbers or none, got {spacing}")
         if self.view not in get_args(View):
             raise ValueError(f"a view of {' or '.join(get_args(View))}, got {self.view!r}")
-        if self.refine not in get_args(Start):
-            raise ValueError(f"a start of {' or '.join(get_args(Start))}, got {self.refine!r}")
+        if self.refinement_init not in get_args(RefinementInit):
+            names = " or ".join(get_args(RefinementInit))
+            raise ValueError(f"an initial field of {names}, got {self.refinement_init!r}")
         if not 0 <= self.contrast < math.inf:
             raise ValueError(f"a contrast of zero or more, got {self.contrast}")
         if window is not None and not (len(window) == 2 and -math.inf < window[0] < window[1] < math.inf):

@@ -36,7 +36,7 @@ __all__ = [
     "write_weights",
 ]
 
-FORMAT = "lightcrcf-weights-2"
+FORMAT = "lightcrcf-weights-3"
 BRAIN_MODEL = "brain-mask"
 """The shipped network that finds brains, which is no model for `load`; see `weights.brain`."""
 _LARGEST_FILE = 64 << 20
