@@ -194,7 +194,7 @@ def test_a_moved_mask_is_part_of_what_is_explained(texture: Texture) -> None:
     images = Images(fixed, in_contrast(moving, "arch"), None, mask)
     solver = LevelSolver(images, Level(1, 1, metric="explained"), (2, 2, 2))
     explained = solver.objective.pairs[0].channels[0]
-    assert isinstance(explained, Explained)
+    assert isinstance(explained, ExplainedVarianceChannel)
     solver.objective.evaluate(None)
     before = explained.weights
     solver.objective.evaluate(right + np.float32(3))
