@@ -27,13 +27,13 @@ __all__ = ["HEADS_CT_PROTOCOL", "heads_and_ct", "lungs_and_body"]
 HEADS_CT_PROTOCOL = (
     "Heads: five of IXI; stripped by hand means by their own labels. A bare brain of OASIS moving: mean Dice of the "
     "structures that both have. Onto MNI152: mean Dice there of the labels of each two, but for lobar white matter. "
-    "Lungs and bodies of LIDC-IDRI 1 and 2 by thresholds; outside: 99 % of the displacements 10 mm and more from the "
+    "Lungs and bodies of LIDC-IDRI 1 and 2 by thresholds; outside: 99 % of the displacements 50 mm and more from the "
     "fixed body."
 )
 _HEADS = 5
 _LOBAR_WHITE = range(81, 96)
 _SCANS = ("lidc1", "lidc2")
-_LUNG, _TISSUE, _BESIDE_MM, _STEP = -500.0, -400.0, 10.0, 97
+_LUNG, _TISSUE, _BESIDE_MM, _STEP = -500.0, -400.0, 50.0, 97
 _LEAST_LUNG = 0.15  # of the larger one
 Mask = NDArray[np.bool_]
 

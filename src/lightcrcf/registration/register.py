@@ -17,6 +17,7 @@ from lightcrcf.geometry.threads import use_threads
 from lightcrcf.memory import check_demand, share_arenas
 from lightcrcf.quality.label_check import label_record, misplaced, warnings_of
 from lightcrcf.refinement.acceptance import gains
+from lightcrcf.refinement.air import faded_in_air
 from lightcrcf.refinement.refine import RefinementResult, refine_together
 from lightcrcf.refinement.unfolding import inverse_metrics, unfolded
 from lightcrcf.registration.heads import brains_cut_out, shown_contents
@@ -267,6 +268,8 @@ def _deformed(
             displacement = refined.displacement
         if displacement is not None and not gains(start.pairs, displacement, decision.metrics):
             displacement = np.zeros_like(displacement)
+        if displacement is not None and all(content.ct for content in decision.contents):
+            displacement = faded_in_air(displacement, pair)
     with watch.stage("field", 0.7):
         field = None if displacement is None else pair.on_fixed(displacement, inputs.fixed.grid)
     with watch.stage("diffeomorphic", 0.72):
