@@ -155,7 +155,7 @@ def _registered(task: Task, threads: int | None) -> tuple[dict[str, Any], dict[s
         fixed_labels=pair.fixed_labels,
         moving_labels=[pair.moving_labels] if pair.moving_labels else [],
         shared=shared_here(),
-        **{**task.options.for_register(), "threads": threads},
+        **{**task.options.for_register(len(pair.channels("fixed"))), "threads": threads},
     )
     start = time.perf_counter()
     files = save(registration, task.folder, extra_files=_further_files(task, registration, carrier))
