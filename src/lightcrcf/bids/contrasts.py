@@ -63,7 +63,7 @@ class Contrast:
 def aligned_by(options: Options) -> Options:
     """How further images are aligned with the one that takes them along: they show the same person."""
     return Options(
-        similarity="any", transform="rigid", coarsen=options.coarsen, engine=options.engine, device=options.device,
+        transform="rigid", coarsen=options.coarsen, engine=options.engine, device=options.device,
         precision=options.precision, threads=options.threads, fill=options.fill, report=options.report,
     )  # fmt: skip
 
