@@ -110,6 +110,23 @@ def test_pairs_of_a_batch_may_have_several_contrasts(
     assert len(worked) == 1
 
 
+def test_weights_of_contrasts_hold_for_all_rows(
+    people: list[Path], quick: Options, tmp_path: Path, worked: list[str]
+) -> None:
+    one, two = many_to_one(people[0], people[1:3])
+    pairs, options = [one, replace(two, fixed_2=people[3], moving_2=people[4])], replace(quick, channel_weights=(3, 1))
+    assert run_batch(pairs, tmp_path / "out", options).failures == {}
+    runs = [json.loads((tmp_path / "out" / "pairs" / p.id / "run.json").read_text(encoding="utf-8")) for p in pairs]
+    assert [run["options"]["channel_weights"] for run in runs] == [[3], [3, 1]]
+    assert [channel["weight"] for channel in runs[1]["channels"]] == [0.75, 0.25]
+    run_batch(pairs, tmp_path / "out", options, resume=True)
+    assert len(worked) == 2
+    with pytest.raises(UsageError, match="expected 2, one for each pair of volumes"):
+        run_batch(pairs, tmp_path / "more", replace(quick, channel_weights=(3, 1, 1)))
+    with pytest.raises(UsageError, match="channel_weights"):
+        run_batch(pairs, tmp_path / "out", replace(quick, channel_weights=(2, 1)), resume=True)
+
+
 def test_a_template_is_read_and_prepared_once(
     people: list[Path], quick: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,18 @@ def test_the_doubtful_come_first_and_names_are_safe() -> None:
     assert 'href="pairs/a/picture.png"' in text
 
 
+def test_images_that_go_along_are_shown_on_the_template(tmp_path: Path) -> None:
+    along = record(
+        "e", "pass", files=["carried.png"], folder="contrasts/pairs/e",
+        metrics={"correlation_header": 0.1, "correlation_affine": 0.25, "correlation_after": None},
+    )  # fmt: skip
+    text = page("study", [along])
+    assert 'src="contrasts/pairs/e/carried.png"' in text
+    assert "magenta: fixed.nii, alike 0.10 → 0.25" in text
+    write_summary(tmp_path, [along])
+    assert (tmp_path / "summary.csv").read_text(encoding="utf-8").rstrip().endswith("contrasts/pairs/e")
+
+
 def test_the_table_keeps_the_order_of_the_records(tmp_path: Path) -> None:
     summary = write_summary(tmp_path, RECORDS)
     assert summary.counts == {"pass": 1, "check": 1, "fail": 1, "failed": 1}
@@ -70,7 +82,7 @@ def test_agreement_is_grey_and_the_same_input_gives_the_same_bytes(pair: tuple[V
     same = register(fixed, fixed, model="none", init="none", preset="fast")
     other = register(fixed, moving, model="none", init="none", preset="fast")
     for name, registration in (("same", same), ("again", same), ("other", other)):
-        write_picture(tmp_path / f"{name}.png", registration, Shared())
+        write_picture(tmp_path / f"{name}.png", registration.fixed, registration.moved, Shared())
     assert (tmp_path / "same.png").read_bytes() == (tmp_path / "again.png").read_bytes()
     pixels = {name: np.asarray(Image.open(tmp_path / f"{name}.png")).astype(int) for name in ("same", "other")}
     assert np.abs(pixels["same"][..., 0] - pixels["same"][..., 1]).max() <= 2

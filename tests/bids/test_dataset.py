@@ -11,14 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 from lightcrcf.batch.manifest import Manifest
 from lightcrcf.batch.options import Options
-from lightcrcf.bids.dataset import DataSet, Template, register_participants
+from lightcrcf.bids.dataset import DataSet
 from lightcrcf.bids.names import ImageName, label, template_label
+from lightcrcf.bids.publish import Template
+from lightcrcf.bids.register import register_participants
 from lightcrcf.cli.main import run
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.preprocessing.foreground import thin_out
@@ -66,9 +69,11 @@ def small(people: list[Path], tmp_path: Path) -> Path:
     return data_set(tmp_path / "raw", {f"{n}.nii.gz": p for n, p in zip(names, people[1:4], strict=True)})
 
 
-def registered(small: Path, out: Path, template: Path, options: Options, *participants: str) -> Any:
+def registered(
+    small: Path, out: Path, template: Path, options: Options, *participants: str, contrasts: tuple[str, ...] = ()
+) -> Any:
     return register_participants(
-        DataSet.open(small), out, Template(template, "TPL"), options, participants=participants
+        DataSet.open(small), out, Template(template, "TPL"), options, contrasts=contrasts, participants=participants
     )
 
 
@@ -235,7 +240,21 @@ def test_the_validator_finds_nothing_wrong_with_derivatives_of_real_brains(
         write(tmp_path / f"{number}.nii.gz", Volume(*thin_out(volume, spacing_mm=3.0)))
     names = {"1104": "sub-1104/anat/sub-1104_T1w.nii.gz", "1107": "sub-1107/ses-1/anat/sub-1107_ses-1_T1w.nii.gz"}
     raw = data_set(tmp_path / "raw", {name: tmp_path / f"{n}.nii.gz" for n, name in names.items()})
+    image = read(tmp_path / "1104.nii.gz")
+    other = Volume(np.where(image.data > 20, image.data.max() - image.data, 0), image.grid)
+    write(raw / names["1104"].replace("T1w", "T2w"), other)
+    for kind, name in (("func", "task-rest_bold"), ("dwi", "dwi")):
+        (raw / f"sub-1104/{kind}").mkdir()
+        series = nib.Nifti1Image(np.stack([other.data] * 2, axis=-1).astype(np.int16), image.grid.affine)
+        series.header.set_xyzt_units("mm", "sec")
+        nib.save(series, raw / f"sub-1104/{kind}/sub-1104_{name}.nii.gz")
+    (raw / "sub-1104/func/sub-1104_task-rest_bold.json").write_text('{"RepetitionTime": 1.0, "TaskName": "rest"}')
+    (raw / "sub-1104/dwi/sub-1104_dwi.bval").write_text("0 1000\n")
+    (raw / "sub-1104/dwi/sub-1104_dwi.bvec").write_text("0 1\n0 0\n0 0\n")
     assert validated(raw)["error"] == []
     options = Options(model=str(coarse_model), preset="fast", inverse=True, report=True, jacobian=True)
-    assert registered(raw, tmp_path / "out", tmp_path / "1101.nii.gz", options).failures == {}
+    along = ("T2w", "bold", "dwi")
+    summary = registered(raw, tmp_path / "out", tmp_path / "1101.nii.gz", options, contrasts=along)
+    assert summary.failures == {}
+    assert summary.pairs == 5
     assert validated(tmp_path / "out") == {"error": [], "warning": []}

@@ -10,7 +10,7 @@ import pytest
 from lightcrcf.cli.main import run
 
 
-@pytest.mark.parametrize("command", ["apply", "batch", "label", "register", "template"])
+@pytest.mark.parametrize("command", ["apply", "batch", "bids", "label", "register", "template"])
 def test_every_option_is_in_the_document_and_the_other_way_round(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,6 +18,7 @@ from lightcrcf.errors import InputError, MemoryEstimateError, QualityError, Usag
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.labels import labelling
 from lightcrcf.labels.atlases import Atlas
+from lightcrcf.labels.fusion import fuse
 from lightcrcf.labels.labelling import Labelling
 from lightcrcf.labels.save import save_labelling
 from lightcrcf.run_record.input_files import fingerprint
@@ -63,6 +64,29 @@ def test_atlases_of_one_person_are_laid_on_rigidly(people: list[Path], atlases: 
     assert all(m.correlation > 0 for m in own)
     truth = read(labels_of(people[0]))
     assert min(dice(truth.data, rigid.labels.data).values()) > 0.3
+
+
+def test_atlases_of_another_contrast_are_compared_in_the_shades_of_the_image(
+    people: list[Path], atlases: list[Atlas], tmp_path: Path
+) -> None:
+    image = read(people[0])
+    write(tmp_path / "t2.nii.gz", replace(image, data=np.where(image.data > 20, 700 - image.data, 0)))
+    options = Options(model="none", similarity="any", threads=1)
+    found = lightcrcf.label(tmp_path / "t2.nii.gz", atlases, options=options)
+    assert {atlas["contrasts"] for atlas in found.record["atlases"]} == {"any"}
+    truth = read(labels_of(people[0])).data
+    moved = [labelling.move(atlas, tmp_path / "t2.nii.gz", options) for atlas in atlases]
+    target = labelling.unit_intensities(read(tmp_path / "t2.nii.gz"), moved[0].window)
+    inside = truth > 0
+    for each in moved:
+        before, after = (
+            np.corrcoef(target[inside], seen[inside])[0, 1] for seen in (each.image, each.comparable(target))
+        )
+        assert before < -0.2 < 0.5 < after
+        assert replace(each, across=False).comparable(target) is each.image
+    plain = fuse(target, [m.image for m in moved], [m.labels for m in moved], image.grid.spacing_mm.tolist(), "joint")
+    overlaps = [np.mean(list(dice(truth, labels).values())) for labels in (plain.labels, found.labels.data)]
+    assert overlaps[1] > overlaps[0] + 0.003
 
 
 def test_voxels_without_data_hardly_change_a_label(

@@ -6,6 +6,7 @@ import json
 import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,18 @@ def test_a_verdict_of_fail_is_a_reason() -> None:
     assert [template_builder._why_not(done(v)) for v in ("pass", "check")] == [None, None]
     assert template_builder._why_not(done("fail")) == "quality control failed: folds"
     assert template_builder._why_not({"status": "failed", "error": {"message": "gone"}}) == "gone"
+
+
+def test_contrasts_are_not_averaged(persons: list[Path], tmp_path: Path) -> None:
+    image = read(persons[2])
+    other = tmp_path / "other.nii.gz"
+    write(other, replace(image, data=np.where(image.data > 20, 700 - image.data, 0).astype(np.int16)))
+    options = Options(model="none", preset="fast", threads=1)
+    with pytest.raises(InputError, match=r"other.nii.gz: expected the contrast of .*, got another one, as 1 of 3"):
+        build([*persons[:2], other], tmp_path / "out", Recipe(1, options=options))
+    assert not (tmp_path / "out" / "work").exists()
+    forced = Recipe(1, options=replace(options, similarity="same"))
+    assert len(build([*persons[:2], other], tmp_path / "out", forced)["images"]) == 3
 
 
 def test_bad_input_is_refused_before_anything_is_made(persons: list[Path], tmp_path: Path) -> None:

@@ -37,13 +37,20 @@ class Options(options.Options):
         if self.init not in ("auto", "none"):
             read_affine(self.init)
 
-    def for_register(self) -> dict[str, Any]:
-        """What `register` takes."""
-        return {name: value for name, value in asdict(self).items() if name != "report"}
+    def for_register(self, pairs: int | None = None) -> dict[str, Any]:
+        """What `register` takes.
+
+        Args:
+            pairs: of images that are registered together, if the weights may be of more.
+        """
+        named = {name: value for name, value in asdict(self).items() if name != "report"}
+        return {**named, "channel_weights": self.channel_weights[:pairs]}
 
     def identity(self) -> dict[str, Any]:
         """What results depend on: all but threads, files by their content, and the version of LightCRCF."""
         named = {name: value for name, value in asdict(self).items() if name != "threads" and value != ()}
+        if self.channel_weights:
+            named["channel_weights"] = list(self.channel_weights)  # as JSON has it
         if self.model not in ("auto", "none"):
             weights = load(self.model)
             named["model"] = {"name": weights.name, "sha256": weights.sha256}

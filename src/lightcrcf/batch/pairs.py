@@ -44,7 +44,11 @@ class Pair:
 
     def inputs(self) -> dict[str, Path]:
         """The files that are there, by role."""
-        return {role: getattr(self, role) for role in ROLES if getattr(self, role) is not None}
+        return {role: getattr(self, role) for role in ROLES if getattr(self, role) is not None} | self.beside()
+
+    def beside(self) -> dict[str, Path]:
+        """Files by role that the results depend on besides the volumes."""
+        return {}
 
 
 ROLES = tuple(f.name for f in fields(Pair) if f.name != "id")

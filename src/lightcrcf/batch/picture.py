@@ -11,7 +11,6 @@ from PIL import Image
 
 from lightcrcf.cache.registration import Shared
 from lightcrcf.preprocessing.foreground import foreground
-from lightcrcf.registration.register import Registration
 from lightcrcf.report.planes import Plane, planes, slice_image, thinned
 from lightcrcf.volumes import Volume
 
@@ -21,17 +20,16 @@ _MOST_PIXELS = 160
 Tiles = list[NDArray[np.float32]]
 
 
-def write_picture(path: Path, registration: Registration, shared: Shared) -> None:
+def write_picture(path: Path, fixed: Volume, moved: Volume, shared: Shared) -> None:
     """An axial, a coronal and a sagittal plane side by side: the fixed volume in magenta, the moved one in green.
 
     Where both agree the sum is grey. The file is a PNG whatever its name; the same input gives the same bytes.
 
     Args:
         path: to write.
-        registration: what to show.
+        fixed, moved: on one grid.
         shared: remembers how a fixed volume looks.
     """
-    fixed, moved = registration.fixed, registration.moved
     at, seen = shared.about(fixed, "picture", lambda: _planes_and_tiles(fixed))
     tiles = [np.stack([f, m, f], axis=-1) for f, m in zip(seen, _tiles(moved, at), strict=True)]
     height = max(tile.shape[0] for tile in tiles)

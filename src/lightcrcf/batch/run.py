@@ -52,10 +52,11 @@ def run_batch(
         how all pairs stand, those of earlier runs included; also written to the folder.
 
     Raises:
-        UsageError: for options that do not fit, or a folder that is in use.
+        UsageError: for options that do not fit, with each other or the pairs, or a folder that is in use.
         InputError: if the folder cannot be written to, or the cluster not be reached.
     """
     options.check()
+    _check_weights(pairs, options)
     check_places(workers, scheduler)
     manifest = Manifest(out, claims)
     with manifest.lock():
@@ -87,6 +88,16 @@ def _counted(
             tally = replace(tally, done=tally.done + 1, failed=failed, seconds=time.monotonic() - began)
             if progress:
                 progress(tally)
+
+
+def _check_weights(pairs: Sequence[Pair], options: Options) -> None:
+    """Refuse weights that are not as many as the volumes of the pair that has most; others take the first of them."""
+    most = max((len(pair.channels("fixed")) for pair in pairs), default=0)
+    if options.channel_weights and pairs and len(options.channel_weights) != most:
+        raise UsageError(
+            "--channel-weight", expected=f"{most}, one for each pair of volumes that a row has at most",
+            got=str(len(options.channel_weights)), remedy="give it once for fixed, once for fixed_2, and so on",
+        )  # fmt: skip
 
 
 def check_places(workers: int, scheduler: str | None) -> None:

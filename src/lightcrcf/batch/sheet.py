@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
+from pathlib import Path
 from string import Template
 from typing import Any
 from urllib.parse import quote
 
-from lightcrcf.batch.work import PICTURE, mean_dice, state_of
+from lightcrcf.batch.carried import CARRIED_PICTURE
+from lightcrcf.batch.work import PICTURE, folder_of, mean_dice, state_of
 
 __all__ = ["page"]
 
@@ -45,13 +47,14 @@ def page(title: str, records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _tile(record: Mapping[str, Any], state: str) -> str:
-    folder = f"pairs/{quote(record['id'])}"
+    folder = quote(folder_of(record))
     if state == "failed":
         reasons, picture = [record["error"]["message"]], '<span class="none">no picture</span>'
     else:
         reasons = record["qc"]["reasons"]
         more = "report.html" if "report.html" in record["files"] else PICTURE
-        image = f'<img loading="lazy" alt="fixed and moved" src="{folder}/{PICTURE}">'
+        shown = CARRIED_PICTURE if CARRIED_PICTURE in record["files"] else PICTURE
+        image = f'<img loading="lazy" alt="fixed and moved" src="{folder}/{shown}">'
         picture = f'<a href="{folder}/{more}">{image}</a>'
     items = "".join(f"<li>{escape(reason)}</li>" for reason in reasons)
     return _TILE.substitute(
@@ -64,11 +67,20 @@ def _numbers(record: Mapping[str, Any]) -> str:
     """The few that say most: how alike the images became, and the labels if there were any."""
     metrics, dice = record.get("metrics", {}), mean_dice(record)
     told = []
+    if CARRIED_PICTURE in record.get("files", ()):
+        told.append(f"on the template; magenta: {escape(Path(record['inputs']['fixed']['path']).name)}")
     if metrics.get("correlation_affine") is not None:
-        after = metrics.get("correlation_after", metrics["correlation_affine"])
-        told.append(f"alike {metrics['correlation_affine']:.2f} → {after:.2f}")
+        told.append("alike " + " → ".join(f"{value:.2f}" for value in _alike(metrics)))
     if metrics.get("folding_percent") is not None:
         told.append(f"folds {metrics['folding_percent']:.2g} %")
     if dice is not None:
         told.append(f"Dice {dice:.3f}")
     return f"<br><span class='soft'>{', '.join(told)}</span>" if told else ""
+
+
+def _alike(metrics: Mapping[str, Any]) -> list[float]:
+    """How alike the images were and became: by the deformation, or by the affine where there is none."""
+    steps = ["correlation_affine", "correlation_after"]
+    if metrics.get("correlation_after") is None:
+        steps = ["correlation_header", "correlation_affine"]
+    return [metrics[name] for name in steps if metrics.get(name) is not None]

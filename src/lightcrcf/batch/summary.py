@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightcrcf.batch.sheet import page
-from lightcrcf.batch.work import mean_dice, state_of
+from lightcrcf.batch.work import folder_of, mean_dice, state_of
 from lightcrcf.files import atomic_path
 
 __all__ = ["Summary", "write_summary"]
@@ -65,7 +65,7 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
         return {**row, "reasons": record["error"]["message"]}
     metrics = {name: _number(record["metrics"].get(name)) for name in _METRICS}
     told = {"verdict": record["qc"]["verdict"], "reasons": "; ".join(record["qc"]["reasons"]), "model": record["model"]}
-    return {**row, **told, "mean_dice": _number(mean_dice(record)), **metrics, "folder": f"pairs/{record['id']}"}
+    return {**row, **told, "mean_dice": _number(mean_dice(record)), **metrics, "folder": folder_of(record)}
 
 
 def _number(value: float | None) -> str:

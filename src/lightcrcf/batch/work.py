@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightcrcf.batch.carried import Carrier
 from lightcrcf.batch.options import Options
 from lightcrcf.batch.pairs import Pair
 from lightcrcf.batch.picture import write_picture
@@ -20,7 +21,10 @@ from lightcrcf.registration.register import Registration, register
 from lightcrcf.registration.save import save
 from lightcrcf.run_record.input_files import fingerprint
 
-__all__ = ["PICTURE", "Outcome", "Task", "failure", "inputs_of", "lost", "mean_dice", "shared_here", "state_of", "work"]
+__all__ = [
+    "PICTURE", "Outcome", "Task", "failure", "folder_of", "inputs_of", "lost", "mean_dice", "shared_here", "state_of",
+    "work",
+]  # fmt: skip
 
 PICTURE = "picture.png"
 SCHEMA = "lightcrcf-pair-1"
@@ -93,8 +97,12 @@ def work(task: Task, threads: int | None = None) -> Outcome:
 
 def inputs_of(pair: Pair) -> dict[str, dict[str, str | None]]:
     """Path and SHA-256 of each input by role; None for what cannot be read."""
+    return _fingerprints(pair.inputs())
+
+
+def _fingerprints(files: Mapping[str, Path]) -> dict[str, dict[str, str | None]]:
     found: dict[str, dict[str, str | None]] = {}
-    for role, path in pair.inputs().items():
+    for role, path in files.items():
         found[role] = {"path": str(path), "sha256": None}
         with suppress(OSError):
             found[role]["sha256"] = fingerprint(path)
@@ -124,6 +132,11 @@ def state_of(record: Mapping[str, Any]) -> str:
     return "failed" if record["status"] == "failed" else str(record["qc"]["verdict"])
 
 
+def folder_of(record: Mapping[str, Any]) -> str:
+    """Where the results of a pair are, relative to the summary."""
+    return str(record.get("folder", f"pairs/{record['id']}"))
+
+
 def mean_dice(record: Mapping[str, Any]) -> float | None:
     """Mean overlap of the structures that both label maps have, None without them."""
     values = list(record.get("dice", {}).values())
@@ -133,6 +146,7 @@ def mean_dice(record: Mapping[str, Any]) -> float | None:
 def _registered(task: Task, threads: int | None) -> tuple[dict[str, Any], dict[str, float]]:
     """What the record of a pair that went well says, and the seconds of each stage."""
     pair = task.pair
+    carrier = Carrier.of(pair)
     registration = register(
         pair.channels("fixed"),
         pair.channels("moving"),
@@ -141,16 +155,16 @@ def _registered(task: Task, threads: int | None) -> tuple[dict[str, Any], dict[s
         fixed_labels=pair.fixed_labels,
         moving_labels=[pair.moving_labels] if pair.moving_labels else [],
         shared=shared_here(),
-        **{**task.options.for_register(), "threads": threads},
+        **{**task.options.for_register(len(pair.channels("fixed"))), "threads": threads},
     )
     start = time.perf_counter()
-    files = save(registration, task.folder, extra_files=_further_files(task, registration))
+    files = save(registration, task.folder, extra_files=_further_files(task, registration, carrier))
     known = registration.provenance
     seconds = {**known["timings_s"], "write": round(time.perf_counter() - start, 4)}
     return {
-        "inputs": _inputs(known["sources"]),
+        "inputs": _inputs(known["sources"]) | _fingerprints(pair.beside()),
         "status": "done",
-        "qc": registration.qc,
+        "qc": carrier.judged(registration.qc, pair.fixed.name) if carrier else registration.qc,
         "metrics": registration.metrics,
         "dice": _dice(known["labels"]),
         "model": known["model"]["name"],
@@ -176,8 +190,13 @@ def _dice(records: list[Mapping[str, Any]]) -> dict[str, float]:
     return {code: s["dice"] for code, s in structures.items() if "dice" in s}
 
 
-def _further_files(task: Task, registration: Registration) -> dict[str, Callable[[Path], None]]:
-    files: dict[str, Callable[[Path], None]] = {PICTURE: lambda path: write_picture(path, registration, shared_here())}
+def _further_files(
+    task: Task, registration: Registration, carrier: Carrier | None
+) -> dict[str, Callable[[Path], None]]:
+    fixed, moved, shared = registration.fixed, registration.moved, shared_here()
+    files: dict[str, Callable[[Path], None]] = {PICTURE: lambda path: write_picture(path, fixed, moved, shared)}
+    if carrier:
+        files |= carrier.files(registration, shared)
     if task.options.report:
         from lightcrcf.report.html import report_files  # its pictures take a while to import
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lightcrcf.errors import UsageError
 
 __all__ = ["ImageName", "label", "template_label"]
 
-# Entities that an anatomical image may have, in the order of the specification, up to where `space` comes in.
+_DATATYPES = ("anat", "func", "dwi")
+# A series of volumes is represented by one: what that is called, as fMRIPrep and QSIPrep call it.
+_REPRESENTED = {"bold": "boldref", "sbref": "boldref", "dwi": "dwiref"}
+# Entities that an image may have, in the order of the specification, up to where `space` comes in.
 _BEFORE_SPACE = (
     "sub", "ses", "sample", "task", "tracksys", "acq", "ce", "trc", "stain", "rec", "dir", "run", "mod", "echo", "flip",
     "inv", "mt", "part", "proc", "hemi",
@@ -25,30 +28,43 @@ class ImageName:
     Args:
         entities: such as {"sub": "01", "run": "1"}, in the order of the name.
         suffix: what kind of image it is, such as T1w.
+        datatype: the folder that such images lie in: anat, func or dwi.
     """
 
     entities: dict[str, str]
     suffix: str
+    datatype: str = "anat"
 
     @classmethod
     def parse(cls, path: Path) -> ImageName | None:
         """The parts of a name; None if it is no BIDS name of a NIfTI file.
 
         Example:
-            >>> ImageName.parse(Path("sub-01_ses-a_run-2_T1w.nii.gz"))
-            ImageName(entities={'sub': '01', 'ses': 'a', 'run': '2'}, suffix='T1w')
+            >>> ImageName.parse(Path("sub-01/ses-a/anat/sub-01_ses-a_run-2_T1w.nii.gz"))
+            ImageName(entities={'sub': '01', 'ses': 'a', 'run': '2'}, suffix='T1w', datatype='anat')
         """
         found = _NAME.fullmatch(path.name)
         if not found:
             return None
         entities = [part.partition("-") for part in found[1].rstrip("_").split("_")]
-        return cls({key: value for key, _, value in entities}, found[2])
+        datatype = path.parent.name if path.parent.name in _DATATYPES else "anat"
+        return cls({key: value for key, _, value in entities}, found[2], datatype)
 
     @property
     def folder(self) -> str:
         """Where files about the image go: sub-01/ses-a/anat."""
         session = f"/ses-{self.entities['ses']}" if "ses" in self.entities else ""
-        return f"sub-{self.entities['sub']}{session}/anat"
+        return f"sub-{self.entities['sub']}{session}/{self.datatype}"
+
+    @property
+    def representative(self) -> ImageName:
+        """The name of the one volume that stands for a series; of any other image its own.
+
+        Example:
+            >>> ImageName({"sub": "01", "task": "rest"}, "bold", "func").representative.suffix
+            'boldref'
+        """
+        return replace(self, suffix=_REPRESENTED.get(self.suffix, self.suffix))
 
     @property
     def stem(self) -> str:

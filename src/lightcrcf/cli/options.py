@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 __all__ = [
+    "ChannelWeight",
     "Coarsen",
     "Device",
     "DeviceOption",
@@ -104,6 +105,12 @@ Smoothness = Annotated[
 ]
 SimilarityOption = Annotated[
     SimilarityName, typer.Option(help="any: the images are of different contrasts; same: of one; auto: look.")
+]
+ChannelWeight = Annotated[
+    list[float] | None,
+    typer.Option(
+        metavar="<x>", help="How much a pair of volumes tells; once for each pair, in order [default: all alike]."
+    ),
 ]
 Jacobian = Annotated[
     bool,

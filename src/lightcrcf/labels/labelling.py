@@ -25,6 +25,7 @@ from lightcrcf.geometry.threads import use_threads
 from lightcrcf.labels.atlases import Atlas, check_atlases
 from lightcrcf.labels.fusion import DEFAULT, FUSIONS, Fused, fuse, fusion_bytes
 from lightcrcf.preprocessing.missing_data import filled
+from lightcrcf.preprocessing.recoloring import recoloured, shades
 from lightcrcf.registration.provenance import peak_memory_mb
 from lightcrcf.registration.register import register
 from lightcrcf.run_record.environment import cpu_name, usable_cores, versions
@@ -66,6 +67,7 @@ class Moved:
         correlation: mean squared local correlation with the image after the registration.
         sha256: of image and labels.
         seconds: of the registration.
+        across: whether image and atlas were registered as two contrasts.
     """
 
     atlas: Atlas
@@ -76,6 +78,18 @@ class Moved:
     correlation: float
     sha256: tuple[str, str]
     seconds: float
+    across: bool = False
+
+    def comparable(self, target: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The atlas's image, in the target's shades if their contrasts are two.
+
+        Args:
+            target: (D, H, W) float32, the image to label in units of about one.
+        """
+        if not self.across:
+            return self.image
+        inside = (self.labels != 0).astype(np.float32)
+        return recoloured(self.image, shades(target, self.image, inside))
 
 
 def label(
@@ -129,7 +143,7 @@ def label(
     tell("fusion", 0.95)
     with use_threads(options.threads):
         target, spacing = unit_intensities(filled(fixed)[0], used[0].window), fixed.grid.spacing_mm.tolist()
-        fused = fuse(target, [m.image for m in used], [m.labels for m in used], spacing, fusion)
+        fused = fuse(target, [m.comparable(target) for m in used], [m.labels for m in used], spacing, fusion)
     timings = {"registration": registered - start, "fusion": time.perf_counter() - registered}
     record = {
         "schema": SCHEMA,
@@ -195,6 +209,7 @@ def move(atlas: Atlas, image: Path, options: Options) -> Moved:
         float(found.metrics.get("correlation_after", found.metrics.get("correlation_affine", 0.0))),
         (hashes["moving"], hashes["moving_labels"]),
         round(time.perf_counter() - start, 3),
+        known["similarity"]["contrasts"] == "any",
     )
 
 
@@ -268,6 +283,7 @@ def _about(moved: Sequence[Moved], used: Sequence[Moved], fused: Fused) -> list[
             "sha256": {"image": m.sha256[0], "labels": m.sha256[1]},
             "qc": {"verdict": m.qc["verdict"], "reasons": m.qc["reasons"]},
             "used": id(m) in weights,
+            "contrasts": "any" if m.across else "same",
             "correlation": round(m.correlation, 6),
             "mean_weight": round(weights[id(m)], 6) if id(m) in weights else None,
             "agreement": _agreement(m.labels, fused.labels) if id(m) in weights else None,

@@ -19,6 +19,7 @@ from lightcrcf.batch.tally import Tally
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.files import atomic_path, read_json, write_json
 from lightcrcf.preprocessing.foreground import litres
+from lightcrcf.registration.contrast import Likeness
 from lightcrcf.run_record.environment import versions
 from lightcrcf.run_record.input_files import fingerprint
 from lightcrcf.template.average import Average, Image, average, common_grid, difference, sharpened, sharpness
@@ -115,7 +116,11 @@ class Builder:
         write_json(self.work / "plan.json", self.plan)
 
     def start(self) -> Stage:
-        """The affine mean of all images, whatever image they are aligned with at first."""
+        """The affine mean of all images, whatever image they are aligned with at first.
+
+        Raises:
+            InputError: if fewer than two images can be aligned, or their contrasts differ.
+        """
         folder = self.work / "00"
         if (known := self._stage(folder)) is not None:
             return known
@@ -126,6 +131,7 @@ class Builder:
         )
         left_out, _ = self._register(folder, self.by_id[reference].path, options, "affine mean")
         kept = self._kept(left_out, folder)
+        self._refuse_mixture(folder, kept, reference)
         affines = [self._chain(folder, name).after for name in kept]
         back = group_mean(affines, kept).inverse()
         affines = [affine.compose(back) for affine in affines]
@@ -232,6 +238,23 @@ class Builder:
                 remedy=f"see {folder / 'index.html'}",
             )  # fmt: skip
         return kept
+
+    def _refuse_mixture(self, folder: Path, kept: Sequence[str], reference: str) -> None:
+        """Refuse to average images of different contrasts, unless told that they are one."""
+        if self.recipe.options.similarity == "same":
+            return
+        found = {name: (read_json(folder / "pairs" / name / "run.json") or {})["similarity"] for name in kept}
+        others = [
+            name for name, how in found.items()
+            if Likeness(how["correlation"], how["correlation_recoloured"]).two_contrasts
+        ]  # fmt: skip
+        if others:
+            shutil.rmtree(self.work, ignore_errors=True)
+            raise InputError(
+                str(self.by_id[others[0]].path), expected=f"the contrast of {self.by_id[reference].path.name}",
+                got=f"another one, as {len(others)} of {len(kept)} images seem to have",
+                remedy="average images of one contrast only, or add --similarity same if they are",
+            )  # fmt: skip
 
     def _chain(self, folder: Path, name: str) -> Chain:
         return read_transform_folder(folder / "pairs" / name)

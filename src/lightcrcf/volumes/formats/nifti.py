@@ -17,7 +17,7 @@ from lightcrcf.errors import InputError
 from lightcrcf.files import atomic_path, gzip_stream, open_binary
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes.formats.nifti_header import geometry_fields, header_for, header_grid
-from lightcrcf.volumes.formats.voxels import read_voxels
+from lightcrcf.volumes.formats.voxels import read_parts, read_voxels
 from lightcrcf.volumes.limits import check_shape
 from lightcrcf.volumes.volume import Volume
 
@@ -27,6 +27,7 @@ __all__ = [
     "nifti_grid",
     "nifti_header_path",
     "nifti_shape",
+    "nifti_volumes",
     "read_nifti",
     "save_nifti",
     "save_nifti_parts",
@@ -83,6 +84,30 @@ def read_nifti(path: str | os.PathLike[str]) -> Volume:
     source, shape = str(path), (raw.shape[0], raw.shape[1], raw.shape[2])
     grid, notes = header_grid(header, shape, source)
     return Volume(_scaled(header, raw, source), grid, source, geometry_fields(header), notes)
+
+
+def nifti_volumes(path: str | os.PathLike[str]) -> Iterator[Volume]:
+    """Read the volumes of a 3-D or 4-D NIfTI file one after the other; see `read_nifti`.
+
+    Raises:
+        InputError: if the file is damaged, not a series of 3-D scalar volumes, or its geometry cannot be used.
+        MemoryEstimateError: if one volume would not fit into memory.
+    """
+    source = str(path)
+    header, data_path = _header(Path(path))
+    dtype, (*sizes, count) = _dtype(header, source), _series_shape(source, _shape(header, source))
+    shape = (sizes[0], sizes[1], sizes[2])
+    grid, notes = header_grid(header, shape, source)
+    for raw in read_parts(data_path, _offset(header, source), shape, count, dtype):
+        yield Volume(_scaled(header, raw, source), grid, source, geometry_fields(header), notes)
+
+
+def _series_shape(source: str, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    sizes = list(shape)
+    while len(sizes) > 4 and sizes[-1] == 1:
+        sizes.pop()
+    count = sizes.pop() if len(sizes) == 4 else 1
+    return (*check_shape(source, sizes), count)
 
 
 def nifti_grid(path: str | os.PathLike[str]) -> tuple[Grid, tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,7 +13,7 @@ from lightcrcf.errors import InputError
 from lightcrcf.files import is_gzip, open_binary
 from lightcrcf.volumes.limits import check_stored
 
-__all__ = ["read_voxels"]
+__all__ = ["read_parts", "read_voxels"]
 
 _CHUNK = 1 << 22
 
@@ -43,9 +44,40 @@ def read_voxels(path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype
         while filled == size and stream.read(_CHUNK):  # to the end, where gzip keeps its checksum
             pass
     if filled < size:
-        remedy = "copy or download it again; it is cut off or its header is damaged"
-        raise InputError(str(path), expected=f"{size} bytes of voxels", got=f"{filled}", remedy=remedy)
+        raise _cut_off(path, size, filled)
     return raw.astype(dtype.newbyteorder("="), copy=False).reshape(shape, order="F")
+
+
+def read_parts(
+    path: Path, offset: int, shape: tuple[int, ...], count: int, dtype: np.dtype[Any]
+) -> Iterator[NDArray[Any]]:
+    """The arrays of one shape that follow each other from byte `offset` of a file; one is in memory at a time.
+
+    Args:
+        path, offset, dtype: as for `read_voxels`.
+        shape: of each array.
+        count: how many there are.
+
+    Raises:
+        InputError: if the file is missing, damaged or too short, when the iteration comes there.
+        MemoryEstimateError: if one array would not fit into memory.
+    """
+    with open_binary(path) as stream:
+        stored, packed = path.stat().st_size, is_gzip(path)
+        size = check_stored(str(path), shape, dtype.itemsize, stored=stored, compressed=packed)
+        for number in range(count):
+            raw = np.empty(size // dtype.itemsize, dtype)
+            filled = _fill(stream, 0 if number else offset, raw.view(np.uint8).data)
+            if filled < size:
+                raise _cut_off(path, count * size, number * size + filled)
+            yield raw.astype(dtype.newbyteorder("="), copy=False).reshape(shape, order="F")
+        while stream.read(_CHUNK):  # to the end, where gzip keeps its checksum
+            pass
+
+
+def _cut_off(path: Path, size: int, filled: int) -> InputError:
+    remedy = "copy or download it again; it is cut off or its header is damaged"
+    return InputError(str(path), expected=f"{size} bytes of voxels", got=f"{filled}", remedy=remedy)
 
 
 def _fill(stream: BinaryIO, offset: int, room: memoryview) -> int:

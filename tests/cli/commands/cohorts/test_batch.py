@@ -104,7 +104,8 @@ def test_every_option_reaches_the_batch(inputs: Path, tmp_path: Path, monkeypatc
     options = (
         "--workers 2 --scheduler tcp://x:1 --retry-failed --model m --init i --preset accurate --refine 4 "
         "--diffeomorphic --inverse --report --engine torch --device cuda --precision bf16 --threads 3 --coarsen 2 "
-        "--smoothness 0.5 --jacobian --similarity same --transform rigid"
+        "--smoothness 0.5 --jacobian --similarity same --transform rigid "
+        "--channel-weight 2 --channel-weight 1"
     )
     assert run(["batch", str(inputs / "pairs.csv"), "--out", str(tmp_path), *options.split()]) == 2
     assert callable(seen.pop("progress"))
@@ -128,6 +129,7 @@ def test_every_option_reaches_the_batch(inputs: Path, tmp_path: Path, monkeypatc
             jacobian=True,
             similarity="same",
             transform="rigid",
+            channel_weights=(2.0, 1.0),
             report=True,
         ),
         "workers": 2,

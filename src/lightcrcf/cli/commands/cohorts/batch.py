@@ -11,6 +11,7 @@ import typer
 
 from lightcrcf.cli.console import print_json, say
 from lightcrcf.cli.options import (
+    ChannelWeight,
     Coarsen,
     Device,
     DeviceOption,
@@ -70,6 +71,7 @@ def batch(
     refine: Refine = None,
     smoothness: Smoothness = 1.0,
     similarity: SimilarityOption = SimilarityName.auto,
+    channel_weight: ChannelWeight = None,
     diffeomorphic: Annotated[
         bool, typer.Option("--diffeomorphic", help="Change the fields a little so that they fold nowhere.")
     ] = False,
@@ -97,7 +99,8 @@ def batch(
 
     options = Options(
         model, init, preset.value, refine, diffeomorphic, inverse, coarsen, engine.value, device.value, precision.value,
-        threads, fill_value(fill), smoothness, jacobian, similarity.value, transform.value, report=report,
+        threads, fill_value(fill), smoothness, jacobian, similarity.value, transform.value,
+        tuple(channel_weight or ()), report=report,
     )  # fmt: skip
     with counting(out) as follower:
         summary = run_batch(

@@ -31,7 +31,7 @@ from lightcrcf.cli.options import (
 from lightcrcf.errors import InputError, how_to_install
 
 if TYPE_CHECKING:
-    from lightcrcf.bids.dataset import Template
+    from lightcrcf.bids.publish import Template
 
 __all__ = ["bids"]
 
@@ -57,7 +57,16 @@ def bids(
     template_label: Annotated[
         str | None, typer.Option(metavar="<label>", help="Its name in file names [default: by its file name].")
     ] = None,
-    suffix: Annotated[str, typer.Option(metavar="<suffix>", help="Which anatomical images.")] = "T1w",
+    suffix: Annotated[
+        str, typer.Option(metavar="<suffix>", help="Which anatomical images to register to the template.")
+    ] = "T1w",
+    contrasts: Annotated[
+        str,
+        typer.Option(
+            metavar="all|none|<suffixes>",
+            help="Which others to align with them and to carry along, such as T2w,FLAIR,bold.",
+        ),
+    ] = "all",
     workers: Workers = 1,
     scheduler: Scheduler = None,
     model: Model = "auto",
@@ -82,10 +91,11 @@ def bids(
         bool, typer.Option("--fail-on-qc", help="Exit with code 4 if quality control says fail for any image.")
     ] = False,
 ) -> None:
-    """Register the anatomical images of a BIDS data set to a template; what is finished already is not done again."""
+    """Register the images of a BIDS data set to a template, all contrasts; what is finished is not done again."""
     from lightcrcf.batch.options import Options
-    from lightcrcf.bids.dataset import DataSet, register_participants
+    from lightcrcf.bids.dataset import DataSet, chosen_contrasts
     from lightcrcf.bids.names import label
+    from lightcrcf.bids.register import register_participants
 
     options = Options(
         model=model, preset=preset.value, diffeomorphic=diffeomorphic, inverse=inverse, report=report,
@@ -99,6 +109,7 @@ def bids(
             _template(template, template_label),
             options,
             suffix=suffix,
+            contrasts=chosen_contrasts(contrasts, suffix),
             participants=[label(text, "--participant-label") for text in participant_label or ()],
             workers=workers,
             scheduler=scheduler,
@@ -112,8 +123,8 @@ def bids(
 
 
 def _template(path: Path | None, name: str | None) -> Template:
-    from lightcrcf.bids.dataset import Template
     from lightcrcf.bids.names import label, template_label
+    from lightcrcf.bids.publish import Template
     from lightcrcf.demo.phantom import template
 
     if path is not None:

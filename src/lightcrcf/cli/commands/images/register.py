@@ -11,6 +11,7 @@ import typer
 
 from lightcrcf.cli.console import print_json, progress_shown, say
 from lightcrcf.cli.options import (
+    ChannelWeight,
     Coarsen,
     Device,
     DeviceOption,
@@ -77,12 +78,7 @@ def register(
     refine: Refine = None,
     smoothness: Smoothness = 1.0,
     similarity: SimilarityOption = SimilarityName.auto,
-    channel_weight: Annotated[
-        list[float] | None,
-        typer.Option(
-            metavar="<x>", help="How much a pair of volumes tells; once for each pair, in order [default: all alike]."
-        ),
-    ] = None,
+    channel_weight: ChannelWeight = None,
     diffeomorphic: Annotated[
         bool, typer.Option("--diffeomorphic", help="Change the field a little so that it folds nowhere.")
     ] = False,
