@@ -11,10 +11,10 @@ import pytest
 
 from lightcrcf.cache.registration import Shared
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.refinement.schedule import MAX_ACCURATE_VOXELS, PRESETS, Level, Plan, effective_preset, plan
+from lightcrcf.options import PRESETS, Options
+from lightcrcf.refinement.schedule import MAX_ACCURATE_VOXELS, Level, Plan, effective_preset, plan
 from lightcrcf.registration import plan as decision
 from lightcrcf.registration.inputs import Given, Inputs
-from lightcrcf.registration.options import Options
 from lightcrcf.registration.plan import decide
 from lightcrcf.registration.register import register
 from lightcrcf.registration.template_path import template_from

@@ -15,6 +15,7 @@ from lightcrcf.cache.registration import Shared
 from lightcrcf.cli.main import run
 from lightcrcf.errors import UsageError
 from lightcrcf.geometry.grid import Grid
+from lightcrcf.options import Options
 from lightcrcf.preprocessing.recoloring import recoloured, shades
 from lightcrcf.refinement.acceptance import gains
 from lightcrcf.refinement.ascent import LevelSolver
@@ -24,7 +25,6 @@ from lightcrcf.refinement.refine import refine
 from lightcrcf.refinement.schedule import Level, plan
 from lightcrcf.refinement.working_pair import WorkingPair
 from lightcrcf.registration.contrast import REMARK, Likeness, likeness
-from lightcrcf.registration.options import Options
 from lightcrcf.registration.register import register
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.itk import write_affine

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from lightcrcf.errors import UsageError
 from lightcrcf.geometry.grid import Grid
+from lightcrcf.options import Options, fill_value
 from lightcrcf.preprocessing import missing_data as measured
 from lightcrcf.preprocessing.validity import examine
-from lightcrcf.registration.options import Options, fill_value
 from lightcrcf.registration.resample import move, move_labels
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain

@@ -12,8 +12,8 @@ from lightcrcf.batch.options import Options as CohortOptions
 from lightcrcf.cli.main import run
 from lightcrcf.errors import UsageError
 from lightcrcf.evaluation.regularity import sdlogj
-from lightcrcf.refinement.schedule import PRESETS, Level, plan
-from lightcrcf.registration.options import Options
+from lightcrcf.options import PRESETS, Options
+from lightcrcf.refinement.schedule import Level, plan
 from lightcrcf.registration.register import register
 from lightcrcf.run_record.replay import command_line, options_to_repeat, read_run
 from lightcrcf.template.recipe import Recipe

@@ -13,7 +13,7 @@ import pytest
 from lightcrcf.affine.align import align
 from lightcrcf.cli.main import run
 from lightcrcf.errors import UsageError
-from lightcrcf.registration.options import Options
+from lightcrcf.options import Options
 from lightcrcf.registration.register import register
 from lightcrcf.registration.save import save
 from lightcrcf.run_record.replay import command_line, options_to_repeat, read_run

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lightcrcf.cli.console import print_json, say
-from lightcrcf.cli.options import Preset
 from lightcrcf.errors import UsageError
+from lightcrcf.options import Preset
 
 if TYPE_CHECKING:
     from lightcrcf_bench.accuracy.environments import Environments
@@ -113,7 +113,7 @@ def scaling(
     threads: Annotated[str, typer.Option(help="Numbers of threads, with spaces between.")] = "1 2",
     model: Annotated[str, typer.Option(help="A name or a .safetensors file.")] = "brain-t1",
     precision: Annotated[Precision, typer.Option(help="f32 or bf16.")] = Precision.f32,
-    preset: Annotated[Preset, typer.Option(help="Of the whole command.")] = Preset.default,
+    preset: Annotated[Preset, typer.Option(help="Of the whole command.")] = "default",
     repetitions: Annotated[int, typer.Option(min=1, help="Of the compute.")] = 5,
     limit: Annotated[
         float | None, typer.Option(help="Seconds after which a command is stopped and counts as failed.")
@@ -134,7 +134,7 @@ def scaling(
         _numbers(threads),
         model=model,
         precision=precision.value,
-        preset=preset.value,
+        preset=preset,
         repetitions=repetitions,
         limit_seconds=limit,
         say=say,

@@ -192,7 +192,7 @@ def steps(folder: str, scale: int, count: int, threads: int) -> dict[str, Any]:
 
     with use_threads(threads):
         refine(fixed, moving, None, schedule=(replace(level, steps=1),))  # loads or compiles the kernels
-        whole = trace(climb, _watched(), marks=[("refinement/level.py", "step")])
+        whole = trace(climb, _watched(), marks=[("refinement/ascent.py", "step")])
     begins = [index for index, event in enumerate(whole) if event.label == "step"]
     if len(begins) < 2:
         raise InputError("refinement", expected="at least two steps", got=str(len(begins)), remedy="give more --steps")

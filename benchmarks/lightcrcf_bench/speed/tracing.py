@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import lightcrcf
 from lightcrcf.engines.bfloat16 import PairedFeatures
 
 __all__ = ["Event", "Labeller", "trace"]
 
-_PACKAGE = Path(__file__).resolve().parents[1]
+_PACKAGE = Path(lightcrcf.__file__).resolve().parent
 Labeller = Callable[[Mapping[str, Any]], str]
 Function = tuple[str, str]
 

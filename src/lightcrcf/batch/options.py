@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
-from lightcrcf.registration import options
+from lightcrcf import options
 from lightcrcf.run_record.input_files import fingerprint
 from lightcrcf.transforms.itk import read_affine
 from lightcrcf.weights.store import load

@@ -1,124 +1,20 @@
-"""Options that several commands have: what they are called, what they take, what their help says."""
+"""Options that several commands have: those of a registration, from their one table, and a few of the command line."""
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import Annotated
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, fields
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-__all__ = [
-    "ChannelWeight",
-    "Coarsen",
-    "Device",
-    "DeviceOption",
-    "EngineName",
-    "EngineOption",
-    "FillOption",
-    "Init",
-    "Jacobian",
-    "Model",
-    "Precision",
-    "PrecisionOption",
-    "Preset",
-    "PresetOption",
-    "Refine",
-    "Scheduler",
-    "SimilarityName",
-    "SimilarityOption",
-    "Smoothness",
-    "Transform",
-    "TransformOption",
-    "Workers",
-]  # fmt: skip
+from lightcrcf.options import Fill, Options, fill_value
 
+__all__ = ["FillOption", "Scheduler", "Workers", "given_options", "registers", "takes"]
 
-class Preset(str, Enum):
-    """How much time to spend after the affine alignment."""
+Command = TypeVar("Command", bound=Callable[..., Any])
 
-    fast = "fast"
-    default = "default"
-    accurate = "accurate"
-
-
-class Transform(str, Enum):
-    """What may move."""
-
-    rigid = "rigid"
-    similarity = "similarity"
-    affine = "affine"
-    deformable = "deformable"
-
-
-class EngineName(str, Enum):
-    """What runs the network."""
-
-    auto = "auto"
-    openvino = "openvino"
-    torch = "torch"
-
-
-class Device(str, Enum):
-    """Where the network runs."""
-
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class Precision(str, Enum):
-    """Arithmetic of the network."""
-
-    auto = "auto"
-    f32 = "f32"
-    bf16 = "bf16"
-
-
-class SimilarityName(str, Enum):
-    """Whether the images are of one contrast."""
-
-    auto = "auto"
-    same = "same"
-    any = "any"
-
-
-Model = Annotated[
-    str, typer.Option(help="auto, none (no network), a name from `lightcrcf models list`, or a .safetensors file.")
-]
-Init = Annotated[
-    str, typer.Option(help="auto: affine alignment included; none: trust the headers; or an ITK affine file.")
-]
-PresetOption = Annotated[
-    Preset, typer.Option(help="fast: the network alone; default: and some refinement; accurate: and more.")
-]
-TransformOption = Annotated[
-    Transform, typer.Option(help="rigid; similarity: and one scale; affine; deformable: and a field.")
-]
-Refine = Annotated[int | None, typer.Option(min=0, help="Refinement steps at full resolution [default: by preset].")]
-Coarsen = Annotated[
-    int, typer.Option(min=1, help="Make the voxels of the working grid so many times larger, to save memory.")
-]
-Smoothness = Annotated[
-    float,
-    typer.Option(
-        min=0.1, max=10.0, help="How smooth the refined field is: 0.5 rougher, 2 smoother; not with --preset fast."
-    ),
-]
-SimilarityOption = Annotated[
-    SimilarityName, typer.Option(help="any: the images are of different contrasts; same: of one; auto: look.")
-]
-ChannelWeight = Annotated[
-    list[float] | None,
-    typer.Option(
-        metavar="<x>", help="How much a pair of volumes tells; once for each pair, in order [default: all alike]."
-    ),
-]
-Jacobian = Annotated[
-    bool,
-    typer.Option("--jacobian", help="Write jacobian.nii.gz and log_jacobian.nii.gz too: how volumes change locally."),
-]
-EngineOption = Annotated[EngineName, typer.Option(help="What runs the network.")]
-DeviceOption = Annotated[Device, typer.Option(help="Where the network runs.")]
-PrecisionOption = Annotated[Precision, typer.Option(help="Arithmetic of the network.")]
 FillOption = Annotated[
     str,
     typer.Option(
@@ -132,3 +28,59 @@ Scheduler = Annotated[
         metavar="<address>", help="A running Dask cluster does the work: tcp://host:port, or its --scheduler-file."
     ),
 ]
+_TABLE: Mapping[str, Field[Any]] = {option.name: option for option in fields(Options)}
+
+
+def takes(*names: str) -> Callable[[Command], Command]:
+    """Give a command options of `lightcrcf.options.Options`, which it gets by name in its last, `**options`.
+
+    Args:
+        names: of the options, in the order in which help shows them.
+    """
+
+    def decorated(command: Command) -> Command:
+        signature = inspect.signature(command, eval_str=True)
+        own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        every = [*own, *(_parameter(_TABLE[name]) for name in names)]
+        command.__signature__ = signature.replace(parameters=every)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in every}
+        return command
+
+    return decorated
+
+
+def registers(*, without: Sequence[str] = ()) -> Callable[[Command], Command]:
+    """Give a command all options of a registration but some; see `takes`."""
+    return takes(*(name for name in _TABLE if name not in without))
+
+
+def given_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `Options` takes, from the words of a command line.
+
+    Raises:
+        UsageError: for a fill that is no number.
+    """
+    given = dict(options)
+    if "fill" in given:
+        given["fill"] = fill_value(given["fill"])
+    if "channel_weights" in given:
+        given["channel_weights"] = tuple(given["channel_weights"] or ())
+    return given
+
+
+def _parameter(option: Field[Any]) -> inspect.Parameter:
+    """The command line's parameter of an option."""
+    kind, told = get_type_hints(Options)[option.name], dict(option.metadata)
+    default: Any = option.default
+    words: tuple[str, ...] = (f"--{option.name.replace('_', '-')}",) if kind is bool else ()
+    if kind == Fill:
+        kind, told["metavar"] = str, "X|nan|auto"
+    if kind == tuple[float, ...]:
+        kind, default, words, told["metavar"] = list[float] | None, None, ("--channel-weight",), "<x>"
+    annotated: Any = Annotated
+    return inspect.Parameter(
+        option.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=annotated[kind, typer.Option(*words, **told)],
+    )

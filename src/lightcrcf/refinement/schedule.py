@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from lightcrcf.options import Preset
 from lightcrcf.weights.preparation import Preparation
 
 __all__ = [
-    "MAX_ACCURATE_VOXELS", "PRESETS", "CandidateKind", "Level", "Metric", "Plan", "Schedule", "effective_preset",
+    "MAX_ACCURATE_VOXELS", "CandidateKind", "Level", "Metric", "Plan", "Schedule", "effective_preset",
     "plan",
 ]  # fmt: skip
 
@@ -140,7 +141,6 @@ _COARSE_CONTRAST = 0.25  # at least: it steadies what the full resolution starts
 # Powers of a smoothness below 1 by which Gaussians (of forces, of the field) narrow, at full resolution and coarser
 # ones; above 1 both widen by little, and volumes are evened out by a higher power.
 _NARROWER_FULL, _NARROWER, _WIDER, _EVENER = (0.7, 0.6), (0.0, 0.35), (0.1, 0.1), 1.4
-PRESETS = ("fast", "default", "accurate")
 MAX_ACCURATE_VOXELS = 1_600_000
 """Voxels that `accurate` refines within the three seconds that `default` may take on two cores that do nothing else.
 
@@ -168,13 +168,13 @@ class Plan:
         return any(len(level.candidates()) > 1 for level in self.schedule)
 
 
-def effective_preset(preset: str, voxels: int) -> str:
+def effective_preset(preset: Preset, voxels: int) -> Preset:
     """Return the preset whose schedule runs: `default` does what `accurate` does where it has the time.
 
     Decided by numbers of voxels and never by the clock, so that the same images give the same result everywhere.
 
     Args:
-        preset: one of `PRESETS`, as it was asked for.
+        preset: one of `options.PRESETS`, as it was asked for.
         voxels: of all working grids on which images are refined.
 
     Example:
@@ -185,7 +185,7 @@ def effective_preset(preset: str, voxels: int) -> str:
 
 
 def plan(
-    preset: str,
+    preset: Preset,
     preparation: Preparation | None,
     *,
     steps: int | None = None,
@@ -196,7 +196,7 @@ def plan(
     """Return the refinement of a preset.
 
     Args:
-        preset: one of `PRESETS`.
+        preset: one of `options.PRESETS`.
         preparation: of the model, which says what suits it; None without a model.
         steps: at full resolution, instead of the preset's; 0 is no refinement.
         template: whether the model has one.
@@ -229,7 +229,7 @@ def _accurate(levels: Schedule, preparation: Preparation | None) -> Schedule:
 
 
 def _started(
-    levels: Schedule, preset: str, preparation: Preparation | None, steps: int | None
+    levels: Schedule, preset: Preset, preparation: Preparation | None, steps: int | None
 ) -> tuple[Schedule, bool]:
     """The levels that run, and whether they start from a network's field."""
     network = preparation is not None

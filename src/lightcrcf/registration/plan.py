@@ -11,6 +11,7 @@ from lightcrcf.errors import UsageError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.memory import Demand
 from lightcrcf.network.config import NetworkConfig
+from lightcrcf.options import Options
 from lightcrcf.preprocessing.foreground import HEAD_AND_BRAIN, Content
 from lightcrcf.preprocessing.normalization import working_order
 from lightcrcf.refinement.deformation import field_grid
@@ -19,7 +20,6 @@ from lightcrcf.refinement.working_pair import WorkingPair
 from lightcrcf.registration.contrast import across_contrasts
 from lightcrcf.registration.inputs import ImagePair, Inputs
 from lightcrcf.registration.models import Choice, choose_model, mismatches
-from lightcrcf.registration.options import Options
 from lightcrcf.weights.store import Weights
 
 __all__ = ["Decision", "decide"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from lightcrcf.engines.base import Engine
 from lightcrcf.evaluation.jacobian import JacobianMaps, jacobian_maps
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.memory import check_demand, share_arenas
+from lightcrcf.options import Fill, Options, Preset, Similarity, Transform, fill_value
 from lightcrcf.quality.label_check import label_record, misplaced, warnings_of
 from lightcrcf.refinement.acceptance import gains
 from lightcrcf.refinement.air import faded_in_air
@@ -22,7 +23,6 @@ from lightcrcf.refinement.refine import RefinementResult, refine_together
 from lightcrcf.refinement.unfolding import inverse_metrics, unfolded
 from lightcrcf.registration.heads import brains_cut_out, shown_contents
 from lightcrcf.registration.inputs import Given, Inputs, channels_of
-from lightcrcf.registration.options import Fill, Options, Transform, fill_value
 from lightcrcf.registration.plan import Decision, decide
 from lightcrcf.registration.provenance import Stopwatch, input_record, provenance
 from lightcrcf.registration.resample import move, move_labels
@@ -103,7 +103,7 @@ def register(
     fill: str | float = "auto",
     smoothness: float = 1.0,
     jacobian: bool = False,
-    similarity: Literal["auto", "same", "any"] = "auto",
+    similarity: Similarity = "auto",
     transform: Transform = "deformable",
     channel_weights: Sequence[float] = (),
     brain_mask: bool = False,
@@ -165,8 +165,10 @@ def register(
     """
     share_arenas()
     options = Options(
-        os.fspath(model), os.fspath(init), preset, refine, diffeomorphic, inverse, coarsen, engine, device, precision,
-        threads, fill_value(fill), smoothness, jacobian, similarity, transform, tuple(channel_weights), brain_mask,
+        model=os.fspath(model), init=os.fspath(init), preset=cast(Preset, preset), refine=refine,
+        diffeomorphic=diffeomorphic, inverse=inverse, coarsen=coarsen, engine=engine, device=device,
+        precision=precision, threads=threads, fill=fill_value(fill), smoothness=smoothness, jacobian=jacobian,
+        similarity=similarity, transform=transform, channel_weights=tuple(channel_weights), brain_mask=brain_mask,
     )  # fmt: skip
     options.check()
     images = channels_of(fixed), channels_of(moving)

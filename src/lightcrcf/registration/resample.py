@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from lightcrcf.errors import UsageError
+from lightcrcf.options import Fill
 from lightcrcf.preprocessing.missing_data import background, holds, measured, put
 from lightcrcf.preprocessing.validity import Extent
-from lightcrcf.registration.options import Fill
 from lightcrcf.transforms.chain import Chain, Interpolation
 from lightcrcf.transforms.labels import is_label_map
 from lightcrcf.volumes.volume import Volume

@@ -11,10 +11,10 @@ from lightcrcf.affine.pyramid import Source
 from lightcrcf.cache.registration import Shared
 from lightcrcf.engines.base import Engine
 from lightcrcf.memory import check_demand
+from lightcrcf.options import Options
 from lightcrcf.refinement.working_pair import WorkingPair
 from lightcrcf.registration.contrast import Likeness, likeness
 from lightcrcf.registration.inputs import ImagePair, Inputs
-from lightcrcf.registration.options import Options
 from lightcrcf.registration.plan import Decision, decide
 from lightcrcf.registration.provenance import Stopwatch
 from lightcrcf.transforms.affine import Affine

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightcrcf.errors import InputError
+from lightcrcf.options import Options
 from lightcrcf.run_record.environment import cpu_name, versions
 from lightcrcf.run_record.input_files import fingerprint
 from lightcrcf.weights.store import load
@@ -16,12 +17,7 @@ from lightcrcf.weights.store import load
 __all__ = ["check_unchanged", "command_line", "differences", "options_to_repeat", "read_run"]
 
 _LARGEST = 16 << 20
-_DEFAULTS: dict[str, Any] = {
-    "model": "auto", "init": "auto", "preset": "default", "refine": None, "diffeomorphic": False, "inverse": False,
-    "coarsen": 1, "engine": "auto", "device": "cpu", "precision": "auto", "threads": None,
-    "fill": "auto", "smoothness": 1.0, "jacobian": False, "similarity": "auto",
-    "transform": "deformable", "channel_weights": [], "brain_mask": False,
-}  # fmt: skip
+_DEFAULTS: dict[str, Any] = Options().record()
 _SINGLE, _SEVERAL = ("fixed_mask", "moving_mask", "fixed_labels"), ("fixed", "moving", "moving_labels", "also")
 
 

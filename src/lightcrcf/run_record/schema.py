@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lightcrcf.options import Options, help_of
+
 __all__ = ["RunRecord", "json_schema", "shipped_schema"]
 
 Triple = tuple[float, float, float]
@@ -38,31 +40,6 @@ class Source(_Part):
     ]
     path: str | None = Field(description="absolute; null for something in memory")
     sha256: str | None = Field(description="of the bytes; of folders and detached headers see docs/run-json.md")
-
-
-class Options(_Part):
-    """The options as they were given; files among them are in `sources`."""
-
-    model: str
-    init: str
-    preset: Literal["fast", "default", "accurate"]
-    refine: int | None
-    diffeomorphic: bool
-    inverse: bool
-    coarsen: int
-    engine: Literal["auto", "openvino", "torch"]
-    device: Literal["cpu", "cuda"]
-    precision: Literal["auto", "f32", "bf16"]
-    threads: int | None
-    fill: float | Literal["auto", "nan"] = "auto"
-    smoothness: float = Field(description="1 for the preset's; 2 is smoother, 0.5 rougher")
-    jacobian: bool
-    similarity: Literal["auto", "same", "any"] = Field(description="whether the images may be of two contrasts")
-    transform: Literal["rigid", "similarity", "affine", "deformable"]
-    channel_weights: tuple[float, ...] = Field(
-        default=(), description="of the pairs of images, in order; none where all tell alike"
-    )
-    brain_mask: bool = Field(default=False, description="whether brain masks were asked for")
 
 
 class Machine(_Part):
@@ -281,12 +258,15 @@ class RunRecord(_Part):
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of `run.json`."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **RunRecord.model_json_schema(by_alias=True)}
+    """Return the JSON Schema (draft 2020-12) of `run.json`."""
+    schema = RunRecord.model_json_schema(by_alias=True)
+    for name, told in schema["$defs"]["Options"]["properties"].items():
+        told["description"] = help_of(name)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def shipped_schema() -> dict[str, Any]:
-    """The same as it lies in the package, `lightcrcf/pipeline/run.schema.json`."""
+    """The same as it lies in the package, `lightcrcf/run_record/run.schema.json`."""
     text = (resources.files("lightcrcf.run_record") / "run.schema.json").read_text(encoding="utf-8")
     schema: dict[str, Any] = json.loads(text)
     return schema

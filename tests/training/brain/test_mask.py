@@ -128,7 +128,7 @@ def test_it_cannot_be_resumed_and_says_so(brain_recipe: Path, capsys: pytest.Cap
 
 
 def test_the_shipped_recipe_is_valid() -> None:
-    path = Path(__file__).parents[2] / "recipes" / "brain-mask.toml"
+    path = Path(__file__).parents[3] / "recipes" / "brain-mask.toml"
     assert is_brain_mask(path)
     assert load_brain_config(path).name == path.stem
     assert not is_brain_mask(path.with_name("brain-t1.toml"))

@@ -21,7 +21,7 @@ from lightcrcf.volumes import Volume, read, write
 from lightcrcf.volumes.formats.analyze import read_analyze
 from lightcrcf.weights import store
 
-RECIPES = Path(__file__).parents[2] / "recipes"
+RECIPES = Path(__file__).parents[3] / "recipes"
 ATLASES = ["0037", "0044", "0155", "0210", "0287"]
 VALIDATED = [
     "0008",

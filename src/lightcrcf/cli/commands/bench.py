@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -18,8 +19,9 @@ _PACKAGE = "lightcrcf_bench"
 def bench_app() -> App:
     """Return the commands of the package `lightcrcf-bench`, or one that says where to get it."""
     if find_spec(_PACKAGE) is not None:
-        app: App = import_module(f"{_PACKAGE}.cli.bench").app
-        return app
+        with suppress(ImportError):  # of another version: nothing else must break
+            app: App = import_module(f"{_PACKAGE}.cli.bench").app
+            return app
     app = App(help="Measure LightCRCF and other tools (the package lightcrcf-bench, not installed).")
     app.callback(invoke_without_command=True, context_settings=_ANYTHING)(_missing)
     return app

@@ -79,7 +79,7 @@ def test_every_option_reaches_the_pipeline(inputs: Path, tmp_path: Path, monkeyp
     assert seen == {
         "fixed": [inputs / "fixed.nii.gz"],
         "moving": [inputs / "moving.nii.gz"],
-        "channel_weights": [2.0],
+        "channel_weights": (2.0,),
         "brain_mask": True,
         "model": "m.safetensors",
         "init": "a.tfm",
@@ -97,7 +97,7 @@ def test_every_option_reaches_the_pipeline(inputs: Path, tmp_path: Path, monkeyp
         "precision": "f32",
         "threads": 3,
         "coarsen": 2,
-        "fill": "-1000",
+        "fill": -1000.0,
         "smoothness": 2.0,
         "jacobian": True,
         "similarity": "same",

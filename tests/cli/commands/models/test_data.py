@@ -17,7 +17,7 @@ from lightcrcf.geometry.grid import Grid
 from lightcrcf.training.datasets.layouts import LAYOUTS
 from lightcrcf.volumes import Volume, read, write
 
-RECIPES = Path(__file__).parents[2] / "recipes"
+RECIPES = Path(__file__).parents[4] / "recipes"
 GRID = Grid((8, 9, 10), np.diag([1.5, 2.0, 2.5, 1.0]))
 CORNERS = {  # of structures that tell left, back and bottom
     "lpba40": {21: (0, 8, 9), 22: (7, 8, 9), 181: (4, 0, 0)},

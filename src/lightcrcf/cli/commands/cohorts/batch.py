@@ -10,30 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lightcrcf.cli.console import print_json, say
-from lightcrcf.cli.options import (
-    ChannelWeight,
-    Coarsen,
-    Device,
-    DeviceOption,
-    EngineName,
-    EngineOption,
-    FillOption,
-    Init,
-    Jacobian,
-    Model,
-    Precision,
-    PrecisionOption,
-    Preset,
-    PresetOption,
-    Refine,
-    Scheduler,
-    SimilarityName,
-    SimilarityOption,
-    Smoothness,
-    Transform,
-    TransformOption,
-    Workers,
-)
+from lightcrcf.cli.options import Scheduler, Workers, given_options, registers
 from lightcrcf.errors import InputError, LightCRCFError, MemoryEstimateError, QualityError, UsageError
 
 if TYPE_CHECKING:
@@ -48,6 +25,7 @@ class _PairsError(LightCRCFError):
     """Some pairs failed for reasons that are no fault of theirs."""
 
 
+@registers(without=("threads", "brain_mask"))
 def batch(
     inputs: Annotated[
         list[Path],
@@ -64,25 +42,7 @@ def batch(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="As --resume, and try again what failed.")
     ] = False,
-    model: Model = "auto",
-    init: Init = "auto",
-    transform: TransformOption = Transform.deformable,
-    preset: PresetOption = Preset.default,
-    refine: Refine = None,
-    smoothness: Smoothness = 1.0,
-    similarity: SimilarityOption = SimilarityName.auto,
-    channel_weight: ChannelWeight = None,
-    diffeomorphic: Annotated[
-        bool, typer.Option("--diffeomorphic", help="Change the fields a little so that they fold nowhere.")
-    ] = False,
-    coarsen: Coarsen = 1,
-    fill: FillOption = "auto",
-    inverse: Annotated[bool, typer.Option("--inverse", help="Write the inverse displacement fields too.")] = False,
-    jacobian: Jacobian = False,
     report: Annotated[bool, typer.Option("--report", help="Write a report.html for each pair.")] = False,
-    engine: EngineOption = EngineName.auto,
-    device: DeviceOption = Device.cpu,
-    precision: PrecisionOption = Precision.auto,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads for each pair [default: the cores, shared among the workers].")
     ] = None,
@@ -90,23 +50,19 @@ def batch(
     fail_on_qc: Annotated[
         bool, typer.Option("--fail-on-qc", help="Exit with code 4 if quality control says fail for any pair.")
     ] = False,
+    **options: Any,
 ) -> None:
     """Register many pairs: those of a table, all images onto a template, or each image onto each other one."""
     pairs = _pairs(inputs, to, all_pairs)
     from lightcrcf.batch.options import Options
     from lightcrcf.batch.run import run_batch
-    from lightcrcf.registration.options import fill_value
 
-    options = Options(
-        model, init, preset.value, refine, diffeomorphic, inverse, coarsen, engine.value, device.value, precision.value,
-        threads, fill_value(fill), smoothness, jacobian, similarity.value, transform.value,
-        tuple(channel_weight or ()), report=report,
-    )  # fmt: skip
+    every = Options(**given_options(options), threads=threads, report=report)
     with counting(out) as follower:
         summary = run_batch(
             pairs,
             out,
-            options,
+            every,
             workers=workers,
             scheduler=scheduler,
             resume=resume or retry_failed,

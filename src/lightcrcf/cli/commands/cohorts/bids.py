@@ -4,30 +4,13 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lightcrcf.cli.commands.cohorts.batch import counting, raise_for
 from lightcrcf.cli.console import print_json, say
-from lightcrcf.cli.options import (
-    Coarsen,
-    EngineName,
-    EngineOption,
-    Jacobian,
-    Model,
-    Precision,
-    PrecisionOption,
-    Preset,
-    PresetOption,
-    Scheduler,
-    SimilarityName,
-    SimilarityOption,
-    Smoothness,
-    Transform,
-    TransformOption,
-    Workers,
-)
+from lightcrcf.cli.options import Scheduler, Workers, given_options, takes
 from lightcrcf.errors import InputError, how_to_install
 
 if TYPE_CHECKING:
@@ -42,6 +25,10 @@ class Level(str, Enum):
     participant = "participant"
 
 
+@takes(
+    "model", "transform", "preset", "smoothness", "similarity", "diffeomorphic", "inverse", "jacobian", "engine",
+    "precision", "coarsen",
+)  # fmt: skip
 def bids(
     bids_dir: Annotated[Path, typer.Argument(metavar="BIDS_DIR", help="A BIDS data set.")],
     out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Folder for the derivatives.")],
@@ -69,27 +56,15 @@ def bids(
     ] = "all",
     workers: Workers = 1,
     scheduler: Scheduler = None,
-    model: Model = "auto",
-    transform: TransformOption = Transform.deformable,
-    preset: PresetOption = Preset.default,
-    smoothness: Smoothness = 1.0,
-    similarity: SimilarityOption = SimilarityName.auto,
-    diffeomorphic: Annotated[
-        bool, typer.Option("--diffeomorphic", help="Change the fields a little so that they fold nowhere.")
-    ] = False,
-    inverse: Annotated[bool, typer.Option("--inverse", help="Write the way back too.")] = False,
-    jacobian: Jacobian = False,
     report: Annotated[bool, typer.Option("--report", help="Write a page of pictures for each image.")] = False,
-    engine: EngineOption = EngineName.auto,
-    precision: PrecisionOption = Precision.auto,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads for each image [default: the cores, shared among the workers].")
     ] = None,
-    coarsen: Coarsen = 1,
     json: Annotated[bool, typer.Option("--json", help="Print how the images stand on stdout.")] = False,
     fail_on_qc: Annotated[
         bool, typer.Option("--fail-on-qc", help="Exit with code 4 if quality control says fail for any image.")
     ] = False,
+    **options: Any,
 ) -> None:
     """Register the images of a BIDS data set to a template, all contrasts; what is finished is not done again."""
     from lightcrcf.batch.options import Options
@@ -97,17 +72,13 @@ def bids(
     from lightcrcf.bids.names import label
     from lightcrcf.bids.register import register_participants
 
-    options = Options(
-        model=model, preset=preset.value, diffeomorphic=diffeomorphic, inverse=inverse, report=report,
-        engine=engine.value, precision=precision.value, threads=threads, coarsen=coarsen, smoothness=smoothness,
-        similarity=similarity.value, transform=transform.value, jacobian=jacobian,
-    )  # fmt: skip
+    every = Options(**given_options(options), threads=threads, report=report)
     with counting(out_dir) as follower:
         summary = register_participants(
             DataSet.open(bids_dir),
             out_dir,
             _template(template, template_label),
-            options,
+            every,
             suffix=suffix,
             contrasts=chosen_contrasts(contrasts, suffix),
             participants=[label(text, "--participant-label") for text in participant_label or ()],

@@ -4,31 +4,12 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lightcrcf.cli.console import print_json, progress_shown, say
-from lightcrcf.cli.options import (
-    Coarsen,
-    Device,
-    DeviceOption,
-    EngineName,
-    EngineOption,
-    Init,
-    Model,
-    Precision,
-    PrecisionOption,
-    Preset,
-    PresetOption,
-    Refine,
-    SimilarityName,
-    SimilarityOption,
-    Smoothness,
-    Transform,
-    TransformOption,
-    Workers,
-)
+from lightcrcf.cli.options import Workers, given_options, takes
 
 if TYPE_CHECKING:
     from lightcrcf.labels.labelling import Labelling
@@ -44,6 +25,10 @@ class FusionName(str, Enum):
     joint = "joint"
 
 
+@takes(
+    "model", "init", "transform", "preset", "refine", "smoothness", "similarity", "coarsen", "engine", "device",
+    "precision",
+)  # fmt: skip
 def label(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The image to label.", show_default=False)],
     atlases: Annotated[
@@ -61,21 +46,11 @@ def label(
         bool, typer.Option("--confidence", help="Write confidence.nii.gz too: the share of the vote at each voxel.")
     ] = False,
     workers: Workers = 1,
-    model: Model = "auto",
-    init: Init = "auto",
-    transform: TransformOption = Transform.deformable,
-    preset: PresetOption = Preset.default,
-    refine: Refine = None,
-    smoothness: Smoothness = 1.0,
-    similarity: SimilarityOption = SimilarityName.auto,
-    coarsen: Coarsen = 1,
-    engine: EngineOption = EngineName.auto,
-    device: DeviceOption = Device.cpu,
-    precision: PrecisionOption = Precision.auto,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads for each atlas [default: the cores, shared among the workers].")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print label.json on stdout.")] = False,
+    **options: Any,
 ) -> None:
     """Label an image: register labelled atlases to it and fuse their labels."""
     from lightcrcf.batch.options import Options
@@ -85,14 +60,10 @@ def label(
     from lightcrcf.registration.save import check_output_folder
 
     check_output_folder(out)
-    options = Options(
-        model, init, preset.value, refine, engine=engine.value, device=device.value, precision=precision.value,
-        threads=threads, coarsen=coarsen, smoothness=smoothness, similarity=similarity.value,
-        transform=transform.value,
-    )  # fmt: skip
+    every = Options(**given_options(options), threads=threads)
     found_atlases = find_atlases(atlases, atlas_images, atlas_labels)
     with progress_shown(f"labelling {image} by {len(found_atlases)} atlases") as progress:
-        found = run(image, found_atlases, fusion=fusion.value, options=options, workers=workers, progress=progress)
+        found = run(image, found_atlases, fusion=fusion.value, options=every, workers=workers, progress=progress)
         save_labelling(found, out, confidence=confidence)
     if json:
         print_json(found.record)

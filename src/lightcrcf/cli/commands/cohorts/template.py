@@ -10,21 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from lightcrcf.cli.console import print_json, say
-from lightcrcf.cli.options import (
-    Coarsen,
-    Model,
-    Preset,
-    PresetOption,
-    Scheduler,
-    SimilarityName,
-    SimilarityOption,
-    Smoothness,
-    Workers,
-)
+from lightcrcf.cli.options import Scheduler, Workers, given_options, takes
 
 __all__ = ["template"]
 
 
+@takes("model", "preset", "smoothness", "similarity", "coarsen")
 def template(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="What to average.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder for the template, the transforms and the record.")],
@@ -35,11 +26,6 @@ def template(
     sharpen: Annotated[
         float, typer.Option(min=0.0, max=5.0, help="Strength of the unsharp mask after each averaging; 0 for none.")
     ] = 0.5,
-    model: Model = "auto",
-    preset: PresetOption = Preset.default,
-    smoothness: Smoothness = 1.0,
-    similarity: SimilarityOption = SimilarityName.auto,
-    coarsen: Coarsen = 1,
     workers: Workers = 1,
     scheduler: Scheduler = None,
     threads: Annotated[
@@ -49,17 +35,15 @@ def template(
         bool, typer.Option("--resume", help="Go on where an earlier run for the same images and options stopped.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print template.json on stdout.")] = False,
+    **options: Any,
 ) -> None:
     """Build a template: the average of all images in the middle of their shapes, biased towards none of them."""
     from lightcrcf.batch.options import Options
     from lightcrcf.template.build import build
     from lightcrcf.template.recipe import Recipe
 
-    options = Options(
-        model=model, preset=preset.value, coarsen=coarsen, smoothness=smoothness, similarity=similarity.value,
-        threads=threads,
-    )  # fmt: skip
-    recipe = Recipe(iterations, step, sharpen, options, workers, scheduler)
+    every = Options(**given_options(options), threads=threads)
+    recipe = Recipe(iterations, step, sharpen, every, workers, scheduler)
     with _following(f"building a template of {len(images)} images; results go to {out}") as progress:
         record = build(images, out, recipe, resume=resume, progress=progress)
     if json:

@@ -37,7 +37,7 @@ def apply(
 ) -> None:
     """Move a volume with the transform of an earlier run."""
     from lightcrcf.files import check_apart
-    from lightcrcf.registration.options import fill_value
+    from lightcrcf.options import fill_value
     from lightcrcf.registration.resample import move
     from lightcrcf.transforms.itk import read_transform_folder
     from lightcrcf.volumes import check_target, read, write

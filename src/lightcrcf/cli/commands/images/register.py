@@ -2,36 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from enum import Enum
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lightcrcf.cli.console import print_json, progress_shown, say
-from lightcrcf.cli.options import (
-    ChannelWeight,
-    Coarsen,
-    Device,
-    DeviceOption,
-    EngineName,
-    EngineOption,
-    FillOption,
-    Init,
-    Jacobian,
-    Model,
-    Precision,
-    PrecisionOption,
-    Preset,
-    PresetOption,
-    Refine,
-    SimilarityName,
-    SimilarityOption,
-    Smoothness,
-    Transform,
-    TransformOption,
-)
+from lightcrcf.cli.options import given_options, registers
 from lightcrcf.errors import QualityError, UsageError
 
 if TYPE_CHECKING:
@@ -40,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 
+@registers()
 def register(
     context: typer.Context,
     fixed: Annotated[
@@ -59,9 +38,6 @@ def register(
     from_run: Annotated[
         Path | None, typer.Option("--from", help="run.json of an earlier run, to repeat it; --out alone goes with it.")
     ] = None,
-    model: Model = "auto",
-    init: Init = "auto",
-    transform: TransformOption = Transform.deformable,
     fixed_mask: Annotated[Path | None, typer.Option(help="0 where fixed voxels must not count (lesions).")] = None,
     moving_mask: Annotated[Path | None, typer.Option(help="0 where moving voxels must not count.")] = None,
     moving_labels: Annotated[
@@ -74,31 +50,12 @@ def register(
         list[Path] | None,
         typer.Option(metavar="<path>", help="Another image in the moving space to move along; repeatable."),
     ] = None,
-    preset: PresetOption = Preset.default,
-    refine: Refine = None,
-    smoothness: Smoothness = 1.0,
-    similarity: SimilarityOption = SimilarityName.auto,
-    channel_weight: ChannelWeight = None,
-    diffeomorphic: Annotated[
-        bool, typer.Option("--diffeomorphic", help="Change the field a little so that it folds nowhere.")
-    ] = False,
-    coarsen: Coarsen = 1,
-    fill: FillOption = "auto",
-    inverse: Annotated[bool, typer.Option("--inverse", help="Write the inverse displacement field too.")] = False,
-    jacobian: Jacobian = False,
-    brain_mask: Annotated[
-        bool,
-        typer.Option("--brain-mask", help="Write the fixed image's brain mask; the moving one's too, if made."),
-    ] = False,
     report: Annotated[bool, typer.Option("--report", help="Write report.html, with pictures.")] = False,
-    engine: EngineOption = EngineName.auto,
-    device: DeviceOption = Device.cpu,
-    precision: PrecisionOption = Precision.auto,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads to use [default: all].")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print run.json on stdout.")] = False,
     fail_on_qc: Annotated[
         bool, typer.Option("--fail-on-qc", help="Exit with code 4 if quality control says fail.")
     ] = False,
+    **options: Any,
 ) -> None:
     """Align the moving volume with the fixed one, deformably unless told otherwise."""
     from lightcrcf.files import clear_left_behind
@@ -109,7 +66,12 @@ def register(
     if from_run is not None:
         given, out = _options_of(from_run, context), out or _beside(from_run)
     else:
-        given, out = _options(context.params), _complete(fixed, moving, out)
+        out = _complete(fixed, moving, out)
+        given = {
+            "fixed": fixed, "moving": moving, "fixed_mask": fixed_mask, "moving_mask": moving_mask,
+            "fixed_labels": fixed_labels, "moving_labels": moving_labels or (), "also": also or (),
+            **given_options(options),
+        }  # fmt: skip
     check_output_folder(out)
     clear_left_behind(out)
     moving_names, fixed_names = (" and ".join(map(str, channels_of(given[role]))) for role in ("moving", "fixed"))
@@ -146,16 +108,8 @@ def _complete(fixed: Sequence[Path] | None, moving: Sequence[Path] | None, out: 
     return out
 
 
-def _options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of the pipeline, from those of the command."""
-    options = {name: value for name, value in given.items() if name not in _WITH_FROM}
-    options = {name: value.value if isinstance(value, Enum) else value for name, value in options.items()}
-    options["channel_weights"] = options.pop("channel_weight")
-    return options | {name: options[name] or () for name in ("moving_labels", "also", "channel_weights")}
-
-
 def _options_of(from_run: Path, context: typer.Context) -> dict[str, Any]:
-    """The arguments of the pipeline, from an earlier run."""
+    """The arguments of a registration, from an earlier run."""
     from lightcrcf.run_record.replay import differences, options_to_repeat, read_run
 
     more = sorted(n for n in context.params if n not in _WITH_FROM and _typed(context, n))
@@ -163,7 +117,7 @@ def _options_of(from_run: Path, context: typer.Context) -> dict[str, Any]:
         raise UsageError(
             "--from",
             expected="no option but --out, --report, --json and --fail-on-qc with it",
-            got=", ".join(f"--{name.replace('_', '-')}" for name in more),
+            got=", ".join(f"--{name.replace('_', '-').replace('weights', 'weight')}" for name in more),
             remedy="give the files and options yourself, or leave them out",
         )
     record = read_run(from_run)

@@ -1,35 +1,42 @@
-"""How a registration is to be done."""
+"""The options of a registration, declared once: defaults, choices and help for Python, command line and records."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
-from lightcrcf.engines.base import check_engine
 from lightcrcf.errors import UsageError
-from lightcrcf.refinement.schedule import PRESETS
 
 __all__ = [
-    "ROUGHEST", "SIMILARITIES", "SMOOTHEST", "TRANSFORMS", "Fill", "Options", "Similarity", "Transform", "fill_value",
+    "MAX_SMOOTHNESS", "MIN_SMOOTHNESS", "PRESETS", "SIMILARITIES", "TRANSFORMS", "Fill", "Options", "Preset",
+    "Similarity", "Transform", "fill_value", "help_of",
 ]  # fmt: skip
 
 Fill = float | Literal["auto", "nan"]
-"""What voxels without data become; "auto" for the image's own background, "nan" (JSON has no NaN) for not a number."""
+"""What voxels without data become; "auto" for the image's own background, "nan" (JSON has no NaN) for NaN."""
+Preset = Literal["fast", "default", "accurate"]
+"""How much time to spend after the affine alignment."""
 Similarity = Literal["auto", "same", "any"]
-"""Whether images of two contrasts are compared so that it does not matter: "auto" looks, "same" never, "any" always."""
+"""Whether images are compared across contrasts: "auto" decides after the affine, "same" never, "any" always."""
 Transform = Literal["rigid", "similarity", "affine", "deformable"]
 """What may move: 6 parameters, 7, 12, or an affine and each voxel."""
-TRANSFORMS: tuple[str, ...] = get_args(Transform)
-ROUGHEST, SMOOTHEST = 0.1, 10.0
-"""Of `Options.smoothness`: beyond them nothing changes any more, or Gaussians are as wide as what they smooth."""
+PRESETS: tuple[Preset, ...] = get_args(Preset)
+TRANSFORMS: tuple[Transform, ...] = get_args(Transform)
 SIMILARITIES: tuple[Similarity, ...] = get_args(Similarity)
-_LARGEST = 3.4028235e38  # that moved images, in float32, can hold
+MIN_SMOOTHNESS, MAX_SMOOTHNESS = 0.1, 10.0
+"""Of `Options.smoothness`: beyond them nothing changes any more, or Gaussians are as wide as what they smooth."""
+_MAX_FLOAT32 = 3.4028235e38  # that moved images can hold
+
+
+def _option(default: Any, help: str, **limits: float) -> Any:
+    """A field with what the command line says of it, and the least and largest value."""
+    return field(default=default, metadata={"help": help, **limits})
 
 
 @dataclass(frozen=True)
 class Options:
-    """The options of `register` that are no volumes, as it documents them; paths are strings.
+    """The options of `register` that are no volumes; paths are strings.
 
     Example:
         >>> Options(preset="quick").check()
@@ -38,31 +45,40 @@ class Options:
         lightcrcf.errors.UsageError: preset: expected one of fast, default, accurate, got quick; correct the name
     """
 
-    model: str = "auto"
-    init: str = "auto"
-    preset: str = "default"
-    refine: int | None = None
-    diffeomorphic: bool = False
-    inverse: bool = False
-    coarsen: int = 1
-    engine: Literal["auto", "openvino", "torch"] = "auto"
-    device: Literal["cpu", "cuda"] = "cpu"
-    precision: Literal["auto", "f32", "bf16"] = "auto"
-    threads: int | None = None
-    fill: Fill = "auto"
-    smoothness: float = 1.0
-    jacobian: bool = False
-    similarity: Similarity = "auto"
-    transform: Transform = "deformable"
-    channel_weights: tuple[float, ...] = ()
-    brain_mask: bool = False
+    model: str = _option(
+        "auto", "auto, none (no network), a name from `lightcrcf models list`, or a .safetensors file."
+    )
+    init: str = _option("auto", "auto: affine alignment included; none: trust the headers; or an ITK affine file.")
+    preset: Preset = _option("default", "fast: the network alone; default: and some refinement; accurate: and more.")
+    refine: int | None = _option(None, "Refinement steps at full resolution [default: by preset].", min=0)
+    diffeomorphic: bool = _option(False, "Change the field a little so that it folds nowhere.")
+    inverse: bool = _option(False, "Write the inverse displacement field too.")
+    coarsen: int = _option(1, "Make the voxels of the working grid so many times larger, to save memory.", min=1)
+    engine: Literal["auto", "openvino", "torch"] = _option("auto", "What runs the network.")
+    device: Literal["cpu", "cuda"] = _option("cpu", "Where the network runs.")
+    precision: Literal["auto", "f32", "bf16"] = _option("auto", "Arithmetic of the network.")
+    threads: int | None = _option(None, "Threads to use [default: all].", min=1)
+    fill: Fill = _option("auto", "Value where the moved image has no data; auto: its own background (labels: 0).")
+    smoothness: float = _option(
+        1.0, "How smooth the refined field is: 0.5 rougher, 2 smoother; not with --preset fast.",
+        min=MIN_SMOOTHNESS, max=MAX_SMOOTHNESS,
+    )  # fmt: skip
+    jacobian: bool = _option(False, "Write jacobian.nii.gz and log_jacobian.nii.gz too: how volumes change locally.")
+    similarity: Similarity = _option(
+        "auto", "any: the images are of different contrasts; same: of one; auto: decide after the affine."
+    )
+    transform: Transform = _option("deformable", "rigid; similarity: and one scale; affine; deformable: and a field.")
+    channel_weights: tuple[float, ...] = _option(
+        (), "How much a pair of volumes tells; once for each pair, in order [default: all alike]."
+    )
+    brain_mask: bool = _option(False, "Write the fixed image's brain mask; the moving one's too, if made.")
 
     def record(self) -> dict[str, Any]:
-        """For `run.json`."""
+        """Return what `run.json` says of them."""
         return {**asdict(self), "channel_weights": list(self.channel_weights)}
 
     def check(self) -> None:
-        """Refuse what no pair could be registered with.
+        """Refuse values that no pair could be registered with.
 
         Raises:
             UsageError: for values that are none, or do not fit together.
@@ -80,6 +96,8 @@ class Options:
         self._check_transform()
         self._check_weights()
         fill_value(self.fill)
+        from lightcrcf.engines.base import check_engine  # NumPy is not for --help
+
         check_engine(self.engine, self.device, self.precision, self.threads)  # also where a pair will need none
 
     def _check_similarity(self) -> None:
@@ -106,10 +124,10 @@ class Options:
                 )
 
     def _check_smoothness(self) -> None:
-        if not (isinstance(self.smoothness, int | float) and ROUGHEST <= self.smoothness <= SMOOTHEST):
+        if not (isinstance(self.smoothness, int | float) and MIN_SMOOTHNESS <= self.smoothness <= MAX_SMOOTHNESS):
             raise UsageError(
                 "smoothness",
-                expected=f"a number from {ROUGHEST:g} to {SMOOTHEST:g}",
+                expected=f"a number from {MIN_SMOOTHNESS:g} to {MAX_SMOOTHNESS:g}",
                 got=str(self.smoothness),
                 remedy="correct the number: 1 is the default, 2 is smoother",
             )
@@ -149,7 +167,7 @@ class Options:
 
 
 def fill_value(fill: str | float) -> Fill:
-    """A number, "auto" or "nan", from what was typed.
+    """Return a number, "auto" or "nan" from what was typed.
 
     Raises:
         UsageError: for anything else.
@@ -166,6 +184,12 @@ def fill_value(fill: str | float) -> Fill:
         value = math.inf
     if math.isnan(value):
         return "nan"
-    if abs(value) <= _LARGEST:
+    if abs(value) <= _MAX_FLOAT32:
         return value
     raise UsageError("fill", expected="auto, nan, or a number", got=str(fill), remedy="correct the value")
+
+
+def help_of(name: str) -> str:
+    """Return what the command line says of an option."""
+    text: str = next(f for f in fields(Options) if f.name == name).metadata["help"]
+    return text
