@@ -85,22 +85,18 @@ class Manifest:
         """
         check_output_folder(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            import fcntl
-        except ImportError:  # Windows has none
-            yield
-            return
+        from filelock import FileLock, Timeout
+
         with ExitStack() as stack:
             for claim in sorted(set(self._claims)):
-                stream = stack.enter_context((self.folder / f".lock{claim}").open("w"))
                 try:
-                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
+                    stack.enter_context(FileLock(self.folder / f".lock{claim}", blocking=False))
+                except Timeout:
                     raise UsageError(
                         str(self.folder), expected="a folder of its own", got="another batch at work there",
                         remedy="wait for it, or choose another folder",
                     ) from None  # fmt: skip
-                except OSError:  # a file system without locks
+                except (OSError, NotImplementedError):  # a file system without locks
                     continue
             yield
 
