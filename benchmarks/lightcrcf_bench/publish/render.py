@@ -103,7 +103,7 @@ def _pictures(name: str) -> str:
         title = "Times as long as ours" if name.endswith("-peers") else titles[name]
         places.append((title, cost_figures.FIGURES[name][0]))
     if name.endswith(FRONTIER):
-        places.append(("Overlap against smoothness", frontier_figure.FIGURE))
+        places.append(("Overlap against smoothness", frontier_figure.figure_of(name.removesuffix(FRONTIER))))
     return "\n\n".join(f"![{title}](figures/{place.name})" for title, place in places if place is not None)
 
 

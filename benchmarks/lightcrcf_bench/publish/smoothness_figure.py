@@ -2,50 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lightcrcf_bench.publish import cost_figures
 from lightcrcf_bench.records.history import has_record
+from lightcrcf_bench.smoothness.contrasts import CONTRAST_SETS
 from lightcrcf_bench.smoothness.equal import ROUGHNESS, overlap_of
 from lightcrcf_bench.smoothness.frontier import DATA_SETS, LUNG, frontier_name
-from lightcrcf_bench.smoothness.ladder import CURVES, DEFAULT, FAST, PEERS
+from lightcrcf_bench.smoothness.ladder import (
+    CONVEXADAM,
+    CURVES,
+    DEFAULT,
+    ELASTIX,
+    FAST,
+    GREEDY_NMI,
+    PEERS,
+    PEERS_ACROSS,
+)
 from lightcrcf_bench.smoothness.record import SmoothnessRecord, latest_smoothness
 
-__all__ = ["FIGURE", "panels", "plot", "stale"]
+__all__ = ["FIGURES", "figure_of", "panels", "plot", "stale"]
 
-FIGURE = Path("docs/figures/frontier.svg")
-_COLOURS = {DEFAULT: "#c2410c", FAST: "#f59e0b", "greedy": "#475569", "syn": "#0f766e"}
-_MARKERS = {DEFAULT: "o", FAST: "D", "greedy": "s", "syn": "^"}
+FIGURES = {
+    Path("docs/figures/frontier.svg"): (*DATA_SETS, LUNG),
+    Path("docs/figures/contrasts.svg"): tuple(CONTRAST_SETS),
+}
+"""Where each figure lies, and its data sets."""
+_COLOURS = {
+    DEFAULT: "#c2410c", FAST: "#f59e0b", "greedy": "#475569", GREEDY_NMI: "#475569", "syn": "#0f766e",
+    ELASTIX: "#7c3aed", CONVEXADAM: "#be185d",
+}  # fmt: skip
+_MARKERS = {
+    DEFAULT: "o", FAST: "D", "greedy": "s", GREEDY_NMI: "s", "syn": "^", ELASTIX: "v", CONVEXADAM: "P",
+}  # fmt: skip
 _TITLES = {
     "brain": "bare brains", "hippocampus": "hippocampi", "abdomen": "abdomens", "heads": "whole heads", LUNG: "lungs",
+    **{data_set: f"{name} of another person" for data_set, name in CONTRAST_SETS.items()},
 }  # fmt: skip
 _COLUMNS, _PANEL_INCHES = 2, (3.9, 2.9)
 Panel = dict[str, Any]
 
 
+def figure_of(data_set: str) -> Path | None:
+    """Return the figure that shows a data set; None if none does."""
+    return next((path for path, shown in FIGURES.items() if data_set in shown), None)
+
+
 def stale(root: Path, history: Path) -> list[tuple[Path, Callable[[], object]]]:
-    """The figure and what draws it, if it was not drawn from what the records hold now; nothing without a record."""
-    found, path = panels(history), root / FIGURE
-    if not found or cost_figures.is_current(path, found):
-        return []
-    rows = -(-len(found) // _COLUMNS)
-    size = (_PANEL_INCHES[0] * min(len(found), _COLUMNS), _PANEL_INCHES[1] * rows + 0.4)
-    return [(path, partial(cost_figures.draw, path, found, plot, size))]
+    """Return the figures that were not drawn from what the records hold now, and what draws each."""
+    found: list[tuple[Path, Callable[[], object]]] = []
+    for figure, data_sets in FIGURES.items():
+        drawn, path = panels(history, data_sets), root / figure
+        if drawn and not cost_figures.is_current(path, drawn):
+            rows = -(-len(drawn) // _COLUMNS)
+            size = (_PANEL_INCHES[0] * min(len(drawn), _COLUMNS), _PANEL_INCHES[1] * rows + 0.4)
+            found.append((path, partial(cost_figures.draw, path, drawn, plot, size)))
+    return found
 
 
-def panels(history: Path) -> list[Panel]:
-    """What is drawn, rounded as far as a figure shows: means over the cases of each setting."""
-    names = [name for name in (*DATA_SETS, LUNG) if has_record(history, frontier_name(name))]
+def panels(history: Path, data_sets: Sequence[str]) -> list[Panel]:
+    """Return what is drawn, rounded as far as a figure shows: means over the cases of each setting."""
+    names = [name for name in data_sets if has_record(history, frontier_name(name))]
     return [_panel(name, latest_smoothness(history, frontier_name(name))) for name in names]
 
 
 def _panel(name: str, record: SmoothnessRecord) -> Panel:
     figure = overlap_of(record)[0]
     curves = []
-    for curve in (DEFAULT, FAST, *PEERS):
+    for curve in dict.fromkeys((DEFAULT, FAST, *PEERS, *PEERS_ACROSS)):
         points = []
         for setting in record.curve(curve):
             rough, value = (record.mean(setting.name, what) for what in (ROUGHNESS, figure))

@@ -17,6 +17,8 @@ OURS = {
     "lightcrcf-default-0.5": [(0.4, 0.70), (0.4, 0.72)],
 }
 
+FRONTIER_FIGURE, DATA_SETS_SHOWN = next(iter(figure.FIGURES.items()))
+
 
 def test_ours_is_interpolated_and_never_made_smoother(make_record: Maker) -> None:
     peer = {
@@ -89,12 +91,12 @@ def test_the_figure_has_a_panel_for_each_record(make_record: Maker, tmp_path: Pa
     write_smoothness(history / "2026-03-01-brain-frontier.json", make_record(OURS))
     lung = make_record({"greedy-2": [(0.3, 1.5)]}, name="lung-frontier", figure="target_error_mm")
     write_smoothness(history / "2026-03-01-lung-frontier.json", lung)
-    assert [panel["error"] for panel in figure.panels(history)] == [False, True]
-    assert figure.panels(history)[0]["curves"][0]["points"] == [[0.2, 0.65, True], [0.4, 0.71, False]]
+    assert [panel["error"] for panel in figure.panels(history, DATA_SETS_SHOWN)] == [False, True]
+    assert figure.panels(history, DATA_SETS_SHOWN)[0]["curves"][0]["points"] == [[0.2, 0.65, True], [0.4, 0.71, False]]
     assert render.main(["--root", str(tmp_path), "--check"]) == 1
     assert render.main(["--root", str(tmp_path)]) == 0
     assert "![Overlap against smoothness](figures/frontier.svg)" in page.read_text()
-    drawn = (tmp_path / figure.FIGURE).read_bytes()
+    drawn = (tmp_path / FRONTIER_FIGURE).read_bytes()
     assert render.main(["--root", str(tmp_path), "--check"]) == 0
     assert figure.stale(tmp_path, history) == []
     write_smoothness(history / "2026-03-02-lung-frontier.json", lung.model_copy(update={"title": "the same"}))
@@ -102,4 +104,4 @@ def test_the_figure_has_a_panel_for_each_record(make_record: Maker, tmp_path: Pa
     write_smoothness(history / "2026-03-03-brain-frontier.json", make_record({"greedy-2": [(0.3, 0.62)]}))
     ((_, draw),) = figure.stale(tmp_path, history)
     draw()
-    assert (tmp_path / figure.FIGURE).read_bytes() != drawn
+    assert (tmp_path / FRONTIER_FIGURE).read_bytes() != drawn
