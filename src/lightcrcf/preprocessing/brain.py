@@ -26,6 +26,9 @@ Mask = NDArray[np.bool_]
 _THINNED_MM = 2.0  # as in training
 _LARGEST_MM = 480.0  # along each axis; a head is smaller
 _WHOLE = 0.5
+# Strides of 2 leave the network's masks so many of its voxels too high: on ten heads of training persons Dice with the
+# closed masks of their labels is .956 as it comes, .958 as the mean with the mirrored head, .962 lowered too.
+_TOO_HIGH = 0.5
 # Below this no brain was found; a slab through one, or that of a newborn, has more.
 _LEAST_LITRES, _MOST_LITRES = 0.1, 2.5
 _ONE_PIECE = 0.8
@@ -116,11 +119,14 @@ def find_brain(volume: Volume, extent: Extent) -> Brain:
     from lightcrcf.engines.brain import brain_logits  # OpenVINO takes a moment to import
 
     image, known, grid = _seen(volume, extent)
-    logits = np.where(known, brain_logits(image, known.astype(np.float32)), np.float32(-1))
+    inside = known.astype(np.float32)
+    mirrored = brain_logits(np.ascontiguousarray(image[::-1]), np.ascontiguousarray(inside[::-1]))[::-1]
+    logits = np.where(known, (brain_logits(image, inside) + mirrored) / 2, np.float32(-1))
     kept, pieces, share = _largest(logits)
     if kept is None:
         return Brain(np.zeros(volume.grid.shape, np.bool_), 0.0, 0, 0.0, 0.0)
     step = grid.inverse @ volume.grid.affine
+    step[2, 3] += _TOO_HIGH
     mask = np.asarray(resample(kept, volume.grid.shape, step[:3], fill=-1.0) > 0)
     certain = float(np.mean(1 / (1 + np.exp(-kept[kept > 0].astype(np.float64)))))
     return Brain(mask, litres(mask, volume.grid), pieces, share, certain)
