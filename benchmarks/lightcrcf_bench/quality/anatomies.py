@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from lightcrcf_bench.accuracy.pseudo_contrasts import pseudo_contrast, smoothed
-from lightcrcf_bench.quality.corruptions import rotation
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
 from lightcrcf.preprocessing.brain import brain_mask
 from lightcrcf.volumes import Volume, read
+from lightcrcf_bench.accuracy.pseudo_contrasts import pseudo_contrast, smoothed
+from lightcrcf_bench.quality.corruptions import rotation
 
 __all__ = ["ANATOMIES", "MIXTURES", "SUCCESS", "Anatomy", "Mixture", "anatomy_of", "loaded", "shared"]
 
@@ -71,7 +71,7 @@ class Mixture:
 
     Args:
         name: of what they have in common.
-        group: whose limits come from them; see `limits.group_of`.
+        group: whose limits come from them, "none" if none do; see `thresholds.group_of`.
         sources: names of the fixed and the moving anatomy; each pair has its turn.
         good_dice: as that of an anatomy.
         one_person: whether pairs are of one person.
@@ -153,7 +153,7 @@ MIXTURES = (
         "heads T1 and T2", "head, two contrasts", (("head-t1", "head-t2"), ("head-t2", "head-t1")), 0.85,
         one_person=True, most=8,
     ),
-    Mixture("ct", "body, CT", (("ct", "ct"), ("ct", "ct-again"), ("ct-again", "ct")), 0.9),
+    Mixture("ct", "none", (("ct", "ct"), ("ct", "ct-again"), ("ct-again", "ct")), 0.9),
     Mixture(
         "cut out, contrasts", "brain, two contrasts, cut out of a head",
         (("ixi-2mm", "oasis-T2"), ("oasis", "ixi-T2"), ("ixi-FLAIR", "oasis"), ("oasis-FLAIR", "ixi-2mm"),
