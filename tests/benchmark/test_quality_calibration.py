@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from lightcrcf.errors import InputError
+from lightcrcf.geometry.grid import Grid
 from lightcrcf.quality.thresholds import FIGURES, limits_for
-from lightcrcf.volumes import Volume
+from lightcrcf.volumes import Volume, write
 from lightcrcf_bench.quality import calibration as calibration
+from lightcrcf_bench.quality.anatomies import ANATOMIES, MIXTURES, anatomy_of, loaded
 from lightcrcf_bench.quality.corruptions import KINDS, Sample, spoil
-from lightcrcf_bench.quality.limits import evaluate, fit, is_good
+from lightcrcf_bench.quality.limits import evaluate, fit, is_good, mixtures_text
 
 Pair = tuple[Volume, Volume]
 GOOD_DICE = {"hippocampus": 0.65}
@@ -98,6 +100,27 @@ def test_heads_without_a_model_have_limits_of_their_own() -> None:
     assert set(fit([*heads, *others], GOOD_DICE)) == {"head"}
 
 
+def test_pairs_of_a_mixture_make_the_limits_of_its_group_only() -> None:
+    """Heads of two contrasts may seem to be of one; they are judged by its limits, and leave them as they are."""
+    heads = [{**found, "model": None, "limits": "head"} for found in good_cases()]
+    seem = [{**found, "anatomy": "head contrasts", "figures": {"overlap_after": 0.86}} for found in heads]
+    are = [{**found, "limits": "head, two contrasts"} for found in seem]
+    success = GOOD_DICE | {"head contrasts": 0.45}
+    assert fit([*heads, *seem], success) == fit(heads, success)
+    assert set(fit([*heads, *are], success)) == {"head", "head, two contrasts"}
+
+
+def test_mixtures_are_told_with_and_without_mirrored_ones() -> None:
+    counts = {key: {"cases": 0, "not_passed": 0} for key in ("spoiled but right", "failed by themselves")}
+    found = counts | {
+        "good": {"cases": 4, "passed": 3},
+        "bad": {"cases": 5, "not_passed": 4},
+        "by kind": {"mirrored": {"cases": 1, "not_passed": 0}, "noise": {"cases": 4, "not_passed": 4}},
+    }
+    text = mixtures_text({"measured": "2026-01-02", "mixtures": {"ct": {"train": found, "val": found}}})
+    assert "| ct | other | 3 of 4 (75.0 %) | 4 of 5 (80.0 %) | 4 of 4 (100.0 %) |" in text
+
+
 def test_what_went_wrong_by_itself_is_no_good_case() -> None:
     assert is_good(case(0), GOOD_DICE)
     assert not is_good(case(0, dice=0.5), GOOD_DICE)
@@ -143,7 +166,7 @@ def test_half_of_the_cases_are_spoiled_in_every_way_and_splits_never_mix(data: P
         subjects = splits[plan.anatomy][plan.split]
         assert plan.fixed.removesuffix("_ED").removesuffix("_ES") in subjects
     assert {(plan.anatomy, plan.split) for plan in planned} == {
-        (anatomy.name, split) for anatomy in calibration.ANATOMIES for split in ("train", "val")
+        (anatomy.name, split) for anatomy in ANATOMIES for split in ("train", "val")
     }
 
 
@@ -151,10 +174,64 @@ def test_half_of_the_cases_are_spoiled_in_every_way_and_splits_never_mix(data: P
 def test_a_short_calibration_has_as_many_of_each_data_set(data: Path) -> None:
     planned = calibration.plans(data, 0, each=8, presets=("default",))
     good = Counter((plan.anatomy, plan.split) for plan in planned if plan.kind == "good")
-    assert good == {(anatomy.name, split): 8 for anatomy in calibration.ANATOMIES for split in ("train", "val")}
+    assert good == {(anatomy.name, split): 8 for anatomy in ANATOMIES for split in ("train", "val")}
     assert {plan.kind for plan in planned} == {"good", "other anatomy", *KINDS}
     assert {plan.preset for plan in planned} == {"default"}
     assert [plan.number for plan in planned] == list(range(len(planned)))
+
+
+@pytest.mark.data
+def test_cases_of_mixtures_stay_the_same_however_many_there_are(data: Path) -> None:
+    few, many = (calibration.mixed(data, each) for each in (5, 12))
+    assert {plan.number: plan for plan in few}.items() <= {plan.number: plan for plan in many}.items()
+    assert len({plan.number for plan in many}) == len(many)
+    assert min(plan.number for plan in many) >= 10_000
+    assert {plan.kind for plan in many} == {"good", "other anatomy", *KINDS} - {"other contrast"}
+    splits = json.loads((data / "splits.json").read_text())
+    for plan in many:
+        name, subject = plan.fixed.split("/")
+        assert plan.anatomy == "ct" or subject in splits[anatomy_of(name).place][plan.split]
+        assert plan.kind == "other anatomy" or (plan.fixed.split("/")[0], plan.moving.split("/")[0]) in next(
+            mixture.sources for mixture in MIXTURES if mixture.name == plan.anatomy
+        )
+
+
+@pytest.mark.data
+def test_labels_of_a_mixture_lie_on_their_images_and_have_the_same_codes(data: Path) -> None:
+    plan = next(p for p in calibration.mixed(data, 6) if p.anatomy == "cut out, contrasts" and p.kind == "mirrored")
+    found = calibration.sample_of(plan, data)
+    for image, labels in ((found.fixed, found.fixed_labels), (found.moving, found.moving_labels)):
+        assert image.grid.isclose(labels.grid)
+        assert not np.isin(labels.data, (44, 45, 81, 95)).any()
+        assert (labels.data >= 100).any()
+
+
+def test_a_ct_without_labels_has_its_lungs_outlined_and_may_be_taken_again(tmp_path: Path) -> None:
+    place = np.moveaxis(np.indices((60, 50, 40)), 0, -1)
+    body = np.linalg.norm((place - (29.5, 24.5, 19.5)) / (26, 21, 60), axis=-1) < 1
+    lungs = [np.linalg.norm((place - (x, 24, 20)) / (8, 12, 15), axis=-1) < 1 for x in (18, 41)]
+    bubble = np.linalg.norm((place - (29.5, 12, 20)) / 3, axis=-1) < 1
+    data = np.where(lungs[0] | lungs[1] | bubble, -800, np.where(body, 40, -1000)).astype(np.int16)
+    (tmp_path / "ct").mkdir()
+    write(tmp_path / "ct" / "sub-a_CT.nii.gz", Volume(data, Grid(data.shape, np.diag([6.0, 6.0, 6.0, 1.0]))))
+    image, labels = loaded(anatomy_of("ct"), "a", tmp_path, 1)
+    assert labels.source.startswith("outline of ")
+    np.testing.assert_array_equal(labels.data > 0, lungs[0] | lungs[1])
+    again, _ = loaded(anatomy_of("ct-again"), "a", tmp_path, 1)
+    np.testing.assert_array_equal(again.data, loaded(anatomy_of("ct-again"), "a", tmp_path, 1)[0].data)
+    assert 1 < np.linalg.norm(again.grid.world((0, 0, 0)) - image.grid.world((0, 0, 0))) < 100
+    assert 10 < (again.data - image.data)[body].std() < 30
+
+
+@pytest.mark.data
+def test_a_head_is_shown_in_another_contrast_with_all_that_lies_around_its_brain(data: Path) -> None:
+    head, labels = loaded(anatomy_of("ixi-2mm"), "IXI048", data, 1)
+    shown, onto = loaded(anatomy_of("ixi-T2"), "IXI048", data, 1)
+    assert shown.grid.isclose(onto.grid)
+    liquor, white = (np.median(shown.data[np.isin(onto.data, codes)]) for codes in ((51, 52), range(81, 96)))
+    assert liquor > 1.2 * white
+    here, there = (np.percentile(v.data[of.data == 0], 95) for v, of in ((head, labels), (shown, onto)))
+    assert min(here, there) > 30
 
 
 @pytest.mark.data

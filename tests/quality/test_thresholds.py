@@ -6,7 +6,16 @@ import re
 
 import pytest
 
-from lightcrcf.quality.thresholds import FIGURES, Limit
+from lightcrcf.preprocessing.foreground import Content
+from lightcrcf.quality.thresholds import FIGURES, Limit, group_of, limits_for
+
+BRAIN = Content(1.2, 0.6, True, "skull-stripped brain")
+HEAD = Content(4.0, 0.0, False, "whole head or body")
+SLAB = Content(1.6, 0.0, False, "other")
+BODY = Content(14.0, 0.0, False, "whole head or body")
+CT_HEAD = Content(4.0, 0.3, False, "whole head or body", ct=True)
+CROP = Content(0.05, 0.0, False, "small crop")
+ORGAN = Content(1.6, 0.6, True, "other")
 
 
 @pytest.mark.parametrize("value", [0.9874, 0.9894, 0.98949, 0.9])
@@ -24,3 +33,46 @@ def test_far_from_its_limit_a_value_has_the_digits_of_its_figure() -> None:
 
 def test_what_is_no_number_can_be_told() -> None:
     assert "nan" in FIGURES["overlap"].words(float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("contents", "group"),
+    [
+        ((BRAIN, BRAIN), "brain, two contrasts"),
+        ((HEAD, HEAD), "head, two contrasts"),
+        ((HEAD, SLAB), "head, two contrasts"),
+        ((SLAB, HEAD), "head, two contrasts"),
+        ((SLAB, SLAB), None),
+        ((HEAD, ORGAN), None),
+        ((HEAD, BODY), None),
+        ((BODY, BODY), None),
+        ((CT_HEAD, HEAD), None),
+        ((CROP, CROP), None),
+        ((BRAIN, HEAD), None),
+    ],
+)
+def test_two_contrasts_have_limits_where_they_were_measured(
+    contents: tuple[Content, Content], group: str | None
+) -> None:
+    assert group_of(None, contents, deformed=True, across=True) == group
+    assert group_of(None, contents, deformed=False, across=True) is None
+    assert group is None or limits_for(group) != FIGURES
+
+
+def test_brains_of_heads_have_limits_of_their_own() -> None:
+    one, two = (
+        group_of(model, (BRAIN, BRAIN), deformed=True, cut_out=True, across=model is None)
+        for model in ("brain-t1", None)
+    )
+    assert (one, two) == ("brain-t1, cut out of a head", "brain, two contrasts, cut out of a head")
+    assert limits_for(one) not in (FIGURES, limits_for("brain-t1"))
+    assert limits_for(one)["correlation"].check < limits_for("brain-t1")["correlation"].check  # type: ignore[operator]
+    assert limits_for(two) not in (FIGURES, limits_for("brain, two contrasts"))
+
+
+def test_ct_has_no_limits_of_its_own() -> None:
+    """Three persons are too few: they were measured, and no limit of theirs held for the third."""
+    body = Content(14.0, 0.3, False, "whole head or body", ct=True)
+    assert group_of(None, (body, body), deformed=True) is None
+    assert group_of(None, (CT_HEAD, CT_HEAD), deformed=True) == "head"
+    assert group_of(None, (body, BODY), deformed=True, across=True) is None

@@ -30,6 +30,7 @@ from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.itk import write_affine
 from lightcrcf.volumes import Volume
 from lightcrcf.weights import store
+from lightcrcf_bench.quality.corruptions import Sample, spoil
 
 Texture = Callable[..., tuple[NDArray, NDArray, NDArray]]
 Pair = tuple[Volume, Volume]
@@ -246,8 +247,8 @@ def test_auto_takes_two_contrasts_for_two(pair: Pair, other: Pair, aligned: str)
         assert found.provenance["model"]["name"] is None
         assert found.provenance["engine"] is None
         assert found.provenance["refinement"]["objective"] == "explained"
-        assert REMARK in found.qc["remarks"]
-        assert found.qc["verdict"] == "check"
+        assert found.qc["limits"] == "brain, two contrasts"
+        assert found.qc["remarks"] == []
         assert found.metrics["correlation_after"] > found.metrics["correlation_affine"]
     assert auto.transform.field is not None
     assert asked.transform.field is not None
@@ -256,6 +257,23 @@ def test_auto_takes_two_contrasts_for_two(pair: Pair, other: Pair, aligned: str)
     assert usual is not None
     apart = np.abs(auto.transform.field.displacement - usual.displacement).mean()
     assert apart < 0.6 * np.abs(usual.displacement).mean()
+
+
+def test_brains_of_two_contrasts_may_pass(pair: Pair, aligned: str) -> None:
+    """By limits of their own, where there is a deformation; an affine alone was not measured."""
+    inverted = volume_in_contrast(pair[1], "inverted")
+    found, alone = (register(pair[0], inverted, init=aligned, preset=preset) for preset in ("default", "fast"))
+    assert (found.qc["verdict"], found.qc["limits"]) == ("pass", "brain, two contrasts")
+    assert (alone.qc["verdict"], alone.qc["limits"]) == ("check", None)
+    assert REMARK in alone.qc["remarks"]
+
+
+@pytest.mark.parametrize("kind", ["half missing", "noise", "shuffled", "turned, no affine"])
+def test_spoiled_brains_of_two_contrasts_do_not_pass(pair: Pair, kind: str) -> None:
+    inverted = volume_in_contrast(pair[1], "inverted")
+    given = Sample(pair[0], inverted, pair[0], inverted, {})
+    spoiled = spoil(kind, given, np.random.default_rng(1))
+    assert register(spoiled.fixed, spoiled.moving, **spoiled.options).qc["verdict"] != "pass"
 
 
 def test_auto_looks_and_records_what_it_saw(pair: Pair) -> None:

@@ -20,13 +20,14 @@ from lightcrcf.geometry.kernels import resample
 from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
 from lightcrcf.volumes import Volume
 
-__all__ = ["CONTRASTS", "Contrast", "pseudo_contrast"]
+__all__ = ["CONTRASTS", "Contrast", "pseudo_contrast", "smoothed"]
 
 Float32 = NDArray[np.float32]
 Labels = NDArray[Any]
 
 # Neuromorphometrics codes.
 _WHITE, _LATERAL = (44, 45), (51, 52)
+_LOBAR = range(81, 96)  # white matter of other labels, which divide it
 _CORTEX = 100  # from here on
 _STRUCTURES = {
     "pallidum": (55, 56), "putamen": (57, 58), "thalamus": (59, 60), "caudate": (36, 37), "ventral": (61, 62),
@@ -91,18 +92,20 @@ CONTRASTS = {
 }  # fmt: skip
 
 
-def pseudo_contrast(image: Volume, labels: Volume, name: str, seed: int) -> Volume:
-    """What a scan of `CONTRASTS[name]` would show of a brain.
+def pseudo_contrast(image: Volume, labels: Volume, name: str, seed: int, *, around: float = 0.0) -> Volume:
+    """What a scan of `CONTRASTS[name]` would show of a brain, or of a head.
 
     Args:
-        image: T1 of the brain alone, 0 outside, of about 1 mm.
+        image: T1 of the brain alone, 0 outside, of about 1 mm; or of a head.
         labels: Neuromorphometrics codes, on the same grid.
         name: of the contrast.
         seed: the same numbers give the same image.
+        around: of a head, how bright is outside of the brain what is as bright as white matter in the T1: .6 where fat
+            is bright, .12 where its signal is suppressed; 0 for a brain alone.
     """
     contrast, random = CONTRASTS[name], np.random.default_rng(seed)
     image, labels = image.canonical(), labels.canonical()
-    shown, mask = _shown(contrast, image, labels, random)
+    shown, mask = _shown(contrast, image, labels, random, around)
     sizes = image.grid.spacing_mm.copy()
     if contrast.in_plane_mm > 1.5:
         sizes[:2] = contrast.in_plane_mm
@@ -111,22 +114,29 @@ def pseudo_contrast(image: Volume, labels: Volume, name: str, seed: int) -> Volu
     blur = tuple(float(0.38 * f) if f > 1 else 0.3 for f in factors)  # what a voxel's profile blurs
     grid = _coarser(image.grid, factors)
     step = (image.grid.inverse @ grid.affine)[:3]
-    shown, mask = (resample(x, grid.shape, step) for x in _smoothed(blur, shown, mask))
+    shown, mask = (resample(x, grid.shape, step) for x in smoothed(blur, shown, mask))
     noisy = _noisy(contrast, shown, random)
     data = np.where(mask > 0.5, np.maximum(noisy, np.float32(0.01)), 0)
     return Volume((1000 * data).astype(np.int16), grid, f"pseudo-{name}")
 
 
-def _shown(contrast: Contrast, image: Volume, labels: Volume, random: np.random.Generator) -> tuple[Float32, Float32]:
+def _shown(
+    contrast: Contrast, image: Volume, labels: Volume, random: np.random.Generator, around: float
+) -> tuple[Float32, Float32]:
     """The tissues in the other contrast, and the mask of the brain with its edge softened, at full resolution."""
     data, codes = image.data.astype(np.float32), labels.data
-    mask = (data > 0).astype(np.float32)
-    mean, share = _smoothed((0.55,) * 3, data, mask)
+    mask = np.ones_like(data) if around else (data > 0).astype(np.float32)
+    mean, share = smoothed((0.55,) * 3, data, mask)
     tissue = np.where(mask > 0, mean / np.maximum(share, np.float32(0.2)), 0)
-    shown = np.interp(tissue, *_knots(contrast, tissue, codes)).astype(np.float32)
+    knots = _knots(contrast, tissue, codes)
+    shown = np.interp(tissue, *knots).astype(np.float32)
+    if around:
+        (inside,) = smoothed((1.0,) * 3, (codes > 0).astype(np.float32))
+        rest = np.float32(around) * np.minimum(tissue / np.float32(knots[0][-2]), np.float32(1.5))
+        shown = inside * shown + (1 - inside) * rest
     for structure, offset in contrast.offsets.items():
         where = np.isin(codes, _STRUCTURES[structure]).astype(np.float32)
-        shown += np.float32(offset) * _smoothed((1.0,) * 3, where)[0]
+        shown += np.float32(offset) * smoothed((1.0,) * 3, where)[0]
     if contrast.lesions:
         shown += _lesions(codes, random)
     texture = _noise_of(data.shape, 1.5, random)
@@ -135,7 +145,7 @@ def _shown(contrast: Contrast, image: Volume, labels: Volume, random: np.random.
         shown *= np.exp(np.float32(contrast.bias) * _bias(image.grid, random))
     if contrast.dropout:
         shown *= 1 - np.float32(_DROPPED) * _fading(image.grid, codes)
-    (soft,) = _smoothed((0.4,) * 3, mask)
+    (soft,) = smoothed((0.4,) * 3, mask)
     return shown * soft, mask
 
 
@@ -144,7 +154,10 @@ def _knots(contrast: Contrast, tissue: Float32, codes: Labels) -> tuple[list[flo
     ventricle = np.isin(codes, _LATERAL).astype(np.float32)
     core = window_mean(ventricle[None], 1)[0] > 0.999
     least, liquor = (float(x) for x in np.percentile(tissue[core], (2, 60)))
-    grey, white = float(np.median(tissue[codes >= _CORTEX])), float(np.median(tissue[np.isin(codes, _WHITE)]))
+    of_white = np.isin(codes, _WHITE)
+    if not of_white.any():
+        of_white = np.isin(codes, _LOBAR)
+    grey, white = float(np.median(tissue[codes >= _CORTEX])), float(np.median(tissue[of_white]))
     dark, *shades = contrast.shades
     low = 0.6 * least
     return [0, low / 2, low, liquor, grey, white, 1.2 * white], [dark, dark, shades[0], *shades]
@@ -152,8 +165,8 @@ def _knots(contrast: Contrast, tissue: Float32, codes: Labels) -> tuple[list[flo
 
 def _lesions(codes: Labels, random: np.random.Generator) -> Float32:
     """Bright spots of white matter, most of them around the ventricles."""
-    (white,) = _smoothed((1.0,) * 3, np.isin(codes, _WHITE).astype(np.float32))
-    (near,) = _smoothed((4.0,) * 3, np.isin(codes, _LATERAL).astype(np.float32))
+    (white,) = smoothed((1.0,) * 3, np.isin(codes, _WHITE).astype(np.float32))
+    (near,) = smoothed((4.0,) * 3, np.isin(codes, _LATERAL).astype(np.float32))
     spots = np.clip(1.5 * (_noise_of(codes.shape, 2.0, random) - 2 + 6 * near), 0, 1)
     return np.asarray(0.25 * white * spots, np.float32)
 
@@ -185,11 +198,11 @@ def _noisy(contrast: Contrast, shown: Float32, random: np.random.Generator) -> F
 
 def _noise_of(shape: tuple[int, ...], sigma: float, random: np.random.Generator) -> Float32:
     """Smooth noise of variance 1."""
-    (noise,) = _smoothed((sigma,) * 3, random.standard_normal(shape, np.float32))
+    (noise,) = smoothed((sigma,) * 3, random.standard_normal(shape, np.float32))
     return np.asarray(noise / noise.std(), np.float32)
 
 
-def _smoothed(sigma: tuple[float, ...], *images: Float32) -> list[Float32]:
+def smoothed(sigma: tuple[float, ...], *images: Float32) -> list[Float32]:
     """Gaussian means; beyond the border images repeat."""
     taps, out = gaussian_taps((sigma[0], sigma[1], sigma[2])), np.empty((3, *images[0].shape), np.float32)
     smooth(ready(np.stack([*images, *images[:1] * (3 - len(images))])), taps, out)

@@ -71,7 +71,7 @@ KINDS = (
     Kind(
         partial(str.__eq__, quality_limits.NAME),
         _plain(quality_limits.FORMAT),
-        {"verdicts": quality_limits.verdicts_text},
+        {"verdicts": quality_limits.verdicts_text, "mixtures": quality_limits.mixtures_text},
     ),
     Kind(partial(str.__eq__, reading.NAME), _plain(reading.FORMAT), {"answers": reading.reading_text}),
     Kind(

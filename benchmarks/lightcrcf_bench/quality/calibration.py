@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from itertools import count, islice
+from itertools import count, islice, product
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -28,44 +28,28 @@ from lightcrcf.errors import InputError
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.files import atomic_path
 from lightcrcf.registration.register import register
-from lightcrcf.volumes import read
+from lightcrcf.volumes import Volume
+from lightcrcf_bench.quality.anatomies import (
+    ANATOMIES,
+    MIXTURES,
+    SUCCESS,
+    Anatomy,
+    Mixture,
+    anatomy_of,
+    loaded,
+    shared,
+)
 from lightcrcf_bench.quality.corruptions import KINDS, Sample, spoil
 from lightcrcf_bench.quality.limits import FORMAT, evaluate, fit
 
-__all__ = ["ANATOMIES", "PRESETS", "Anatomy", "Plan", "main", "plans", "run_case", "sample_of"]
+__all__ = ["PRESETS", "Plan", "main", "mixed", "plans", "run_case", "sample_of"]
 
 _SEED = 5
 _SPLITS = ("train", "val")
+_BLOCK = 10_000  # numbers that a mixture has for its cases
+_A_MIXTURE = 20  # of so many cases one is of each mixture and split
+_ELSEWHERE = 3  # anatomies that are in no mixture, the first ones
 PRESETS = ("default", "fast")
-
-
-@dataclass(frozen=True)
-class Anatomy:
-    """A data set that cases are made from.
-
-    Args:
-        name: of its folder.
-        image, labels: file names, with {subject}.
-        good_dice: mean Dice from which a registration of it is a success.
-        weight: how often it is drawn: small volumes often, since they are quick.
-        one_person: whether pairs are two frames of one person, ED and ES.
-    """
-
-    name: str
-    image: str
-    labels: str
-    good_dice: float
-    weight: int
-    one_person: bool = False
-
-
-ANATOMIES = (
-    Anatomy("hippocampus", "{subject}.nii.gz", "{subject}_gt.nii.gz", 0.65, 4),
-    Anatomy("acdc", "{subject}.nii.gz", "{subject}_gt.nii.gz", 0.65, 3, one_person=True),
-    Anatomy("chaos-t2", "sub-{subject}_T2w.nii.gz", "sub-{subject}_dseg.nii.gz", 0.4, 1),
-    Anatomy("oasis", "sub-{subject}_T1w.nii.gz", "sub-{subject}_dseg.nii.gz", 0.5, 2),
-    Anatomy("ixi-2mm", "sub-{subject}_T1w.nii.gz", "sub-{subject}_dseg.nii.gz", 0.45, 2),
-)
 
 
 @dataclass(frozen=True)
@@ -74,10 +58,10 @@ class Plan:
 
     Args:
         number: its place, which also seeds what is random in it.
-        anatomy: of the fixed image.
+        anatomy: of the fixed image, or the mixture.
         split: "train" or "val".
         kind: "good", "other anatomy" or one of `KINDS`.
-        fixed, moving: subjects; of another anatomy, "ANATOMY/SUBJECT".
+        fixed, moving: subjects; in a mixture, or of another anatomy, "ANATOMY/SUBJECT".
         preset: of the registration.
     """
 
@@ -91,7 +75,7 @@ class Plan:
 
 
 def plans(folder: Path, cases: int, *, each: int | None = None, presets: Sequence[str] = PRESETS) -> list[Plan]:
-    """`cases` good and `cases` bad ones, half of each from training persons; the same every time.
+    """`cases` good and `cases` bad ones of one contrast, half of each from training persons; the same every time.
 
     Args:
         folder: of the data sets.
@@ -103,12 +87,7 @@ def plans(folder: Path, cases: int, *, each: int | None = None, presets: Sequenc
     Raises:
         InputError: if the data are not there.
     """
-    try:
-        splits = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        expected = "the data sets and splits.json"
-        raise InputError(str(folder), expected=expected, got=str(error), remedy="check --data") from error
-    random = np.random.default_rng(_SEED)
+    splits, random = _splits(folder), np.random.default_rng(_SEED)
     kinds = ("other anatomy", *KINDS)
     planned: list[Plan] = []
     turns = _weighted(cases, presets) if each is None else _even(each, presets)
@@ -120,6 +99,56 @@ def plans(folder: Path, cases: int, *, each: int | None = None, presets: Sequenc
                 moving = f"{other.name}/{_pair(other, splits[other.name][split], random)[1]}"
             planned.append(Plan(len(planned), anatomy.name, split, kind, fixed, moving, preset))
     return planned
+
+
+def mixed(folder: Path, each: int) -> list[Plan]:
+    """As many good and bad pairs of each mixture and each split; the same every time, whatever mixtures there are.
+
+    A good pair that would come again with the same images is left out.
+
+    Args:
+        folder: of the data sets.
+        each: how many of either.
+    """
+    splits = _splits(folder)
+    kinds = ("other anatomy", *(kind for kind in KINDS if kind != "other contrast"))
+    planned: dict[tuple[object, ...], Plan] = {}
+    for (place, mixture), split, turn in product(enumerate(MIXTURES, 1), _SPLITS, range(each)):
+        for bad, kind in enumerate(("good", kinds[turn % len(kinds)]) if turn < mixture.most else ()):
+            number = place * _BLOCK + 4 * turn + 2 * _SPLITS.index(split) + bad
+            random = np.random.default_rng((_SEED, number))
+            fixed, moving = _mixed_pair(mixture, split, turn, splits, random)
+            if kind == "other anatomy":
+                other = ANATOMIES[turn % _ELSEWHERE]
+                moving = f"{other.name}/{_pair(other, splits[other.name][split], random)[1]}"
+            varies = bad or any(anatomy_of(name).varies for name in mixture.sources[turn % len(mixture.sources)])
+            plan = Plan(number, mixture.name, split, kind, fixed, moving, "default")
+            planned.setdefault((number if varies else 0, fixed, moving), plan)
+    return list(planned.values())
+
+
+def _mixed_pair(
+    mixture: Mixture, split: str, turn: int, splits: dict[str, dict[str, list[str]]], random: np.random.Generator
+) -> tuple[str, str]:
+    """Who is paired with whom; the only person of a split with those of the other one, in either role."""
+    one, two = mixture.sources[turn % len(mixture.sources)]
+    fixed, moving = ([str(who) for who in random.permutation(splits[anatomy_of(n).place][split])] for n in (one, two))
+    alone = len(moving) == 1
+    if alone:
+        moving = [str(who) for by in splits[anatomy_of(two).place].values() for who in random.permutation(by)]
+    first, second = fixed[0], fixed[0] if mixture.one_person else next(who for who in moving if who != fixed[0])
+    if alone and turn % 2:
+        first, second = second, first
+    return f"{one}/{first}", f"{two}/{second}"
+
+
+def _splits(folder: Path) -> dict[str, dict[str, list[str]]]:
+    try:
+        found: dict[str, dict[str, list[str]]] = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        expected = "the data sets and splits.json"
+        raise InputError(str(folder), expected=expected, got=str(error), remedy="check --data") from error
+    return found
 
 
 def _weighted(cases: int, presets: Sequence[str]) -> Iterator[tuple[Anatomy, str, str]]:
@@ -172,55 +201,57 @@ def run_case(plan: Plan, folder: Path) -> dict[str, Any]:
         "refused": None,
         "dice": round(float(np.mean(list(scores.values()))), 4),
         "figures": {name: _rounded(value) for name, value in found.metrics.items()},
-        "remarks": found.qc["remarks"],
+        "remarks": [remark for remark in found.qc["remarks"] if told["number"] < _BLOCK or not _on_labels(remark)],
     }
+
+
+def _on_labels(remark: str) -> bool:
+    """Whether a remark is about labels: those of a mixture were resampled or made here."""
+    return remark.startswith(("the labels ", "of the labels "))
 
 
 def _rounded(value: Any) -> Any:
     return [round(v, 4) for v in value] if isinstance(value, list | tuple) else round(value, 4)
 
 
-def _anatomy(name: str) -> Anatomy:
-    return next(anatomy for anatomy in ANATOMIES if anatomy.name == name)
-
-
 def sample_of(plan: Plan, folder: Path) -> Sample:
     """The images of a case, spoiled if it is to be; `folder` holds the data sets."""
-    anatomy = _anatomy(plan.anatomy)
-    other, _, subject = plan.moving.rpartition("/")
-    moving = _anatomy(other) if other else anatomy
-
-    def load(of: Anatomy, name: str, who: str) -> Any:
-        return read(folder / of.name / name.format(subject=who))
-
-    sample = Sample(
-        load(anatomy, anatomy.image, plan.fixed),
-        load(moving, moving.image, subject),
-        load(anatomy, anatomy.labels, plan.fixed),
-        load(moving, moving.labels, subject),
-        {},
-    )
+    both: list[tuple[Volume, Volume]] = []
+    for role, name in enumerate((plan.fixed, plan.moving)):
+        source, _, subject = name.rpartition("/")
+        both.append(loaded(anatomy_of(source or plan.anatomy), subject, folder, 2 * plan.number + role))
+    (fixed, fixed_labels), (moving, moving_labels) = both
+    if any(mixture.name == plan.anatomy and not mixture.alike for mixture in MIXTURES):
+        fixed_labels, moving_labels = shared(fixed_labels), shared(moving_labels)
+    sample = Sample(fixed, moving, fixed_labels, moving_labels, {})
     return spoil(plan.kind, sample, np.random.default_rng((_SEED, plan.number))) if plan.kind in KINDS else sample
 
 
 def _todo(planned: list[Plan], done: list[dict[str, Any]]) -> Iterator[Plan]:
-    known = {case["number"] for case in done if vars(planned[case["number"]]).items() <= case.items()}
-    done[:] = [case for case in done if case["number"] in known]
+    """The plans that were not run; those that were, and are planned no more, are dropped."""
+    by_number = {plan.number: vars(plan).items() for plan in planned}
+    done[:] = [case for case in done if case["number"] in by_number and by_number[case["number"]] <= case.items()]
+    known = {case["number"] for case in done}
     return (plan for plan in planned if plan.number not in known)
 
 
 def _write(out: Path, done: list[dict[str, Any]], limits: dict[str, Any]) -> dict[str, Any]:
     """The record: every case, the limits of this fit, and what they catch on persons they were not fitted on."""
     cases = sorted(done, key=lambda case: int(case["number"]))
-    success = {anatomy.name: anatomy.good_dice for anatomy in ANATOMIES}
+    names = [mixture.name for mixture in MIXTURES]
+
+    def summary(chosen: list[dict[str, Any]]) -> dict[str, Any]:
+        return {split: evaluate(chosen, limits, split, SUCCESS) for split in _SPLITS}
+
     record = {
         "format": FORMAT,
         "format_version": 1,
         "measured": str(date.today()),
         "command": "python -m lightcrcf_bench.quality.calibration",
-        "good_dice": success,
+        "good_dice": SUCCESS,
         "limits": limits,
-        "summary": {split: evaluate(cases, limits, split, success) for split in ("train", "val")},
+        "summary": summary([case for case in cases if case["anatomy"] not in names]),
+        "mixtures": {name: summary([case for case in cases if case["anatomy"] == name]) for name in names},
     }
     lines = ",\n".join(f"  {json.dumps(case, ensure_ascii=False)}" for case in cases)
     head = json.dumps(record, indent=1, ensure_ascii=False).removesuffix("\n}")
@@ -241,17 +272,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--limits", type=Path, default=None, help="also write the limits to this file")
     options = parser.parse_args(arguments)
     planned = plans(options.data, options.cases, each=options.each, presets=options.presets)
-    kept = json.loads(options.out.read_text(encoding="utf-8"))["cases"] if options.out.exists() else []
-    done = [case for case in kept if case["number"] < len(planned)]
+    planned += mixed(options.data, options.each or -(-options.cases // _A_MIXTURE))
+    done = json.loads(options.out.read_text(encoding="utf-8"))["cases"] if options.out.exists() else []
     for plan, _ in zip(_todo(planned, done), islice(count(), options.most), strict=False):
         begun = perf_counter()
         done.append(run_case(plan, options.data))
-        took = f"{perf_counter() - begun:.1f} s, {plan.number + 1} of {len(planned)}"
+        took = f"{perf_counter() - begun:.1f} s, {len(done)} of {len(planned)}"
         print(f"{plan.anatomy} {plan.split} {plan.kind}: Dice {done[-1]['dice']}; {took}", file=sys.stderr)
         _write(options.out, done, {})
-    limits = fit(done, {anatomy.name: anatomy.good_dice for anatomy in ANATOMIES})
+    limits = fit(done, SUCCESS)
     record = _write(options.out, done, limits)
-    print(json.dumps(record["summary"], indent=1))
+    print(json.dumps({"one contrast": record["summary"], **record["mixtures"]}, indent=1))
     if options.limits is not None:
         text = json.dumps({"record": options.out.name, "limits": limits}, indent=1)
         options.limits.write_text(text + "\n", encoding="utf-8")

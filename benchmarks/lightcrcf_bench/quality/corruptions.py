@@ -13,7 +13,7 @@ from lightcrcf.geometry.grid import Grid
 from lightcrcf.preprocessing.foreground import foreground
 from lightcrcf.volumes import Volume
 
-__all__ = ["KINDS", "Sample", "spoil"]
+__all__ = ["KINDS", "Sample", "rotation", "spoil"]
 
 Array = NDArray[Any]
 Random = np.random.Generator
@@ -85,7 +85,7 @@ def _turned(sample: Sample, random: Random) -> Sample:
     moving = sample.moving
     axis = random.normal(size=3)
     turn = np.eye(4)
-    turn[:3, :3] = _rotation(axis / np.linalg.norm(axis), np.radians(_TURN_DEG))
+    turn[:3, :3] = rotation(axis / np.linalg.norm(axis), np.radians(_TURN_DEG))
     middle = moving.grid.world(np.argwhere(foreground(moving.data)).mean(axis=0))
     turn[:3, 3] = middle - turn[:3, :3] @ middle
 
@@ -140,8 +140,8 @@ def _shape(data: Array) -> tuple[int, int, int]:
     return data.shape[0], data.shape[1], data.shape[2]
 
 
-def _rotation(axis: Array, angle: float) -> Array:
-    """Rodrigues' formula."""
+def rotation(axis: Array, angle: float) -> Array:
+    """(3, 3) about a unit axis by radians, by Rodrigues' formula."""
     x, y, z = axis
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     return np.asarray(np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross)

@@ -11,8 +11,9 @@ import numpy as np
 from lightcrcf.quality.thresholds import FIGURES, narrowed
 from lightcrcf.quality.verdict import compared, judge
 from lightcrcf_bench.publish.markdown import table
+from lightcrcf_bench.quality.anatomies import MIXTURES
 
-__all__ = ["FORMAT", "NAME", "evaluate", "fit", "group", "is_good", "succeeded", "verdicts_text"]
+__all__ = ["FORMAT", "NAME", "evaluate", "fit", "group", "is_good", "mixtures_text", "succeeded", "verdicts_text"]
 
 FORMAT, NAME = "lightcrcf-quality", "quality"
 
@@ -23,12 +24,18 @@ _FEWEST = 8  # good cases of a model from which limits are measured
 # a dozen cases of each group, 1.5 lets 42 of 56 good pairs pass, 4 lets 48 and 6 lets 52; of 42 bad ones 40, 39 and
 # 38 do not pass, the others being mirrored.
 _SLACK = 6.0
+_GROUPS = {mixture.name: mixture.group for mixture in MIXTURES}
 # Folding, turns and bias fields are wrong or right whatever others have; their limits are not measured.
-_FIXED = ("folding_percent", "affine_rotation_deg", "gain_range")
+_FIXED = ("folding_percent", "affine_rotation_deg")
+# Of two contrasts a smooth factor is also what recolouring leaves, and coils differ: there it is measured.
+_FIXED_OF_ONE = (*_FIXED, "gain_range")
 
 
 def fit(cases: Sequence[Case], good_dice: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """For each model, and for heads without one, the limits that all good training cases keep, with some room.
+    """For each model, and for kinds without one, the limits that all good training cases keep, with some room.
+
+    Pairs of a mixture count for its own group only: heads of two contrasts that seem to be of one are judged by the
+    limits of one, and do not make them.
 
     Args:
         cases: as `quality_calibration.run_case` gives them; only training persons count.
@@ -40,9 +47,15 @@ def fit(cases: Sequence[Case], good_dice: Mapping[str, float]) -> dict[str, dict
     good = [case for case in cases if case["split"] == "train" and is_good(case, good_dice) and not case["remarks"]]
     groups: dict[str, list[Case]] = {}
     for case in good:
-        groups.setdefault(group(case) or "none", []).append(case)
+        found = group(case) or "none"
+        if _GROUPS.get(case["anatomy"], found) == found:
+            groups.setdefault(found, []).append(case)
     groups.pop("none", None)  # whatever no model fits may be anything
-    return {name: _limits(members) for name, members in sorted(groups.items()) if len(members) >= _FEWEST}
+    return {
+        name: _limits(members, _FIXED if "two contrasts" in name else _FIXED_OF_ONE)
+        for name, members in sorted(groups.items())
+        if len(members) >= _FEWEST
+    }
 
 
 def group(case: Case) -> str | None:
@@ -61,12 +74,12 @@ def succeeded(case: Case, good_dice: Mapping[str, float]) -> bool:
     return case["dice"] is not None and bool(case["dice"] >= good_dice[case["anatomy"]])
 
 
-def _limits(cases: Sequence[Case]) -> dict[str, float]:
+def _limits(cases: Sequence[Case], fixed: Sequence[str]) -> dict[str, float]:
     columns: dict[str, list[float]] = {}
     for case in cases:
         for name, _, value in compared(case["figures"], FIGURES):
             columns.setdefault(name, []).append(value)
-    return {name: _limit(name, values) for name, values in columns.items() if name not in _FIXED}
+    return {name: _limit(name, values) for name, values in columns.items() if name not in fixed}
 
 
 def _limit(name: str, values: list[float]) -> float:
@@ -118,12 +131,34 @@ def verdicts_text(record: Mapping[str, Any]) -> str:
         rows.append((title, _share(good["passed"], good["cases"]), *shares))
         kinds = found["by kind"].items()
         rows += [(f"- {kind}", "", _share(n["not_passed"], n["cases"]), "") for kind, n in kinds if split == "val"]
-    pairs = {(c["fixed"], c["moving"]) for c in record["cases"] if c["split"] == "val" and c["kind"] == "good"}
+    pairs = {
+        (c["fixed"], c["moving"])
+        for c in record["cases"]
+        if c["split"] == "val" and c["kind"] == "good" and c["anatomy"] not in _GROUPS
+    }
     note = (
         f"- {record['measured']}. The {record['summary']['val']['good']['cases']} good cases of other persons are "
         f"{len(pairs)} different pairs, some with two presets or again."
     )
     return "\n".join([*table(("", "good, passed", "bad, not passed", "spoiled but right, not passed"), rows), "", note])
+
+
+def mixtures_text(record: Mapping[str, Any]) -> str:
+    """The same of pairs of two contrasts, of brains cut out of heads, and of CT."""
+    head = (
+        "pairs", "persons", "good, passed", "bad, not passed", "but for mirrored ones", "spoiled but right, not passed",
+        "failed by themselves, not passed",
+    )  # fmt: skip
+    rows = []
+    for name, by_split in record["mixtures"].items():
+        for split, title in (("train", "that limits come from"), ("val", "other")):
+            found = by_split[split]
+            bad, mirrored = found["bad"], found["by kind"].get("mirrored", {"cases": 0, "not_passed": 0})
+            rest = {key: bad[key] - mirrored[key] for key in bad}
+            counted = (bad, rest, found["spoiled but right"], found["failed by themselves"])
+            good = _share(found["good"]["passed"], found["good"]["cases"])
+            rows.append((name, title, good, *(_share(n["not_passed"], n["cases"]) for n in counted)))
+    return "\n".join([*table(head, rows), "", f"- {record['measured']}."])
 
 
 def _share(part: int, of: int) -> str:

@@ -24,6 +24,7 @@ Aspect = Literal["place", "coverage", "detail", "intensity", "field", "way back"
 _MOST_DIGITS = 6
 HEAD_LITRES = 8.0
 """Of foreground; an abdomen has more than 10."""
+_SLAB_LITRES = 1.3  # of a head; the T2 of thick slices at hand show 1.5 and more
 
 
 @dataclass(frozen=True)
@@ -180,22 +181,28 @@ FIGURES: dict[str, Limit] = {
 # of how much of it may be missing.
 _NO_STRICTER = {"overlap": 0.975, "covered": 0.98}
 # A brain that was cut out of a head has another edge than one that was stripped, and comes from another scanner than
-# the one it is registered with: from pairs of training persons, see docs/decisions/0021-raw-heads.md.
-_CUT_OUT = ", cut out of a head"
-_OF_HEADS = {"overlap": 0.93, "correlation": 0.62, "histogram_distance": 0.1, "affine_stretch": 1.35}
+# the one it is registered with: docs/decisions/0021-raw-heads.md.
+_WHOLE = "whole head or body"
+_CUT_OUT, _TWO = ", cut out of a head", ", two contrasts"
 _HALF = ("correlation",)  # half of what each good registration of a model reached is wrong for that model
 
 
 def group_of(
-    model: str | None, contents: tuple[Content, Content], *, deformed: bool, cut_out: bool = False
+    model: str | None,
+    contents: tuple[Content, Content],
+    *,
+    deformed: bool,
+    cut_out: bool = False,
+    across: bool = False,
 ) -> str | None:
-    """Return by whose measured limits a registration is judged: a model's, "head" for heads without one, or None.
+    """Return by whose measured limits a registration is judged: a model's, those of a kind without one, or None.
 
     Args:
         model: its name.
         contents: what the fixed and the moving image show.
         deformed: whether there is more than an affine, which no group was measured for.
         cut_out: whether one image is the brain of a head, cut out.
+        across: whether the images are of two contrasts.
 
     Example:
         >>> head, body = (Content(litres, 0.0, False, "whole head or body") for litres in (4.2, 14.0))
@@ -203,15 +210,37 @@ def group_of(
         ('brain-t1', 'head')
         >>> group_of("brain-t1", (head, head), deformed=True, cut_out=True)
         'brain-t1, cut out of a head'
+        >>> group_of(None, (head, head), deformed=True, across=True)
+        'head, two contrasts'
         >>> group_of(None, (head, body), deformed=True), group_of("brain-t1", (head, head), deformed=False)
         (None, None)
     """
     if not deformed:
         return None
-    if model is not None:
-        return f"{model}{_CUT_OUT}" if cut_out else model
-    heads = all(c.kind == "whole head or body" and c.foreground_litres <= HEAD_LITRES for c in contents)
-    return "head" if heads else None
+    if across:
+        model = _of_two_contrasts(contents)
+    elif model is None and all(map(_head, contents)):
+        model = "head"
+    return f"{model}{_CUT_OUT}" if model and cut_out else model
+
+
+def _of_two_contrasts(contents: tuple[Content, Content]) -> str | None:
+    """Return the kind of two images that were measured across contrasts; none was measured in Hounsfield units."""
+    if any(content.ct for content in contents):
+        return None
+    if all(content.kind == "skull-stripped brain" for content in contents):
+        return f"brain{_TWO}"
+    return f"head{_TWO}" if any(map(_head, contents)) and all(map(_of_a_head, contents)) else None
+
+
+def _head(content: Content) -> bool:
+    return content.kind == _WHOLE and content.foreground_litres <= HEAD_LITRES
+
+
+def _of_a_head(content: Content) -> bool:
+    """Whether it may be a head, or a slab of one, as a scan of thick slices shows it."""
+    slab = content.kind == "other" and not content.masked and content.foreground_litres >= _SLAB_LITRES
+    return slab or _head(content)
 
 
 def limits_for(group: str | None) -> Mapping[str, Limit]:
@@ -221,9 +250,7 @@ def limits_for(group: str | None) -> Mapping[str, Limit]:
         >>> limits_for(None)["overlap"].check
         0.85
     """
-    name = group or "none"
-    measured = _measured().get(name.removesuffix(_CUT_OUT), {})
-    return narrowed({**measured, **_OF_HEADS} if name.endswith(_CUT_OUT) else measured)
+    return narrowed(_measured().get(group or "none", {}))
 
 
 def narrowed(measured: Mapping[str, float]) -> Mapping[str, Limit]:

@@ -19,8 +19,8 @@ __all__ = ["REMARK", "Likeness", "across_contrasts", "likeness"]
 Float32 = NDArray[np.float32]
 
 REMARK = (
-    "the images seem to be of different contrasts, for which the limits of quality control were not measured: look "
-    "whether the anatomy agrees"
+    "the images seem to be of different contrasts, and the limits of quality control were not measured for such ones: "
+    "look whether the anatomy agrees"
 )
 _RADIUS = 2
 _TISSUE, _LEAST_VARIANCE, _HALF = 0.05, 1e-6, 0.5

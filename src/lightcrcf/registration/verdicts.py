@@ -65,13 +65,17 @@ def judge_pairs(
     """
     overlaps = [quality.overlap if alike else quality.containment for alike in decision.kinds_alike]
     seen = [Seen(*each) for each in zip(pairs, overlaps, decision.across, strict=True)]
-    evidence, *more = inspect(seen, displacement, decision.choice.mismatch)
+    weights, across = decision.choice.weights, decision.across[0]
+    group = group_of(
+        weights.name if weights else None, decision.contents, deformed=displacement is not None,
+        cut_out=images[0].cut_out, across=across,
+    )  # fmt: skip
+    unknown = decision.choice.mismatch if group is None or not across else ()
+    evidence, *more = inspect(seen, displacement, unknown)
     evidence.shape_of(affine)
     evidence.labels = labels
     if folded_percent is not None:
         evidence.folding_percent = folded_percent
-    weights, deformed = decision.choice.weights, displacement is not None and not decision.across[0]
-    group = group_of(weights.name if weights else None, decision.contents, deformed=deformed, cut_out=images[0].cut_out)
     verdicts = [quality.verdict(evidence, group), *(quality.verdict(each) for each in more)]
     figures = [each.figures() for each in (evidence, *more)]
     if not more:
