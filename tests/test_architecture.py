@@ -120,6 +120,10 @@ DOORS: dict[str, tuple[str, set[str]]] = {
     ),
     "downloads": (r"\b(urllib\.request|requests|httpx|urlopen|http\.client|hf_hub)\b", set()),
     "shells": (r"shell=True|os\.system\(", set()),
+    "markup": (
+        r"^ *(from|import) jinja2|\bescape\(|\bMarkup\b|string import Template|</[a-z]+>",
+        {"report/render.py"},
+    ),
     "asserts on input": (r"^ *assert ", set()),
 }
 

@@ -73,8 +73,8 @@ def test_what_a_batch_leaves(people: list[Path], quick: Options, tmp_path: Path)
     assert [row["id"] for row in table] == [p.id for p in pairs]
     assert all(0.3 < float(row["mean_dice"]) < 1 for row in table)
     page = (out / "index.html").read_text(encoding="utf-8")
-    assert page.count("<figure") == 3
-    assert all(f"pairs/{p.id}/picture.png" in page for p in pairs)
+    assert page.count('<div class="card ') == 3
+    assert all(f"pairs/{p.id}/picture.svg" in page for p in pairs)
 
 
 def test_a_pair_of_a_batch_is_what_it_is_alone(people: list[Path], quick: Options, tmp_path: Path) -> None:

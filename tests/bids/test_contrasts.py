@@ -171,8 +171,8 @@ def test_series_are_represented_by_one_volume(
         "sub-02_ses-b_FLAIR",
     ]  # fmt: skip
     page = (out / "lightcrcf" / "index.html").read_text(encoding="utf-8")
-    assert 'src="contrasts/pairs/sub-01_T2w-to-TPL/carried.png"' in page
-    assert (out / "lightcrcf/contrasts/pairs/sub-01_T2w-to-TPL/carried.png").is_file()
+    assert 'src="contrasts/pairs/sub-01_T2w-to-TPL/carried.svg"' in page
+    assert (out / "lightcrcf/contrasts/pairs/sub-01_T2w-to-TPL/carried.svg").is_file()
     worked.clear()
     registered(raw, template, quick, contrasts=everything)
     assert worked == []

@@ -9,12 +9,17 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from lightcrcf.cache.registration import Shared
 from lightcrcf.registration.register import Registration
 from lightcrcf.report.html import report_page
 from lightcrcf.report.planes import Frame
+from lightcrcf.report.sheet import Card, write_sheet
 from lightcrcf.report.subject import Subject
+from lightcrcf.report.thumbnail import Outlined, Thumbnail, write_thumbnail
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = (
@@ -109,18 +114,38 @@ def test_it_fits_a_phone(browser: str, page: str, tmp_path: Path) -> None:
 
 
 def test_what_is_drawn_is_the_brain_under_its_outline(browser: str, page: str, tmp_path: Path) -> None:
-    import matplotlib.image
-
     (tmp_path / "report.html").write_text(page, encoding="utf-8")
     shot = tmp_path / "shot.png"
     run(browser, tmp_path, f"--screenshot={shot}", "--window-size=1000,1800", (tmp_path / "report.html").as_uri())
-    pixels = matplotlib.image.imread(shot)[..., :3]
+    black, gray, gold = drawn(shot)
+    assert black > 0.1
+    assert gray > 0.1
+    assert 0.0005 < gold < 0.05
+
+
+def drawn(shot: Path) -> tuple[float, float, float]:
+    """The shares of black pixels, of grey ones, and of those of an outline."""
+    pixels = np.asarray(Image.open(shot).convert("RGB")) / 255
     black = (pixels < 0.05).all(axis=-1)
     gold = (pixels[..., 0] > 0.9) & (pixels[..., 1] > 0.7) & (pixels[..., 2] < 0.5)
     gray = (abs(pixels[..., 0] - pixels[..., 1]) < 0.02) & (pixels[..., 0] > 0.2) & (pixels[..., 0] < 0.85)
-    assert black.mean() > 0.1
-    assert gray.mean() > 0.1
-    assert 0.0005 < gold.mean() < 0.05
+    return float(black.mean()), float(gray.mean()), float(gold.mean())
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_the_contact_sheet_shows_pictures_in_it_and_beside_it(
+    beside: bool, browser: str, registration: Registration, tmp_path: Path
+) -> None:
+    write_thumbnail(tmp_path / "picture.svg", registration.fixed, registration.moved, Shared())
+    inside = Thumbnail.of(Outlined.of(registration.fixed), registration.moved)
+    card = Card("one", "pass", link="picture.svg", picture="picture.svg" if beside else inside)
+    write_sheet(tmp_path / "sheet.html", "study", [card] * 4)
+    shot = tmp_path / "shot.png"
+    run(browser, tmp_path, f"--screenshot={shot}", "--window-size=700,650", (tmp_path / "sheet.html").as_uri())
+    black, gray, gold = drawn(shot)
+    assert black > 0.1
+    assert gray > 0.03
+    assert gold > 0.001
 
 
 def test_it_prints_on_a_few_pages_without_controls(browser: str, page: str, tmp_path: Path) -> None:

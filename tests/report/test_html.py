@@ -6,10 +6,12 @@ import re
 from base64 import b64decode
 from dataclasses import replace
 from html.parser import HTMLParser
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lightcrcf.registration.register import Registration
 from lightcrcf.report.html import report_page
@@ -77,8 +79,8 @@ def test_the_page_is_whole_and_needs_nothing_else(page: str, registration: Regis
 
 
 def test_it_says_how_to_repeat_the_run(page: str) -> None:
-    assert "lightcrcf register --from &#x27;runs/a b/run.json&#x27; --out &#x27;runs/a b-again&#x27;" in page
-    assert "--out &#x27;runs/a b&#x27; --model none" in page
+    assert "lightcrcf register --from &#39;runs/a b/run.json&#39; --out &#39;runs/a b-again&#39;" in page
+    assert "--out &#39;runs/a b&#39; --model none" in page
     assert "lightcrcf apply --reference" in page
 
 
@@ -114,6 +116,47 @@ def test_an_affine_result_has_no_deformation_and_names_cannot_inject_markup(regi
     assert "Do not use this result" in page
     markup = ("<script>alert", "<b>bold", '<i>"', "<u>", "<s>", "<em>", "<kbd>", "<img", "</style><")
     assert not any(tag in page for tag in markup)
+
+
+def test_no_text_of_a_record_becomes_markup(registration: Registration) -> None:
+    """Whatever can be chosen by who names files, weights or machines is text on the page, in attributes too."""
+    nasty = "zqx\"'></style></script><img src=x onerror=alert(1)>&"
+    record = poisoned(registration.provenance, nasty)
+    record["qc"]["judged"] = [{**row, "value": 1.0} for row in record["qc"]["judged"]]
+    record["labels"] = [{"source": nasty, "structures": {nasty: {"dice": 0.5}}, "notes": [nasty]}]
+    record["timings_s"][nasty] = record["metrics"][nasty] = 1.0
+    volumes = {role: replace(getattr(registration, role), source=nasty) for role in ("fixed", "moving")}
+    page = report_page(Subject.of(replace(registration, provenance=record, **volumes)), out=nasty)
+    parse(page)
+    shown = re.findall(r"zqx(\\?&#34;|)", page)  # JSON puts a backslash before a quote
+    assert len(shown) > 100
+    assert all(shown)
+    assert "<img" not in page
+    assert page.count("</style>") == page.count("</script>") == 1
+
+
+def poisoned(value: Any, text: str) -> Any:
+    """Put `text` in place of all text in a record."""
+    if isinstance(value, dict):
+        return {key: poisoned(each, text) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [poisoned(each, text) for each in value]
+    return text if isinstance(value, str) else value
+
+
+def test_folds_have_a_colour_of_their_own_on_the_map(registration: Registration, page: str) -> None:
+    def magenta(page: str) -> int:
+        found = rules(page)
+        maps = [np.asarray(Image.open(BytesIO(found[f"{key}d-ratio"])).convert("RGB")) for key in "acs"]
+        return sum(int((each == (255, 0, 255)).all(axis=-1).sum()) for each in maps)
+
+    field = registration.transform.field
+    assert field is not None
+    assert field.jacobian_determinant().min() < 0
+    assert magenta(page) > 0
+    weak = replace(field, displacement=field.displacement * np.float32(0.2))
+    chain = Chain(registration.transform.before, weak, registration.transform.after)
+    assert magenta(report_page(Subject.of(replace(registration, transform=chain)), out="run")) == 0
 
 
 def test_labels_are_listed_the_worst_first(registration: Registration) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lightcrcf.geometry.grid import AxisOrder, Grid
-from lightcrcf.report.planes import Frame, planes, slice_image
+from lightcrcf.report.planes import Frame, Plane, slice_image
 from lightcrcf.volumes import Volume
 
 GRID = Grid((20, 26, 30), np.array([[2.0, 0, 0, -20], [0, 1.5, 0, 5], [0, 0, 1.0, 7], [0, 0, 0, 1]]))
@@ -21,6 +21,10 @@ def volume() -> Volume:
     i, j, k = np.indices(GRID.shape)
     data[inner] = (1e6 + 2.0 * i + 150.0 * j + 10000.0 * k)[inner]
     return Volume(data, GRID)
+
+
+def planes(given: Volume) -> tuple[Plane, Plane, Plane]:
+    return Frame.around(given).planes()
 
 
 @pytest.mark.parametrize("axes", list(permutations(range(3))))

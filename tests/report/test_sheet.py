@@ -91,7 +91,7 @@ def test_a_sheet_shows_the_doubtful_first_and_links_to_the_pages(
     for link in re.findall(r'<a href="([^"]+)"', page):
         assert (tmp_path / link.replace("%20", " ").replace("%3C", "<").replace("%3E", ">")).resolve().is_file()
     assert "<b>" not in page
-    assert page.count("background-image") == 6
+    assert page.count("<image ") == 6
     assert "default-src 'none'" in page
 
 
@@ -102,8 +102,8 @@ def test_a_run_whose_inputs_are_gone_stays_on_the_sheet(copy: Path, tmp_path: Pa
         == 0
     )
     page = (tmp_path / "s.html").read_text(encoding="utf-8")
-    assert page.count("background-image") == 3
-    assert "No pictures: " in page
+    assert page.count("<image ") == 3
+    assert "No picture: " in page
 
 
 def test_a_folder_without_runs_and_a_damaged_record_are_refused(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

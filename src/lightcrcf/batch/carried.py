@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from lightcrcf.batch.pairs import Pair
-from lightcrcf.batch.picture import write_picture
 from lightcrcf.cache.registration import Shared
 from lightcrcf.errors import InputError
 from lightcrcf.files import read_json
 from lightcrcf.registration.register import Registration
 from lightcrcf.registration.resample import move
+from lightcrcf.report.thumbnail import write_thumbnail
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.itk import AFFINE_NAME, FIELD_NAME, read_transform_folder, write_affine
 from lightcrcf.volumes import Volume, read, write
 
 __all__ = ["CARRIED", "CARRIED_AFFINE", "CARRIED_PICTURE", "CarriedPair", "Carrier"]
 
-CARRIED, CARRIED_AFFINE, CARRIED_PICTURE = "carried.nii.gz", "carried.tfm", "carried.png"
+CARRIED, CARRIED_AFFINE, CARRIED_PICTURE = "carried.nii.gz", "carried.tfm", "carried.svg"
 _GRAVEST = ("fail", "check", "pass")
 
 
@@ -83,7 +83,7 @@ class Carrier:
         return {
             CARRIED: lambda path: write(path, carried, like=self.onto),
             CARRIED_AFFINE: lambda path: write_affine(path, chain.after),
-            CARRIED_PICTURE: lambda path: write_picture(path, self.onto, carried, shared),
+            CARRIED_PICTURE: lambda path: write_thumbnail(path, self.onto, carried, shared),
         }
 
     def judged(self, qc: Mapping[str, Any], lead: str) -> dict[str, Any]:

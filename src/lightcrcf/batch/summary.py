@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from lightcrcf.batch.sheet import page
-from lightcrcf.batch.work import folder_of, mean_dice, state_of
+from lightcrcf.batch.carried import CARRIED_PICTURE
+from lightcrcf.batch.work import PICTURE, folder_of, mean_dice, state_of
 from lightcrcf.files import atomic_path
+from lightcrcf.report.sheet import Card, write_sheet
 
 __all__ = ["Summary", "write_summary"]
 
@@ -51,8 +53,8 @@ def write_summary(folder: Path, records: Sequence[Mapping[str, Any]]) -> Summary
         table = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
         table.writeheader()
         table.writerows(map(_row, records))
-    with atomic_path(folder / "index.html") as temporary:
-        temporary.write_text(page(folder.name, records), encoding="utf-8")
+    title, note = f"{folder.name}: {len(records)} pairs", "All numbers are in summary.csv."
+    write_sheet(folder / "index.html", title, [_card(record) for record in records], note)
     counted = Counter(map(state_of, records))
     failures = {record["id"]: record["error"] for record in records if record["status"] == "failed"}
     return Summary(len(records), {state: counted[state] for state in _STATES}, failures)
@@ -66,6 +68,25 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
     metrics = {name: _number(record["metrics"].get(name)) for name in _METRICS}
     told = {"verdict": record["qc"]["verdict"], "reasons": "; ".join(record["qc"]["reasons"]), "model": record["model"]}
     return {**row, **told, "mean_dice": _number(mean_dice(record)), **metrics, "folder": folder_of(record)}
+
+
+def _card(record: Mapping[str, Any]) -> Card:
+    """A card of the contact sheet, whose picture and page are files of the pair's folder."""
+    state = state_of(record)
+    if state == "failed":
+        return Card(record["id"], state, missing="there is no result", reasons=[record["error"]["message"]])
+    folder, carried = quote(folder_of(record)), CARRIED_PICTURE in record["files"]
+    onto = Path(record["inputs"]["fixed"]["path"]).name
+    return Card(
+        title=record["id"],
+        state=state,
+        link=f"{folder}/{'report.html' if 'report.html' in record['files'] else PICTURE}",
+        volumes=f"on the template, under outlines of {onto}" if carried else "",
+        picture=f"{folder}/{CARRIED_PICTURE if carried else PICTURE}",
+        reasons=record["qc"]["reasons"],
+        metrics=record["metrics"],
+        dice=mean_dice(record),
+    )
 
 
 def _number(value: float | None) -> str:

@@ -14,11 +14,11 @@ from typing import Any
 from lightcrcf.batch.carried import Carrier
 from lightcrcf.batch.options import Options
 from lightcrcf.batch.pairs import Pair
-from lightcrcf.batch.picture import write_picture
 from lightcrcf.cache.registration import Shared
 from lightcrcf.errors import LightCRCFError, UsageError
 from lightcrcf.registration.register import Registration, register
 from lightcrcf.registration.save import save
+from lightcrcf.report.thumbnail import write_thumbnail
 from lightcrcf.run_record.input_files import fingerprint
 
 __all__ = [
@@ -26,7 +26,7 @@ __all__ = [
     "work",
 ]  # fmt: skip
 
-PICTURE = "picture.png"
+PICTURE = "picture.svg"
 SCHEMA = "lightcrcf-pair-1"
 _INTERNAL, _OUT_OF_MEMORY = 1, 5
 
@@ -194,7 +194,7 @@ def _further_files(
     task: Task, registration: Registration, carrier: Carrier | None
 ) -> dict[str, Callable[[Path], None]]:
     fixed, moved, shared = registration.fixed, registration.moved, shared_here()
-    files: dict[str, Callable[[Path], None]] = {PICTURE: lambda path: write_picture(path, fixed, moved, shared)}
+    files: dict[str, Callable[[Path], None]] = {PICTURE: lambda path: write_thumbnail(path, fixed, moved, shared)}
     if carrier:
         files |= carrier.files(registration, shared)
     if task.options.report:

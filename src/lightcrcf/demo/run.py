@@ -1,4 +1,4 @@
-"""The demo: a registration whose true transform is known, measured in millimetres and drawn."""
+"""The demo: a registration whose true transform is known, measured in millimetres and shown on a page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import csv
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,7 @@ from lightcrcf.evaluation.metrics import dice
 from lightcrcf.files import atomic_path
 from lightcrcf.registration.register import register
 from lightcrcf.registration.save import save
-from lightcrcf.report.figure import png
 from lightcrcf.report.html import report_files
-from lightcrcf.report.pictures import Views
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import write
@@ -53,7 +50,7 @@ class Outcome:
 
     Args:
         subject: what was registered, in words.
-        seconds: the registration took, reading and pictures aside.
+        seconds: the registration took, with reading and without the report.
         verdict: of the quality control.
         stages: before, affine, deformable.
     """
@@ -71,7 +68,7 @@ class Outcome:
 def run_demo(
     out: Path, *, pair: KnownPair | None = None, progress: Callable[[str, float], None] | None = None
 ) -> Outcome:
-    """Register a known pair through files, as a user would; leaves volumes, results, pictures and a report in `out`.
+    """Register a known pair through files, as a user would; leaves volumes, results and a report in `out`.
 
     Args:
         out: folder; made if it is not there.
@@ -88,10 +85,7 @@ def run_demo(
         out / "fixed.nii.gz", out / "moving.nii.gz", moving_labels=[out / "moving_labels.nii.gz"], progress=progress
     )
     seconds = time.perf_counter() - start
-    views = Views(registration.fixed, registration.moving, registration.moved, registration.transform)
-    pictures = {"before_after.png": views.before_after(), "deformation.png": views.deformation()}
-    writers = {name: partial(_write, content=png(views.planes, rows)) for name, rows in pictures.items() if rows}
-    save(registration, out, extra_files={**writers, **report_files(registration, out=str(out))})
+    save(registration, out, extra_files=report_files(registration, out=str(out)))
     return Outcome(pair.subject, seconds, str(registration.qc["verdict"]), measure(pair, registration.transform))
 
 
@@ -129,7 +123,3 @@ def _stage(name: str, errors_mm: NDArray[np.float64], overlap: float) -> Stage:
 def _overlap(pair: KnownPair, chain: Chain) -> float:
     moved = chain.resample(pair.moving_labels, pair.fixed.grid, "nearest")
     return float(np.mean(list(dice(pair.fixed_labels.data, moved.data, labels=[1, 2]).values())))
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)

@@ -1,43 +1,42 @@
-"""The parts of a page that show pictures: style rules that hold them, and boxes that refer to those rules.
+"""The pictures of a page: each embedded once as the background of a CSS class, and the boxes that show these classes.
 
-Every picture is embedded once, as the background of a class of its own; any number of boxes can then show it, on top of
-one another, faded, cut or in tiles, without a script.
+Any number of boxes can show a picture, on top of one another, faded, cut or in tiles, without a script.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightcrcf.report.boxes import Box, Row, Symbol
 from lightcrcf.report.images import gray_uri, ratio_uri
 from lightcrcf.report.planes import Frame, Plane, slice_image
 from lightcrcf.report.slices import Slices, moved_grid
 from lightcrcf.report.subject import Subject
-from lightcrcf.report.svg import area_path, outline_paths, path, view_box
+from lightcrcf.report.svg import Histogram, area_path, outline_paths, path
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.volumes import Volume
 
-__all__ = ["COUNT", "IMAGES", "KEYS", "MIDDLE", "Deformation", "LeftOut", "Pictures", "box", "symbol", "three"]
+__all__ = ["COUNT", "KEYS", "MIDDLE", "Deformation", "LeftOut", "Pictures"]
 
 COUNT = 5  # of slices in each orientation
 MIDDLE = COUNT // 2
-IMAGES = {
+KEYS = ("a", "c", "s")
+"""The three places where pictures stand side by side, in the names of CSS classes."""
+
+_TITLES = {
     "fixed": "fixed",
     "given": "moving, as given",
     "affine": "moving, after affine",
     "moved": "moving, after registration",
 }
-_TILE_MM = 24.0
-KEYS = ("a", "c", "s")
-"""Of the three places where pictures stand side by side, in the names of style rules."""
 
 
 class Pictures:
-    """The slices of one registration as style rules and outlines.
+    """The slices of one registration as images and outlines.
 
     Args:
         subject: what to show.
@@ -49,31 +48,27 @@ class Pictures:
         self.stacks = self.frame.stacks(count)
         self.slices = Slices(subject.fixed, subject.moving, subject.moved, subject.chain, subject.masks)
         self.masked = any(mask is not None for mask in subject.masks)
-        self.titles = {**IMAGES, "moved": IMAGES["moved"] + (", affine only" if subject.chain.field is None else "")}
+        self.titles = {**_TITLES, "moved": _TITLES["moved"] + (", affine only" if subject.chain.field is None else "")}
         flat = [plane for stack in self.stacks for plane in stack]
-        shown = {name: getattr(self.slices, name)(flat) for name in IMAGES}
+        shown = {name: getattr(self.slices, name)(flat) for name in _TITLES}
         self.empty = {name: _middles_are_black(images, count) for name, images in shown.items()}
         names = [f"{key}{n}" for key in KEYS for n in range(count)]
-        self.rules = "\n".join(
-            f".{name}-{kind}{{background-image:url({gray_uri(image)})}}"
-            for kind, images in shown.items()
-            for name, image in zip(names, images, strict=True)
-        )
-        self.outlines = self.symbols(names, flat, self.slices.values(flat))
+        self.images = _named(names, {kind: map(gray_uri, images) for kind, images in shown.items()})
+        self.symbols = self.outlined(names, flat, self.slices.values(flat))
         if self.masked:  # where the moving volume lies elsewhere, so does its mask
             values = self.slices.values(self.middles)
             for kind in ("given", "affine"):
-                self.outlines += self.symbols([f"{key}-{kind}" for key in KEYS], self.middles, values, kind)
+                self.symbols += self.outlined([f"{key}-{kind}" for key in KEYS], self.middles, values, kind)
 
-    def symbols(
+    def outlined(
         self, names: Sequence[str], planes: Sequence[Plane], values: Sequence[NDArray[np.float32]], kind: str = "moved"
-    ) -> str:
+    ) -> list[Symbol]:
         """Draw what lies over pictures: outlines of the fixed volume, and what the masks leave out."""
         areas = [area_path(area) for area in self.slices.left_out(planes, kind)] if self.masked else [""] * len(planes)
-        return "".join(
-            symbol(name, plane, outline_paths(image, self.slices.levels), area)
+        return [
+            Symbol(name, plane, outline_paths(image, self.slices.levels), area)
             for name, plane, image, area in zip(names, planes, values, areas, strict=True)
-        )
+        ]
 
     @property
     def middles(self) -> tuple[Plane, ...]:
@@ -86,13 +81,13 @@ class LeftOut:
     """The planes through the middle of what the masks leave out.
 
     Args:
-        rules: style rules of the fixed and of the moved volume there.
-        outlines: what lies over them.
+        images: of the fixed and of the moved volume there.
+        symbols: what lies over them.
         planes: the three.
     """
 
-    rules: str
-    outlines: str
+    images: dict[str, str]
+    symbols: list[Symbol]
     planes: tuple[Plane, ...]
 
     @classmethod
@@ -103,124 +98,78 @@ class LeftOut:
             return None
         planes, names = pictures.frame.through(middle), [f"{key}m" for key in KEYS]
         shown = {"fixed": pictures.slices.fixed(planes), "moved": pictures.slices.moved(planes)}
-        rules = "\n".join(
-            f".{name}-{kind}{{background-image:url({gray_uri(image)})}}"
-            for kind, images in shown.items()
-            for name, image in zip(names, images, strict=True)
-        )
-        return cls(rules, pictures.symbols(names, planes, pictures.slices.values(planes)), planes)
+        images = _named(names, {kind: map(gray_uri, each) for kind, each in shown.items()})
+        return cls(images, pictures.outlined(names, planes, pictures.slices.values(planes)), planes)
+
+    def row(self, kind: str, caption: str) -> Row:
+        """Show the "fixed" or the "moved" volume."""
+        names = [f"{key}m" for key in KEYS]
+        return Row.of(names, self.planes, kind, outlines=names, caption=caption)
 
 
 @dataclass(frozen=True)
 class Deformation:
-    """What the field does, on three planes.
+    """The effect of the field on three planes.
 
     Args:
-        rules: style rules of the maps of volume change and of the fixed volume on these planes.
-        outlines: of the fixed volume there.
-        lines: the moved grid on each plane, as the paths of SVG.
-        planes: the three.
+        images: maps of volume change, and the fixed volume on these planes.
+        symbols: outlines of the fixed volume there.
+        grids, maps: rows of pictures: the moved grid, and the volume change.
         folded, voxels: voxels of the field that fold, and how many it has.
-        worst: where the worst of them lies, in RAS+ mm; the planes go through it. None if nothing folds.
-        ratios: shares of the volume ratios in the foreground, by logarithm from 1/4 to 4.
+        histogram: volume ratios in the whole field, by logarithm from 1/4 to 4.
     """
 
-    rules: str
-    outlines: str
-    lines: tuple[str, ...]
-    planes: tuple[Plane, ...]
+    images: dict[str, str]
+    symbols: list[Symbol]
+    grids: Row
+    maps: Row
     folded: int
     voxels: int
-    worst: NDArray[np.float64] | None
-    ratios: NDArray[np.float64]
+    histogram: Histogram
 
     @classmethod
     def of(cls, field: DisplacementField, pictures: Pictures) -> Deformation:
-        """Draw a field; the planes go through the worst fold, if there is one in view."""
+        """Draw a field; the planes go through the worst fold, if there is one in view, which is ringed on the maps."""
         determinant = field.jacobian_determinant()
-        place = np.unravel_index(int(determinant.argmin()), determinant.shape)
         folded = int(np.count_nonzero(determinant <= 0))
-        worst = field.grid.world(place) if folded else None
+        worst = field.grid.world(np.unravel_index(int(determinant.argmin()), determinant.shape)) if folded else None
         planes = pictures.frame.planes() if worst is None else pictures.frame.through(worst)
         ratio = Volume(determinant, field.grid, "Jacobian determinant")
         names, values = [f"{key}d" for key in KEYS], pictures.slices.values(planes)
         maps = [np.where(np.isfinite(v), slice_image(ratio, p), np.nan) for v, p in zip(values, planes, strict=True)]
-        uris = {"ratio": map(ratio_uri, maps), "fixed": map(gray_uri, pictures.slices.fixed(planes))}
-        rules = "\n".join(
-            f".{name}-{kind}{{background-image:url({uri})}}"
-            for kind, each in uris.items()
-            for name, uri in zip(names, each, strict=True)
+        kinds = {"ratio": map(ratio_uri, maps), "fixed": map(gray_uri, pictures.slices.fixed(planes))}
+        return cls(
+            _named(names, kinds),
+            pictures.outlined(names, planes, values),
+            _grids(field, names, planes),
+            _maps(names, planes, worst),
+            folded,
+            determinant.size,
+            _histogram(determinant),
         )
-        outlines = pictures.symbols(names, planes, values)
-        lines = tuple(path(moved_grid(field, plane)) for plane in planes)
-        logs = np.log2(np.clip(determinant[::2, ::2, ::2], 0.25, 4.0))
-        counts, _ = np.histogram(logs, bins=61, range=(-2, 2))
-        ratios = np.asarray(counts / counts.sum(), np.float64)
-        return cls(rules, outlines, lines, planes, folded, determinant.size, worst, ratios)
 
 
-def box(
-    plane: Plane,
-    *layers: str,
-    outline: str = "",
-    lines: str = "",
-    ring_mm: NDArray[np.float64] | None = None,
-    letters: bool = True,
-    places: Sequence[Plane] = (),
-) -> str:
-    """One picture.
-
-    Args:
-        plane: of it.
-        layers: the classes of its images, from below.
-        outline: of a `symbol` to lay over them.
-        lines: an SVG path to lay over them.
-        ring_mm: a point in RAS+ mm to mark.
-        letters: whether to say which way is which, where the plane lies, and how long some mm are.
-        places: the planes that a script may show instead.
-    """
-    images = "".join(f'<div class="im {layer}"></div>' for layer in layers)
-    over = f'<svg class="outline"><use href="#{outline}"/></svg>' if outline else ""
-    if lines:
-        over += f'<svg class="grid" viewBox="{view_box(plane.grid.shape)}"><path d="{lines}"/></svg>'
-    over += "" if ring_mm is None else _ring(plane, ring_mm)
-    return f'<div class="box" style="{_shape(plane)}">{images}{over}{_letters(plane, places) if letters else ""}</div>'
+def _named(names: Sequence[str], kinds: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    """The CSS class of each image and its data URI."""
+    return {f"{name}-{kind}": uri for kind, uris in kinds.items() for name, uri in zip(names, uris, strict=True)}
 
 
-def _ring(plane: Plane, point_mm: NDArray[np.float64]) -> str:
-    row, column, _ = plane.grid.voxels(point_mm)
-    radius = 0.15 * max(plane.grid.shape)
-    circle = f'<circle class="ring" cx="{4 * column:.1f}" cy="{4 * row:.1f}" r="{radius:.1f}"/>'
-    return f'<svg viewBox="{view_box(plane.grid.shape)}">{circle}</svg>'
+def _grids(field: DisplacementField, names: Sequence[str], planes: Sequence[Plane]) -> Row:
+    boxes = [Box(p, [f"{n}-fixed dim"], lines=path(moved_grid(field, p))) for n, p in zip(names, planes, strict=True)]
+    return Row(boxes, "where the lines of a regular grid on the fixed volume go (affine part aside)")
 
 
-def three(boxes: list[str], planes: tuple[Plane, ...], caption: str = "", kind: str = "") -> str:
-    """Three pictures side by side, all with the same millimetres to the pixel."""
-    widths = " ".join(f"{plane.grid.shape[1]}fr" for plane in planes)
-    told = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f'<figure class="{kind}">{told}<div class="three" style="--widths:{widths}">{"".join(boxes)}</div></figure>'
+def _maps(names: Sequence[str], planes: Sequence[Plane], worst: NDArray[np.float64] | None) -> Row:
+    boxes = [Box(p, [f"{n}-ratio"], outline=n, ring_mm=worst) for n, p in zip(names, planes, strict=True)]
+    caption = "volume change: how much larger each place is in the moving volume than in the fixed"
+    return Row(boxes, caption, kind="map")
 
 
-def _shape(plane: Plane) -> str:
-    rows, columns, _ = plane.grid.shape
-    tiles = (2 * 100 * _TILE_MM / plane.pixel_mm / n for n in (columns, rows))
-    across, down = (f"{share:.2f}%" for share in tiles)
-    return f"aspect-ratio:{columns}/{rows};--tiles:{across} {down}"
-
-
-def _letters(plane: Plane, places: Sequence[Plane]) -> str:
-    directions = "".join(f'<i class="at{n}">{letter}</i>' for n, letter in enumerate(plane.letters))
-    others = f' data-places="{"|".join(other.place for other in places)}"' if places else ""
-    width = 100 * plane.bar_mm / plane.pixel_mm / plane.grid.shape[1]
-    bar = f'<i class="mm"><span>{plane.bar_mm} mm</span><b style="width:{width:.2f}%"></b></i>'
-    return f'{directions}<i class="place"{others}>{plane.place}</i>{bar}'
-
-
-def symbol(name: str, plane: Plane, paths: list[str], area: str = "") -> str:
-    """Outlines on a plane, to be referred to by `box`, over an area that is shaded."""
-    shaded = f'<path class="out" fill-rule="evenodd" d="{area}"/>' if area else ""
-    drawn = shaded + "".join(f'<path class="o{n}" d="{d}"/>' for n, d in enumerate(paths))
-    return f'<symbol id="o-{name}" viewBox="{view_box(plane.grid.shape)}">{drawn}</symbol>'
+def _histogram(determinant: NDArray[np.float32]) -> Histogram:
+    logs = np.log2(np.clip(determinant[::2, ::2, ::2], 0.25, 4.0))
+    counts, _ = np.histogram(logs, bins=61, range=(-2, 2))
+    ticks = [(n / 4, label) for n, label in enumerate(("1/4", "1/2", "1", "2", "4"))]
+    return Histogram("histogram of the volume change", [("h1", counts / counts.sum())], ticks)
 
 
 def _middles_are_black(images: list[NDArray[np.float32]], count: int) -> bool:

@@ -13,7 +13,7 @@ from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes.volume import Volume
 
-__all__ = ["Frame", "Plane", "planes", "slice_image", "thinned"]
+__all__ = ["Frame", "Plane", "slice_image", "thinned"]
 
 Float = NDArray[np.float64]
 
@@ -163,14 +163,6 @@ class Frame:
 
     def _plane(self, layout: tuple[str, int, int, int, str], at_mm: Float) -> Plane:
         return _plane(self.grid, layout, self.low_mm, self.high_mm, at_mm, self.pixel_mm)
-
-
-def planes(volume: Volume) -> tuple[Plane, Plane, Plane]:
-    """The planes through the middle of what `volume` shows, each just large enough for it.
-
-    The pictures follow the volume's own axes, with square pixels however thick its slices are.
-    """
-    return Frame.around(volume).planes()
 
 
 def thinned(volume: Volume) -> tuple[NDArray[np.float32], int]:

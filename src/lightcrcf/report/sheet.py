@@ -1,37 +1,118 @@
-"""One page for many runs: a card for each, the doubtful ones first."""
+"""The contact sheet: one page for many registrations, a card for each, the doubtful ones first."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from html import escape
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from lightcrcf.errors import InputError
 from lightcrcf.files import atomic_path
-from lightcrcf.report.html import resource, template
-from lightcrcf.report.images import gray_uri
-from lightcrcf.report.panels import KEYS, box, symbol, three
-from lightcrcf.report.planes import Frame
-from lightcrcf.report.slices import Slices
+from lightcrcf.report.render import render
 from lightcrcf.report.subject import Subject
-from lightcrcf.report.svg import outline_paths
-from lightcrcf.report.tables import reasons
-from lightcrcf.report.words import number, phrase
+from lightcrcf.report.tables import label_maps
+from lightcrcf.report.thumbnail import Outlined, Thumbnail
 from lightcrcf.run_record.replay import read_run
 
-__all__ = ["Card", "Sheet", "runs_in"]
+__all__ = ["Card", "card_of_run", "counts", "runs_in", "write_sheet"]
 
-_ORDER = ("fail", "check", "pass")
-_FIGURES = ("overlap_after", "correlation_affine", "correlation_after", "folding_percent")
-_MOST_PIXELS = 170
+_STATES = {
+    "failed": "no result",
+    "fail": "quality control says fail",
+    "check": "worth a look",
+    "pass": "nothing speaks against it",
+}
+"""What may become of a registration, worst first, in words."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """One registration on the sheet.
+
+    Args:
+        title: of it.
+        state: pass, check or fail; failed without a result.
+        volumes: names of what was registered.
+        link: URL of its page, relative to the sheet; empty without one.
+        picture: drawn on the sheet, or the URL of a picture beside it; None without one.
+        missing: why there is no picture.
+        reasons: for the verdict.
+        metrics: of the registration, as `run.json` has them.
+        dice: mean overlap of its labels, if there were any.
+    """
+
+    title: str
+    state: str
+    volumes: str = ""
+    link: str = ""
+    picture: Thumbnail | str | None = None
+    missing: str = ""
+    reasons: Sequence[str] = ()
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    dice: float | None = None
+
+    @property
+    def rank(self) -> tuple[int, float]:
+        """Sort by state, then by similarity: the most doubtful comes first."""
+        return list(_STATES).index(self.state), self._correlations[-1] if self._correlations else 0.0
+
+    @property
+    def summary(self) -> str:
+        """The few metrics that tell most: how alike images and labels became, and whether space folds.
+
+        Example:
+            >>> Card("a", "pass", metrics={"correlation_affine": 0.25, "folding_percent": 0.0}, dice=0.75).summary
+            'local correlation 0.25, folds 0 %, Dice 0.750'
+        """
+        metrics, words = self.metrics, []
+        if metrics.get("overlap_after") is not None:
+            words.append(f"overlap {metrics['overlap_after']:.2f}")
+        if self._correlations:
+            words.append("local correlation " + " → ".join(f"{value:.2f}" for value in self._correlations))
+        if metrics.get("folding_percent") is not None:
+            words.append(f"folds {metrics['folding_percent']:.2g} %")
+        if self.dice is not None:
+            words.append(f"Dice {self.dice:.3f}")
+        return ", ".join(words)
+
+    @property
+    def _correlations(self) -> list[float]:
+        """Before and after the deformation, or before and after the affine alignment where there is no other."""
+        stages = [self.metrics.get(f"correlation_{stage}") for stage in ("header", "affine", "after")]
+        last = stages[1:] if stages[2] is not None else stages[:2]
+        return [value for value in last if value is not None]
+
+
+def write_sheet(page: Path, title: str, cards: Sequence[Card], note: str = "") -> None:
+    """Write the page, whole or not at all, the most doubtful first.
+
+    Args:
+        page: to write.
+        title: of it.
+        cards: in any order; of equally doubtful ones it is kept.
+        note: a sentence below the explanation.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+    ordered = sorted(cards, key=lambda card: card.rank)
+    text = render("sheet.html", title=title, note=note, cards=ordered, counts=counts(cards), states=_STATES)
+    with atomic_path(page) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def counts(cards: Iterable[Card]) -> dict[str, int]:
+    """Count the cards in each state, worst first."""
+    found = Counter(card.state for card in cards)
+    return {state: found[state] for state in _STATES}
 
 
 def runs_in(folders: Sequence[Path]) -> list[Path]:
-    """The folders of runs among `folders` and one or two levels below them, sorted within each.
+    """Find the folders of runs among `folders` and one or two levels below them, sorted within each.
 
     Raises:
         InputError: if there is none at all in one of them.
@@ -54,112 +135,33 @@ def _below(folder: Path) -> Iterable[Path]:
     return (path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/run.json"))
 
 
-@dataclass(frozen=True)
-class Card:
-    """One run on the sheet.
+def card_of_run(folder: Path, *, beside: Path) -> Card:
+    """Read a run and draw it; one whose inputs are gone has no picture and says so.
 
     Args:
         folder: of the run.
-        verdict: pass, check or fail.
-        record: what its `run.json` holds.
-        rules, outlines, pictures: style rules, outlines and boxes of its pictures; empty if there are none.
-        missing: why there are none.
+        beside: the sheet, from which the link to the run's page goes.
+
+    Raises:
+        InputError: if its run.json is damaged.
     """
-
-    folder: Path
-    verdict: str
-    record: dict[str, Any]
-    rules: str = ""
-    outlines: str = ""
-    pictures: str = ""
-    missing: str = ""
-
-    @classmethod
-    def of(cls, folder: Path, number: int) -> Card:
-        """Read one run; one whose inputs are gone has no pictures and says so."""
-        record = read_run(folder)
-        verdict = str(record["qc"]["verdict"])
-        try:
-            subject = Subject.read(folder)
-        except InputError as error:
-            return cls(folder, verdict, record, missing=str(error))
-        return cls(folder, verdict, record, *_pictures(subject, f"r{number}"))
-
-
-def _pictures(subject: Subject, name: str) -> tuple[str, str, str]:
-    planes = Frame.around(subject.fixed, most_pixels=_MOST_PIXELS).planes()
-    slices = Slices(subject.fixed, subject.moving, subject.moved, subject.chain)
-    names = [f"{name}{key}" for key in KEYS]
-    moved, values = slices.moved(planes), slices.values(planes)
-    rules = "\n".join(f".{n}{{background-image:url({gray_uri(image)})}}" for n, image in zip(names, moved, strict=True))
-    outlines = "".join(
-        symbol(n, p, outline_paths(v, slices.levels)) for n, p, v in zip(names, planes, values, strict=True)
+    record, picture, missing = read_run(folder), None, ""
+    try:
+        subject = Subject.read(folder)
+        picture = Thumbnail.of(Outlined.of(subject.fixed), subject.moved)
+    except InputError as error:
+        missing = str(error)
+    page, verdict = folder / "report.html", str(record["qc"]["verdict"])
+    names = [Path(record["inputs"][role]["source"]).name for role in ("moving", "fixed")]
+    maps = [labels.mean_dice for labels in label_maps(record) if labels.dice]
+    return Card(
+        title=str(folder),
+        state=verdict if verdict in _STATES else "check",
+        volumes=" onto ".join(names),
+        link=quote(os.path.relpath(page, beside.parent)) if page.is_file() else "",
+        picture=picture,
+        missing=missing,
+        reasons=record["qc"]["reasons"],
+        metrics=record["metrics"],
+        dice=maps[0] if maps else None,
     )
-    boxes = [box(p, n, outline=f"o-{n}", letters=False) for p, n in zip(planes, names, strict=True)]
-    return rules, outlines, three(boxes, planes)
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A contact sheet.
-
-    Args:
-        cards: worst first.
-        beside: the page, from which links to the runs go.
-    """
-
-    cards: tuple[Card, ...]
-    beside: Path
-
-    @classmethod
-    def of(cls, folders: Sequence[Path], *, beside: Path) -> Sheet:
-        """Read runs, one after the other, so that memory holds one.
-
-        Raises:
-            InputError: if a folder's run.json is damaged.
-        """
-        cards = [Card.of(folder, number) for number, folder in enumerate(folders)]
-        return cls(tuple(sorted(cards, key=_doubt)), beside)
-
-    def counts(self) -> str:
-        """How many there are of each verdict, in words."""
-        numbers = [(sum(card.verdict == word for card in self.cards), word) for word in _ORDER]
-        return ", ".join(f"{count} {word}" for count, word in numbers if count)
-
-    def write(self, page: Path) -> None:
-        """Write the page, whole or not at all.
-
-        Raises:
-            InputError: if it cannot be written.
-        """
-        text = template("sheet.html").substitute(
-            count=len(self.cards),
-            counts=self.counts(),
-            style=resource("page.css"),
-            rules="\n".join(card.rules for card in self.cards),
-            outlines="".join(card.outlines for card in self.cards),
-            cards="".join(map(self._card, self.cards)),
-        )
-        with atomic_path(page) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-
-    def _card(self, card: Card) -> str:
-        record, metrics = card.record, card.record["metrics"]
-        figures = "; ".join(f"{phrase(n)} {number(metrics[n])}" for n in _FIGURES if n in metrics)
-        names = [Path(record["inputs"][role]["source"]).name for role in ("moving", "fixed")]
-        head = f'<h2><span class="state {card.verdict}">{card.verdict}</span> {self._link(card.folder)}</h2>'
-        pictures = card.pictures or f"<p>No pictures: {escape(card.missing)}</p>"
-        told = f"<p>{escape(' onto '.join(names))}</p>{pictures}{reasons(record['qc']['reasons'])}"
-        return f'<div class="card {card.verdict}">{head}{told}<p class="soft">{escape(figures)}</p></div>'
-
-    def _link(self, folder: Path) -> str:
-        page = folder / "report.html"
-        if not page.is_file():
-            return escape(str(folder))
-        relative = os.path.relpath(page, self.beside.parent)
-        return f'<a href="{escape(quote(relative))}">{escape(str(folder))}</a>'
-
-
-def _doubt(card: Card) -> tuple[int, float]:
-    after = card.record["metrics"].get("correlation_after", 0.0)
-    return _ORDER.index(card.verdict), float(after)

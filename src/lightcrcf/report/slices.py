@@ -13,7 +13,7 @@ from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.volumes.volume import Volume
 
-__all__ = ["Slices", "box3", "moved_grid"]
+__all__ = ["Slices", "WindowedVolume", "box3", "contour_levels", "moved_grid"]
 
 Float32 = NDArray[np.float32]
 Images = list[Float32]
@@ -44,8 +44,8 @@ class Slices:
     ) -> None:
         self.chain = chain
         self._masks = masks
-        self._fixed, self._moving, self._moved = _Shown(fixed), _Shown(moving), _Shown(moved)
-        self.levels = _contour_levels(fixed)
+        self._fixed, self._moving, self._moved = WindowedVolume(fixed), WindowedVolume(moving), WindowedVolume(moved)
+        self.levels = contour_levels(fixed)
 
     def values(self, planes: Sequence[Plane]) -> Images:
         """The fixed volume in its own intensities; NaN outside of it."""
@@ -107,8 +107,12 @@ class Slices:
         return self._fixed.histogram(bins), self._moving.histogram(bins)
 
 
-class _Shown:
-    """A volume with one window for all of its pictures."""
+class WindowedVolume:
+    """A volume with one intensity window for all of its pictures.
+
+    Args:
+        volume: to show.
+    """
 
     def __init__(self, volume: Volume) -> None:
         self.volume = Volume(np.asarray(volume.data, dtype=np.float32), volume.grid, volume.source)
@@ -120,12 +124,15 @@ class _Shown:
         self._width = max(top - self._low, float(np.finfo(np.float32).tiny))
 
     def values(self, planes: Sequence[Plane], chain: Chain | None = None) -> Images:
+        """Sample its own intensities on planes, moved by `chain` if given; NaN outside of it."""
         return [slice_image(self.volume, plane, chain) for plane in planes]
 
     def gray(self, planes: Sequence[Plane], chain: Chain | None = None) -> Images:
+        """Sample grey values from 0 to 1 on planes, moved by `chain` if given; NaN outside of the volume."""
         return [self._unit(image) for image in self.values(planes, chain)]
 
     def histogram(self, bins: int) -> NDArray[np.float64]:
+        """Return the shares of the foreground in `bins` grey values."""
         counts, _ = np.histogram(self._unit(self._inside), bins=bins, range=(0, 1))
         return np.asarray(counts / max(int(counts.sum()), 1), dtype=np.float64)
 
@@ -164,8 +171,8 @@ def box3(image: Float32) -> Float32:
     return np.asarray(np.mean(shifted, axis=0, dtype=np.float32))
 
 
-def _contour_levels(volume: Volume) -> tuple[float, ...]:
-    """The values at the foreground's border, and between its darker and its brighter tissue."""
+def contour_levels(volume: Volume) -> tuple[float, ...]:
+    """Return the values at the foreground's border, and between its darker and its brighter tissue."""
     data = thinned(volume)[0]
     mask = foreground(data)
     if not mask.any() or mask.all():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from contourpy import LineType, contour_generator
@@ -10,16 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from lightcrcf.report.slices import box3
 
-__all__ = ["area_path", "histogram", "outline_paths", "path", "view_box"]
+__all__ = ["Histogram", "area_path", "outline_paths", "path"]
 
 _SPECK = 0.1  # of the way around the picture: shorter contours, of vessels and noise, would hide the others
 _FINE = 4  # steps of one pixel
-
-
-def view_box(shape: Sequence[int]) -> str:
-    """Of a picture of (rows, columns) pixels, whose centres are at whole numbers of steps."""
-    rows, columns = shape[:2]
-    return f"{-_FINE / 2:g} {-_FINE / 2:g} {columns * _FINE} {rows * _FINE}"
 
 
 def path(lines: Iterable[ArrayLike]) -> str:
@@ -73,20 +68,25 @@ def _thinned(line: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([line[:-1:2], line[-1:]])
 
 
-def histogram(
-    curves: Sequence[tuple[str, NDArray[np.float64]]], ticks: Sequence[tuple[float, str]], *, title: str
-) -> str:
-    """Filled curves over one another as an inline SVG.
+@dataclass(frozen=True)
+class Histogram:
+    """Filled curves over one another.
 
     Args:
+        title: for people who cannot see it.
         curves: a CSS class and the shares of the bins, for each.
         ticks: places from 0 to 1 and their labels.
-        title: for people who cannot see it.
     """
-    top = max((float(shares.max()) for _, shares in curves), default=0.0) or 1.0
-    drawn = "".join(f'<path class="{name}" d="{_steps(shares / top)}"/>' for name, shares in curves)
-    marks = "".join(f'<text x="{400 * at:.0f}" y="136">{label}</text>' for at, label in ticks)
-    return f'<svg class="histogram" viewBox="-14 0 428 142" role="img" aria-label="{title}">{drawn}{marks}</svg>'
+
+    title: str
+    curves: Sequence[tuple[str, NDArray[np.float64]]]
+    ticks: Sequence[tuple[float, str]]
+
+    @property
+    def paths(self) -> list[tuple[str, str]]:
+        """The CSS class and the SVG path of each curve, 400 units wide and up to 114 high."""
+        top = max((float(shares.max()) for _, shares in self.curves), default=0.0) or 1.0
+        return [(name, _steps(shares / top)) for name, shares in self.curves]
 
 
 def _steps(shares: NDArray[np.float64]) -> str:

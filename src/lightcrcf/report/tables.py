@@ -1,9 +1,9 @@
-"""The tables of a page: everything in them is escaped, whatever a file is called."""
+"""The tables of a page as rows of text; templates escape what is in them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from html import escape
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,39 +11,88 @@ from lightcrcf.report.subject import Subject
 from lightcrcf.report.words import number, phrase
 from lightcrcf.volumes import Volume
 
-__all__ = ["channels", "evidence", "labels", "provenance", "reasons", "rows", "subjects", "timings"]
+__all__ = [
+    "Channel", "Evidence", "LabelMap", "channels", "evidence", "label_maps", "provenance", "subjects", "timings"
+]  # fmt: skip
+
+Rows = list[tuple[str, str]]
 
 
-def rows(values: Iterable[tuple[str, str]], *, kind: str = "text") -> str:
-    """Table rows of names and values."""
-    cells = (f'<tr><th>{escape(name)}</th><td class="{kind}">{escape(value)}</td></tr>' for name, value in values)
-    return "".join(cells)
+@dataclass(frozen=True)
+class Evidence:
+    """One metric of a registration.
+
+    Args:
+        name: of it, in words.
+        value: as text.
+        passes: its limit as text; empty if it was only measured.
+        state: pass, check or fail; empty if it was not judged.
+    """
+
+    name: str
+    value: str
+    passes: str = ""
+    state: str = ""
 
 
-def reasons(items: Sequence[str]) -> str:
-    """Why a verdict is what it is, as a list."""
-    return f"<ul>{''.join(f'<li>{escape(str(item))}</li>' for item in items)}</ul>" if items else ""
+@dataclass(frozen=True)
+class Channel:
+    """The verdict on a further pair of images.
+
+    Args:
+        number: of the pair, from 2.
+        name: of its images.
+        how: they were compared.
+        reasons: for its verdict.
+        evidence: its metrics.
+    """
+
+    number: int
+    name: str
+    how: str
+    reasons: Sequence[str]
+    evidence: Sequence[Evidence]
 
 
-def subjects(subject: Subject) -> str:
-    """Both volumes, the model, and what made the result."""
+@dataclass(frozen=True)
+class LabelMap:
+    """A label map that was moved.
+
+    Args:
+        source: its file.
+        count: of labels in it.
+        notes: which labels vanished or changed.
+        dice: of each label that the fixed labels have too, lowest first.
+    """
+
+    source: str
+    count: int
+    notes: Sequence[str]
+    dice: Sequence[tuple[str, float]]
+
+    @property
+    def mean_dice(self) -> float:
+        """Mean over the labels; NaN without any."""
+        return sum(value for _, value in self.dice) / len(self.dice) if self.dice else float("nan")
+
+
+def subjects(subject: Subject) -> Rows:
+    """Describe both volumes, further pairs, the model, and what made the result."""
     record = subject.record
     model, refinement = record["model"], record.get("refinement")
     steps = [str(level["steps_done"]) for level in refinement["levels"]] if refinement else []
     method = f"model {model['name']}, {model['reason']}" if model["name"] else str(model["reason"])
-    return rows(
-        [
-            ("fixed", _describe(subject.fixed) + _stripped(record["inputs"]["fixed"].get("brain"))),
-            ("moving", _describe(subject.moving) + _stripped(record["inputs"]["moving"].get("brain"))),
-            *((f"pair {n}", f"{name}, {how}") for n, name, how in _further(record)),
-            ("method", method + (f"; refined by {' + '.join(steps)} steps" if steps else "")),
-            ("made with", f"LightCRCF {record['versions']['lightcrcf']}, preset {record['options']['preset']}"),
-        ]
-    )
+    return [
+        ("fixed", _describe(subject.fixed) + _stripped(record["inputs"]["fixed"].get("brain"))),
+        ("moving", _describe(subject.moving) + _stripped(record["inputs"]["moving"].get("brain"))),
+        *((f"pair {n}", f"{name}, {how}") for n, name, how in _further(record)),
+        ("method", method + (f"; refined by {' + '.join(steps)} steps" if steps else "")),
+        ("made with", f"LightCRCF {record['versions']['lightcrcf']}, preset {record['options']['preset']}"),
+    ]
 
 
 def _further(record: Mapping[str, Any]) -> Iterator[tuple[int, str, str]]:
-    """Of each further pair its number, its images, and how they were compared."""
+    """Yield number, images and comparison of each further pair."""
     pairs = zip(record["inputs"].get("further", ()), record.get("channels", ())[1:], strict=True)
     for place, (images, channel) in enumerate(pairs, start=2):
         fixed, moving = (Path(images[role]["source"]).name for role in ("fixed", "moving"))
@@ -51,16 +100,13 @@ def _further(record: Mapping[str, Any]) -> Iterator[tuple[int, str, str]]:
         yield place, f"{moving} onto {fixed}", f"{contrasts}, weight {channel['weight']:.3g}"
 
 
-def channels(record: Mapping[str, Any]) -> str:
-    """What was judged of each further pair of images, in tables of their own; pictures are of the first pair."""
-    found = []
-    for place, name, how in _further(record):
-        told = record["channels"][place - 1]
-        head = "<tr><th>what was looked at</th><th>found</th><th>passes</th><th></th></tr>"
-        found.append(f"<h3>Pair {place}: {escape(name)} ({escape(how)})</h3>{reasons(told['qc']['reasons'])}")
-        rows_ = evidence(told["qc"], told["metrics"])
-        found.append(f'<table class="evidence"><thead>{head}</thead>{rows_}</table>')
-    return "".join(found)
+def channels(record: Mapping[str, Any]) -> list[Channel]:
+    """List the verdicts on further pairs of images; pictures are of the first pair."""
+    judged = record.get("channels", ())
+    return [
+        Channel(place, name, how, one["qc"]["reasons"], evidence(one["qc"], one["metrics"]))
+        for (place, name, how), one in zip(_further(record), judged[1:], strict=True)
+    ]
 
 
 def _describe(volume: Volume) -> str:
@@ -75,25 +121,21 @@ def _stripped(brain: Mapping[str, Any] | None) -> str:
     return f"; a head, whose brain of {brain['litres']:.2f} l was registered alone"
 
 
-def evidence(qc: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
-    """What was judged and how, then what was only measured."""
+def evidence(qc: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[Evidence]:
+    """List the metrics that were judged, then those that were only measured."""
     judged = {row["figure"]: row for row in qc.get("judged", ())}
-    named = [*judged, *(name for name in metrics if name not in judged)]
-    return "".join(_evidence_row(name, judged.get(name), metrics) for name in named)
+    measured = [Evidence(phrase(name), number(metrics[name])) for name in metrics if name not in judged]
+    return [*map(_judged, judged.values()), *measured]
 
 
-def _evidence_row(name: str, judged: Mapping[str, Any] | None, metrics: Mapping[str, Any]) -> str:
-    value = metrics.get(name) if judged is None else judged["value"]
-    passes = "" if judged is None else str(judged["passes"])
-    state = "note" if judged is None else str(judged["state"])
-    shown = number(value) if judged is None or not passes else _as_fine_as(passes, value)
-    mark = "" if state == "note" else f'<span class="state {escape(state)}">{escape(state)}</span>'
-    cells = f'<th>{escape(phrase(name))}</th><td class="number">{escape(shown)}</td>'
-    return f'<tr>{cells}<td class="soft">{escape(passes)}</td><td>{mark}</td></tr>'
+def _judged(row: Mapping[str, Any]) -> Evidence:
+    passes, state = str(row["passes"]), str(row["state"])
+    value = _as_fine_as(passes, row["value"]) if passes else number(row["value"])
+    return Evidence(phrase(row["figure"]), value, passes, "" if state == "note" else state)
 
 
 def _as_fine_as(passes: str, value: Any) -> str:
-    """Return a figure with the digits that its limit has, or more where it is small.
+    """Return a metric with the digits that its limit has, or more where it is small.
 
     Example:
         >>> _as_fine_as("0.9895 or more", 0.98743), _as_fine_as("0.50 or less", 0.00123)
@@ -104,43 +146,34 @@ def _as_fine_as(passes: str, value: Any) -> str:
     return fixed if abs(float(value)) >= 10.0 ** (1 - len(decimals)) else number(float(value))
 
 
-def labels(record: Sequence[Mapping[str, Any]] | None) -> str:
-    """Each label map that was moved: what vanished or changed, and Dice where there was something to compare with."""
-    return "".join(map(_label_map, record or ()))
-
-
-def _label_map(told: Mapping[str, Any]) -> str:
-    structures: Mapping[str, Mapping[str, Any]] = told["structures"]
-    scores = {code: s["dice"] for code, s in structures.items() if s.get("dice") is not None}
-    parts = [f"<h2>Labels</h2><p>{escape(str(told['source']))}: {len(structures)} labels were moved.</p>"]
-    parts.append(reasons(told["notes"]))
-    if scores:
-        mean = sum(scores.values()) / len(scores)
-        parts.append(
-            f"<p>Mean Dice of {len(scores)} labels with the fixed labels: <b>{mean:.3f}</b>. Lowest first:</p>"
+def label_maps(record: Mapping[str, Any]) -> list[LabelMap]:
+    """List the label maps that were moved, with Dice where there was something to compare with."""
+    return [
+        LabelMap(
+            str(moved["source"]),
+            len(moved["structures"]),
+            moved["notes"],
+            sorted(
+                ((code, s["dice"]) for code, s in moved["structures"].items() if s.get("dice") is not None),
+                key=lambda item: item[1],
+            ),
         )
-        ordered = sorted(scores.items(), key=lambda item: item[1])
-        parts.append(f'<div class="labels">{"".join(_dice_bar(code, dice) for code, dice in ordered)}</div>')
-    return "".join(parts)
+        for moved in record.get("labels") or ()
+    ]
 
 
-def _dice_bar(code: str, dice: float) -> str:
-    bar = f'<span class="bar"><b style="width:{100 * dice:.1f}%"></b></span>'
-    return f"<div><span>{escape(code)}</span>{bar}<span>{dice:.3f}</span></div>"
-
-
-def timings(record: Mapping[str, Any]) -> str:
-    """Seconds of each stage that took any, their sum, and the memory."""
+def timings(record: Mapping[str, Any]) -> Rows:
+    """List the seconds of each stage that took any, their sum, and the memory."""
     seconds: Mapping[str, float] = record["timings_s"]
-    told = [(name, f"{value:.2f} s") for name, value in seconds.items() if value >= 0.005]
-    told.append(("all stages", f"{sum(seconds.values()):.2f} s"))
+    rows = [(name, f"{value:.2f} s") for name, value in seconds.items() if value >= 0.005]
+    rows.append(("all stages", f"{sum(seconds.values()):.2f} s"))
     if record.get("peak_memory_mb"):
-        told.append(("largest memory", f"{record['peak_memory_mb']:.0f} MiB"))
-    return rows(told, kind="number")
+        rows.append(("largest memory", f"{record['peak_memory_mb']:.0f} MiB"))
+    return rows
 
 
-def provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Which files, weights, versions and machine, in words."""
+def provenance(record: Mapping[str, Any]) -> Rows:
+    """List files, weights, versions and machine."""
     sources = [
         (
             str(s["role"]).replace("_", " "),

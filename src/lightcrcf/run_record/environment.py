@@ -16,7 +16,7 @@ from lightcrcf.weights.store import load, names
 __all__ = ["cpu_name", "describe_environment", "usable_cores", "versions"]
 
 _PACKAGES = (
-    "numpy", "numba", "openvino", "nibabel", "SimpleITK", "safetensors", "isal", "zlib-ng", "matplotlib", "torch"
+    "numpy", "numba", "openvino", "nibabel", "SimpleITK", "safetensors", "isal", "zlib-ng", "torch"
 )  # fmt: skip
 
 

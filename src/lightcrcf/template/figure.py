@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import floor, log10
 from pathlib import Path
 from typing import Any
 
+from lightcrcf.report.render import render
+
 __all__ = ["draw"]
 
-_INK, _LINE, _GRID = "#0f172a", "#c2410c", "#e2e8f0"
-_SIZE_INCHES = (7.6, 5.2)
+_WIDTH, _HEIGHT = 290.0, 140.0
 _PANELS = (
     ("mean_shift_rms_mm", "mean displacement, mm", "how far off the centre the template was"),
     ("change_rms", "change of the template", "RMS, 1 is the brightest tissue"),
@@ -19,32 +21,47 @@ _PANELS = (
 
 
 def draw(path: Path, stages: Sequence[Mapping[str, Any]]) -> None:
-    """Draw the figures of all iterations as SVG; the same figures give the same bytes with one Matplotlib release.
+    """Draw the figures of all iterations as SVG; the same figures give the same bytes.
 
     Args:
         path: to write.
         stages: with "number" and "figures", as `template.json` has them; 0 is the affine mean.
     """
-    import matplotlib as mpl
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context({"svg.hashsalt": "lightcrcf", "svg.fonttype": "path", "font.size": 9}):
-        figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
-        FigureCanvasSVG(figure)
-        for axes, (name, title, what) in zip(figure.subplots(2, 2).ravel(), _PANELS, strict=True):
-            _panel(axes, [(s["number"], s["figures"][name]) for s in stages if name in s["figures"]])
-            axes.set_title(f"{title}\n", loc="left", fontsize=10, color=_INK)
-            axes.text(0, 1.03, what, transform=axes.transAxes, fontsize=8, color="#475569")
-        figure.savefig(path, format="svg", metadata={"Date": None})
+    panels = [
+        _panel(title, meaning, [(s["number"], s["figures"][name]) for s in stages if name in s["figures"]])
+        for name, title, meaning in _PANELS
+    ]
+    path.write_text(render("convergence.svg", panels=panels, width=_WIDTH, height=_HEIGHT), encoding="utf-8")
 
 
-def _panel(axes: Any, points: Sequence[tuple[int, float]]) -> None:
-    from matplotlib.ticker import MaxNLocator
+def _panel(title: str, meaning: str, values: Sequence[tuple[int, float]]) -> dict[str, Any]:
+    """Lay out one metric against the iterations, from zero upwards; lengths are from the panel's top left corner."""
+    first, last = (values[0][0], values[-1][0]) if values else (0, 1)
+    top = 1.15 * max((value for _, value in values), default=1.0) or 1.0
 
-    axes.plot([n for n, _ in points], [value for _, value in points], "o-", color=_LINE, markersize=5, linewidth=1.4)
-    axes.set_ylim(0, 1.15 * max((value for _, value in points), default=1.0) or 1.0)
-    axes.set_xlabel("iteration")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color=_GRID, linewidth=0.8)
+    def column(number: int) -> float:
+        return round(_WIDTH * (number - first) / max(last - first, 1), 2)
+
+    def row(value: float) -> float:
+        return round(_HEIGHT * (1 - value / top), 2)
+
+    step, skip = _step(top), 1 + (last - first) // 10
+    return {
+        "title": title,
+        "meaning": meaning,
+        "points": [(column(number), row(value)) for number, value in values],
+        "columns": [(column(number), str(number)) for number in range(first, last + 1, skip)],
+        "rows": [(row(n * step), f"{n * step:g}") for n in range(int(top / step) + 1)],
+    }
+
+
+def _step(span: float) -> float:
+    """A round step of 1, 2 or 5 times a power of ten that goes up to five times into `span`.
+
+    Example:
+        >>> [_step(span) for span in (0.03, 1.1, 7, 20)]
+        [0.01, 0.5, 2.0, 5.0]
+    """
+    least = span / 5
+    unit = 10.0 ** floor(log10(least))
+    return float(next(n * unit for n in (1, 2, 5, 10) if n * unit >= least))

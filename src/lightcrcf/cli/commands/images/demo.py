@@ -13,7 +13,7 @@ __all__ = ["demo"]
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for volumes, pictures and the report.")] = Path("demo-output"),
+    out: Annotated[Path, typer.Option(help="Folder for volumes and the report.")] = Path("demo-output"),
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Register a brain with a deformed copy of itself and measure the error in mm."""
@@ -30,4 +30,4 @@ def demo(
         for stage in outcome.stages
     ]
     print_table(("stage", "error: mean, mm", "95 %", "max", "Dice"), rows)
-    typer.echo(f"\nquality control: {outcome.verdict}\npictures: {out / 'before_after.png'} and {out / 'report.html'}")
+    typer.echo(f"\nquality control: {outcome.verdict}\nreport: {out / 'report.html'}")

@@ -22,18 +22,19 @@ def report(
     ] = None,
 ) -> None:
     """Write the report of a run that was made before, or a contact sheet of several."""
-    from lightcrcf.report.sheet import Sheet, runs_in
+    from lightcrcf.report.sheet import card_of_run, counts, runs_in, write_sheet
 
-    found = runs_in(folders)
-    if len(found) == 1 and found == [folders[0]]:
-        page = out or found[0] / "report.html"
-        _one(found[0], page)
+    runs = runs_in(folders)
+    if runs == [folders[0]]:
+        page = out or runs[0] / "report.html"
+        _one(runs[0], page)
         say(f"report: {page}")
         return
     page = out or Path("contact-sheet.html")
-    sheet = Sheet.of(found, beside=page)
-    sheet.write(page)
-    say(f"contact sheet of {len(found)} runs ({sheet.counts()}): {page}")
+    cards = [card_of_run(folder, beside=page) for folder in runs]
+    write_sheet(page, f"{len(cards)} registrations", cards)
+    found = ", ".join(f"{count} {state}" for state, count in counts(cards).items() if count)
+    say(f"contact sheet of {len(cards)} runs ({found}): {page}")
 
 
 def _one(folder: Path, page: Path) -> None:
