@@ -23,7 +23,15 @@ from lightcrcf_bench.stress import fuzz
 __all__ = ["campaign"]
 
 # What parses files, and is watched.
-_READERS = ("volumes", "transforms", "weights", "training.config", "pipeline.points", "pipeline.runs", "files")
+_READERS = (
+    "volumes",
+    "transforms",
+    "weights",
+    "training.config",
+    "transforms.point_tables",
+    "run_record.replay",
+    "files",
+)
 _LARGEST = 20_000  # bytes of a mutated file, or twice those of the sound one
 
 
@@ -88,7 +96,7 @@ def _watching() -> Any:
 
 def _imported_again() -> Any:
     """`fuzz` once more, and all that it imports of ours: what was imported before is not watched."""
-    for name in [name for name in sys.modules if name.partition(".")[0] == "lightcrcf"]:
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("lightcrcf", "lightcrcf_bench")]:
         del sys.modules[name]
     with _watching():
         return importlib.import_module("lightcrcf_bench.stress.fuzz")
