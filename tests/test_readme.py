@@ -6,10 +6,14 @@ Blocks run in order in one folder that holds small files of the names that the d
   Here they are checked to be there, to be sound bash, and to end in the commands that `test_others.py` (the demo) and
   this run of pytest (the tests) are.
 - `pip install .` would install over the package under test. Its extras are checked against pyproject.toml.
+
+The tutorial's first block is `bash scripts/demo` too; the block after it, `lightcrcf demo`, makes the files that the
+rest of the tutorial needs, at full resolution.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -23,7 +27,7 @@ from lightcrcf.demo.phantom import deformed_copy, phantom
 from lightcrcf.demo.run import write_inputs
 
 ROOT = Path(__file__).resolve().parents[1]
-README = ROOT / "README.md"
+README, TUTORIAL = ROOT / "README.md", ROOT / "docs" / "tutorial.md"
 DOCUMENTS = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SCRIPTS = {"bash scripts/demo": "exec lightcrcf demo", "bash scripts/test": "step python -m pytest"}
@@ -81,9 +85,30 @@ def test_the_blocks_run(folder: Path) -> None:
             ran += 1
     assert ran >= 4
     left = {path.name for path in folder.iterdir()}
-    assert {"result", "labels_in_fixed.nii.gz", "labels_in_moving.nii.gz", "points_in_moving.csv"} <= left
+    assert {"result", "labels_in_fixed.nii.gz", "labels_in_moving.nii.gz", "demo-output", "first_points.csv"} <= left
     named = set(re.findall(r"^\| `([\w.]+)` \|", README.read_text(encoding="utf-8"), re.MULTILINE))
     assert named == {path.name for path in (folder / "result").iterdir()}
+
+
+def test_the_tutorial_shows_what_the_demo_prints(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Mean, 95 %, maximum and Dice of each stage agree to a tenth; the template is that of the extra `demo`."""
+    pytest.importorskip("nilearn")
+    shown = dict(
+        re.findall(r"^(before|affine|deformable) +([\d. ]+)$", TUTORIAL.read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    assert run(["demo", "--json", "--out", str(folder / "shown")]) == 0
+    stages = json.loads(capsys.readouterr().out)["stages"]
+    assert list(shown) == [stage["name"] for stage in stages]
+    for stage in stages:
+        figures = [stage[name] for name in ("mean_mm", "p95_mm", "max_mm", "dice")]
+        assert [float(word) for word in shown[stage["name"]].split()] == pytest.approx(figures, rel=0.1, abs=0.02)
+
+
+def test_the_readme_fits_on_two_screens_and_shows_a_brain() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 110
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
+    assert any(picture.endswith(".jpg") and (ROOT / picture).stat().st_size < 200_000 for picture in pictures)
 
 
 def test_links_lead_somewhere() -> None:

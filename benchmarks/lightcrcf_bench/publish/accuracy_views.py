@@ -16,6 +16,8 @@ from lightcrcf_bench.records.schema import BUSY, Case, Method, Record, Spread
 __all__ = ["VIEWS"]
 
 _FEWEST_PAIRS = 6  # with fewer, the signed-rank test cannot reach 0.05
+# Of the tables for a page that is read in a minute.
+_BRIEF = ("ants-syn", "greedy-ncc", "greedy-ncc-s2", "lightcrcf-fast", "lightcrcf-default", "lightcrcf-accurate")
 
 
 def _summary(record: Record) -> str:
@@ -36,6 +38,21 @@ def _summary(record: Record) -> str:
         )
         rows.append((_title(record, method), *figures))
     return "\n".join([*table(header, rows), "", *(f"- {note}" for note in _notes(record))])
+
+
+def _brief(record: Record) -> str:
+    """A few methods and columns, for a page that is read in a minute."""
+    methods = tuple(method for method in record.methods if method.name in _BRIEF) or record.methods
+    shown, rows = record.model_copy(update={"methods": methods}), []
+    for method in methods:
+        spreads = record.summary[method.name]
+        time = f"{_figure(spreads.get('seconds'), 'median', 1)}{BUSY if record.busy(method.name) else ''}"
+        figures = (_figure(spreads.get(name), "mean", 3) for name in ("dice", "sdlogj"))
+        rows.append((_title(record, method), *figures, time))
+    data = record.data
+    notes = [f"{data.name}; {data.labels}; {data.split}, {len(data.pairs)} pairs.", *_days_apart(shown)]
+    header = ("method", "Dice", "SDlogJ", "time, s")
+    return "\n".join([*table(header, rows), "", *(f"- {note}" for note in notes)])
 
 
 def _mean_and_spread(record: Record, method: Method) -> str:
@@ -137,6 +154,7 @@ def _test_notes(record: Record, comparisons: Sequence[Comparison]) -> list[str]:
 
 VIEWS: dict[str, Callable[[Record], str]] = {
     "summary": _summary,
+    "brief": _brief,
     "methods": _methods,
     "pairs": _pairs,
     "structures": _structures,
