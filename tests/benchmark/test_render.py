@@ -75,6 +75,17 @@ def test_a_summary_row(make_record: Maker, tmp_path: Path) -> None:
     assert "stale" not in text
 
 
+def test_a_brief_table_has_few_rows_and_says_when_times_were_taken(make_record: Maker, tmp_path: Path) -> None:
+    scores = {"ants-syn": (0.4, 0.5, 0.6), "ants-affine": (0.1, 0.2, 0.3)}
+    old = make_record(scores, day=1)
+    text = shown("brief", records.merge(old, make_record({"lightcrcf-default": (0.5, 0.6, 0.7)}, day=4)), tmp_path)
+    assert "| method | Dice | SDlogJ | time, s |" in text
+    assert "| ANTS-SYN | 0.500 |" in text
+    assert "ANTS-AFFINE" not in text
+    assert "only those of one day can be compared. 2026-03-01: ANTS-SYN. 2026-03-04: LIGHTCRCF-DEFAULT." in text
+    assert "| BEST | 0.600 |" in shown("brief", make_record({"best": (0.5, 0.6, 0.7)}), tmp_path)
+
+
 def test_times_taken_beside_other_work_are_marked(make_record: Maker, tmp_path: Path) -> None:
     text = shown("summary", make_record({"best": (0.5, 0.6, 0.7)}, load=6.0), tmp_path)
     assert "| 6.0† |" in text
@@ -165,7 +176,7 @@ def test_text_without_records_stays() -> None:
 
 
 def test_unknown_views_and_records_are_refused(root: Path) -> None:
-    with pytest.raises(InputError, match="summary or methods or pairs"):
+    with pytest.raises(InputError, match="summary or brief or methods"):
         render(TEXT.format(view="pie"), root / HISTORY)
     with pytest.raises(InputError, match="a record named trial"):
         render(TEXT.format(view="pairs"), root)

@@ -9,7 +9,8 @@ The views of records of accuracy are `summary` (a row for each method), `brief` 
 each was run), `pairs` and `structures` (Dice of each), `dice-tests` and `hd95-tests` (ours against each peer), `ratios`
 (of time and memory) and `forwards` (networks' forward passes); `kinds` lists those of other records. `figures` links,
 from a document in `docs`, to the figures of a record, which are those of `figure`, `cost_figures` and, for all records
-of overlap against smoothness together, `smoothness.figure`. What is not measured yet gives one line, unless it is accuracy.
+of overlap against smoothness together, `smoothness.figure`. What is not measured yet gives one line, unless it is
+accuracy.
 """
 
 from __future__ import annotations
