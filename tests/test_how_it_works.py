@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lightcrcf.refinement.schedule import PRESETS, SMALL, Level, Plan, affordable, plan
+from lightcrcf.refinement.schedule import MAX_ACCURATE_VOXELS, PRESETS, Level, Plan, effective_preset, plan
 from lightcrcf.weights.store import load, names
 
 PAGE = (Path(__file__).parents[1] / "docs" / "how-it-works.md").read_text(encoding="utf-8")
@@ -30,7 +30,7 @@ def planned(row: str, preset: str) -> Plan:
 
 def words(made: Plan) -> str:
     """What runs, as the page says it."""
-    candidates = max((len(level.looks()) for level in made.schedule), default=1)
+    candidates = max((len(level.candidates()) for level in made.schedule), default=1)
     parts = ["network"] if made.network else []
     if made.schedule:
         parts.append("optimisation" + (f" of {candidates} candidates" if candidates > 1 else ""))
@@ -49,9 +49,9 @@ def test_what_runs(row: list[str]) -> None:
 
 
 def test_default_does_what_accurate_does_on_small_grids() -> None:
-    assert f"at most {SMALL / 1e6} million voxels" in PAGE
-    assert affordable("default", SMALL) == "accurate"
-    assert affordable("default", SMALL + 1) == "default"
+    assert f"at most {MAX_ACCURATE_VOXELS / 1e6} million voxels" in PAGE
+    assert effective_preset("default", MAX_ACCURATE_VOXELS) == "accurate"
+    assert effective_preset("default", MAX_ACCURATE_VOXELS + 1) == "default"
 
 
 def test_the_levels() -> None:
@@ -72,6 +72,7 @@ def test_the_numbers_in_the_text() -> None:
     schedule = plan("accurate", load("abdomen-mr").preparation).schedule
     assert {2 * level.radius + 1 for level in schedule} == {5}
     assert 2 * plan("default", None).schedule[-1].radius + 1 == 7
-    known, unknown = (plan("accurate", how).schedule[-2].worth for how in (load("brain-t1").preparation, None))
+    preparations = (load("brain-t1").preparation, None)
+    known, unknown = (plan("accurate", how).schedule[-2].min_merge_ratio for how in preparations)
     assert f"less than {known} of what" in PAGE
     assert f"({unknown} where no model fits)" in PAGE

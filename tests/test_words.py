@@ -29,10 +29,14 @@ def documents() -> list[Path]:
 def places(where: str) -> list[Path]:
     """The files in which a word must not be."""
     pages = documents()
-    if where == "pages":
-        return [path for path in pages if path.name not in UNDER_WAY]
+    if where in ("pages", "source"):
+        pages = [path for path in pages if path.name not in UNDER_WAY]
     source = [path for folder in ("src", "benchmarks", "recipes") for path in sorted((ROOT / folder).rglob("*"))]
-    return pages if where == "docs" else pages + [path for path in source if path.suffix in (".py", ".toml", ".md")]
+    return (
+        pages
+        if where in ("pages", "docs")
+        else pages + [path for path in source if path.suffix in (".py", ".toml", ".md")]
+    )
 
 
 def met(pattern: str, paths: list[Path]) -> Iterator[str]:
@@ -46,7 +50,7 @@ def met(pattern: str, paths: list[Path]) -> Iterator[str]:
 
 def test_the_list_is_sound() -> None:
     assert len(rules()) == len({pattern for _, pattern, _ in rules()}) > 10
-    assert {where for where, *_ in rules()} <= {"pages", "docs", "all"}
+    assert {where for where, *_ in rules()} <= {"pages", "source", "docs", "all"}
 
 
 @pytest.mark.parametrize(("where", "pattern", "instead"), rules())
