@@ -31,6 +31,7 @@ autodoc_typehints_format = "short"
 autodoc_default_options = {"members": True, "show-inheritance": False}
 napoleon_custom_sections = [("Source", "notes_style")]
 napoleon_use_rtype = False
+maximum_signature_line_length = 100  # longer ones have a line for each argument
 
 html_theme = "furo"
 html_title = "LightCRCF"

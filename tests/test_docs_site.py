@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -79,8 +80,13 @@ def test_equations_are_drawn_by_the_browser(site: Path) -> None:
 
 def test_functions_are_described_from_their_docstrings(site: Path) -> None:
     page = (site / "api" / "registration.html").read_text(encoding="utf-8")
-    assert 'id="lightcrcf.registration.register.register"' in page
+    assert 'id="lightcrcf.register"' in page
     assert "smoothness" in page
+
+
+def test_the_figure_of_the_stages_is_what_its_program_draws() -> None:
+    drawing = runpy.run_path(str(ROOT / "docs" / "pictures" / "stages.py"))["drawing"]
+    assert (ROOT / "docs" / "figures" / "stages.svg").read_text(encoding="utf-8") == drawing()
 
 
 @pytest.mark.parametrize("line", ["[a](no-such-page.md)", "[a](other.md#no-such-heading)", "![a](no-such.svg)"])
