@@ -56,8 +56,9 @@ def _block(translator: Any, node: nodes.math_block) -> None:
 
 
 def _read(_app: Sphinx, _page: str, source: list[str]) -> None:
-    """`benchmarks/README.md` lies outside of this folder; the site has it as a page."""
-    source[0] = re.sub(r"\]\(((?:\.\./)*)\.\./benchmarks/README\.md", r"](\1results/measuring.md", source[0])
+    """Two documents lie outside of this folder, and the site has a page for each."""
+    for outside, page in (("benchmarks/README", "results/measuring"), ("README", "index")):
+        source[0] = re.sub(rf"\]\(((?:\.\./)*)\.\./{outside}\.md", rf"](\1{page}.md", source[0])
 
 
 def _docstring(_app: Sphinx, _what: str, _name: str, _object: object, _options: object, lines: list[str]) -> None:
