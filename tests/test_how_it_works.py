@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lightcrcf.refinement.schedule import MAX_ACCURATE_VOXELS, PRESETS, Level, Plan, effective_preset, plan
+from lightcrcf.options import PRESETS
+from lightcrcf.refinement.schedule import MAX_ACCURATE_VOXELS, Level, Plan, effective_preset, plan
 from lightcrcf.weights.store import load, names
 
 PAGE = (Path(__file__).parents[1] / "docs" / "how-it-works.md").read_text(encoding="utf-8")
