@@ -96,7 +96,7 @@ def _found(source: Mapping[str, Any]) -> Path:
 
 
 def options_to_repeat(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of `pipeline.register.register` that repeat a run, its sources checked one by one.
+    """The arguments of `registration.register.register` that repeat a run, its sources checked one by one.
 
     Raises:
         InputError: if a source was in memory, is gone or has changed, or the model is not the one of the run.

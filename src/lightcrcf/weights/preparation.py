@@ -85,7 +85,7 @@ class Profile:
     """What the training images looked like: the extremes that were seen.
 
     Args:
-        kinds: in the words of `pipeline.foreground`, and "CT" where there were CTs among them.
+        kinds: in the words of `preprocessing.foreground`, and "CT" where there were CTs among them.
         voxels: least and most voxels along each working axis.
         extent_mm: least and greatest length of the image along each working axis.
         litres: least and greatest volume of the foreground.
