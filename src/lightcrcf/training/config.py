@@ -153,8 +153,8 @@ class Data(Section):
         window: the intensities that become 0 and 1 (CT); by default each image's own.
         content: what the images show; recorded in the weights.
         shape: training crop in working voxels, multiples of what the network pools (16 where it does).
-        by_content: whether `content` is a kind of `preprocessing.foreground`, which alone says if the model suits an image;
-            otherwise the extremes of the training images do.
+        by_content: whether `content` is a kind of `preprocessing.foreground`, which alone says if the model suits an
+            image; otherwise the extremes of the training images do.
         refinement_init: where the refinement of the model's registrations starts: "network", "identity" or "none".
         contrast: weight of the images' local contrast in that refinement.
     """
