@@ -138,7 +138,7 @@ class Trainer:
         self.device = torch.device(config.run.device)
         model = LightCRCF(config.network).to(self.device)
         if config.start is not None:
-            model.adopt(load(config.start).arrays)
+            model.load_fused(load(config.start).arrays)
         self.model: LightCRCF = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.model.warp = Operations.on(self.device).warp
         self.network = processes.wrap(self.model)
