@@ -24,7 +24,7 @@ from lightcrcf.evaluation.labels import as_codes, compact, label_codes
 from lightcrcf.files import atomic_path
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
-from lightcrcf.geometry.label_kernels import label_shares
+from lightcrcf.geometry.label_kernels import label_fractions
 from lightcrcf.preprocessing.foreground import Content, content
 from lightcrcf.preprocessing.missing_data import filled
 from lightcrcf.preprocessing.normalization import Prepared, prepare, working_order
@@ -331,7 +331,7 @@ def render_labels(
             raise ValueError(f"the labels of {subject.name} were not read")
         step = subject.labels.grid.inverse @ matrix @ grid.affine
         labels = resample(subject.labels.data, grid.shape, step[:3], interpolation="nearest")
-        shares = torch.from_numpy(label_shares(compact(labels, codes), len(codes), blocks))
+        shares = torch.from_numpy(label_fractions(compact(labels, codes), len(codes), blocks))
         maps.append(shares.flip(1) if params.flip else shares)
     return maps[0], maps[1]
 
