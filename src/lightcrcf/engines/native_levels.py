@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lightcrcf.engines.blocks import space_to_depth
 from lightcrcf.engines.convolution import PackedConvolution, convolve
-from lightcrcf.geometry.feature_kernels import SideBySide
+from lightcrcf.geometry.feature_kernels import ChannelsLastFeatures
 from lightcrcf.geometry.kernels import compose, upsample
 from lightcrcf.network.config import NetworkConfig, Shape
 
@@ -81,7 +81,7 @@ class NativeDecoder:
         self._first = PackedConvolution(weight[:, width:], np.zeros_like(bias), config.slope)
         self._second = PackedConvolution(*tensors("second"), config.slope)
         self._head = PackedConvolution(*tensors("head"), 1.0)
-        self._moving = SideBySide(width, shape)
+        self._moving = ChannelsLastFeatures(width, shape)
         self._fixed_sums, self._last = (np.empty((inner, *shape), np.float32) for _ in range(2))
         self._inner = _view_or_new(scratch, (inner, *shape))
         self._residual = np.empty((3, *shape), np.float32)

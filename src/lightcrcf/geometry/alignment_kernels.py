@@ -167,7 +167,10 @@ def add_blocks(line: Array, factor: Any, sums: Array) -> None:
 
 @device
 def apply_validity(valid: Array, points: Array, blank_outside: bool, weight: Array) -> None:
-    """Multiply weight[k] by valid (D, H, W) at the voxel nearest to points[:, k]; outside by 0 unless `blank_outside`."""
+    """Multiply weight[k] by valid (D, H, W) at the voxel nearest to points[:, k]; outside by 0.
+
+    With `blank_outside`, weights outside are unchanged.
+    """
     d, h, w = valid.shape
     for k in range(weight.size):
         x, y, z = points[0, k], points[1, k], points[2, k]

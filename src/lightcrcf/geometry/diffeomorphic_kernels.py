@@ -121,7 +121,7 @@ def _gradient(edges: Array, which: int, mask: int, out: Array) -> Any:
 
 @kernel
 def unfold(u: Array, cells: Array, floor: Any, target: Any, factor: Any, moved: Array) -> None:
-    """Move the voxels of cells whose minimum is below `floor` along its gradient, by `factor` times the gap to `target`.
+    """Move the voxels of cells with a minimum below `floor` along its gradient, by `factor` times the gap to `target`.
 
     Each move is a Newton step on the linearised number, limited to half a voxel, and repeated once if needed. moved[n]
     becomes 1 if cell n changed. No two cells may share a voxel.
