@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from torch.nn.functional import conv3d, leaky_relu
 
 from lightcrcf.engines import blocks
-from lightcrcf.engines.bfloat16 import PairedConvolution, PairedFeatures, convolve, convolve_flow
-from lightcrcf.engines.bfloat16_features import beside, space_to_pairs, warp_paired
+from lightcrcf.engines.bfloat16 import Bfloat16Convolution, Bfloat16Features, convolve, convolve_flow
+from lightcrcf.engines.bfloat16_features import space_to_depth_bfloat16, to_channels_last, warp_bfloat16
 from lightcrcf.geometry.kernels import compose, warp
 from lightcrcf.geometry.threads import use_threads
-from lightcrcf.geometry.tiles import dot_product_is_native, pairs
+from lightcrcf.geometry.tiles import dot_product_is_native, pack_pairs
 from lightcrcf.network.config import Shape
 
 pytestmark = pytest.mark.skipif(not dot_product_is_native(), reason="this processor has no dot product in bfloat16")
@@ -36,17 +36,17 @@ def rounded(x: Float32) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(x)).bfloat16().float()
 
 
-def filled(x: Float32) -> PairedFeatures:
+def filled(x: Float32) -> Bfloat16Features:
     """Features that hold x (C, D, H, W)."""
     channels, depth, height, width = x.shape
-    features = PairedFeatures(channels, (depth, height, width))
+    features = Bfloat16Features(channels, (depth, height, width))
     padded = np.zeros((2 * features.pairs, depth + 2, height + 2, features.row), np.float32)
     padded[:channels, 1:-1, 1:-1, 1 : width + 1] = x
-    features.data[: features.pairs * features.size] = pairs(padded[0::2], padded[1::2]).ravel()
+    features.data[: features.pairs * features.size] = pack_pairs(padded[0::2], padded[1::2]).ravel()
     return features
 
 
-def margins(features: PairedFeatures) -> NDArray[np.int32]:
+def margins(features: Bfloat16Features) -> NDArray[np.int32]:
     depth, height, width = features.shape
     grid = features.data[: features.pairs * features.size].reshape(features.pairs, depth + 2, height + 2, features.row)
     outside = grid.copy()
@@ -69,8 +69,8 @@ def test_it_is_pytorchs(rng: np.random.Generator, shape: Shape, inputs: int, out
     source = filled(x)
     np.testing.assert_array_equal(source.voxels()[:inputs], rounded(x))
     depth, height, width = (-(-n // s) for n, s in zip(shape, stride, strict=True))
-    out = PairedFeatures(outputs, (depth, height, width))
-    convolve(source, PairedConvolution(weight, bias, 0.2), out, stride=stride)
+    out = Bfloat16Features(outputs, (depth, height, width))
+    convolve(source, Bfloat16Convolution(weight, bias, 0.2), out, stride=stride)
     wanted = conv3d(rounded(x)[None], rounded(weight), torch.from_numpy(bias), padding=1, stride=stride)
     wanted = leaky_relu(wanted, 0.2)[0].numpy()
     got = out.voxels()
@@ -82,7 +82,7 @@ def test_it_is_pytorchs(rng: np.random.Generator, shape: Shape, inputs: int, out
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_flow_is_pytorchs_and_composed_with_a_field(rng: np.random.Generator, shape: Shape) -> None:
     x, weight, bias = made(rng, 5, 3, shape)
-    packed, source = PairedConvolution(weight, bias, 1.0, flow=True), filled(x)
+    packed, source = Bfloat16Convolution(weight, bias, 1.0, flow=True), filled(x)
     flow = convolve_flow(source, packed, np.full((3, *shape), np.nan, np.float32))
     wanted = conv3d(rounded(x)[None], rounded(weight), torch.from_numpy(bias), padding=1)[0].numpy()
     np.testing.assert_allclose(flow, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
@@ -98,9 +98,9 @@ def test_an_input_of_several_parts(rng: np.random.Generator) -> None:
     laid = np.zeros((8 + 16 + 3, *shape), np.float32)
     for at, begin, n in ((0, 0, 5), (8, 5, 9), (24, 14, 3)):
         laid[at : at + n] = x[begin : begin + n]
-    apart, together = PairedFeatures(8, shape), PairedFeatures(8, shape)
-    convolve(filled(laid), PairedConvolution(weight, bias, 0.2, parts), apart)
-    convolve(filled(x), PairedConvolution(weight, bias, 0.2), together)
+    apart, together = Bfloat16Features(8, shape), Bfloat16Features(8, shape)
+    convolve(filled(laid), Bfloat16Convolution(weight, bias, 0.2, parts), apart)
+    convolve(filled(x), Bfloat16Convolution(weight, bias, 0.2), together)
     wanted = together.voxels()
     np.testing.assert_allclose(apart.voxels(), wanted, rtol=ROUNDING, atol=1e-5 * np.abs(wanted).max())
 
@@ -108,8 +108,8 @@ def test_an_input_of_several_parts(rng: np.random.Generator) -> None:
 def test_the_result_may_begin_behind_other_features(rng: np.random.Generator) -> None:
     shape = (3, 5, 7)
     x, weight, bias = made(rng, 4, 8, shape)
-    alone, behind = PairedFeatures(8, shape), PairedFeatures(24, shape)
-    packed = PairedConvolution(weight, bias, 0.2)
+    alone, behind = Bfloat16Features(8, shape), Bfloat16Features(24, shape)
+    packed = Bfloat16Convolution(weight, bias, 0.2)
     convolve(filled(x), packed, alone)
     convolve(filled(x), packed, behind, first=4)
     found = behind.voxels()
@@ -122,8 +122,8 @@ def test_the_result_may_begin_behind_other_features(rng: np.random.Generator) ->
 def test_space_to_depth(rng: np.random.Generator, pool: Shape) -> None:
     image = rng.normal(size=(4, 6, 40)).astype(np.float32)
     wanted = blocks.space_to_depth(image, pool=pool)[0]
-    out = PairedFeatures(len(wanted), (4 // pool[0], 6 // pool[1], 40 // pool[2]))
-    space_to_pairs(image, pool, out)
+    out = Bfloat16Features(len(wanted), (4 // pool[0], 6 // pool[1], 40 // pool[2]))
+    space_to_depth_bfloat16(image, pool, out)
     np.testing.assert_array_equal(out.voxels()[: len(wanted)], rounded(wanted))
     assert not margins(out).any()
 
@@ -134,8 +134,8 @@ def test_features_are_moved_as_by_warp(rng: np.random.Generator, shape: Shape, c
     x = rng.normal(size=(channels, *shape)).astype(np.float32)
     u = rng.normal(scale=3, size=(3, *shape)).astype(np.float32)  # beyond the borders too
     source = filled(x)
-    out = PairedFeatures(2 * source.pairs + 3, shape)
-    warp_paired(beside(source, np.empty((source.pairs // 4, *shape, 4), np.int32)), u, out, 0)
+    out = Bfloat16Features(2 * source.pairs + 3, shape)
+    warp_bfloat16(to_channels_last(source, np.empty((source.pairs // 4, *shape, 4), np.int32)), u, out, 0)
     found, wanted = out.voxels(), warp(rounded(x).numpy(), u)
     np.testing.assert_allclose(found[:channels], wanted, rtol=ROUNDING, atol=1e-6)
     at = 2 * source.pairs
@@ -145,18 +145,18 @@ def test_features_are_moved_as_by_warp(rng: np.random.Generator, shape: Shape, c
 
 def test_nan_in_a_displacement_reads_nothing_outside(rng: np.random.Generator) -> None:
     shape = (3, 4, 5)
-    source, out = filled(rng.normal(size=(8, *shape)).astype(np.float32)), PairedFeatures(11, shape)
-    held = beside(source, np.empty((1, *shape, 4), np.int32))
-    warp_paired(held, np.full((3, *shape), np.nan, np.float32), out, 0)
+    source, out = filled(rng.normal(size=(8, *shape)).astype(np.float32)), Bfloat16Features(11, shape)
+    held = to_channels_last(source, np.empty((1, *shape, 4), np.int32))
+    warp_bfloat16(held, np.full((3, *shape), np.nan, np.float32), out, 0)
     np.testing.assert_array_equal(out.voxels()[:8, 1, 1, 1], source.voxels()[:, 0, 0, 0])
 
 
 def test_threads_do_not_change_a_bit(rng: np.random.Generator) -> None:
     x, weight, bias = made(rng, 8, 16, (10, 21, 33))
-    source, packed = filled(x), PairedConvolution(weight, bias, 0.2)
+    source, packed = filled(x), Bfloat16Convolution(weight, bias, 0.2)
     found = []
     for threads in (1, 2):
-        out = PairedFeatures(16, (10, 21, 33))
+        out = Bfloat16Features(16, (10, 21, 33))
         with use_threads(threads):
             convolve(source, packed, out)
         found.append(out.data)
@@ -165,14 +165,14 @@ def test_threads_do_not_change_a_bit(rng: np.random.Generator) -> None:
 
 def test_shapes_that_do_not_fit_are_refused(rng: np.random.Generator) -> None:
     x, weight, bias = made(rng, 4, 8, (3, 4, 5))
-    source, packed = filled(x), PairedConvolution(weight, bias, 0.2)
+    source, packed = filled(x), Bfloat16Convolution(weight, bias, 0.2)
     with pytest.raises(ValueError, match="not 4 to 4 of"):
-        convolve(source, packed, PairedFeatures(8, (3, 4, 6)))
+        convolve(source, packed, Bfloat16Features(8, (3, 4, 6)))
     with pytest.raises(ValueError, match="not 4 to 3 of"):
-        convolve(source, packed, PairedFeatures(8, (3, 4, 5)), first=1)
+        convolve(source, packed, Bfloat16Features(8, (3, 4, 5)), first=1)
     with pytest.raises(ValueError, match="8 pairs of"):
-        convolve(source, PairedConvolution(*made(rng, 16, 8, (1, 1, 1))[1:], 0.2), PairedFeatures(8, (3, 4, 5)))
-    flow = PairedConvolution(weight[:3], bias[:3], 1.0, flow=True)
+        convolve(source, Bfloat16Convolution(*made(rng, 16, 8, (1, 1, 1))[1:], 0.2), Bfloat16Features(8, (3, 4, 5)))
+    flow = Bfloat16Convolution(weight[:3], bias[:3], 1.0, flow=True)
     with pytest.raises(ValueError, match="2 pairs to"):
         convolve_flow(source, flow, np.empty((3, 3, 4, 6), np.float32))
     with pytest.raises(ValueError, match="2 pairs to"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lightcrcf.geometry.alignment_kernels import block_mean, gram, scores
+from lightcrcf.geometry.alignment_kernels import block_mean, correlation_sums, normal_equations
 from lightcrcf.geometry.threads import use_threads
 
 MATRIX = np.array([[1.05, 0.1, -0.05, 0.4], [-0.08, 0.95, 0.06, 0.7], [0.04, -0.03, 1.1, -0.3]])
@@ -35,9 +35,9 @@ def test_scores_are_the_moments_of_the_gram_matrix() -> None:
     fixed, moving = images()
     weight, valid = images(7)[0], (images(8)[1] > 0.3).astype(np.float32)
     for blank in (False, True):
-        found = scores(fixed, weight, moving, valid, np.stack([np.eye(3, 4), MATRIX]), blank)
+        found = correlation_sums(fixed, weight, moving, valid, np.stack([np.eye(3, 4), MATRIX]), blank)
         for row, matrix in zip(found, (np.eye(3, 4), MATRIX), strict=True):
-            corner = gram(fixed, weight, moving, valid, matrix, blank)[12:, 12:]
+            corner = normal_equations(fixed, weight, moving, valid, matrix, blank)[12:, 12:]
             wanted = [corner[0, 0], corner[0, 1], corner[0, 2], corner[1, 1], corner[1, 2], corner[2, 2]]
             assert np.allclose(row, wanted, rtol=1e-4)
 
@@ -45,12 +45,14 @@ def test_scores_are_the_moments_of_the_gram_matrix() -> None:
 def test_the_gram_matrix_is_symmetric_and_weighs_the_samples() -> None:
     fixed, moving = images()
     weight, valid = np.ones_like(fixed), np.ones_like(moving)
-    whole = gram(fixed, weight, moving, valid, MATRIX, False)
+    whole = normal_equations(fixed, weight, moving, valid, MATRIX, False)
     assert np.array_equal(whole, whole.T)
-    assert np.allclose(gram(fixed, 2 * weight, moving, valid, MATRIX, False), 2 * whole, rtol=1e-5)
+    assert np.allclose(normal_equations(fixed, 2 * weight, moving, valid, MATRIX, False), 2 * whole, rtol=1e-5)
     first, second = weight.copy(), weight.copy()
     first[:, :3], second[:, 3:] = 0, 0
-    parts = gram(fixed, first, moving, valid, MATRIX, False) + gram(fixed, second, moving, valid, MATRIX, False)
+    parts = normal_equations(fixed, first, moving, valid, MATRIX, False) + normal_equations(
+        fixed, second, moving, valid, MATRIX, False
+    )
     assert np.allclose(parts, whole, rtol=1e-5, atol=1e-6)
 
 
@@ -59,7 +61,7 @@ def test_the_gram_matrix_holds_the_images_moments() -> None:
     fixed = images()[0]
     moving = images(3)[0]
     one = np.ones_like(fixed)
-    found = gram(fixed, one, moving, one, np.eye(3, 4), False)
+    found = normal_equations(fixed, one, moving, one, np.eye(3, 4), False)
     columns = np.stack([moving.ravel(), one.ravel(), fixed.ravel()]).astype(np.float64)
     assert np.allclose(found[12:, 12:], columns @ columns.T, rtol=1e-5)
 
@@ -74,7 +76,7 @@ def test_the_gram_matrix_holds_the_derivatives() -> None:
     inside[1:-1, 1:-1, 1:-1] = 1
     matrix = np.eye(3, 4)
     matrix[:, 3] = (0.4, 0.6, 0.5)
-    found = gram(fixed, inside, moving, np.ones_like(moving), matrix, False)
+    found = normal_equations(fixed, inside, moving, np.ones_like(moving), matrix, False)
     x = np.moveaxis(np.indices(fixed.shape), 0, -1)[inside > 0].astype(np.float64)
     positions = np.concatenate([x, np.ones((len(x), 1))], axis=1)
     columns = np.concatenate(
@@ -97,7 +99,7 @@ def by_hand(
     matrix: NDArray[np.float64],
     blank_outside: bool,
 ) -> NDArray[np.float64]:
-    """`gram` in plain NumPy: the columns themselves, and one product."""
+    """`normal_equations` in plain NumPy: the columns themselves, and one product."""
     x = np.indices(fixed.shape).reshape(3, -1).T.astype(np.float64)
     positions = np.concatenate([x, np.ones((len(x), 1))], axis=1)
     q, size = positions @ matrix.T, np.array(moving.shape)
@@ -125,7 +127,7 @@ def by_hand(
 def test_the_gram_matrix_equals_plain_numpy(blank_outside: bool) -> None:
     fixed, moving = images()
     weight, valid = images(7)[0] * (images(9)[0] > 0.3), (images(8)[1] > 0.3).astype(np.float32)
-    found = gram(fixed, weight, moving, valid, MATRIX, blank_outside)
+    found = normal_equations(fixed, weight, moving, valid, MATRIX, blank_outside)
     assert np.allclose(found, by_hand(fixed, weight, moving, valid, MATRIX, blank_outside), rtol=1e-4, atol=1e-3)
 
 
@@ -136,11 +138,14 @@ def test_the_derivatives_equal_finite_differences() -> None:
     weight[1:4, 2:5, 2:7] = 1
     matrix = np.array([[1.0, 0, 0, 0.4], [0, 1.0, 0, 0.3], [0, 0, 1.0, 0.6]])
     one = np.ones_like(moving)
-    derivatives = gram(fixed, weight, moving, one, matrix, False)[:12, 14]
+    derivatives = normal_equations(fixed, weight, moving, one, matrix, False)[:12, 14]
     for n in range(12):
         step = np.zeros(12)
         step[n] = 0.01
-        ends = [gram(fixed, weight, moving, one, matrix + s * step.reshape(3, 4), False)[12, 14] for s in (-1, 1)]
+        ends = [
+            normal_equations(fixed, weight, moving, one, matrix + s * step.reshape(3, 4), False)[12, 14]
+            for s in (-1, 1)
+        ]
         assert (ends[1] - ends[0]) / 0.02 == pytest.approx(derivatives[n], rel=5e-3, abs=1e-3)
 
 
@@ -155,7 +160,10 @@ def test_threads_change_no_bit() -> None:
     results = []
     for threads in (1, 2):
         with use_threads(threads):
-            sums = gram(fixed, one, moving, valid, MATRIX, True), scores(fixed, one, moving, valid, MATRIX[None], True)
+            sums = (
+                normal_equations(fixed, one, moving, valid, MATRIX, True),
+                correlation_sums(fixed, one, moving, valid, MATRIX[None], True),
+            )
             results.append((*sums, block_mean(data, (2, 3, 1))))
     for single, double in zip(*results, strict=True):
         assert np.array_equal(single, double)

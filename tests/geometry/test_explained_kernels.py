@@ -147,7 +147,7 @@ def test_results_do_not_depend_on_threads_or_tiles(rng: np.random.Generator, mon
     threads, found = numba.get_num_threads(), []
     weight = (rng.random(SHAPE) < 0.6).astype(np.float32)
     for count, rows in ((1, 96), (threads, 96), (1, 5)):
-        monkeypatch.setattr(refinement_kernels, "MOST_ROWS", rows)
+        monkeypatch.setattr(refinement_kernels, "MAX_ROWS", rows)
         with use_threads(count):
             found.append([np.concatenate([np.ravel(x) for x in measured(fixed, moved, w, 2)]) for w in (None, weight)])
     for one, *others in zip(*found, strict=True):

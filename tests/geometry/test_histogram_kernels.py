@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lightcrcf.geometry.alignment_kernels import gram
-from lightcrcf.geometry.histogram_kernels import interpolated, joint_histogram, slope_gram
+from lightcrcf.geometry.alignment_kernels import normal_equations
+from lightcrcf.geometry.histogram_kernels import fisher_sums, interpolate_table, joint_histogram
 from lightcrcf.geometry.kernels import resample
 from lightcrcf.geometry.threads import use_threads
 
@@ -63,8 +63,8 @@ def test_values_beyond_the_last_bin_are_held_there() -> None:
 @pytest.mark.parametrize("blank", [False, True])
 def test_a_slope_of_one_gives_the_sums_of_the_gram_matrix(blank: bool) -> None:
     given = images()
-    sums = gram(*given, MATRIX, blank)
-    first, second = slope_gram(*given, MATRIX, blank, np.ones((BINS, BINS)), TOP)
+    sums = normal_equations(*given, MATRIX, blank)
+    first, second = fisher_sums(*given, MATRIX, blank, np.ones((BINS, BINS)), TOP)
     np.testing.assert_allclose(first, sums[:12, 13], rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(second, sums[:12, :12], rtol=1e-9, atol=1e-9)
 
@@ -76,8 +76,8 @@ def test_slopes_are_read_between_bins() -> None:
     fixed[:3], fixed[3:] = 0.33, 0.95
     halves = [weight.copy(), weight.copy()]
     halves[0][3:], halves[1][:3] = 0, 0
-    first, second = slope_gram(fixed, weight, moving, valid, MATRIX, True, table, TOP)
-    parts = [slope_gram(fixed, half, moving, valid, MATRIX, True, np.ones((BINS, BINS)), TOP) for half in halves]
+    first, second = fisher_sums(fixed, weight, moving, valid, MATRIX, True, table, TOP)
+    parts = [fisher_sums(fixed, half, moving, valid, MATRIX, True, np.ones((BINS, BINS)), TOP) for half in halves]
     np.testing.assert_allclose(first, 0.33 * parts[0][0] + 0.95 * parts[1][0], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(second, 0.33**2 * parts[0][1] + 0.95**2 * parts[1][1], rtol=1e-5, atol=1e-5)
 
@@ -88,7 +88,7 @@ def test_threads_change_no_bit() -> None:
     for threads in (1, 2):
         with use_threads(threads):
             joint = joint_histogram(*given, MATRIX, False, bins=BINS, top=TOP)
-            found.append((joint, *slope_gram(*given, MATRIX, False, slopes, TOP)))
+            found.append((joint, *fisher_sums(*given, MATRIX, False, slopes, TOP)))
     for one, two in zip(*found, strict=True):
         assert np.array_equal(one, two)
 
@@ -97,4 +97,4 @@ def test_a_table_is_read_as_numpy_reads_it() -> None:
     image = np.random.default_rng(1).normal(0.5, 0.6, (5, 7, 11)).astype(np.float32)
     table = np.random.default_rng(2).normal(size=BINS)
     wanted = np.interp(image, np.linspace(0, TOP, BINS), table)
-    np.testing.assert_allclose(interpolated(image, table, TOP), wanted, atol=1e-5)
+    np.testing.assert_allclose(interpolate_table(image, table, TOP), wanted, atol=1e-5)

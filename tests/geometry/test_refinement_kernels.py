@@ -182,7 +182,7 @@ def test_results_do_not_depend_on_threads_or_tiles(rng: np.random.Generator, mon
     fixed, moved = images(rng)
     threads, found = numba.get_num_threads(), []
     for count, rows in ((1, 96), (threads, 96), (1, 5)):
-        monkeypatch.setattr(kernels, "MOST_ROWS", rows)
+        monkeypatch.setattr(kernels, "MAX_ROWS", rows)
         with use_threads(count):
             terms, force, out = (np.empty((3, *SHAPE), np.float32) for _ in range(3))
             sums = kernels.correlation_terms(fixed, moved, None, 2, FLOOR, terms)

@@ -213,7 +213,7 @@ def test_correlations_are_products_with_the_27_neighbours() -> None:
 def test_a_network_can_go_on_from_fused_weights(config: NetworkConfig) -> None:
     source = moving_several_voxels(LightCRCF(config))
     target = LightCRCF(config)
-    target.adopt(source.plain_arrays())
+    target.load_fused(source.plain_arrays())
     for name, array in source.plain_arrays().items():
         np.testing.assert_allclose(target.plain_arrays()[name], array, atol=5e-6)
     images = smooth_pair(NOT_MULTIPLES)
@@ -222,4 +222,4 @@ def test_a_network_can_go_on_from_fused_weights(config: NetworkConfig) -> None:
     # 1e-5 of the displacement at most, whatever the kernels: weights are rounded once more, here and there.
     assert float((got - wanted).abs().mean()) < 1e-4 * float(wanted.abs().mean())
     with pytest.raises(InputError):
-        target.adopt({})
+        target.load_fused({})

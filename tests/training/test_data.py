@@ -14,10 +14,19 @@ from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.training import data as module
 from lightcrcf.training.config import Cohort, TrainingConfig, load_config
-from lightcrcf.training.data import Change, Subject, choose_pair, draw, load_cohort, profile, render, render_labels
+from lightcrcf.training.data import (
+    AugmentationParams,
+    Subject,
+    choose_pair,
+    load_cohort,
+    profile,
+    render,
+    render_labels,
+    sample_augmentation,
+)
 from lightcrcf.volumes import Volume, read, write
 
-STILL = Change(pose=None, misalign=np.eye(4), flip=False, gammas=(1.0, 1.0), noise_seed=0)
+STILL = AugmentationParams(pose=None, misalign=np.eye(4), flip=False, gammas=(1.0, 1.0), noise_seed=0)
 
 
 @pytest.fixture
@@ -117,7 +126,7 @@ def test_labels_that_strip_must_lie_on_their_image(config: TrainingConfig, perso
 
 
 def test_drawing_is_random_only_in_its_generator(config: TrainingConfig) -> None:
-    one, two, other = (draw(np.random.default_rng([5, step]), config.augment) for step in (1, 1, 2))
+    one, two, other = (sample_augmentation(np.random.default_rng([5, step]), config.augment) for step in (1, 1, 2))
     assert (one.flip, one.gammas, one.noise_seed) == (two.flip, two.gammas, two.noise_seed)
     np.testing.assert_array_equal(one.misalign, two.misalign)
     assert one.noise_seed != other.noise_seed
@@ -125,7 +134,7 @@ def test_drawing_is_random_only_in_its_generator(config: TrainingConfig) -> None
 
 def test_every_change_can_be_switched_off(config: TrainingConfig) -> None:
     off = dict.fromkeys(type(config.augment).model_fields, 0.0)
-    change = draw(np.random.default_rng(1), config.augment.model_copy(update=off))
+    change = sample_augmentation(np.random.default_rng(1), config.augment.model_copy(update=off))
     assert change.pose is None
     assert not change.flip
     assert change.gammas == (1.0, 1.0)
@@ -171,7 +180,7 @@ def test_rendering_is_deterministic_and_leaves_the_subjects_alone(
 ) -> None:
     (first, second, _), _ = cohort
     before = first.image.data.copy()
-    change = draw(np.random.default_rng([1, 2]), config.augment)
+    change = sample_augmentation(np.random.default_rng([1, 2]), config.augment)
     one = render(first, second, change, config.data, config.augment)
     two = render(first, second, change, config.data, config.augment)
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))

@@ -10,7 +10,7 @@ from torch import Tensor
 from lightcrcf.training.losses import dice, diffusion, folding, lncc, mean_squared_error
 
 SHAPE = (6, 7, 9)
-FLOOR = 1e-5
+EPSILON = 1e-5
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def brute_force_lncc(fixed: np.ndarray, moved: np.ndarray, window: int, weight: 
     for x in np.ndindex(fixed.shape):
         cube = tuple(slice(i, i + window) for i in x)
         a, b = f[cube] - f[cube].mean(), m[cube] - m[cube].mean()
-        total += weight[x] * (a * b).mean() ** 2 / ((a * a).mean() * (b * b).mean() + FLOOR)
+        total += weight[x] * (a * b).mean() ** 2 / ((a * a).mean() * (b * b).mean() + EPSILON)
     return 1 - total / max(weight.sum(), 1.0)
 
 
@@ -42,7 +42,7 @@ def test_lncc_is_its_definition(window: int, weighted: bool, images: tuple[Tenso
     weight = (torch.arange(math.prod(SHAPE)).view(1, 1, *SHAPE) % 3 == 0).double() if weighted else None
     counted = np.ones(SHAPE) if weight is None else weight[0, 0].numpy()
     wanted = brute_force_lncc(images[0][0, 0].numpy(), images[1][0, 0].numpy(), window, counted)
-    assert float(lncc(*images, window=window, weight=weight, floor=FLOOR)) == pytest.approx(wanted, abs=1e-10)
+    assert float(lncc(*images, window=window, weight=weight, epsilon=EPSILON)) == pytest.approx(wanted, abs=1e-10)
 
 
 def test_lncc_is_symmetric_and_between_0_and_1(images: tuple[Tensor, Tensor]) -> None:
@@ -58,10 +58,10 @@ def test_lncc_ignores_contrast_and_sign_where_no_border_is_seen(
     fixed, moved = images
     inside = torch.zeros_like(fixed)
     inside[:, :, 2:-2, 2:-2, 2:-2] = 1
-    plain = lncc(fixed, moved, window=5, weight=inside, floor=1e-12)
-    changed = lncc(fixed, gain * moved + offset, window=5, weight=inside, floor=1e-12)
+    plain = lncc(fixed, moved, window=5, weight=inside, epsilon=1e-12)
+    changed = lncc(fixed, gain * moved + offset, window=5, weight=inside, epsilon=1e-12)
     torch.testing.assert_close(changed, plain, atol=1e-6, rtol=0)
-    assert float(lncc(fixed, gain * fixed + offset, window=5, weight=inside, floor=1e-12)) < 1e-6
+    assert float(lncc(fixed, gain * fixed + offset, window=5, weight=inside, epsilon=1e-12)) < 1e-6
 
 
 def test_flat_regions_count_as_uncorrelated() -> None:

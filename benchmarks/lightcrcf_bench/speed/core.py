@@ -13,7 +13,7 @@ import numpy as np
 from lightcrcf.engines.base import Engine, open_engine
 from lightcrcf.engines.bfloat16_network import runs_in_bfloat16
 from lightcrcf.engines.graphs import encoder_graph, level_graph
-from lightcrcf.engines.own_levels import own_levels
+from lightcrcf.engines.native_levels import native_level_count
 from lightcrcf.geometry.kernels import resample, warp_upsampled
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.network.config import LEVELS, VARIANTS, NetworkConfig, multiply_adds, tensor_shapes
@@ -197,7 +197,7 @@ def part_flops(weights: Weights, shape: Shape, precision: str) -> dict[str, floa
     sizes = [config.coarser(shape, level + 1) for level in range(LEVELS)]
     if precision == "bf16" and runs_in_bfloat16(config):
         return _paired_flops(weights, sizes)
-    own, counted = own_levels(config, precision), {}
+    own, counted = native_level_count(config, precision), {}
     if own:
         counted[_ENCODER] = 2 * _own("encoder.0", weights, sizes[0])
     for level in range(own):
@@ -275,22 +275,22 @@ def _watched(shape: tuple[int, ...]) -> dict[tuple[str, str], Labeller]:
     kernels, features, engines = "geometry/kernels.py", "geometry/feature_kernels.py", "engines"
     return {
         (f"{engines}/openvino.py", "_run"): graph,
-        (f"{engines}/own_levels.py", "_encode"): lambda _: _ENCODER,
-        (f"{engines}/own_levels.py", "_begin"): lambda a: _begin(scale(a["fixed"].shape[1:])),
-        (f"{engines}/own_levels.py", "_predict"): lambda a: _at("decoder", scale(a["warped"].shape[1:])),
+        (f"{engines}/native_levels.py", "_encode"): lambda _: _ENCODER,
+        (f"{engines}/native_levels.py", "_convolve_fixed"): lambda a: _begin(scale(a["fixed"].shape[1:])),
+        (f"{engines}/native_levels.py", "_predict"): lambda a: _at("decoder", scale(a["warped"].shape[1:])),
         (f"{engines}/bfloat16_network.py", "_encode"): lambda _: _ENCODER_OF_IMAGE,
         (f"{engines}/bfloat16_network.py", "_predict"): lambda a: _at("decoder", scale(a["inputs"].shape)),
-        (f"{engines}/bfloat16_features.py", "beside"): lambda a: _at(
+        (f"{engines}/bfloat16_features.py", "to_channels_last"): lambda a: _at(
             "features side by side", scale(a["out"].shape[1:4])
         ),
-        (f"{engines}/bfloat16_features.py", "warp_paired"): lambda a: _at(
+        (f"{engines}/bfloat16_features.py", "warp_bfloat16"): lambda a: _at(
             "warp features", scale(a["displacement"].shape[1:])
         ),
         (f"{engines}/blocks.py", "space_to_depth"): lambda _: "space to depth",
         (f"{engines}/torch.py", "_displacement"): lambda _: "network, PyTorch",
         (kernels, "upsample"): lambda a: _at("upsample flow", scale(a["shape"])),
         (kernels, "warp"): lambda a: _at("warp features", scale(a["features"].shape[1:])),
-        (features, "take"): lambda a: _at("features side by side", scale(a["features"].shape[1:])),
+        (features, "store"): lambda a: _at("features side by side", scale(a["features"].shape[1:])),
         (features, "warp"): lambda a: _at("warp features", scale(a["displacement"].shape[1:])),
         (kernels, "compose"): lambda a: _at("compose flows", scale(a["v"].shape[1:])),
         (kernels, "warp_upsampled"): lambda _: "upsample field and warp image",

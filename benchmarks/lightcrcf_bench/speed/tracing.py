@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import lightcrcf
-from lightcrcf.engines.bfloat16 import PairedFeatures
+from lightcrcf.engines.bfloat16 import Bfloat16Features
 
 __all__ = ["Event", "Labeller", "trace"]
 
@@ -92,7 +92,7 @@ def trace(
 def _arrays(value: Any) -> Iterator[NDArray[Any]]:
     if isinstance(value, np.ndarray):
         yield value
-    elif isinstance(value, PairedFeatures):
+    elif isinstance(value, Bfloat16Features):
         yield value.data
     elif isinstance(value, list | tuple):
         for part in value:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.affine.pyramid import Level, Pair
-from lightcrcf.geometry.alignment_kernels import gram, scores
+from lightcrcf.geometry.alignment_kernels import correlation_sums, normal_equations
 
 __all__ = [
     "ENOUGH_OVERLAP",
@@ -214,7 +214,7 @@ def _direction(reference: Level, other: Level, matrix: Float64, changes: Float64
     """Compare at the samples of `reference`. changes: (n, 4, 4) derivatives of `matrix`, mm to mm; least: litres."""
     to_index, from_index = other.grid.inverse, reference.grid.affine
     index = (to_index @ matrix @ from_index)[:3]
-    sums = gram(reference.image, reference.samples, other.image, other.valid, index, other.blank)
+    sums = normal_equations(reference.image, reference.samples, other.image, other.valid, index, other.blank)
     weight = sums[13, 13]
     if weight * reference.litres_per_weight < least:
         return System.refused(len(changes))
@@ -244,7 +244,7 @@ def _correlations(pair: Pair, matrices: Float64) -> Float64:
     total = np.zeros(len(matrices))
     for (reference, other), towards in zip(pair.directions, (matrices, np.linalg.inv(matrices)), strict=True):
         index = (other.grid.inverse @ towards @ reference.grid.affine)[:, :3]
-        sums = scores(reference.image, reference.samples, other.image, other.valid, index, other.blank)
+        sums = correlation_sums(reference.image, reference.samples, other.image, other.valid, index, other.blank)
         mm, m, fm, weight, f, ff = np.maximum(sums, [0, -np.inf, -np.inf, 1e-30, -np.inf, 0]).T
         var_m, var_f, cov = mm - m * m / weight, ff - f * f / weight, fm - f * m / weight
         defined = np.minimum(var_m, var_f) > _NO_CONTRAST * weight

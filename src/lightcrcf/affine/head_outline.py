@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lightcrcf.affine.gauss_newton import FAMILIES, Fit, System, exponential, generators, strain_of
 from lightcrcf.affine.pyramid import Source
-from lightcrcf.geometry.alignment_kernels import gram
+from lightcrcf.geometry.alignment_kernels import normal_equations
 from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
@@ -233,7 +233,10 @@ def _system(points: Surface, depth: Volume, matrix: Float64, units: Float64) -> 
     off = np.abs(resample(depth.data, points.grid.shape, index) - points.depth_mm) * np.sqrt(points.sure)
     within = np.minimum(off, _OUTLIER)
     pull = points.sure * (within / np.maximum(off, 1e-6))
-    sums = gram(points.depth_mm, pull.astype(np.float32), depth.data, np.ones_like(depth.data), index, True) / number
+    sums = (
+        normal_equations(points.depth_mm, pull.astype(np.float32), depth.data, np.ones_like(depth.data), index, True)
+        / number
+    )
     jacobian = (to @ units @ matrix @ reference)[:, :3].reshape(len(units), 12)
     change, changes = _usual(matrix, units)
     return System(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from lightcrcf.affine.gauss_newton import System, both_ways
 from lightcrcf.affine.pyramid import Level, Pair
 from lightcrcf.affine.recolored import TOP, one_way
-from lightcrcf.geometry.histogram_kernels import slope_gram
+from lightcrcf.geometry.histogram_kernels import fisher_sums
 
 __all__ = ["information_system"]
 
@@ -43,7 +43,7 @@ def _direction(reference: Level, other: Level, matrix: Float64, changes: Float64
     slopes = np.gradient(ratio, TOP / (_BINS - 1), axis=1)
     to_index, from_index = other.grid.inverse, reference.grid.affine
     index = (to_index @ matrix @ from_index)[:3]
-    descent, hessian = slope_gram(
+    descent, hessian = fisher_sums(
         reference.image, reference.samples, other.image, other.valid, index, other.blank, slopes, TOP
     )
     jacobian = (to_index @ changes @ from_index)[:, :3].reshape(len(changes), 12)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lightcrcf.affine.gauss_newton import ENOUGH_OVERLAP, correlations
 from lightcrcf.affine.pyramid import Level, Pair, localised
-from lightcrcf.geometry.histogram_kernels import interpolated, joint_histogram
+from lightcrcf.geometry.histogram_kernels import interpolate_table, joint_histogram
 
 __all__ = [
     "SAME_CONTRAST",
@@ -99,7 +99,7 @@ def recoloured(pair: Pair, matrix: Float64, local: Pair | None = None) -> Pair:
 
 def _in_contrast(level: Level, means: Float64) -> Level:
     """Background, at zero, stays there."""
-    return replace(level, image=interpolated(level.image, means - means[0], TOP))
+    return replace(level, image=interpolate_table(level.image, means - means[0], TOP))
 
 
 def histogram(pair: Pair, matrix: Float64) -> Float64:

@@ -39,10 +39,10 @@ class Shared:
         self._engine: Engine | None = None
 
     def volume(self, given: Any) -> Volume:
-        """A volume from whatever `coerce` takes; of one file always the same, unless it was written to since.
+        """A volume from whatever `as_volume` takes; of one file always the same, unless it was written to since.
 
         Raises:
-            InputError: as `coerce`.
+            InputError: as `as_volume`.
         """
         return self._volumes.volume(given)
 

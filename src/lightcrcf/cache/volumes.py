@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from lightcrcf.volumes import Volume, coerce
+from lightcrcf.volumes import Volume, as_volume
 
 __all__ = ["BUDGET_BYTES", "KeptVolumes"]
 
@@ -31,17 +31,17 @@ class KeptVolumes:
         self._kept: OrderedDict[Hashable, Volume] = OrderedDict()
 
     def volume(self, given: Any) -> Volume:
-        """`coerce`, but the same volume for the same file.
+        """`as_volume`, but the same volume for the same file.
 
         Raises:
-            InputError: as `coerce`.
+            InputError: as `as_volume`.
         """
         if not isinstance(given, str | os.PathLike):
-            return coerce(given)
+            return as_volume(given)
         key = _stamp(Path(given))
         with self._lock:
             found = self._kept.pop(key, None)
-        found = coerce(given) if found is None else found
+        found = as_volume(given) if found is None else found
         with self._lock:
             self._kept[key] = found
             while len(self._kept) > _MOST_VOLUMES or self._bytes() > self._budget:

@@ -1,1 +1,1 @@
-"""Ways to run the network: OpenVINO (CPU, the default) and PyTorch (CPU and CUDA, the reference)."""
+"""Inference engines: OpenVINO (CPU, the default) and PyTorch (CPU and CUDA, the reference)."""

@@ -1,4 +1,4 @@
-"""What every engine does, and how to open one. Importing this module imports neither OpenVINO nor PyTorch."""
+"""The interface of inference engines, and their factory; imports neither OpenVINO nor PyTorch."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ENGINES = ("openvino", "torch")
 
 
 class Engine(ABC):
-    """One network, ready to run one pair at a time.
+    """A network that computes the displacement of one pair at a time.
 
     Args:
         name: of the engine, one of `ENGINES`.
         device: "cpu" or "cuda".
-        precision: in which the convolutions compute, "f32" or "bf16". Flows are warped and composed in float32.
+        precision: of the convolutions, "f32" or "bf16". Flows are warped and composed in float32.
         config: of the network.
     """
 
@@ -35,14 +35,14 @@ class Engine(ABC):
         self.name, self.device, self.precision, self.config = name, device, precision, config
 
     def displacement(self, fixed: Float32, moving: Float32) -> Float32:
-        """The displacement that moves `moving` onto `fixed`, at half resolution.
+        """Return the displacement that warps `moving` onto `fixed`, at half resolution.
 
         Args:
-            fixed, moving: (D, H, W) float32 normalised intensities on one grid; sizes are `config.multiples`.
+            fixed, moving: (D, H, W) float32 normalised intensities on one grid, sizes multiples of `config.multiples`.
 
         Returns:
-            (3, D/2, H/2, W/2) float32 in voxels of the half grid (`Grid.half`), pull-back. An axis that the network
-            does not pool keeps its size.
+            (3, D/2, H/2, W/2) float32 in voxels of the half grid (`Grid.half`), pull-back. An axis without
+            downsampling keeps its size.
 
         Raises:
             InputError: if the sizes differ or are no multiples.
@@ -53,18 +53,18 @@ class Engine(ABC):
 
     @abstractmethod
     def _displacement(self, fixed: Float32, moving: Float32) -> Float32:
-        """`displacement` of checked, C-contiguous images."""
+        """Return `displacement` of validated, C-contiguous images."""
 
     @abstractmethod
     def prepare(self, shape: Shape) -> None:
-        """Do early what the first `displacement` of images of this shape would do: compile, allocate."""
+        """Compile and allocate in advance for images of this shape."""
 
     @abstractmethod
     def release(self) -> None:
-        """Give back the memory that only the next pair would need; a later pair takes it again."""
+        """Free buffers; the next pair allocates them again."""
 
     def device_peak_mib(self) -> float | None:
-        """Largest memory taken of an accelerator so far, in MiB; None on the CPU."""
+        """Return the peak memory on an accelerator, in MiB; None on the CPU."""
         return None
 
 
@@ -80,17 +80,17 @@ def _check(subject: str, image: Float32, shape: tuple[int, ...], multiples: Shap
 
 
 def available() -> dict[str, str]:
-    """Installed engines and the versions of their libraries, the default first; nothing is imported."""
+    """Return the installed engines and the versions of their libraries, the default first; nothing is imported."""
     return installed(ENGINES)
 
 
 def installed(packages: Iterable[str]) -> dict[str, str]:
-    """The versions of those of the packages that are installed; nothing is imported."""
+    """Return the versions of those packages that are installed; nothing is imported."""
     found = {}
     for package in packages:
         try:
             found[package] = version(package)
-        except PackageNotFoundError:  # torch comes with an extra only
+        except PackageNotFoundError:  # torch is an optional dependency
             continue
     return found
 
@@ -103,28 +103,28 @@ def open_engine(
     precision: Literal["auto", "f32", "bf16"] = "auto",
     threads: int | None = None,
 ) -> Engine:
-    """An engine that runs `weights`.
+    """Open an engine for a network.
 
     Args:
         weights: from `lightcrcf.weights.store.load`.
-        name: auto takes openvino on the CPU and torch on CUDA.
+        name: auto selects openvino on the CPU and torch on CUDA.
         device: cpu or cuda.
-        precision: of the convolutions; auto is f32, which depends least on the processor. On one that has it, bf16
-            takes half of the time and moves voxels by a few thousandths.
-        threads: CPU threads of the convolutions and kernels; all usable cores if None.
+        precision: of the convolutions; auto is f32, whose results depend least on the processor. Where supported, bf16
+            takes half the time and changes displacements by a few thousandths of a voxel.
+        threads: number of CPU threads; all usable cores if None.
 
     Raises:
-        UsageError: if the engine is not installed, or cannot do what is asked for here.
+        UsageError: if the engine is not installed, or does not support these options here.
     """
     chosen = check_engine(name, device, precision, threads)
     return _open(weights, chosen, device, "f32" if precision == "auto" else precision, threads)
 
 
 def check_engine(name: str, device: str, precision: str, threads: int | None) -> str:
-    """The name of the engine that `open_engine` would open, without opening it.
+    """Return the name of the engine that `open_engine` selects, without opening it.
 
     Raises:
-        UsageError: if it is not installed, or the options do not fit together.
+        UsageError: if it is not installed, or the options are incompatible.
     """
     chosen = name if name != "auto" else "torch" if device == "cuda" else "openvino"
     _check_choice("engine", chosen, ENGINES)

@@ -1,4 +1,4 @@
-"""Space-to-depth: the encoder's input, written once into the memory that it is read from."""
+"""Space-to-depth, the input of the encoder."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["space_to_depth"]
 def space_to_depth(
     *images: NDArray[np.float32], pool: tuple[int, int, int] = (2, 2, 2), out: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
-    """N images (D, H, W) of even sizes to (N, 8, D/2, H/2, W/2), as `network.model.space_to_depth`.
+    """Rearrange N images (D, H, W) of even sizes to (N, 8, D/2, H/2, W/2), as `network.model.space_to_depth`.
 
     Args:
         images: of one shape.
-        pool: 2, or 1 for an axis that keeps its voxels; then there are fewer channels.
-        out: of the result's shape, overwritten; new memory of this size takes longer to come by than to fill.
+        pool: downsampling factors: 2, or 1 for an axis that keeps its voxels; then there are fewer channels.
+        out: overwritten, of the shape of the result; allocating takes longer than filling.
 
     Example:
         >>> space_to_depth(np.arange(8, dtype=np.float32).reshape(2, 2, 2)).ravel().tolist()

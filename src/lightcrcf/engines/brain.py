@@ -1,4 +1,4 @@
-"""The network that finds the brain in a head, with OpenVINO: one graph, compiled for the last shape."""
+"""Brain extraction with OpenVINO: one graph, compiled for the last shape."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Node = Any
 
 
 def brain_logits(image: Float32, known: Float32, arrays: Mapping[str, Float32] | None = None) -> Float32:
-    """Logits of brain, (D, H, W).
+    """Return the logits of brain, (D, H, W) float32.
 
     Args:
-        image: (D, H, W) unit intensities, 0 where unknown; sizes are multiples of 16.
-        known: (D, H, W), 1 where the image has data.
+        image: (D, H, W) unit intensities, 0 outside the field of view; sizes are multiples of 16.
+        known: (D, H, W), 1 inside the field of view.
         arrays: weights; the shipped ones by default.
 
     Raises:
@@ -56,7 +56,7 @@ def _compiled(arrays: Mapping[str, Float32], shape: Shape, threads: int) -> Any:
 
 
 def brain_graph(arrays: Mapping[str, Float32], shape: Shape) -> Any:
-    """As `network.brain.BrainNet`: input (1, 2, *shape), output logits (1, 1, *shape)."""
+    """Return the graph of `network.brain.BrainNet`: input (1, 2, *shape), output logits (1, 1, *shape)."""
 
     def layer(name: str, x: Node) -> Node:
         weight, bias = arrays[f"{name}.weight"], arrays[f"{name}.bias"]
@@ -73,14 +73,14 @@ def brain_graph(arrays: Mapping[str, Float32], shape: Shape) -> Any:
         down.append(at(f"same{level}", at(f"down{level}", down[-1])))
     y = down.pop()
     for level in (2, 1, 0):
-        beside = down.pop()
-        y = at(f"up{level}", op.concat([_doubled(y), beside], 1))
+        skip = down.pop()
+        y = at(f"up{level}", op.concat([_upsample(y), skip], 1))
     blocks = layer("head", at("last", y))
     return openvino.Model([op.result(op.depth_to_space(blocks, "blocks_first", BLOCKS))], [source])
 
 
-def _doubled(x: Node) -> Node:
-    """Every voxel twice along each axis."""
+def _upsample(x: Node) -> Node:
+    """Upsample by nearest neighbour, factor 2."""
     scales, axes = op.constant(np.full(3, 2, np.float32)), op.constant(np.array([2, 3, 4]))
     return op.interpolate(
         x, scales, "nearest", "scales", axes=axes, coordinate_transformation_mode="asymmetric", nearest_mode="floor"

@@ -1,6 +1,6 @@
-"""The network as OpenVINO graphs, cut at the warps (OpenVINO has no 3-D grid sampling). Built from plain arrays.
+"""OpenVINO graphs of the network from plain arrays: one for the encoder, and one for each decoder level.
 
-One encoder graph, and one graph for each level. Shapes are static, so that the compiler can choose its kernels.
+OpenVINO has no 3-D grid sampling, so that graphs end at the warps. Shapes are static, for the choice of kernels.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CONVERTER = "openvino.tools.ovc"
 
 
 def _import_openvino() -> Any:
-    """OpenVINO without its model converter, whose import costs 0.3 s and reports itself over the network."""
+    """Import OpenVINO without its model converter, whose import takes 0.3 s and sends telemetry."""
     blocked = _CONVERTER not in sys.modules
     if blocked:
         sys.modules[_CONVERTER] = None  # type: ignore[assignment]  # the documented way to make an import fail
@@ -41,13 +41,13 @@ op: Any = openvino.opset13
 
 
 def encoder_graph(config: NetworkConfig, arrays: Arrays, shape: Shape, *, first: int = 0) -> Any:
-    """Features of all levels from space-to-depth images.
+    """Return the graph of the encoder: features of all levels from space-to-depth images.
 
     Args:
         config: of the network.
         arrays: its fused weights.
         shape: (D/2, H/2, W/2).
-        first: level to begin with; from 1 on the input is the features of the level before.
+        first: first level; from 1 on, the input is the features of the level before.
 
     Returns:
         A model with the input (2, channels, *shape) for two streams (fixed, moving), or (1, 2 blocks, *shape) for one.
@@ -66,7 +66,7 @@ def encoder_graph(config: NetworkConfig, arrays: Arrays, shape: Shape, *, first:
 
 
 def level_graph(config: NetworkConfig, arrays: Arrays, level: int, shape: Shape) -> Any:
-    """Residual flow of one level.
+    """Return the graph of the decoder of one level.
 
     Args:
         config: of the network.
@@ -98,7 +98,7 @@ def level_graph(config: NetworkConfig, arrays: Arrays, level: int, shape: Shape)
 
 
 def smallest_graph() -> Any:
-    """One convolution, to see what the plugin can compile here."""
+    """Return a graph of one convolution, to test what the plugin can compile."""
     source, weight = _parameter(8, (4, 4, 4)), np.zeros((8, 8, 3, 3, 3), np.float32)
     return openvino.Model([op.result(op.convolution(source, op.constant(weight), *[[1, 1, 1]] * 4))], [source])
 
@@ -119,7 +119,7 @@ def _activation(x: Node, slope: float) -> Node:
 
 
 def _nearest(x: Node, shape: Shape) -> Node:
-    """Every voxel twice along each axis."""
+    """Upsample by nearest neighbour, factor 2."""
     sizes, axes = op.constant(np.array(shape)), op.constant(np.array([2, 3, 4]))
     return op.interpolate(
         x, sizes, "nearest", "sizes", axes=axes, coordinate_transformation_mode="asymmetric", nearest_mode="floor"
@@ -127,7 +127,7 @@ def _nearest(x: Node, shape: Shape) -> Node:
 
 
 def _image_pyramid(blocks: Node, shape: Shape, config: NetworkConfig) -> list[Node]:
-    """(1, 2 blocks, *shape) space-to-depth images to their means at each level, (1, 2, ...)."""
+    """Return the images at each level, (1, 2, ...), from their space-to-depth (1, 2 blocks, *shape)."""
     pairs = op.reshape(blocks, op.constant(np.array([1, 2, config.blocks, shape[0] * shape[1] * shape[2]])), False)
     flat = op.reduce_mean(pairs, op.constant(np.array([2])), False)
     images = [op.reshape(flat, op.constant(np.array([1, 2, *shape])), False)]
@@ -138,7 +138,7 @@ def _image_pyramid(blocks: Node, shape: Shape, config: NetworkConfig) -> list[No
 
 
 def _correlation(fixed: Node, warped: Node, shape: Shape) -> Node:
-    """As `network.model.correlate`."""
+    """Return `network.model.correlate`."""
     edge = op.constant(np.array([0, 0, 1, 1, 1]))
     around = op.pad(warped, edge, edge, "constant", op.constant(np.float32(0)))
     step, axes, channel = (op.constant(np.array(v)) for v in ([1, 1, 1], [2, 3, 4], [1]))

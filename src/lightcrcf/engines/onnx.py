@@ -1,7 +1,7 @@
-"""The whole network as one ONNX graph, for other runtimes. Built from plain arrays, without PyTorch.
+"""Export of the network as one ONNX graph, from plain arrays, without PyTorch.
 
-Unlike the OpenVINO graphs it is not cut at the warps (GridSample takes volumes since operator set 20), and the sizes of
-the images stay open.
+Unlike the OpenVINO graphs it includes the warps (GridSample supports volumes since operator set 20), and image sizes
+are dynamic.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ except ModuleNotFoundError:
 __all__ = ["OPSET", "onnx_bytes"]
 
 OPSET = 20
-"""The first with GridSample for volumes."""
+"""The first operator set with GridSample for volumes."""
 
-_IR_VERSION = 9  # of the first onnx release that knows the operator set; older runtimes refuse newer ones
+_IR_VERSION = 9  # of the first onnx release with the operator set; older runtimes refuse newer versions
 _END = np.iinfo(np.int64).max
 _AXES = (2, 3, 4)
 
 
 def onnx_bytes(weights: Weights) -> bytes:
-    """A model's graph, the same bytes each time.
+    """Return the serialised graph of a model; the bytes are deterministic.
 
-    Inputs `fixed` and `moving`, (1, 1, D, H, W) float32: normalised intensities on one grid, as the pipeline prepares
-    them (the metadata's `preparation`), sizes that are `NetworkConfig.multiples`. Output `displacement`,
-    (1, 3, D/2, H/2, W/2) float32 in voxels of the half grid, pull-back, as `Engine.displacement` gives it.
+    Inputs `fixed` and `moving`, (1, 1, D, H, W) float32: normalised intensities on one grid (see `preparation` in
+    the metadata), with sizes that are multiples of `NetworkConfig.multiples`. Output `displacement`,
+    (1, 3, D/2, H/2, W/2) float32 in voxels of the half grid, pull-back, as from `Engine.displacement`.
 
     Args:
         weights: the model.
@@ -65,7 +65,7 @@ def onnx_bytes(weights: Weights) -> bytes:
 
 
 def _metadata(weights: Weights) -> dict[str, str]:
-    """What a user of the graph must know, and where it comes from."""
+    """Return the metadata of the graph: model, preparation and conventions."""
     return {
         "model": weights.name,
         "weights_sha256": weights.sha256,
@@ -78,7 +78,7 @@ def _metadata(weights: Weights) -> dict[str, str]:
 
 
 class _Graph:
-    """Nodes and constants as they are made; values are their names. As `network.model`, operator by operator."""
+    """A builder of the graph of `network.model`; values are node names."""
 
     def __init__(self, weights: Weights) -> None:
         self._arrays, self._config = weights.arrays, weights.config
@@ -86,19 +86,19 @@ class _Graph:
         self.constants: list[Any] = []
 
     def node(self, kind: str, inputs: Sequence[str], *, output: str | None = None, **attributes: Any) -> str:
-        """One operator with one output."""
+        """Add an operator with one output, and return its name."""
         name = output or f"{kind}_{len(self.nodes)}"
         self.nodes.append(onnx.helper.make_node(kind, list(inputs), [name], name=name, **attributes))
         return name
 
     def constant(self, values: Any, dtype: Any = np.int64, name: str | None = None) -> str:
-        """A tensor that is part of the graph."""
+        """Add a constant tensor, and return its name."""
         name = name or f"constant_{len(self.constants)}"
         self.constants.append(onnx.numpy_helper.from_array(np.asarray(values, dtype), name))
         return name
 
     def network(self, fixed: str, moving: str) -> str:
-        """The finest field."""
+        """Return the finest field."""
         config, single = self._config, self._config.stream == "single"
         blocks = [self._space_to_depth(image) for image in (fixed, moving)]
         levels = self._encoder(self._concat(blocks, 1 if single else 0))
@@ -121,7 +121,7 @@ class _Graph:
         return field
 
     def _residual(self, level: int, joint: Sequence[str], fixed: str, warped: str, *flow: str) -> tuple[str, str]:
-        """Residual flow of a level, and the decoder's features."""
+        """Return the residual flow of a level, and the features of its decoder."""
         compared = self._correlation(fixed, warped) if self._config.correlation else warped
         x = self._concat([*joint, fixed, compared, *flow], 1)
         for block in ("first", "second"):
@@ -140,7 +140,7 @@ class _Graph:
         known = {constant.name for constant in self.constants}
         weights = [f"{name}.{part}" for part in ("weight", "bias")]
         for part in weights:
-            if part not in known:  # a level with several passes has its weights once
+            if part not in known:  # passes share weights
                 self.constant(self._arrays[part], np.float32, part)
         return self.node("Conv", [x, *weights], kernel_shape=[3, 3, 3], pads=[1] * 6, strides=list(strides))
 
@@ -155,7 +155,7 @@ class _Graph:
         return self.node("Slice", [x, *given, *([] if steps is None else [self.constant(steps)])])
 
     def _part(self, x: str, axis: int, number: int) -> str:
-        """One entry along an axis, which stays."""
+        """Return one entry along an axis, which is kept."""
         return self._slice(x, [number], [number + 1], [axis])
 
     def _space_to_depth(self, image: str) -> str:
@@ -164,7 +164,7 @@ class _Graph:
         return self._concat(parts, 1)
 
     def _pyramid(self, blocks: str) -> list[str]:
-        """One image's means at each level, fine to coarse."""
+        """Return an image at each level, fine to coarse."""
         images = [self.node("ReduceMean", [blocks, self.constant([1])], keepdims=1)]
         window = list(self._config.pool)
         for _ in range(LEVELS - 1):
@@ -172,21 +172,21 @@ class _Graph:
         return images
 
     def _repeat(self, x: str) -> str:
-        """Every voxel as often as the pool is long."""
+        """Upsample by nearest neighbour."""
         scales = self.constant([1, 1, *self._config.pool], np.float32)
-        how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-        return self.node("Resize", [x, "", scales], **how)
+        options = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        return self.node("Resize", [x, "", scales], **options)
 
     def _upsample(self, field: str) -> str:
-        """As `network.sampling.upsample`."""
+        """Return `network.sampling.upsample`."""
         scales = self.constant([1, 1, *self._config.pool], np.float32)
         fine = self.node("Resize", [field, "", scales], mode="linear", coordinate_transformation_mode="half_pixel")
         factors: NDArray[np.float32] = np.asarray(self._config.pool, np.float32).reshape(1, 3, 1, 1, 1)
         return self.node("Mul", [fine, self.constant(factors, np.float32)])
 
     def _warp(self, features: str, displacement: str) -> str:
-        """As `network.sampling.warp`: GridSample wants (N, D, H, W, 3) in -1..1, last axis first."""
-        shape, places = self.node("Shape", [displacement]), []
+        """Return `network.sampling.warp`; GridSample takes (N, D, H, W, 3) in -1..1, last axis first."""
+        shape, coordinates = self.node("Shape", [displacement]), []
         zero, one, two = (self.constant(value, np.float32) for value in (0.0, 1.0, 2.0))
         for axis in (2, 1, 0):
             count = self.node("Squeeze", [self._slice(shape, [axis + 2], [axis + 3], [0])])
@@ -194,15 +194,15 @@ class _Graph:
             voxels = self.node("Range", [zero, length, one])
             along = [-1 if n == axis + 2 else 1 for n in range(5)]
             own = self.node("Reshape", [voxels, self.constant(along)])
-            place = self.node("Add", [self._part(displacement, 1, axis), own])
+            coordinate = self.node("Add", [self._part(displacement, 1, axis), own])
             last = self.node("Max", [self.node("Sub", [length, one]), one])
-            scaled = self.node("Div", [self.node("Mul", [place, two]), last])
-            places.append(self.node("Sub", [scaled, one]))
-        grid = self.node("Transpose", [self._concat(places, 1)], perm=[0, 2, 3, 4, 1])
+            scaled = self.node("Div", [self.node("Mul", [coordinate, two]), last])
+            coordinates.append(self.node("Sub", [scaled, one]))
+        grid = self.node("Transpose", [self._concat(coordinates, 1)], perm=[0, 2, 3, 4, 1])
         return self.node("GridSample", [features, grid], mode="linear", padding_mode="border", align_corners=1)
 
     def _correlation(self, fixed: str, warped: str) -> str:
-        """As `network.model.correlate`."""
+        """Return `network.model.correlate`."""
         around = self.node("Pad", [warped, self.constant([0, 0, 1, 1, 1, 0, 0, 1, 1, 1])], mode="constant")
         products = []
         for offset in np.ndindex(3, 3, 3):

@@ -1,6 +1,6 @@
-"""The default engine on the CPU: this project's kernels at the fine levels, OpenVINO's at the others.
+"""The default engine on the CPU: kernels of this package at the fine levels, OpenVINO at the others.
 
-Kernels of this project warp and compose in between. In bfloat16 they do all of it where the processor can.
+Warps and compositions use kernels of this package. In bfloat16 they compute all levels if the processor supports it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lightcrcf.engines.base import Engine, Shape
 from lightcrcf.engines.blocks import space_to_depth
 from lightcrcf.engines.graphs import encoder_graph, level_graph, openvino, smallest_graph
-from lightcrcf.engines.own_levels import FinestEncoder, OwnDecoder, own_levels
+from lightcrcf.engines.native_levels import FinestEncoder, NativeDecoder, native_level_count
 from lightcrcf.errors import UsageError
 from lightcrcf.geometry.kernels import compose, upsample, warp
 from lightcrcf.geometry.threads import use_threads
@@ -30,16 +30,16 @@ __all__ = ["OpenVINOEngine", "bfloat16_is_native"]
 
 Float32 = NDArray[np.float32]
 
-_LIMIT = "ONEDNN_MAX_CPU_ISA"  # what the environment lets OpenVINO use of the processor
+_LIMIT = "ONEDNN_MAX_CPU_ISA"  # limits the instruction set of OpenVINO
 
 
 class OpenVINOEngine(Engine):
-    """Runs the fused network with OpenVINO; arguments as in `engines.base.open_engine`.
+    """The fused network with OpenVINO; arguments as in `engines.base.open_engine`.
 
-    Graphs are compiled for one shape and kept until another shape comes.
+    Graphs are compiled for one shape and cached until the shape changes.
 
     Raises:
-        UsageError: if bf16 is asked for, and neither our kernels nor OpenVINO's can compute in it here.
+        UsageError: for bf16 if neither kernels of this package nor OpenVINO support it here.
     """
 
     def __init__(self, weights: Weights, *, precision: str, threads: int | None) -> None:
@@ -52,8 +52,8 @@ class OpenVINOEngine(Engine):
         self._encoder: Any = None
         self._levels: list[Any] = []
         self._finest: FinestEncoder | None = None
-        self._own: list[OwnDecoder] = []
-        self._all_own: Bfloat16Network | None = None
+        self._native: list[NativeDecoder] = []
+        self._bfloat16: Bfloat16Network | None = None
 
     def prepare(self, shape: Shape) -> None:
         """Compile the graphs for images of this shape."""
@@ -64,27 +64,29 @@ class OpenVINOEngine(Engine):
             from lightcrcf.engines.bfloat16_network import Bfloat16Network, runs_in_bfloat16
 
             if runs_in_bfloat16(config):
-                self._all_own, self._shape = Bfloat16Network(config, arrays, shape), shape
+                self._bfloat16, self._shape = Bfloat16Network(config, arrays, shape), shape
                 return
         sizes = [config.coarser(shape, level + 1) for level in range(LEVELS)]
-        own = own_levels(config, self.precision)
+        native = native_level_count(config, self.precision)
         with ThreadPoolExecutor(LEVELS + 1) as pool:
-            levels = [pool.submit(self._compile, level_graph(config, arrays, n, sizes[n])) for n in range(own, LEVELS)]
-            encoder = pool.submit(self._compile, encoder_graph(config, arrays, sizes[0], first=min(own, 1)))
-            self._finest = FinestEncoder(config, arrays, sizes[0]) if own else None
+            levels = [
+                pool.submit(self._compile, level_graph(config, arrays, n, sizes[n])) for n in range(native, LEVELS)
+            ]
+            encoder = pool.submit(self._compile, encoder_graph(config, arrays, sizes[0], first=min(native, 1)))
+            self._finest = FinestEncoder(config, arrays, sizes[0]) if native else None
             if self._finest is not None:
                 scratch = self._finest.blocks
-                self._own = [OwnDecoder(config, arrays, n, sizes[n], scratch) for n in range(own)]
-            self._encoder, self._levels = encoder.result(), [None] * own + [level.result() for level in levels]
+                self._native = [NativeDecoder(config, arrays, n, sizes[n], scratch) for n in range(native)]
+            self._encoder, self._levels = encoder.result(), [None] * native + [level.result() for level in levels]
         self._shape = shape
 
     def release(self) -> None:
-        """Drop the graphs with their buffers."""
-        self._shape, self._encoder, self._levels, self._finest, self._own = None, None, [], None, []
-        self._all_own = None
+        """Delete the graphs with their buffers."""
+        self._shape, self._encoder, self._levels, self._finest, self._native = None, None, [], None, []
+        self._bfloat16 = None
 
     def _compile(self, graph: Any) -> Any:
-        # Pinned threads would share a core with those of another registration while a second core is idle.
+        # Pinned threads could share a core with another registration while a second core is idle.
         properties: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self.precision, "ENABLE_CPU_PINNING": False
         }  # fmt: skip
@@ -96,8 +98,8 @@ class OpenVINOEngine(Engine):
         depth, height, width = fixed.shape
         self.prepare((depth, height, width))
         with use_threads(self._threads):
-            if self._all_own is not None:
-                return self._all_own.displacement(fixed, moving)
+            if self._bfloat16 is not None:
+                return self._bfloat16.displacement(fixed, moving)
             outputs = self._encoded(fixed, moving)
             field, context = self._step(LEVELS - 1, outputs, None, [])
             for level in range(LEVELS - 2, -1, -1):
@@ -105,7 +107,7 @@ class OpenVINOEngine(Engine):
         return field
 
     def _encoded(self, fixed: Float32, moving: Float32) -> list[Float32]:
-        """Features of all levels, fine to coarse, and what else the graph gives."""
+        """Return features of all levels, fine to coarse, and further outputs of the graph."""
         if self._finest is not None:
             features = self._finest.encode(fixed, moving)
             return [features, *_run(self._encoder, [features])]
@@ -115,7 +117,7 @@ class OpenVINOEngine(Engine):
     def _step(
         self, level: int, outputs: list[Float32], coarse: Float32 | None, context: list[Float32]
     ) -> tuple[Float32, list[Float32]]:
-        """The field (3, d, h, w) at `level`, and for one stream the decoder features that the next level takes."""
+        """Return the field (3, d, h, w) at `level`, and for one stream the decoder features for the next level."""
         features = outputs[level]
         joint = [] if self._dual else [features]
         fixed, moving = features if self._dual else outputs[LEVELS + level].reshape(2, 1, *features.shape[2:])
@@ -123,8 +125,8 @@ class OpenVINOEngine(Engine):
             residual, *context = _run(self._levels[level], [*joint, fixed[None], moving[None]])
             return residual[0], context
         config = self._weights.config
-        if level < len(self._own):
-            return self._own[level].decode(fixed, moving, coarse), []
+        if level < len(self._native):
+            return self._native[level].decode(fixed, moving, coarse), []
         field = upsample(coarse, fixed.shape[1:], config.pool)
         for _ in range(config.passes[level]):
             inputs = [*joint, fixed[None], warp(moving, field)[None], field[None], *context]
@@ -147,10 +149,10 @@ def _check_bfloat16(weights: Weights) -> None:
 
 @cache
 def bfloat16_is_native() -> bool:
-    """Whether OpenVINO multiplies in bfloat16 on this processor; elsewhere it would be slower than float32."""
+    """Return whether OpenVINO has native bfloat16 on this processor; emulation is slower than float32."""
     if "BF16" not in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return False
-    try:  # the capabilities are the processor's, even where the environment forbids to use them
+    try:  # the capabilities are those of the processor, even if the environment disables them
         _core().compile_model(smallest_graph(), "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
     except RuntimeError:
         return False
@@ -163,8 +165,8 @@ def _core() -> Any:
 
 
 def _run(request: Any, inputs: list[Float32]) -> list[Float32]:
-    """Outputs of a graph: views of its own memory, valid until it runs again."""
-    tensors = [openvino.Tensor(array, shared_memory=True) for array in inputs]  # kept alive here: OpenVINO does not
+    """Return the outputs of a graph: views of its memory, valid until it runs again."""
+    tensors = [openvino.Tensor(array, shared_memory=True) for array in inputs]  # OpenVINO does not keep references
     for index, tensor in enumerate(tensors):
         request.set_input_tensor(index, tensor)
     request.infer()

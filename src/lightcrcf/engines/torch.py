@@ -1,4 +1,4 @@
-"""The reference engine: `network.model` itself, on the CPU or on CUDA."""
+"""The reference engine: `network.model` on the CPU or on CUDA."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Float32 = NDArray[np.float32]
 
 
 class TorchEngine(Engine):
-    """Runs the fused network with PyTorch; arguments as in `engines.base.open_engine`.
+    """The fused network with PyTorch; arguments as in `engines.base.open_engine`.
 
     Raises:
-        UsageError: if CUDA is asked for and not there.
+        UsageError: if CUDA is selected but not available.
     """
 
     def __init__(self, weights: Weights, *, device: str, precision: str, threads: int | None) -> None:
@@ -37,15 +37,15 @@ class TorchEngine(Engine):
         self._model = model.to(device)
 
     def prepare(self, shape: Shape) -> None:
-        """Nothing to do: PyTorch compiles nothing here."""
+        """Do nothing: PyTorch compiles nothing."""
 
     def release(self) -> None:
-        """Empty PyTorch's cache on the GPU; on the CPU it keeps none."""
+        """Empty the cache of PyTorch on the GPU; there is none on the CPU."""
         if self.device == "cuda":
             torch.cuda.empty_cache()
 
     def device_peak_mib(self) -> float | None:
-        """Largest memory that PyTorch's tensors took on the GPU."""
+        """Return the peak memory of tensors on the GPU, in MiB; None on the CPU."""
         return round(torch.cuda.max_memory_allocated() / 2**20, 1) if self.device == "cuda" else None
 
     def _displacement(self, fixed: Float32, moving: Float32) -> Float32:
@@ -58,7 +58,7 @@ class TorchEngine(Engine):
 
 
 def _full_float32() -> AbstractContextManager[None]:
-    # TF32, the default of convolutions on CUDA, keeps ten bits of each factor.
+    # TF32, the default of convolutions on CUDA, has a mantissa of ten bits.
     context: AbstractContextManager[None] = torch.backends.cudnn.flags(
         enabled=True, deterministic=True, allow_tf32=False
     )

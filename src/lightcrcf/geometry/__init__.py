@@ -1,1 +1,1 @@
-"""Grids, and the kernels that sample on them."""
+"""Voxel grids, and compiled kernels on them."""

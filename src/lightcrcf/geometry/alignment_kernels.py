@@ -1,7 +1,7 @@
-"""Kernels of the affine alignment: block means, and the sums that least squares needs, each in one pass.
+"""Kernels of the affine alignment: block means, normal equations and correlation sums, each in one pass.
 
-Everything is accumulated in float64 for one plane (or one affine) at a time, and planes are added in order, so that no
-result depends on the number of threads.
+Sums are float64 per plane (or per affine), and planes are added in order, so that results do not depend on the number
+of threads.
 """
 
 from __future__ import annotations
@@ -18,33 +18,43 @@ from lightcrcf.geometry.compiled import device, kernel
 from lightcrcf.geometry.sampling import (
     ZERO,
     affine_row,
-    blend_row,
+    cell_row,
+    fill_outside,
     is_inside,
-    locate_row,
-    mask_row,
     trilinear_cell,
+    trilinear_row,
 )
 from lightcrcf.geometry.threads import use_threads
 
-__all__ = ["add_row", "add_sample", "block_mean", "downsample", "gram", "scores", "threads_for", "used", "weigh_row"]
+__all__ = [
+    "add_sample",
+    "apply_validity",
+    "block_mean",
+    "correlation_sums",
+    "downsample",
+    "expand_row",
+    "nonzero_range",
+    "normal_equations",
+    "threads_for",
+]
 
 Array = Any  # Numba's functions take its own array types
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 HALF = np.float32(0.5)
-# Work for which another thread pays off: waking it takes as long as some ten thousand samples.
+# Waking a thread takes as long as some ten thousand samples.
 _VOXELS_PER_THREAD = 100_000
 
 
 def block_mean(data: NDArray[Any], factors: tuple[int, int, int]) -> Float32:
-    """Means over blocks of `factors` voxels; blocks cut by the end of the array average what they have.
+    """Return means over blocks of `factors` voxels; incomplete blocks at the end average the voxels they have.
 
     Voxel c of the result lies at voxel c * factor + (factor - 1) / 2 of `data`.
 
     Args:
-        data: (D, H, W) of any real type, in any memory order. Values that are not finite count as zero.
-        factors: voxels to a block along each axis, at least 1.
+        data: (D, H, W) of any real type, in any memory order. Non-finite values count as zero.
+        factors: voxels of a block along each axis, at least 1.
 
     Returns:
         (ceil(D / f0), ceil(H / f1), ceil(W / f2)) float32.
@@ -53,7 +63,7 @@ def block_mean(data: NDArray[Any], factors: tuple[int, int, int]) -> Float32:
         >>> block_mean(np.arange(8).reshape(1, 2, 4), (1, 2, 2)).tolist()
         [[[2.5, 4.5]]]
     """
-    # The pass runs along the memory's own order; keeping to float32 keeps it to one compiled kernel.
+    # The pass follows the memory order; float32 only needs one compiled kernel.
     copy = data.astype(np.float32, order="K", copy=False)
     order = np.argsort([-abs(s) for s in copy.strides], kind="stable")
     lines = np.ascontiguousarray(copy.transpose(order))
@@ -63,11 +73,11 @@ def block_mean(data: NDArray[Any], factors: tuple[int, int, int]) -> Float32:
 
 
 def downsample(displacement: Float32, factors: tuple[int, int, int] = (2, 2, 2)) -> Float32:
-    """A displacement on the grid of half the resolution: block means, in voxels of that grid.
+    """Return a displacement on the grid of half the resolution: block means, in voxels of that grid.
 
     Args:
         displacement: (3, D, H, W) voxels of its grid.
-        factors: 2, or 1 where both have the same voxels, as for `kernels.upsample`.
+        factors: 2, or 1 for an axis that keeps its voxels, as for `kernels.upsample`.
 
     Returns:
         (3, ceil(D / 2), ceil(H / 2), ceil(W / 2)) float32; an axis with factor 1 keeps its size.
@@ -81,10 +91,10 @@ def downsample(displacement: Float32, factors: tuple[int, int, int] = (2, 2, 2))
     return np.stack([block_mean(u, factors) / np.float32(f) for u, f in zip(displacement, factors, strict=True)])
 
 
-def gram(
+def normal_equations(
     fixed: Float32, weight: Float32, moving: Float32, valid: Float32, matrix: Float64, blank_outside: bool
 ) -> Float64:
-    """Gram matrix of everything that a Gauss-Newton step on an affine needs.
+    """Return the Gram matrix (normal equations) for a Gauss-Newton step on an affine.
 
     Its columns are [dm/dmatrix (12, row-major), m, 1, f]. Its rows are the fixed voxels x, with q = matrix @ [x, 1],
     f = fixed(x), m = moving(q) (trilinear), and the weight weight(x) * valid(q) (nearest voxel).
@@ -93,35 +103,37 @@ def gram(
         fixed, weight: (D, H, W) float32.
         moving, valid: (d, h, w) float32.
         matrix: (3, 4) float64, fixed voxels to moving voxels.
-        blank_outside: whether voxels that fall outside the moving grid count, as zero, or are left out.
+        blank_outside: whether voxels outside the moving grid count as zero, or are excluded.
 
     Returns:
         (15, 15) float64, symmetric.
     """
     with threads_for(fixed.size):
-        planes = _gram_planes(fixed, weight, moving, valid, np.ascontiguousarray(matrix), blank_outside)
+        planes = _normal_equation_planes(fixed, weight, moving, valid, np.ascontiguousarray(matrix), blank_outside)
     upper = np.triu(planes.sum(axis=0))
     return np.asarray(upper + np.triu(upper, 1).T)
 
 
-def scores(
+def correlation_sums(
     fixed: Float32, weight: Float32, moving: Float32, valid: Float32, matrices: Float64, blank_outside: bool
 ) -> Float64:
-    """The sums behind the correlation of fixed and moving under each of many affines.
+    """Return the sums for the correlation of fixed and moving under each of many affines.
 
     Args:
-        fixed, weight, moving, valid, blank_outside: as for `gram`.
+        fixed, weight, moving, valid, blank_outside: as for `normal_equations`.
         matrices: (n, 3, 4) float64, fixed voxels to moving voxels.
 
     Returns:
-        (n, 6) float64: the sums of the weight times m m, m, m f, 1, f and f f.
+        (n, 6) float64: weighted sums of m m, m, m f, 1, f and f f.
     """
     with threads_for(fixed.size * len(matrices)):
-        return np.asarray(_scores(fixed, weight, moving, valid, np.ascontiguousarray(matrices), blank_outside))
+        return np.asarray(
+            _correlation_sums(fixed, weight, moving, valid, np.ascontiguousarray(matrices), blank_outside)
+        )
 
 
 def threads_for(voxels: int) -> AbstractContextManager[int]:
-    """No more threads than the work is worth: on a busy machine each one adds a wait."""
+    """Limit threads by the amount of work: on a busy machine each one adds latency."""
     return use_threads(min(numba.get_num_threads(), max(1, voxels // _VOXELS_PER_THREAD)))
 
 
@@ -154,11 +166,14 @@ def add_blocks(line: Array, factor: Any, sums: Array) -> None:
 
 
 @device
-def weigh_row(valid: Array, place: Array, blank_outside: bool, weight: Array) -> None:
-    """Multiply weight[k] by valid (D, H, W) at the voxel nearest to place[:, k]; outside, drop it or leave it."""
+def apply_validity(valid: Array, points: Array, blank_outside: bool, weight: Array) -> None:
+    """Multiply weight[k] by valid (D, H, W) at the voxel nearest to points[:, k]; outside by 0.
+
+    With `blank_outside`, weights outside are unchanged.
+    """
     d, h, w = valid.shape
     for k in range(weight.size):
-        x, y, z = place[0, k], place[1, k], place[2, k]
+        x, y, z = points[0, k], points[1, k], points[2, k]
         if is_inside(valid.shape, x, y, z):
             weight[k] *= valid[min(int(x + HALF), d - 1), min(int(y + HALF), h - 1), min(int(z + HALF), w - 1)]
         elif not blank_outside:
@@ -166,8 +181,8 @@ def weigh_row(valid: Array, place: Array, blank_outside: bool, weight: Array) ->
 
 
 @device
-def used(weight: Array) -> Any:
-    """First and one past the last index of nonzero weight."""
+def nonzero_range(weight: Array) -> Any:
+    """Return the first and one past the last index of nonzero weight."""
     first, last = 0, weight.size
     while first < last and weight[first] == ZERO:
         first += 1
@@ -177,35 +192,37 @@ def used(weight: Array) -> Any:
 
 
 @kernel
-def _gram_planes(fixed: Array, weight: Array, moving: Array, valid: Array, matrix: Array, blank_outside: bool) -> Array:
+def _normal_equation_planes(
+    fixed: Array, weight: Array, moving: Array, valid: Array, matrix: Array, blank_outside: bool
+) -> Array:
     d, h, w = fixed.shape
     stack = moving.reshape(1, moving.shape[0], moving.shape[1], moving.shape[2])
     out = np.zeros((d, 15, 15))
     for i in prange(d):
-        place, weights = np.empty((3, w), np.float32), np.empty(w, np.float32)
+        points, weights = np.empty((3, w), np.float32), np.empty(w, np.float32)
         row, sample = np.empty(42), np.zeros((1, 4))
         for j in range(h):
-            first, last = used(weight[i, j])
+            first, last = nonzero_range(weight[i, j])
             if first == last:
                 continue
             weights[:] = weight[i, j]
             row[:] = 0.0
-            affine_row(matrix, i, j, place)
-            weigh_row(valid, place, blank_outside, weights)
+            affine_row(matrix, i, j, points)
+            apply_validity(valid, points, blank_outside, weights)
             for k in range(first, last):
                 if weights[k] > ZERO:
-                    x, y, z = place[0, k], place[1, k], place[2, k]
+                    x, y, z = points[0, k], points[1, k], points[2, k]
                     sample[:] = 0.0
                     if is_inside(moving.shape, x, y, z):
                         trilinear_cell(stack, float(x), float(y), float(z), sample)
                     add_sample(float(weights[k]), float(fixed[i, j, k]), sample[0], float(k), row)
-            add_row(row, float(i), float(j), out[i])
+            expand_row(row, float(i), float(j), out[i])
     return out
 
 
 @device
 def add_sample(weight: float, f: float, sample: Array, k: float, row: Array) -> None:
-    """Products of m, 1 and f (6), of G with m, 1, f and k^(0, 1) (18), and of G with G and k^(0, 1, 2) (18)."""
+    """Add products of m, 1 and f (6), of G with m, 1, f and k^(0, 1) (18), and of G with G and k^(0, 1, 2) (18)."""
     m = sample[0]
     row[0] += weight * m * m
     row[1] += weight * m
@@ -231,8 +248,8 @@ def add_sample(weight: float, f: float, sample: Array, k: float, row: Array) -> 
 
 
 @device
-def add_row(row: Array, i: float, j: float, out: Array) -> None:
-    """Expand one row's sums into the upper triangle of its plane's Gram matrix: dm/dmatrix[a, p] = G[a] * x[p]."""
+def expand_row(row: Array, i: float, j: float, out: Array) -> None:
+    """Expand the sums of a row into the upper triangle of the Gram matrix: dm/dmatrix[a, p] = G[a] * x[p]."""
     at = 0
     for p in range(12, 15):
         for q in range(p, 15):
@@ -261,23 +278,25 @@ def add_row(row: Array, i: float, j: float, out: Array) -> None:
 
 
 @kernel
-def _scores(fixed: Array, weight: Array, moving: Array, valid: Array, matrices: Array, blank_outside: bool) -> Array:
+def _correlation_sums(
+    fixed: Array, weight: Array, moving: Array, valid: Array, matrices: Array, blank_outside: bool
+) -> Array:
     d, h, w = fixed.shape
     out = np.zeros((matrices.shape[0], 6))
     for n in prange(matrices.shape[0]):
-        place, fraction = np.empty((3, w), np.float32), np.empty((3, w), np.float32)
+        points, fraction = np.empty((3, w), np.float32), np.empty((3, w), np.float32)
         corner, values, weights = np.empty(w, np.int64), np.empty(w, np.float32), np.empty(w, np.float32)
         for i in range(d):
             for j in range(h):
-                first, last = used(weight[i, j])
+                first, last = nonzero_range(weight[i, j])
                 if first == last:
                     continue
                 weights[:] = weight[i, j]
-                affine_row(matrices[n], i, j, place)
-                weigh_row(valid, place, blank_outside, weights)
-                locate_row(moving.shape, place, corner, fraction)
-                blend_row(moving, corner, fraction, values)
-                mask_row(moving.shape, place, ZERO, values)
+                affine_row(matrices[n], i, j, points)
+                apply_validity(valid, points, blank_outside, weights)
+                cell_row(moving.shape, points, corner, fraction)
+                trilinear_row(moving, corner, fraction, values)
+                fill_outside(moving.shape, points, ZERO, values)
                 for k in range(first, last):
                     s, m, f = float(weights[k]), float(values[k]), float(fixed[i, j, k])
                     out[n, 0] += s * m * m

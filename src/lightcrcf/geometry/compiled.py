@@ -1,4 +1,4 @@
-"""How this project compiles its loops with Numba."""
+"""Decorators that compile kernels with Numba, and cache them."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _FASTMATH = {"contract"}
 
 
 def kernel(function: F) -> F:
-    """Compile a kernel: parallel over `prange`, and cached on disk in the place that `kernel_cache` decides.
+    """Compile a kernel: parallel over `prange`, and cached on disk in the folder from `kernel_cache`.
 
-    Numba looks only at the kernel's own file to tell whether a cached kernel is stale: after editing a device function,
-    touch the files of the kernels that use it.
+    Numba compares only the file of the kernel to detect a stale cache: after editing a device function, touch the files
+    of the kernels that use it.
 
     Raises:
         InputError: as `kernel_cache`.
@@ -38,13 +38,13 @@ def kernel(function: F) -> F:
     place = kernel_cache(source.parent) if source.is_file() else None
     if place is None or not place.written:
         return cast(F, njit(**options)(function))
-    with _numba_keeps_in(place):
+    with _numba_cache(place):
         return cast(F, njit(cache=True, **options)(function))
 
 
 @contextmanager
-def _numba_keeps_in(place: KernelCache) -> Iterator[None]:
-    """Functions that Numba is given within the block have this cache; those of other packages are left alone."""
+def _numba_cache(place: KernelCache) -> Iterator[None]:
+    """Set the cache folder of Numba for functions compiled within the block."""
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = "" if place.folder is None else str(place.folder)
     try:
@@ -58,22 +58,22 @@ class _Compilation(event.Listener):  # type: ignore[misc]  # numba ships no type
         compilation_begins()
 
     def on_end(self, _event: Any) -> None:
-        """Nothing to say."""
+        """Do nothing."""
 
 
 event.register("numba:compile", _Compilation())
 
 
 def device(function: F) -> F:
-    """Compile a function that only kernels call; it becomes part of each of them."""
+    """Compile a function for use in kernels."""
     return cast(F, njit(fastmath=_FASTMATH, error_model="numpy")(function))
 
 
 def inlined(function: F) -> F:
-    """As `device`, and always part of its caller, so that vectors stay in registers."""
+    """Compile a function for use in kernels that is always inlined, so that vectors stay in registers."""
     return cast(F, njit(fastmath=_FASTMATH, error_model="numpy", forceinline=True)(function))
 
 
 def ready(array: ArrayLike | None, dtype: DTypeLike = np.float32) -> NDArray[Any]:
-    """The array as the one type that kernels are compiled for: C-contiguous, aligned, writable; copied only if not."""
+    """Return the array C-contiguous, aligned and writable, as kernels require; copied only if it is not."""
     return np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED", "WRITEABLE"])

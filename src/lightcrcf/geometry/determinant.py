@@ -1,4 +1,4 @@
-"""How a field changes volume at voxels: the determinant of its Jacobian, and what evens it out."""
+"""The Jacobian determinant of displacement fields, and a gradient step on its penalty."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["determinants_at", "even_out", "jacobian_determinant", "voxels_around
 Array = Any
 Float32 = NDArray[np.float32]
 
-MOST, LEAST = np.float32(5.0), np.float32(1 / 5.0)  # ratios beyond these count as these
+MAX_RATIO, MIN_RATIO = np.float32(5.0), np.float32(1 / 5.0)  # determinants are clamped to this range
 
 
 def jacobian_determinant(displacement: Float32, out: Float32 | None = None) -> Float32:
-    """det(I + du/dx) at every voxel: local volume change, negative where the map folds.
+    """Return det(I + du/dx) at every voxel: local volume change, negative where the map folds.
 
     Args:
         displacement: u, (3, D, H, W) voxels.
-        out: (D, H, W) float32, C-contiguous, to write to instead of new memory; must not share memory with u.
+        out: (D, H, W) float32, C-contiguous, overwritten and returned; must not share memory with u.
 
     Returns:
         (D, H, W) float32. Derivatives are central differences, one-sided at the borders.
@@ -41,15 +41,15 @@ def jacobian_determinant(displacement: Float32, out: Float32 | None = None) -> F
 
 
 def even_out(displacement: Float32, determinants: Float32, rate: float) -> None:
-    """One step, in place, down the penalty of volume change (J + 1 / J) / 2, J the Jacobian determinant.
+    """Take a gradient step, in place, on the penalty of volume change (J + 1 / J) / 2, J the Jacobian determinant.
 
-    Near J = 1 that is 1 and half of log(J) squared, and symmetric in shrinking and growing: u += rate * grad p,
-    p = (J - 1 / J) / 2, the derivative by log J. The derivative of J itself is taken at the identity.
+    Near J = 1 the penalty is 1 + log(J)^2 / 2, symmetric in shrinking and growing. The step is u += rate * grad p, with
+    p = (J - 1 / J) / 2, the derivative by log J. The derivative of J is taken at the identity.
 
     Args:
         displacement: u, (3, D, H, W) float32, C-contiguous, voxels.
         determinants: (D, H, W) float32 of u.
-        rate: squared voxels; stable up to 2/3, where all waves but the longest are taken out at once.
+        rate: squared voxels; stable up to 2/3, where one step removes all but the longest waves.
 
     Source:
         A. D. Leow et al., "Statistical properties of Jacobian maps and the realization of unbiased large-deformation
@@ -69,7 +69,7 @@ def even_out(displacement: Float32, determinants: Float32, rate: float) -> None:
 
 
 def determinants_at(displacement: Float32, voxels: NDArray[np.intp]) -> Float32:
-    """`jacobian_determinant` at some voxels.
+    """Return `jacobian_determinant` at some voxels.
 
     Args:
         displacement: u, (3, D, H, W) voxels.
@@ -90,7 +90,7 @@ def determinants_at(displacement: Float32, voxels: NDArray[np.intp]) -> Float32:
 
 
 def voxels_around(voxels: NDArray[np.intp], radius: int, shape: tuple[int, ...]) -> NDArray[np.intp]:
-    """All voxels in cubes around some, each once.
+    """Return all voxels in cubes around some voxels, each once.
 
     Args:
         voxels: (n,) indices into the flattened array.
@@ -132,7 +132,7 @@ def _plane(u: Array, i: Any, out: Array) -> None:
     for j in range(height):
         line = out[i, j]
         line[0] = _determinant(u, i, j, 0)
-        # The neighbours' places are known here, so that the compiler computes many voxels at once.
+        # With known neighbours the compiler can vectorise the loop.
         i0, i1, by_i = neighbours(i, out.shape[0])
         j0, j1, by_j = neighbours(j, height)
         for k in range(1, width - 1):
@@ -167,9 +167,9 @@ def _even_out_plane(u: Array, determinants: Array, rate: Any, i: Any) -> None:
 
 @device
 def _excess(determinant: Any) -> Any:
-    """(J - 1 / J) / 2 of a ratio within bounds; NaN counts as the least."""
-    ratio = determinant if determinant > LEAST else LEAST
-    ratio = ratio if ratio < MOST else MOST
+    """Return (J - 1 / J) / 2 with clamped J; NaN becomes the minimum."""
+    ratio = determinant if determinant > MIN_RATIO else MIN_RATIO
+    ratio = ratio if ratio < MAX_RATIO else MAX_RATIO
     return HALF * (ratio - ONE / ratio)
 
 

@@ -1,12 +1,12 @@
-"""Kernels that tell whether the cells between voxels fold, and that unfold them.
+"""Kernels that detect and repair folds in the cells between voxels.
 
 The map is y = x + u(x), trilinear in each cell between eight voxels. Cell (i, j, k) lies between the voxels
 (i - 1, j - 1, k - 1) and (i, j, k): a field of D x H x W voxels has (D + 1) x (H + 1) x (W + 1) cells, those at the
 border with u repeated beyond it. In a cell the Jacobian determinant is a polynomial of second degree along each axis;
-it lies between the least and the greatest of its 27 Bernstein coefficients. Each of these is a weighted sum of
+it lies between the minimum and the maximum of its 27 Bernstein coefficients. Each of these is a weighted sum of
 determinants of three of the cell's edges, and so is the volume of its two inner tetrahedra: 29 numbers to a cell.
 
-Voxels of a cell are numbered 4 i + 2 j + k, its edges 4 axis + 2 p + q at places p and q along the two other axes.
+Voxels of a cell are numbered 4 i + 2 j + k, its edges 4 axis + 2 p + q at positions p and q along the two other axes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SMALL, _HUGE = np.float32(1e-4), np.float32(1e8)
 
 
 def _terms() -> list[tuple[int, float, int, int, int]]:
-    """(number, weight, edge, edge, edge): each number is the sum of weight * det(edge, edge, edge) over its terms."""
+    """Return (number, weight, edge, edge, edge): number = sum of weight * det(edge, edge, edge) over its terms."""
     terms = []
     # d/di is a polynomial in j and k with the edges along i as coefficients, and so on; degrees add up in products.
     for j, k, i1, k1, i2, j2 in product((0, 1), repeat=6):
@@ -81,7 +81,7 @@ def _edge_vectors(flat: Array, voxels: Array, out: Array) -> None:
 
 @device
 def _lowest(edges: Array, numbers: Array) -> Any:
-    """The least of a cell's numbers, and which; NaN counts as least. numbers (29) are overwritten."""
+    """Return the minimum of the numbers of a cell and its index; NaN counts as minimum. Overwrites numbers (29)."""
     for n in range(29):
         numbers[n] = ZERO
     for t in range(_NUMBER.size):
@@ -121,14 +121,14 @@ def _gradient(edges: Array, which: int, mask: int, out: Array) -> Any:
 
 @kernel
 def unfold(u: Array, cells: Array, floor: Any, target: Any, factor: Any, moved: Array) -> None:
-    """Move the voxels of each cell whose least number is below `floor` along its gradient, to `factor` times `target`.
+    """Move the voxels of cells with a minimum below `floor` along its gradient, by `factor` times the gap to `target`.
 
-    The move is the shortest that would do if the number were linear, at most half a voxel, and made twice if once is
-    not enough. moved[n] becomes 1 if cell n was changed. No two of the cells may share a voxel.
+    Each move is a Newton step on the linearised number, limited to half a voxel, and repeated once if needed. moved[n]
+    becomes 1 if cell n changed. No two cells may share a voxel.
 
     Args:
         u: (3, D, H, W), changed in place.
-        cells: (N) flat indices on the lattice of cells.
+        cells: (N) flat indices of cells.
         floor, target, factor: float32.
         moved: (N) uint8.
     """
@@ -152,7 +152,7 @@ def _unfold_one(u: Array, cell: Any, floor: Any, target: Any, factor: Any) -> An
         step = min(factor * (target - least) / squared, _HALF / np.sqrt(squared))
         for n in range(8):
             for c in range(3):
-                # The voxels that are others' doubles have no gradient.
+                # Duplicates of voxels at a border have no gradient.
                 flat[c, voxels[n]] += step * gradient[n, c]
     return 1
 
@@ -219,11 +219,11 @@ def _bound_row(u: Array, i: int, j: int, out: Array) -> None:
 
 @kernel
 def lowest_determinants(u: Array, enough: Any, out: Array) -> None:
-    """out (D + 1, H + 1, W + 1) = the least number of each cell; a lower bound where that is `enough` already.
+    """out (D + 1, H + 1, W + 1) = the minimum of each cell, or a lower bound if that is at least `enough`.
 
     Args:
         u: (3, D, H, W) float32 voxels.
-        enough: float32; infinity for the exact number everywhere.
+        enough: float32; infinity for exact minima everywhere.
         out: float32.
     """
     for i in prange(out.shape[0]):

@@ -1,8 +1,8 @@
-"""Kernels of the refinement across contrasts: how much of an image another one explains in each window, and the force.
+"""Kernels of the refinement across contrasts: the local coefficient of determination R^2, and its force.
 
-In a window the moved image m is explained by 1, f and f^2 of the fixed one, so that any contrast of three tissues fits:
-R^2 = c' S^-1 c / (var(m) + floor), c the covariances of m with f and f^2, S theirs with each other. A march through the
-planes as in `refinement_kernels`; S is inverted once for all steps that share f and its weights.
+In each window the moved image m is regressed on 1, f and f^2 of the fixed image, which fits any contrast of three
+tissues: R^2 = c' S^-1 c / (var(m) + floor), with c the covariances of m with f and f^2, and S the covariance matrix of
+f and f^2. A sliding window as in `refinement_kernels`; S is inverted once for all steps with the same f and weights.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from numpy.typing import NDArray
 
 from lightcrcf.geometry.compiled import device, kernel
 from lightcrcf.geometry.gradients import window_mean
-from lightcrcf.geometry.lanes import LANES, filled, larger, put_part, read, read_part, root, where_above
 from lightcrcf.geometry.refinement_kernels import (
     BLOCK,
     HALF,
-    MIN_SHARE,
-    NO_LEVELS,
-    NOTHING,
+    MIN_MASK_FRACTION,
+    NO_PARAMETERS,
+    NO_SUMS,
     TWO,
-    along_line,
     box,
+    convolve_taps,
     copy_line,
-    places,
-    tiles_for,
-    weigh,
+    multiply_by_slope,
+    plane_offsets,
+    tile_count,
 )
 from lightcrcf.geometry.sampling import ONE, ZERO
+from lightcrcf.geometry.simd import LANES, broadcast, load, load_masked, maximum, select_above, sqrt, store_masked
 
 __all__ = ["explained_basis", "explained_force", "explained_terms", "locally_explained"]
 
@@ -38,21 +38,23 @@ Array = Any  # Numba's functions take their own array types
 Float32 = NDArray[np.float32]
 
 BASIS, TERMS, FORCE = 0, 1, 2
-RIDGE = np.float32(1e-4)  # on S, of images of unit range: more hurts
-FLOOR = np.float32(1e-5)  # of a variance, so that flat windows count as unexplained
+RIDGE = np.float32(1e-4)  # on the diagonal of S, for images of unit range; larger values were worse
+FLOOR = np.float32(1e-5)  # added to variances, so that flat windows count as unexplained
 
 
 def explained_basis(fixed: Float32, weight: Float32 | None, radius: int, out: Float32) -> None:
-    """What all steps share: the means of f and f^2 in each window, and one over the root of their covariance.
+    """Compute what all steps share: local means of f and f^2, and the inverse Cholesky factor of their covariance.
 
     Args:
         fixed: (D, H, W), zero outside.
-        weight: (D, H, W) of the voxels in the statistics; all if None, and then those outside too.
+        weight: (D, H, W) of the voxels in the statistics; None counts all voxels, and zeros outside.
         radius: voxels to each side.
         out: (5, D, H, W), overwritten: both means, and p, q, r with (p c1)^2 + (q c2 + r c1)^2 = c' S^-1 c.
     """
     w, masked = fixed if weight is None else weight, weight is not None
-    _march(BASIS, out, fixed, fixed, w, masked, box(radius), NO_LEVELS, out, out, NOTHING, tiles_for(fixed))
+    _sliding_window(
+        BASIS, out, fixed, fixed, w, masked, box(radius), NO_PARAMETERS, out, out, NO_SUMS, tile_count(fixed)
+    )
 
 
 def explained_terms(
@@ -64,24 +66,24 @@ def explained_terms(
     out: Float32,
     noise: tuple[float, float] = (0.0, 0.0),
 ) -> tuple[float, float, float]:
-    """The sums of s R^2 and of s, s(x) = var(f)^(1/2): R^2 where the fixed image has much to tell, as in correlation.
+    """Compute the sums of s R^2 and of s, with s(x) = var(f)^(1/2) as in `correlation_terms`, and gradient terms.
 
-    No R^2 counts more than (1 - noise / var) of one image times that of the other, what it is where noise alone is not
-    explained: windows that reach it exert no force.
+    R^2 is limited to (1 - noise / var) of one image times that of the other, its value if only noise is unexplained:
+    windows that reach the limit exert no force.
 
     Args:
         fixed, moved: (D, H, W).
         weight, radius: as for `explained_basis`.
-        basis: its result.
-        out: (4, D, H, W), overwritten: for `explained_force`.
+        basis: (5, D, H, W) from `explained_basis`.
+        out: (4, D, H, W), overwritten: the terms for `explained_force`.
         noise: variances of the noise of the fixed and the moved image, each in its own squared units.
 
     Returns:
-        The sum of s R^2, the sum of s, and the largest that the first one could be, as from `correlation_terms`.
+        The sum of s R^2, the sum of s, and the upper limit of the sum of s R^2, as from `correlation_terms`.
     """
-    sums, levels = np.zeros((3, *fixed.shape[1:]), np.float32), np.array(noise, np.float32)
+    sums, parameters = np.zeros((3, *fixed.shape[1:]), np.float32), np.array(noise, np.float32)
     w, masked = fixed if weight is None else weight, weight is not None
-    _march(TERMS, out, fixed, moved, w, masked, box(radius), levels, basis, out, sums, tiles_for(fixed))
+    _sliding_window(TERMS, out, fixed, moved, w, masked, box(radius), parameters, basis, out, sums, tile_count(fixed))
     gained, counted, attainable = sums.sum(axis=(1, 2), dtype=np.float64)
     return float(gained), float(counted), float(attainable)
 
@@ -89,19 +91,21 @@ def explained_terms(
 def explained_force(
     fixed: Float32, moved: Float32, weight: Float32 | None, terms: Float32, radius: int, out: Float32
 ) -> None:
-    """out = d(sum of s R^2)/dm times the gradient of `moved`: where to pull each voxel to have more of m explained.
+    """Compute the force out = d(sum of s R^2)/dm times the gradient of `moved`, which raises R^2.
 
     Args:
         fixed, moved, weight, radius: as for `explained_terms`.
-        terms: (4, D, H, W) of it.
+        terms: (4, D, H, W) from `explained_terms`.
         out: (3, D, H, W), overwritten.
     """
     w, masked = fixed if weight is None else weight, weight is not None
-    _march(FORCE, terms, fixed, moved, w, masked, box(radius), NO_LEVELS, terms, out, NOTHING, tiles_for(fixed))
+    _sliding_window(
+        FORCE, terms, fixed, moved, w, masked, box(radius), NO_PARAMETERS, terms, out, NO_SUMS, tile_count(fixed)
+    )
 
 
 def locally_explained(fixed: Float32, moved: Float32, radius: int) -> Float32:
-    """R^2 of `moved` by `fixed` in the cube of 2 * radius + 1 voxels about each voxel, in [0, 1].
+    """Return R^2 of `moved` given `fixed` in the cube of 2 * radius + 1 voxels about each voxel, in [0, 1].
 
     Args:
         fixed, moved: (D, H, W), zero outside.
@@ -126,7 +130,7 @@ def locally_explained(fixed: Float32, moved: Float32, radius: int) -> Float32:
 
 
 @kernel
-def _march(
+def _sliding_window(
     mode: int,
     source: Array,
     fixed: Array,
@@ -134,7 +138,7 @@ def _march(
     weight: Array,
     masked: bool,
     taps: Array,
-    levels: Array,
+    parameters: Array,
     basis: Array,
     out: Array,
     sums: Array,
@@ -143,11 +147,13 @@ def _march(
     height = fixed.shape[1]
     for t in prange(tiles):
         first, end = np.int64(t) * height // tiles, (np.int64(t) + 1) * height // tiles
-        _march_tile(mode, source, fixed, moved, weight, masked, taps, levels, basis, first, end - first, out, sums)
+        _sliding_window_tile(
+            mode, source, fixed, moved, weight, masked, taps, parameters, basis, first, end - first, out, sums
+        )
 
 
 @device
-def _march_tile(
+def _sliding_window_tile(
     mode: int,
     source: Array,
     fixed: Array,
@@ -155,14 +161,14 @@ def _march_tile(
     weight: Array,
     masked: bool,
     taps: Array,
-    levels: Array,
+    parameters: Array,
     basis: Array,
     first: Any,
     rows: Any,
     out: Array,
     sums: Array,
 ) -> None:
-    """Rows first : first + rows of all planes, as in `refinement_kernels`."""
+    """Compute rows first : first + rows of all planes, as in `refinement_kernels`."""
     depth, width = fixed.shape[0], fixed.shape[2]
     radius, span = taps.shape[1] // 2, width + taps.shape[1] - 1
     window, channels = 2 * radius + 1, 5 if masked and mode != FORCE else 4
@@ -179,19 +185,19 @@ def _march_tile(
         if p < depth:
             _fill_lines(mode, source, fixed[p], moved[p], weight[p], masked, p, first, rows, radius, lines)
             for c in range(channels):
-                weigh(lines[c], along, taps[2], around, near[c], 0)
-                weigh(near[c], across, taps[1], size, ring[c], p % window * plane)
+                convolve_taps(lines[c], along, taps[2], around, near[c], 0)
+                convolve_taps(near[c], across, taps[1], size, ring[c], p % window * plane)
         i = p - radius
         if i >= 0:
-            places(i, depth, radius, False, plane, planes)
+            plane_offsets(i, depth, radius, False, plane, planes)
             for c in range(channels):
-                weigh(ring[c], planes, taps[0], size, total[c], 0)
+                convolve_taps(ring[c], planes, taps[0], size, total[c], 0)
             for j in range(rows):
                 y = first + j
                 if mode == BASIS:
                     _basis_row(total, j * span, masked, radius, out[:, i, y])
                 elif mode == TERMS:
-                    _terms_row(total, j * span, masked, radius, levels, basis[:, i, y], out[:, i, y], sums[:, y])
+                    _terms_row(total, j * span, masked, radius, parameters, basis[:, i, y], out[:, i, y], sums[:, y])
                 else:
                     _force_row(total, j * span, fixed[i, y], moved, weight[i, y], masked, i, y, out[:, i, y])
 
@@ -210,111 +216,111 @@ def _fill_lines(
     radius: Any,
     lines: Array,
 ) -> None:
-    """Rows of plane p, and a radius more of them to each side; those outside of the image are left."""
+    """Load rows of plane p with a margin of `radius` rows; rows outside of the image are skipped."""
     height, width = fixed.shape
     span = width + 2 * radius
     for n in range(rows + 2 * radius):
         j = first + n - radius
         if 0 <= j < height:
-            begins = n * span + radius
+            start = n * span + radius
             if mode == BASIS:
-                _powers(fixed[j], weight[j], masked, lines, begins)
+                _powers(fixed[j], weight[j], masked, lines, start)
             elif mode == TERMS:
-                _products(fixed[j], moved[j], weight[j], masked, lines, begins)
+                _products(fixed[j], moved[j], weight[j], masked, lines, start)
             else:
                 for c in range(lines.shape[0]):
-                    copy_line(source[c, p, j], 0, width, lines[c], begins)
+                    copy_line(source[c, p, j], 0, width, lines[c], start)
 
 
 @device
 def _powers(fixed: Array, weight: Array, masked: bool, lines: Array, at: Any) -> None:
-    """lines = f to f^4, each times the weight, and, if there is one, the weight; from `at` on."""
+    """lines = f to f^4, each times the weight, and the weight if masked; from `at` on."""
     for k in range(0, fixed.size, LANES):
         left, here = fixed.size - k, at + k
-        f = read_part(fixed, k, left)
-        w = read_part(weight, k, left) if masked else filled(ONE)
+        f = load_masked(fixed, k, left)
+        w = load_masked(weight, k, left) if masked else broadcast(ONE)
         wf, square = w * f, f * f
-        put_part(wf, lines[0], here, left)
-        put_part(w * square, lines[1], here, left)
-        put_part(wf * square, lines[2], here, left)
-        put_part(w * square * square, lines[3], here, left)
+        store_masked(wf, lines[0], here, left)
+        store_masked(w * square, lines[1], here, left)
+        store_masked(wf * square, lines[2], here, left)
+        store_masked(w * square * square, lines[3], here, left)
         if masked:
-            put_part(w, lines[4], here, left)
+            store_masked(w, lines[4], here, left)
 
 
 @device
 def _products(fixed: Array, moved: Array, weight: Array, masked: bool, lines: Array, at: Any) -> None:
-    """lines = m, m m, f m, f f m, each times the weight, and, if there is one, the weight; from `at` on."""
+    """lines = m, m m, f m, f f m, each times the weight, and the weight if masked; from `at` on."""
     for k in range(0, fixed.size, LANES):
         left, here = fixed.size - k, at + k
-        f, m = read_part(fixed, k, left), read_part(moved, k, left)
-        w = read_part(weight, k, left) if masked else filled(ONE)
+        f, m = load_masked(fixed, k, left), load_masked(moved, k, left)
+        w = load_masked(weight, k, left) if masked else broadcast(ONE)
         wm = w * m
         wfm = f * wm
-        put_part(wm, lines[0], here, left)
-        put_part(wm * m, lines[1], here, left)
-        put_part(wfm, lines[2], here, left)
-        put_part(f * wfm, lines[3], here, left)
+        store_masked(wm, lines[0], here, left)
+        store_masked(wm * m, lines[1], here, left)
+        store_masked(wfm, lines[2], here, left)
+        store_masked(f * wfm, lines[3], here, left)
         if masked:
-            put_part(w, lines[4], here, left)
+            store_masked(w, lines[4], here, left)
 
 
 @device
 def _basis_row(total: Array, at: Any, masked: bool, radius: Any, out: Array) -> None:
-    """out = the means of f and f^2, and p, q, r; the last three are 0 where too few voxels count."""
+    """out = means of f and f^2, and p, q, r; the last three are 0 where the mask covers too few voxels."""
     voxels = np.float32((2 * radius + 1) ** 3)
-    zero, one, ridge, least = filled(ZERO), filled(ONE), filled(RIDGE), filled(MIN_SHARE * voxels)
+    zero, one, ridge, least = broadcast(ZERO), broadcast(ONE), broadcast(RIDGE), broadcast(MIN_MASK_FRACTION * voxels)
     for k in range(0, out.shape[1], LANES):
         left, here = out.shape[1] - k, at + k
-        n = read(total[4], here) if masked else filled(voxels)
-        by = where_above(n, least, one / n, zero)
-        mean, square = by * read(total[0], here), by * read(total[1], here)
-        s11 = larger(square - mean * mean, zero)
-        s12 = by * read(total[2], here) - mean * square
-        s22 = larger(by * read(total[3], here) - square * square, zero)
-        p = one / root(s11 + ridge)
+        n = load(total[4], here) if masked else broadcast(voxels)
+        inverse_n = select_above(n, least, one / n, zero)
+        mean, square = inverse_n * load(total[0], here), inverse_n * load(total[1], here)
+        s11 = maximum(square - mean * mean, zero)
+        s12 = inverse_n * load(total[2], here) - mean * square
+        s22 = maximum(inverse_n * load(total[3], here) - square * square, zero)
+        p = one / sqrt(s11 + ridge)
         lower = s12 * p
-        q = one / root(larger(s22 - lower * lower, zero) + ridge)
-        put_part(mean, out[0], k, left)
-        put_part(square, out[1], k, left)
-        put_part(where_above(n, least, p, zero), out[2], k, left)
-        put_part(where_above(n, least, q, zero), out[3], k, left)
-        put_part(where_above(n, least, zero - lower * p * q, zero), out[4], k, left)
+        q = one / sqrt(maximum(s22 - lower * lower, zero) + ridge)
+        store_masked(mean, out[0], k, left)
+        store_masked(square, out[1], k, left)
+        store_masked(select_above(n, least, p, zero), out[2], k, left)
+        store_masked(select_above(n, least, q, zero), out[3], k, left)
+        store_masked(select_above(n, least, zero - lower * p * q, zero), out[4], k, left)
 
 
 @device
 def _terms_row(
-    total: Array, at: Any, masked: bool, radius: Any, levels: Array, basis: Array, out: Array, sums: Array
+    total: Array, at: Any, masked: bool, radius: Any, parameters: Array, basis: Array, out: Array, sums: Array
 ) -> None:
     """out = (P1, P2, Q, C): d(sum of s R^2)/dm(y) = w(y) (f sum P1 + f f sum P2 - m sum Q - sum C), windows with y."""
     voxels = np.float32((2 * radius + 1) ** 3)
-    zero, one, two, least = filled(ZERO), filled(ONE), filled(TWO), filled(MIN_SHARE * voxels)
-    floor, of_fixed, of_moved = filled(FLOOR), filled(levels[0]), filled(levels[1])
+    zero, one, two, least = broadcast(ZERO), broadcast(ONE), broadcast(TWO), broadcast(MIN_MASK_FRACTION * voxels)
+    floor, of_fixed, of_moved = broadcast(FLOOR), broadcast(parameters[0]), broadcast(parameters[1])
     for k in range(0, out.shape[1], LANES):
         left, here = out.shape[1] - k, at + k
-        n = read(total[4], here) if masked else filled(voxels)
-        by = where_above(n, least, one / n, zero)
-        mean, square = read_part(basis[0], k, left), read_part(basis[1], k, left)
-        p, q, r = read_part(basis[2], k, left), read_part(basis[3], k, left), read_part(basis[4], k, left)
-        m = by * read(total[0], here)
-        variance = larger(by * read(total[1], here) - m * m, zero)
+        n = load(total[4], here) if masked else broadcast(voxels)
+        inverse_n = select_above(n, least, one / n, zero)
+        mean, square = load_masked(basis[0], k, left), load_masked(basis[1], k, left)
+        p, q, r = load_masked(basis[2], k, left), load_masked(basis[3], k, left), load_masked(basis[4], k, left)
+        m = inverse_n * load(total[0], here)
+        variance = maximum(inverse_n * load(total[1], here) - m * m, zero)
         v = variance + floor
-        c1, c2 = by * read(total[2], here) - m * mean, by * read(total[3], here) - m * square
+        c1, c2 = inverse_n * load(total[2], here) - m * mean, inverse_n * load(total[3], here) - m * square
         e1, e2 = p * c1, q * c2 + r * c1
         explained = (e1 * e1 + e2 * e2) / v
-        spread = where_above(p, zero, larger(one / (p * p) - filled(RIDGE), zero), zero)
-        worth, most = root(spread), larger(variance - of_moved, zero) / v
-        most = where_above(spread, of_fixed, most * (spread - of_fixed) / spread, zero)
-        pull = where_above(most, explained, two * worth * by / v, zero)
-        gain = where_above(most, explained, explained, most)
+        spread = select_above(p, zero, maximum(one / (p * p) - broadcast(RIDGE), zero), zero)
+        s, limit = sqrt(spread), maximum(variance - of_moved, zero) / v
+        limit = select_above(spread, of_fixed, limit * (spread - of_fixed) / spread, zero)
+        pull = select_above(limit, explained, two * s * inverse_n / v, zero)
+        gain = select_above(limit, explained, explained, limit)
         a1, a2 = p * e1 + r * e2, q * e2
-        put_part(pull * a1, out[0], k, left)
-        put_part(pull * a2, out[1], k, left)
-        put_part(pull * explained, out[2], k, left)
-        put_part(pull * (a1 * mean + a2 * square - explained * m), out[3], k, left)
-        put_part(read_part(sums[0], k, left) + worth * gain, sums[0], k, left)
-        put_part(read_part(sums[1], k, left) + worth, sums[1], k, left)
-        put_part(read_part(sums[2], k, left) + worth * most, sums[2], k, left)
+        store_masked(pull * a1, out[0], k, left)
+        store_masked(pull * a2, out[1], k, left)
+        store_masked(pull * explained, out[2], k, left)
+        store_masked(pull * (a1 * mean + a2 * square - explained * m), out[3], k, left)
+        store_masked(load_masked(sums[0], k, left) + s * gain, sums[0], k, left)
+        store_masked(load_masked(sums[1], k, left) + s, sums[1], k, left)
+        store_masked(load_masked(sums[2], k, left) + s * limit, sums[2], k, left)
 
 
 @device
@@ -324,15 +330,15 @@ def _force_row(
     depth, height, width = moved.shape
     up, down = moved[max(i - 1, 0), j], moved[min(i + 1, depth - 1), j]
     before, after, line = moved[i, max(j - 1, 0)], moved[i, min(j + 1, height - 1)], moved[i, j]
-    half = filled(HALF)
+    half = broadcast(HALF)
     for k in range(0, width, LANES):
         left, here = width - k, at + k
-        f, m = read_part(fixed, k, left), read_part(line, k, left)
-        g = f * (read(total[0], here) + f * read(total[1], here)) - m * read(total[2], here) - read(total[3], here)
+        f, m = load_masked(fixed, k, left), load_masked(line, k, left)
+        g = f * (load(total[0], here) + f * load(total[1], here)) - m * load(total[2], here) - load(total[3], here)
         g = half * g
         if masked:
-            g = g * read_part(weight, k, left)
-        put_part(g * (read_part(down, k, left) - read_part(up, k, left)), out[0], k, left)
-        put_part(g * (read_part(after, k, left) - read_part(before, k, left)), out[1], k, left)
-        put_part(g, out[2], k, left)
-    along_line(line, out[2])
+            g = g * load_masked(weight, k, left)
+        store_masked(g * (load_masked(down, k, left) - load_masked(up, k, left)), out[0], k, left)
+        store_masked(g * (load_masked(after, k, left) - load_masked(before, k, left)), out[1], k, left)
+        store_masked(g, out[2], k, left)
+    multiply_by_slope(line, out[2])

@@ -1,6 +1,6 @@
-"""Warping many channels at once: eight lie side by side at each voxel, so that one read takes them all.
+"""Warping of multi-channel features in channels-last layout, blocked by 8.
 
-Eight neighbours of eight channels are then eight vectors and not 64 numbers, and the places are found once for all.
+Eight neighbours of eight channels are eight vector loads instead of 64 scalar ones; coordinates are computed once.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from numba import prange
 from numpy.typing import NDArray
 
 from lightcrcf.geometry.compiled import device, kernel, ready
-from lightcrcf.geometry.sampling import ONE, locate_row, place_row
-from lightcrcf.geometry.tiles import blend_features
+from lightcrcf.geometry.sampling import ONE, cell_row, coordinates_row
+from lightcrcf.geometry.tiles import interpolate_features
 
-__all__ = ["EIGHT", "SideBySide", "blend_features_row"]
+__all__ = ["EIGHT", "ChannelsLastFeatures", "interpolate_features_row"]
 
 Array = Any  # Numba's functions take their own array types
 Float32 = NDArray[np.float32]
@@ -23,8 +23,8 @@ Float32 = NDArray[np.float32]
 EIGHT = 8  # channels
 
 
-class SideBySide:
-    """Memory for features (C, D, H, W) that will be warped more than once.
+class ChannelsLastFeatures:
+    """Features (C, D, H, W) in channels-last layout, for repeated warping.
 
     Args:
         channels: of the features.
@@ -35,9 +35,9 @@ class SideBySide:
         >>> rng = np.random.default_rng(0)
         >>> features = rng.random((10, 3, 4, 5), dtype=np.float32)
         >>> u = rng.normal(size=(3, 3, 4, 5)).astype(np.float32)
-        >>> held = SideBySide(10, (3, 4, 5))
-        >>> held.take(features)
-        >>> bool(np.allclose(held.warp(u), warp(features, u), atol=1e-6))
+        >>> channels_last = ChannelsLastFeatures(10, (3, 4, 5))
+        >>> channels_last.store(features)
+        >>> bool(np.allclose(channels_last.warp(u), warp(features, u), atol=1e-6))
         True
     """
 
@@ -47,28 +47,28 @@ class SideBySide:
         self._features: Float32 = np.zeros((blocks, *shape, EIGHT), np.float32)
         self._warped: Float32 = np.empty((blocks * EIGHT, *shape), np.float32)
 
-    def take(self, features: Float32) -> None:
-        """Hold these features, (C, D, H, W) float32."""
-        _beside(ready(features), self._features)
+    def store(self, features: Float32) -> None:
+        """Convert and store features (C, D, H, W) float32."""
+        _to_channels_last(ready(features), self._features)
 
     def warp(self, displacement: Float32) -> Float32:
-        """As `kernels.warp` of the features held, (C, D, H, W) float32; valid until the next call.
+        """Return `kernels.warp` of the stored features, (C, D, H, W) float32; valid until the next call.
 
         Args:
             displacement: (3, D, H, W) voxels.
         """
-        _warp_beside(self._features, ready(displacement), self._warped)
+        _warp_channels_last(self._features, ready(displacement), self._warped)
         return self._warped[: self._channels]
 
 
 @kernel
-def _beside(features: Array, out: Array) -> None:
+def _to_channels_last(features: Array, out: Array) -> None:
     for i in prange(features.shape[1]):
-        _beside_plane(features, np.int64(i), out)
+        _to_channels_last_plane(features, np.int64(i), out)
 
 
 @device
-def _beside_plane(features: Array, i: Any, out: Array) -> None:
+def _to_channels_last_plane(features: Array, i: Any, out: Array) -> None:
     for j in range(features.shape[2]):
         for c in range(features.shape[0]):
             line, target = features[c, i, j], out[c // EIGHT, i, j]
@@ -77,7 +77,7 @@ def _beside_plane(features: Array, i: Any, out: Array) -> None:
 
 
 @kernel
-def _warp_beside(features: Array, displacement: Array, out: Array) -> None:
+def _warp_channels_last(features: Array, displacement: Array, out: Array) -> None:
     for i in prange(displacement.shape[1]):
         _warped_plane(features, displacement, np.int64(i), out)
 
@@ -85,19 +85,21 @@ def _warp_beside(features: Array, displacement: Array, out: Array) -> None:
 @device
 def _warped_plane(features: Array, displacement: Array, i: Any, out: Array) -> None:
     _, depth, height, width = displacement.shape
-    place, fraction = np.empty((3, width), np.float32), np.empty((3, width), np.float32)
+    points, fraction = np.empty((3, width), np.float32), np.empty((3, width), np.float32)
     corner, weights = np.empty(width, np.int64), np.empty((EIGHT, width), np.float32)
     flat, size = out.reshape(-1), depth * height * width
     for j in range(height):
-        place_row(i, j, displacement[:, i, j], place)
-        locate_row((depth, height, width), place, corner, fraction)
+        coordinates_row(i, j, displacement[:, i, j], points)
+        cell_row((depth, height, width), points, corner, fraction)
         for block in range(features.shape[0]):
-            held, at = features[block].reshape(-1), block * EIGHT * size + (i * height + j) * width
-            blend_features_row(held, EIGHT, (depth, height, width), corner, fraction, weights, flat, at, size)
+            channels_last, at = features[block].reshape(-1), block * EIGHT * size + (i * height + j) * width
+            interpolate_features_row(
+                channels_last, EIGHT, (depth, height, width), corner, fraction, weights, flat, at, size
+            )
 
 
 @device
-def blend_features_row(
+def interpolate_features_row(
     features: Array,
     each: int,
     shape: Any,
@@ -108,10 +110,10 @@ def blend_features_row(
     at: Any,
     stride: Any,
 ) -> None:
-    """As `sampling.blend_row`, for eight channels that lie side by side at each voxel.
+    """Interpolate eight channels in channels-last layout, as `sampling.trilinear_row`.
 
-    `features` is flat, of a grid of `shape`, and holds `each` numbers a voxel: eight float32, or four pairs in bfloat16
-    (`vectors`). The n-th of these becomes out[at + n stride] and what follows; `weights` (8, W) is overwritten.
+    `features` is flat, of a grid of `shape`, with `each` values per voxel: eight float32, or four bfloat16 pairs
+    (`tiles`). The n-th goes to out[at + n stride], ...; `weights` (8, W) is overwritten.
     """
     depth, height, width = shape
     right, down = each if width > 1 else 0, each * width if height > 1 else 0
@@ -129,4 +131,4 @@ def blend_features_row(
         p = each * corner[k]
         q, r, s = p + down, p + back, p + down + back
         corners = (p, p + right, q, q + right, r, r + right, s, s + right)
-        blend_features(features, corners, flat, k, corner.size, out, at + k, stride)
+        interpolate_features(features, corners, flat, k, corner.size, out, at + k, stride)

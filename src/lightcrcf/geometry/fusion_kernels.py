@@ -1,7 +1,7 @@
-"""Kernels of label fusion: how far each atlas can be trusted at a voxel, and the vote.
+"""Kernels of label fusion: local atlas weights, and weighted voting.
 
-Only voxels where atlases disagree are looked at. Every voxel is computed on its own, so that results do not depend
-on the number of threads.
+Only voxels where atlases disagree are processed. Voxels are independent, so that results do not depend on the number of
+threads.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ Array = Any  # Numba's functions take their own array types
 Float32 = NDArray[np.float32]
 Radii = tuple[int, int, int]
 
-BLOCK = 32  # voxels of a row at once: the sums over their patches fit into the first cache
+BLOCK = 32  # voxels of a row per block: their patch sums fit into the L1 cache
 FLOOR = np.float32(1e-4)  # added to variances, in squared units of about unit intensities
 RIDGE = np.float32(0.5)  # added to the diagonal, in units of its mean
 LEAST = np.float32(1e-3)
 
 
 def atlas_weights(images: Float32, places: NDArray[np.int32], count: int, radii: Radii, *, joint: bool) -> Float32:
-    """Weights of atlases from how their patches resemble the target's.
+    """Return weights of atlases from the similarity of their patches to those of the target.
 
     With z the patches about a voxel, each brought to zero mean and unit variance, atlas a errs by e_a = z_t - z_a, and
-    M_ab = mean(e_a e_b) is taken for how likely a and b are wrong together. Joint weights minimise the expected
+    M_ab = mean(e_a e_b) estimates the joint error of a and b. Joint weights minimise the expected
     error w^T M w of a vote whose weights sum to one: w = M^-1 1 / (1^T M^-1 1), with half of the mean of M's
     diagonal added to it, and without those that would be negative. Otherwise w_a = 1 / M_aa, scaled to sum to one.
 
     Args:
-        images: (N + 1, D, H, W) of about unit range: the atlases on the target's grid, and the target last.
-        places: (D, H, W), the row of each voxel in the result; below 0 where none is wanted.
-        count: of rows.
+        images: (N + 1, D, H, W) of about unit range: the atlases on the target grid, and the target last.
+        places: (D, H, W), the row of each voxel in the result; below 0 for none.
+        count: number of rows.
         radii: of the patches along each axis, in voxels.
-        joint: which weights.
+        joint: whether to use joint weights.
 
     Returns:
-        (count, N), not negative; each row sums to one.
+        (count, N), non-negative; each row sums to one.
 
     Source: joint: Wang et al., Multi-Atlas Segmentation with Joint Label Fusion, IEEE TPAMI 35 (2013); here errors keep
     their signs, so that M is a covariance and sums of products give it. The other: Artaechevarria et al., Combination
@@ -68,23 +68,23 @@ def vote(
     labels: NDArray[np.integer[Any]],
     places: NDArray[np.int32],
     weights: Float32,
-    beside: Float32,
+    neighbour_weights: Float32,
     kinds: int,
 ) -> tuple[NDArray[np.int16], Float32]:
-    """The label with the largest weight at each voxel, and its share.
+    """Return the label with the largest weight at each voxel, and its share.
 
-    Where all atlases agree theirs is taken. Elsewhere atlases vote with their labels at the voxel and, for less, at
-    the voxels around it.
+    Where all atlases agree, their label is used. Elsewhere atlases vote with their labels at the voxel and, with lower
+    weight, at its neighbours.
 
     Args:
         labels: (N, D, H, W) in [0, kinds).
         places: (D, H, W), the row of each voxel in `weights`; below 0 where all atlases agree.
         weights: (count, N), each row sums to one.
-        beside: (3,) what the vote of a neighbour along each axis counts, that of the voxel itself being 1.
-        kinds: of labels.
+        neighbour_weights: (3,) weight of the vote of a neighbour along each axis, relative to that of the voxel.
+        kinds: number of labels.
 
     Returns:
-        (D, H, W) int16 labels and (D, H, W) float32 shares in (0, 1]; of equal ones the first atlas's.
+        (D, H, W) int16 labels and (D, H, W) float32 shares in (0, 1]; ties go to the first atlas.
 
     Example:
         >>> labels = np.array([3, 5, 5], np.int16).reshape(3, 1, 1, 1)
@@ -95,7 +95,9 @@ def vote(
         (3, 0.6)
     """
     found, share = np.empty(places.shape, np.int16), np.empty(places.shape, np.float32)
-    _vote(ready(labels, np.int16), ready(places, np.int32), ready(weights), ready(beside), kinds, found, share)
+    _vote(
+        ready(labels, np.int16), ready(places, np.int32), ready(weights), ready(neighbour_weights), kinds, found, share
+    )
     return found, share
 
 
@@ -139,7 +141,7 @@ def _any(places: Array, i: int, j: int, start: int, stop: int) -> Any:
 def _columns(
     images: Array, i0: int, i1: int, j0: int, j1: int, low: int, high: int, sums: Array, products: Array
 ) -> None:
-    """Sums over planes and rows of each image and of the products of every two, for voxels low to high of a row."""
+    """Sum images and their pairwise products over planes and rows, for voxels low to high of a row."""
     count, length = images.shape[0], high - low
     sums[:, :length] = ZERO
     products[:, :length] = ZERO
@@ -159,7 +161,7 @@ def _columns(
 
 @device
 def _correlations(sums: Array, products: Array, first: int, last: int, size: int, matrix: Array, row: Array) -> None:
-    """matrix = correlations of the images over a patch of `size` voxels, the lower half; `row` is scratch."""
+    """matrix = correlations of the images over a patch of `size` voxels, lower triangle; `row` is scratch."""
     count, share = matrix.shape[0], ONE / np.float32(size)
     for a in range(count):
         total = ZERO
@@ -183,7 +185,7 @@ def _correlations(sums: Array, products: Array, first: int, last: int, size: int
 
 @device
 def _errors(matrix: Array, joint: bool) -> None:
-    """From correlations, the target's last, to M, and what keeps it from being singular."""
+    """Convert correlations, those of the target last, to M with a regularised diagonal."""
     last = matrix.shape[0] - 1
     trace = ZERO
     for a in range(last):
@@ -223,7 +225,7 @@ def _solve(matrix: Array, joint: bool, row: Array) -> None:
 
 @device
 def _share(row: Array, out: Array) -> None:
-    """out = what of row is not negative, scaled to sum to one."""
+    """out = the non-negative part of row, scaled to sum to one."""
     total = ZERO
     for a in range(out.size):
         out[a] = max(row[a], ZERO)
@@ -233,7 +235,9 @@ def _share(row: Array, out: Array) -> None:
 
 
 @kernel
-def _vote(labels: Array, places: Array, weights: Array, beside: Array, kinds: int, found: Array, share: Array) -> None:
+def _vote(
+    labels: Array, places: Array, weights: Array, neighbour_weights: Array, kinds: int, found: Array, share: Array
+) -> None:
     count, depth, height, width = labels.shape
     even = ONE / np.float32(count)
     for i in prange(depth):
@@ -246,11 +250,15 @@ def _vote(labels: Array, places: Array, weights: Array, beside: Array, kinds: in
                     continue
                 several, total = 0, ZERO
                 for step in range(27):
-                    # The voxel itself comes first, so that ties go to what is met there.
+                    # The voxel itself comes first, so that ties go to its labels.
                     n = 13 if step == 0 else step - 1 if step <= 13 else step
                     z, y, x = n // 9 - 1, n // 3 % 3 - 1, n % 3 - 1
                     ii, jj, kk = i + z, j + y, k + x
-                    counts = (beside[0] if z else ONE) * (beside[1] if y else ONE) * (beside[2] if x else ONE)
+                    counts = (
+                        (neighbour_weights[0] if z else ONE)
+                        * (neighbour_weights[1] if y else ONE)
+                        * (neighbour_weights[2] if x else ONE)
+                    )
                     if counts <= ZERO or not (0 <= ii < depth and 0 <= jj < height and 0 <= kk < width):
                         continue
                     place = places[ii, jj, kk]

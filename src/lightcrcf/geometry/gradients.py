@@ -1,7 +1,4 @@
-"""What training differentiates through: adjoints of the warp, and the window mean, which is its own adjoint.
-
-And the local correlation that window means give.
-"""
+"""Adjoints of the warp and the self-adjoint window mean, for training; local correlation from window means."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ Float32 = NDArray[np.float32]
 
 
 def warp_gradient(features: Float32, displacement: Float32, gradient: Float32) -> Float32:
-    """Gradient of `sum(gradient * warp(features, displacement))` with respect to the displacement.
+    """Return the gradient of `sum(gradient * warp(features, displacement))` by the displacement.
 
     Args:
         features, gradient: (C, D, H, W).
@@ -36,7 +33,7 @@ def warp_gradient(features: Float32, displacement: Float32, gradient: Float32) -
 
 
 def warp_features_gradient(displacement: Float32, gradient: Float32) -> Float32:
-    """Gradient of `sum(gradient * warp(features, displacement))` with respect to the features (D, H, W as u's).
+    """Return the gradient of `sum(gradient * warp(features, displacement))` by the features, on the grid of u.
 
     Args:
         displacement: (3, D, H, W) voxels.
@@ -51,7 +48,7 @@ def warp_features_gradient(displacement: Float32, gradient: Float32) -> Float32:
 
 
 def window_mean(images: Float32, radius: int) -> Float32:
-    """Mean over cubes of 2 * radius + 1 voxels, zeros outside; three passes of running sums. Its own adjoint.
+    """Return the mean over cubes of 2 * radius + 1 voxels, zeros outside, by three passes; self-adjoint.
 
     Args:
         images: (C, D, H, W).
@@ -74,16 +71,16 @@ def window_mean(images: Float32, radius: int) -> Float32:
 def squared_local_correlation(
     fixed: Float32, moved: Float32, radius: int, floor: float, where: NDArray[np.bool_] | None = None
 ) -> Float32:
-    """cov(f, m)^2 / (var(f) var(m) + floor) over the cube of 2 * radius + 1 voxels about each voxel, in [0, 1].
+    """Return cov(f, m)^2 / (var(f) var(m) + floor) over cubes of 2 * radius + 1 voxels, in [0, 1].
 
     Args:
         fixed, moved: (D, H, W).
         radius: voxels to each side.
-        floor: so that flat cubes count as uncorrelated.
-        where: (D, H, W), the voxels that are wanted; all by default.
+        floor: makes flat cubes uncorrelated.
+        where: (D, H, W) mask of voxels to return; all by default.
 
     Returns:
-        (D, H, W) float32, or (N,) of the N voxels that are wanted.
+        (D, H, W) float32, or (N,) for the N voxels of the mask.
 
     Example:
         >>> image = np.random.default_rng(0).random((5, 6, 7), dtype=np.float32)

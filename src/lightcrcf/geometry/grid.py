@@ -1,4 +1,4 @@
-"""A regular voxel grid in RAS+ world millimetres."""
+"""Regular voxel grids in RAS+ world millimetres, and reorderings of their axes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ T = TypeVar("T", bound=np.generic)
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Where the voxels of a volume lie in the world.
+    """A regular voxel grid: shape and voxel-to-world matrix.
 
     Args:
         shape: voxels along the array axes i, j, k.
         affine: (4, 4) float64, voxel index to RAS+ world mm.
 
     Raises:
-        InputError: if the shape is not three positive numbers or the affine is not finite and invertible.
+        InputError: if the shape is not three positive integers, or the affine is not finite and invertible.
 
     Example:
         >>> grid = Grid((4, 6, 8), np.diag([1.0, 2.0, 3.0, 1.0]))
@@ -76,27 +76,27 @@ class Grid:
         return int(np.prod(self.shape))
 
     def world(self, voxels: ArrayLike) -> Float:
-        """(..., 3) voxel indices to (..., 3) RAS+ mm."""
+        """Return (..., 3) RAS+ mm of (..., 3) voxel indices."""
         return np.asarray(voxels, dtype=np.float64) @ self.affine[:3, :3].T + self.affine[:3, 3]
 
     def voxels(self, world_mm: ArrayLike) -> Float:
-        """(..., 3) RAS+ mm to (..., 3) continuous voxel indices."""
+        """Return (..., 3) continuous voxel indices of (..., 3) RAS+ mm."""
         return np.asarray(world_mm, dtype=np.float64) @ self.inverse[:3, :3].T + self.inverse[:3, 3]
 
     def to(self, other: Grid) -> Float:
-        """(4, 4) matrix from this grid's voxel indices to `other`'s."""
+        """Return the (4, 4) matrix from voxel indices of this grid to those of `other`."""
         return np.asarray(other.inverse @ self.affine)
 
     def crop(self, start: ArrayLike, shape: tuple[int, int, int]) -> Grid:
-        """The same lattice, starting at voxel `start` (may be negative: pads) with `shape` voxels."""
+        """Return the grid that starts at voxel `start` (negative pads) with `shape` voxels of the same spacing."""
         affine = np.array(self.affine)
         affine[:3, 3] = self.world(start)
         return Grid(shape, affine)
 
     def half(self, factors: tuple[int, int, int] = (2, 2, 2)) -> Grid:
-        """Every second voxel: half-voxel h is centred between voxels 2h and 2h + 1 (index 2h + 0.5).
+        """Return the grid of half the resolution: voxel h is centred between voxels 2h and 2h + 1 (index 2h + 0.5).
 
-        An axis whose factor is 1 keeps its voxels.
+        An axis with factor 1 keeps its voxels.
         """
         step = np.diag([*(float(f) for f in factors), 1.0])
         step[:3, 3] = [(f - 1) / 2 for f in factors]
@@ -104,24 +104,24 @@ class Grid:
         return Grid((d, h, w), self.affine @ step)
 
     def isclose(self, other: Grid, *, tolerance_mm: float = 1e-3) -> bool:
-        """True if both grids have the same shape and their corner voxels agree."""
+        """Return whether both grids have the same shape and their corner voxels agree."""
         if self.shape != other.shape:
             return False
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape], indexing="ij")).reshape(3, -1).T
         return bool(np.abs(self.world(corners) - other.world(corners)).max() <= tolerance_mm)
 
     def canonical(self) -> AxisOrder:
-        """How to permute and flip the array axes so that they run closest to right, anterior, superior."""
+        """Return the permutation and flips of the array axes to the orientation closest to RAS+."""
         return AxisOrder.towards_ras(self.directions)
 
 
 @dataclass(frozen=True)
 class AxisOrder:
-    """An exact reordering of array axes: first permute, then flip. Holds no sizes.
+    """A reordering of array axes without interpolation: first permute, then flip.
 
     Args:
         permutation: new axis a is old axis permutation[a].
-        flips: whether new axis a runs against the old one.
+        flips: whether new axis a is reversed.
 
     Example:
         >>> grid = Grid((2, 3, 4), np.array([[0, 0, -1.0, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]]))
@@ -137,9 +137,9 @@ class AxisOrder:
 
     @classmethod
     def towards_ras(cls, directions: Float) -> AxisOrder:
-        """The order whose axes are closest to RAS+, for (3, 3) direction columns.
+        """Return the order of axes closest to RAS+, for (3, 3) direction columns.
 
-        The assignment with the largest total alignment is taken, so that oblique grids stay permutations.
+        It maximises the total alignment, so that the result is a permutation for oblique grids too.
         """
         from itertools import permutations
 
@@ -149,13 +149,13 @@ class AxisOrder:
         return cls((best[0], best[1], best[2]), (flips[0], flips[1], flips[2]))
 
     def array(self, data: NDArray[T]) -> NDArray[T]:
-        """A view of (..., D, H, W) `data` in the new order of its last three axes."""
+        """Return a view of `data` (..., D, H, W) with its last three axes reordered."""
         lead = data.ndim - 3
         moved = data.transpose(*range(lead), *(lead + p for p in self.permutation))
         return moved[(..., *(slice(None, None, -1) if f else slice(None) for f in self.flips))]
 
     def grid(self, grid: Grid) -> Grid:
-        """`grid` with reordered axes; every voxel keeps its place in the world."""
+        """Return the grid with reordered axes; every voxel keeps its world position."""
         shape = tuple(grid.shape[p] for p in self.permutation)
         step = np.zeros((4, 4))
         step[3, 3] = 1.0
@@ -165,6 +165,6 @@ class AxisOrder:
         return Grid((shape[0], shape[1], shape[2]), grid.affine @ step)
 
     def inverse(self) -> AxisOrder:
-        """The order that undoes this one."""
+        """Return the inverse order."""
         back = tuple(self.permutation.index(a) for a in range(3))
         return AxisOrder((back[0], back[1], back[2]), tuple(self.flips[b] for b in back))  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
-"""Kernels of joint histograms: of two images under an affine, what lies between their bins, and the way up in a table.
+"""Kernels for mutual information: joint histograms under an affine, table interpolation, and sums for Fisher scoring.
 
-As in `alignment_kernels`, planes are accumulated in float64 and added in order, so that no result depends on the number
-of threads.
+As in `alignment_kernels`, sums are float64 per plane and added in order, so that results do not depend on the number of
+threads.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from lightcrcf.geometry.alignment_kernels import add_row, add_sample, threads_for, used, weigh_row
+from lightcrcf.geometry.alignment_kernels import add_sample, apply_validity, expand_row, nonzero_range, threads_for
 from lightcrcf.geometry.compiled import device, kernel
 from lightcrcf.geometry.sampling import (
     ZERO,
     affine_row,
-    blend_row,
+    cell_row,
+    fill_outside,
     is_inside,
-    locate_row,
-    mask_row,
     trilinear_cell,
+    trilinear_row,
 )
 
-__all__ = ["interpolated", "joint_histogram", "slope_gram"]
+__all__ = ["fisher_sums", "interpolate_table", "joint_histogram"]
 
 Array = Any  # Numba's functions take its own array types
 Float32 = NDArray[np.float32]
@@ -42,11 +42,11 @@ def joint_histogram(
     bins: int,
     top: float,
 ) -> Float64:
-    """Joint histogram of fixed and moving under an affine; each sample is shared by the bins next to it, linearly.
+    """Return the joint histogram of fixed and moving under an affine, with linear (partial volume) binning.
 
     Args:
-        fixed, weight, moving, valid, matrix, blank_outside: as for `alignment_kernels.gram`.
-        bins: along each axis; their centres go from 0 to `top`, and values beyond count as these.
+        fixed, weight, moving, valid, matrix, blank_outside: as for `alignment_kernels.normal_equations`.
+        bins: number along each axis; centres are evenly spaced from 0 to `top`, and values are clamped to that range.
         top: centre of the last bin.
 
     Returns:
@@ -63,7 +63,7 @@ def joint_histogram(
     return np.asarray(planes.sum(axis=0))
 
 
-def slope_gram(
+def fisher_sums(
     fixed: Float32,
     weight: Float32,
     moving: Float32,
@@ -73,15 +73,15 @@ def slope_gram(
     slopes: Float64,
     top: float,
 ) -> tuple[Float64, Float64]:
-    """Sums of s G x and of their products, for Fisher scoring: s is read in a table, G x is dm/dmatrix.
+    """Return the sums of s G x and of their products for Fisher scoring; s is from a table, G x is dm/dmatrix.
 
     Args:
-        fixed, weight, moving, valid, matrix, blank_outside: as for `alignment_kernels.gram`.
+        fixed, weight, moving, valid, matrix, blank_outside: as for `alignment_kernels.normal_equations`.
         slopes: (bins, bins) float64, s at the bins of `joint_histogram`, linear between them.
         top: centre of the last bin.
 
     Returns:
-        (12,) sum of the weight times s G x, row-major over (3, 4), and (12, 12) of the weight times s^2 G x (G x)^T.
+        (12,) weighted sum of s G x, row-major over (3, 4), and (12, 12) weighted sum of s^2 G x (G x)^T.
     """
     with threads_for(fixed.size):
         matrix = np.ascontiguousarray(matrix)
@@ -91,27 +91,27 @@ def slope_gram(
     return sums[:12, 13], sums[:12, :12]
 
 
-def interpolated(image: Float32, table: Float64, top: float) -> Float32:
-    """`table` at the values of an image, linear between its entries, which lie evenly from 0 to `top`; held beyond.
+def interpolate_table(image: Float32, table: Float64, top: float) -> Float32:
+    """Return `table`, with entries evenly spaced from 0 to `top`, interpolated linearly at the values of an image.
 
     Example:
-        >>> interpolated(np.array([[[-1, 0.25, 3]]], np.float32), np.array([4.0, 8.0]), 1.0).tolist()
+        >>> interpolate_table(np.array([[[-1, 0.25, 3]]], np.float32), np.array([4.0, 8.0]), 1.0).tolist()
         [[[4.0, 5.0, 8.0]]]
     """
     with threads_for(image.size):
-        return np.asarray(_interpolated(image.ravel(), table, float(top))).reshape(image.shape)
+        return np.asarray(_interpolate_table(image.ravel(), table, float(top))).reshape(image.shape)
 
 
 @device
 def bin_of(value: float, scale: float, bins: int) -> Any:
-    """The bin below a value, and how far it is on the way to the next one."""
+    """Return the bin below a value, and the fraction to the next one."""
     at = min(max(value * scale, 0.0), bins - 1.0)
     below = min(int(at), bins - 2)
     return below, at - below
 
 
 @kernel
-def _interpolated(values: Array, table: Array, top: float) -> Array:
+def _interpolate_table(values: Array, table: Array, top: float) -> Array:
     out = np.empty(values.size, np.float32)
     scale = (table.size - 1) / top
     for n in prange(values.size):
@@ -128,27 +128,27 @@ def _histogram_planes(
     out = np.zeros((d, bins, bins))
     scale = (bins - 1) / top
     for i in prange(d):
-        place, fraction = np.empty((3, w), np.float32), np.empty((3, w), np.float32)
+        points, fraction = np.empty((3, w), np.float32), np.empty((3, w), np.float32)
         corner, values, weights = np.empty(w, np.int64), np.empty(w, np.float32), np.empty(w, np.float32)
         for j in range(h):
-            first, last = used(weight[i, j])
+            first, last = nonzero_range(weight[i, j])
             if first == last:
                 continue
             weights[:] = weight[i, j]
-            affine_row(matrix, i, j, place)
-            weigh_row(valid, place, blank_outside, weights)
-            locate_row(moving.shape, place, corner, fraction)
-            blend_row(moving, corner, fraction, values)
-            mask_row(moving.shape, place, ZERO, values)
+            affine_row(matrix, i, j, points)
+            apply_validity(valid, points, blank_outside, weights)
+            cell_row(moving.shape, points, corner, fraction)
+            trilinear_row(moving, corner, fraction, values)
+            fill_outside(moving.shape, points, ZERO, values)
             for k in range(first, last):
                 if weights[k] > ZERO:
-                    share_out(float(weights[k]), float(fixed[i, j, k]), float(values[k]), scale, out[i])
+                    add_to_bins(float(weights[k]), float(fixed[i, j, k]), float(values[k]), scale, out[i])
     return out
 
 
 @device
-def share_out(weight: float, f: float, m: float, scale: float, table: Array) -> None:
-    """Add one sample to the four bins around it."""
+def add_to_bins(weight: float, f: float, m: float, scale: float, table: Array) -> None:
+    """Add a sample to the four bins around it."""
     a, s = bin_of(f, scale, table.shape[0])
     b, t = bin_of(m, scale, table.shape[1])
     table[a, b] += weight * (1 - s) * (1 - t)
@@ -158,8 +158,8 @@ def share_out(weight: float, f: float, m: float, scale: float, table: Array) -> 
 
 
 @device
-def looked_up(table: Array, f: float, m: float, scale: float) -> Any:
-    """The table between its four bins around a sample."""
+def interpolate_bins(table: Array, f: float, m: float, scale: float) -> Any:
+    """Return the table interpolated between the four bins around a sample."""
     a, s = bin_of(f, scale, table.shape[0])
     b, t = bin_of(m, scale, table.shape[1])
     near = (1 - t) * table[a, b] + t * table[a, b + 1]
@@ -183,24 +183,24 @@ def _slope_planes(
     out = np.zeros((d, 15, 15))
     scale = (slopes.shape[0] - 1) / top
     for i in prange(d):
-        place, weights = np.empty((3, w), np.float32), np.empty(w, np.float32)
+        points, weights = np.empty((3, w), np.float32), np.empty(w, np.float32)
         row, sample = np.empty(42), np.zeros((1, 4))
         for j in range(h):
-            first, last = used(weight[i, j])
+            first, last = nonzero_range(weight[i, j])
             if first == last:
                 continue
             weights[:] = weight[i, j]
             row[:] = 0.0
-            affine_row(matrix, i, j, place)
-            weigh_row(valid, place, blank_outside, weights)
+            affine_row(matrix, i, j, points)
+            apply_validity(valid, points, blank_outside, weights)
             for k in range(first, last):
-                x, y, z = place[0, k], place[1, k], place[2, k]
+                x, y, z = points[0, k], points[1, k], points[2, k]
                 if weights[k] > ZERO and is_inside(moving.shape, x, y, z):
                     sample[:] = 0.0
                     trilinear_cell(stack, float(x), float(y), float(z), sample)
-                    slope = looked_up(slopes, float(fixed[i, j, k]), sample[0, 0], scale)
+                    slope = interpolate_bins(slopes, float(fixed[i, j, k]), sample[0, 0], scale)
                     for a in range(1, 4):
                         sample[0, a] *= slope
                     add_sample(float(weights[k]), 0.0, sample[0], float(k), row)
-            add_row(row, float(i), float(j), out[i])
+            expand_row(row, float(i), float(j), out[i])
     return out

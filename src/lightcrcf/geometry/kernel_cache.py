@@ -1,7 +1,7 @@
-"""Where compiled kernels are kept on disk, and who hears of it when some have to be compiled.
+"""The cache folder of compiled kernels, and announcements of compilation.
 
-Numba looks for a place by itself, but makes a folder named "~" where there is no home, and where nothing can be written
-to it compiles in every process without a word.
+The default of Numba creates a folder "~" without a home folder, and silently compiles in every process without a
+writable folder.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _PACKAGE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class KernelCache:
-    """The place of compiled kernels.
+    """The cache of compiled kernels.
 
     Args:
-        folder: of the kernels; None for the `__pycache__` beside each source file.
-        lasts: whether the next run surely finds them again; not so in a temporary folder.
-        written: whether anything is kept at all.
+        folder: of the kernels; None for the `__pycache__` of each source file.
+        lasts: whether the folder is permanent; False for a temporary folder.
+        written: whether kernels are cached at all.
     """
 
     folder: Path | None
@@ -45,7 +45,7 @@ class KernelCache:
         return str(_PACKAGE / "__pycache__" if self.folder is None else self.folder)
 
     def announcement(self) -> str:
-        """One line for the user when compilation begins."""
+        """Return the message for the start of compilation."""
         if self.lasts:
             return "compiling kernels for this machine, once after installing ..."
         if self.written:
@@ -59,10 +59,10 @@ _NOWHERE = KernelCache(None, lasts=False, written=False)
 
 @cache
 def kernel_cache(source: Path = _PACKAGE) -> KernelCache:
-    """Decide where the kernels of a folder of source files are kept.
+    """Return the cache for the kernels of a source folder.
 
-    The first that can be written to of: LIGHTCRCF_CACHE; NUMBA_CACHE_DIR; beside the source; the user's cache folder,
-    if the user has a home; a temporary folder of this user and version, which later runs find again.
+    The first writable one of: LIGHTCRCF_CACHE; NUMBA_CACHE_DIR; `__pycache__` of the source; the user's cache folder,
+    if the user has a home; a temporary folder for this user and version.
 
     Args:
         source: folder of the source files.
@@ -95,13 +95,13 @@ def _required(given: str) -> Path:
 
 
 def _expanded(text: str) -> Path | None:
-    """The absolute path; None where "~" stands for nothing."""
+    """Return the absolute path; None if "~" cannot be expanded."""
     path = os.path.expanduser(text)  # noqa: PTH111 - Path.expanduser raises
     return None if path.startswith("~") else Path(path).absolute()
 
 
 def _is_writable(folder: Path) -> bool:
-    """Make the folder if it is missing, and try."""
+    """Create the folder if needed, and return whether it is writable."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
@@ -111,7 +111,7 @@ def _is_writable(folder: Path) -> bool:
 
 
 def _user_cache() -> Path | None:
-    """The user's folder for caches; None for a user without a home, such as one that only a container knows."""
+    """Return the user's cache folder; None for a user without a home, as in some containers."""
     wanted = os.environ.get("XDG_CACHE_HOME", "")
     if Path(wanted).is_absolute():
         return Path(wanted) / "lightcrcf"
@@ -124,7 +124,7 @@ def _user_cache() -> Path | None:
 
 
 def _temporary() -> Path | None:
-    """A folder that only this user can read and write; whoever could write to it could run programs as the user."""
+    """Return a temporary folder private to this user: write access to it would allow running code as the user."""
     try:
         number = version("lightcrcf")
     except PackageNotFoundError:
@@ -142,17 +142,17 @@ def _temporary() -> Path | None:
 
 
 def _temporary_bases() -> Iterator[Path]:
-    """Places for temporary files, but never the current folder, which `tempfile` falls back on."""
+    """Yield folders for temporary files, without the current folder, the fallback of `tempfile`."""
     if sys.platform == "win32":
         yield Path(tempfile.gettempdir())
         return
-    # What is made in a folder that others write to, too, is made private, and checked.
+    # Folders in shared locations are created private, and checked.
     names = (os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp")
     yield from (Path(name) for name in names if Path(name).is_absolute() and Path(name).is_dir())
 
 
 def _is_private(folder: Path) -> bool:
-    """Whether it is a folder (no link to one) of this user that nobody else can read or write."""
+    """Return whether it is a folder (no link) of this user that nobody else can read or write."""
     found = folder.lstat()
     if not hasattr(os, "geteuid"):
         return stat.S_ISDIR(found.st_mode)
@@ -163,11 +163,11 @@ _listener: Callable[[KernelCache], None] | None = None
 
 
 def announce_compilation(say: Callable[[str], None], *, always: bool = True) -> None:
-    """Let `say` have one line when the first kernel has to be compiled: else a run seems to hang.
+    """Call `say` with one line when the first kernel is compiled, so that the run does not seem to hang.
 
     Args:
         say: prints the line.
-        always: False stays silent where the kernels are kept for good, so that nobody need do anything.
+        always: False is silent if the cache is permanent.
     """
     global _listener
 
@@ -180,7 +180,7 @@ def announce_compilation(say: Callable[[str], None], *, always: bool = True) -> 
 
 @contextmanager
 def compilation_announced(say: Callable[[str], None], *, always: bool = True) -> Iterator[None]:
-    """`announce_compilation` for as long as the block lasts.
+    """Apply `announce_compilation` within the block.
 
     Example:
         >>> with compilation_announced(print):
@@ -198,7 +198,7 @@ def compilation_announced(say: Callable[[str], None], *, always: bool = True) ->
 
 
 def compilation_begins() -> None:
-    """Tell who listens, once."""
+    """Notify the listener, once."""
     global _listener
     if _listener is not None:
         announce, _listener = _listener, None

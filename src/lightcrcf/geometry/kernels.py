@@ -1,8 +1,8 @@
-"""Warping, composing and resampling on voxel grids.
+"""Warping, composition and resampling on voxel grids.
 
 Displacements `u` are (3, D, H, W) float32 in voxels of their own grid; channel c moves along array axis c, and the
-pull-back is moved(x) = moving(x + u(x)). Every voxel of a result is computed on its own, so that results do not
-depend on the number of threads. Inputs are copied only if they are not C-contiguous, writable float32.
+pull-back is moved(x) = moving(x + u(x)). Voxels are independent, so that results do not depend on the number of
+threads. Inputs are copied only if they are not C-contiguous, writable float32.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from numpy.typing import ArrayLike, NDArray
 from lightcrcf.geometry.compiled import device, kernel, ready
 from lightcrcf.geometry.points import invert
 from lightcrcf.geometry.sampling import (
-    blend_row,
+    cell_row,
+    coordinates_row,
     cubic_row,
     displaced_row,
-    locate_row,
-    mask_row,
+    fill_outside,
     nearest_row,
-    place_row,
+    trilinear_row,
     upsampled_row,
 )
 
@@ -52,7 +52,7 @@ def resample(
     interpolation: Literal["linear", "nearest", "cubic"] = "linear",
     fill: float = 0.0,
 ) -> Array:
-    """out[x] = moving at matrix @ [x, 1] + vector_matrix @ field(field_matrix @ [x, 1]).
+    """Return moving at matrix @ [x, 1] + vector_matrix @ field(field_matrix @ [x, 1]) for every voxel x.
 
     Args:
         moving: (D, H, W); linear and cubic compute in float32, nearest keeps its dtype, of up to 8 bytes.
@@ -83,7 +83,7 @@ def resample(
         ready(np.eye(3) if vector_matrix is None else vector_matrix, np.float32),
     )
     if interpolation == "nearest":
-        # Voxels are moved as they are, whatever they mean: one kernel for each size, not for each type.
+        # Nearest neighbour copies bits: one kernel per item size instead of one per dtype.
         nearest, bits = np.empty(shape, moving.dtype), f"u{moving.dtype.itemsize}"
         outside = np.full(1, fill).astype(moving.dtype).view(bits)[0]
         source = ready(moving, moving.dtype).reshape(-1).view(bits)
@@ -95,13 +95,13 @@ def resample(
 
 
 def warp(features: Float32, displacement: Float32, out: Float32 | None = None) -> Float32:
-    """out(x) = features(x + u(x)), trilinear, clamped at the borders.
+    """Return features(x + u(x)), trilinear, clamped at the borders.
 
     Args:
         features: (C, D, H, W).
         displacement: u, (3, D, H, W) voxels.
-        out: (C, D, H, W) float32, overwritten and returned; a new array if None, whose memory may cost as much time
-            as the warp.
+        out: (C, D, H, W) float32, overwritten and returned; a new array if None, whose allocation may take as long as
+            the warp.
 
     Returns:
         (C, D, H, W) float32.
@@ -119,7 +119,7 @@ def warp(features: Float32, displacement: Float32, out: Float32 | None = None) -
 
 
 def warp_upsampled(features: Float32, coarse: Float32, factors: Shape = (2, 2, 2)) -> Float32:
-    """warp(features, upsample(coarse, features.shape[1:], factors)) in one pass, without the full-size field.
+    """Return warp(features, upsample(coarse, ...)) in one pass, without the full-size field.
 
     Args:
         features: (C, D, H, W).
@@ -138,7 +138,7 @@ def warp_upsampled(features: Float32, coarse: Float32, factors: Shape = (2, 2, 2
 
 
 def compose(u: Float32, v: Float32, out: Float32 | None = None) -> Float32:
-    """(u o v)(x) = v(x) + u(x + v(x)): moving by the result is moving by u, then by v.
+    """Return (u o v)(x) = v(x) + u(x + v(x)): warping by the result equals warping by u, then by v.
 
     Args:
         u: (3, D, H, W) voxels, clamped at the borders.
@@ -162,7 +162,7 @@ def compose(u: Float32, v: Float32, out: Float32 | None = None) -> Float32:
 
 
 def compose_upsampled(coarse: Float32, residual: Float32) -> Float32:
-    """compose(upsample(coarse, residual.shape[1:]), residual): one step from coarse to fine.
+    """Return compose(upsample(coarse, residual.shape[1:]), residual).
 
     Args:
         coarse: (3, d, h, w) voxels of the half-resolution grid.
@@ -176,12 +176,12 @@ def compose_upsampled(coarse: Float32, residual: Float32) -> Float32:
 
 
 def upsample(coarse: Float32, shape: Shape, factors: Shape = (2, 2, 2)) -> Float32:
-    """A displacement on the grid of twice the resolution: out(x) = 2 * coarse((x - 0.5) / 2), clamped.
+    """Return a displacement on the grid of twice the resolution: 2 * coarse((x - 0.5) / 2), clamped.
 
     Args:
         coarse: (3, d, h, w) voxels of its grid.
         shape: of the fine grid, at most (2 d, 2 h, 2 w).
-        factors: between the grids along each axis, 2, or 1 where both have the same voxels.
+        factors: between the grids along each axis: 2, or 1 for an axis that keeps its voxels.
 
     Returns:
         (3, *shape) float32, voxels of the fine grid.
@@ -201,9 +201,9 @@ def upsample(coarse: Float32, shape: Shape, factors: Shape = (2, 2, 2)) -> Float
     return out
 
 
-# The kernels hand whole planes to device functions, and those are free of array expressions: Numba compiles the body
-# of `prange` twice, and for each array expression it compiles seconds of error messages about shapes.
-# They take more arguments than other functions here may: inside of Numba there is no cheap object to group them in.
+# Kernels pass whole planes to device functions without array expressions: Numba compiles the body of `prange` twice,
+# and each array expression adds seconds of compilation for shape errors. Argument lists are long because Numba has no
+# cheap structure to group arguments.
 
 
 @kernel
@@ -218,7 +218,7 @@ def _pull_plane(features: Array, displacement: Array, coarse: bool, add: bool, i
     channels, _, height, width = out.shape
     line, u = np.empty(displacement.shape[3] + 2, np.float32), np.empty((3, width), np.float32)
     corner, fraction = np.empty(width, np.int64), np.empty((3, width), np.float32)
-    place = np.empty((3, width), np.float32)
+    points = np.empty((3, width), np.float32)
     for j in range(height):
         for c in range(3):
             if coarse:
@@ -226,10 +226,10 @@ def _pull_plane(features: Array, displacement: Array, coarse: bool, add: bool, i
             else:
                 for k in range(width):
                     u[c, k] = displacement[c, i, j, k]
-        place_row(i, j, u, place)
-        locate_row(features.shape[1:], place, corner, fraction)
+        coordinates_row(i, j, u, points)
+        cell_row(features.shape[1:], points, corner, fraction)
         for c in range(channels):
-            blend_row(features[c], corner, fraction, out[c, i, j])
+            trilinear_row(features[c], corner, fraction, out[c, i, j])
             if add:
                 for k in range(width):
                     out[c, i, j, k] += u[c, k]
@@ -280,18 +280,18 @@ def _resample_plane(
 ) -> None:
     _, height, width = out.shape
     corner, fraction = np.empty(width, np.int64), np.empty((3, width), np.float32)
-    place, vector = np.empty((3, width), np.float32), np.empty((4, width), np.float32)
+    points, vector = np.empty((3, width), np.float32), np.empty((4, width), np.float32)
     between = np.empty(field.shape[3] + 2, np.float32)
     for j in range(height):
         displaced_row(
-            matrix, field_matrix, vector_matrix, field, displaced, i, j, place, corner, fraction, vector, between
+            matrix, field_matrix, vector_matrix, field, displaced, i, j, points, corner, fraction, vector, between
         )
         if cubic:
-            cubic_row(moving, place, out[i, j])
+            cubic_row(moving, points, out[i, j])
         else:
-            locate_row(moving.shape, place, corner, fraction)
-            blend_row(moving, corner, fraction, out[i, j])
-        mask_row(moving.shape, place, fill, out[i, j])
+            cell_row(moving.shape, points, corner, fraction)
+            trilinear_row(moving, corner, fraction, out[i, j])
+        fill_outside(moving.shape, points, fill, out[i, j])
 
 
 @kernel
@@ -327,13 +327,13 @@ def _nearest_plane(
 ) -> None:
     _, height, width = out.shape
     corner, fraction = np.empty(width, np.int64), np.empty((3, width), np.float32)
-    place, vector = np.empty((3, width), np.float32), np.empty((4, width), np.float32)
+    points, vector = np.empty((3, width), np.float32), np.empty((4, width), np.float32)
     between = np.empty(field.shape[3] + 2, np.float32)
     for j in range(height):
         displaced_row(
-            matrix, field_matrix, vector_matrix, field, displaced, i, j, place, corner, fraction, vector, between
+            matrix, field_matrix, vector_matrix, field, displaced, i, j, points, corner, fraction, vector, between
         )
-        nearest_row(moving_shape, place, corner)
+        nearest_row(moving_shape, points, corner)
         line = out[i, j]
         for k in range(width):
             line[k] = moving[corner[k]] if corner[k] >= 0 else fill

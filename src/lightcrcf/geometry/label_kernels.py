@@ -1,4 +1,4 @@
-"""Compiled loops over label maps."""
+"""Kernels on label maps."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from numpy.typing import NDArray
 
 from lightcrcf.geometry.compiled import kernel, ready
 
-__all__ = ["label_shares"]
+__all__ = ["label_fractions"]
 
 Float32 = NDArray[np.float32]
 Shape = tuple[int, int, int]
 
 
-def label_shares(labels: NDArray[np.integer[Any]], count: int, factors: Shape = (1, 1, 1)) -> Float32:
-    """How much of each block of voxels the labels 1 to K take.
+def label_fractions(labels: NDArray[np.integer[Any]], count: int, factors: Shape = (1, 1, 1)) -> Float32:
+    """Return the fraction of each block of voxels with each of the labels 1 to K.
 
     Args:
-        labels: (D, H, W); voxels of other labels belong to none.
+        labels: (D, H, W); other labels are ignored.
         count: K.
-        factors: edge lengths of a block in voxels; those of D, H and W must be multiples of it.
+        factors: edge lengths of a block in voxels; divisors of D, H and W.
 
     Returns:
         (K, D / a, H / b, W / c) in [0, 1].
 
     Example:
-        >>> label_shares(np.array([[[1, 2], [2, 0]]]), 2, (1, 2, 2)).ravel().tolist()
+        >>> label_fractions(np.array([[[1, 2], [2, 0]]]), 2, (1, 2, 2)).ravel().tolist()
         [0.25, 0.5]
     """
     if any(n % f for n, f in zip(labels.shape, factors, strict=True)):
         raise ValueError(f"blocks of {factors} voxels do not fill {labels.shape}")
     a, b, c = (n // f for n, f in zip(labels.shape, factors, strict=True))
     out = np.zeros((count, a, b, c), np.float32)
-    _shares(ready(labels, np.int32), factors, np.float32(1.0 / np.prod(factors)), out)
+    _fractions(ready(labels, np.int32), factors, np.float32(1.0 / np.prod(factors)), out)
     return out
 
 
 @kernel
-def _shares(labels: NDArray[Any], factors: Any, share: Any, out: NDArray[Any]) -> None:
+def _fractions(labels: NDArray[Any], factors: Any, share: Any, out: NDArray[Any]) -> None:
     p, q, r = factors
     count, depth, height, width = out.shape
     for i in prange(depth):

@@ -1,10 +1,10 @@
-"""Displacements at points between voxels, and the other way: the point that a displacement brings to a place.
+"""Evaluation of displacement fields at arbitrary points, and their inversion point by point.
 
 The map is y -> y + u(y), in voxels of u's grid, float64, with u continued beyond its border as it is there. Its inverse
 is found point by point with Newton's method on the trilinear interpolant; a step that does not bring the point closer
-is halved, and replaced by the plain fixed-point step -(y + u(y) - x). Where this gets stuck, at kinks between cells and
-at folds, Newton's method starts again from inside each cell nearby whose image may hold x: the image of a cell lies
-within the box around those of its eight voxels. A bounded u takes some point onto every x, folds or not.
+is halved, and replaced by the plain fixed-point step -(y + u(y) - x). If this fails, at kinks between cells and at
+folds, Newton's method restarts inside each nearby cell whose image may contain x: the image of a cell lies within the
+bounding box of those of its eight voxels. For a bounded u a solution exists for every x, folds or not.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ Array = NDArray[Any]
 Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 
-_MIN_DETERMINANT = 0.02  # below, the map is close to folding and Newton's step too long to be of use
-_REACH = 8  # cells around the best point so far that are tried
+_MIN_DETERMINANT = 0.02  # below, the map is close to folding and Newton's step is too long
+_REACH = 8  # search radius in cells around the best point
 
 
 def displacement_at(displacement: Float32, voxels: ArrayLike) -> Float:
-    """u at continuous voxel indices, trilinear; zero outside, as in ITK.
+    """Return u at continuous voxel indices, trilinear; zero outside, as in ITK.
 
     Args:
         displacement: u, (3, D, H, W) voxels.
@@ -45,12 +45,12 @@ def displacement_at(displacement: Float32, voxels: ArrayLike) -> Float:
 
 
 def invert_at(displacement: Float32, voxels: ArrayLike, *, iterations: int = 100, tolerance: float = 1e-6) -> Float:
-    """The points y with y + u(y) = x, with u clamped at the borders.
+    """Return the points y with y + u(y) = x, with u clamped at the borders.
 
     Args:
         displacement: u, (3, D, H, W) voxels.
         voxels: x, (N, 3).
-        iterations: at most so many steps from each start.
+        iterations: maximum number of steps from each start.
         tolerance: stop at |y + u(y) - x| <= tolerance voxels.
 
     Returns:
@@ -63,16 +63,15 @@ def invert_at(displacement: Float32, voxels: ArrayLike, *, iterations: int = 100
 
 
 def invert(displacement: Float32, *, iterations: int = 30, tolerance: float = 1e-3) -> Float32:
-    """The displacement v that undoes u: x + v(x) + u(x + v(x)) = x at every voxel, with u clamped at the borders.
+    """Return the inverse v of u: x + v(x) + u(x + v(x)) = x at every voxel, with u clamped at the borders.
 
-    Where u folds, v is one of several solutions, and jumps between them. The tolerance is reached at every voxel of
-    fields without folds, and nearly everywhere in others: a solution is sought no more than 8 voxels from the closest
-    point that Newton's method found.
+    Where u folds, v is one of several solutions, and discontinuous. The tolerance is met at every voxel of fields
+    without folds, and nearly everywhere in others: the search ends 8 voxels from the closest point of Newton's method.
 
     Args:
         displacement: u, (3, D, H, W) voxels.
-        iterations: at most so many steps from each start.
-        tolerance: stop at an error of so many voxels.
+        iterations: maximum number of steps from each start.
+        tolerance: maximum error in voxels.
 
     Returns:
         v, (3, D, H, W) float32 voxels.
@@ -109,9 +108,9 @@ def _step(state: Array, residual: Array, out: Array) -> None:
 
 @device
 def _solve(u: Array, x: Array, y: Array, iterations: int, tolerance: float, work: Array) -> Any:
-    """Improve y in place until y + u(y) = x; returns the squared error.
+    """Improve y in place until y + u(y) = x, and return the squared error.
 
-    work is (7, 4): three rows for u and Du, then residual, step, trial, and one that is left alone.
+    work is (7, 4): three rows for u and Du, then residual, step, trial, and one that is not used.
     """
     state, residual, step, trial = work[:3], work[3, :3], work[4, :3], work[5, :3]
     length, error = 1.0, np.inf
@@ -141,7 +140,7 @@ def _solve(u: Array, x: Array, y: Array, iterations: int, tolerance: float, work
 
 @device
 def _find(u: Array, x: Array, y: Array, iterations: int, tolerance: float, work: Array) -> None:
-    """`_solve`, and where that gets stuck a search of the cells around, nearest first."""
+    """Solve by `_solve`, and if that fails from the cells around, nearest first."""
     error = _solve(u, x, y, iterations, tolerance, work)
     if error <= tolerance * tolerance or not error < np.inf:
         return
@@ -159,7 +158,7 @@ def _find(u: Array, x: Array, y: Array, iterations: int, tolerance: float, work:
 
 @device
 def _may_hold(u: Array, i: Any, j: Any, k: Any, x: Array) -> Any:
-    """Whether x lies in the box around the images of the eight corners of a cell."""
+    """Return whether x is in the bounding box of the images of the eight corners of a cell."""
     for c in range(3):
         low, high = np.inf, -np.inf
         for n in range(8):
@@ -177,7 +176,7 @@ def _may_hold(u: Array, i: Any, j: Any, k: Any, x: Array) -> Any:
 def _solve_within(
     u: Array, i: Any, j: Any, k: Any, x: Array, y: Array, error: float, iterations: int, tolerance: float, work: Array
 ) -> Any:
-    """Start from inside a cell: the centres of its eighths, then its own; y gets better or stays. Returns its error."""
+    """Start from the centres of the octants of a cell, then from its own; improve y or keep it. Return its error."""
     guess = work[6, :3]
     for n in range(9):
         guess[0] = i + (0.5 if n == 8 else 0.25 + 0.5 * (n >> 2))
@@ -227,7 +226,7 @@ def _invert_plane(u: Array, iterations: int, tolerance: float, i: Any, out: Arra
         for c in range(3):
             x[c] = y[c] = 0.0
         for k in range(width):
-            # Starts from the displacement found for the voxel before.
+            # The initial value is the displacement of the previous voxel.
             y[0], y[1], y[2] = i + y[0] - x[0], j + y[1] - x[1], k + y[2] - x[2]
             x[0], x[1], x[2] = i, j, k
             _find(u, x, y, iterations, tolerance, work)

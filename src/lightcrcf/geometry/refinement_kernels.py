@@ -1,9 +1,8 @@
 """Kernels of the refinement: local correlation, its force, and Gaussian smoothing of vectors.
 
-All three are separable windows, so they are one compiled kernel: it takes tiles of some rows, marches through the
-planes, and keeps what the window needs of earlier planes in a ring that fits the processor's cache. Products and
-divisions happen on the way in and out; nothing of full size is written in between. Every voxel is computed on its
-own, so that results do not depend on the number of threads.
+All three are separable windows, and share one compiled kernel: each tile of rows is a sliding window along the first
+axis, with a ring buffer of earlier planes that fits the cache. Products and divisions are fused with its input and
+output, without intermediate volumes. Results do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -15,31 +14,45 @@ from numba import get_num_threads, prange
 from numpy.typing import NDArray
 
 from lightcrcf.geometry.compiled import device, kernel
-from lightcrcf.geometry.lanes import LANES, filled, larger, put_part, read, read_part, root, where_above
 from lightcrcf.geometry.sampling import ONE, ZERO
-from lightcrcf.geometry.tiles import Tile, add, begin, put_floats
+from lightcrcf.geometry.simd import LANES, broadcast, load, load_masked, maximum, select_above, sqrt, store_masked
+from lightcrcf.geometry.tiles import Tile, initialize, multiply_add, store_floats
 
 __all__ = [
-    "BLOCK", "HALF", "MIN_SHARE", "NOTHING", "NO_LEVELS", "TWO", "along_line", "box", "copy_line", "correlation_force",
-    "correlation_terms", "gaussian_taps", "places", "smooth", "tiles_for", "weigh",
+    "BLOCK",
+    "HALF",
+    "MIN_MASK_FRACTION",
+    "NO_PARAMETERS",
+    "NO_SUMS",
+    "TWO",
+    "box",
+    "convolve_taps",
+    "copy_line",
+    "correlation_force",
+    "correlation_terms",
+    "gaussian_taps",
+    "multiply_by_slope",
+    "plane_offsets",
+    "smooth",
+    "tile_count",
 ]  # fmt: skip
 
 Array = Any  # Numba's functions take their own array types
 Float32 = NDArray[np.float32]
 
-MOST_ROWS = 96  # of a tile, so that the planes it keeps stay in cache
+MAX_ROWS = 96  # of a tile, so that its ring of planes fits the cache
 TERMS, FORCE, SMOOTH = 0, 1, 2
-NO_LEVELS = np.zeros(2, np.float32)
-START, NOTHING = np.zeros(1, np.float32), np.zeros((3, 0, 0), np.float32)
-TILE: Tile = (1, 4)  # as many sums at once as hide how long one takes
+NO_PARAMETERS = np.zeros(2, np.float32)
+START, NO_SUMS = np.zeros(1, np.float32), np.zeros((3, 0, 0), np.float32)
+TILE: Tile = (1, 4)  # enough independent sums to hide the latency
 BLOCK = TILE[1] * LANES
-_begin, _add, _put = begin(TILE), add(TILE), put_floats(TILE, 1)
+_initialize, _multiply_add, _store = initialize(TILE), multiply_add(TILE), store_floats(TILE, 1)
 HALF, TWO = np.float32(0.5), np.float32(2.0)
-MIN_SHARE = np.float32(0.2)  # of a window's voxels that must count
+MIN_MASK_FRACTION = np.float32(0.2)  # of the voxels of a window that the mask must cover
 
 
 def gaussian_taps(sigma_voxels: tuple[float, float, float]) -> Float32:
-    """One half of the sampled Gaussians along the three axes, from the centre outwards; each whole one sums to 1.
+    """Return one half of sampled Gaussians along three axes, from the centre outwards; each whole one sums to 1.
 
     Returns:
         (3, R + 1) float32; cut at 2.6 of the largest sigma.
@@ -62,30 +75,30 @@ def correlation_terms(
     out: Float32,
     noise: float = 0.0,
 ) -> tuple[float, float, float]:
-    """The sum of s cc, squared local correlations where the fixed image has much to tell, and what its gradient needs.
+    """Compute the weighted sum of s cc, squared local correlations, and the terms of its gradient.
 
     cc(x) = cov(f, m)^2 / (var(f) var(m) + floor) over the cube of 2 * radius + 1 voxels about x, s(x) = var(f)^(1/2);
-    the images are zero outside, or have no voxels there if there is a weight. Without s, noise in flat tissue would
-    count as much as the edges of a structure.
+    the images are zero outside, or missing there if there is a weight. Without s, noise in flat tissue would count as
+    much as the edges of a structure.
 
-    No cc counts more than (var(f) - noise) var(m) / (var(f) var(m) + floor), what it is where the images differ by
-    noise alone: windows that reach it exert no force.
+    cc is limited to (var(f) - noise) var(m) / (var(f) var(m) + floor), its value for images that differ by noise only:
+    windows that reach the limit exert no force.
 
     Args:
         fixed, moved: (D, H, W).
         weight: (D, H, W) of the voxels in the statistics; all if None.
         radius: voxels to each side.
-        floor: so that flat windows count as uncorrelated.
-        out: (3, D, H, W), overwritten: for `correlation_force`.
-        noise: variance of what noise makes of the difference of both images, in the fixed image's squared units.
+        floor: makes flat windows uncorrelated.
+        out: (3, D, H, W), overwritten: the terms for `correlation_force`.
+        noise: variance of the difference of both images that is due to noise, in squared units of the fixed image.
 
     Returns:
-        The sum of s cc, the sum of s, and the largest that the first one could be: the first by the second is a
-        weighted mean of cc, by the third 1 where nothing but noise differs.
+        The sum of s cc, the sum of s, and the upper limit of the sum of s cc. The first divided by the second is a
+        weighted mean of cc; the first divided by the third is 1 for images that differ by noise only.
     """
     sums, masked = np.zeros((3, *fixed.shape[1:]), np.float32), weight is not None
     w = fixed if weight is None else weight
-    _march(
+    _sliding_window(
         TERMS,
         out,
         fixed,
@@ -96,7 +109,7 @@ def correlation_terms(
         np.array([floor, noise], np.float32),
         out,
         sums,
-        tiles_for(fixed),
+        tile_count(fixed),
     )
     gained, counted, attainable = sums.sum(axis=(1, 2), dtype=np.float64)
     return float(gained), float(counted), float(attainable)
@@ -105,42 +118,44 @@ def correlation_terms(
 def correlation_force(
     fixed: Float32, moved: Float32, weight: Float32 | None, terms: Float32, radius: int, out: Float32
 ) -> None:
-    """out = d(sum of s cc)/dm times the gradient of `moved`: where to pull each voxel to raise the local correlation.
+    """Compute the force out = d(sum of s cc)/dm times the gradient of `moved`, which raises the local correlation.
 
     Args:
         fixed, moved, weight, radius: as for `correlation_terms`.
-        terms: (3, D, H, W) of `correlation_terms`. With radius 0 and terms 1, -1, 0 the force is that of the
-            mean squared error instead.
+        terms: (3, D, H, W) from `correlation_terms`. With radius 0 and terms 1, -1, 0 the force is that of the mean
+            squared error.
         out: (3, D, H, W), overwritten.
     """
     w, masked = fixed if weight is None else weight, weight is not None
-    _march(FORCE, terms, fixed, moved, w, masked, box(radius), NO_LEVELS, out, NOTHING, tiles_for(fixed))
+    _sliding_window(FORCE, terms, fixed, moved, w, masked, box(radius), NO_PARAMETERS, out, NO_SUMS, tile_count(fixed))
 
 
 def smooth(field: Float32, taps: Float32, out: Float32) -> None:
-    """out = field (3, D, H, W) weighed by `gaussian_taps`; beyond a border it repeats."""
+    """out = field (3, D, H, W) convolved with `gaussian_taps`; borders are replicated."""
     one = field[0]
-    _march(SMOOTH, field, one, one, one, False, _both_sides(taps), NO_LEVELS, out, NOTHING, tiles_for(one))
+    _sliding_window(
+        SMOOTH, field, one, one, one, False, _mirror_taps(taps), NO_PARAMETERS, out, NO_SUMS, tile_count(one)
+    )
 
 
-def tiles_for(image: Float32) -> int:
-    """One for each thread, or more where they would be too long."""
+def tile_count(image: Float32) -> int:
+    """Return the number of tiles: one per thread, or more if they would exceed `MAX_ROWS` rows."""
     height = image.shape[1]
-    return int(min(height, max(get_num_threads(), -(-height // MOST_ROWS))))
+    return int(min(height, max(get_num_threads(), -(-height // MAX_ROWS))))
 
 
 def box(radius: int) -> Float32:
-    """The taps of a window whose voxels all count the same."""
+    """Return the taps of a box window."""
     return np.ones((3, 2 * radius + 1), np.float32)
 
 
-def _both_sides(taps: Float32) -> Float32:
-    """The whole of what `gaussian_taps` gives a half of."""
+def _mirror_taps(taps: Float32) -> Float32:
+    """Return both halves of `gaussian_taps`."""
     return np.concatenate([taps[:, :0:-1], taps], axis=1)
 
 
 @kernel
-def _march(
+def _sliding_window(
     mode: int,
     source: Array,
     fixed: Array,
@@ -148,7 +163,7 @@ def _march(
     weight: Array,
     masked: bool,
     taps: Array,
-    levels: Array,
+    parameters: Array,
     out: Array,
     sums: Array,
     tiles: int,
@@ -156,11 +171,13 @@ def _march(
     height = fixed.shape[1]
     for t in prange(tiles):
         first, end = np.int64(t) * height // tiles, (np.int64(t) + 1) * height // tiles
-        _march_tile(mode, source, fixed, moved, weight, masked, taps, levels, first, end - first, out, sums)
+        _sliding_window_tile(
+            mode, source, fixed, moved, weight, masked, taps, parameters, first, end - first, out, sums
+        )
 
 
 @device
-def _march_tile(
+def _sliding_window_tile(
     mode: int,
     source: Array,
     fixed: Array,
@@ -168,16 +185,16 @@ def _march_tile(
     weight: Array,
     masked: bool,
     taps: Array,
-    levels: Array,
+    parameters: Array,
     first: Any,
     rows: Any,
     out: Array,
     sums: Array,
 ) -> None:
-    """Rows first : first + rows of all planes.
+    """Compute rows first : first + rows of all planes.
 
-    Lines are padded by the radius on both sides and lie one after the other, so that each pass is one long loop. What
-    it computes between the lines, and in the last block behind them, is never looked at.
+    Lines are padded by the radius on both sides and stored consecutively, so that each pass is one long loop. Its
+    results between lines, and in the last block after them, are not used.
     """
     depth, width = fixed.shape[0], fixed.shape[2]
     radius, span = taps.shape[1] // 2, width + taps.shape[1] - 1
@@ -195,17 +212,17 @@ def _march_tile(
         if p < depth:
             fill_lines(mode, source, fixed[p], moved[p], weight[p], masked, p, first, rows, radius, lines)
             for c in range(channels):
-                weigh(lines[c], along, taps[2], around, near[c], 0)
-                weigh(near[c], across, taps[1], size, ring[c], p % window * plane)
+                convolve_taps(lines[c], along, taps[2], around, near[c], 0)
+                convolve_taps(near[c], across, taps[1], size, ring[c], p % window * plane)
         i = p - radius
         if i >= 0:
-            places(i, depth, radius, repeat, plane, planes)
+            plane_offsets(i, depth, radius, repeat, plane, planes)
             for c in range(channels):
-                weigh(ring[c], planes, taps[0], size, total[c], 0)
+                convolve_taps(ring[c], planes, taps[0], size, total[c], 0)
             for j in range(rows):
                 y = first + j
                 if mode == TERMS:
-                    terms_row(total, j * span, masked, radius, levels, out[:, i, y], sums[:, y])
+                    terms_row(total, j * span, masked, radius, parameters, out[:, i, y], sums[:, y])
                 elif mode == FORCE:
                     force_row(total, j * span, fixed[i, y], moved, weight[i, y], masked, i, y, out[:, i, y])
                 else:
@@ -227,27 +244,27 @@ def fill_lines(
     radius: Any,
     lines: Array,
 ) -> None:
-    """Rows of plane p, and a radius more of them to each side; those outside of the image are left, or repeat."""
+    """Load rows of plane p with a margin of `radius` rows; rows outside of the image are skipped, or replicated."""
     height, width = fixed.shape
     span = width + 2 * radius
     for n in range(rows + 2 * radius):
         j = min(max(first + n - radius, 0), height - 1)
         if mode == SMOOTH or j == first + n - radius:
-            begins = n * span + radius
+            start = n * span + radius
             if mode == TERMS:
-                product_lines(fixed[j], moved[j], weight[j], masked, lines, begins)
+                moment_lines(fixed[j], moved[j], weight[j], masked, lines, start)
             else:
                 for c in range(lines.shape[0]):
-                    copy_line(source[c, p, j], 0, width, lines[c], begins)
+                    copy_line(source[c, p, j], 0, width, lines[c], start)
                     if mode == SMOOTH:
-                        repeat_ends(lines[c], begins, width, radius)
+                        replicate_ends(lines[c], start, width, radius)
 
 
 @device
-def places(centre: Any, size: Any, radius: Any, repeat: bool, plane: Any, at: Array) -> None:
-    """Where the planes about `centre` begin in the ring; those outside at the border or, unless `repeat`, in the zeros.
+def plane_offsets(centre: Any, size: Any, radius: Any, repeat: bool, plane: Any, at: Array) -> None:
+    """Compute the ring offsets of the planes about `centre`; outside, of the border or, unless `repeat`, of the zeros.
 
-    The ring holds plane p as its p % at.size-th; zeros follow.
+    The ring stores plane p at index p % at.size; a plane of zeros follows.
     """
     for n in range(at.size):
         x = centre + n - radius
@@ -256,72 +273,72 @@ def places(centre: Any, size: Any, radius: Any, repeat: bool, plane: Any, at: Ar
 
 
 @device
-def weigh(source: Array, at: Array, taps: Array, count: Any, out: Array, start: Any) -> None:
-    """out[start + k] = the sum of taps[n] source[at[n] + k], for `count` k and what is left of the last block."""
+def convolve_taps(source: Array, at: Array, taps: Array, count: Any, out: Array, start: Any) -> None:
+    """out[start + k] = sum of taps[n] source[at[n] + k], for `count` k and the rest of the last block."""
     for k in range(0, count, BLOCK):
-        total = _begin(START, 0)
+        total = _initialize(START, 0)
         for n in range(at.size):
-            total = _add(total, source, at[n] + k, taps, n)
-        _put(total, out, start + k, 0)
+            total = _multiply_add(total, source, at[n] + k, taps, n)
+        _store(total, out, start + k, 0)
 
 
 @device
 def copy_line(source: Array, at: Any, count: Any, out: Array, start: Any) -> None:
     """out[start : start + count] = source[at : at + count]."""
     for k in range(0, count, LANES):
-        put_part(read_part(source, at + k, count - k), out, start + k, count - k)
+        store_masked(load_masked(source, at + k, count - k), out, start + k, count - k)
 
 
 @device
-def repeat_ends(line: Array, at: Any, count: Any, radius: Any) -> None:
-    """What lies beyond at : at + count, `radius` to each side, becomes what is at the ends."""
+def replicate_ends(line: Array, at: Any, count: Any, radius: Any) -> None:
+    """Replicate the ends of at : at + count to `radius` voxels on each side."""
     for n in range(radius):
         line[at - 1 - n] = line[at]
         line[at + count + n] = line[at + count - 1]
 
 
 @device
-def product_lines(fixed: Array, moved: Array, weight: Array, masked: bool, lines: Array, at: Any) -> None:
-    """lines = f, m, f f, m m, f m, each times the weight, and, if there is one, the weight; from `at` on."""
+def moment_lines(fixed: Array, moved: Array, weight: Array, masked: bool, lines: Array, at: Any) -> None:
+    """lines = f, m, f f, m m, f m, each times the weight, and the weight if masked; from `at` on."""
     for k in range(0, fixed.size, LANES):
         left, here = fixed.size - k, at + k
-        f, m = read_part(fixed, k, left), read_part(moved, k, left)
-        w = read_part(weight, k, left) if masked else filled(ONE)
+        f, m = load_masked(fixed, k, left), load_masked(moved, k, left)
+        w = load_masked(weight, k, left) if masked else broadcast(ONE)
         wf, wm = w * f, w * m
-        put_part(wf, lines[0], here, left)
-        put_part(wm, lines[1], here, left)
-        put_part(wf * f, lines[2], here, left)
-        put_part(wm * m, lines[3], here, left)
-        put_part(wf * m, lines[4], here, left)
+        store_masked(wf, lines[0], here, left)
+        store_masked(wm, lines[1], here, left)
+        store_masked(wf * f, lines[2], here, left)
+        store_masked(wm * m, lines[3], here, left)
+        store_masked(wf * m, lines[4], here, left)
         if masked:
-            put_part(w, lines[5], here, left)
+            store_masked(w, lines[5], here, left)
 
 
 @device
-def terms_row(total: Array, at: Any, masked: bool, radius: Any, levels: Array, out: Array, sums: Array) -> None:
-    """out = (P, Q, R) with d(sum of s cc)/dm(y) = w(y) (f(y) sum P + m(y) sum Q - sum R), sums over windows with y."""
+def terms_row(total: Array, at: Any, masked: bool, radius: Any, parameters: Array, out: Array, sums: Array) -> None:
+    """out = (P, Q, R): d(sum of s cc)/dm(y) = w(y) (f(y) sum P + m(y) sum Q - sum R), sums over windows with y."""
     voxels = np.float32((2 * radius + 1) ** 3)
-    zero, one, two, least = filled(ZERO), filled(ONE), filled(TWO), filled(MIN_SHARE * voxels)
-    floor, noise = filled(levels[0]), filled(levels[1])
+    zero, one, two, least = broadcast(ZERO), broadcast(ONE), broadcast(TWO), broadcast(MIN_MASK_FRACTION * voxels)
+    floor, noise = broadcast(parameters[0]), broadcast(parameters[1])
     for k in range(0, out.shape[1], LANES):
         left, here = out.shape[1] - k, at + k
-        n = read(total[5], here) if masked else filled(voxels)
-        by = where_above(n, least, one / n, zero)
-        f, m = by * read(total[0], here), by * read(total[1], here)
-        vf = larger(by * read(total[2], here) - f * f, zero)
-        vm = larger(by * read(total[3], here) - m * m, zero)
-        c, v, worth = by * read(total[4], here) - f * m, vf * vm + floor, root(vf)
-        r, most = worth * c / v, larger(vf - noise, zero) * vm
-        below, attainable = most - c * c, worth * most / v
-        p = where_above(below, zero, two * r * by, zero)
-        q = where_above(below, zero, zero - two * r * c / v * vf * by, zero)
-        gain = where_above(below, zero, c * r, attainable)
-        put_part(p, out[0], k, left)
-        put_part(q, out[1], k, left)
-        put_part(p * f + q * m, out[2], k, left)
-        put_part(read_part(sums[0], k, left) + gain, sums[0], k, left)
-        put_part(read_part(sums[1], k, left) + worth, sums[1], k, left)
-        put_part(read_part(sums[2], k, left) + attainable, sums[2], k, left)
+        n = load(total[5], here) if masked else broadcast(voxels)
+        inverse_n = select_above(n, least, one / n, zero)
+        f, m = inverse_n * load(total[0], here), inverse_n * load(total[1], here)
+        vf = maximum(inverse_n * load(total[2], here) - f * f, zero)
+        vm = maximum(inverse_n * load(total[3], here) - m * m, zero)
+        c, v, s = inverse_n * load(total[4], here) - f * m, vf * vm + floor, sqrt(vf)
+        r, limit = s * c / v, maximum(vf - noise, zero) * vm
+        below, attainable = limit - c * c, s * limit / v
+        p = select_above(below, zero, two * r * inverse_n, zero)
+        q = select_above(below, zero, zero - two * r * c / v * vf * inverse_n, zero)
+        gain = select_above(below, zero, c * r, attainable)
+        store_masked(p, out[0], k, left)
+        store_masked(q, out[1], k, left)
+        store_masked(p * f + q * m, out[2], k, left)
+        store_masked(load_masked(sums[0], k, left) + gain, sums[0], k, left)
+        store_masked(load_masked(sums[1], k, left) + s, sums[1], k, left)
+        store_masked(load_masked(sums[2], k, left) + attainable, sums[2], k, left)
 
 
 @device
@@ -331,27 +348,27 @@ def force_row(
     depth, height, width = moved.shape
     up, down = moved[max(i - 1, 0), j], moved[min(i + 1, depth - 1), j]
     before, after, line = moved[i, max(j - 1, 0)], moved[i, min(j + 1, height - 1)], moved[i, j]
-    half = filled(HALF)
+    half = broadcast(HALF)
     for k in range(0, width, LANES):
         left, here = width - k, at + k
-        f, m = read_part(fixed, k, left), read_part(line, k, left)
-        g = half * (f * read(total[0], here) + m * read(total[1], here) - read(total[2], here))
+        f, m = load_masked(fixed, k, left), load_masked(line, k, left)
+        g = half * (f * load(total[0], here) + m * load(total[1], here) - load(total[2], here))
         if masked:
-            g = g * read_part(weight, k, left)
-        put_part(g * (read_part(down, k, left) - read_part(up, k, left)), out[0], k, left)
-        put_part(g * (read_part(after, k, left) - read_part(before, k, left)), out[1], k, left)
-        put_part(g, out[2], k, left)
-    along_line(line, out[2])
+            g = g * load_masked(weight, k, left)
+        store_masked(g * (load_masked(down, k, left) - load_masked(up, k, left)), out[0], k, left)
+        store_masked(g * (load_masked(after, k, left) - load_masked(before, k, left)), out[1], k, left)
+        store_masked(g, out[2], k, left)
+    multiply_by_slope(line, out[2])
 
 
 @device
-def along_line(line: Array, out: Array) -> None:
-    """out times twice the slope of `line`; half of that at its ends."""
+def multiply_by_slope(line: Array, out: Array) -> None:
+    """Multiply out by the difference of the neighbours in `line`; by the one-sided difference at its ends."""
     last = line.size - 1
     out[0] *= line[min(1, last)] - line[0]
     for k in range(1, last, LANES):
         left = last - k
-        slope = read_part(line[2:], k - 1, left) - read_part(line, k - 1, left)
-        put_part(read_part(out, k, left) * slope, out, k, left)
+        slope = load_masked(line[2:], k - 1, left) - load_masked(line, k - 1, left)
+        store_masked(load_masked(out, k, left) * slope, out, k, left)
     if last > 0:
         out[last] *= line[last] - line[last - 1]

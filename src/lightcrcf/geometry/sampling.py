@@ -1,7 +1,7 @@
-"""The one place that reads images between voxels: Numba functions for kernels to call.
+"""Interpolation: Numba functions that kernels call for one row of voxels (the last axis).
 
-They work on one row of voxels (the last axis), which keeps their inner loops free of branches. Coordinates are
-float32 voxel indices. Every clamp is written so that NaN ends at index 0: no coordinate reads out of bounds.
+Inner loops are free of branches. Coordinates are float32 voxel indices. Clamping maps NaN to index 0, so that no
+coordinate reads out of bounds.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ __all__ = [
     "ONE",
     "ZERO",
     "affine_row",
-    "blend_row",
+    "cell_row",
     "clamp",
+    "coordinates_row",
     "cubic_row",
     "displaced_row",
+    "fill_outside",
     "is_inside",
-    "locate_row",
-    "mask_row",
     "nearest_row",
     "neighbours",
-    "place_row",
     "trilinear_cell",
+    "trilinear_row",
     "upsampled_row",
 ]
 
@@ -40,43 +40,43 @@ NEAR_NEAR, NEAR_FAR, FAR_FAR = np.float32(2 * 0.5625), np.float32(2 * 0.1875), n
 
 @device
 def clamp(x: Any, last: Any) -> Any:
-    """x within [0, last]; NaN becomes 0."""
+    """Return x clamped to [0, last]; NaN becomes 0."""
     x = x if x > ZERO else ZERO
     return x if x < last else last
 
 
 @device
-def place_row(i: int, j: int, displacement: Array, place: Array) -> None:
-    """place[:, k] = (i, j, k) + displacement[:, k], both (3, W)."""
-    for k in range(place.shape[1]):
-        place[0, k] = np.float32(i) + displacement[0, k]
-        place[1, k] = np.float32(j) + displacement[1, k]
-        place[2, k] = np.float32(k) + displacement[2, k]
+def coordinates_row(i: int, j: int, displacement: Array, points: Array) -> None:
+    """points[:, k] = (i, j, k) + displacement[:, k], both (3, W)."""
+    for k in range(points.shape[1]):
+        points[0, k] = np.float32(i) + displacement[0, k]
+        points[1, k] = np.float32(j) + displacement[1, k]
+        points[2, k] = np.float32(k) + displacement[2, k]
 
 
 @device
-def locate_row(shape: Any, place: Array, corner: Array, fraction: Array) -> None:
-    """Find the cells of place[:, k], clamped at the borders, for `blend_row`.
+def cell_row(shape: Any, points: Array, corner: Array, fraction: Array) -> None:
+    """Find the cells of points[:, k], clamped at the borders, for `trilinear_row`.
 
-    corner[k] becomes the flat index of the cell's first voxel, int64, and fraction[:, k] the place in the cell, in
-    [0, 1] along each axis.
+    corner[k] becomes the flat index of the cell's first voxel, int64, and fraction[:, k] the position in the cell,
+    in [0, 1] along each axis.
     """
     depth, height, width = shape
     last_z, last_y, last_x = np.float32(depth - 1), np.float32(height - 1), np.float32(width - 1)
     top_z, top_y, top_x = max(depth - 2, 0), max(height - 2, 0), max(width - 2, 0)
     for k in range(corner.size):
-        a, b, c = clamp(place[0, k], last_z), clamp(place[1, k], last_y), clamp(place[2, k], last_x)
+        a, b, c = clamp(points[0, k], last_z), clamp(points[1, k], last_y), clamp(points[2, k], last_x)
         i, j, l = min(np.int32(a), top_z), min(np.int32(b), top_y), min(np.int32(c), top_x)  # noqa: E741
         fraction[0, k], fraction[1, k], fraction[2, k] = a - np.float32(i), b - np.float32(j), c - np.float32(l)
         corner[k] = (i * height + j) * width + l
 
 
 @device
-def blend_row(volume: Array, corner: Array, fraction: Array, out: Array) -> None:
-    """out[k] = volume (D, H, W) in the cells that `locate_row` found, trilinear; exact at voxels."""
+def trilinear_row(volume: Array, corner: Array, fraction: Array, out: Array) -> None:
+    """out[k] = trilinear interpolation of a volume (D, H, W) in the cells of `cell_row`; exact at voxels."""
     depth, height, width = volume.shape
     flat = volume.reshape(-1)
-    # Unsigned, so that Numba leaves out its test for negative indices.
+    # Unsigned: Numba then omits the test for negative indices.
     right, down = np.uint64(1 if width > 1 else 0), np.uint64(width if height > 1 else 0)
     back = np.uint64(height * width if depth > 1 else 0)
     for k in range(out.size):
@@ -91,14 +91,14 @@ def blend_row(volume: Array, corner: Array, fraction: Array, out: Array) -> None
 
 @device
 def neighbours(i: int, n: int) -> Any:
-    """The voxels before and after i, within n, and the float32 inverse of their distance (0 if n is 1)."""
+    """Return the voxels before and after i, clamped to n, and the float32 inverse of their distance (0 if n is 1)."""
     before, after = max(i - 1, 0), min(i + 1, n - 1)
     return before, after, ONE / np.float32(after - before) if n > 1 else ZERO
 
 
 @device
 def cell(x: float, n: int) -> Any:
-    """Voxel below x, voxel above, fraction between them, and 1 if x is not clamped (else 0); x is float64."""
+    """Return the voxels below and above x, the fraction between them, and 1 if x is not clamped (else 0); float64."""
     free = 1.0 if x > 0.0 and x < n - 1 else 0.0
     inside = clamp(x, np.float64(n - 1))
     low: Any = min(np.int64(inside), max(n - 2, 0))
@@ -127,8 +127,8 @@ def trilinear_cell(field: Array, z: float, y: float, x: float, out: Array) -> No
 
 
 @device
-def keys(t: Any) -> Any:
-    """Weights of the four voxels around fraction t, Keys' cubic with a = -0.5 (Catmull-Rom)."""
+def catmull_rom_weights(t: Any) -> Any:
+    """Return the weights of the four voxels around fraction t: Keys' cubic with a = -0.5 (Catmull-Rom)."""
     half, two = np.float32(0.5), np.float32(2.0)
     three, four, five = np.float32(3.0), np.float32(4.0), np.float32(5.0)
     return (
@@ -140,14 +140,18 @@ def keys(t: Any) -> Any:
 
 
 @device
-def cubic_row(volume: Array, place: Array, out: Array) -> None:
-    """out[k] = volume (D, H, W) at place[:, k], 4x4x4 Catmull-Rom weights; voxels beyond a border repeat it."""
+def cubic_row(volume: Array, points: Array, out: Array) -> None:
+    """out[k] = volume (D, H, W) at points[:, k], 4x4x4 Catmull-Rom weights; voxels beyond a border repeat it."""
     depth, height, width = volume.shape
     last_z, last_y, last_x = np.float32(depth - 1), np.float32(height - 1), np.float32(width - 1)
     for k in range(out.size):
-        a, b, c = clamp(place[0, k], last_z), clamp(place[1, k], last_y), clamp(place[2, k], last_x)
+        a, b, c = clamp(points[0, k], last_z), clamp(points[1, k], last_y), clamp(points[2, k], last_x)
         i, j, l = np.int64(a), np.int64(b), np.int64(c)  # noqa: E741
-        wz, wy, wx = keys(a - np.float32(i)), keys(b - np.float32(j)), keys(c - np.float32(l))
+        wz, wy, wx = (
+            catmull_rom_weights(a - np.float32(i)),
+            catmull_rom_weights(b - np.float32(j)),
+            catmull_rom_weights(c - np.float32(l)),
+        )
         l0, l1 = max(l - 1, 0), l
         l2, l3 = min(l + 1, width - 1), min(l + 2, width - 1)
         total = ZERO
@@ -162,29 +166,29 @@ def cubic_row(volume: Array, place: Array, out: Array) -> None:
 
 
 @device
-def nearest_row(shape: Any, place: Array, out: Array) -> None:
-    """out[k] = flat index of the voxel nearest to place[:, k], ties upwards as in ITK; -1 outside."""
+def nearest_row(shape: Any, points: Array, out: Array) -> None:
+    """out[k] = flat index of the voxel nearest to points[:, k], ties upwards as in ITK; -1 outside."""
     depth, height, width = shape
     end_z, end_y, end_x = np.float32(depth), np.float32(height), np.float32(width)
     for k in range(out.size):
-        a, b, c = place[0, k] + HALF, place[1, k] + HALF, place[2, k] + HALF
+        a, b, c = points[0, k] + HALF, points[1, k] + HALF, points[2, k] + HALF
         inside = a >= ZERO and a < end_z and b >= ZERO and b < end_y and c >= ZERO and c < end_x
         out[k] = (np.int64(a) * height + np.int64(b)) * width + np.int64(c) if inside else -1
 
 
 @device
 def is_inside(shape: Any, z: Any, y: Any, x: Any) -> Any:
-    """Whether ITK's linear interpolators take a voxel index as inside: [-0.5, n - 0.5) along each axis."""
+    """Return whether a voxel index is inside by the convention of ITK: [-0.5, n - 0.5) along each axis."""
     end_z, end_y = np.float32(shape[0]) - HALF, np.float32(shape[1]) - HALF
     end_x = np.float32(shape[2]) - HALF
     return (z >= -HALF) & (z < end_z) & (y >= -HALF) & (y < end_y) & (x >= -HALF) & (x < end_x)
 
 
 @device
-def mask_row(shape: Any, place: Array, fill: Any, out: Array) -> None:
-    """Put `fill` where place[:, k] is outside."""
+def fill_outside(shape: Any, points: Array, fill: Any, out: Array) -> None:
+    """Set out[k] to `fill` where points[:, k] is outside."""
     for k in range(out.size):
-        out[k] = out[k] if is_inside(shape, place[0, k], place[1, k], place[2, k]) else fill
+        out[k] = out[k] if is_inside(shape, points[0, k], points[1, k], points[2, k]) else fill
 
 
 @device
@@ -219,35 +223,35 @@ def displaced_row(
     """
     affine_row(matrix, i, j, out)
     if displaced:
-        place, vector = scratch[:3], scratch[3]
-        affine_row(field_matrix, i, j, place)
-        # As where one of the grids is half of the other: a row runs along one line of the field.
+        points, vector = scratch[:3], scratch[3]
+        affine_row(field_matrix, i, j, points)
+        # A row runs along one line of the field, for instance between grids of full and half resolution.
         aside = abs(field_matrix[0, 2]) + abs(field_matrix[1, 2])
         straight = aside * out.shape[1] < 1e-6  # voxels
         if not straight:
-            locate_row(field.shape[1:], place, corner, fraction)
+            cell_row(field.shape[1:], points, corner, fraction)
             for c in range(3):
-                blend_row(field[c], corner, fraction, vector)
-                mask_row(field.shape[1:], place, ZERO, vector)
+                trilinear_row(field[c], corner, fraction, vector)
+                fill_outside(field.shape[1:], points, ZERO, vector)
                 _add_vectors(vector_matrix, c, vector, out)
-        elif is_inside(field.shape[1:], place[0, 0], place[1, 0], ZERO):
-            # Each voxel of the line is met by two of the row, a quarter of a voxel to its left and right.
-            doubled = field_matrix[2, 2] == 0.5 and place[2, 0] == -FAR and out.shape[1] <= 2 * field.shape[3]
+        elif is_inside(field.shape[1:], points[0, 0], points[1, 0], ZERO):
+            # Two voxels of the row are a quarter of a voxel left and right of each voxel of the line.
+            doubled = field_matrix[2, 2] == 0.5 and points[2, 0] == -FAR and out.shape[1] <= 2 * field.shape[3]
             if not doubled:
-                _locate_along(field.shape[3], place[2], corner, fraction[0])
+                _cell_line(field.shape[3], points[2], corner, fraction[0])
             for c in range(3):
-                _line_between(field[c], place[0, 0], place[1, 0], line[1:-1])
+                _bilinear_line(field[c], points[0, 0], points[1, 0], line[1:-1])
                 if doubled:
                     _double_line(line, vector)
                 else:
-                    _blend_along(line[1:-1], corner, fraction[0], vector)
-                    _mask_along(field.shape[3], place[2], vector)
+                    _linear_line(line[1:-1], corner, fraction[0], vector)
+                    _fill_line(field.shape[3], points[2], vector)
                 _add_vectors(vector_matrix, c, vector, out)
 
 
 @device
 def _add_vectors(vector_matrix: Array, c: int, vector: Array, out: Array) -> None:
-    """Add what component c of a field contributes to each coordinate."""
+    """Add the contribution of component c of a field to each coordinate."""
     for a in range(3):
         weight = vector_matrix[a, c]
         if weight != ZERO:
@@ -256,11 +260,11 @@ def _add_vectors(vector_matrix: Array, c: int, vector: Array, out: Array) -> Non
 
 
 @device
-def _mask_along(width: int, place: Array, out: Array) -> None:
-    """`mask_row` along one axis."""
+def _fill_line(width: int, points: Array, out: Array) -> None:
+    """`fill_outside` along one axis."""
     end = np.float32(width) - HALF
     for k in range(out.size):
-        out[k] = out[k] if (place[k] >= -HALF) & (place[k] < end) else ZERO
+        out[k] = out[k] if (points[k] >= -HALF) & (points[k] < end) else ZERO
 
 
 @device
@@ -276,17 +280,17 @@ def _double_line(line: Array, out: Array) -> None:
 
 
 @device
-def _locate_along(width: int, place: Array, corner: Array, fraction: Array) -> None:
-    """`locate_row` along one axis."""
+def _cell_line(width: int, points: Array, corner: Array, fraction: Array) -> None:
+    """`cell_row` along one axis."""
     last, top = np.float32(width - 1), max(width - 2, 0)
     for k in range(corner.size):
-        x = clamp(place[k], last)
+        x = clamp(points[k], last)
         n: Any = min(np.int32(x), top)
         corner[k], fraction[k] = n, x - np.float32(n)
 
 
 @device
-def _line_between(volume: Array, z: Any, y: Any, line: Array) -> None:
+def _bilinear_line(volume: Array, z: Any, y: Any, line: Array) -> None:
     """line[k] = volume (d, h, w) at (z, y, k), clamped."""
     depth, height, width = volume.shape
     a, b = clamp(z, np.float32(depth - 1)), clamp(y, np.float32(height - 1))
@@ -300,8 +304,8 @@ def _line_between(volume: Array, z: Any, y: Any, line: Array) -> None:
 
 
 @device
-def _blend_along(line: Array, corner: Array, fraction: Array, out: Array) -> None:
-    """`blend_row` along one axis."""
+def _linear_line(line: Array, corner: Array, fraction: Array, out: Array) -> None:
+    """`trilinear_row` along one axis."""
     right = np.uint64(1 if line.size > 1 else 0)
     for k in range(out.size):
         p, c = np.uint64(corner[k]), fraction[k]

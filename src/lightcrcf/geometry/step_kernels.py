@@ -1,7 +1,7 @@
-"""What a step of the refinement does to vectors: gather them, and go along them.
+"""Kernels of a step of the refinement: momentum, and composition with a short step.
 
-No step is longer than a voxel, so all that it can reach are the 27 voxels around each one: they are read as they lie,
-16 neighbours at once, and weighed; nothing has to be looked up.
+No step is longer than a voxel, so that interpolation needs only the 27 neighbours of each voxel. They are loaded as
+vectors of 16 voxels and weighted; there are no gathers.
 """
 
 from __future__ import annotations
@@ -13,8 +13,19 @@ from numba import prange
 from numpy.typing import NDArray
 
 from lightcrcf.geometry.compiled import device, inlined, kernel
-from lightcrcf.geometry.lanes import LANES, filled, larger, numbered, put, put_part, read, read_part, read_within, root
 from lightcrcf.geometry.sampling import ONE, ZERO
+from lightcrcf.geometry.simd import (
+    LANES,
+    broadcast,
+    iota,
+    load,
+    load_bounded,
+    load_masked,
+    maximum,
+    sqrt,
+    store,
+    store_masked,
+)
 
 __all__ = ["accumulate", "compose_step"]
 
@@ -23,7 +34,7 @@ Float32 = NDArray[np.float32]
 
 
 def accumulate(total: Float32, keep: float, addend: Float32, scale: float) -> None:
-    """total = keep * total + scale * addend, both (3, D, H, W); with keep 0, `total` may hold anything before.
+    """total = keep * total + scale * addend, both (3, D, H, W); with keep 0, `total` may be uninitialised.
 
     Example:
         >>> total, addend = (np.full((3, 1, 1, 1), value, np.float32) for value in (2, 8))
@@ -35,9 +46,9 @@ def accumulate(total: Float32, keep: float, addend: Float32, scale: float) -> No
 
 
 def compose_step(field: Float32, step: Float32, scale: float, longest: float, out: Float32) -> None:
-    """out = field o (id + v), v the vectors of `step` times `scale`, those longer than `longest` shortened to it.
+    """Compute out = field o (id + v), with v = `step` times `scale`, limited to the length `longest`.
 
-    As `kernels.compose` does it: (u o v)(x) = v(x) + u(x + v(x)), trilinear, clamped at the borders.
+    As `kernels.compose`: (u o v)(x) = v(x) + u(x + v(x)), trilinear, clamped at the borders.
 
     Args:
         field, step: (3, D, H, W) voxels.
@@ -46,7 +57,7 @@ def compose_step(field: Float32, step: Float32, scale: float, longest: float, ou
         out: (3, D, H, W), overwritten; neither of the two.
 
     Raises:
-        ValueError: if a step may be longer than a voxel.
+        ValueError: if `longest` is above one voxel.
 
     Example:
         >>> field = np.zeros((3, 1, 1, 4), np.float32)
@@ -72,55 +83,55 @@ def _plane(field: Array, flat: Array, step: Array, scale: Any, longest: Any, i: 
     _, depth, height, width = field.shape
     rows, size = np.empty(9, np.int64), depth * height * width
     for j in range(height):
-        for n in range(9):  # where the rows around begin, in the first channel
+        for n in range(9):  # offsets of the neighbouring rows, in the first channel
             z, y = min(max(i + n // 3 - 1, 0), depth - 1), min(max(j + n % 3 - 1, 0), height - 1)
             rows[n] = (z * height + y) * width
         z_step, y_step, x_step = step[0, i, j], step[1, i, j], step[2, i, j]
         z_out, y_out, x_out = out[0, i, j], out[1, i, j], out[2, i, j]
         for k in range(0, width, LANES):
-            left, by, limit = width - k, filled(scale), filled(longest)
-            z, y = by * read_part(z_step, k, left), by * read_part(y_step, k, left)
-            x = by * read_part(x_step, k, left)
-            by = limit / larger(limit, root(z * z + y * y + x * x))
+            left, by, limit = width - k, broadcast(scale), broadcast(longest)
+            z, y = by * load_masked(z_step, k, left), by * load_masked(y_step, k, left)
+            x = by * load_masked(x_step, k, left)
+            by = limit / maximum(limit, sqrt(z * z + y * y + x * x))
             z, y, x = by * z, by * y, by * x
-            zs, ys = shares(z), shares(y)
+            zs, ys = linear_weights(z), linear_weights(y)
             if k > 0 and left > LANES:
-                xs = shares(x)
-                put(z + _inside(flat, rows, 0, k, width, zs, ys, xs), z_out, k)
-                put(y + _inside(flat, rows, size, k, width, zs, ys, xs), y_out, k)
-                put(x + _inside(flat, rows, 2 * size, k, width, zs, ys, xs), x_out, k)
+                xs = linear_weights(x)
+                store(z + _interior(flat, rows, 0, k, width, zs, ys, xs), z_out, k)
+                store(y + _interior(flat, rows, size, k, width, zs, ys, xs), y_out, k)
+                store(x + _interior(flat, rows, 2 * size, k, width, zs, ys, xs), x_out, k)
             else:
-                xs = shares(between_ends(x, k, width))
-                put_part(z + _at_ends(flat, rows, 0, k, width, zs, ys, xs), z_out, k, left)
-                put_part(y + _at_ends(flat, rows, size, k, width, zs, ys, xs), y_out, k, left)
-                put_part(x + _at_ends(flat, rows, 2 * size, k, width, zs, ys, xs), x_out, k, left)
+                xs = linear_weights(clamp_to_row(x, k, width))
+                store_masked(z + _at_border(flat, rows, 0, k, width, zs, ys, xs), z_out, k, left)
+                store_masked(y + _at_border(flat, rows, size, k, width, zs, ys, xs), y_out, k, left)
+                store_masked(x + _at_border(flat, rows, 2 * size, k, width, zs, ys, xs), x_out, k, left)
 
 
 @inlined
-def shares(x: Any) -> Any:
-    """Of the voxel before, the one here and the next one, at x in [-1, 1] from here."""
-    zero = filled(ZERO)
-    before, after = larger(zero - x, zero), larger(x, zero)
-    return before, filled(ONE) - before - after, after
+def linear_weights(x: Any) -> Any:
+    """Return linear weights of the voxels before, at and after the current one, for an offset x in [-1, 1]."""
+    zero = broadcast(ZERO)
+    before, after = maximum(zero - x, zero), maximum(x, zero)
+    return before, broadcast(ONE) - before - after, after
 
 
 @inlined
-def between_ends(x: Any, k: Any, width: Any) -> Any:
-    """Steps along a row from voxels k, k + 1, ..., clamped to the row."""
-    zero, here = filled(ZERO), numbered(np.float32(k))
-    x = larger(x, zero - here)
-    return zero - larger(zero - x, here - filled(np.float32(width - 1)))
+def clamp_to_row(x: Any, k: Any, width: Any) -> Any:
+    """Return steps along a row from voxels k, k + 1, ..., clamped to the row."""
+    zero, here = broadcast(ZERO), iota(np.float32(k))
+    x = maximum(x, zero - here)
+    return zero - maximum(zero - x, here - broadcast(np.float32(width - 1)))
 
 
-def _weighing(reading: Any) -> Any:
-    """A function: the 27 voxels around voxels k, k + 1, ... of a row, weighed; `reading` reads some of a row."""
+def _neighbourhood_sum(load_row: Any) -> Any:
+    """Return a function for weighted sums of the 27 neighbours of voxels k, k + 1, ...; `load_row` loads from a row."""
 
     @inlined
     def along(flat: Array, begins: Any, k: Any, width: Any, xs: Any) -> Any:
         at, end = begins + k, begins + width
-        total = xs[0] * reading(flat, at - 1, begins, end)
-        total += xs[1] * reading(flat, at, begins, end)
-        total += xs[2] * reading(flat, at + 1, begins, end)
+        total = xs[0] * load_row(flat, at - 1, begins, end)
+        total += xs[1] * load_row(flat, at, begins, end)
+        total += xs[2] * load_row(flat, at + 1, begins, end)
         return total
 
     @inlined
@@ -141,11 +152,11 @@ def _weighing(reading: Any) -> Any:
 
 
 @inlined
-def _read(flat: Array, at: Any, begins: Any, end: Any) -> Any:
-    return read(flat, at)
+def _load(flat: Array, at: Any, begins: Any, end: Any) -> Any:
+    return load(flat, at)
 
 
-_inside, _at_ends = _weighing(_read), _weighing(read_within)
+_interior, _at_border = _neighbourhood_sum(_load), _neighbourhood_sum(load_bounded)
 
 
 @kernel

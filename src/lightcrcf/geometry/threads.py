@@ -1,4 +1,4 @@
-"""How many threads the compiled kernels use."""
+"""The number of threads of the compiled kernels."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numba
 
 __all__ = ["threads_in_use", "use_threads"]
 
-# As many as Numba started; no call can ask for more.
+# The number that Numba started, which is the maximum.
 _LAUNCHED: int = vars(numba.config)["NUMBA_NUM_THREADS"]
 
 
 @contextmanager
 def use_threads(count: int | None) -> Iterator[int]:
-    """Run the block's kernels on at most `count` threads (all by default); the old number comes back afterwards."""
+    """Limit kernels within the block to `count` threads (all by default), and restore the number afterwards."""
     before = numba.get_num_threads()
     number = before if count is None else max(1, min(count, _LAUNCHED))
     numba.set_num_threads(number)
@@ -26,5 +26,5 @@ def use_threads(count: int | None) -> Iterator[int]:
 
 
 def threads_in_use() -> int:
-    """How many the kernels of this thread use at most."""
+    """Return the maximum number of threads of kernels called from this thread."""
     return int(numba.get_num_threads())

@@ -1,17 +1,17 @@
-"""Sizes of the network that finds the brain, without PyTorch."""
+"""Configuration of the network for brain extraction; does not import PyTorch."""
 
 from __future__ import annotations
 
 __all__ = ["BLOCKS", "CONVOLUTIONS", "MULTIPLE", "SLOPE", "SPACING_MM"]
 
 BLOCKS = 2
-"""Voxels of the input in one voxel of the finest features, along each axis."""
+"""Block size of space-to-depth along each axis."""
 SPACING_MM = 3.0
-"""Of the input."""
+"""Voxel spacing of the input."""
 MULTIPLE = 16
-"""The sizes of the input are multiples of this."""
+"""Divisor of the input sizes."""
 SLOPE = 0.1
-"""Of the leaky ReLU."""
+"""Negative slope of the leaky ReLU."""
 CONVOLUTIONS: dict[str, tuple[int, int, int]] = {
     "down0": (16, 12, 1),
     "down1": (12, 16, 2),
@@ -26,4 +26,4 @@ CONVOLUTIONS: dict[str, tuple[int, int, int]] = {
     "last": (12, 12, 1),
     "head": (12, 8, 1),
 }
-"""Channels in, channels out and stride of each 3x3x3 convolution, in the order in which they run."""
+"""Input channels, output channels and stride of each 3x3x3 convolution, in order of execution."""

@@ -1,4 +1,4 @@
-"""What a network looks like. Free of PyTorch, so that every engine can read it."""
+"""Configurations of networks; does not import PyTorch, so that every engine can use it."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ TEXTURE = ("anisotropic", "sobel", "laplacian")
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Sizes of one network. Tuples run from fine to coarse: 1/2, 1/4, 1/8, 1/16.
+    """The configuration of a network. Tuples run from fine to coarse: 1/2, 1/4, 1/8, 1/16.
 
     Args:
         stream: "dual", one encoder shared by both images whose moving features are warped; or "single",
             one encoder over both images together, with the warped moving image fed to each level.
         encoder: feature channels of each level.
-        decoder: channels of each level's TaRep block pair.
+        decoder: channels of the two TaRep blocks of each level.
         groups: flow groups of the GfRep head; 1 is a plain convolution.
-        branches: TaRep's training branches beside the 3x3x3 kernel; empty is a plain convolution.
-        correlation: replace the warped moving features by their 27 local products with the fixed features.
+        branches: training branches of TaRep in addition to the 3x3x3 kernel; empty is a plain convolution.
+        correlation: whether to replace the warped moving features by 27 local correlations with the fixed features.
         slope: negative slope of the leaky ReLU.
-        passes: how often each level refines its own field with the same weights; once at the coarsest.
-        pool: factor between the resolutions along each axis, 2, or 1 for an axis of few thick slices.
+        passes: iterations per level with shared weights; one at the coarsest.
+        pool: downsampling factor between levels along each axis: 2, or 1 for an axis of few thick slices.
     """
 
     stream: Literal["dual", "single"] = "dual"
@@ -84,17 +84,17 @@ class NetworkConfig:
 
     @property
     def blocks(self) -> int:
-        """Voxels in one space-to-depth block, which are the encoder's input channels of one image."""
+        """Voxels of a space-to-depth block: the input channels of the encoder per image."""
         return self.pool[0] * self.pool[1] * self.pool[2]
 
     @property
     def multiples(self) -> Shape:
-        """Working sizes are multiples of these."""
+        """Divisors of the working sizes."""
         a, b, c = (n**LEVELS for n in self.pool)
         return a, b, c
 
     def coarser(self, shape: tuple[int, ...], times: int) -> Shape:
-        """Sizes after pooling a number of times, rounded up.
+        """Return the sizes after downsampling a number of times, rounded up.
 
         Example:
             >>> NetworkConfig(pool=(2, 2, 1)).coarser((30, 48, 10), 2)
@@ -104,15 +104,15 @@ class NetworkConfig:
         return d, h, w
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return a dictionary of JSON values."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> NetworkConfig:
-        """The inverse of `to_dict`.
+        """Parse the output of `to_dict`.
 
         Raises:
-            InputError: for unknown names or impossible sizes.
+            InputError: for unknown names or invalid values.
         """
         unknown = set(values) - {f.name for f in fields(cls)}
         if unknown:
@@ -140,11 +140,11 @@ VARIANTS: Mapping[str, NetworkConfig] = {
     "thick-slices": replace(_VARIANTS["default"], pool=(2, 2, 1)),
     **{f"thick-slices-{name}": replace(net, pool=(2, 2, 1)) for name, net in _VARIANTS.items() if name != "default"},
 }
-"""By name; those of thick slices do not pool across them."""
+"""Configurations by name; those for thick slices do not downsample across slices."""
 
 
 def variant(name: str) -> NetworkConfig:
-    """The configuration called `name`.
+    """Return the configuration of a variant by name.
 
     Raises:
         UsageError: if there is none.
@@ -155,11 +155,11 @@ def variant(name: str) -> NetworkConfig:
 
 
 def level_inputs(config: NetworkConfig, level: int) -> int:
-    """Channels that enter the decoder of `level` (0 is 1/2, 3 is 1/16).
+    """Return the input channels of the decoder of `level` (0 is 1/2, 3 is 1/16).
 
-    dual: fixed features, warped moving features (or their 27 correlations), flow.
-    single: joint features, the coarser level's decoder features, fixed and warped moving image, flow.
-    The coarsest level has neither a flow nor a coarser level.
+    dual: fixed features, warped moving features (or 27 correlations), flow.
+    single: joint features, decoder features of the coarser level, fixed and warped moving image, flow.
+    The coarsest level has no flow and no coarser level.
     """
     coarsest = level == LEVELS - 1
     flow = 0 if coarsest else 3
@@ -169,7 +169,7 @@ def level_inputs(config: NetworkConfig, level: int) -> int:
 
 
 def tensor_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the fused network's weights and biases.
+    """Return names and shapes of the weights and biases of the fused network.
 
     Example:
         >>> from math import prod
@@ -192,7 +192,7 @@ def tensor_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
 
 
 def multiply_adds(config: NetworkConfig, shape: Shape) -> int:
-    """Multiply-adds of the convolutions for one pair on a working grid of `shape`.
+    """Return the number of multiply-adds of the convolutions for a pair on a working grid of `shape`.
 
     Example:
         >>> round(multiply_adds(VARIANTS["default"], (160, 192, 160)) / 1e9, 1)
@@ -212,7 +212,7 @@ def check_tensors(subject: str, config: NetworkConfig, got: Mapping[str, tuple[i
     """Compare names and shapes with `tensor_shapes`.
 
     Raises:
-        InputError: about `subject`, if they differ.
+        InputError: for `subject`, if they differ.
     """
     wanted = tensor_shapes(config)
     wrong = sorted(name for name in {*wanted, *got} if wanted.get(name) != got.get(name))

@@ -1,9 +1,9 @@
-"""GfRep, group-flow re-parameterisation: several flow heads while training, one 3x3x3 convolution afterwards.
+"""GfRep, group-flow re-parameterisation: several flow heads in training, one 3x3x3 convolution at inference.
 
 flow = 1x1x1( concatenation over groups g of 3x3x3_g (x) )
 
-The chain is linear, so it adds no expressivity over one convolution; it changes the path that training takes.
-The heads start near zero and the 1x1x1 convolution starts as their mean: were both tiny, the gradient would vanish.
+The chain is linear and adds no expressivity over one convolution; it changes the optimisation.
+The heads start near zero and the 1x1x1 convolution as their mean: with both near zero the gradient would vanish.
 
 Source: Liu et al., Medical Physics 2025, doi 10.1002/mp.17827; identities IV and V of `reparam`.
 """
@@ -43,24 +43,24 @@ class GfRep(nn.Module):
                 bias_of(self.mix).zero_()
 
     def fused_kernel(self) -> tuple[Tensor, Tensor]:
-        """Weight (3, in, 3, 3, 3) and bias (3,) of the equal plain convolution."""
+        """Return weight (3, in, 3, 3, 3) and bias (3,) of the equivalent plain convolution."""
         weight, bias = reparam.concatenate([(head.weight, bias_of(head)) for head in convolutions(self.heads)])
         if self.mix is None:
             return weight, bias
-        # Products of small weights lose too much in the 8 bits of bfloat16.
+        # The 8 bits of bfloat16 are too few for products of small weights.
         with torch.autocast(weight.device.type, enabled=False):
             return reparam.after_pointwise(weight, bias, self.mix.weight, bias_of(self.mix))
 
-    def additive(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Weights and biases that the fused kernel and bias move with, one to one, while the groups are averaged."""
+    def trainable_offsets(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Return weights and biases whose offset is that of the fused kernel and bias while groups are averaged."""
         heads = convolutions(self.heads)
         return [head.weight for head in heads], [bias_of(head) for head in heads]
 
     def branches(self, x: Tensor) -> Tensor:
-        """The head as it is defined, group by group."""
+        """Return the flow by the definition, group by group."""
         flows = torch.cat([head(x) for head in self.heads], dim=1)
         return flows if self.mix is None else self.mix(flows)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in, D, H, W) to (N, 3, D, H, W), in voxels of this level."""
+        """Return the flow (N, 3, D, H, W), in voxels of this level, of features (N, in, D, H, W)."""
         return conv3d(x, *self.fused_kernel(), padding=1)

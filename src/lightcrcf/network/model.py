@@ -3,12 +3,12 @@
 Features of both images come from one shared encoder over space-to-depth input. From 1/16 to 1/2 of the working
 resolution, at each level:
 
-    u_up   = 2 * upsample(u_coarser)                         the field so far
+    u_up   = 2 * upsample(u_coarser)                         upsampled field
     warped = moving_features(x + u_up(x))
     r      = GfRep( TaRep( TaRep( [fixed_features, warped, u_up] ) ) )       residual flow
     u      = compose(u_up, r) = r(x) + u_up(x + r(x))
 
-A level of several passes repeats the last three lines with its own u in the place of u_up.
+Further passes of a level repeat the last three lines with u in place of u_up.
 
 Reconstruction: the paper publishes neither layout nor code. Ours stops at half resolution (the full-resolution level
 would cost three quarters of the operations for at most half a point of Dice in published comparisons) and warps
@@ -40,9 +40,9 @@ __all__ = ["Level", "LightCRCF", "correlate", "space_to_depth"]
 
 
 def space_to_depth(image: Tensor, pool: Shape = (2, 2, 2)) -> Tensor:
-    """(N, C, D, H, W) to (N, 8C, D/2, H/2, W/2); channel 4a + 2b + c holds the voxels (2x + a, 2y + b, 2z + c).
+    """Rearrange (N, C, D, H, W) to (N, 8C, D/2, H/2, W/2); channel 4a + 2b + c holds voxels (2x + a, 2y + b, 2z + c).
 
-    An axis whose `pool` is 1 keeps its voxels, and the channels are fewer.
+    An axis with `pool` 1 keeps its voxels; then there are fewer channels.
 
     Example:
         >>> space_to_depth(torch.arange(8.0).view(1, 1, 2, 2, 2)).flatten().tolist()
@@ -55,7 +55,7 @@ def space_to_depth(image: Tensor, pool: Shape = (2, 2, 2)) -> Tensor:
 
 
 def correlate(fixed: Tensor, warped: Tensor) -> Tensor:
-    """Mean over channels of fixed(x) * warped(x + o) for the 27 offsets o of a 3x3x3 neighbourhood, zero outside.
+    """Return the channel mean of fixed(x) * warped(x + o) for the 27 offsets o of a 3x3x3 window, zero outside.
 
     Args:
         fixed, warped: (N, C, D, H, W).
@@ -64,9 +64,9 @@ def correlate(fixed: Tensor, warped: Tensor) -> Tensor:
         (N, 27, D, H, W), offsets in C order from (-1, -1, -1).
     """
     d, h, w = fixed.shape[2:]
-    around = pad(warped, (1,) * 6)
+    padded = pad(warped, (1,) * 6)
     offsets = [(a, b, c) for a in range(3) for b in range(3) for c in range(3)]
-    products = [(fixed * around[:, :, a : a + d, b : b + h, c : c + w]).mean(dim=1) for a, b, c in offsets]
+    products = [(fixed * padded[:, :, a : a + d, b : b + h, c : c + w]).mean(dim=1) for a, b, c in offsets]
     return torch.stack(products, dim=1)
 
 
@@ -75,7 +75,7 @@ def _plain_name(key: str) -> str:
 
 
 class Level(nn.Module):
-    """TaRep block pair and GfRep head of one resolution."""
+    """The decoder of one level: two TaRep blocks and a GfRep head."""
 
     def __init__(self, config: NetworkConfig, level: int, *, normalise: bool = False) -> None:
         super().__init__()
@@ -85,14 +85,14 @@ class Level(nn.Module):
         self.head = GfRep(width, config.groups)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, inputs, D, H, W) to the features (N, width, D, H, W) and the residual flow (N, 3, D, H, W) float32."""
+        """Return features (N, width, D, H, W) and residual flow (N, 3, D, H, W) float32 of (N, inputs, D, H, W)."""
         x = leaky_relu(self.first(x), self.slope)
         x = leaky_relu(self.second(x), self.slope)
         return x, self.head(x).float()
 
 
 class LightCRCF(nn.Module):
-    """The network. Build it with a configuration, train it, then `fuse()` it.
+    """The registration network; `fuse` turns it into plain convolutions after training.
 
     Args:
         config: sizes and variant.
@@ -108,7 +108,7 @@ class LightCRCF(nn.Module):
     def __init__(self, config: NetworkConfig, *, normalise: bool = False) -> None:
         super().__init__()
         self.config = config
-        # The loop puts faster kernels here; they agree with these to rounding.
+        # Training replaces this by faster kernels, which agree to rounding.
         self.warp: Callable[[Tensor, Tensor], Tensor] = sampling.warp
         inputs = (config.blocks if config.stream == "dual" else 2 * config.blocks, *config.encoder[:-1])
         self.encoder = nn.ModuleList(
@@ -118,7 +118,7 @@ class LightCRCF(nn.Module):
         self.levels = nn.ModuleList(Level(config, level, normalise=normalise) for level in range(LEVELS))
 
     def encode(self, images: Tensor) -> list[Tensor]:
-        """(N, C, D, H, W) to one feature map for each level, fine to coarse."""
+        """Return one feature map per level, fine to coarse, of images (N, C, D, H, W)."""
         x, features = space_to_depth(images, self.config.pool), []
         for block in self.encoder:
             x = leaky_relu(block(x), self.config.slope)
@@ -126,14 +126,14 @@ class LightCRCF(nn.Module):
         return features
 
     def forward(self, fixed: Tensor, moving: Tensor, finest: int = 0) -> list[Tensor]:
-        """The displacement at each level.
+        """Return the displacement at each level.
 
         Args:
             fixed, moving: (N, 1, D, H, W) normalised intensities on one grid, any size.
-            finest: last level to run; 0 is 1/2, 3 is 1/16.
+            finest: finest level to compute; 0 is 1/2, 3 is 1/16.
 
         Returns:
-            fields (N, 3, ...) in voxels of their own level, coarse to fine, pull-back, fixed to moving. The field of
+            Fields (N, 3, ...) in voxels of their own level, coarse to fine, pull-back, fixed to moving. The field of
             level l has ceil(n / pool**(l + 1)) voxels along each axis.
         """
         sizes = fixed.shape[2:]
@@ -182,7 +182,7 @@ class LightCRCF(nn.Module):
         return fields
 
     def fuse(self) -> LightCRCF:
-        """A new network of plain convolutions that computes the same; folded in float64. This one is unchanged."""
+        """Return an equivalent network of plain convolutions, fused in float64; this one is unchanged."""
         source = copy.deepcopy(self).double().eval()
         plain = LightCRCF(replace(self.config, branches=(), groups=1)).double()
         with torch.no_grad():
@@ -195,13 +195,13 @@ class LightCRCF(nn.Module):
         return plain.to(dtype).eval()
 
     def plain_arrays(self) -> dict[str, NDArray[np.float32]]:
-        """The fused weights under the names that every engine reads ("levels.0.head.weight")."""
+        """Return the fused weights by the names that all engines use ("levels.0.head.weight")."""
         state = self.fuse().state_dict()
         return {_plain_name(key): value.detach().cpu().float().numpy() for key, value in state.items()}
 
     @classmethod
     def from_plain_arrays(cls, config: NetworkConfig, arrays: Mapping[str, NDArray[np.float32]]) -> LightCRCF:
-        """The fused network that `plain_arrays` described.
+        """Return a fused network with weights from `plain_arrays`.
 
         Raises:
             InputError: if names or shapes do not fit the configuration.
@@ -211,26 +211,26 @@ class LightCRCF(nn.Module):
         model.load_state_dict({key: torch.tensor(arrays[_plain_name(key)]) for key in model.state_dict()})
         return model.eval()
 
-    def adopt(self, arrays: Mapping[str, NDArray[np.float32]]) -> None:
-        """Compute what a fused network computes, from now on, to rounding; for training that starts from it.
+    def load_fused(self, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+        """Set the weights so that the output equals that of a fused network to rounding, to start training from it.
 
-        The branches stay as they are; the 3x3x3 kernels take what is missing.
+        The branches stay unchanged; the difference is added to the 3x3x3 kernels.
 
         Args:
-            arrays: as `plain_arrays` gives them.
+            arrays: fused weights from `plain_arrays`.
 
         Raises:
             InputError: if names or shapes do not fit the configuration.
         """
-        wanted = LightCRCF.from_plain_arrays(self.config, arrays)
+        reference = LightCRCF.from_plain_arrays(self.config, arrays)
         with torch.no_grad():
-            for block, plain in zip(self.modules_to_fuse(), wanted.modules_to_fuse(), strict=True):
-                for now, target, parts in zip(
-                    block.fused_kernel(), plain.fused_kernel(), block.additive(), strict=True
+            for block, plain in zip(self.modules_to_fuse(), reference.modules_to_fuse(), strict=True):
+                for current, target, parts in zip(
+                    block.fused_kernel(), plain.fused_kernel(), block.trainable_offsets(), strict=True
                 ):
                     for part in parts:
-                        part.add_(target - now)
+                        part.add_(target - current)
 
     def modules_to_fuse(self) -> list[TaRep | GfRep]:
-        """Every re-parameterised block, in a fixed order."""
+        """Return every re-parameterised block, in a fixed order."""
         return [module for module in self.modules() if isinstance(module, TaRep | GfRep)]

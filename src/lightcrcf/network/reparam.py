@@ -1,7 +1,7 @@
-"""The five kernel identities: exact rewritings of linear convolutions into one plain convolution.
+"""Five identities of structural re-parameterisation: exact fusion of linear convolutions into one plain convolution.
 
-A kernel is a pair `weight (out, in, 3, 3, 3)` and `bias (out,)`; all convolutions have stride 1 and zero padding 1
-unless said otherwise. Every function is pure and differentiable.
+A kernel is a pair `weight (out, in, 3, 3, 3)` and `bias (out,)`; convolutions have stride 1 and zero padding 1
+unless stated otherwise. All functions are pure and differentiable.
 
 Source: Liu et al., Medical Physics 2025, doi 10.1002/mp.17827 (structural re-parameterisation); Ding et al., "Diverse
 Branch Block", CVPR 2021 (the identities); Zhang et al., "ECBSR", ACM MM 2021 (borders of a sequence).
@@ -16,13 +16,13 @@ __all__ = ["after_pointwise", "batch_norm", "before_pointwise", "concatenate", "
 
 
 def embed(weight: Tensor) -> Tensor:
-    """Identity I: a 3x3x1, 3x1x3, 1x3x3 or 1x1x1 kernel as the 3x3x3 kernel that does the same.
+    """Embed a 3x3x1, 3x1x3, 1x3x3 or 1x1x1 kernel in a 3x3x3 kernel (identity I).
 
     Args:
         weight: (out, in, a, b, c) with a, b, c each 1 or 3.
 
     Returns:
-        (out, in, 3, 3, 3), zero where the small kernel does not reach.
+        (out, in, 3, 3, 3), zero outside the small kernel.
 
     Example:
         >>> embed(torch.ones(1, 1, 3, 1, 3)).sum(dim=(0, 1, 2, 4)).tolist()
@@ -35,27 +35,27 @@ def embed(weight: Tensor) -> Tensor:
 def batch_norm(
     weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, gain: Tensor, shift: Tensor, epsilon: float
 ) -> tuple[Tensor, Tensor]:
-    """Identity II: convolution followed by batch normalisation with fixed statistics.
+    """Fuse a convolution with a subsequent batch normalisation with fixed statistics (identity II).
 
     `gain (w * x + bias - mean) / sqrt(variance + epsilon) + shift`
 
     Args:
         weight: (out, in, a, b, c).
         bias, mean, variance, gain, shift: (out,).
-        epsilon: the normalisation's own.
+        epsilon: of the normalisation.
 
     Returns:
-        weight and bias of the single convolution.
+        Weight and bias of the fused convolution.
     """
     scale = gain / torch.sqrt(variance + epsilon)
     return weight * scale.view(-1, 1, 1, 1, 1), (bias - mean) * scale + shift
 
 
 def before_pointwise(pointwise: Tensor, pointwise_bias: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Identity III: a 1x1x1 convolution before a 3x3x3 one.
+    """Fuse a 1x1x1 convolution with a subsequent 3x3x3 convolution (identity III).
 
-    Exact at the borders when the 1x1x1 convolution carries the padding (it then sees zeros outside and gives its
-    bias there), i.e. `conv(conv(x, pointwise, padding=1), weight, padding=0)`.
+    Exact at the borders if the 1x1x1 convolution pads its input (so that its output outside is its bias), i.e.
+    `conv(conv(x, pointwise, padding=1), weight, padding=0)`.
 
     Args:
         pointwise: (middle, in, 1, 1, 1), with pointwise_bias (middle,).
@@ -69,7 +69,7 @@ def before_pointwise(pointwise: Tensor, pointwise_bias: Tensor, weight: Tensor, 
 
 
 def concatenate(kernels: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Identity IV: parallel convolutions of one input whose outputs are concatenated.
+    """Fuse parallel convolutions of one input with concatenated outputs (identity IV).
 
     Args:
         kernels: pairs of (out_g, in, 3, 3, 3) and (out_g,).
@@ -81,7 +81,7 @@ def concatenate(kernels: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 
 def after_pointwise(weight: Tensor, bias: Tensor, pointwise: Tensor, pointwise_bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Identity V: a 3x3x3 convolution before a 1x1x1 one; exact with any padding.
+    """Fuse a 3x3x3 convolution with a subsequent 1x1x1 convolution (identity V); exact with any padding.
 
     Args:
         weight: (middle, in, 3, 3, 3), with bias (middle,).

@@ -1,4 +1,4 @@
-"""Warping and composing displacement fields in PyTorch: the reference that the compiled kernels are tested against.
+"""Warping and composition of displacement fields in PyTorch: the reference for tests of the compiled kernels.
 
 Displacements are (N, 3, D, H, W) float32 in voxels of their own grid; channel c moves along axis c; pull-back.
 """
@@ -15,7 +15,7 @@ __all__ = ["compose", "upsample", "warp"]
 
 
 def warp(features: Tensor, displacement: Tensor) -> Tensor:
-    """`features(x + u(x))`, trilinear, clamped at the borders.
+    """Return `features(x + u(x))`, trilinear, clamped at the borders.
 
     Args:
         features: (N, C, D, H, W).
@@ -41,11 +41,11 @@ def warp(features: Tensor, displacement: Tensor) -> Tensor:
 
 
 def upsample(displacement: Tensor, factors: Sequence[int] = (2, 2, 2)) -> Tensor:
-    """A field on a finer grid, trilinear: where the factor is 2, voxel h lies between fine voxels 2h and 2h + 1.
+    """Return a field on a finer grid, trilinear; for factor 2, voxel h lies between the fine voxels 2h and 2h + 1.
 
     Args:
         displacement: (N, 3, D, H, W) voxels.
-        factors: between the grids along each axis; the values are multiplied by them.
+        factors: between the grids along each axis; displacements are multiplied by them.
     """
     fine = interpolate(
         displacement, scale_factor=tuple(float(f) for f in factors), mode="trilinear", align_corners=False
@@ -54,5 +54,5 @@ def upsample(displacement: Tensor, factors: Sequence[int] = (2, 2, 2)) -> Tensor
 
 
 def compose(u: Tensor, v: Tensor) -> Tensor:
-    """`compose(u, v)(x) = v(x) + u(x + v(x))`: the image moved by u and then by v."""
+    """Return `v(x) + u(x + v(x))`: warping by the result equals warping by u and then by v."""
     return v + warp(u, v)

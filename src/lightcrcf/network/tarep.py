@@ -1,4 +1,4 @@
-"""TaRep, texture-aware re-parameterisation: many branches while training, one 3x3x3 convolution afterwards.
+"""TaRep, texture-aware re-parameterisation: several branches in training, one 3x3x3 convolution at inference.
 
 y = sum over branches of
     3x3x3 kernel
@@ -7,9 +7,9 @@ y = sum over branches of
     1x1x1 kernel, then scale times the 3-D Laplacian mask          ("laplacian")
 
 Reconstruction: the paper names the branches but publishes no layout. Three choices are ours. Masks have unit L2 norm,
-so that one learning rate suits all branches. Branches have no batch normalisation by default, because batches hold
-one pair and the train/evaluation gap of batch statistics would be large; `normalise=True` adds it. Without it the
-branches are folded in every forward pass, so training costs one convolution and nothing changes at deployment.
+so that one learning rate suits all branches. Branches have no batch normalisation by default, because batches of one
+pair would make a large gap between training and evaluation statistics; `normalise=True` adds it. Without it the
+branches are fused in every forward pass, so that training costs one convolution and equals inference.
 
 Source: Liu et al., Medical Physics 2025, doi 10.1002/mp.17827; masks as in Zhang et al., "ECBSR", ACM MM 2021, in 3-D.
 """
@@ -34,7 +34,7 @@ ANISOTROPIC = ((3, 3, 1), (3, 1, 3), (1, 3, 3))
 
 
 def sobel_mask(axis: int) -> Tensor:
-    """(3, 3, 3) float64: central difference along `axis`, (1, 2, 1) smoothing along the others, unit L2 norm.
+    """Return (3, 3, 3) float64: central difference along `axis`, (1, 2, 1) smoothing along others, unit L2 norm.
 
     Example:
         >>> (sobel_mask(0)[2] * 72**0.5).round().int().tolist()
@@ -48,7 +48,7 @@ def sobel_mask(axis: int) -> Tensor:
 
 
 def laplacian_mask() -> Tensor:
-    """(3, 3, 3) float64: 6-neighbour Laplacian, centre -6, unit L2 norm."""
+    """Return (3, 3, 3) float64: 6-neighbour Laplacian, centre -6, unit L2 norm."""
     mask = torch.zeros(3, 3, 3, dtype=torch.float64)
     for index in ((0, 1, 1), (2, 1, 1), (1, 0, 1), (1, 2, 1), (1, 1, 0), (1, 1, 2)):
         mask[index] = 1.0
@@ -62,18 +62,18 @@ def _unit(mask: Tensor) -> Tensor:
 
 
 def bias_of(convolution: nn.Conv3d) -> Tensor:
-    """The bias that every convolution here has."""
+    """Return the bias of a convolution, which all convolutions of the network have."""
     return cast(Tensor, convolution.bias)
 
 
 def convolutions(modules: nn.ModuleList) -> list[nn.Conv3d]:
-    """The modules of a list that holds convolutions only."""
+    """Return the modules of a list as convolutions."""
     return [cast(nn.Conv3d, module) for module in modules]
 
 
 def _sum(terms: list[Tensor]) -> Tensor:
-    # Not `stack(...).sum()`: PyTorch then hands every term the same memory as its gradient, and adding the gradient
-    # of a second pair to it adds it once for each term.
+    # Not `stack(...).sum()`: all terms would share one gradient tensor, so that accumulating the gradient of a second
+    # pair would add it once per term.
     return reduce(torch.add, terms)
 
 
@@ -83,7 +83,7 @@ def _normalised(weight: Tensor, bias: Tensor, norm: nn.BatchNorm3d) -> tuple[Ten
 
 
 class Texture(nn.Module):
-    """1x1x1 convolution, then a fixed mask with a learnable scale for each channel."""
+    """A 1x1x1 convolution, then a fixed mask with a learnable scale per channel."""
 
     def __init__(self, inputs: int, outputs: int, mask: Tensor) -> None:
         super().__init__()
@@ -94,20 +94,20 @@ class Texture(nn.Module):
         self.register_buffer("mask", mask.float(), persistent=False)
 
     def kernel(self) -> tuple[Tensor, Tensor]:
-        """Weight (out, in, 3, 3, 3) and bias (out,) of the equal plain convolution."""
-        # The mask acts on each channel alone, so identity III needs no sum over the middle channels.
+        """Return weight (out, in, 3, 3, 3) and bias (out,) of the equivalent plain convolution."""
+        # The mask is depthwise, so identity III needs no sum over the middle channels.
         mask = self.mask.to(self.scale.dtype) * self.scale.view(-1, 1, 1, 1)
         weight = self.pointwise.weight * mask.unsqueeze(1)
         return weight, self.bias + mask.sum(dim=(1, 2, 3)) * bias_of(self.pointwise)
 
     def forward(self, x: Tensor, stride: Stride) -> Tensor:
-        """(N, in, D, H, W) to (N, out, D/stride, H/stride, W/stride); the 1x1x1 convolution carries the padding."""
+        """Return (N, out, D/stride, H/stride, W/stride) of (N, in, D, H, W); the 1x1x1 convolution pads."""
         mask = self.mask.to(x.dtype) * self.scale.view(-1, 1, 1, 1)
         return conv3d(self.pointwise(x), mask.unsqueeze(1), self.bias, stride=stride, groups=mask.shape[0])
 
 
 class TaRep(nn.Module):
-    """Texture-aware block: `inputs` to `outputs` channels, 3x3x3, padding 1. No activation.
+    """A texture-aware block: `inputs` to `outputs` channels, 3x3x3, padding 1. No activation.
 
     Args:
         inputs, outputs: channels.
@@ -134,7 +134,7 @@ class TaRep(nn.Module):
         self._initialise(1 + len(self.anisotropic))
 
     def _initialise(self, kernels: int) -> None:
-        """Branches share the variance that a single kernel would have (He et al. 2015)."""
+        """Divide the variance of a single kernel (He et al. 2015) among the branches."""
         gain = math.sqrt(2.0 / 1.04 / kernels)
         for convolution in (self.main, *convolutions(self.anisotropic)):
             fan_in = convolution.weight[0].numel()
@@ -149,26 +149,26 @@ class TaRep(nn.Module):
             yield cast(Texture, texture).kernel()
 
     def fused_kernel(self) -> tuple[Tensor, Tensor]:
-        """Weight (out, in, 3, 3, 3) and bias (out,) of the equal plain convolution (evaluation statistics)."""
+        """Return weight (out, in, 3, 3, 3) and bias (out,) of the equivalent convolution (evaluation statistics)."""
         kernels = list(self._kernels())
         if self.norms:
             norms = [cast(nn.BatchNorm3d, norm) for norm in self.norms]
             kernels = [_normalised(w, b, n) for (w, b), n in zip(kernels, norms, strict=True)]
         return _sum([w for w, _ in kernels]), _sum([b for _, b in kernels])
 
-    def additive(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Weights and biases that the fused kernel and bias move with, one to one."""
+    def trainable_offsets(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Return weights and biases whose offset is that of the fused kernel and bias."""
         return [self.main.weight], [bias_of(self.main)]
 
     def branches(self, x: Tensor) -> Tensor:
-        """The block as it is defined, branch by branch: (N, in, D, H, W) to (N, out, ...)."""
+        """Return the output by the definition, branch by branch: (N, in, D, H, W) to (N, out, ...)."""
         outputs = [self.main(x), *(c(x) for c in self.anisotropic), *(t(x, self.stride) for t in self.texture)]
         if self.norms:
             outputs = [norm(y) for norm, y in zip(self.norms, outputs, strict=True)]
         return _sum(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in, D, H, W) to (N, out, D/stride, H/stride, W/stride)."""
+        """Return (N, out, D/stride, H/stride, W/stride) of (N, in, D, H, W)."""
         if self.norms and self.training:
             return self.branches(x)
         return conv3d(x, *self.fused_kernel(), stride=self.stride, padding=1)

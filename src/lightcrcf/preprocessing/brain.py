@@ -16,7 +16,7 @@ from lightcrcf.preprocessing.foreground import litres, thin_out
 from lightcrcf.preprocessing.masks import filled
 from lightcrcf.preprocessing.unit_intensity import unit_intensities
 from lightcrcf.preprocessing.validity import Extent, examine
-from lightcrcf.volumes import Volume, check_usable, coerce
+from lightcrcf.volumes import Volume, as_volume, check_usable
 
 __all__ = ["Brain", "brain_mask", "checked_brain", "find_brain", "not_found"]
 
@@ -83,7 +83,7 @@ def brain_mask(image: Any) -> Volume:
         >>> import lightcrcf
         >>> mask = lightcrcf.brain_mask("head.nii.gz")  # doctest: +SKIP
     """
-    volume = coerce(image)
+    volume = as_volume(image)
     found, _ = checked_brain(volume)
     return Volume(found.mask.astype(np.uint8), volume.grid, volume.source, volume.header)
 

@@ -1,1 +1,1 @@
-"""Data, losses and the training loop."""
+"""Training of networks: data, losses and the training loop."""

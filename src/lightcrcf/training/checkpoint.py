@@ -16,9 +16,9 @@ __all__ = ["restore", "save"]
 
 
 def digest(config: TrainingConfig) -> str:
-    """What must be the same for a run to go on: everything but the schedule, the run section and the paths.
+    """Return a hash of the configuration that a resumed run must share: all but schedule, run section and paths.
 
-    Defaults are left out, so that a version with more options still goes on.
+    Default values are excluded, so that versions with more options can resume older runs.
     """
     text = config.model_dump_json(
         exclude={"run": True, "stages": True, "start": True, "data": {"root", "refine", "contrast"}},
@@ -28,7 +28,7 @@ def digest(config: TrainingConfig) -> str:
 
 
 def save(path: Path, config: TrainingConfig, model: nn.Module, optimiser: torch.optim.Optimizer, step: int) -> None:
-    """Write the state, whole or not at all."""
+    """Write weights, optimiser state and step, atomically."""
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     for name, parameter in model.named_parameters():
         for key, value in optimiser.state.get(parameter, {}).items():
@@ -38,7 +38,7 @@ def save(path: Path, config: TrainingConfig, model: nn.Module, optimiser: torch.
 
 
 def restore(path: Path, config: TrainingConfig, model: nn.Module, optimiser: torch.optim.Optimizer) -> int:
-    """Load the state that `save` wrote; returns the step.
+    """Load the state that `save` wrote, and return the step.
 
     Raises:
         InputError: if the file is damaged or belongs to another configuration.
@@ -56,7 +56,7 @@ def restore(path: Path, config: TrainingConfig, model: nn.Module, optimiser: tor
         for key in ("step", "exp_avg", "exp_avg_sq"):
             stored = tensors.get(f"optimiser.{key}.{name}")
             if stored is not None:
-                # In the parameter's own memory layout: the fused optimiser reads both as flat memory.
+                # Same memory layout as the parameter: the fused optimiser reads both as flat memory.
                 state[key] = stored if key == "step" else torch.empty_like(parameter.detach()).copy_(stored)
         if state:
             optimiser.state[parameter] = state

@@ -1,7 +1,7 @@
-"""Warp and window mean for training on the CPU: this project's compiled kernels with their gradients.
+"""Warp and window mean for training on the CPU: compiled kernels as PyTorch functions with gradients.
 
-PyTorch's own (`network.sampling`, `avg_pool3d`) use one core for a batch of one; the results agree to rounding.
-On a GPU the caller uses PyTorch's.
+The functions of PyTorch (`network.sampling`, `avg_pool3d`) use one core for a batch of one; the results agree to
+rounding. On a GPU the caller uses those.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ class _WindowMean(torch.autograd.Function):
 
 
 def warp(features: Tensor, displacement: Tensor) -> Tensor:
-    """As `network.sampling.warp`, for CPU tensors: (N, C, D, H, W), (N, 3, D, H, W) -> (N, C, D, H, W) float32."""
+    """Return `network.sampling.warp` of CPU tensors: (N, C, D, H, W), (N, 3, D, H, W) -> (N, C, D, H, W) float32."""
     return _apply(_Warp, features.float(), displacement.float())
 
 
 def window_mean(images: Tensor, radius: int) -> Tensor:
-    """Mean over cubes of 2 * radius + 1 voxels, zeros outside: (N, C, D, H, W) float32 CPU tensors."""
+    """Return the mean over cubes of 2 * radius + 1 voxels, zeros outside: (N, C, D, H, W) float32 CPU tensors."""
     return _apply(_WindowMean, images.float(), radius)
 
 

@@ -1,4 +1,4 @@
-"""The training configuration: one TOML file, checked before anything is read."""
+"""The training configuration: one TOML file, validated before any data are read."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ Template = Annotated[str, AfterValidator(_template)]
 
 
 class Section(BaseModel):
-    """Unknown names are errors: a misspelt option must not be ignored."""
+    """A section of the configuration. Unknown names are errors, so that no misspelt option is ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -58,18 +58,18 @@ AnySection = TypeVar("AnySection", bound=Section)
 
 
 class Cohort(Section):
-    """One folder of images.
+    """A folder of images.
 
     Args:
         folder: relative to the data root.
-        layout: "files" for those named here, or a public data set in its publisher's own layout, which brings its
-            files and its splits along (see `lightcrcf.training.datasets.layouts`).
-        image: file name with {id} in the subject's place; several, if each subject has several images. Then the
-            pairs are those of one subject, and its images share a frame: nothing is aligned.
-        labels: the same for label maps; used by validation, and by training if the loss weighs Dice.
-        train: identifiers to train on; by default those of the layout.
-        monitor: identifiers to validate on while training, not in train; by default those of the layout.
-        skull_strip_with_labels: set voxels without a label to zero (whole heads for a brain model).
+        layout: "files" for the files named here, or a public data set in the layout of its publisher, which defines
+            files and splits (see `lightcrcf.training.datasets.layouts`).
+        image: file name with {id} for the subject; several, if each subject has several images. Pairs are then formed
+            within a subject, whose images share a frame: there is no affine alignment.
+        labels: the same for label maps; used by validation, and by training if `loss.dice` is above zero.
+        train: subjects to train on; by default those of the layout.
+        monitor: subjects to validate on during training, not in train; by default those of the layout.
+        skull_strip_with_labels: set voxels without a label to zero (whole heads for a model of brains).
     """
 
     folder: Path
@@ -82,17 +82,17 @@ class Cohort(Section):
 
     @property
     def images(self) -> list[str]:
-        """File names of one subject."""
+        """File names of the images of one subject."""
         return self.image if isinstance(self.image, list) else [self.image]
 
     @property
     def label_maps(self) -> list[str]:
-        """File names of its label maps, one for each image, or none."""
+        """File names of the label maps of one subject, one for each image; empty without label maps."""
         return self.labels if isinstance(self.labels, list) else [] if self.labels is None else [self.labels]
 
     @property
     def within(self) -> bool:
-        """Whether pairs are those of one subject."""
+        """Whether pairs are formed within a subject."""
         return len(self.images) > 1 if self.layout == "files" else LAYOUTS[self.layout].within
 
     @property
@@ -101,10 +101,10 @@ class Cohort(Section):
         return self.layout != "files" or self.labels is not None
 
     def listing(self, root: Path) -> Listing:
-        """The images below the data root, by split.
+        """Return the images below the data root by split.
 
         Raises:
-            InputError: for subjects that a layout does not have.
+            InputError: for subjects that the layout lacks.
         """
         folder = root / self.folder
         if self.layout == "files":
@@ -112,7 +112,7 @@ class Cohort(Section):
         return LAYOUTS[self.layout].listing(folder).restricted(self.train, self.monitor)
 
     @model_validator(mode="after")
-    def _files_or_layout(self) -> Cohort:
+    def _check_layout(self) -> Cohort:
         if self.layout != "files" and (self.image or self.labels):
             raise ValueError(f"layout {self.layout} knows its files: leave out image and labels")
         if self.layout == "files" and not self.image:
@@ -122,7 +122,7 @@ class Cohort(Section):
         return self
 
     @model_validator(mode="after")
-    def _disjoint(self) -> Cohort:
+    def _check_subjects(self) -> Cohort:
         if self.label_maps and len(self.label_maps) != len(self.images):
             raise ValueError(f"{len(self.images)} images have {len(self.label_maps)} label maps")
         if self.layout == "files" and not self.within and len(self.train) < 2:
@@ -143,20 +143,20 @@ class Cohort(Section):
 
 
 class Data(Section):
-    """What to train on.
+    """The images to train on, and their preparation.
 
     Args:
         root: folder of the cohorts' folders.
-        cohorts: pairs are drawn within a cohort.
-        spacing_mm: of the working grid, for all axes or for each; "native" keeps each image's own voxels.
-        view: what the working grid shows: "foreground", or "whole" for crops that are all foreground.
-        window: the intensities that become 0 and 1 (CT); by default each image's own.
-        content: what the images show; recorded in the weights.
-        shape: training crop in working voxels, multiples of what the network pools (16 where it does).
-        by_content: whether `content` is a kind of `preprocessing.foreground`, which alone says if the model suits an
-            image; otherwise the extremes of the training images do.
-        refinement_init: where the refinement of the model's registrations starts: "network", "identity" or "none".
-        contrast: weight of the images' local contrast in that refinement.
+        cohorts: folders of images; pairs are sampled within a cohort.
+        spacing_mm: of the working grid, for all axes or for each; "native" keeps the voxels of each image.
+        view: extent of the working grid: the "foreground", or the "whole" image for crops that are all foreground.
+        window: intensity range that maps to 0 and 1 (CT); by default it is estimated from each image.
+        content: description of the images; recorded in the weights.
+        shape: training crop in working voxels, multiples of the downsampling of the network (16 on pooled axes).
+        by_content: whether `content` is an image type of `preprocessing.foreground`, which alone decides if the model
+            suits an image; otherwise the ranges of the training images decide.
+        refinement_init: initial field of the refinement with this model: "network", "identity" or "none".
+        contrast: weight of local contrast in that refinement.
     """
 
     root: Path
@@ -171,14 +171,14 @@ class Data(Section):
     shape: tuple[int, int, int] = (160, 192, 144)
 
     @model_validator(mode="after")
-    def _of_one_kind(self) -> Data:
+    def _check_within(self) -> Data:
         if len({cohort.within for cohort in self.cohorts}) > 1:
             raise ValueError("cohorts of several images a subject and of one do not go together")
         return self
 
     @property
     def preparation(self) -> Preparation:
-        """As the weights file records it."""
+        """The preparation of images, as recorded in the weights file."""
         spacing = self.spacing_mm
         vector = None if spacing == "native" else spacing if isinstance(spacing, tuple) else (spacing,) * 3
         align = not self.cohorts[0].within
@@ -186,7 +186,7 @@ class Data(Section):
 
 
 class Augment(Section):
-    """Random changes of each pair. Angles in degrees, shifts in mm, the rest relative; all are standard deviations."""
+    """Data augmentation: standard deviations; angles in degrees, shifts in mm, the rest relative."""
 
     pose_probability: Fraction = 0.5
     rotation_deg: float = 6.0
@@ -202,16 +202,16 @@ class Augment(Section):
 
 
 class Loss(Section):
-    """similarity + regularity * diffusion + folding * folding penalty, summed over levels with their weights.
+    """The loss: similarity + regularity * diffusion + folding * folding penalty, weighted and summed over levels.
 
     Args:
         similarity: "lncc" with cubes of `window` voxels, or "mse".
-        contrast: weight of the same similarity of local contrast, beside that of the images; for "lncc" alone.
+        contrast: weight of the LNCC of local contrast relative to that of the images; with "lncc" only.
         regularity, folding: weights of the penalties on the field.
-        level_weights: of 1/2, 1/4, 1/8 and 1/16.
-        dice: weight of one minus the mean Dice of the label maps, judged with the finest field. Above zero, the model
-            is weakly supervised and named so.
-        structures: how many labels, drawn anew for each pair, that mean is over.
+        level_weights: of the levels at 1/2, 1/4, 1/8 and 1/16 resolution.
+        dice: weight of one minus the mean Dice of label maps warped by the finest field. Above zero, the model is
+            weakly supervised and recorded as such.
+        structures: number of labels in that mean, sampled for each pair.
     """
 
     similarity: Literal["lncc", "mse"] = "lncc"
@@ -224,7 +224,7 @@ class Loss(Section):
     structures: Annotated[int, Field(ge=1)] = 16
 
     @model_validator(mode="after")
-    def _weighs_something(self) -> Loss:
+    def _check_weights(self) -> Loss:
         if not self.level_weights[0] > 0 or any(not weight >= 0 for weight in self.level_weights):
             raise ValueError(f"level_weights {self.level_weights} must start above zero and never fall below it")
         if self.contrast > 0 and self.similarity != "lncc":
@@ -233,16 +233,16 @@ class Loss(Section):
 
 
 class Stage(Section):
-    """A part of the schedule.
+    """A stage of the schedule.
 
     Args:
-        steps: pairs of this stage.
+        steps: optimiser steps of this stage.
         learning_rate, final_learning_rate: of Adam, annealed by a cosine.
-        warmup_steps: over which the learning rate grows from zero.
-        finest: last level that is trained: 0 is 1/2, 3 is 1/16.
-        compare: where the finest field is judged: at full or at half the working resolution.
-        regularity, window, contrast: instead of the loss section's.
-        gradient_norm: longer gradients are shortened to it.
+        warmup_steps: steps over which the learning rate grows linearly from zero.
+        finest: finest trained level: 0 is 1/2 resolution, 3 is 1/16.
+        compare: resolution of the similarity of the finest field: full or half the working resolution.
+        regularity, window, contrast: replace those of the loss section.
+        gradient_norm: maximum norm of the gradient (clipping).
     """
 
     steps: Annotated[int, Field(ge=1)]
@@ -257,17 +257,17 @@ class Stage(Section):
     gradient_norm: Positive = math.inf
 
     def loss(self, common: Loss) -> Loss:
-        """The loss section with this stage's own values in place."""
+        """Return the loss section with the values of this stage."""
         own = {"regularity": self.regularity, "window": self.window, "contrast": self.contrast}
         return Loss.model_validate({**common.model_dump(), **{k: v for k, v in own.items() if v is not None}})
 
 
 class Run(Section):
-    """Where and how to run. Every `checkpoint_steps` the run can be resumed from `folder`.
+    """Folder, device and intervals of a run. It can be resumed from the last of the checkpoints in `folder`.
 
     Args:
-        batch: pairs of each step, shared by the processes of the run.
-        tensorboard: whether to write scalars and pictures for TensorBoard.
+        batch: pairs per step, divided among the processes of the run.
+        tensorboard: whether to write scalars and images for TensorBoard.
     """
 
     folder: Path
@@ -283,12 +283,12 @@ class Run(Section):
 
 
 class TrainingConfig(Section):
-    """All of a run. Paths are relative to the file that names them.
+    """The configuration of a run. Paths are relative to the configuration file.
 
     Args:
         name: of the model.
         variant: of the network.
-        start: a shipped model, or a .safetensors file of fused weights, to go on from; random weights by default.
+        start: initial weights: a shipped model or a .safetensors file of fused weights; random by default.
         data, stages, loss, augment, run: the sections.
     """
 
@@ -303,7 +303,7 @@ class TrainingConfig(Section):
 
     @property
     def network(self) -> NetworkConfig:
-        """Of the variant."""
+        """The configuration of the network variant."""
         return VARIANTS[self.variant]
 
     @model_validator(mode="after")
@@ -314,7 +314,7 @@ class TrainingConfig(Section):
         if any(n < m or n % m for n, m in zip(self.data.shape, multiples, strict=True)):
             raise ValueError(f"data.shape {self.data.shape} must be multiples of {multiples}")
         for stage in self.stages:
-            stage.loss(self.loss)  # raises for what does not go together
+            stage.loss(self.loss)  # raises for inconsistent values
         if self.loss.dice > 0 and not all(cohort.labelled for cohort in self.data.cohorts):
             raise ValueError("loss.dice needs labels in every cohort")
         return self
@@ -324,7 +324,7 @@ def load_config(path: Path) -> TrainingConfig:
     """Read and check a TOML file; relative paths become relative to the file's folder.
 
     Raises:
-        InputError: if it is missing, no TOML, or a value is wrong; the first wrong value is named.
+        InputError: if the file is missing, no TOML, or a value is invalid; the message names the first one.
     """
     path = Path(path)
     config, here = read_section(path, TrainingConfig), path.parent
@@ -337,7 +337,7 @@ def load_config(path: Path) -> TrainingConfig:
 
 
 def read_section(path: Path, section: type[AnySection]) -> AnySection:
-    """A TOML file as a section, its paths as they are.
+    """Read and check a TOML file as a section; paths stay unchanged.
 
     Raises:
         InputError: as `load_config`.

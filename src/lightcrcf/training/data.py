@@ -1,6 +1,6 @@
-"""Training pairs: subjects prepared once, aligned once, and rendered anew at every step.
+"""Training pairs: images are prepared and aligned once, and resampled with augmentation at every step.
 
-All randomness is drawn in `draw`; `render` is deterministic.
+`sample_augmentation` holds all randomness; `render` is deterministic.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lightcrcf.evaluation.labels import as_codes, compact, label_codes
 from lightcrcf.files import atomic_path
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
-from lightcrcf.geometry.label_kernels import label_shares
+from lightcrcf.geometry.label_kernels import label_fractions
 from lightcrcf.preprocessing.foreground import Content, content
 from lightcrcf.preprocessing.missing_data import filled
 from lightcrcf.preprocessing.normalization import Prepared, prepare, working_order
@@ -36,7 +36,17 @@ from lightcrcf.volumes.formats.analyze import read_analyze
 from lightcrcf.volumes.volume import Volume
 from lightcrcf.weights.preparation import CT, Profile, Ranges
 
-__all__ = ["Change", "Subject", "choose_pair", "draw", "load_cohort", "profile", "render", "render_labels", "val_pairs"]
+__all__ = [
+    "AugmentationParams",
+    "Subject",
+    "choose_pair",
+    "load_cohort",
+    "profile",
+    "render",
+    "render_labels",
+    "sample_augmentation",
+    "val_pairs",
+]
 
 Shape = tuple[int, int, int]
 
@@ -50,14 +60,14 @@ class Subject:
     """One prepared image and its place in the cohort.
 
     Args:
-        name: of the person.
-        image: working axes, unit intensities.
-        from_reference: the cohort's reference RAS mm to this subject's RAS mm.
-        labels: label map in working axes, where it is needed.
-        codes: the labels it holds, without background.
-        shows: what it seems to show.
-        number: of the image among this person's.
-        atlas: the fixed image of every pair.
+        name: of the subject; several images may share it.
+        image: in working axes, with unit intensities.
+        from_reference: RAS mm of the cohort's reference image to RAS mm of this image.
+        labels: label map in working axes, if needed.
+        codes: labels in the map, without background.
+        image_type: estimated from the image.
+        number: index among the images of the subject.
+        atlas: whether it is the fixed image of every pair.
     """
 
     name: str
@@ -65,21 +75,21 @@ class Subject:
     from_reference: Affine
     labels: Volume | None = None
     codes: tuple[int, ...] = ()
-    shows: Content | None = None
+    image_type: Content | None = None
     number: int = 0
     atlas: bool = False
 
 
 @dataclass(frozen=True, eq=False)
-class Change:
-    """What is random about one pair.
+class AugmentationParams:
+    """The augmentation parameters of one pair.
 
     Args:
-        pose: (4, 4) in mm about the fixed image's centre, moves both images together; None keeps the fixed lattice.
-        misalign: (4, 4) in mm about the same centre, moves the moving image alone.
+        pose: (4, 4) in mm about the centre of the fixed image, applied to both images; None keeps the fixed grid.
+        misalign: (4, 4) in mm about the same centre, applied to the moving image only.
         flip: mirror both images left to right.
-        gammas: exponent of the fixed and of the moving intensities.
-        noise_seed: seeds the noise of both.
+        gammas: exponents of the fixed and the moving intensities.
+        noise_seed: seed of the noise in both images.
     """
 
     pose: Float64 | None
@@ -98,44 +108,44 @@ def load_cohort(
     train_labels: bool = False,
     progress: Callable[[int, int], None] = lambda done, images: None,
 ) -> tuple[list[Subject], list[Subject]]:
-    """Prepared and aligned images to train on, and to monitor.
+    """Return prepared and aligned images to train on, and to validate on.
 
-    Each image is aligned to the first one; any pair's affine follows by composition. Affines are cached in `cache`
-    by the content of both files. Images of one person are taken to share a frame. Atlases are among both lists.
+    Each image is aligned to the first one; the affine of a pair follows by composition. Affines are cached in `cache`
+    by the content of both files. Images of one subject share a frame. Atlases are in both lists.
 
     Args:
-        cohort: which files.
-        data: how to prepare them.
+        cohort: the files.
+        data: their preparation.
         cache: folder of the affines.
-        pool: of the network.
-        train_labels: read the label maps of training subjects too.
-        progress: called with the number of images that are ready and of all, after each.
+        pool: downsampling factors of the network.
+        train_labels: whether to read the label maps of training subjects too.
+        progress: called after each image with the number of loaded images and of all images.
 
     Raises:
         InputError: for missing or unusable files.
     """
-    how, listing, strip = data.preparation, cohort.listing(data.root), cohort.skull_strip_with_labels
+    preparation, listing, strip = data.preparation, cohort.listing(data.root), cohort.skull_strip_with_labels
     listing.require(train_labels=train_labels or strip)
     reference = _image(listing.of((*listing.atlases, *listing.train))[0], strip)
 
     def subject(scan: Scan, with_labels: bool) -> Subject:
         volume = _image(scan, strip)
         affine = Affine.identity() if cohort.within else _aligned(reference, volume, cache)
-        image = prepare(volume, pool=pool, view=how.view, window=how.window)
-        plain = Subject(
+        image = prepare(volume, pool=pool, view=preparation.view, window=preparation.window)
+        prepared = Subject(
             scan.subject,
             image,
             affine,
-            shows=content(volume),
+            image_type=content(volume),
             number=scan.number,
             atlas=scan.subject in listing.atlases,
         )
         if not with_labels:
-            return plain
+            return prepared
         labels = _labels(scan)
         order = working_order(labels.grid, pool)
-        turned = Volume(np.ascontiguousarray(order.array(labels.data)), order.grid(labels.grid), labels.source)
-        return replace(plain, labels=turned, codes=tuple(label_codes(labels.data).tolist()))
+        reordered = Volume(np.ascontiguousarray(order.array(labels.data)), order.grid(labels.grid), labels.source)
+        return replace(prepared, labels=reordered, codes=tuple(label_codes(labels.data).tolist()))
 
     images, ready = len(listing.of((*listing.atlases, *listing.val, *listing.train))), count(1)
 
@@ -152,7 +162,7 @@ def load_cohort(
 
 
 def val_pairs(cohort: Cohort, data: Data, subjects: list[Subject]) -> list[tuple[Subject, Subject]]:
-    """The pairs that a cohort is monitored on, of its monitored subjects: fixed, moving."""
+    """Return the validation pairs (fixed, moving) of a cohort from its monitored subjects."""
     by_scan = {(subject.name, subject.number): subject for subject in subjects}
     return [
         (by_scan[fixed.subject, fixed.number], by_scan[moving.subject, moving.number])
@@ -182,7 +192,7 @@ def _image(scan: Scan, skull_strip: bool) -> Volume:
 
 
 def choose_pair(subjects: list[Subject], within: bool, rng: np.random.Generator) -> tuple[Subject, Subject]:
-    """A fixed and a moving image: of an atlas and of a person, of two persons, or two of one person."""
+    """Sample a fixed and a moving image: an atlas and a subject, two subjects, or two images of one subject."""
     atlases, others = [s for s in subjects if s.atlas], [s for s in subjects if not s.atlas]
     if atlases:
         return atlases[int(rng.integers(len(atlases)))], others[int(rng.integers(len(others)))]
@@ -192,12 +202,12 @@ def choose_pair(subjects: list[Subject], within: bool, rng: np.random.Generator)
 
 
 def profile(subjects: list[Subject]) -> Profile:
-    """The extremes of training images."""
-    contents = [s.shows for s in subjects if s.shows is not None]
+    """Return the ranges of size, extent and foreground volume of training images, and their types."""
+    types = [s.image_type for s in subjects if s.image_type is not None]
     voxels = np.array([s.image.grid.shape for s in subjects], float)
     extents = np.array([s.image.grid.spacing_mm * s.image.grid.shape for s in subjects])
-    litres = [c.foreground_litres for c in contents]
-    kinds = tuple(sorted({c.kind for c in contents} | {CT for c in contents if c.ct}))
+    litres = [c.foreground_litres for c in types]
+    kinds = tuple(sorted({c.kind for c in types} | {CT for c in types if c.ct}))
     return Profile(kinds, _ranges(voxels), _ranges(extents), (min(litres), max(litres)))
 
 
@@ -216,7 +226,7 @@ def _aligned(reference: Volume, volume: Volume, cache: Path) -> Affine:
     key = hashlib.sha256(f"{CACHE_VERSION} {_digest(reference)} {_digest(volume)}".encode()).hexdigest()[:24]
     entry = cache / f"affine-{key}.json"
     if entry.is_file():
-        with suppress(ValueError, InputError):  # a damaged entry is made again
+        with suppress(ValueError, InputError):  # a damaged entry is recomputed
             return Affine(np.array(json.loads(entry.read_text(encoding="utf-8"))))
     affine = align(reference, volume).affine
     cache.mkdir(parents=True, exist_ok=True)
@@ -228,7 +238,7 @@ def _aligned(reference: Volume, volume: Volume, cache: Path) -> Affine:
 def _random_affine(
     rng: np.random.Generator, rotation_deg: float, scale: float, shear: float, shift_mm: float
 ) -> Float64:
-    """(4, 4): stretch and shear, then rotate about a random axis, then shift."""
+    """Return (4, 4): scaling and shear, then rotation about a random axis, then translation."""
     axis = rng.normal(size=3)
     axis /= np.linalg.norm(axis)
     angle = np.radians(rng.normal() * rotation_deg)
@@ -241,89 +251,93 @@ def _random_affine(
     return matrix
 
 
-def draw(rng: np.random.Generator, augment: Augment) -> Change:
-    """Draw the random part of one pair."""
-    posed = rng.random() < augment.pose_probability
+def sample_augmentation(rng: np.random.Generator, augment: Augment) -> AugmentationParams:
+    """Sample the augmentation of one pair."""
+    has_pose = rng.random() < augment.pose_probability
     pose = _random_affine(rng, augment.rotation_deg, augment.scale, augment.shear, augment.shift_mm)
     misalign = _random_affine(
         rng, augment.misalign_rotation_deg, augment.misalign_scale, 0.0, augment.misalign_shift_mm
     )
     gammas = np.exp(rng.normal(size=2) * augment.gamma)
     flip = bool(rng.random() < augment.flip_probability)
-    return Change(
-        pose if posed else None, misalign, flip, (float(gammas[0]), float(gammas[1])), int(rng.integers(2**31))
+    return AugmentationParams(
+        pose if has_pose else None, misalign, flip, (float(gammas[0]), float(gammas[1])), int(rng.integers(2**31))
     )
 
 
-def placed(fixed: Subject, moving: Subject, change: Change, data: Data) -> tuple[Grid, Float64, Float64]:
-    """Where a pair is looked at: a grid of `data.shape` voxels about the fixed image's foreground.
+def pair_geometry(
+    fixed: Subject, moving: Subject, params: AugmentationParams, data: Data
+) -> tuple[Grid, Float64, Float64]:
+    """Return the crop of a pair, a grid of `data.shape` voxels about the foreground of the fixed image.
 
     Returns:
-        the grid, and (4, 4) matrices from its RAS mm to those of the fixed and of the moving image.
+        The grid, and (4, 4) matrices from its RAS mm to RAS mm of the fixed and the moving image.
     """
-    middle = (fixed.image.box[0] + fixed.image.box[1] + 1) / 2
-    own = fixed.image.grid.spacing_mm
-    spacing = np.array(data.preparation.spacing_mm or own)
-    if change.pose is None and np.allclose(own, spacing, rtol=1e-3):
-        grid = fixed.image.grid.crop(np.round(middle - np.array(data.shape) / 2), data.shape)
+    centre_voxel = (fixed.image.box[0] + fixed.image.box[1] + 1) / 2
+    native = fixed.image.grid.spacing_mm
+    spacing = np.array(data.preparation.spacing_mm or native)
+    if params.pose is None and np.allclose(native, spacing, rtol=1e-3):
+        grid = fixed.image.grid.crop(np.round(centre_voxel - np.array(data.shape) / 2), data.shape)
     else:
-        step = np.diag([*(spacing / own), 1.0])
-        lattice = Grid(fixed.image.grid.shape, fixed.image.grid.affine @ step)
-        grid = lattice.crop(middle / np.diag(step)[:3] - np.array(data.shape) / 2, data.shape)
+        step = np.diag([*(spacing / native), 1.0])
+        scaled = Grid(fixed.image.grid.shape, fixed.image.grid.affine @ step)
+        grid = scaled.crop(centre_voxel / np.diag(step)[:3] - np.array(data.shape) / 2, data.shape)
     centre = np.eye(4)
-    centre[:3, 3] = fixed.image.grid.world(middle)
+    centre[:3, 3] = fixed.image.grid.world(centre_voxel)
     about = np.linalg.inv(centre)
-    pose = np.eye(4) if change.pose is None else centre @ change.pose @ about
-    to_moving = moving.from_reference.compose(fixed.from_reference.inverse()).matrix @ centre @ change.misalign @ about
+    pose = np.eye(4) if params.pose is None else centre @ params.pose @ about
+    to_moving = moving.from_reference.compose(fixed.from_reference.inverse()).matrix @ centre @ params.misalign @ about
     return grid, pose, to_moving @ pose
 
 
-def render(fixed: Subject, moving: Subject, change: Change, data: Data, augment: Augment) -> tuple[Tensor, Tensor]:
-    """Both images of one pair on one grid; see `placed`.
+def render(
+    fixed: Subject, moving: Subject, params: AugmentationParams, data: Data, augment: Augment
+) -> tuple[Tensor, Tensor]:
+    """Resample both images of a pair on one grid with augmentation; see `pair_geometry`.
 
     Returns:
-        fixed and moving, (D, H, W) float32 on the CPU.
+        Fixed and moving image, (D, H, W) float32 on the CPU.
     """
-    grid, *matrices = placed(fixed, moving, change, data)
+    grid, *matrices = pair_geometry(fixed, moving, params, data)
     images = [s.image.onto(grid, m) for s, m in zip((fixed, moving), matrices, strict=True)]
-    generator = torch.Generator().manual_seed(change.noise_seed)
+    generator = torch.Generator().manual_seed(params.noise_seed)
     pair = [
-        _recoloured(torch.from_numpy(i), g, augment.noise, generator)
-        for i, g in zip(images, change.gammas, strict=True)
+        augment_intensity(torch.from_numpy(i), g, augment.noise, generator)
+        for i, g in zip(images, params.gammas, strict=True)
     ]
-    fixed_image, moving_image = (image.flip(0) for image in pair) if change.flip else pair
+    fixed_image, moving_image = (image.flip(0) for image in pair) if params.flip else pair
     return fixed_image, moving_image
 
 
 def render_labels(
-    fixed: Subject, moving: Subject, change: Change, data: Data, structures: int, blocks: Shape = (1, 1, 1)
+    fixed: Subject, moving: Subject, params: AugmentationParams, data: Data, structures: int, blocks: Shape = (1, 1, 1)
 ) -> tuple[Tensor, Tensor]:
-    """Some label maps of the same pair on the same grid, drawn from those that both subjects have.
+    """Resample label maps of a pair on the grid of `render`, for labels sampled from those of both subjects.
 
     Args:
-        fixed, moving, change, data: as for `render`.
-        structures: how many, at most.
-        blocks: edge lengths of the blocks of voxels whose means are returned.
+        fixed, moving, params, data: as for `render`.
+        structures: maximum number of labels.
+        blocks: edge lengths of the blocks of voxels to average over.
 
     Returns:
-        fixed and moving, (K, d, h, w) float32 in [0, 1] on the CPU; K is at most `structures`.
+        Fixed and moving maps, (K, d, h, w) float32 in [0, 1] on the CPU; K is at most `structures`.
     """
     common = np.intersect1d(fixed.codes, moving.codes)
-    codes = np.sort(np.random.default_rng(change.noise_seed).permutation(common)[:structures])
-    grid, *matrices = placed(fixed, moving, change, data)
+    codes = np.sort(np.random.default_rng(params.noise_seed).permutation(common)[:structures])
+    grid, *matrices = pair_geometry(fixed, moving, params, data)
     maps = []
     for subject, matrix in zip((fixed, moving), matrices, strict=True):
         if subject.labels is None:
             raise ValueError(f"the labels of {subject.name} were not read")
         step = subject.labels.grid.inverse @ matrix @ grid.affine
         labels = resample(subject.labels.data, grid.shape, step[:3], interpolation="nearest")
-        shares = torch.from_numpy(label_shares(compact(labels, codes), len(codes), blocks))
-        maps.append(shares.flip(1) if change.flip else shares)
+        shares = torch.from_numpy(label_fractions(compact(labels, codes), len(codes), blocks))
+        maps.append(shares.flip(1) if params.flip else shares)
     return maps[0], maps[1]
 
 
-def _recoloured(image: Tensor, gamma: float, noise: float, generator: torch.Generator) -> Tensor:
-    """Gamma and noise on the tissue; the background stays zero. Changes `image`."""
-    tissue = image > 0
+def augment_intensity(image: Tensor, gamma: float, noise: float, generator: torch.Generator) -> Tensor:
+    """Apply gamma and noise to the foreground, in place; the background stays zero."""
+    foreground = image > 0
     image.pow_(gamma)
-    return image.add_(torch.randn(image.shape, generator=generator) * tissue, alpha=noise)
+    return image.add_(torch.randn(image.shape, generator=generator) * foreground, alpha=noise)

@@ -1,4 +1,4 @@
-"""What a run writes down while it goes on: `log.jsonl` and TensorBoard's events."""
+"""Logs of a training run: `log.jsonl` and events of TensorBoard."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["Journal"]
 
 
 class Journal:
-    """Records of one run.
+    """The log of a run.
 
     Args:
         folder: of the run.
-        tensorboard: whether to write scalars and pictures for TensorBoard, in `folder`/tensorboard.
-        step: at which the run goes on; later events of an earlier attempt are hidden.
+        tensorboard: whether to write scalars and images for TensorBoard, in `folder`/tensorboard.
+        step: at which the run resumes; later events of an earlier attempt are hidden.
     """
 
     def __init__(self, folder: Path, *, tensorboard: bool, step: int = 0) -> None:
@@ -33,7 +33,7 @@ class Journal:
             self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
 
     def write(self, step: int, group: str, values: dict[str, float]) -> None:
-        """One record: `values` of "train" or of "monitor" at a step."""
+        """Append `values` of the group "train" or "monitor" at a step."""
         record: dict[str, Any] = {"step": step, **(values if group == "train" else {group: values})}
         with self._file.open("a", encoding="utf-8") as log:
             log.write(json.dumps(record) + "\n")
@@ -43,12 +43,12 @@ class Journal:
             self._events.flush()
 
     def picture(self, step: int, name: str, image: NDArray[np.float32]) -> None:
-        """A grey picture (H, W) in [0, 1], for TensorBoard."""
+        """Add a greyscale image (H, W) in [0, 1] to the events of TensorBoard."""
         if self._events is not None:
             self._events.add_image(f"monitor/{name}", np.clip(image, 0.0, 1.0), step, dataformats="HW")
             self._events.flush()
 
     def close(self) -> None:
-        """Finish the files."""
+        """Close the files."""
         if self._events is not None:
             self._events.close()

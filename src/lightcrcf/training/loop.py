@@ -1,4 +1,4 @@
-"""The training loop: draw a pair, run the network, step; checkpoint, monitor, export."""
+"""The training loop: sample a pair, run the network, take a step; checkpoint, validate, export."""
 
 from __future__ import annotations
 
@@ -19,12 +19,21 @@ from lightcrcf.errors import InputError, UsageError
 from lightcrcf.network.model import LightCRCF
 from lightcrcf.training.checkpoint import restore, save
 from lightcrcf.training.config import Cohort, Stage, TrainingConfig, load_config
-from lightcrcf.training.data import Subject, choose_pair, draw, load_cohort, profile, render, render_labels, val_pairs
+from lightcrcf.training.data import (
+    Subject,
+    choose_pair,
+    load_cohort,
+    profile,
+    render,
+    render_labels,
+    sample_augmentation,
+    val_pairs,
+)
 from lightcrcf.training.journal import Journal
 from lightcrcf.training.monitor import monitor
 from lightcrcf.training.narrator import Narrator
 from lightcrcf.training.objective import Operations, objective
-from lightcrcf.training.processes import Processes, joined
+from lightcrcf.training.processes import Processes, process_group
 from lightcrcf.weights.preparation import Profile
 from lightcrcf.weights.store import load, write_weights
 
@@ -34,15 +43,15 @@ __all__ = ["Trainer", "train"]
 def train(
     recipe: Path | TrainingConfig, *, resume: bool = False, say: Callable[[str], None] = lambda line: None
 ) -> Path:
-    """Run a configuration, or the file that holds it, to its end; returns the exported weights.
+    """Train a configuration to its end, and return the path of the exported weights.
 
-    Everything goes to the configuration's run folder: `log.jsonl`, `checkpoint.safetensors`, `NAME.safetensors`, and
-    TensorBoard's events. Started by `torchrun`, the processes share each step's batch.
+    All output goes to the run folder of the configuration: `log.jsonl`, `checkpoint.safetensors`, `NAME.safetensors`,
+    and events of TensorBoard. The processes that `torchrun` starts divide each batch.
 
     Args:
-        recipe: configuration.
-        resume: go on from the last checkpoint.
-        say: gets a line for people now and then, from the first process.
+        recipe: the configuration, or its TOML file.
+        resume: whether to continue from the last checkpoint.
+        say: receives progress messages, from the first process.
 
     Raises:
         InputError: for a bad configuration, bad data, or a checkpoint of another configuration.
@@ -58,7 +67,7 @@ def train(
             got="a checkpoint",
             remedy="add --resume or name another folder",
         )
-    with joined(config.run.device) as processes:
+    with process_group(config.run.device) as processes:
         folder.mkdir(parents=True, exist_ok=True)
         trainer = Trainer(config, processes, say)
         if resume and checkpoint.exists():
@@ -67,24 +76,24 @@ def train(
         try:
             return trainer.run()
         finally:
-            torch.set_flush_denormal(False)  # it is a setting of the whole process, which may go on with other work
+            torch.set_flush_denormal(False)  # it applies to the whole process, which may do other work
 
 
-ALONE = Processes()
-_DIVERGED = 1e3  # a loss of a few units is usual; infinite and undefined ones fail the comparison too
+SINGLE_PROCESS = Processes()
+_DIVERGED = 1e3  # losses are a few units; infinity and NaN fail the comparison too
 Labels = tuple[Tensor, Tensor] | None
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where a step lies in the schedule."""
+    """The stage and learning rate of a step."""
 
     stage: Stage
     learning_rate: float
 
 
 def position(stages: list[Stage], step: int) -> Position:
-    """The stage of `step` and its cosine-annealed learning rate, warmed up at its start."""
+    """Return the stage of `step` and its learning rate: linear warm-up, cosine annealing."""
     for stage in stages:
         if step < stage.steps:
             warm = min(1.0, (step + 1) / stage.warmup_steps) if stage.warmup_steps else 1.0
@@ -96,23 +105,26 @@ def position(stages: list[Stage], step: int) -> Position:
 
 
 class Trainer:
-    """A run: the network, its optimiser, the data, and the step reached.
+    """A training run: network, optimiser, data and current step.
 
     Args:
-        config: checked configuration; data are read and aligned here.
-        processes: that share the run.
+        config: the configuration; the constructor reads and aligns the data.
+        processes: the processes of the run.
         say: see `train`.
 
     Raises:
-        UsageError: if there is no such device, or the batch cannot be shared.
+        UsageError: if the device is missing, or the batch is no multiple of the number of processes.
     """
 
     def __init__(
-        self, config: TrainingConfig, processes: Processes = ALONE, say: Callable[[str], None] = lambda line: None
+        self,
+        config: TrainingConfig,
+        processes: Processes = SINGLE_PROCESS,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.config, self.step, self.processes = config, 0, processes
         self.narrator = Narrator(say if processes.first else lambda line: None, self.total_steps)
-        self.changing = False
+        self.inconsistent = False
         if config.run.batch % processes.count:
             raise UsageError(
                 "run.batch", expected=f"a multiple of the {processes.count} processes", got=str(config.run.batch),
@@ -126,14 +138,14 @@ class Trainer:
         self.device = torch.device(config.run.device)
         model = LightCRCF(config.network).to(self.device)
         if config.start is not None:
-            model.adopt(load(config.start).arrays)
+            model.load_fused(load(config.start).arrays)
         self.model: LightCRCF = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.model.warp = Operations.on(self.device).warp
         self.network = processes.wrap(self.model)
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=1e-3, fused=True)
         cache = config.run.folder / "cache"
-        with processes.first_alone():  # it aligns; the others find the affines in the cache
-            loaded = [self._loaded(cohort, cache) for cohort in config.data.cohorts]
+        with processes.first_process_first():  # the first process aligns; the others load the affines from the cache
+            loaded = [self._load_cohort(cohort, cache) for cohort in config.data.cohorts]
         self.cohorts: list[list[Subject]] = [subjects for subjects, _ in loaded]
         self.monitored = [
             (subjects, val_pairs(cohort, config.data, subjects))
@@ -142,22 +154,22 @@ class Trainer:
         ]
         self.profile: Profile | None = None
         if not config.data.by_content:
-            everyone = [subject for cohort in self.cohorts for subject in cohort]
-            self.profile = profile(everyone)
+            training_images = [subject for cohort in self.cohorts for subject in cohort]
+            self.profile = profile(training_images)
 
-    def _loaded(self, cohort: Cohort, cache: Path) -> tuple[list[Subject], list[Subject]]:
-        data, network, loss, tell = self.config.data, self.config.network, self.config.loss, self.narrator.prepared
-        return load_cohort(cohort, data, cache, pool=network.pool, train_labels=loss.dice > 0, progress=tell)
+    def _load_cohort(self, cohort: Cohort, cache: Path) -> tuple[list[Subject], list[Subject]]:
+        data, network, loss, progress = self.config.data, self.config.network, self.config.loss, self.narrator.prepared
+        return load_cohort(cohort, data, cache, pool=network.pool, train_labels=loss.dice > 0, progress=progress)
 
     @property
     def total_steps(self) -> int:
-        """Steps of the whole schedule."""
+        """Number of steps of all stages."""
         return sum(stage.steps for stage in self.config.stages)
 
     def run(self) -> Path:
-        """Train to the end of the schedule; a checkpoint is left when interrupted.
+        """Train to the end of the schedule, and return the path of the weights.
 
-        Except within the optimiser's step: weights between two steps are no state to go on from.
+        An interruption writes a checkpoint, except during an optimiser step, whose weights are inconsistent.
         """
         run = self.config.run
         started, window = time.monotonic(), []
@@ -168,7 +180,7 @@ class Trainer:
             while self.step < self.total_steps:
                 window.append(self.train_step())
                 self.step += 1
-                self.changing = False
+                self.inconsistent = False
                 if self.step % run.log_steps == 0:
                     pace = {"seconds_per_step": (time.monotonic() - started) / run.log_steps}
                     values = {**_mean(window), **pace}
@@ -180,7 +192,7 @@ class Trainer:
                 if self.step % run.validate_steps == 0 or self.step == self.total_steps:
                     self._monitor(journal)
         finally:
-            if not self.changing:
+            if not self.inconsistent:
                 self._checkpoint()
             if journal is not None:
                 journal.close()
@@ -190,32 +202,32 @@ class Trainer:
         return weights
 
     def train_step(self) -> dict[str, float]:
-        """One batch, one step. Depends on the seed and the step's number only, so that resuming changes nothing."""
-        where, run = position(self.config.stages, self.step), self.config.run
+        """Take one optimiser step. The batch depends only on seed and step, so that resuming changes nothing."""
+        current, run = position(self.config.stages, self.step), self.config.run
         for group in self.optimiser.param_groups:
-            group["lr"] = where.learning_rate
+            group["lr"] = current.learning_rate
         self.optimiser.zero_grad(set_to_none=True)
-        mine, parts = self.processes.share(run.batch), []
-        for number in mine:
-            batch = self.batch(np.random.default_rng([run.seed, self.step, number]), where.stage.compare)
-            parts.append(self._backward(*batch, where.stage, 1.0 / len(mine), last=number == mine[-1]))
-        norm = float(clip_grad_norm_(self.model.parameters(), where.stage.gradient_norm))
-        self.changing = True
+        own_numbers, parts = self.processes.share(run.batch), []
+        for number in own_numbers:
+            batch = self.batch(np.random.default_rng([run.seed, self.step, number]), current.stage.compare)
+            parts.append(self._backward(*batch, current.stage, 1.0 / len(own_numbers), last=number == own_numbers[-1]))
+        norm = float(clip_grad_norm_(self.model.parameters(), current.stage.gradient_norm))
+        self.inconsistent = True
         self.optimiser.step()
-        return {**_mean(parts), "gradient_norm": norm, "learning_rate": where.learning_rate}
+        return {**_mean(parts), "gradient_norm": norm, "learning_rate": current.learning_rate}
 
     def _backward(
         self, fixed: Tensor, moving: Tensor, labels: Labels, stage: Stage, share: float, *, last: bool
     ) -> dict[str, float]:
-        """Add the gradient of one pair; the last pair's backward pass averages it over all processes."""
-        together = isinstance(self.network, DistributedDataParallel) and not last
-        with self.network.no_sync() if together else nullcontext():  # type: ignore[operator]
+        """Add the gradient of one pair; the backward pass of the last pair averages over all processes."""
+        accumulate = isinstance(self.network, DistributedDataParallel) and not last
+        with self.network.no_sync() if accumulate else nullcontext():  # type: ignore[operator]
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.run.precision == "bf16"):
                 fields = [u.float() for u in self.network(fixed, moving, stage.finest)]
             loss, operations = stage.loss(self.config.loss), Operations.on(self.device)
             parts = objective(fields, fixed, moving, loss, stage.compare, operations, self.model.config.pool, labels)
             if not float(parts["loss"].detach()) < _DIVERGED:
-                self.changing = True  # these weights are nothing to go on from
+                self.inconsistent = True  # no checkpoint of diverged weights
                 raise InputError(
                     f"step {self.step}", expected="a loss that stays small", got=str(float(parts["loss"].detach())),
                     remedy="lower the learning rate, limit gradient_norm, or check the images",
@@ -224,26 +236,27 @@ class Trainer:
         return {name: float(value.detach()) for name, value in parts.items()}
 
     def batch(self, rng: np.random.Generator, compare: str = "full") -> tuple[Tensor, Tensor, Labels]:
-        """A pair of one cohort as (1, 1, D, H, W) each, and its label maps if the loss weighs Dice.
+        """Return a pair, (1, 1, D, H, W) each, and its label maps if `loss.dice` is above zero.
 
-        The label maps are (1, K, d, h, w), at the resolution of `compare`. Cohorts are drawn by their number of images.
+        The label maps are (1, K, d, h, w) at the resolution of `compare`. A cohort is sampled with probability
+        proportional to its number of images.
         """
         sizes = np.array([len(cohort) for cohort in self.cohorts], dtype=float)
         cohort = self.cohorts[int(rng.choice(len(sizes), p=sizes / sizes.sum()))]
         config = self.config
         pair = choose_pair(cohort, config.data.cohorts[0].within, rng)
-        change = draw(rng, config.augment)
+        params = sample_augmentation(rng, config.augment)
         fixed, moving = (
-            image[None, None].to(self.device) for image in render(*pair, change, config.data, config.augment)
+            image[None, None].to(self.device) for image in render(*pair, params, config.data, config.augment)
         )
         if config.loss.dice == 0:
             return fixed, moving, None
         blocks = config.network.pool if compare == "half" else (1, 1, 1)
-        maps = render_labels(*pair, change, config.data, config.loss.structures, blocks)
+        maps = render_labels(*pair, params, config.data, config.loss.structures, blocks)
         return fixed, moving, (maps[0][None].to(self.device), maps[1][None].to(self.device))
 
     def export(self) -> Path:
-        """Write the fused weights to `NAME.safetensors`, in the first process; returns the path."""
+        """Write the fused weights to `NAME.safetensors` in the first process, and return the path."""
         path = self.config.run.folder / f"{self.config.name}.safetensors"
         if not self.processes.first:
             return path
@@ -270,7 +283,7 @@ class Trainer:
             journal.write(self.step, group, values)
 
     def _monitor(self, journal: Journal | None) -> None:
-        """By the first process alone; the others go on and wait for it at the next step's gradients."""
+        """Validate in the first process; the others continue until the gradients of the next step."""
         if journal is None:
             return
         self.export()

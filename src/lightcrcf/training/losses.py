@@ -1,4 +1,7 @@
-"""Losses of unsupervised registration. Images are (N, 1, D, H, W), displacements (N, 3, D, H, W) in voxels."""
+"""Losses of unsupervised and weakly supervised registration.
+
+Images are (N, 1, D, H, W), displacements (N, 3, D, H, W) in voxels.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ __all__ = ["dice", "diffusion", "folding", "lncc", "local_contrast", "mean_squar
 
 
 def window_mean(images: Tensor, radius: int) -> Tensor:
-    """Mean over cubes of 2 * radius + 1 voxels, zeros outside: three passes, one for each axis."""
+    """Return the mean over cubes of 2 * radius + 1 voxels, zeros outside, by one pass along each axis."""
     window = 2 * radius + 1
-    # Padded beforehand: the pooling's own padding refuses images smaller than the window.
+    # Explicit padding: that of the pooling refuses images smaller than the window.
     images = pad(images, (radius,) * 6)
     for size in ((window, 1, 1), (1, window, 1), (1, 1, window)):
         images = avg_pool3d(images, size, stride=1)
@@ -27,23 +30,23 @@ def lncc(
     *,
     window: int = 9,
     weight: Tensor | None = None,
-    floor: float = 1e-5,
+    epsilon: float = 1e-5,
     mean: Callable[[Tensor, int], Tensor] = window_mean,
 ) -> Tensor:
-    """One minus the mean squared local normalised cross-correlation, in [0, 1].
+    """Return one minus the mean squared local normalised cross-correlation, in [0, 1].
 
     `cc(x) = cov(f, m)^2 / (var(f) var(m))` over the cube of `window` voxels about x.
 
     Args:
-        fixed, moved: (N, 1, D, H, W), of about unit range.
+        fixed, moved: (N, 1, D, H, W), with intensities in about [0, 1].
         window: odd edge length in voxels.
-        weight: (N, 1, D, H, W) of the voxels that count; all by default.
-        floor: added to the product of variances, so that flat regions count as uncorrelated.
-        mean: the window mean to use, `window_mean` or one that agrees with it.
+        weight: (N, 1, D, H, W) weights of voxels; 1 by default.
+        epsilon: added to the product of variances, so that flat regions count as uncorrelated.
+        mean: implementation of `window_mean`.
 
     Example:
         >>> image = torch.rand(1, 1, 9, 9, 9, generator=torch.Generator().manual_seed(0))
-        >>> float(lncc(image, 2 * image + 1, window=5, floor=1e-9)) < 0.1
+        >>> float(lncc(image, 2 * image + 1, window=5, epsilon=1e-9)) < 0.1
         True
     """
     sums = mean(torch.cat([fixed, moved, fixed * fixed, moved * moved, fixed * moved], dim=1), window // 2)
@@ -51,26 +54,26 @@ def lncc(
     covariance = product - mean_f * mean_m
     variance_f = (square_f - mean_f * mean_f).clamp_min(0)
     variance_m = (square_m - mean_m * mean_m).clamp_min(0)
-    cc = covariance * covariance / (variance_f * variance_m + floor)
+    cc = covariance * covariance / (variance_f * variance_m + epsilon)
     average: Tensor = cc.mean() if weight is None else (cc * weight).sum() / weight.sum().clamp_min(1.0)
     return 1.0 - average
 
 
 def local_contrast(images: Tensor, *, mean: Callable[[Tensor, int], Tensor] = window_mean) -> Tensor:
-    """The standard deviation over cubes of 3 voxels, relative to the largest: edges and texture.
+    """Return the standard deviation over cubes of 3 voxels, relative to its maximum: edges and texture.
 
-    Whichever side of an edge is brighter, it is the same.
+    It does not depend on which side of an edge is brighter.
 
     Args:
         images: (N, 1, D, H, W).
-        mean: the window mean to use, `window_mean` or one that agrees with it.
+        mean: implementation of `window_mean`.
 
     Example:
         >>> edge = torch.tensor([0.0, 0, 0, 1, 1, 1]).view(1, 1, 1, 1, 6).expand(1, 1, 6, 6, 6)
         >>> local_contrast(edge)[0, 0, 3, 3].round(decimals=4).tolist()
         [0.0, 0.0, 1.0, 1.0, 0.0, 0.0]
     """
-    around = pad(images, (1,) * 6, mode="replicate")  # so that the border of a crop is no edge
+    around = pad(images, (1,) * 6, mode="replicate")  # avoids an edge at the border of a crop
     means = mean(torch.cat([around, around * around], dim=1), 1)[:, :, 1:-1, 1:-1, 1:-1]
     first, square = torch.split(means, 1, dim=1)
     deviation = (square - first * first).clamp_min(0).sqrt()
@@ -78,19 +81,19 @@ def local_contrast(images: Tensor, *, mean: Callable[[Tensor, int], Tensor] = wi
 
 
 def mean_squared_error(fixed: Tensor, moved: Tensor, *, weight: Tensor | None = None) -> Tensor:
-    """Mean of (fixed - moved)^2 over all voxels or those that `weight` counts."""
+    """Return the mean of (fixed - moved)^2 over all voxels, or weighted by `weight`."""
     error = (fixed - moved) ** 2
     return error.mean() if weight is None else (error * weight).sum() / weight.sum().clamp_min(1.0)
 
 
 def dice(fixed: Tensor, moved: Tensor) -> Tensor:
-    """One minus the mean soft Dice overlap of label maps.
+    """Return one minus the mean soft Dice overlap of label maps.
 
     Args:
-        fixed, moved: (N, K, D, H, W) in [0, 1], one channel for each structure.
+        fixed, moved: (N, K, D, H, W) in [0, 1], one channel per label.
 
     Source:
-        Milletari et al., V-Net, 3DV 2016, with the sums of Dice's own coefficient.
+        Milletari et al., V-Net, 3DV 2016, with sums instead of sums of squares.
 
     Example:
         >>> half = torch.zeros(1, 1, 2, 2, 2); half[:, :, 0] = 1
@@ -114,7 +117,7 @@ def diffusion(displacement: Tensor) -> Tensor:
 
 
 def folding(displacement: Tensor, *, margin: float = 0.1) -> Tensor:
-    """Mean of max(0, margin - det(I + du/dx)) with forward differences: zero unless a voxel nearly folds."""
+    """Return the mean of max(0, margin - det(I + du/dx)) by forward differences; zero unless a voxel nearly folds."""
     u = displacement[:, :, :-1, :-1, :-1]
     dx = displacement[:, :, 1:, :-1, :-1] - u
     dy = displacement[:, :, :-1, 1:, :-1] - u

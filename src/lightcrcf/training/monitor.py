@@ -1,4 +1,4 @@
-"""Dice and folding on subjects that the network does not train on, while it trains."""
+"""Validation during training: Dice and folding of subjects outside the training set."""
 
 from __future__ import annotations
 
@@ -35,36 +35,38 @@ def monitor(
     finest: int,
     pairs: Sequence[tuple[Subject, Subject]] | None = None,
 ) -> tuple[dict[str, float], NDArray[np.float32]]:
-    """Mean over pairs, fixed and moving.
+    """Return mean scores over pairs, and an image of the first pair.
 
     Args:
-        model: the network as it is trained.
-        subjects: with labels.
-        data: how they were prepared.
-        finest: last level that is trained.
-        pairs: of the subjects; by default each image is fixed once, the next one of another or of the same person
-            moving.
+        model: the network in training.
+        subjects: images with labels.
+        data: their preparation.
+        finest: finest trained level.
+        pairs: (fixed, moving); by default each image is fixed once, and the next one, of another or of the same
+            subject, moving.
 
     Returns:
-        dice_affine and dice (mean over labels, then pairs), folding_percent of the half-resolution field; and a
-        picture (H, W) of the first pair: fixed, moving and moved image, side by side.
+        dice_affine and dice (mean over labels, then pairs), folding_percent of the half-resolution field; and an
+        image (H, W) of the first pair: fixed, moving and warped image, side by side.
     """
     rows, pictures = [], []
-    plain = model.fuse()
+    fused = model.fuse()
     for fixed, moving in _pairs(subjects, data.cohorts[0].within) if pairs is None else pairs:
-        how = data.preparation
-        grid = working_grid(fixed.image, how.spacing_mm, multiples=plain.config.multiples, view=how.view)
+        preparation = data.preparation
+        grid = working_grid(
+            fixed.image, preparation.spacing_mm, multiples=fused.config.multiples, view=preparation.view
+        )
         world = moving.from_reference.compose(fixed.from_reference.inverse()).matrix
         images = (fixed.image.onto(grid), moving.image.onto(grid, world))
-        device = next(plain.parameters()).device
+        device = next(fused.parameters()).device
         with torch.no_grad():
             pair = (torch.from_numpy(image)[None, None].to(device) for image in images)
-            field = plain(*pair, finest)[-1]
+            field = fused(*pair, finest)[-1]
             for _ in range(finest):
-                field = sampling.upsample(field, plain.config.pool)
+                field = sampling.upsample(field, fused.config.pool)
         displacement = field[0].cpu().numpy()
-        rows.append(_scores(fixed, moving, grid, world, displacement, plain.config.pool))
-        moved = warp_upsampled(images[1][None], displacement, plain.config.pool)[0]
+        rows.append(_scores(fixed, moving, grid, world, displacement, fused.config.pool))
+        moved = warp_upsampled(images[1][None], displacement, fused.config.pool)[0]
         pictures.append(np.concatenate([image[:, ::-1, image.shape[2] // 2].T for image in (*images, moved)], axis=1))
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}, pictures[0]
 
@@ -72,8 +74,8 @@ def monitor(
 def _pairs(subjects: list[Subject], within: bool) -> list[tuple[Subject, Subject]]:
     if not within:
         return list(zip(subjects, [*subjects[1:], subjects[0]], strict=True))
-    persons = [[s for s in subjects if s.name == name] for name in dict.fromkeys(s.name for s in subjects)]
-    return [pair for images in persons for pair in zip(images, [*images[1:], images[0]], strict=True)]
+    by_subject = [[s for s in subjects if s.name == name] for name in dict.fromkeys(s.name for s in subjects)]
+    return [pair for images in by_subject for pair in zip(images, [*images[1:], images[0]], strict=True)]
 
 
 def _scores(
@@ -85,11 +87,11 @@ def _scores(
     pool: Shape,
 ) -> dict[str, float]:
     if fixed.labels is None or moving.labels is None:
-        raise ValueError("monitor subjects carry labels")
+        raise ValueError("monitored subjects need labels")
     chain = Chain(Affine.identity(), DisplacementField(grid.half(pool), displacement), Affine(world))
     target, affine, moved = (
-        through.resample(labels, grid, "nearest").data
-        for through, labels in (
+        transform.resample(labels, grid, "nearest").data
+        for transform, labels in (
             (IDENTITY, fixed.labels),
             (Chain(Affine.identity(), None, Affine(world)), moving.labels),
             (chain, moving.labels),

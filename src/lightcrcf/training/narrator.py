@@ -1,4 +1,4 @@
-"""What a training run says to the people who watch its log or its terminal."""
+"""Progress messages of a training run."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["Narrator"]
 
 
 class Narrator:
-    """Lines about a run: its start, its pace at most every half minute, validations, checkpoints, its end.
+    """Progress messages of a run: start, speed at most every half minute, validations, checkpoints, end.
 
     Args:
         say: prints a line.
-        total: steps of the whole schedule.
+        total: number of steps of all stages.
 
     Example:
         >>> narrator = Narrator(print, 300)
@@ -32,38 +32,38 @@ class Narrator:
         self._start, self._saved = time.monotonic(), -1
 
     def prepared(self, done: int, images: int) -> None:
-        """Images are read and aligned, which takes a while where there are many."""
+        """Report images that are read and aligned."""
         if done < images and self._may_print():
             self._say(f"{done} of {images} images read and aligned")
 
     def begins(self, name: str, step: int, images: int, monitored: int, folder: Path) -> None:
-        """The first step comes, or the first after a checkpoint."""
+        """Report the start of the run, or its resumption from a checkpoint."""
         self._start, self._may_print = time.monotonic(), Throttle()
-        watched = f", {monitored} to monitor" if monitored else ""
-        first = f"on from step {step} of {self._total}" if step else f"{self._total} steps"
-        self._say(f"training {name}, {first}, {images} images{watched}; log: {folder / 'log.jsonl'}")
+        monitored_text = f", {monitored} to monitor" if monitored else ""
+        start = f"on from step {step} of {self._total}" if step else f"{self._total} steps"
+        self._say(f"training {name}, {start}, {images} images{monitored_text}; log: {folder / 'log.jsonl'}")
 
     def trained(self, step: int, values: Mapping[str, float]) -> None:
-        """Means over the steps since the last record."""
+        """Report means over the steps since the last record."""
         if self._may_print():
             pace = values["seconds_per_step"]
             left = duration((self._total - step) * pace)
-            self._tell(step, f"loss {values['loss']:.4g}, {pace:.3g} s a step, {left} left")
+            self._report_step(step, f"loss {values['loss']:.4g}, {pace:.3g} s a step, {left} left")
 
     def monitored(self, step: int, scores: Mapping[str, float]) -> None:
-        """Dice and folding on images that are not trained on."""
+        """Report Dice and folding of validation images."""
         dice, affine, folding = (scores[name] for name in ("dice", "dice_affine", "folding_percent"))
-        self._tell(step, f"Dice {dice:.4f} (affine {affine:.4f}), folding {folding:.3g} %")
+        self._report_step(step, f"Dice {dice:.4f} (affine {affine:.4f}), folding {folding:.3g} %")
 
     def saved(self, step: int, checkpoint: Path) -> None:
-        """A checkpoint is written; the last step's may be so twice."""
+        """Report a checkpoint; that of the last step may be written twice, and is reported once."""
         if step != self._saved:
             self._saved = step
-            self._tell(step, f"checkpoint {checkpoint}")
+            self._report_step(step, f"checkpoint {checkpoint}")
 
     def ends(self, weights: Path) -> None:
-        """The weights are exported."""
+        """Report the exported weights."""
         self._say(f"trained in {duration(time.monotonic() - self._start)}; weights: {weights}")
 
-    def _tell(self, step: int, text: str) -> None:
+    def _report_step(self, step: int, text: str) -> None:
         self._say(f"step {step} of {self._total}: {text}")

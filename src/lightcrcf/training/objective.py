@@ -1,4 +1,4 @@
-"""What training minimises: similarity, regularity, folding and, if asked for, the overlap of label maps."""
+"""The training objective: similarity, regularity, folding and, optionally, overlap of label maps."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["Operations", "objective"]
 
 @dataclass(frozen=True)
 class Operations:
-    """Warp and window mean of one device."""
+    """Warp and window mean for a device."""
 
     warp: Callable[[Tensor, Tensor], Tensor]
     window_mean: Callable[[Tensor, int], Tensor]
 
     @classmethod
     def on(cls, device: torch.device) -> Operations:
-        """Compiled kernels on the CPU, PyTorch's elsewhere."""
+        """Return compiled kernels on the CPU, functions of PyTorch elsewhere."""
         if device.type == "cpu":
             return cls(compiled.warp, compiled.window_mean)
         return cls(sampling.warp, losses.window_mean)
@@ -42,19 +42,19 @@ def objective(
     pool: Shape = (2, 2, 2),
     labels: tuple[Tensor, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """The loss of one batch and its parts.
+    """Return the loss of one batch and its parts.
 
-    Each supervised level is compared at its own resolution; the finest at half or full resolution, whichever level
-    that is.
+    The similarity of each level is computed at its own resolution; that of the finest trained level at half or full
+    resolution.
 
     Args:
-        fields: displacements from 1/16 on, coarse to fine (`LightCRCF.forward`).
+        fields: displacements from coarse (1/16) to fine (`LightCRCF.forward`).
         fixed, moving: (N, 1, D, H, W) at working resolution.
-        loss: what to weigh how.
-        compare: "half" or "full", for the finest field.
-        operations: of the tensors' device.
-        pool: the network's factors between the levels.
-        labels: (N, K, d, h, w) label maps of both where the finest field is judged, for the Dice loss.
+        loss: weights and parameters of the parts.
+        compare: "half" or "full" resolution, for the finest field.
+        operations: for the device of the tensors.
+        pool: downsampling factors between the levels of the network.
+        labels: (N, K, d, h, w) fixed and moving label maps at the resolution of `compare`, for the Dice loss.
     """
     pyramid = [(fixed, moving)]
     for _ in range(LEVELS):
@@ -62,7 +62,7 @@ def objective(
     target = 0 if compare == "full" else 1
     parts = {name: fixed.new_zeros(()) for name in ("similarity", "regularity", "folding", "dice")}
     for offset, field in enumerate(reversed(fields)):
-        # The field of level l lies on the image that was halved l + 1 times.
+        # The field of level l is on the grid of the image downsampled l + 1 times.
         weight, halvings, u = loss.level_weights[offset], LEVELS - len(fields) + offset + 1, field
         if weight == 0.0:
             continue
@@ -81,13 +81,15 @@ def objective(
 
 
 def _similarity(fixed: Tensor, moving: Tensor, displacement: Tensor, loss: Loss, operations: Operations) -> Tensor:
-    tissue, mean = (fixed > 0).float(), operations.window_mean
+    foreground, mean = (fixed > 0).float(), operations.window_mean
     if loss.similarity == "mse":
-        return losses.mean_squared_error(fixed, operations.warp(moving, displacement), weight=tissue)
+        return losses.mean_squared_error(fixed, operations.warp(moving, displacement), weight=foreground)
     if loss.contrast == 0:
-        return losses.lncc(fixed, operations.warp(moving, displacement), window=loss.window, weight=tissue, mean=mean)
+        return losses.lncc(
+            fixed, operations.warp(moving, displacement), window=loss.window, weight=foreground, mean=mean
+        )
     compared = torch.cat([moving, losses.local_contrast(moving, mean=mean)], dim=1)
     moved, moved_contrast = torch.split(operations.warp(compared, displacement), 1, dim=1)
     parts = ((fixed, moved), (losses.local_contrast(fixed, mean=mean), moved_contrast))
-    images, contrasts = (losses.lncc(*p, window=loss.window, weight=tissue, mean=mean) for p in parts)
+    images, contrasts = (losses.lncc(*p, window=loss.window, weight=foreground, mean=mean) for p in parts)
     return (images + loss.contrast * contrasts) / (1 + loss.contrast)

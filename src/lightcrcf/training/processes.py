@@ -1,4 +1,4 @@
-"""One training run in several processes: `torchrun --nproc-per-node N -m lightcrcf train CONFIG.toml`."""
+"""Distributed training: `torchrun --nproc-per-node N -m lightcrcf train CONFIG.toml`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 from torch.distributed import barrier, destroy_process_group, init_process_group
 from torch.nn.parallel import DistributedDataParallel
 
-__all__ = ["Processes", "joined"]
+__all__ = ["Processes", "process_group"]
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Processes:
     """The processes of a run.
 
     Args:
-        rank: number of this process; the first one writes.
-        count: of all.
-        local_rank: number of this process on its machine, and of its GPU.
+        rank: index of this process; process 0 writes files.
+        count: number of processes.
+        local_rank: index of this process on its machine, and of its GPU.
     """
 
     rank: int = 0
@@ -31,11 +31,11 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes."""
+        """Whether this process writes files."""
         return self.rank == 0
 
     def share(self, total: int) -> range:
-        """This process's part of `total` things, which is a multiple of `count`.
+        """Return the indices of this process among `total` items, a multiple of `count`.
 
         Example:
             >>> list(Processes(rank=1, count=2).share(6))
@@ -45,20 +45,20 @@ class Processes:
         return range(self.rank * part, (self.rank + 1) * part)
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """The model, whose gradients are averaged over all processes in its backward pass if there are several."""
+        """Return the model; with several processes its backward pass averages gradients over them."""
         if self.count == 1:
             return model
-        # Levels that a stage does not train yet have no gradient.
+        # Levels that a stage does not train have no gradient.
         return DistributedDataParallel(model, find_unused_parameters=True)
 
     def wait(self) -> None:
-        """For all to come here."""
+        """Wait for all processes (barrier)."""
         if self.count > 1:
             barrier()
 
     @contextmanager
-    def first_alone(self) -> Iterator[None]:
-        """The first process goes first; the others then find what it has written."""
+    def first_process_first(self) -> Iterator[None]:
+        """Run the block in the first process, then in all others, which can read its files."""
         if not self.first:
             self.wait()
         yield
@@ -67,8 +67,8 @@ class Processes:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[Processes]:
-    """The group that `torchrun` started this process in, or this process alone.
+def process_group(device: str) -> Iterator[Processes]:
+    """Join the process group of `torchrun`; without one, yield a single process.
 
     Args:
         device: "cpu" (gloo) or "cuda" (nccl).

@@ -1,4 +1,4 @@
-"""Arrays that are not from a NIfTI file, as volumes."""
+"""Volumes from arrays."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["array_volume", "plain_array"]
 
 
 def plain_array(array: ArrayLike, source: str) -> NDArray[Any]:
-    """The array as (D, H, W) of integers or bool as they are, or float32; a view of the input where it can be.
+    """Return the array as (D, H, W): integers and bool keep their dtype, floats become float32; a view if possible.
 
     Raises:
         InputError: if it does not hold one real number per voxel of a 3-D volume.
@@ -36,16 +36,16 @@ def plain_array(array: ArrayLike, source: str) -> NDArray[Any]:
         )
     data = data.reshape(check_shape(source, data.shape))
     if data.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite: no data
+        with np.errstate(over="ignore"):  # values beyond float32 become infinite, i.e. missing data
             return data.astype(np.float32, copy=False)
     return data.astype(data.dtype.newbyteorder("="), copy=False)
 
 
 def array_volume(array: ArrayLike, affine: ArrayLike, source: str, header: Mapping[str, Any] | None = None) -> Volume:
-    """A volume from an array and its (4, 4) voxel-to-RAS+ mm matrix; neither is changed.
+    """Return a volume of an array and its (4, 4) voxel-to-RAS+ mm matrix; neither is changed.
 
     Raises:
-        InputError: if either cannot be used.
+        InputError: if the array is no 3-D scalar volume, or the matrix is unusable.
     """
     data = plain_array(array, source)
     grid, notes = orthogonal_grid((data.shape[0], data.shape[1], data.shape[2]), affine, source)

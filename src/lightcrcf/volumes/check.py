@@ -1,4 +1,4 @@
-"""Check that a volume holds an image, and that its companions lie on its grid."""
+"""Checks that a volume holds an image, and that masks and label maps lie on its grid."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from lightcrcf.volumes.volume import Volume
 
 __all__ = ["check_usable", "on_grid_of"]
 
-_SAME_MM = 0.01  # what tools round when they write headers
+_SAME_MM = 0.01  # rounding of headers by common tools
 
 
 def check_usable(volume: Volume, role: str) -> None:
-    """Refuse an image in which nothing can be registered; not meant for labels and masks.
+    """Refuse an image without contrast; not meant for labels and masks.
 
     Args:
         volume: the image.
         role: "fixed" or "moving", for the message.
 
     Raises:
-        InputError: if no voxel is finite, or all that are have one value.
+        InputError: if no voxel is finite, or all finite voxels have one value.
     """
     low, high = _finite_range(volume)
     if not low < high:
@@ -38,7 +38,7 @@ def check_usable(volume: Volume, role: str) -> None:
 
 
 def _finite_range(volume: Volume) -> tuple[float, float]:
-    """The least and the greatest finite value; infinity and its negative if there is none."""
+    """Return the minimum and maximum of the finite voxels; (inf, -inf) if there are none."""
     low, high = float(volume.data.min()), float(volume.data.max())
     if np.isfinite(low) and np.isfinite(high):
         return low, high
@@ -47,18 +47,18 @@ def _finite_range(volume: Volume) -> tuple[float, float]:
 
 
 def on_grid_of(volume: Volume, image: Volume, *, what: str) -> Volume:
-    """Return a companion of an image voxel on voxel with it; refuse one whose voxels lie elsewhere.
+    """Return a mask or label map on the grid of its image; refuse one whose voxels lie elsewhere.
 
-    Other tools store the same points of space with axes reversed or permuted: such a companion is put in order, which
-    interpolates nothing.
+    Other tools store the same points of space with axes reversed or permuted. Such axes are reordered, without
+    interpolation.
 
     Args:
         volume: a mask, a label map or another image.
-        image: whose grid it should have.
+        image: the volume whose grid is required.
         what: describes `volume`: "a mask", "labels" or "an image".
 
     Raises:
-        InputError: if shape, spacing, orientation or place differ; the message says which, and by how much.
+        InputError: if shape, spacing, orientation or origin differ; the message says which, and by how much.
     """
     if volume.grid.isclose(image.grid, tolerance_mm=_SAME_MM):
         return volume
@@ -70,37 +70,37 @@ def on_grid_of(volume: Volume, image: Volume, *, what: str) -> Volume:
         volume.source,
         expected=f"{what} on the grid of {image.source}",
         got=f"another grid: {', '.join((*_reordered(order), *_differences(grid, image.grid)))}",
-        remedy=_way_out(what, same_shape=volume.grid.shape == image.grid.shape),
+        remedy=_remedy(what, same_shape=volume.grid.shape == image.grid.shape),
     )
 
 
 def _reordered(order: AxisOrder) -> Iterator[str]:
-    """How the axes of a file run against those of its image; named by the file's own numbers."""
+    """Describe which axes of a file are permuted or reversed relative to its image, by the file's axis numbers."""
     if order.permutation != (0, 1, 2):
         yield f"axes permuted {order.permutation}"
     yield from (f"axis {order.permutation[axis]} reversed" for axis in range(3) if order.flips[axis])
 
 
 def _differences(grid: Grid, expected: Grid) -> list[str]:
-    """What tells two grids with axes in the same order apart: voxels that differ, or else where they lie."""
-    found, extent = [], np.array(expected.shape) - 1
+    """Describe how two grids with the same axis order differ: shape, spacing and rotation, or else the shift."""
+    differences, extent = [], np.array(expected.shape) - 1
     if grid.shape != expected.shape:
-        found.append(f"{grid.shape} voxels instead of {expected.shape}")
+        differences.append(f"{grid.shape} voxels instead of {expected.shape}")
     if (np.abs(grid.spacing_mm - expected.spacing_mm) * extent).max() > _SAME_MM / 2:
-        found.append(f"spacing {_numbers(grid.spacing_mm)} mm instead of {_numbers(expected.spacing_mm)} mm")
-    turn = float(np.linalg.norm(grid.directions - expected.directions))  # sqrt(8) sin(angle / 2) of a rotation
-    if turn * float((extent * expected.spacing_mm).max()) > _SAME_MM:
-        found.append(f"turned by {np.degrees(2 * np.arcsin(min(turn / np.sqrt(8), 1.0))):.3g} degrees")
+        differences.append(f"spacing {_numbers(grid.spacing_mm)} mm instead of {_numbers(expected.spacing_mm)} mm")
+    rotation = float(np.linalg.norm(grid.directions - expected.directions))  # sqrt(8) sin(angle / 2) of a rotation
+    if rotation * float((extent * expected.spacing_mm).max()) > _SAME_MM:
+        differences.append(f"turned by {np.degrees(2 * np.arcsin(min(rotation / np.sqrt(8), 1.0))):.3g} degrees")
     shift = grid.world(0 * extent) - expected.world(0 * extent)
-    return found or [f"shifted by {_numbers(shift)} mm in RAS"]
+    return differences or [f"shifted by {_numbers(shift)} mm in RAS"]
 
 
 def _numbers(values: NDArray[np.float64]) -> str:
     return f"({', '.join(f'{value:.6g}' for value in np.round(values, 4) + 0.0)})"  # no "-0"
 
 
-def _way_out(what: str, *, same_shape: bool) -> str:
-    """Commands of common tools: none of ours copies a geometry, or resamples without a transform."""
+def _remedy(what: str, *, same_shape: bool) -> str:
+    """Return a command of a common tool: none of ours copies a geometry, or resamples without a transform."""
     nearest = "" if what == "an image" else " -n NearestNeighbor"
     resample = f"resample it: antsApplyTransforms -d 3{nearest} -i THIS -r IMAGE -o NEW"
     if not same_shape:

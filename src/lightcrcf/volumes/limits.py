@@ -1,4 +1,4 @@
-"""Is there room? Sizes that a header claims are checked before anything is allocated."""
+"""Checks of the sizes in a header against the file and the memory, before anything is allocated."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["available_memory", "check_memory", "check_shape", "check_stored"]
 
 
 def available_memory() -> int | None:
-    """Bytes that this process can still allocate without swapping, or None where the system does not say.
+    """Return the bytes that this process can still allocate without swapping; None where the system does not report it.
 
-    Control groups (containers, batch systems) count as well as the machine.
+    Limits of control groups (containers, batch systems) count as well as the memory of the machine.
     """
     known = [n for n in (_machine_available(), *_group_available()) if n is not None]
     return min(known, default=None)
@@ -29,14 +29,14 @@ def _machine_available() -> int | None:
                 return int(line.split()[1]) * 1024
     except OSError:
         pass
-    try:  # macOS tells only how much is built in
+    try:  # macOS reports only the installed memory
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return None
 
 
 def _group_available(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
-    """What the memory control groups of this process leave, versions 2 and 1, for each group up to the root's."""
+    """Yield the free bytes of each memory control group (version 2 or 1) of this process, up to the root."""
     try:
         entries = [line.split(":", 2) for line in proc.read_text().splitlines()]
     except OSError:
@@ -50,12 +50,12 @@ def _group_available(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("
             continue
         group = base / path.lstrip("/")
         for folder in (group, *group.parents):
-            if folder.is_relative_to(base) and (left := _left(folder, *names)) is not None:
-                yield left
+            if folder.is_relative_to(base) and (free := _free_bytes(folder, *names)) is not None:
+                yield free
 
 
-def _left(folder: Path, limit: str, used: str, cache: str) -> int | None:
-    """Limit less usage of one group; cached files count as free, since the kernel gives them up."""
+def _free_bytes(folder: Path, limit: str, used: str, cache: str) -> int | None:
+    """Return limit minus usage of one group; cached files count as free, since the kernel evicts them."""
     try:  # the limit reads "max" where there is none
         stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
         in_use = int((folder / used).read_text()) - int(stat.get(cache, 0))
@@ -70,7 +70,7 @@ def check_memory(
     """Refuse work that needs `needed` bytes when fewer are available.
 
     Raises:
-        MemoryEstimateError: if they are not.
+        MemoryEstimateError: if fewer are available.
     """
     available = available_memory()
     if available is not None and needed > available:
@@ -87,10 +87,10 @@ def _gib(size: int) -> str:
 
 
 def check_shape(source: str, shape: Sequence[int]) -> tuple[int, int, int]:
-    """The three sizes of a volume; trailing axes of size one are dropped.
+    """Return the three sizes of a volume; trailing axes of size one are dropped.
 
     Raises:
-        InputError: if what is left is not three sizes above one.
+        InputError: if the rest is not three sizes above one.
 
     Example:
         >>> check_shape("brain.nii", (5, 7, 11, 1))
@@ -111,14 +111,14 @@ def check_shape(source: str, shape: Sequence[int]) -> tuple[int, int, int]:
 
 
 def check_stored(source: str, shape: Sequence[int], itemsize: int, *, stored: int, compressed: bool) -> int:
-    """Bytes of the voxels, once it is plausible that the file holds them and sure that memory does.
+    """Return the bytes of the voxels, after checking that the file can hold them and that they fit into memory.
 
     Args:
         source: the file, for messages.
-        shape: sizes as the header says.
+        shape: array sizes from the header.
         itemsize: bytes of one voxel in the file.
         stored: bytes of the file that holds the voxels.
-        compressed: whether it is compressed.
+        compressed: whether that file is compressed.
 
     Raises:
         InputError: if the file is too short for what its header says.

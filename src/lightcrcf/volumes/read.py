@@ -1,4 +1,4 @@
-"""Any file or folder that holds a volume, by its content."""
+"""Reading of volumes in any format, recognised by content."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def read(path: str | os.PathLike[str]) -> Volume:
 
     Args:
         path: a NIfTI file (.nii, .nii.gz, .hdr with .img), NRRD, MHA, MHD, MGH, MGZ or anything else that ITK reads, or
-            a folder with one DICOM series. Content goes before name.
+            a folder with one DICOM series. The content decides, not the name.
 
     Returns:
-        The voxels as stored (integers stay integers unless scaled, everything else is float32), with notes on what was
-        mended or assumed.
+        The voxels as stored (integers stay integers unless the header scales them, everything else is float32), with
+        notes on what was repaired or assumed.
 
     Raises:
         InputError: if the file is missing, damaged, or not a 3-D scalar volume with a usable geometry.
@@ -30,9 +30,9 @@ def read(path: str | os.PathLike[str]) -> Volume:
     # SimpleITK takes 0.3 s to import, and most runs see NIfTI only.
     path = Path(path)
     if path.is_dir():
-        from lightcrcf.volumes.formats.confined import read_confined
+        from lightcrcf.volumes.formats.sandbox import read_sandboxed
 
-        return read_confined(path)
+        return read_sandboxed(path)
     name = path.name.lower()
     header = nifti_header_path(path)
     if is_nifti(header):

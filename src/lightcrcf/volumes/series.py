@@ -1,4 +1,4 @@
-"""Series of volumes, such as functional or diffusion MR, one volume in memory at a time."""
+"""Averages of 4-D series, such as functional or diffusion MR, with one volume in memory at a time."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["mean_volume"]
 
 
 def mean_volume(path: str | os.PathLike[str], numbers: Collection[int] | None = None) -> Volume:
-    """Average the volumes of a NIfTI series voxel by voxel, where they lie: motion is not corrected.
+    """Average the volumes of a NIfTI series voxel by voxel, without motion correction.
 
     Args:
         path: a 4-D NIfTI file; a 3-D one is a series of one.
-        numbers: which volumes, from 0; all by default.
+        numbers: indices of the volumes, from 0; all by default.
 
     Returns:
-        (D, H, W) float32.
+        Volume of (D, H, W) float32.
 
     Raises:
-        InputError: if the file is damaged, no series of volumes, or lacks one of those numbers.
+        InputError: if the file is damaged, no series of volumes, or lacks one of those volumes.
         MemoryEstimateError: if a volume would not fit into memory.
     """
     total: NDArray[np.float64] | None = None

@@ -1,4 +1,4 @@
-"""A volume: numbers on a grid, and what must survive of the file they came from."""
+"""The volume: voxels on a grid, with the header fields and notes of their file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.errors import InputError
@@ -17,16 +16,16 @@ __all__ = ["Volume"]
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """Numbers on a grid.
+    """Voxels on a grid.
 
     Args:
-        data: (D, H, W) array in the order of `grid`'s axes; the dtype is the file's after scaling
+        data: (D, H, W) array in the axis order of `grid`; the dtype is that of the file after scaling
             (integers stay integers unless the header scales them).
-        grid: where the voxels lie.
-        source: the file, or a word for an object in memory; used in messages.
-        header: what the writer copies to a file made on this grid (see `nifti_header.geometry_fields`); empty for
-            formats that have nothing to copy.
-        notes: what the reader had to assume or mend, one sentence each; meant for the user's log and run record.
+        grid: shape and voxel-to-world matrix.
+        source: the file, or a description of an object in memory; used in messages.
+        header: NIfTI geometry fields that `write` copies to files on this grid (see `nifti_header.geometry_fields`);
+            empty for other formats.
+        notes: assumptions and repairs of the reader, one sentence each, for the user's log and the run record.
 
     Raises:
         InputError: if data and grid disagree in shape.
@@ -47,12 +46,7 @@ class Volume:
                 remedy="give an array on its own grid",
             )
 
-    @property
-    def is_integer(self) -> bool:
-        """True for integer data, which is moved as labels unless told otherwise."""
-        return bool(np.issubdtype(self.data.dtype, np.integer) or self.data.dtype == np.bool_)
-
     def canonical(self) -> Volume:
-        """The same volume with its axes closest to RAS+ (a view; no interpolation)."""
+        """Return the volume with its axes closest to RAS+ (a view; no interpolation)."""
         order = self.grid.canonical()
         return Volume(order.array(self.data), order.grid(self.grid), self.source, self.header, self.notes)

@@ -1,4 +1,4 @@
-"""Write a volume in the format that the file's name asks for."""
+"""Writing of volumes in the format that the file name ends in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NIFTI, _ITK = (".nii", ".nii.gz"), (".nrrd", ".mha", ".mhd")
 
 
 def check_target(path: str | os.PathLike[str]) -> None:
-    """Refuse early what `write` would refuse late: an unknown format, or a folder that is missing or read-only.
+    """Check before any work that `write` can succeed: a known format, and a folder that exists and is writable.
 
     Raises:
         UsageError: if the name ends in none of the formats.
@@ -39,13 +39,13 @@ def check_target(path: str | os.PathLike[str]) -> None:
 
 
 def write(path: str | os.PathLike[str], volume: Volume, *, like: Volume | None = None) -> None:
-    """Write a volume so that it appears whole or not at all; the same volume gives the same bytes.
+    """Write a volume, atomically; the same volume gives the same bytes.
 
     Args:
         path: ends in .nii, .nii.gz, .nrrd, .mha or .mhd (which comes with a .raw).
         volume: what to write; its dtype is kept (bool becomes uint8, 64-bit integers become int32 where they fit).
-        like: the volume whose grid this one is on; its qform and sform, their codes and units are copied to NIfTI.
-            By default, those of the file that `volume` came from.
+        like: the volume whose qform, sform, codes and units are copied to NIfTI; it has the same grid. By default
+            `volume` itself.
 
     Raises:
         UsageError: if the name ends in something else.

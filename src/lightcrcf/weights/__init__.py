@@ -1,1 +1,1 @@
-"""The shipped models and the one place that reads them."""
+"""Shipped models, and reading and writing of weights."""

@@ -1,4 +1,4 @@
-"""The weights of the network that finds the brain in a head."""
+"""Weights of the network for brain extraction."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from lightcrcf.errors import InputError
 from lightcrcf.network.brain_config import CONVOLUTIONS
-from lightcrcf.weights.store import BRAIN_MODEL, parsed_tensors, read_tensors, write_tensors
-from lightcrcf.weights.sums import check_sum, renew
+from lightcrcf.weights.checksums import update_checksums, verify_checksum
+from lightcrcf.weights.store import BRAIN_MODEL, parse_tensors, read_tensors, write_tensors
 
 __all__ = ["brain_weights", "read_brain_weights", "write_brain_weights"]
 
@@ -24,22 +24,22 @@ Arrays = dict[str, NDArray[np.float32]]
 
 @cache
 def brain_weights() -> Arrays:
-    """The shipped weights: "NAME.weight" (O, I, 3, 3, 3) and "NAME.bias" (O,) of each convolution.
+    """Return the shipped weights: "NAME.weight" (O, I, 3, 3, 3) and "NAME.bias" (O,) of each convolution.
 
     Raises:
-        InputError: if the file is damaged or not the one that was shipped.
+        InputError: if the file is damaged, or its checksum differs.
     """
     name = f"{BRAIN_MODEL}.safetensors"
     content = (resources.files("lightcrcf.weights") / "models" / name).read_bytes()
-    check_sum(name, content)
-    return _checked(*parsed_tensors(content, name), name)
+    verify_checksum(name, content)
+    return _checked(*parse_tensors(content, name), name)
 
 
 def read_brain_weights(path: Path) -> Arrays:
-    """Weights that `write_brain_weights` wrote.
+    """Read weights that `write_brain_weights` wrote.
 
     Raises:
-        InputError: if the file is missing, damaged, or holds something else.
+        InputError: if the file is missing or damaged, or holds other weights.
     """
     return _checked(*read_tensors(path), str(path))
 
@@ -55,9 +55,9 @@ def _checked(arrays: Arrays, metadata: Mapping[str, str], source: str) -> Arrays
 
 
 def write_brain_weights(path: Path, arrays: Mapping[str, NDArray[Any]], *, name: str) -> None:
-    """Write trained weights as `brain_weights` reads them."""
+    """Write trained weights in the format of the shipped ones."""
     write_tensors(path, {k: np.asarray(v, np.float32) for k, v in arrays.items()}, {"format": _FORMAT, "name": name})
-    renew(path.parent)
+    update_checksums(path.parent)
 
 
 def _shapes() -> dict[str, tuple[int, ...]]:

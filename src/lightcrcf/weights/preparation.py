@@ -1,4 +1,4 @@
-"""How images must be prepared for a network, and which images it was trained on. Both travel in its file."""
+"""Preparation of images for a network, and ranges of its training images; both are stored in the weights file."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ __all__ = ["CT", "Preparation", "Profile", "Ranges", "RefinementInit", "View"]
 View = Literal["foreground", "whole"]
 RefinementInit = Literal["network", "identity", "none"]
 CT = "CT"
-"""Among the kinds of images of a profile: some were in Hounsfield units."""
+"""Entry of `Profile.kinds` for training images in Hounsfield units."""
 Vector = tuple[float, float, float]
 Ranges = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is done to a pair before the network sees it.
+    """The preparation of a pair: working grid, intensity range, alignment, and start of the refinement.
 
     Args:
-        spacing_mm: of the working grid, along each of its axes; None keeps the fixed image's own voxels.
-        view: what the working grid shows: the foreground and a margin, or the whole fixed image (crops).
-        window: the intensities that become 0 and 1 (CT); None takes them from each image.
-        align: whether the pair is aligned affinely first; otherwise the headers are trusted (one person, one frame).
-        refinement_init: where the refinement starts: from block means of the "network"'s field, from the "identity"
-            (the network serves the fast preset only), or not at all ("none": it would lose what the network knows).
-        contrast: weight of the images' local contrast in the refinement, beside that of the images themselves.
+        spacing_mm: of the working grid along each axis; None keeps the voxels of the fixed image.
+        view: extent of the working grid: the foreground with a margin, or the whole fixed image (crops).
+        window: intensity range that maps to 0 and 1 (CT); None estimates it from each image.
+        align: whether to align the pair affinely first; otherwise the headers define the frame (one subject).
+        refinement_init: initial field of the refinement: the low-pass filtered field of the "network", the "identity"
+            (the network serves the fast preset only), or "none", without refinement.
+        contrast: weight of local contrast in the refinement, relative to that of the images.
 
     Example:
         >>> Preparation.from_json(Preparation((1.0, 1.0, 1.0)).to_json()).view
@@ -59,21 +59,21 @@ class Preparation:
 
     @property
     def metric(self) -> Literal["lncc", "mse"]:
-        """By what its images are compared: those of one person in one frame have comparable intensities."""
+        """Similarity measure: MSE within a subject, whose images have comparable intensities, else LNCC."""
         return "lncc" if self.align else "mse"
 
     def to_json(self) -> str:
-        """One line of JSON."""
+        """Return one line of JSON."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Preparation:
-        """The inverse of `to_json`.
+        """Parse the output of `to_json`.
 
         Raises:
-            ValueError, TypeError, KeyError: for anything else.
+            ValueError, TypeError, KeyError: for other text.
         """
-        values = _known(cls, json.loads(text))
+        values = _with_defaults(cls, json.loads(text))
         for name in ("spacing_mm", "window"):
             if values[name] is not None:
                 values[name] = tuple(float(v) for v in values[name])
@@ -82,13 +82,13 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Profile:
-    """What the training images looked like: the extremes that were seen.
+    """Ranges of the training images, to decide whether a model suits an image.
 
     Args:
-        kinds: in the words of `preprocessing.foreground`, and "CT" where there were CTs among them.
-        voxels: least and most voxels along each working axis.
-        extent_mm: least and greatest length of the image along each working axis.
-        litres: least and greatest volume of the foreground.
+        kinds: image types of `preprocessing.foreground`; "CT" too if some images were CT.
+        voxels: minimum and maximum number of voxels along each working axis.
+        extent_mm: minimum and maximum length of the image along each working axis.
+        litres: minimum and maximum volume of the foreground.
     """
 
     kinds: tuple[str, ...]
@@ -97,17 +97,17 @@ class Profile:
     litres: tuple[float, float]
 
     def to_json(self) -> str:
-        """One line of JSON."""
+        """Return one line of JSON."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Profile:
-        """The inverse of `to_json`.
+        """Parse the output of `to_json`.
 
         Raises:
-            ValueError, TypeError, KeyError: for anything else.
+            ValueError, TypeError, KeyError: for other text.
         """
-        values = _known(cls, json.loads(text))
+        values = _with_defaults(cls, json.loads(text))
         ranges = {name: tuple((float(a), float(b)) for a, b in values[name]) for name in ("voxels", "extent_mm")}
         if any(len(r) != 3 for r in ranges.values()):
             raise ValueError("ranges of three axes")
@@ -116,8 +116,8 @@ class Profile:
         return cls(kinds, **ranges, litres=(float(low), float(high)))  # type: ignore[arg-type]
 
 
-def _known(cls: type, values: Any) -> dict[str, Any]:
-    """All fields, by name; those that have a default may be missing."""
+def _with_defaults(cls: type, values: Any) -> dict[str, Any]:
+    """Return all fields by name; fields with a default are optional."""
     defaults = {f.name: f.default for f in fields(cls) if f.default is not MISSING}
     names = {f.name for f in fields(cls)}
     if not isinstance(values, Mapping) or not names - set(defaults) <= set(values) <= names:

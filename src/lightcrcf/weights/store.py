@@ -1,4 +1,4 @@
-"""The one place that reads and writes weights. Files are safetensors; nothing is ever unpickled."""
+"""Reading and writing of weights as safetensors files; pickle is never used."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from lightcrcf.errors import InputError, UsageError
 from lightcrcf.files import atomic_path
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.network.config import NetworkConfig, check_tensors
+from lightcrcf.weights.checksums import update_checksums, verify_checksum
 from lightcrcf.weights.preparation import Preparation, Profile
-from lightcrcf.weights.sums import check_sum, renew
 
 __all__ = [
     "BRAIN_MODEL",
@@ -30,7 +30,7 @@ __all__ = [
     "Weights",
     "load",
     "names",
-    "parsed_tensors",
+    "parse_tensors",
     "read_tensors",
     "write_tensors",
     "write_weights",
@@ -38,18 +38,18 @@ __all__ = [
 
 FORMAT = "lightcrcf-weights-3"
 BRAIN_MODEL = "brain-mask"
-"""The shipped network that finds brains, which is no model for `load`; see `weights.brain`."""
-_LARGEST_FILE = 64 << 20
-_TEMPLATE = "template"  # the tensor, and the beginning of the name of what is told of it
+"""The shipped network for brain extraction, which `load` does not read; see `weights.brain`."""
+_MAX_BYTES = 64 << 20
+_TEMPLATE = "template"  # name of the tensor, and prefix of its metadata
 Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
 class Template:
-    """The mean image of those that a model is made for.
+    """The mean image of a population that a model is made for.
 
     Args:
-        grid: of its voxels, to RAS+ mm.
+        grid: shape and voxel-to-world matrix (RAS+ mm).
         data: (D, H, W) uint8.
     """
 
@@ -65,13 +65,13 @@ class Weights:
         name: of the model.
         config: of the fused network.
         arrays: float32, names as "encoder.0.weight", "levels.0.first.bias", "levels.0.head.weight".
-        preparation: how a pair must be prepared.
-        content: what it was trained on, in plain words.
-        profile: what images it was trained on looked like; None if `content` says it all.
+        preparation: of pairs.
+        content: description of the training images.
+        profile: ranges of the training images; None if `content` alone decides whether the model suits an image.
         supervision: "labels" if its training used label maps, "none" if images only.
         sha256: of the file.
-        card: the model card, Markdown; empty for a file of the user's own.
-        template: a mean image through which the long refinement looks for a second way, if there is one.
+        card: model card in Markdown; empty for a file of the user.
+        template: mean image for template-mediated registration in the accurate preset, if there is one.
     """
 
     name: str
@@ -87,12 +87,12 @@ class Weights:
 
     @property
     def parameters(self) -> int:
-        """Number of trained numbers."""
+        """Number of trainable parameters."""
         return sum(a.size for a in self.arrays.values())
 
 
 def names() -> list[str]:
-    """The shipped models that register."""
+    """Return the names of the shipped registration models."""
     files = (p.name for p in _shipped().iterdir() if p.name.endswith(".safetensors"))
     return sorted(name for file in files if (name := file.removesuffix(".safetensors")) != BRAIN_MODEL)
 
@@ -102,16 +102,16 @@ def _shipped() -> Any:
 
 
 def load(name_or_path: str | os.PathLike[str]) -> Weights:
-    """A shipped model by name, or a file that ends in .safetensors.
+    """Load a shipped model by name, or a file that ends in .safetensors.
 
     Raises:
         UsageError: if no shipped model has this name.
-        InputError: if the file is missing, damaged, no LightCRCF model, or a shipped one that has changed.
+        InputError: if the file is missing, damaged or no LightCRCF model, or the checksum of a shipped one differs.
     """
     text = os.fspath(name_or_path)
     if text.endswith(".safetensors"):
         path = Path(text)
-        return _weights(_bytes(path), path.name.removesuffix(".safetensors"), text, "")
+        return _weights(_read_bytes(path), path.name.removesuffix(".safetensors"), text, "")
     if text not in names():
         raise UsageError(
             "model", expected=f"one of {', '.join(names()) or 'none shipped'}, or a .safetensors file", got=text,
@@ -119,20 +119,20 @@ def load(name_or_path: str | os.PathLike[str]) -> Weights:
         )  # fmt: skip
     card = _shipped() / f"{text}.md"
     content = (_shipped() / f"{text}.safetensors").read_bytes()
-    check_sum(f"{text}.safetensors", content)
+    verify_checksum(f"{text}.safetensors", content)
     return _weights(content, text, text, card.read_text(encoding="utf-8"))
 
 
-def _bytes(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise _bad(str(path), f"{path.stat().st_size} bytes")
+        if path.stat().st_size > _MAX_BYTES:
+            raise _invalid_file(str(path), f"{path.stat().st_size} bytes")
         return path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a path that no system can have
-        raise _bad(str(path), getattr(error, "strerror", None) or str(error)) from None
+    except (OSError, ValueError) as error:  # ValueError: an invalid path
+        raise _invalid_file(str(path), getattr(error, "strerror", None) or str(error)) from None
 
 
-def _bad(source: str, got: str) -> InputError:
+def _invalid_file(source: str, got: str) -> InputError:
     return InputError(
         source, expected="a LightCRCF weights file (safetensors)", got=got, remedy="give a file that `train` wrote"
     )
@@ -145,33 +145,33 @@ def _metadata(content: bytes) -> dict[str, str]:
     return {str(k): str(v) for k, v in metadata.items()}
 
 
-def parsed_tensors(content: bytes, source: str) -> tuple[Arrays, dict[str, str]]:
-    """Tensors and metadata from the bytes of a safetensors file.
+def parse_tensors(content: bytes, source: str) -> tuple[Arrays, dict[str, str]]:
+    """Parse tensors and metadata from the bytes of a safetensors file.
 
     Raises:
-        InputError: if they are damaged.
+        InputError: if the bytes are damaged.
     """
     try:
         return parse(content), _metadata(content)
-    except (SafetensorError, ValueError, AttributeError, KeyError) as error:  # KeyError: a type that NumPy lacks
-        raise _bad(source, f"unreadable content ({type(error).__name__})") from None
+    except (SafetensorError, ValueError, AttributeError, KeyError) as error:  # KeyError: a dtype that NumPy lacks
+        raise _invalid_file(source, f"unreadable content ({type(error).__name__})") from None
 
 
 def _weights(content: bytes, name: str, source: str, card: str) -> Weights:
-    arrays, metadata = parsed_tensors(content, source)
+    arrays, metadata = parse_tensors(content, source)
     if metadata.get("format") != FORMAT:
-        raise _bad(source, f"format {metadata.get('format', 'unknown')!r}")
+        raise _invalid_file(source, f"format {metadata.get('format', 'unknown')!r}")
     try:
         config = NetworkConfig.from_dict(json.loads(metadata["config"]))
         preparation, kind = Preparation.from_json(metadata["preparation"]), metadata["content"]
         profile = Profile.from_json(metadata["profile"]) if "profile" in metadata else None
         supervision, template = _supervision(metadata["supervision"]), _template(arrays.pop(_TEMPLATE, None), metadata)
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError, InputError) as error:
-        raise _bad(source, f"broken metadata ({error})") from None
+        raise _invalid_file(source, f"broken metadata ({error})") from None
     check_tensors(source, config, {name: a.shape for name, a in arrays.items()})
     finite = all(a.dtype == np.float32 and np.isfinite(a).all() for a in arrays.values())
     if not finite:
-        raise _bad(source, "numbers that are not finite float32")
+        raise _invalid_file(source, "numbers that are not finite float32")
     return Weights(
         metadata.get("name", name), config, arrays, preparation, kind, profile, supervision,
         hashlib.sha256(content).hexdigest(), card, template,
@@ -205,7 +205,7 @@ def write_weights(
     supervision: Literal["none", "labels"] = "none",
     template: Template | None = None,
 ) -> None:
-    """Write a fused network as `load` reads it."""
+    """Write a fused network in the format of `load`; see `Weights` for the arguments."""
     metadata = {
         "format": FORMAT,
         "name": name,
@@ -220,15 +220,15 @@ def write_weights(
         tensors[_TEMPLATE] = template.data
         metadata[f"{_TEMPLATE}_affine"] = json.dumps(template.grid.affine.tolist())
     write_tensors(path, tensors, metadata)
-    renew(path.parent)
+    update_checksums(path.parent)
 
 
 def write_tensors(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
-    """Write any tensors, whole or not at all; same input, same bytes."""
-    # The library writes the memory of an array as it lies, strides or not.
+    """Write tensors to a safetensors file, atomically; the same input gives the same bytes."""
+    # The library writes the memory of an array and ignores its strides.
     ordered = {k: np.asarray(arrays[k], order="C") for k in sorted(arrays)}
     content = serialise(ordered)
-    # The library keeps metadata in a hash map, whose order differs from run to run; ours is sorted.
+    # The library stores metadata in random order; sort them for identical bytes.
     length = int.from_bytes(content[:8], "little")
     header = {"__metadata__": dict(sorted(metadata.items())), **json.loads(content[8 : 8 + length])}
     text = json.dumps(header, separators=(",", ":")).encode()
@@ -238,9 +238,9 @@ def write_tensors(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapp
 
 
 def read_tensors(path: Path) -> tuple[Arrays, dict[str, str]]:
-    """Tensors and metadata of any safetensors file.
+    """Read tensors and metadata of any safetensors file.
 
     Raises:
-        InputError: if it is missing or damaged.
+        InputError: if the file is missing or damaged.
     """
-    return parsed_tensors(_bytes(path), str(path))
+    return parse_tensors(_read_bytes(path), str(path))

@@ -11,7 +11,13 @@ import torch
 
 from lightcrcf.cli.main import run
 from lightcrcf.errors import InputError
-from lightcrcf.training.brain.data import bare_brain, brain_of_labels, example, labelled_head, made_up
+from lightcrcf.training.brain.data import (
+    brain_of_labels,
+    labelled_head,
+    sample_example,
+    skull_stripped_head,
+    synthetic_head,
+)
 from lightcrcf.training.brain.mask import is_brain_mask, load_brain_config, loss
 from lightcrcf.weights.brain import read_brain_weights
 
@@ -63,8 +69,8 @@ def test_the_mask_closes_what_labels_leave_open() -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_examples_are_unit_images_with_their_masks(seed: int, persons: Path) -> None:
     image, labels = persons / "person-0_T1w.nii.gz", persons / "person-0_dseg.nii.gz"
-    for head in (labelled_head(image, labels), bare_brain(image)):
-        seen, again = (example(head, SHAPE, np.random.default_rng(seed)) for _ in range(2))
+    for head in (labelled_head(image, labels), skull_stripped_head(image)):
+        seen, again = (sample_example(head, SHAPE, np.random.default_rng(seed)) for _ in range(2))
         assert seen.image.shape == seen.known.shape == seen.mask.shape == SHAPE
         assert (seen.image.min(), seen.image.max() <= 1) == (0, True)
         assert set(np.unique(seen.known)) <= {0, 1}
@@ -74,7 +80,10 @@ def test_examples_are_unit_images_with_their_masks(seed: int, persons: Path) -> 
 
 
 def test_what_is_made_up_shows_no_brain() -> None:
-    seen = [example(made_up(np.random.default_rng(s)), (32, 32, 32), np.random.default_rng(s)) for s in range(8)]
+    seen = [
+        sample_example(synthetic_head(np.random.default_rng(s)), (32, 32, 32), np.random.default_rng(s))
+        for s in range(8)
+    ]
     assert not any(e.mask.any() for e in seen)
     assert len({round(float(e.image.mean()), 4) for e in seen}) == 8
 

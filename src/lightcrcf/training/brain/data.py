@@ -1,6 +1,6 @@
-"""Heads and brains to learn brain masks from, as other scanners, contrasts and fields of view would show them.
+"""Training examples for brain masks: heads and brains with random contrast, artefacts, pose and field of view.
 
-Everything random comes from one generator; images are (D, H, W) float32 along RAS+ at the network's spacing.
+All randomness comes from one generator; images are (D, H, W) float32 along RAS+ at the spacing of the network.
 """
 
 from __future__ import annotations
@@ -18,47 +18,56 @@ from lightcrcf.preprocessing.foreground import foreground, thin_out
 from lightcrcf.preprocessing.unit_intensity import unit_intensities
 from lightcrcf.volumes import Volume, on_grid_of, read
 
-__all__ = ["Example", "Head", "bare_brain", "brain_of_labels", "example", "labelled_head", "made_up", "no_brain"]
+__all__ = [
+    "Example",
+    "Head",
+    "brain_of_labels",
+    "head_without_brain",
+    "labelled_head",
+    "sample_example",
+    "skull_stripped_head",
+    "synthetic_head",
+]
 
 Float32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
 Random = np.random.Generator
 Shape = tuple[int, int, int]
 
-_STORED_MM = 2.0
-_AS_IT_IS = 0.3  # of all examples keep their contrast and their field of view
-_CLOSED_MM = 4.0  # half of the widest sulcus that belongs to the brain
-# Ventricles and the fluid around them, in the codes of Neuromorphometrics.
+_SPACING_MM = 2.0
+_UNCHANGED = 0.3  # fraction of examples with unchanged contrast and field of view
+_CLOSING_MM = 4.0  # half the width of the widest sulcus that is closed
+# Ventricles and other CSF: label codes of Neuromorphometrics.
 _FLUID = (4, 11, 46, 49, 50, 51, 52)
 
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """One image to learn from, along RAS+ and at about 2 mm.
+    """A training image along RAS+, at about 2 mm.
 
     Args:
         data: (D, H, W) float32.
         mask: (D, H, W) float32, 1 in the brain.
-        fluid: (D, H, W) float32, 1 where fluid is within and around the brain; None if not known.
-        grid: theirs.
-        bare: whether all outside of the brain is missing.
+        fluid: (D, H, W) float32, 1 in cerebrospinal fluid (CSF) in and around the brain; None if unknown.
+        grid: of all arrays.
+        skull_stripped: whether everything outside of the brain is missing.
     """
 
     data: Float32
     mask: Float32
     fluid: Float32 | None
     grid: Grid
-    bare: bool
+    skull_stripped: bool
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """What the network sees and should say: all (D, H, W) float32.
+    """Input and target of the network, all (D, H, W) float32.
 
     Args:
-        image: unit intensities, 0 where unknown.
-        known: 1 where the image has data.
-        mask: share of each voxel that is brain.
+        image: unit intensities, 0 outside the field of view.
+        known: 1 inside the field of view.
+        mask: fraction of each voxel that is brain.
     """
 
     image: Float32
@@ -67,34 +76,36 @@ class Example:
 
 
 def labelled_head(image: Path, labels: Path) -> Head:
-    """A whole head with labels of its brain's structures."""
+    """Read a whole head, and derive the brain mask from labels of its structures."""
     volume, structures = read(image).canonical(), read(labels).canonical()
     codes = on_grid_of(structures, volume, what="labels").data
     brain = brain_of_labels(codes > 0, volume.grid.spacing_mm)
-    around = _grown(brain, volume.grid.spacing_mm, _CLOSED_MM) & (codes == 0)
-    fluid = np.isin(codes, _FLUID) | around
-    return _stored(volume, brain, fluid, bare=False)
+    dilated = _dilate(brain, volume.grid.spacing_mm, _CLOSING_MM) & (codes == 0)
+    fluid = np.isin(codes, _FLUID) | dilated
+    return _downsampled_head(volume, brain, fluid, skull_stripped=False)
 
 
-def bare_brain(image: Path) -> Head:
-    """A brain around which everything was set to one value."""
+def skull_stripped_head(image: Path) -> Head:
+    """Read a skull-stripped brain; its foreground is the mask."""
     volume = read(image).canonical()
-    return _stored(volume, brain_of_labels(foreground(volume.data), volume.grid.spacing_mm), None, bare=True)
+    return _downsampled_head(
+        volume, brain_of_labels(foreground(volume.data), volume.grid.spacing_mm), None, skull_stripped=True
+    )
 
 
-def _stored(volume: Volume, brain: Bool, fluid: Bool | None, *, bare: bool) -> Head:
+def _downsampled_head(volume: Volume, brain: Bool, fluid: Bool | None, *, skull_stripped: bool) -> Head:
     def thin(data: NDArray[np.generic]) -> tuple[Float32, Grid]:
-        return thin_out(Volume(data.astype(np.float32), volume.grid), spacing_mm=_STORED_MM)
+        return thin_out(Volume(data.astype(np.float32), volume.grid), spacing_mm=_SPACING_MM)
 
     data, grid = thin(volume.data)
-    return Head(data, thin(brain)[0], None if fluid is None else thin(fluid)[0], grid, bare)
+    return Head(data, thin(brain)[0], None if fluid is None else thin(fluid)[0], grid, skull_stripped)
 
 
 def brain_of_labels(inside: Bool, spacing_mm: NDArray[np.float64]) -> Bool:
-    """What one calls a brain mask: labelled tissue with its ventricles, and the fluid in its furrows."""
+    """Return a brain mask: labelled tissue with ventricles and the CSF in sulci, by closing and filling holes."""
     import SimpleITK as sitk
 
-    radius = [max(1, round(_CLOSED_MM / s)) for s in spacing_mm]
+    radius = [max(1, round(_CLOSING_MM / s)) for s in spacing_mm]
     wide = np.pad(inside, max(radius) + 1).astype(np.uint8)
     closed = sitk.BinaryMorphologicalClosing(_itk(wide), radius[::-1])
     filled = sitk.GetArrayFromImage(sitk.BinaryFillhole(closed)) > 0
@@ -102,10 +113,10 @@ def brain_of_labels(inside: Bool, spacing_mm: NDArray[np.float64]) -> Bool:
     return np.asarray(filled[cut, cut, cut])
 
 
-def _grown(mask: Bool, spacing_mm: NDArray[np.float64], by_mm: float) -> Bool:
+def _dilate(mask: Bool, spacing_mm: NDArray[np.float64], radius_mm: float) -> Bool:
     import SimpleITK as sitk
 
-    radius = [max(1, round(by_mm / s)) for s in spacing_mm][::-1]
+    radius = [max(1, round(radius_mm / s)) for s in spacing_mm][::-1]
     return np.asarray(sitk.GetArrayFromImage(sitk.BinaryDilate(_itk(mask.astype(np.uint8)), radius)) > 0)
 
 
@@ -115,14 +126,14 @@ def _itk(mask: NDArray[np.uint8]) -> object:
     return sitk.GetImageFromArray(mask)
 
 
-def no_brain(image: Path) -> Head:
-    """An image that shows no brain."""
+def head_without_brain(image: Path) -> Head:
+    """Read an image without a brain; its mask is empty."""
     volume = read(image).canonical()
-    return _stored(volume, np.zeros(volume.grid.shape, np.bool_), None, bare=False)
+    return _downsampled_head(volume, np.zeros(volume.grid.shape, np.bool_), None, skull_stripped=False)
 
 
-def made_up(rng: Random) -> Head:
-    """Blobs, boxes or noise: no brain."""
+def synthetic_head(rng: Random) -> Head:
+    """Sample a synthetic image without a brain: blobs, a box or noise."""
     coarse = rng.normal(size=tuple(rng.integers(2, 12, 3))).astype(np.float32)
     shape = (90, 110, 100)
     step = np.diag([*((np.array(coarse.shape) - 1) / (np.array(shape) - 1)), 1.0])
@@ -139,53 +150,53 @@ def made_up(rng: Random) -> Head:
     return Head(data.astype(np.float32), np.zeros(shape, np.float32), None, Grid(shape, affine), False)
 
 
-def example(head: Head, shape: Shape, rng: Random) -> Example:
-    """`head` as another scanner, contrast and field of view would show it, on a grid of `shape` voxels."""
-    matrix = _placed(head, shape, rng)
+def sample_example(head: Head, shape: Shape, rng: Random) -> Example:
+    """Sample an example from a head: random pose, contrast, artefacts and field of view, on `shape` voxels."""
+    matrix = _random_pose(head, shape, rng)
 
-    def onto(data: Float32) -> Float32:
+    def resampled(data: Float32) -> Float32:
         return np.asarray(resample(data, shape, matrix[:3]), np.float32)
 
-    known = onto(np.ones_like(head.data)) > 0.5
-    mask, data = onto(head.mask), onto(head.data)
-    fluid = onto(head.fluid) if head.fluid is not None else None
-    if not head.bare and rng.random() < 0.2:
-        data = data * (mask > rng.uniform(0.05, 0.95))  # stripped, of labelled heads
+    known = resampled(np.ones_like(head.data)) > 0.5
+    mask, data = resampled(head.mask), resampled(head.data)
+    fluid = resampled(head.fluid) if head.fluid is not None else None
+    if not head.skull_stripped and rng.random() < 0.2:
+        data = data * (mask > rng.uniform(0.05, 0.95))  # simulated skull stripping
     elif rng.random() < 0.2 and mask.any():
-        data = _drawn(data, mask, rng)
+        data = _with_shells(data, mask, rng)
     image, view = unit_intensities(data, known), known
-    if rng.random() >= _AS_IT_IS:
-        image = _recoloured(image, fluid, rng)
-        for change in (_shaded, _blurred, _thick, _noisy):
+    if rng.random() >= _UNCHANGED:
+        image = _augment_contrast(image, fluid, rng)
+        for change in (_bias_field, _blur, _thick_slices, _add_noise):
             image = change(image, rng)
-        view = known & _view(mask, rng)
+        view = known & _field_of_view(mask, rng)
     image = unit_intensities(image, view)
     return Example(np.where(view, image, np.float32(0)), view.astype(np.float32), mask)
 
 
-def _placed(head: Head, shape: Shape, rng: Random) -> NDArray[np.float64]:
-    """(4, 4) voxels of the example to voxels of the head: turned, scaled, shifted, mirrored."""
-    turn = np.eye(3)
+def _random_pose(head: Head, shape: Shape, rng: Random) -> NDArray[np.float64]:
+    """Return (4, 4), voxels of the example to voxels of the head: random rotation, scaling, shift and mirroring."""
+    rotation = np.eye(3)
     spread = rng.choice([8.0, 30.0])
     for axis in range(3):
         angle, step = np.radians(np.clip(rng.normal() * spread / 1.5, -spread, spread)), np.eye(3)
         a, b = (axis + 1) % 3, (axis + 2) % 3
         step[[a, a, b, b], [a, b, a, b]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
-        turn = step @ turn
+        rotation = step @ rotation
     scale = SPACING_MM * np.exp(rng.normal() * 0.1 + rng.normal(size=3) * 0.04)
-    linear = turn * scale
+    linear = rotation * scale
     linear[0] *= rng.choice([-1.0, 1.0])
     inside = np.argwhere(head.mask > 0.5)
     about = inside.mean(axis=0) if inside.size else rng.uniform(0.2, 0.8, 3) * head.mask.shape
-    middle = head.grid.world(about) + rng.normal(size=3) * 8.0
+    centre_mm = head.grid.world(about) + rng.normal(size=3) * 8.0
     centre = (np.array(shape) - 1) / 2 + rng.normal(size=3) * (5.0, 6.0, 6.0) + (0, 0, 5.0)
     matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = linear, middle - linear @ centre
+    matrix[:3, :3], matrix[:3, 3] = linear, centre_mm - linear @ centre
     return np.asarray(head.grid.inverse @ matrix)
 
 
-def _drawn(data: Float32, mask: Float32, rng: Random) -> Float32:
-    """The brain in a head that is two shells, each of one brightness."""
+def _with_shells(data: Float32, mask: Float32, rng: Random) -> Float32:
+    """Replace the surroundings of the brain by two shells of constant intensity, as skull and scalp."""
     import SimpleITK as sitk
 
     inside = _itk((mask > 0.5).astype(np.uint8))
@@ -199,8 +210,8 @@ def _drawn(data: Float32, mask: Float32, rng: Random) -> Float32:
     return np.where(mask > 0.5, data, shells).astype(np.float32)
 
 
-def _recoloured(image: Float32, fluid: Float32 | None, rng: Random) -> Float32:
-    """A smooth change of contrast, monotone or not, or the negative; fluid may get a brightness of its own."""
+def _augment_contrast(image: Float32, fluid: Float32 | None, rng: Random) -> Float32:
+    """Apply a random piecewise linear intensity mapping, monotone or not; CSF may get an intensity of its own."""
     knots = np.linspace(0, 1, int(rng.integers(4, 9)))
     values = rng.uniform(0, 1, knots.size)
     kind = rng.choice(["same", "rising", "any", "any", "negative"])
@@ -211,17 +222,17 @@ def _recoloured(image: Float32, fluid: Float32 | None, rng: Random) -> Float32:
     elif kind == "negative":
         values = np.sort(values)[::-1]
     if kind != "same" and rng.random() < 0.75:
-        values[0] = 0.0  # air is dark in most images
-    colour = np.interp(image, knots, values).astype(np.float32)
+        values[0] = 0.0  # air is dark in most contrasts
+    mapped = np.interp(image, knots, values).astype(np.float32)
     if fluid is not None and rng.random() < 0.4:
         share = fluid * (image < rng.uniform(0.3, 0.6))
         share = _smooth(share.astype(np.float32))
-        colour = colour * (1 - share) + np.float32(rng.uniform(0, 1.3)) * share
-    return colour
+        mapped = mapped * (1 - share) + np.float32(rng.uniform(0, 1.3)) * share
+    return mapped
 
 
-def _shaded(image: Float32, rng: Random) -> Float32:
-    """Under a bias field."""
+def _bias_field(image: Float32, rng: Random) -> Float32:
+    """Multiply by a random bias field."""
     if rng.random() < 0.3:
         return image
     coarse = rng.normal(size=(3, 4, 4)).astype(np.float32) * np.float32(rng.uniform(0.05, 0.5))
@@ -230,22 +241,22 @@ def _shaded(image: Float32, rng: Random) -> Float32:
 
 
 def _smooth(image: Float32) -> Float32:
-    """By [1 2 1] / 4 along each axis."""
+    """Smooth by [1 2 1] / 4 along each axis."""
     for axis in range(3):
-        around = np.concatenate([image.take([0], axis), image, image.take([-1], axis)], axis)
+        padded = np.concatenate([image.take([0], axis), image, image.take([-1], axis)], axis)
         n = image.shape[axis]
-        image = (around.take(range(n), axis) + 2 * image + around.take(range(2, n + 2), axis)) / 4
+        image = (padded.take(range(n), axis) + 2 * image + padded.take(range(2, n + 2), axis)) / 4
     return image.astype(np.float32)
 
 
-def _blurred(image: Float32, rng: Random) -> Float32:
+def _blur(image: Float32, rng: Random) -> Float32:
     for _ in range(int(rng.choice([0, 0, 0, 1, 2]))):
         image = _smooth(image)
     return image
 
 
-def _thick(image: Float32, rng: Random) -> Float32:
-    """In slices of 6 or 9 mm along one axis, interpolated again or not."""
+def _thick_slices(image: Float32, rng: Random) -> Float32:
+    """Simulate slices of 6 or 9 mm along one axis, with linear or nearest interpolation."""
     if rng.random() < 0.75:
         return image
     axis, thickness = int(rng.integers(3)), int(rng.choice([2, 2, 3]))
@@ -259,7 +270,7 @@ def _thick(image: Float32, rng: Random) -> Float32:
     return np.ascontiguousarray(np.moveaxis(slices[low] * (1 - part) + slices[low + 1] * part, 0, axis))
 
 
-def _noisy(image: Float32, rng: Random) -> Float32:
+def _add_noise(image: Float32, rng: Random) -> Float32:
     size = np.float32(abs(rng.normal()) * 0.04)
     noise = rng.standard_normal(image.shape, np.float32) * size
     kind = rng.random()
@@ -268,8 +279,8 @@ def _noisy(image: Float32, rng: Random) -> Float32:
     return np.abs(image + noise) if kind < 0.7 else image + noise
 
 
-def _view(mask: Float32, rng: Random) -> Bool:
-    """A box that the image shows: the neck, the top or a side may be cut off, sometimes far into the brain."""
+def _field_of_view(mask: Float32, rng: Random) -> Bool:
+    """Sample a field of view: neck, vertex or sides may be cut off, sometimes far into the brain."""
     view = np.ones(mask.shape, np.bool_)
     inside = np.argwhere(mask > 0.5)
     if not inside.size:
@@ -279,9 +290,9 @@ def _view(mask: Float32, rng: Random) -> Bool:
         if rng.random() >= chance:
             continue
         size = high[axis] - low[axis]
-        into = rng.normal() * 0.12 if rng.random() < 0.8 else rng.uniform(-0.2, 0.6)  # share of the brain that is cut
-        edge = round(low[axis] + into * size if end == 0 else high[axis] - into * size)
-        cut: list[slice] = [slice(None)] * 3
-        cut[axis] = slice(0, max(0, edge)) if end == 0 else slice(max(0, edge + 1), None)
-        view[tuple(cut)] = False
+        cut = rng.normal() * 0.12 if rng.random() < 0.8 else rng.uniform(-0.2, 0.6)  # fraction of the brain's extent
+        edge = round(low[axis] + cut * size if end == 0 else high[axis] - cut * size)
+        outside: list[slice] = [slice(None)] * 3
+        outside[axis] = slice(0, max(0, edge)) if end == 0 else slice(max(0, edge + 1), None)
+        view[tuple(outside)] = False
     return view if view.any() else np.ones(mask.shape, np.bool_)

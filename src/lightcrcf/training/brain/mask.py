@@ -1,4 +1,4 @@
-"""Training of the network that finds the brain in a head.
+"""Training of the network for brain extraction.
 
 lightcrcf train recipes/brain-mask.toml
 """
@@ -23,26 +23,34 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from lightcrcf.network.brain import BrainNet
 from lightcrcf.network.brain_config import MULTIPLE
-from lightcrcf.training.brain.data import Example, Head, bare_brain, example, labelled_head, made_up, no_brain
+from lightcrcf.training.brain.data import (
+    Example,
+    Head,
+    head_without_brain,
+    labelled_head,
+    sample_example,
+    skull_stripped_head,
+    synthetic_head,
+)
 from lightcrcf.training.config import Fraction, Positive, Section, Template, read_section
 from lightcrcf.weights.brain import read_brain_weights, write_brain_weights
 
 __all__ = ["BrainCohort", "BrainConfig", "is_brain_mask", "load_brain_config", "loss", "train_brain_mask"]
 
-_WARMUP, _LOGGED, _PICTURED = 100, 20, 4
+_WARMUP_STEPS, _LOG_STEPS, _EXAMPLES_PER_HEAD = 100, 20, 4
 
 
 class BrainCohort(Section):
-    """Images of one folder.
+    """A folder of images.
 
     Args:
         folder: relative to the data root.
-        image: file name with {id} in the subject's place.
+        image: file name with {id} for the subject.
         labels: the same for label maps of whole heads; without them the images are skull-stripped brains.
-        brain: false for images that show none.
-        train: identifiers to train on.
-        monitor: identifiers to measure on while training.
-        weight: how often it is drawn, relative to others.
+        brain: false for images without a brain.
+        train: subjects to train on.
+        monitor: subjects to validate on during training.
+        weight: sampling probability relative to other cohorts.
     """
 
     folder: Path
@@ -54,31 +62,32 @@ class BrainCohort(Section):
     weight: Positive = 1.0
 
     def heads(self, root: Path, ids: list[str]) -> list[Head]:
-        """Read the images of `ids`."""
+        """Return the images of the subjects `ids`."""
         folder, labels = root / self.folder, self.labels
         if labels is None:
-            read = bare_brain if self.brain else no_brain
+            read = skull_stripped_head if self.brain else head_without_brain
             return [read(folder / self.image.format(id=i)) for i in ids]
         return [labelled_head(folder / self.image.format(id=i), folder / labels.format(id=i)) for i in ids]
 
 
 class BrainConfig(Section):
-    """All of a run. Paths are relative to the file that names them.
+    """The configuration of a run. Paths are relative to the configuration file.
 
     Args:
-        task: tells this configuration from one of a registration network.
+        task: distinguishes this configuration from that of a registration network.
         name: of the model.
         root: folder of the cohorts' folders.
-        cohorts: what to learn from.
-        made_up: how often an example is blobs, boxes or noise, and no image.
-        start: weights to go on from; random ones by default.
-        shape: voxels of 3 mm of an example, multiples of 16.
-        steps, batch: examples are batch times steps.
-        learning_rate: of Adam; a cosine brings it to a hundredth.
+        cohorts: the training images.
+        made_up: fraction of examples that are synthetic blobs, boxes or noise.
+        start: initial weights; random by default.
+        shape: size of an example in voxels of 3 mm, multiples of 16.
+        steps: number of optimiser steps.
+        batch: examples per step.
+        learning_rate: of Adam, annealed by a cosine to a hundredth.
         folder: for the log and the weights.
-        seed: of everything random.
+        seed: of all randomness.
         precision: of the convolutions.
-        checkpoint_steps: after so many the weights are written.
+        checkpoint_steps: interval between exports of the weights.
     """
 
     task: Literal["brain-mask"]
@@ -105,7 +114,7 @@ class BrainConfig(Section):
 
 
 def is_brain_mask(path: Path) -> bool:
-    """Whether a TOML file says that it is for this task; False where it cannot be read."""
+    """Return whether a TOML file is for this task; False if it cannot be read."""
     with suppress(OSError, ValueError):
         return bool(re.search(r'^task = "brain-mask"$', Path(path).read_text(encoding="utf-8"), re.MULTILINE))
     return False
@@ -115,7 +124,7 @@ def load_brain_config(path: Path) -> BrainConfig:
     """Read and check a TOML file; relative paths become relative to the file's folder.
 
     Raises:
-        InputError: if it is missing, no TOML, or a value is wrong.
+        InputError: if the file is missing, no TOML, or a value is invalid.
     """
     config, here = read_section(Path(path), BrainConfig), Path(path).parent
     return config.model_copy(
@@ -128,7 +137,11 @@ def load_brain_config(path: Path) -> BrainConfig:
 
 
 def loss(logits: Tensor, mask: Tensor, known: Tensor) -> Tensor:
-    """Cross-entropy with shares of brain, and one minus the Dice of each image, where it has data."""
+    """Return cross-entropy plus one minus soft Dice, inside the field of view.
+
+    Args:
+        logits, mask, known: (N, 1, D, H, W); `mask` holds fractions of brain, `known` is 1 inside the field of view.
+    """
     entropy = binary_cross_entropy_with_logits(logits, mask, known, reduction="sum") / known.sum()
     share, mask = torch.sigmoid(logits) * known, mask * known
     axes = (1, 2, 3, 4)
@@ -137,47 +150,47 @@ def loss(logits: Tensor, mask: Tensor, known: Tensor) -> Tensor:
 
 
 def train_brain_mask(config: BrainConfig, say: Callable[[str], None] = print) -> Path:
-    """Train, log, and write the weights; returns their file."""
+    """Train, write log and weights, and return the path of the weights."""
     torch.manual_seed(config.seed)
     model = BrainNet() if config.start is None else BrainNet.from_plain_arrays(read_brain_weights(config.start))
     model = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(model.parameters(), config.learning_rate)
     config.folder.mkdir(parents=True, exist_ok=True)
-    watched = [h for c in config.cohorts for h in c.heads(config.root, c.monitor)]
+    monitored = [h for c in config.cohorts for h in c.heads(config.root, c.monitor)]
     path, log = config.folder / f"{config.name}.safetensors", _Log(config, say)
     for step, batch in enumerate(_batches(config), 1):
-        log.learned(step, _learn(model, optimiser, batch, config, step))
+        log.add_loss(step, _train_step(model, optimiser, batch, config, step))
         if step % config.checkpoint_steps == 0 or step == config.steps:
             write_brain_weights(path, model.plain_arrays(), name=config.name)
-            if watched:
-                log.write({"step": step, "dice": _watched(model, watched, config)})
+            if monitored:
+                log.write({"step": step, "dice": _validate(model, monitored, config)})
     say(f"trained; weights: {path}")
     return path
 
 
 class _Log:
-    """`log.jsonl`, and the same for people."""
+    """The log of a run: `log.jsonl`, and the same values as messages."""
 
     def __init__(self, config: BrainConfig, say: Callable[[str], None]) -> None:
         self._path, self._steps, self._say = config.folder / "log.jsonl", config.steps, say
-        self._begun, self._losses = time.monotonic(), list[float]()
+        self._start, self._losses = time.monotonic(), list[float]()
         say(f"training {config.name}, {config.steps} steps; log: {self._path}")
 
-    def learned(self, step: int, value: float) -> None:
+    def add_loss(self, step: int, value: float) -> None:
         self._losses.append(value)
-        if step % _LOGGED == 0:
-            seconds = round(time.monotonic() - self._begun, 1)
+        if step % _LOG_STEPS == 0:
+            seconds = round(time.monotonic() - self._start, 1)
             self.write({"step": step, "loss": round(float(np.mean(self._losses)), 5), "seconds": seconds})
             self._losses.clear()
 
     def write(self, entry: dict[str, Any]) -> None:
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
-        told = ", ".join(f"{name} {value}" for name, value in entry.items() if name != "step")
-        self._say(f"step {entry['step']} of {self._steps}: {told}")
+        text = ", ".join(f"{name} {value}" for name, value in entry.items() if name != "step")
+        self._say(f"step {entry['step']} of {self._steps}: {text}")
 
 
-def _learn(
+def _train_step(
     model: BrainNet, optimiser: torch.optim.Optimizer, batch: list[Example], config: BrainConfig, step: int
 ) -> float:
     for group in optimiser.param_groups:
@@ -192,29 +205,29 @@ def _learn(
 
 def _rate(config: BrainConfig, step: int) -> float:
     cosine = 0.5 * (1 + math.cos(math.pi * step / config.steps))
-    return config.learning_rate * min(1.0, (step + 1) / _WARMUP) * (0.01 + 0.99 * cosine)
+    return config.learning_rate * min(1.0, (step + 1) / _WARMUP_STEPS) * (0.01 + 0.99 * cosine)
 
 
 def _batches(config: BrainConfig) -> Iterator[list[Example]]:
-    """One after the other, each made while the one before is learned from."""
+    """Yield the batches in order; a background thread prepares the next one."""
     cohorts = [cohort.heads(config.root, cohort.train) for cohort in config.cohorts]
     weights = np.array([cohort.weight for cohort in config.cohorts])
 
     def head(rng: np.random.Generator) -> Head:
         if rng.random() < config.made_up:
-            return made_up(rng)
+            return synthetic_head(rng)
         heads = cohorts[int(rng.choice(len(cohorts), p=weights / weights.sum()))]
         return heads[int(rng.integers(len(heads)))]
 
-    def made(step: int) -> list[Example]:
+    def sample_batch(step: int) -> list[Example]:
         rng = np.random.default_rng([config.seed, step])
-        return [example(head(rng), config.shape, rng) for _ in range(config.batch)]
+        return [sample_example(head(rng), config.shape, rng) for _ in range(config.batch)]
 
     with ThreadPoolExecutor(1) as background:
-        coming = background.submit(made, 0)
+        next_batch = background.submit(sample_batch, 0)
         for step in range(config.steps):
-            batch = coming.result()
-            coming = background.submit(made, step + 1)
+            batch = next_batch.result()
+            next_batch = background.submit(sample_batch, step + 1)
             yield batch
 
 
@@ -230,15 +243,15 @@ def _targets(batch: list[Example]) -> tuple[Tensor, Tensor]:
     return mask, known
 
 
-def _watched(model: BrainNet, heads: list[Head], config: BrainConfig) -> list[float]:
-    """Dice of fixed examples of each head that is watched."""
-    found = []
+def _validate(model: BrainNet, heads: list[Head], config: BrainConfig) -> list[float]:
+    """Return the Dice overlap of fixed examples of each validation head."""
+    scores = []
     for number, head in enumerate(heads):
         rng = np.random.default_rng([config.seed, 1 << 20, number])
-        batch = [example(head, config.shape, rng) for _ in range(_PICTURED)]
+        batch = [sample_example(head, config.shape, rng) for _ in range(_EXAMPLES_PER_HEAD)]
         with torch.no_grad():
-            told = _logits(model, batch, config.precision) > 0
+            predicted = _logits(model, batch, config.precision) > 0
         mask, known = _targets(batch)
-        truth, told = (mask > 0.5) & (known > 0), told & (known > 0)
-        found.append(round(float(2 * (truth & told).sum() / (truth.sum() + told.sum()).clamp(min=1)), 4))
-    return found
+        target, predicted = (mask > 0.5) & (known > 0), predicted & (known > 0)
+        scores.append(round(float(2 * (target & predicted).sum() / (target.sum() + predicted.sum()).clamp(min=1)), 4))
+    return scores

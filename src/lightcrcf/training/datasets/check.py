@@ -1,4 +1,4 @@
-"""Is everything there that a recipe needs? Headers are read, voxels only of label maps, and only when asked for."""
+"""Checks of the files of a recipe: headers of all images and, on request, the voxels of label maps."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ __all__ = ["CohortCheck", "check_data"]
 
 _SAME_MM = 0.01
 _BYTES_PER_VOXEL = 4
-_NEAR = 50  # folders to look into for files that are not where they should be
+_MAX_SUBFOLDERS = 50  # number of subfolders to search for misplaced files
 _SIDES = ("left and right", "front and back", "top and bottom")
 
 
 @dataclass(frozen=True)
 class CohortCheck:
-    """What was found in one cohort's folder.
+    """The result of checking a cohort's folder.
 
     Args:
-        listing: the subjects, pairs, and all problems.
-        layout: "files", or of which data set.
-        errors: problems that keep a run from starting.
-        warnings: the other problems.
-        shapes: least and greatest number of voxels along each axis, (2, 3); None if no image could be read.
-        spacings_mm: least and greatest distance of voxels along each axis, (2, 3).
-        gibibytes: of memory that the images of a run take.
-        codes: labels that were met; None unless asked for.
+        listing: subjects, pairs, and all problems.
+        layout: "files", or the layout of a public data set.
+        errors: problems that prevent a run.
+        warnings: other problems.
+        shapes: minimum and maximum number of voxels along each axis, (2, 3); None if no image is readable.
+        spacings_mm: minimum and maximum voxel spacing along each axis, (2, 3).
+        gibibytes: memory of the images of a run.
+        codes: labels in the maps; None if they were not read.
     """
 
     listing: Listing
@@ -54,17 +54,17 @@ class CohortCheck:
 
     @property
     def trainable(self) -> bool:
-        """Whether a run would start."""
+        """Whether a run can start."""
         return not self.errors
 
     def count(self, subjects: Iterable[str]) -> int:
-        """How many of some subjects have all their images here, and readable."""
+        """Return the number of subjects whose images are all present and readable."""
         wrong = {problem.subject for problem in self.listing.problems if not (problem.of_labels or problem.harmless)}
         scans = [self.listing.of([subject]) for subject in subjects if subject not in wrong]
         return sum(bool(own) and all(scan.image.exists() for scan in own) for own in scans)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON; the pairs to test on come with their files."""
+        """Return a dictionary for JSON; test pairs include their files."""
         listing = self.listing
         structures = {} if self.layout == "files" else dict(LAYOUTS[self.layout].structures)  # type: ignore[index]
         return {
@@ -96,14 +96,14 @@ def _files(pair: Pair) -> dict[str, str | None]:
 
 
 def check_data(config: TrainingConfig, *, labels: bool = False) -> list[CohortCheck]:
-    """Look at the files of every cohort.
+    """Check the files of every cohort.
 
     Args:
-        config: whose cohorts.
-        labels: read the label maps too: which structures there are, and whether left is left.
+        config: the recipe.
+        labels: whether to read the label maps too, and check their labels and orientation.
 
     Raises:
-        InputError: if a recipe asks for subjects that a layout does not have.
+        InputError: if a recipe names subjects that a layout lacks.
     """
     return [_check(cohort, config, labels) for cohort in config.data.cohorts]
 
@@ -111,8 +111,8 @@ def check_data(config: TrainingConfig, *, labels: bool = False) -> list[CohortCh
 def _check(cohort: Cohort, config: TrainingConfig, labels: bool) -> CohortCheck:
     listing = cohort.listing(config.data.root)
     layout = None if cohort.layout == "files" else LAYOUTS[cohort.layout]
-    if layout is not None and not _anything(listing):
-        listing = replace(listing, problems=(Problem(_elsewhere(listing, layout)),))
+    if layout is not None and not _any_image(listing):
+        listing = replace(listing, problems=(Problem(_misplaced_message(listing, layout)),))
     grids, problems = _grids(listing)
     codes: set[int] | None = None
     if labels:
@@ -136,20 +136,20 @@ def _check(cohort: Cohort, config: TrainingConfig, labels: bool) -> CohortCheck:
     )
 
 
-def _anything(listing: Listing) -> bool:
+def _any_image(listing: Listing) -> bool:
     return any(scan.image.exists() for scan in listing.scans)
 
 
-def _elsewhere(listing: Listing, layout: Layout) -> str:
-    """What to say of a folder that holds none of a set's files: what it should hold, and where that is near by."""
+def _misplaced_message(listing: Listing, layout: Layout) -> str:
+    """Return the message for a folder without files of the data set: the expected tree, and a subfolder that has it."""
     subfolders = (path for pattern in ("*/", "*/*/") for path in sorted(listing.folder.glob(pattern)) if path.is_dir())
-    near = next((path for path in islice(subfolders, _NEAR) if _anything(layout.listing(path))), None)
+    near = next((path for path in islice(subfolders, _MAX_SUBFOLDERS) if _any_image(layout.listing(path))), None)
     hint = f"; they are in {near}, which is the folder to name" if near else ""
     return f"none of the set's files is here: expected {layout.tree}{hint}"
 
 
 def _grids(listing: Listing) -> tuple[list[tuple[Scan, Grid]], list[Problem]]:
-    """The grid of each image that can be read, and what is wrong with headers."""
+    """Return the grid of each readable image, and problems of headers."""
     grids: list[tuple[Scan, Grid]] = []
     problems: list[Problem] = []
     for scan in listing.scans:
@@ -190,8 +190,8 @@ def _times(numbers: Iterable[int]) -> str:
 
 
 def _structures(listing: Listing, layout: Layout | None) -> tuple[set[int], list[Problem]]:
-    """All labels that occur, and what is wrong with them."""
-    met: set[int] = set()
+    """Return all labels in the maps, and problems of the maps."""
+    present: set[int] = set()
     problems: list[Problem] = []
     for scan in listing.scans:
         if scan.labels is None or not scan.labels.exists():
@@ -202,27 +202,27 @@ def _structures(listing: Listing, layout: Layout | None) -> tuple[set[int], list
         except LightCRCFError as error:
             problems.append(Problem(str(error), scan.subject, of_labels=True))
             continue
-        met |= codes
+        present |= codes
         if layout is not None:
             problems += [
                 Problem(f"{scan.labels}: {text}", scan.subject, of_labels=True, harmless=True)
-                for text in (*_strange(codes, layout), *_turned(labels, codes, layout.sides))
+                for text in (*_unknown_labels(codes, layout), *_swapped_sides(labels, codes, layout.sides))
             ]
         if not codes:
             problems.append(Problem(f"{scan.labels} is empty", scan.subject, of_labels=True))
-    if layout is not None and layout.codes - met:
-        text = f"structures that nobody has: {', '.join(map(str, sorted(layout.codes - met)))}"
+    if layout is not None and layout.codes - present:
+        text = f"structures that nobody has: {', '.join(map(str, sorted(layout.codes - present)))}"
         problems.append(Problem(text, harmless=True))
-    return met, problems
+    return present, problems
 
 
-def _strange(codes: set[int], layout: Layout) -> list[str]:
+def _unknown_labels(codes: set[int], layout: Layout) -> list[str]:
     others = sorted(codes - layout.codes)
     return [f"it has labels that the set does not have: {', '.join(map(str, others[:10]))}"] if others else []
 
 
-def _turned(labels: Volume, codes: set[int], sides: tuple[Side, ...]) -> Iterator[str]:
-    """For each axis along which two structures lie the wrong way round, what it means."""
+def _swapped_sides(labels: Volume, codes: set[int], sides: tuple[Side, ...]) -> Iterator[str]:
+    """Yield a message for each axis along which two structures are in the wrong order."""
     for lower, higher, axis in sides:
         if {lower, higher} <= codes:
             low, high = (_centre(labels, code)[axis] for code in (lower, higher))
@@ -231,5 +231,5 @@ def _turned(labels: Volume, codes: set[int], sides: tuple[Side, ...]) -> Iterato
 
 
 def _centre(labels: Volume, code: int) -> NDArray[np.float64]:
-    """Centre of mass in RAS+ mm."""
+    """Return the centre of mass in RAS+ mm."""
     return labels.grid.world(np.argwhere(labels.data == code).mean(axis=0))

@@ -1,7 +1,7 @@
-"""Public data sets as their publishers ship them, and the splits of the paper where they are known.
+"""Layouts and splits of public data sets.
 
-The paper (Liu et al., Medical Physics 2025, doi 10.1002/mp.17827) publishes counts of pairs, not names. Where they
-decode exactly, our choice of names is written down here, and never depends on what happens to lie in the folder:
+The paper (Liu et al., Medical Physics 2025, doi 10.1002/mp.17827) publishes numbers of pairs, not subjects. The splits
+below reproduce its numbers; they do not depend on which files are present:
 
 - LPBA40, 30 and 9 pairs: S01 is the atlas, S02 to S10 test, S11 to S40 train.
 - OASIS, 1275, 110 and 660 pairs: 5 atlases, and 255, 22 and 132 subjects; drawn by `SEED`.
@@ -31,15 +31,15 @@ SEED = 10  # of the split of the neurite release
 
 @dataclass(frozen=True)
 class Layout:
-    """A published set.
+    """The layout of a public data set.
 
     Args:
-        listing: from the folder of the files.
-        tree: what that folder holds.
-        within: whether each subject has several images, which are paired with each other.
+        listing: lists the files below a folder.
+        tree: description of the expected files.
+        within: whether pairs are formed within a subject.
         structures: label codes by the name of the set of regions that scores are averaged over.
-        sides: (lower, higher, axis): the structure `lower` lies left of, behind or below `higher` (axis 0, 1, 2). It
-            tells whether the axes were read as they run.
+        sides: (lower, higher, axis): the structure `lower` is left of, posterior to or inferior to `higher` (axis 0,
+            1, 2); checks the orientation of the axes.
     """
 
     listing: Callable[[Path], Listing]
@@ -50,16 +50,16 @@ class Layout:
 
     @property
     def codes(self) -> frozenset[int]:
-        """All labels that may occur."""
+        """All labels of the data set."""
         return frozenset(code for codes in self.structures.values() for code in codes)
 
 
 def lpba40(folder: Path) -> Listing:
-    """LPBA40 in delineation space: images and labels there share a grid; in native space there are no labels.
+    """List LPBA40 in delineation space, where images and labels share a grid (native space has no labels).
 
     Analyze 7.5 pairs `S01/S01.delineation.skullstripped.hdr`, `.img.gz` (or unpacked), and likewise
-    `S01.delineation.structure.label`; copies that were converted to `.nii.gz` or `.nii` go first. The axes of the
-    Analyze files run to the left, backwards and up; `lightcrcf data check --labels` confirms it by the labels.
+    `S01.delineation.structure.label`; copies converted to `.nii.gz` or `.nii` take precedence. The axes of the
+    Analyze files are LPS; `lightcrcf data check --labels` confirms this from the labels.
 
     Source:
         Shattuck et al., NeuroImage 2008, doi 10.1016/j.neuroimage.2007.09.031; LONI's archive
@@ -81,14 +81,14 @@ def lpba40(folder: Path) -> Listing:
 
 
 def _with(path: Path, suffix: str) -> Path:
-    """Append a suffix to a name that has dots of its own."""
+    """Append a suffix to a file name that contains dots."""
     return path.with_name(path.name + suffix)
 
 
 def oasis_neurite(folder: Path) -> Listing:
-    """OASIS-1 as prepared for neurite, version 1.0: 414 folders `OASIS_OAS1_0001_MR1` and their list `subjects.txt`.
+    """List OASIS-1 as prepared for neurite, version 1.0: 414 folders `OASIS_OAS1_0001_MR1`, and `subjects.txt`.
 
-    Of each the skull-stripped image in template space, `aligned_norm.nii.gz`, and its 35 structures,
+    Each folder has the skull-stripped image in template space, `aligned_norm.nii.gz`, and its 35 structures,
     `aligned_seg35.nii.gz`. Subjects are ranked by the SHA-256 of "SEED name": 5 atlases, 255 to train on, 22 to
     validate on and 132 to test on, in this order.
 
@@ -115,10 +115,10 @@ def oasis_neurite(folder: Path) -> Listing:
 
 
 def oasis_learn2reg(folder: Path) -> Listing:
-    """OASIS-1 as in task 3 of Learn2Reg 2021: `imagesTr/OASIS_0001_0000.nii.gz`, likewise `labelsTr`, 414 subjects.
+    """List OASIS-1 as in task 3 of Learn2Reg 2021: `imagesTr/OASIS_0001_0000.nii.gz`, `labelsTr`, 414 subjects.
 
-    `OASIS_dataset.json` names the 19 pairs of consecutive subjects among the last 20 that are validated on; the others
-    are trained on. The challenge's test subjects have no public labels and take no part.
+    The 19 validation pairs are consecutive subjects among the last 20, as in `OASIS_dataset.json`; the others are for
+    training. The test subjects of the challenge have no public labels and are excluded.
 
     Source:
         Hering et al., Learn2Reg, IEEE TMI 2023, doi 10.1109/TMI.2022.3213983; learn2reg.grand-challenge.org.
@@ -138,7 +138,7 @@ def oasis_learn2reg(folder: Path) -> Listing:
 
 
 def abdomen_ct(folder: Path) -> Listing:
-    """The abdomen CT-CT task of Learn2Reg: `imagesTr/AbdomenCTCT_0001_0000.nii.gz`, likewise `labelsTr`, 30 subjects.
+    """List the abdomen CT-CT task of Learn2Reg: `imagesTr/AbdomenCTCT_0001_0000.nii.gz`, `labelsTr`, 30 subjects.
 
     Source:
         Xu et al., IEEE TBME 2016, doi 10.1109/TBME.2016.2574816 (the scans); Hering et al., Learn2Reg, IEEE TMI 2023
@@ -182,7 +182,7 @@ def _dataset_json(path: Path) -> tuple[Mapping[str, Any], list[Problem]]:
 
 
 def _pairs(entries: Any) -> list[tuple[str, str]]:
-    """Subjects of `[{"fixed": "./imagesTr/OASIS_0395_0000.nii.gz", "moving": ...}, ...]`, or none."""
+    """Return subjects of `[{"fixed": "./imagesTr/OASIS_0395_0000.nii.gz", "moving": ...}, ...]`; none if malformed."""
     try:
         return [(_subject(entry["fixed"]), _subject(entry["moving"])) for entry in entries]
     except (TypeError, KeyError, IndexError, AttributeError):
@@ -190,19 +190,19 @@ def _pairs(entries: Any) -> list[tuple[str, str]]:
 
 
 def _subject(image: str) -> str:
-    """ "./imagesTr/OASIS_0395_0000.nii.gz" is of subject 0395."""
+    """Return the subject of a file name: 0395 of "./imagesTr/OASIS_0395_0000.nii.gz"."""
     return image.rsplit("/", 1)[-1].split("_")[1]
 
 
 def acdc(folder: Path) -> Listing:
-    """ACDC, the release with folders of patients: `training/patient001` to `100`, `testing/patient101` to `150`.
+    """List ACDC, the release with folders of patients: `training/patient001` to `100`, `testing/patient101` to `150`.
 
-    In each, `Info.cfg` tells the frames of end-diastole (ED) and end-systole (ES), as `patient001_frame01.nii.gz` and
-    its label map `patient001_frame01_gt.nii.gz`. Image 0 of a subject is ED, image 1 ES.
+    `Info.cfg` in each gives the frames of end-diastole (ED) and end-systole (ES): `patient001_frame01.nii.gz` and its
+    label map `patient001_frame01_gt.nii.gz`. Image 0 of a subject is ED, image 1 ES.
 
     Source:
         Bernard et al., IEEE TMI 2018, doi 10.1109/TMI.2018.2837502; humanheart-project.creatis.insa-lyon.fr/database.
-        Patients come in blocks of twenty of one diagnosis, so that every tenth is two of each.
+        Patients are in blocks of twenty of one diagnosis, so that every tenth patient gives two of each.
     """
     names = [f"patient{n:03d}" for n in range(1, 151)]
     scans: list[Scan] = []
@@ -223,7 +223,7 @@ def acdc(folder: Path) -> Listing:
 
 
 def _frames(info: Path) -> tuple[tuple[int, ...], str | None]:
-    """The frames of ED and ES as `Info.cfg` has them, or none and what is wrong with it."""
+    """Return the frames of ED and ES in `Info.cfg`; without them, no frames and the problem."""
     try:
         lines = info.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -244,7 +244,7 @@ def _codes(*ranges: tuple[int, int]) -> tuple[int, ...]:
 
 
 def _lpba40_structures() -> dict[str, tuple[int, ...]]:
-    """The cerebellum (181) and the brainstem (182) are large and easy: many authors leave them out."""
+    """Return the label sets. Many authors exclude cerebellum (181) and brainstem (182), which are large and easy."""
     cerebrum = _codes((21, 34), (41, 50), (61, 68), (81, 92), (101, 102), (121, 122), (161, 166))
     return {"56 regions": (*cerebrum, 181, 182), "54 regions": cerebrum}
 

@@ -1,4 +1,4 @@
-"""What lies in a cohort's folder: whose images, in which split, paired how, and what is wrong with it."""
+"""The listing of a cohort: subjects, images, splits, pairs and problems."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Scan:
-    """One image and its label map.
+    """An image and its label map.
 
     Args:
-        subject: whose.
-        number: among the images of this subject.
+        subject: identifier.
+        number: index among the images of the subject.
         image, labels: the files.
-        axes: where the array axes run ("LPS": to the left, backwards, up), if the files are Analyze 7.5, which does
-            not say it; None if their headers do.
+        axes: directions of the array axes ("LPS": left, posterior, superior) of Analyze 7.5 files, which do not store
+            them; None for other formats.
     """
 
     subject: str
@@ -41,13 +41,13 @@ Pair = tuple[Scan, Scan]  # fixed, moving
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is missing or wrong.
+    """A missing or invalid file.
 
     Args:
-        text: one line.
-        subject: whose files it concerns; None if it concerns all of them.
-        of_labels: only a label map is concerned.
-        harmless: training may go on whoever takes part.
+        text: message of one line.
+        subject: of the files; None for problems of the whole cohort.
+        of_labels: whether it concerns a label map only.
+        harmless: whether training is possible nevertheless.
     """
 
     text: str
@@ -61,14 +61,14 @@ class Listing:
     """The images of a cohort by split.
 
     Args:
-        folder: where they are.
-        scans: of everybody.
+        folder: of the files.
+        scans: of all subjects.
         train, val, test: subjects of each split.
         atlases: subjects that are the fixed image of every pair, in every split.
-        rule: which pairs a split has: "ordered" (any two subjects, both ways), "to atlas", or "within" (the images of
-            one subject, each fixed once, the next one moving).
-        val_pairs: subjects (fixed, moving) of the validation pairs, where the rule does not tell them.
-        problems: what is missing or wrong.
+        rule: pairs of a split: "ordered" (all ordered pairs of subjects), "to atlas", or "within" (the images of one
+            subject, each fixed once, the next one moving).
+        val_pairs: subjects (fixed, moving) of the validation pairs, if not given by the rule.
+        problems: missing or invalid files.
     """
 
     folder: Path
@@ -82,18 +82,18 @@ class Listing:
     problems: tuple[Problem, ...] = ()
 
     def split(self, name: Split) -> tuple[str, ...]:
-        """Subjects of a split, without the atlases."""
+        """Return the subjects of a split, without atlases."""
         return {"train": self.train, "val": self.val, "test": self.test}[name]
 
     def of(self, subjects: Iterable[str]) -> list[Scan]:
-        """The images of some subjects, in the order of the subjects."""
+        """Return the images of some subjects, in the order of the subjects."""
         by_name: dict[str, list[Scan]] = {}
         for scan in self.scans:
             by_name.setdefault(scan.subject, []).append(scan)
         return [scan for name in subjects for scan in by_name.get(name, [])]
 
     def pairs(self, name: Split) -> list[Pair]:
-        """The pairs of a split.
+        """Return the pairs (fixed, moving) of a split.
 
         Example:
             >>> scans = tuple(Scan(name, 0, Path(name), None) for name in "abc")
@@ -114,12 +114,12 @@ class Listing:
         return [pair for group in groups for pair in zip(group, [*group[1:], *group[:1]], strict=True)]
 
     def restricted(self, train: Sequence[str], val: Sequence[str]) -> Listing:
-        """The same with other subjects to train on and to validate on; an empty list keeps the listing's own.
+        """Return the listing with other training and validation subjects; an empty list keeps those of the listing.
 
-        A subject moves between the two, but never out of the test split, nor from among the atlases.
+        Subjects can move between these two splits; test subjects and atlases stay.
 
         Raises:
-            InputError: for a subject that is in neither of the two.
+            InputError: for a subject that is in neither of the two splits.
         """
         known = {*self.train, *self.val}
         for name in (*train, *val):
@@ -137,10 +137,10 @@ class Listing:
         return replace(self, train=training, val=validating, val_pairs=given)
 
     def blocking(self, *, train_labels: bool) -> list[Problem]:
-        """The problems that keep a run from starting.
+        """Return the problems that prevent a run.
 
         Args:
-            train_labels: label maps of the training subjects are needed too.
+            train_labels: whether label maps of training subjects are needed too.
         """
         labelled = {*self.val, *(self.atlases if self.val else ())}
         if train_labels:
@@ -154,10 +154,10 @@ class Listing:
         ]
 
     def require(self, *, train_labels: bool) -> None:
-        """Refuse to go on if anything is missing or wrong that a run needs.
+        """Raise if a file that a run needs is missing or invalid.
 
         Raises:
-            InputError: that names the first of the problems.
+            InputError: for the first problem.
         """
         blocking = self.blocking(train_labels=train_labels)
         if blocking:
@@ -170,7 +170,7 @@ class Listing:
             )
 
     def with_missing_files(self) -> Listing:
-        """The same, with a problem for each file that is not there."""
+        """Return the listing with a problem for each missing file."""
         found = [problem for scan in self.scans for problem in _missing(scan, self.folder)]
         return replace(self, problems=(*self.problems, *found))
 
@@ -187,7 +187,7 @@ def _missing(scan: Scan, folder: Path) -> list[Problem]:
 
 
 def _parts(path: Path | None) -> list[Path]:
-    """No file, one, or the two of an Analyze image."""
+    """Return the files of an image: none, one, or the two of an Analyze image."""
     if path is None:
         return []
     if path.suffix != ".hdr":
@@ -203,13 +203,13 @@ def _short(path: Path, folder: Path) -> str:
 def from_templates(
     folder: Path, images: Sequence[str], labels: Sequence[str], train: Sequence[str], val: Sequence[str]
 ) -> Listing:
-    """The listing of a cohort whose recipe names its subjects.
+    """Return the listing of a cohort whose recipe names its subjects.
 
     Args:
         folder: of the files.
-        images: file names of a subject's images, with {id} in the subject's place.
-        labels: of their label maps, or nothing.
-        train, val: subjects. Of several subjects with one image each, each is fixed once, the next one moving.
+        images: file names of the images of a subject, with {id} for the subject.
+        labels: file names of their label maps, or empty.
+        train, val: subjects. Validation pairs of subjects with one image each: each is fixed once, the next one moving.
     """
     maps: Sequence[str | None] = labels or [None] * len(images)
     scans = tuple(

@@ -1,7 +1,7 @@
-"""Analyze 7.5 files, for those who know what the format does not say: where its axes run.
+"""Analyze 7.5 files with axis directions that the caller states.
 
-`read` refuses them, because a guess could swap left and right. Some data sets come in no other format; whoever reads
-one of those states its axes.
+The format does not store the directions. `read` refuses such files, because a guess could swap left and right. Some
+data sets come in no other format.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _TOWARDS = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "
 
 
 def analyze_grid(path: Path, axes: str) -> Grid:
-    """The grid of an Analyze image, from its header alone; the world's origin is the middle of the image.
+    """Return the grid of an Analyze image from its header alone; the world origin is the centre of the image.
 
     Args:
         path: the .hdr file.
-        axes: where the three array axes run, as "LPS": to the left, backwards, up.
+        axes: directions of the three array axes, as "LPS": left, posterior, superior.
 
     Raises:
-        InputError: if it is no header of a 3-D image with positive voxel sizes.
+        InputError: if the file is no header of a 3-D image with positive voxel sizes.
     """
     header = _header(path)
     return _grid(header, _shape(header, path), axes, path)
@@ -45,7 +45,7 @@ def read_analyze(path: Path, axes: str) -> Volume:
 
     Args:
         path: the .hdr file.
-        axes: where the three array axes run; see `analyze_grid`.
+        axes: directions of the three array axes; see `analyze_grid`.
 
     Raises:
         InputError: if it is damaged, or not a 3-D scalar image.
@@ -58,7 +58,7 @@ def read_analyze(path: Path, axes: str) -> Volume:
     if not voxels.exists():
         voxels = voxels.with_name(f"{voxels.name}.gz")
     data = read_voxels(voxels, max(0, int(header["vox_offset"])), shape, _dtype(header, path))
-    note = f"Analyze 7.5, which does not say where its axes run: taken for {axes}"
+    note = f"Analyze 7.5, which stores no axis directions: {axes} assumed"
     return Volume(data.astype(np.float32, copy=False) if data.dtype.kind == "f" else data, grid, str(path), {}, (note,))
 
 

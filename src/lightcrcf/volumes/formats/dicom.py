@@ -1,4 +1,4 @@
-"""A folder that holds one DICOM series."""
+"""Reading of a folder with one DICOM series."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lightcrcf.volumes.volume import Volume
 __all__ = ["read_series"]
 
 _POSITION, _DESCRIPTION = "0020|0032", "0008|103e"
-_LARGEST_OFFSET = 0.1  # of the slice spacing: scanners round positions, but a missing slice or a tilt is more
+_LARGEST_OFFSET = 0.1  # of the slice spacing: scanners round positions; a missing slice or a tilt exceeds this
 
 
 def read_series(folder: str | os.PathLike[str]) -> Volume:
@@ -26,7 +26,7 @@ def read_series(folder: str | os.PathLike[str]) -> Volume:
     Raises:
         InputError: if there is none or more than one, slices are missing or unevenly spaced, the gantry was tilted, or
             the pixels are colours.
-        MemoryEstimateError: if it would not fit into memory.
+        MemoryEstimateError: if the voxels would not fit into memory.
     """
     source = str(folder)
     for path in sorted(Path(folder).iterdir()):
@@ -34,7 +34,7 @@ def read_series(folder: str | os.PathLike[str]) -> Volume:
             check_whole(path)
     series = _only_series(source)
     names = _files(source, series)
-    _check_room(source, names)
+    _check_memory(source, names)
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(names)
     reader.SetImageIO("GDCMImageIO")
@@ -69,7 +69,7 @@ def _only_series(source: str) -> str:
 
 
 def _files(source: str, series: str) -> tuple[str, ...]:
-    """The files of a series, in the order of their slices."""
+    """Return the files of a series, in slice order."""
     try:
         with quiet():
             names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(source, series)
@@ -102,7 +102,7 @@ def _unreadable(source: str, error: Exception) -> InputError:
     return InputError(source, expected="a whole DICOM series", got=reason(error), remedy="export the series again")
 
 
-def _check_room(source: str, names: tuple[str, ...]) -> None:
+def _check_memory(source: str, names: tuple[str, ...]) -> None:
     first = _information(source, names[0])[0]
     itemsize = check_scalar(source, first)
     shape = (*first.GetSize(), len(names))
@@ -111,10 +111,10 @@ def _check_room(source: str, names: tuple[str, ...]) -> None:
 
 
 def _check_positions(source: str, reader: sitk.ImageSeriesReader, image: sitk.Image) -> None:
-    """Refuse slices that are not where a regular grid has them."""
+    """Refuse slices whose positions do not lie on a regular grid."""
     count = image.GetSize()[2]
-    told = np.array([_position(reader, k) for k in range(count)])
-    lost = int(np.isnan(told).any(axis=1).sum())
+    positions = np.array([_position(reader, k) for k in range(count)])
+    lost = int(np.isnan(positions).any(axis=1).sum())
     if lost:
         raise InputError(
             source,
@@ -123,7 +123,7 @@ def _check_positions(source: str, reader: sitk.ImageSeriesReader, image: sitk.Im
             remedy="export the original series, or convert it with dcm2niix",
         )
     grid = np.array([image.TransformIndexToPhysicalPoint((0, 0, k)) for k in range(count)])
-    apart = float(np.linalg.norm(told - grid, axis=1).max())
+    apart = float(np.linalg.norm(positions - grid, axis=1).max())
     if apart > _LARGEST_OFFSET * image.GetSpacing()[2]:
         raise InputError(
             source,
@@ -134,7 +134,7 @@ def _check_positions(source: str, reader: sitk.ImageSeriesReader, image: sitk.Im
 
 
 def _position(reader: sitk.ImageSeriesReader, k: int) -> tuple[float, ...]:
-    """Where slice k says that it lies, or NaN."""
+    """Return the position of slice k in its header, or NaN."""
     text = reader.GetMetaData(k, _POSITION) if reader.HasMetaDataKey(k, _POSITION) else ""
     try:
         x, y, z = (float(number) for number in text.split("\\"))

@@ -1,4 +1,4 @@
-"""Do the lengths that a DICOM file states fit into the file? GDCM allocates whatever they say, gigabytes included."""
+"""A check of the element lengths in a DICOM file against its size: GDCM allocates any length, gigabytes included."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_whole(path: str | os.PathLike[str]) -> None:
     """Refuse a DICOM file that is cut off, damaged, or has an element longer than itself; other files pass.
 
     Raises:
-        InputError: if it is.
+        InputError: if the file is a damaged DICOM file.
     """
     with Path(path).open("rb") as stream:
         if stream.read(132)[128:] != b"DICM":
@@ -47,19 +47,19 @@ def check_whole(path: str | os.PathLike[str]) -> None:
 
 
 def _lengths_fit(data: mmap.mmap) -> bool:
-    """True unless an element is longer than what is left or the file's header is damaged; what else cannot be followed
-    is left to GDCM.
+    """Return whether no element is longer than the rest of the file and the file meta header is intact.
 
-    Sequences and items are walked into, so that the elements come one after the other whatever the nesting.
+    The loop enters sequences and items, so that it sees nested elements one after the other. It stops, without an
+    objection, at content that it cannot parse: GDCM reports that.
     """
     order, explicit, syntax, fragments, at, tag = "<", True, b"", False, 132, 0
     while at + 12 <= len(data):
-        if explicit and syntax and struct.unpack_from("<H", data, at)[0] != 2:  # the file's own header has ended
+        if explicit and syntax and struct.unpack_from("<H", data, at)[0] != 2:  # the file meta header has ended
             order, explicit = ">" if syntax == _BIG_ENDIAN else "<", syntax != _IMPLICIT
         element = _element(data, at, order, explicit)
         if element.tag >> 16 == 2 and (element.vr not in _VRS or element.tag <= tag):
-            return False  # the file's own header allows no exceptions
-        if syntax == _DEFLATED or not _understood(element):
+            return False  # the file meta header allows no exceptions
+        if syntax == _DEFLATED or not _is_parsable(element):
             return True
         tag = element.tag
         if element.length != _UNDEFINED and element.start + element.length > len(data):
@@ -67,11 +67,11 @@ def _lengths_fit(data: mmap.mmap) -> bool:
         if element.tag == _SYNTAX:
             syntax = data[element.start : element.start + element.length].rstrip(b"\0 ")
         if element.length == _UNDEFINED:
-            fragments = element.tag == _PIXELS  # compressed pixels: the items hold no elements
+            fragments = element.tag == _PIXELS  # the items of compressed pixels hold no elements
         elif element.tag == _SEQUENCE_END:
             fragments = False
-        into = element.vr == b"SQ" or (element.tag == _ITEM and not fragments) or element.length == _UNDEFINED
-        at = element.start if into else element.start + element.length
+        enter = element.vr == b"SQ" or (element.tag == _ITEM and not fragments) or element.length == _UNDEFINED
+        at = element.start if enter else element.start + element.length
     return True
 
 
@@ -85,7 +85,7 @@ def _element(data: mmap.mmap, at: int, order: str, explicit: bool) -> _Element:
     return _Element(tag, vr, at + 8, struct.unpack_from(order + "H", data, at + 6)[0])
 
 
-def _understood(element: _Element) -> bool:
+def _is_parsable(element: _Element) -> bool:
     if element.length == _UNDEFINED and element.vr == b"UN":
         return False  # its content is implicit whatever the file is
     return not element.vr or element.vr in _VRS

@@ -1,4 +1,4 @@
-"""What the text headers of NRRD and MetaImage say before ITK is let near the voxels."""
+"""Checks of the text headers of NRRD and MetaImage before ITK reads the voxels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HEAD = 1 << 16
 
 
 def image_io(path: str | os.PathLike[str]) -> str:
-    """The ITK reader that fits the content, or "" where ITK shall look itself.
+    """Return the name of the ITK reader for the content; "" leaves the choice to ITK.
 
     Raises:
         InputError: if the file is missing or cannot be read, or its header gives a number of axes that crashes ITK.
@@ -24,7 +24,7 @@ def image_io(path: str | os.PathLike[str]) -> str:
     if head.startswith("NRRD000"):
         return "NrrdImageIO"
     if axes := re.findall(r"^NDims\s*=[ \t]*(.*?)\s*$", head, re.MULTILINE):
-        if wrong := [told for told in axes if not re.fullmatch(r"[1-9]|10", told)]:
+        if wrong := [value for value in axes if not re.fullmatch(r"[1-9]|10", value)]:
             raise InputError(
                 str(path), expected="NDims from 1 to 10", got=wrong[0][:40], remedy="the header is damaged"
             )
@@ -33,10 +33,10 @@ def image_io(path: str | os.PathLike[str]) -> str:
 
 
 def stored_bytes(path: str | os.PathLike[str]) -> tuple[int, bool]:
-    """Bytes of the file that holds the voxels (an upper bound of theirs) and whether they may be compressed.
+    """Return the size in bytes of the file that holds the voxels, and whether they may be compressed.
 
     Raises:
-        InputError: if the header names a data file that is not there, or may not be read.
+        InputError: if the header names a data file that is missing or unreadable.
     """
     head = _head(path)
     fields: dict[str, str]

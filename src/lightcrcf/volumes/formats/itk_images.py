@@ -1,4 +1,4 @@
-"""Images of SimpleITK: the only place in this package that knows ITK's LPS world and its (z, y, x) arrays."""
+"""Conversion between volumes and SimpleITK images: the only place with ITK's LPS world and (z, y, x) arrays."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ _stderr = threading.RLock()
 
 @contextmanager
 def quiet() -> Iterator[list[str]]:
-    """Catch what ITK's C++ code prints past Python to standard error; the list holds it when the block has ended.
+    """Capture what ITK's C++ code prints to standard error; the list holds the lines after the block.
 
-    The process's file descriptor is redirected, for all threads; whoever else comes here meanwhile waits.
+    The file descriptor of the process is redirected, for all threads. Other callers wait.
     """
-    said: list[str] = []
+    printed: list[str] = []
     with _stderr, TemporaryFile() as sink:
         try:
-            kept = os.dup(2)
-        except OSError:  # closed, so that nothing can be printed
-            yield said
+            saved = os.dup(2)
+        except OSError:  # standard error is closed
+            yield printed
             return
         try:
             os.dup2(sink.fileno(), 2)
-            yield said
+            yield printed
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(saved, 2)
+            os.close(saved)
             sink.seek(0)
-            said.extend(sink.read().decode(errors="replace").splitlines())
+            printed.extend(sink.read().decode(errors="replace").splitlines())
 
 
 def reason(error: Exception) -> str:
-    """The last line of what ITK says, which is the specific one, shortened."""
+    """Return the last line of an ITK message, which is the specific one, shortened."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][-160:] if lines else type(error).__name__
 
@@ -80,12 +80,12 @@ def read_image(path: str | os.PathLike[str]) -> Volume:
     needed = check_stored(source, shape, itemsize, stored=stored, compressed=packed)
     check_memory(source, 2 * needed)  # ITK's buffer and the array
     try:
-        with quiet() as said:
+        with quiet() as printed:
             image = reader.Execute()
     except RuntimeError as error:
         raise _unreadable(source, error) from error
-    if reader.GetImageIO() == "MetaImageIO" and said:  # it reports data that do not unpack, and goes on with zeros
-        raise _unreadable(source, RuntimeError(said[-1]))
+    if reader.GetImageIO() == "MetaImageIO" and printed:  # of data that do not decompress, for which it returns zeros
+        raise _unreadable(source, RuntimeError(printed[-1]))
     return from_image(image, source)
 
 
@@ -99,7 +99,7 @@ def _unreadable(source: str, error: Exception) -> InputError:
 
 
 def check_scalar(source: str, image: Any) -> int:
-    """Bytes of one pixel of a SimpleITK image or reader.
+    """Return the bytes per pixel of a SimpleITK image or reader.
 
     Raises:
         InputError: if it has several components or is complex.
@@ -118,7 +118,7 @@ def check_scalar(source: str, image: Any) -> int:
 
 
 def from_image(image: sitk.Image, source: str) -> Volume:
-    """A volume from a SimpleITK image: array axes i, j, k, world RAS+ mm.
+    """Return a volume of a SimpleITK image: array axes i, j, k, world RAS+ mm.
 
     Raises:
         InputError: if it is not a 3-D scalar volume with a usable geometry.
@@ -140,7 +140,7 @@ def from_image(image: sitk.Image, source: str) -> Volume:
 
 
 def to_image(volume: Volume) -> sitk.Image:
-    """A SimpleITK image of a volume; the inverse of `from_image`.
+    """Return a SimpleITK image of a volume; the inverse of `from_image`.
 
     Example:
         >>> image = to_image(from_image(sitk.Image((5, 7, 11), sitk.sitkInt16), "image"))
@@ -156,7 +156,7 @@ def to_image(volume: Volume) -> sitk.Image:
 
 
 def write_image(path: str | os.PathLike[str], volume: Volume) -> None:
-    """Write a volume in the format that the name asks ITK for; a .mhd comes with its .raw.
+    """Write a volume through ITK in the format that the name ends in; a .mhd comes with its .raw.
 
     Raises:
         InputError: if it cannot be written.
@@ -166,7 +166,7 @@ def write_image(path: str | os.PathLike[str], volume: Volume) -> None:
         with atomic_path(path) as temporary:
             _write(image, temporary, path)
         return
-    # The header names its data file, so both are made under their own names in a folder first.
+    # The header contains the name of the data file, so both are written under their final names in a folder first.
     raw = Path(path).with_suffix(".raw")
     with atomic_path(path) as header, atomic_path(raw) as data, TemporaryDirectory(dir=header.parent) as folder:
         _write(image, Path(folder, Path(path).name), path)

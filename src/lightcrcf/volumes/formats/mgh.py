@@ -1,4 +1,4 @@
-"""FreeSurfer's .mgh and .mgz: the header through nibabel, the bytes as for NIfTI."""
+"""Reading of FreeSurfer's .mgh and .mgz: the header through nibabel, the voxels as for NIfTI."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ def read_mgh(path: str | os.PathLike[str]) -> Volume:
         got = "something else or a cut-off header"
         raise InputError(source, expected="an MGH header", got=got, remedy="check that this is the right file")
     shape = check_shape(source, header["dims"])
-    with np.errstate(invalid="ignore", over="ignore"):  # a damaged matrix is refused below
+    with np.errstate(invalid="ignore", over="ignore"):  # `array_volume` refuses a damaged matrix
         affine = header.get_affine()
     return array_volume(read_voxels(Path(path), _OFFSET, shape, np.dtype(_TYPES[int(header["type"])])), affine, source)

@@ -1,4 +1,4 @@
-"""Images of nibabel in memory."""
+"""Conversion of nibabel images to volumes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["from_nibabel"]
 
 
 def from_nibabel(image: Any, source: str | None = None) -> Volume:
-    """A volume from a nibabel spatial image (its affine counts, whatever its class).
+    """Return a volume of a nibabel spatial image; its affine takes precedence over its header.
 
     Raises:
-        InputError: if it is not a 3-D scalar volume with a usable geometry, or its file has gone bad.
+        InputError: if it is not a 3-D scalar volume with a usable geometry, or its file is damaged.
     """
     source = source or image.get_filename() or "nibabel image"
     shape = check_shape(source, image.shape)
     try:
         data = plain_array(np.asanyarray(image.dataobj), source)
-    except (OSError, EOFError, ValueError) as error:  # the voxels are read from the file only now
+    except (OSError, EOFError, ValueError) as error:  # the voxels are read lazily
         got = f"voxels that nibabel cannot read ({error})"
         raise InputError(source, expected="a whole image", got=got, remedy="copy it again or convert it") from error
     header = image.header

@@ -1,4 +1,4 @@
-"""NIfTI files: headers through nibabel, bytes by ourselves so that sizes are checked first and gzip is fast."""
+"""NIfTI files: headers through nibabel; voxels are read here, so that sizes are checked first and gzip is fast."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ _SINGLE, _PAIR = (b"n+1\0", b"n+2\0"), (b"ni1\0", b"ni2\0")
 
 
 class ShapeCheck(Protocol):
-    """Refuses a shape by raising, or says what it amounts to."""
+    """A function that raises if it refuses a shape, or returns the shape to use."""
 
     def __call__(self, source: str, shape: tuple[int, ...], /) -> tuple[int, ...]: ...
 
 
 def nifti_header_path(path: str | os.PathLike[str]) -> Path:
-    """The file that holds the header: `path` itself, but for `x.img` the `x.hdr` beside it where there is one."""
+    """Return the file that holds the header: `path` itself, or for `x.img` the `x.hdr` in its folder if present."""
     sibling = _sibling(Path(path), ".img", ".hdr")
     return sibling if sibling and sibling.exists() else Path(path)
 
@@ -58,7 +58,7 @@ def _sibling(path: Path, old: str, new: str) -> Path | None:
 
 
 def is_nifti(path: str | os.PathLike[str]) -> bool:
-    """True if the content, compressed or not, starts as a NIfTI header does.
+    """Return whether the content, compressed or not, starts with a NIfTI header.
 
     Raises:
         InputError: if the file cannot be read.
@@ -111,7 +111,7 @@ def _series_shape(source: str, shape: tuple[int, ...]) -> tuple[int, int, int, i
 
 
 def nifti_grid(path: str | os.PathLike[str]) -> tuple[Grid, tuple[str, ...]]:
-    """The grid of a 3-D NIfTI file from its header alone, and notes on what had to be assumed.
+    """Return the grid of a 3-D NIfTI file from its header alone, and notes on what was assumed.
 
     Raises:
         InputError: if the header is damaged, not of a 3-D volume, or its geometry cannot be used.
@@ -122,7 +122,7 @@ def nifti_grid(path: str | os.PathLike[str]) -> tuple[Grid, tuple[str, ...]]:
 
 
 def nifti_shape(path: str | os.PathLike[str]) -> tuple[int, ...]:
-    """The shape of a NIfTI file of any dimension, from its header.
+    """Return the shape of a NIfTI file of any dimension, from its header.
 
     Raises:
         InputError: if the header is damaged.
@@ -131,11 +131,11 @@ def nifti_shape(path: str | os.PathLike[str]) -> tuple[int, ...]:
 
 
 def load_nifti(path: str | os.PathLike[str], check: ShapeCheck) -> tuple[Any, NDArray[Any]]:
-    """Header and unscaled voxels of a NIfTI file of any dimension.
+    """Read header and unscaled voxels of a NIfTI file of any dimension.
 
     Args:
         path: the file that holds the header.
-        check: called with the file's name and shape before anything is allocated; gives the shape of the result.
+        check: called with file name and shape before anything is allocated; returns the shape of the result.
 
     Returns:
         nibabel Nifti1Header or Nifti2Header; array in Fortran order and native byte order.
@@ -209,7 +209,7 @@ def _scaled(header: Any, raw: NDArray[Any], source: str) -> NDArray[Any]:
         slope, intercept = header.get_slope_inter()
     except HeaderDataError as error:
         raise InputError(source, expected="finite scaling", got=str(error), remedy="repair the header") from error
-    # What float32 cannot hold becomes infinite, or with zero no number at all: no data.
+    # Values beyond float32 become infinite, or NaN when multiplied by zero; both count as missing data.
     with np.errstate(over="ignore", invalid="ignore"):
         if slope is not None and (slope, intercept) != (1.0, 0.0):
             exact: NDArray[Any] = raw.astype(np.float32 if raw.dtype.itemsize <= 2 else np.float64)
@@ -222,8 +222,8 @@ def write_nifti(path: str | os.PathLike[str], volume: Volume, fields: Mapping[st
 
     Args:
         path: the file.
-        volume: what to write, in its own dtype as far as NIfTI readers agree on it (see `to_storable`).
-        fields: geometry fields of the file whose grid the volume is on (may be empty), see `header_for`.
+        volume: what to write; its dtype is kept where all NIfTI readers support it (see `to_storable`).
+        fields: geometry fields of the file that defined the grid (may be empty), see `header_for`.
 
     Raises:
         InputError: if the file cannot be written.
@@ -233,7 +233,7 @@ def write_nifti(path: str | os.PathLike[str], volume: Volume, fields: Mapping[st
 
 
 def to_storable(data: NDArray[Any]) -> NDArray[Any]:
-    """The array in a dtype that every reader knows: bool as uint8, wide integers as int32 where they fit.
+    """Return the array in a dtype that every reader supports: bool as uint8, wide integers as int32 where they fit.
 
     Example:
         >>> to_storable(np.array([[[0, 2035]]])).dtype.name, to_storable(np.array([[[True]]])).dtype.name
@@ -264,12 +264,12 @@ def save_nifti(path: str | os.PathLike[str], header: Any, data: NDArray[Any]) ->
 
 
 def save_nifti_parts(path: str | os.PathLike[str], header: Any, parts: Iterable[NDArray[Any]]) -> None:
-    """`save_nifti` of an array that is made part by part, so that it need not be in memory as a whole.
+    """Write a single-file NIfTI from consecutive parts, so that the array is never in memory as a whole.
 
     Args:
         path: the file.
-        header: as there.
-        parts: arrays that follow each other along the last axis of the whole, such as the components of a field.
+        header: as for `save_nifti`, with the shape of the whole array.
+        parts: arrays that are concatenated along the last axis, such as the components of a field.
 
     Raises:
         InputError: if the file cannot be written.
@@ -287,7 +287,7 @@ def save_nifti_parts(path: str | os.PathLike[str], header: Any, parts: Iterable[
 
 @contextmanager
 def _created(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A stream into a new file, compressed if its name says so, that appears when the block ends well."""
+    """Open a stream to a new file, compressed if the name ends in .gz; the file appears when the block succeeds."""
     if str(path).lower().endswith(".gz"):
         with gzip_stream(path) as packed:
             yield packed

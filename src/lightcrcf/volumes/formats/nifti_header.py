@@ -1,4 +1,4 @@
-"""What a NIfTI header says about the world, read and written."""
+"""The geometry of NIfTI headers: qform, sform, units and voxel sizes, read and written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lightcrcf.volumes.orientation import corner_distance, orthogonal_grid
 
 __all__ = ["geometry_fields", "header_for", "header_grid"]
 
-_MM_PER_UNIT = {1: 1000.0, 3: 0.001}  # metre, micrometre; 2 is mm, and 0 (unknown) is taken for mm
+_MM_PER_UNIT = {1: 1000.0, 3: 0.001}  # metre, micrometre; 2 is mm; 0 (unknown) is treated as mm
 _FIELDS = (
     *("pixdim", "xyzt_units", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z"),
     *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
@@ -26,15 +26,15 @@ _SAME_MM = 1e-3
 
 
 def geometry_fields(header: Any) -> dict[str, NDArray[Any]]:
-    """The fields of a nibabel NIfTI header that hold the geometry, to be copied to files on the same grid."""
+    """Return the fields of a nibabel NIfTI header that hold the geometry, to copy to files on the same grid."""
     return {name: np.array(header[name]) for name in _FIELDS}
 
 
 def header_grid(header: Any, shape: tuple[int, int, int], source: str) -> tuple[Grid, tuple[str, ...]]:
-    """The grid that a header describes, and notes on what had to be assumed.
+    """Return the grid of a header, and notes on what was assumed.
 
-    The sform counts if its code is positive, else the qform, else only the voxel sizes (then axes are taken to run
-    left, anterior, superior around the centre, as nibabel and SPM do).
+    The sform is used if its code is positive, else the qform, else only the voxel sizes (with axes left, anterior,
+    superior around the centre, as nibabel and SPM assume).
 
     Args:
         header: nibabel Nifti1Header or Nifti2Header, either endianness.
@@ -47,7 +47,7 @@ def header_grid(header: Any, shape: tuple[int, int, int], source: str) -> tuple[
     _check_spacing(header, source)
     unit = _unit(header)
     notes = () if unit == 1.0 else (f"voxel sizes converted to mm (times {unit:g})",)
-    with np.errstate(over="ignore", invalid="ignore"):  # absurd numbers are refused by `orthogonal_grid`
+    with np.errstate(over="ignore", invalid="ignore"):  # `orthogonal_grid` refuses overflow and NaN
         matrix, more = _matrix(header, shape, source)
         matrix = np.diag([unit, unit, unit, 1.0]) @ matrix
     grid, mended = orthogonal_grid(shape, matrix, source)
@@ -88,7 +88,7 @@ def _usable(matrix: NDArray[np.float64]) -> bool:
 
 def _qform(header: Any, source: str) -> NDArray[np.float64]:
     copy = header.copy()
-    if copy["pixdim"][0] not in (-1, 1):  # the standard: any other value means 1
+    if copy["pixdim"][0] not in (-1, 1):  # by the standard any other value means 1
         copy["pixdim"][0] = 1
     try:
         return np.asarray(copy.get_qform(), dtype=np.float64)
@@ -117,13 +117,13 @@ def _base(header: Any, shape: tuple[int, int, int]) -> NDArray[np.float64]:
 
 
 def header_for(grid: Grid, dtype: np.dtype[Any], fields: Mapping[str, Any]) -> Any:
-    """A little-endian header for a volume on `grid`: NIfTI-1, or NIfTI-2 if an axis has more than 32767 voxels.
+    """Return a little-endian header for a volume on `grid`: NIfTI-1, or NIfTI-2 if an axis has more than 32767 voxels.
 
     Args:
-        grid: where the volume lies.
+        grid: of the volume.
         dtype: of its voxels.
-        fields: `geometry_fields` of the file whose grid this is. They are copied as they are if they describe `grid`;
-            else only the codes are, and the matrices are written anew. Without them both codes are 1 (scanner).
+        fields: `geometry_fields` of the file that defined the grid. They are copied unchanged if they describe `grid`;
+            else only the codes are copied and the matrices are written anew. If empty, both codes are 1 (scanner).
     """
     cls: Any = nib.Nifti1Header if max(grid.shape) < 2**15 else nib.Nifti2Header
     header = cls(endianness="<")
@@ -152,7 +152,7 @@ def _copied(header: Any, grid: Grid, fields: Mapping[str, Any]) -> bool:
     except HeaderDataError:
         return False
     if not corner_distance(matrix, grid.affine, grid.shape) <= _SAME_MM:
-        return False  # another grid, or one that had to be mended
+        return False  # another grid, or one with shear removed
     for name in _FIELDS:
         header[name] = trial[name]
     return True

@@ -1,4 +1,4 @@
-"""The bytes of the voxels: checked against the file's size and the memory, then read in one go."""
+"""Reading of voxels: sizes are checked against the file and the memory first."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _CHUNK = 1 << 22
 
 
 def read_voxels(path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The array that starts at byte `offset` of a file, compressed or not.
+    """Read the array that starts at byte `offset` of a file, compressed or not.
 
     Args:
         path: the file that holds the voxels.
-        offset: bytes before them, after decompression.
+        offset: bytes before the voxels, after decompression.
         shape: of the array; the first axis runs fastest in the file.
         dtype: of the array in the file, either endianness.
 
@@ -34,7 +34,7 @@ def read_voxels(path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype
         InputError: if the file is missing, damaged or too short.
         MemoryEstimateError: if the array would not fit into memory.
     """
-    with open_binary(path):  # a missing file is told before its size is asked for
+    with open_binary(path):  # raises for a missing file before its size is queried
         packed = is_gzip(path)
     stored = path.stat().st_size - (0 if packed else offset)
     size = check_stored(str(path), shape, dtype.itemsize, stored=stored, compressed=packed)
@@ -51,7 +51,7 @@ def read_voxels(path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype
 def read_parts(
     path: Path, offset: int, shape: tuple[int, ...], count: int, dtype: np.dtype[Any]
 ) -> Iterator[NDArray[Any]]:
-    """The arrays of one shape that follow each other from byte `offset` of a file; one is in memory at a time.
+    """Yield consecutive arrays of one shape from byte `offset` of a file, with one in memory at a time.
 
     Args:
         path, offset, dtype: as for `read_voxels`.
@@ -59,7 +59,7 @@ def read_parts(
         count: how many there are.
 
     Raises:
-        InputError: if the file is missing, damaged or too short, when the iteration comes there.
+        InputError: if the file is missing, damaged or too short, when the iteration reaches that point.
         MemoryEstimateError: if one array would not fit into memory.
     """
     with open_binary(path) as stream:
@@ -80,13 +80,13 @@ def _cut_off(path: Path, size: int, filled: int) -> InputError:
     return InputError(str(path), expected=f"{size} bytes of voxels", got=f"{filled}", remedy=remedy)
 
 
-def _fill(stream: BinaryIO, offset: int, room: memoryview) -> int:
-    """Skip `offset` bytes, then fill `room` as far as the stream goes; the number of bytes filled."""
+def _fill(stream: BinaryIO, offset: int, buffer: memoryview) -> int:
+    """Skip `offset` bytes, then fill `buffer` as far as the stream goes; return the number of bytes filled."""
     while offset > 0 and (skipped := len(stream.read(min(offset, _CHUNK)))):
         offset -= skipped
     filled = 0
-    while filled < len(room):
-        count = stream.readinto(room[filled : filled + _CHUNK])  # type: ignore[attr-defined]
+    while filled < len(buffer):
+        count = stream.readinto(buffer[filled : filled + _CHUNK])  # type: ignore[attr-defined]
         if not count:
             break
         filled += count

@@ -10,7 +10,7 @@ import pytest
 
 from lightcrcf.errors import InputError, MemoryEstimateError
 from lightcrcf.volumes import read
-from lightcrcf.volumes.formats import confined
+from lightcrcf.volumes.formats import sandbox
 from lightcrcf.volumes.formats.dicom import read_series
 
 
@@ -33,11 +33,11 @@ def misbehaving(monkeypatch: pytest.MonkeyPatch, folder: Path, act: str) -> None
 
 
 def test_it_reads_what_is_read_without_it(series: Path) -> None:
-    confined_volume, volume = read(series), read_series(series)
-    np.testing.assert_array_equal(confined_volume.data, volume.data)
-    assert confined_volume.data.dtype == volume.data.dtype
-    np.testing.assert_array_equal(confined_volume.grid.affine, volume.grid.affine)
-    assert (confined_volume.source, confined_volume.notes) == (volume.source, volume.notes)
+    sandboxed, volume = read(series), read_series(series)
+    np.testing.assert_array_equal(sandboxed.data, volume.data)
+    assert sandboxed.data.dtype == volume.data.dtype
+    np.testing.assert_array_equal(sandboxed.grid.affine, volume.grid.affine)
+    assert (sandboxed.source, sandboxed.notes) == (volume.source, volume.notes)
 
 
 def test_errors_name_the_folder_as_it_was_given(
@@ -67,7 +67,7 @@ def test_a_crash_is_bad_input(
 
 def test_a_hang_ends(series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     misbehaving(monkeypatch, tmp_path, "import time; time.sleep(600)")
-    monkeypatch.setattr(confined, "_SECONDS", 2.0)
+    monkeypatch.setattr(sandbox, "_SECONDS", 2.0)
     with pytest.raises(InputError, match="not decoded within 2 s"):
         read(series)
 
@@ -78,7 +78,7 @@ def test_more_memory_than_there_may_be_is_refused(
     if not Path("/proc/self/statm").is_file():
         pytest.skip("memory is bounded on Linux only")
     misbehaving(monkeypatch, tmp_path, "return bytearray(3 << 30)")
-    monkeypatch.setattr(confined, "_BYTES", 1 << 28)
+    monkeypatch.setattr(sandbox, "_BYTES", 1 << 28)
     with pytest.raises(MemoryEstimateError, match=r"at most 0\.2"):
         read(series)
 

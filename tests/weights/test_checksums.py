@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 
 from lightcrcf.errors import InputError
-from lightcrcf.weights import store, sums
+from lightcrcf.weights import checksums, store
 
 
 def test_every_shipped_model_is_listed_with_its_sum() -> None:
-    assert {f"{name}.safetensors" for name in (*store.names(), store.BRAIN_MODEL)} == set(sums.listed())
-    folder = Path(str(sums._models()))
-    assert sums.sums_of(folder) == (folder / "SHA256SUMS").read_text(encoding="ascii")
+    assert {f"{name}.safetensors" for name in (*store.names(), store.BRAIN_MODEL)} == set(checksums.read_checksums())
+    folder = Path(str(checksums._models()))
+    assert checksums.format_checksums(folder) == (folder / "SHA256SUMS").read_text(encoding="ascii")
 
 
 @pytest.mark.parametrize("name", store.names())
 def test_what_is_loaded_has_the_listed_sum(name: str) -> None:
-    assert store.load(name).sha256 == sums.listed()[f"{name}.safetensors"]
+    assert store.load(name).sha256 == checksums.read_checksums()[f"{name}.safetensors"]
 
 
 def test_one_bit_is_noticed_when_a_model_is_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -35,8 +35,10 @@ def test_one_bit_is_noticed_when_a_model_is_loaded(monkeypatch: pytest.MonkeyPat
 
 def test_a_model_that_no_list_names_is_refused() -> None:
     with pytest.raises(InputError, match="weights that SHA256SUMS lists"):
-        sums.check_sum("other.safetensors", b"content", {})
-    sums.check_sum("mine.safetensors", b"content", {"mine.safetensors": hashlib.sha256(b"content").hexdigest()})
+        checksums.verify_checksum("other.safetensors", b"content", {})
+    checksums.verify_checksum(
+        "mine.safetensors", b"content", {"mine.safetensors": hashlib.sha256(b"content").hexdigest()}
+    )
 
 
 def test_writing_a_model_keeps_the_list_of_its_folder_current(tmp_path: Path) -> None:
@@ -46,5 +48,5 @@ def test_writing_a_model_keeps_the_list_of_its_folder_current(tmp_path: Path) ->
     assert not (tmp_path / "SHA256SUMS").exists()
     (tmp_path / "SHA256SUMS").write_text("")
     store.write_weights(tmp_path / "b.safetensors", shipped.arrays, **told)
-    assert (tmp_path / "SHA256SUMS").read_text() == sums.sums_of(tmp_path)
-    assert len(sums.sums_of(tmp_path).splitlines()) == 2
+    assert (tmp_path / "SHA256SUMS").read_text() == checksums.format_checksums(tmp_path)
+    assert len(checksums.format_checksums(tmp_path).splitlines()) == 2

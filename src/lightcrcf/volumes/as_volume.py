@@ -1,4 +1,4 @@
-"""Whatever the caller has, as a volume."""
+"""Conversion of paths, images of other libraries and arrays to volumes."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from lightcrcf.volumes.arrays import array_volume
 from lightcrcf.volumes.read import read
 from lightcrcf.volumes.volume import Volume
 
-__all__ = ["coerce"]
+__all__ = ["as_volume"]
 
 
-def coerce(obj: Any) -> Volume:
-    """A volume from a path, a nibabel image, a SimpleITK image, (array, affine) or a volume; none is changed.
+def as_volume(obj: Any) -> Volume:
+    """Return a volume of a path, a nibabel image, a SimpleITK image, (array, affine) or a volume; none is changed.
 
     Args:
-        obj: one of these; an affine is (4, 4), voxel to RAS+ mm.
+        obj: one of these; `affine` is (4, 4), voxel to RAS+ mm.
 
     Raises:
-        InputError: if `obj` is none of these, or cannot be used.
+        InputError: if `obj` is none of these, or is no 3-D scalar volume with a usable geometry.
         MemoryEstimateError: if a file would not fit into memory.
 
     Example:
         >>> import numpy as np
-        >>> coerce((np.zeros((5, 7, 11)), np.eye(4))).grid.shape
+        >>> as_volume((np.zeros((5, 7, 11)), np.eye(4))).grid.shape
         (5, 7, 11)
     """
     if isinstance(obj, Volume):

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 
 from lightcrcf.geometry.compiled import device
-from lightcrcf.geometry.lanes import (
+from lightcrcf.geometry.simd import (
     LANES,
-    filled,
-    larger,
-    numbered,
-    put,
-    put_part,
-    read,
-    read_part,
-    read_within,
-    root,
-    where_above,
+    broadcast,
+    iota,
+    load,
+    load_bounded,
+    load_masked,
+    maximum,
+    select_above,
+    sqrt,
+    store,
+    store_masked,
 )
 
 Array = np.ndarray
@@ -26,36 +26,36 @@ Array = np.ndarray
 @device
 def computed(a: Array, b: Array, out: Array) -> None:
     for k in range(0, a.size, LANES):
-        x, y = read(a, k), read(b, k)
-        put(x + y, out[0], k)
-        put(x - y, out[1], k)
-        put(x * y, out[2], k)
-        put(x / y, out[3], k)
-        put(root(x), out[4], k)
-        put(larger(x, y), out[5], k)
-        put(where_above(x, filled(np.float32(0.5)), x, y), out[6], k)
+        x, y = load(a, k), load(b, k)
+        store(x + y, out[0], k)
+        store(x - y, out[1], k)
+        store(x * y, out[2], k)
+        store(x / y, out[3], k)
+        store(sqrt(x), out[4], k)
+        store(maximum(x, y), out[5], k)
+        store(select_above(x, broadcast(np.float32(0.5)), x, y), out[6], k)
 
 
 @device
 def copied(source: Array, start: int, count: int, out: Array) -> None:
-    put_part(read_part(source, start, count), out, 0, count)
+    store_masked(load_masked(source, start, count), out, 0, count)
 
 
 @device
 def filled_up(source: Array, count: int, out: Array) -> None:
-    put(read_part(source, 0, count), out, 0)
+    store(load_masked(source, 0, count), out, 0)
 
 
 @device
 def between(source: Array, at: int, first: int, end: int, out: Array) -> None:
-    put(read_within(source, at, first, end), out, 0)
+    store(load_bounded(source, at, first, end), out, 0)
 
 
 @device
 def counted(first: np.float32, out: Array) -> None:
-    values = numbered(first)
+    values = iota(first)
     values += values
-    put(values, out, 0)
+    store(values, out, 0)
 
 
 def test_operators_are_those_of_numpy(rng: np.random.Generator) -> None:

@@ -1,11 +1,9 @@
-"""Vectors of 16 numbers that compiled kernels hold in variables and compute with.
+"""SIMD vectors of 16 float32 values for compiled kernels: load, store, arithmetic and selection.
 
-LLVM makes vectors of a loop only where it can prove that what is written is not read again, and gives up where a loop
-has many arrays. Here a kernel says what it wants: `read` 16 neighbours, add, subtract, multiply and divide them as
-numbers are, and `put` them. On processors with shorter vectors LLVM makes several of each.
+LLVM vectorises a loop only if it can prove that stores do not alias loads, and fails for loops over many arrays. These
+intrinsics are explicit. On processors with shorter vectors LLVM splits each operation.
 
-All of it is for use within kernels, on flat C-contiguous float32 arrays, and reads and writes what it is told to
-without looking for bounds.
+For use within kernels, on flat C-contiguous float32 arrays, without bounds checks.
 """
 
 from __future__ import annotations
@@ -20,53 +18,69 @@ from numba.core import cgutils
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 __all__ = [
-    "FLOAT", "INT32", "INT64", "LANES", "VECTOR", "address", "filled", "larger", "numbered", "put", "put_part", "read",
-    "read_part", "read_within", "root", "splat", "vector", "where_above",
+    "FLOAT",
+    "INT32",
+    "INT64",
+    "LANES",
+    "VECTOR",
+    "address",
+    "broadcast",
+    "iota",
+    "load",
+    "load_bounded",
+    "load_masked",
+    "maximum",
+    "select_above",
+    "splat",
+    "sqrt",
+    "store",
+    "store_masked",
+    "vector",
 ]  # fmt: skip
 
-LANES = 16  # numbers of a vector
+LANES = 16  # values of a vector
 INT32, INT64, FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
 
-# What LLVM calls things. Vectors are typed for Numba only so that kernels can hold them in variables.
+# LLVM types. The Numba type exists only so that kernels can hold vectors in variables.
 
 
 def vector(element: Any, lanes: int = LANES) -> Any:
-    """LLVM's type of a vector."""
+    """Return the LLVM type of a vector."""
     return ir.VectorType(element, lanes)
 
 
-class _Lanes(types.Type):  # type: ignore[misc]
-    """One vector of float32."""
+class _Float32x16(types.Type):  # type: ignore[misc]
+    """The Numba type of a vector of 16 float32."""
 
     def __init__(self) -> None:
         super().__init__(name="lightcrcf.float32x16")
 
 
-@register_model(_Lanes)
-class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
+@register_model(_Float32x16)
+class _Float32x16Model(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, kind: Any) -> None:
         super().__init__(manager, kind, vector(FLOAT))
 
 
-VECTOR = _Lanes()
-"""Numba's type of one vector of float32."""
+VECTOR = _Float32x16()
+"""The Numba type of a vector of float32."""
 
 
 def address(context: Any, builder: Any, kind: Any, array: Any, index: Any, element: Any) -> Any:
-    """A pointer to `element` at an index of a flat array."""
+    """Return a pointer to `element` at an index of a flat array."""
     data = context.make_array(kind)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [index]), element.as_pointer())
 
 
 def splat(builder: Any, scalar: Any, lanes: int = LANES) -> Any:
-    """A vector of which every number is `scalar`."""
+    """Return a vector with `scalar` in all lanes."""
     empty = ir.Constant(vector(scalar.type, lanes), ir.Undefined)
     zeros = ir.Constant(vector(INT32, lanes), [0] * lanes)
     return builder.shuffle_vector(builder.insert_element(empty, scalar, INT32(0)), empty, zeros)
 
 
 def _operation(function: Any, method: str) -> None:
-    """Teach Numba an operator for two vectors; multiplications and additions may be fused."""
+    """Register an operator on two vectors with Numba; multiplications and additions may be fused."""
 
     @type_callable(function)  # type: ignore[untyped-decorator]
     def typed(_: Any) -> Callable[[Any, Any], Any]:
@@ -88,14 +102,14 @@ for _functions, _method in (
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def filled(_: Any, number: Any) -> Any:
-    """filled(number): 16 times that float32."""
+def broadcast(_: Any, number: Any) -> Any:
+    """broadcast(number): a vector with that float32 in all lanes."""
     return VECTOR(types.float32), lambda _, builder, __, arguments: splat(builder, arguments[0])
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def larger(_: Any, a: Any, b: Any) -> Any:
-    """larger(a, b): of each two numbers the larger; b where either is no number."""
+def maximum(_: Any, a: Any, b: Any) -> Any:
+    """maximum(a, b): element-wise maximum; b where either operand is NaN."""
 
     def generate(_: Any, builder: Any, __: Any, arguments: Sequence[Any]) -> Any:
         return builder.select(builder.fcmp_ordered(">", *arguments), *arguments)
@@ -104,8 +118,8 @@ def larger(_: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def where_above(_: Any, value: Any, limit: Any, a: Any, b: Any) -> Any:
-    """where_above(value, limit, a, b): a where value > limit, else b."""
+def select_above(_: Any, value: Any, limit: Any, a: Any, b: Any) -> Any:
+    """select_above(value, limit, a, b): a where value > limit, else b."""
 
     def generate(_: Any, builder: Any, __: Any, arguments: Sequence[Any]) -> Any:
         return builder.select(builder.fcmp_ordered(">", *arguments[:2]), *arguments[2:])
@@ -114,8 +128,8 @@ def where_above(_: Any, value: Any, limit: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def root(_: Any, values: Any) -> Any:
-    """root(values): their square roots."""
+def sqrt(_: Any, values: Any) -> Any:
+    """sqrt(values): element-wise square root."""
 
     def generate(_: Any, builder: Any, __: Any, arguments: Sequence[Any]) -> Any:
         return builder.call(_function_of(builder, "llvm.sqrt.v16f32", vector(FLOAT), [vector(FLOAT)]), arguments)
@@ -124,8 +138,8 @@ def root(_: Any, values: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def read(_: Any, array: Any, at: Any) -> Any:
-    """read(array, at): array[at : at + 16]."""
+def load(_: Any, array: Any, at: Any) -> Any:
+    """load(array, at): array[at : at + 16]."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
         pointer = address(context, builder, signature.args[0], arguments[0], arguments[1], vector(FLOAT))
@@ -135,8 +149,8 @@ def read(_: Any, array: Any, at: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def put(_: Any, values: Any, array: Any, at: Any) -> Any:
-    """put(values, array, at): array[at : at + 16] = values."""
+def store(_: Any, values: Any, array: Any, at: Any) -> Any:
+    """store(values, array, at): array[at : at + 16] = values."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
         pointer = address(context, builder, signature.args[1], arguments[1], arguments[2], vector(FLOAT))
@@ -147,8 +161,8 @@ def put(_: Any, values: Any, array: Any, at: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def read_part(_: Any, array: Any, at: Any, count: Any) -> Any:
-    """read_part(array, at, count): as `read`, but only the first `count` are read, 0 for the others."""
+def load_masked(_: Any, array: Any, at: Any, count: Any) -> Any:
+    """load_masked(array, at, count): `load` of the first `count` values; 0 in the other lanes."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
         whole = vector(FLOAT)
@@ -169,8 +183,8 @@ def read_part(_: Any, array: Any, at: Any, count: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def read_within(_: Any, array: Any, at: Any, first: Any, end: Any) -> Any:
-    """read_within(array, at, first, end): as `read`, but only what lies in first : end is read, 0 for the others."""
+def load_bounded(_: Any, array: Any, at: Any, first: Any, end: Any) -> Any:
+    """load_bounded(array, at, first, end): `load` of the values within first : end; 0 in the other lanes."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
         array, at, first, end = arguments
@@ -184,8 +198,8 @@ def read_within(_: Any, array: Any, at: Any, first: Any, end: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def numbered(_: Any, first: Any) -> Any:
-    """numbered(first): that float32, and one more each time."""
+def iota(_: Any, first: Any) -> Any:
+    """iota(first): first, first + 1, first + 2, ... in float32."""
 
     def generate(_: Any, builder: Any, __: Any, arguments: Sequence[Any]) -> Any:
         numbers = ir.Constant(vector(FLOAT), [float(n) for n in range(LANES)])
@@ -195,8 +209,8 @@ def numbered(_: Any, first: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def put_part(_: Any, values: Any, array: Any, at: Any, count: Any) -> Any:
-    """put_part(values, array, at, count): as `put`, but only the first `count`."""
+def store_masked(_: Any, values: Any, array: Any, at: Any, count: Any) -> Any:
+    """store_masked(values, array, at, count): `store` of the first `count` values."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
         whole, mask = vector(FLOAT), vector(ir.IntType(1))
@@ -219,12 +233,12 @@ def _masked_load(builder: Any) -> Any:
 
 
 def _all(builder: Any, count: Any) -> Any:
-    """Whether there are as many as a vector has: then no mask is needed, which not every processor knows."""
+    """Return whether `count` covers a whole vector; then no mask is needed, which some processors emulate."""
     return builder.icmp_signed(">=", count, INT64(LANES))
 
 
 def _first(builder: Any, count: Any) -> Any:
-    """A mask of the first `count` numbers."""
+    """Return a mask of the first `count` lanes."""
     numbers = ir.Constant(vector(INT32), list(range(LANES)))
     return builder.icmp_signed("<", numbers, splat(builder, builder.trunc(count, INT32)))
 
