@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lightcrcf import memory
-from lightcrcf.affine.pyramid import finest_samples
+from lightcrcf.affine.pyramid import count_finest_samples
 from lightcrcf.cache.registration import Shared
 from lightcrcf.cli.main import run as command
 from lightcrcf.engines.openvino import OpenVINOEngine, bfloat16_is_native
@@ -208,7 +208,7 @@ def test_the_affine_of_a_large_grid_with_little_in_it_is_counted() -> None:
     data[40:46, 40:47, 40:48] = np.arange(1, 337).reshape(6, 7, 8) % 200 + 1
     volume = Volume(data, Grid(data.shape, np.eye(4)))
     found = content(volume)
-    samples = finest_samples((volume, volume), (found, found))
+    samples = count_finest_samples((volume, volume), (found, found))
     assert samples == 2 * data.size  # so little is compared voxel by voxel, all over the grid
     small = Grid((16, 16, 16), np.eye(4))
     plain = Demand((volume, volume), small, small, network=False, refinement=False)

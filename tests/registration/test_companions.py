@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightcrcf.affine.pyramid import Source
+from lightcrcf.affine.pyramid import AlignmentImage
 from lightcrcf.cache.registration import Shared
 from lightcrcf.errors import InputError
 from lightcrcf.evaluation.protocols import evaluate
@@ -75,7 +75,7 @@ def test_the_affine_takes_the_masks_that_were_let_in(
     change: Callable[[Volume], Volume], image: tuple[Volume, Volume]
 ) -> None:
     volume, labels = image
-    source = Source.prepare(volume, change(labels))
+    source = AlignmentImage.prepare(volume, change(labels))
     assert source.mask is not None
     assert np.array_equal(source.mask.data, labels.canonical().data)
 

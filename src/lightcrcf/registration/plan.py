@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lightcrcf.affine.pyramid import finest_samples
+from lightcrcf.affine.pyramid import count_finest_samples
 from lightcrcf.cache.registration import Shared
 from lightcrcf.errors import UsageError
 from lightcrcf.geometry.grid import Grid
@@ -133,7 +133,7 @@ def _weighs_edges(inputs: Inputs, refinement: Plan) -> bool:
 
 def _samples(inputs: Inputs, shown: Sequence[tuple[Content, Content]]) -> int:
     """That the affine alignment compares at its finest resolution."""
-    return sum(finest_samples(pair.images, seen) for pair, seen in zip(inputs.pairs, shown, strict=True))
+    return sum(count_finest_samples(pair.images, seen) for pair, seen in zip(inputs.pairs, shown, strict=True))
 
 
 def _moved(inputs: Inputs) -> int:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from lightcrcf.affine.align import Alignment
-from lightcrcf.affine.recolored import Contrast
+from lightcrcf.affine.joint_histogram import ContrastSimilarity
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.preprocessing.foreground import Content
 from lightcrcf.preprocessing.normalization import Prepared
@@ -155,5 +155,5 @@ def _affine(affine: Affine, alignment: Alignment | None) -> dict[str, Any]:
     return record
 
 
-def _contrast(contrast: Contrast, *, across: bool) -> dict[str, Any]:
-    return {"same": not across, "plain": contrast.plain, "recoloured": contrast.recoloured}
+def _contrast(contrast: ContrastSimilarity, *, across: bool) -> dict[str, Any]:
+    return {"same": not across, "plain": contrast.plain, "recoloured": contrast.mapped}

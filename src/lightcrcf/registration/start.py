@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from lightcrcf.affine.align import Alignment, align
-from lightcrcf.affine.pyramid import Source
+from lightcrcf.affine.pyramid import AlignmentImage
 from lightcrcf.cache.registration import Shared
 from lightcrcf.engines.base import Engine
 from lightcrcf.memory import check_demand
@@ -134,6 +134,6 @@ def _initial_affine(init: str, transform: str, inputs: Inputs) -> tuple[Affine, 
     return alignment.affine, alignment
 
 
-def _sources(pair: ImagePair) -> tuple[Source, Source]:
-    fixed, moving = (Source.prepare(*each) for each in zip(pair.images, pair.masks, pair.extents, strict=True))
+def _sources(pair: ImagePair) -> tuple[AlignmentImage, AlignmentImage]:
+    fixed, moving = (AlignmentImage.prepare(*each) for each in zip(pair.images, pair.masks, pair.extents, strict=True))
     return fixed, moving
