@@ -17,7 +17,7 @@ from lightcrcf.engines.openvino import OpenVINOEngine, bfloat16_is_native
 from lightcrcf.errors import MemoryEstimateError, UsageError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.memory import Demand, check_demand
-from lightcrcf.preprocessing.foreground import content
+from lightcrcf.preprocessing.foreground import classify
 from lightcrcf.registration.register import register
 from lightcrcf.volumes import Volume, limits, write
 from lightcrcf_bench.measure import run
@@ -207,7 +207,7 @@ def test_the_affine_of_a_large_grid_with_little_in_it_is_counted() -> None:
     data = np.zeros((90, 100, 110), np.uint8)
     data[40:46, 40:47, 40:48] = np.arange(1, 337).reshape(6, 7, 8) % 200 + 1
     volume = Volume(data, Grid(data.shape, np.eye(4)))
-    found = content(volume)
+    found = classify(volume)
     samples = count_finest_samples((volume, volume), (found, found))
     assert samples == 2 * data.size  # so little is compared voxel by voxel, all over the grid
     small = Grid((16, 16, 16), np.eye(4))

@@ -13,7 +13,7 @@ from lightcrcf.cache.registration import Shared
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.preprocessing.brain import Brain, find_brain
-from lightcrcf.preprocessing.foreground import content
+from lightcrcf.preprocessing.foreground import classify
 from lightcrcf.preprocessing.validity import examine
 from lightcrcf.registration import heads
 from lightcrcf.registration.heads import brains_cut_out, cut_out
@@ -61,8 +61,8 @@ def test_the_head_is_replaced_by_its_brain(head: Pair, bare: Pair) -> None:
         assert brain.by == "network"
         assert overlap(brain.mask.data, head[1].data) > 0.7  # skull and scalp are like no real ones
         alone = (found.fixed, found.moving)[at]
-        assert content(alone).kind == "skull-stripped brain"
-        assert found.extents[at].bare
+        assert classify(alone).kind == "skull-stripped brain"
+        assert found.extents[at].background_masked
         assert (found.moving, found.fixed)[at] is (moving[0], fixed[0])[at]
 
 
@@ -94,7 +94,7 @@ def test_a_body_beside_something_masked_is_not_looked_into(
     body = np.random.default_rng(0).normal(10, 2, (60, 60, 60)).astype(np.float32)
     body[4:-4, 4:-4, 4:-4] += 100
     given = inputs(Volume(body, grids((60, 60, 60), (6.0, 6.0, 6.0))), bare[0])
-    assert content(given.fixed).foreground_litres > 8
+    assert classify(given.fixed).foreground_litres > 8
     assert brains_cut_out(given, Shared(), wanted=False) is given
 
 

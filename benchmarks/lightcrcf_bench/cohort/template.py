@@ -25,7 +25,7 @@ from lightcrcf.evaluation.metrics import dice
 from lightcrcf.files import write_json
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.preprocessing.foreground import foreground
-from lightcrcf.preprocessing.normalization import prepare
+from lightcrcf.preprocessing.normalization import normalize
 from lightcrcf.registration.register import register
 from lightcrcf.run_record.environment import usable_cores
 from lightcrcf.template.average import sharpness
@@ -190,7 +190,7 @@ def _shifts(known: Mapping[str, Any], template: Path, chains: Sequence[Chain]) -
 
 
 def _sharpness_of(path: Path) -> float:
-    prepared = prepare(read(path))
+    prepared = normalize(read(path))
     return round(sharpness(Volume(prepared.data, prepared.grid), foreground(prepared.data)), 6)
 
 

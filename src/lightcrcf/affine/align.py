@@ -17,8 +17,8 @@ from lightcrcf.affine.pyramid import AlignmentImage
 from lightcrcf.affine.search import PairPyramid, SearchResult
 from lightcrcf.affine.selection import Candidate, select_alignment
 from lightcrcf.errors import InputError
-from lightcrcf.preprocessing.foreground import HEAD_AND_BRAIN, Content
-from lightcrcf.preprocessing.validity import Extent, compared, examine
+from lightcrcf.preprocessing.foreground import HEAD_AND_BRAIN, ImageType
+from lightcrcf.preprocessing.validity import Extent, compare_extremes, examine
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.volumes.volume import Volume
 
@@ -66,8 +66,8 @@ class Alignment:
     rotation_deg: float
     scales: tuple[float, float, float]
     shears: tuple[float, float, float]
-    fixed_content: Content
-    moving_content: Content
+    fixed_type: ImageType
+    moving_type: ImageType
 
 
 def align(
@@ -104,7 +104,7 @@ def align(
     """
     if extents is None:
         (fixed, fixed_extent), (moving, moving_extent) = examine(fixed), examine(moving)
-        extents = compared(fixed_extent, moving_extent)
+        extents = compare_extremes(fixed_extent, moving_extent)
     sources = (
         AlignmentImage.prepare(fixed, fixed_mask, extents[0]),
         AlignmentImage.prepare(moving, moving_mask, extents[1]),
@@ -136,8 +136,8 @@ def align(
         start=found.start.name,
         iterations=found.fit.iterations,
         **_decompose(matrix),
-        fixed_content=sources[0].content,
-        moving_content=sources[1].content,
+        fixed_type=sources[0].image_type,
+        moving_type=sources[1].image_type,
     )
 
 
@@ -160,7 +160,7 @@ def _outline_alignment(
     fixed: AlignmentImage, moving: AlignmentImage, transform: str
 ) -> tuple[SearchResult, float, str] | None:
     """Align a brain with a head's outline, as `_keep_better_of_header`; None for other image types, or if it fails."""
-    kinds = fixed.content.kind, moving.content.kind
+    kinds = fixed.image_type.kind, moving.image_type.kind
     if set(kinds) != HEAD_AND_BRAIN or fixed.mask or moving.mask:
         return None
     head_moves = kinds[1] == "whole head or body"

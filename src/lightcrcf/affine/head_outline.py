@@ -14,8 +14,8 @@ from lightcrcf.geometry.alignment_kernels import gram
 from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
-from lightcrcf.preprocessing.foreground import foreground, thin_out
-from lightcrcf.preprocessing.masks import filled_in_slices
+from lightcrcf.preprocessing.foreground import downsample_volume, foreground
+from lightcrcf.preprocessing.masks import fill_holes_in_slices
 from lightcrcf.volumes.volume import Volume
 
 __all__ = ["BrainSurface", "OutlineAlignment", "align_by_outline", "brain_surface", "depth_map"]
@@ -137,7 +137,7 @@ def depth_map(head: AlignmentImage) -> Volume:
     """Compute the depth under the outline of `head` in mm, negative in the air around it."""
     import SimpleITK as sitk  # takes 0.3 s, and few pairs come here
 
-    image, grid = thin_out(head.volume, spacing_mm=_SPACING_MM)
+    image, grid = downsample_volume(head.volume, spacing_mm=_SPACING_MM)
     mask = sitk.GetImageFromArray(
         _largest_component(np.pad(foreground(image), _EXTENSION, mode="edge")).astype(np.uint8)
     )
@@ -152,7 +152,7 @@ def depth_map(head: AlignmentImage) -> Volume:
 def brain_surface(brain: AlignmentImage) -> BrainSurface:
     """Extract the surface of a skull-stripped brain, with the expected depths."""
     tissue = foreground(brain.volume.data)
-    share, grid = thin_out(Volume(tissue, brain.volume.grid), spacing_mm=_SPACING_MM)
+    share, grid = downsample_volume(Volume(tissue, brain.volume.grid), spacing_mm=_SPACING_MM)
     inside = _largest_component(np.pad(share >= 0.5, _EXTENSION))[(slice(_EXTENSION, -_EXTENSION),) * 3]
     where = inside & (window_mean(inside[None].astype(np.float32), 1)[0] < 0.999)
     row, column = _directions(grid.world(np.argwhere(where)))
@@ -168,7 +168,7 @@ def _largest_component(mask: Mask) -> Mask:
     image = sitk.BinaryMorphologicalOpening(sitk.GetImageFromArray(mask.astype(np.uint8)), [1, 1, 1])
     largest = sitk.RelabelComponent(sitk.ConnectedComponent(image)) == 1
     closed = sitk.GetArrayFromImage(sitk.BinaryMorphologicalClosing(largest, [_CLOSING_RADIUS] * 3))
-    return filled_in_slices(closed)
+    return fill_holes_in_slices(closed)
 
 
 def _directions(points: Float64) -> tuple[Float64, Float64]:

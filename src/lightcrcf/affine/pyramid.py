@@ -13,7 +13,14 @@ from lightcrcf.errors import InputError
 from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
-from lightcrcf.preprocessing.foreground import Content, content, foreground, intensity_range, litres, thin_out
+from lightcrcf.preprocessing.foreground import (
+    ImageType,
+    classify,
+    downsample_volume,
+    foreground,
+    intensity_range,
+    volume_litres,
+)
 from lightcrcf.preprocessing.validity import Extent, examine
 from lightcrcf.volumes.check import on_grid_of
 from lightcrcf.volumes.volume import Volume
@@ -85,7 +92,7 @@ class PyramidLevel:
     @cached_property
     def litres(self) -> float:
         """Return the volume of the foreground in litres."""
-        return litres(self.foreground > 0, self.grid)
+        return volume_litres(self.foreground > 0, self.grid)
 
     @cached_property
     def litres_per_weight(self) -> float:
@@ -142,7 +149,7 @@ class AlignmentImage:
     """A volume to align, with canonical axes: its image type, mask and validity."""
 
     volume: Volume
-    content: Content
+    image_type: ImageType
     mask: Volume | None
     extent: Extent
 
@@ -162,16 +169,16 @@ class AlignmentImage:
         if extent is None:
             volume, extent = examine(volume)
         extent = extent.for_affine()
-        mask = extent.masked(volume, mask)
+        mask = extent.usable_mask(volume, mask)
         extent = extent.reordered(volume.grid.canonical())
         volume = volume.canonical()
-        return cls(volume, content(volume), None if mask is None else mask.canonical(), extent)
+        return cls(volume, classify(volume), None if mask is None else mask.canonical(), extent)
 
     def spacing_mm(self) -> float:
         """Return the isotropic spacing in mm that gives the foreground its number of samples."""
-        size = self.content.foreground_litres
+        size = self.image_type.foreground_litres
         if self.mask is not None:
-            size = min(size, max(litres(self.mask.data != 0, self.mask.grid), 1e-3 * size))
+            size = min(size, max(volume_litres(self.mask.data != 0, self.mask.grid), 1e-3 * size))
         return _spacing_mm(size)
 
 
@@ -179,9 +186,9 @@ def _spacing_mm(size_litres: float) -> float:
     return float((size_litres * 1e6 / _SAMPLES) ** (1 / 3))
 
 
-def count_finest_samples(volumes: tuple[Volume, Volume], contents: tuple[Content, Content]) -> int:
+def count_finest_samples(volumes: tuple[Volume, Volume], types: tuple[ImageType, ImageType]) -> int:
     """Count the voxels of both images at the finest level; without masks, so an upper bound."""
-    spacing_mm = min(_spacing_mm(content.foreground_litres) for content in contents)
+    spacing_mm = min(_spacing_mm(each.foreground_litres) for each in types)
     steps = [np.maximum(1, np.round(spacing_mm / volume.grid.spacing_mm)) for volume in volumes]
     sizes = [np.ceil(np.array(v.grid.shape) / step) for v, step in zip(volumes, steps, strict=True)]
     return int(sum(np.prod(size) for size in sizes))
@@ -203,7 +210,7 @@ def build_pyramids(
     Raises:
         InputError: if nothing of an image is left under its mask.
     """
-    masked = fixed.content.masked, moving.content.masked
+    masked = fixed.image_type.masked, moving.image_type.masked
     spacing_mm = (max if masked[0] == masked[1] else min)(fixed.spacing_mm(), moving.spacing_mm())
     levels = [_pyramid(s, spacing_mm, both_masked=all(masked)) for s in (fixed, moving)]
     coarse, middle, fine = (LevelPair(f, m, masked[0] == masked[1], share=share) for f, m in zip(*levels, strict=True))
@@ -212,13 +219,13 @@ def build_pyramids(
 
 def _pyramid(source: AlignmentImage, spacing_mm: float, *, both_masked: bool) -> list[PyramidLevel]:
     """Build the levels of one image, the coarsest first."""
-    outline, closed = both_masked or not source.content.masked, source.extent.closed
+    outline, closed = both_masked or not source.image_type.masked, source.extent.closed
     blank_outside = both_masked and bool(closed.all())
-    image, grid = thin_out(source.volume, spacing_mm=spacing_mm)
-    tissue = np.ones(image.shape, np.bool_) if _fills_grid(source.content) else foreground(image)
+    image, grid = downsample_volume(source.volume, spacing_mm=spacing_mm)
+    tissue = np.ones(image.shape, np.bool_) if _fills_grid(source.image_type) else foreground(image)
     usable = np.ones(image.shape, np.bool_)
     if source.mask is not None:
-        usable = thin_out(Volume(source.mask.data != 0, source.mask.grid), spacing_mm=spacing_mm)[0] >= 0.5
+        usable = downsample_volume(Volume(source.mask.data != 0, source.mask.grid), spacing_mm=spacing_mm)[0] >= 0.5
     if not (tissue & usable).any():
         raise InputError(
             (source.mask or source.volume).source,
@@ -226,14 +233,14 @@ def _pyramid(source: AlignmentImage, spacing_mm: float, *, both_masked: bool) ->
             got="none of the foreground under it",
             remedy="check the mask",
         )
-    planes: list[NDArray[Any]] = [_normalise(image, tissue, source.content.masked), tissue & usable, usable]
+    planes: list[NDArray[Any]] = [_normalise(image, tissue, source.image_type.masked), tissue & usable, usable]
     if both_masked and not blank_outside:
         planes, grid = _pad(planes, grid, closed)
-    edge = _EDGE_MASKED if source.content.masked else _EDGE
+    edge = _EDGE_MASKED if source.image_type.masked else _EDGE
     levels = [_level(planes, grid, outline, edge, blank_outside)]
     spacing_mm = float(grid.spacing_mm.min())
     for factor in (2, 4):
-        coarser = [thin_out(Volume(plane, grid), spacing_mm=spacing_mm * factor) for plane in planes]
+        coarser = [downsample_volume(Volume(plane, grid), spacing_mm=spacing_mm * factor) for plane in planes]
         planes, grid = [data for data, _ in coarser], coarser[0][1]
         planes[1:] = [np.asarray(share >= min(0.5, float(share.max()))) for share in planes[1:]]
         levels.append(_level(planes, grid, outline, edge, blank_outside))
@@ -249,9 +256,9 @@ def _pad(planes: list[NDArray[Any]], grid: Grid, closed: NDArray[np.bool_]) -> t
     return padded, grid.crop([-before for before, _ in margins], (a, b, c))
 
 
-def _fills_grid(content: Content) -> bool:
+def _fills_grid(image_type: ImageType) -> bool:
     """Return whether all voxels are foreground: a crop from inside a body shows no air."""
-    return content.kind == "small crop" and not content.masked
+    return image_type.kind == "small crop" and not image_type.masked
 
 
 def _normalise(image: Float32, tissue: NDArray[np.bool_], masked: bool) -> Float32:

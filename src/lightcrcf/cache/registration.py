@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 from lightcrcf.cache.volumes import KeptVolumes
 from lightcrcf.engines.base import Engine, open_engine
-from lightcrcf.preprocessing.foreground import Content, content
+from lightcrcf.preprocessing.foreground import ImageType, classify
 from lightcrcf.volumes import Volume
 from lightcrcf.weights.store import Weights
 
@@ -54,9 +54,9 @@ class Shared:
         found: T = known[key]
         return found
 
-    def content(self, volume: Volume) -> Content:
+    def image_type(self, volume: Volume) -> ImageType:
         """What a volume shows, found once."""
-        return self.about(volume, "content", lambda: content(volume))
+        return self.about(volume, "content", lambda: classify(volume))
 
     def engine(self, weights: Weights, *, name: Any, device: Any, precision: Any, threads: int | None) -> Engine:
         """`open_engine`, or the engine of the last call if everything is the same.

@@ -14,7 +14,7 @@ from lightcrcf.cache.volumes import BUDGET_BYTES
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.evaluation.labels import check_label_map
 from lightcrcf.geometry.kernels import resample
-from lightcrcf.preprocessing.validity import Extent, compared, examine, without_table
+from lightcrcf.preprocessing.validity import Extent, compare_extremes, examine, remove_table
 from lightcrcf.quality.label_check import check_fixed_labels
 from lightcrcf.volumes import Volume, check_usable, on_grid_of
 
@@ -139,8 +139,8 @@ class ImagePair:
     def masked(self) -> tuple[tuple[Volume, Volume | None], tuple[Volume, Volume | None]]:
         """Both images, each with what of it counts: 0 where a mask leaves it out or it has no data; None for all."""
         return (
-            (self.fixed, self.extents[0].masked(self.fixed, self.fixed_mask)),
-            (self.moving, self.extents[1].masked(self.moving, self.moving_mask)),
+            (self.fixed, self.extents[0].usable_mask(self.fixed, self.fixed_mask)),
+            (self.moving, self.extents[1].usable_mask(self.moving, self.moving_mask)),
         )
 
     @property
@@ -257,9 +257,9 @@ class Inputs:
     def examined_bytes(self) -> int:
         """Of what tells where the images have data, and of the images as they were read, where others replace them."""
         seen = [both for pair in self.pairs for both in zip(pair.images, pair.extents, strict=True)]
-        kept = [mask for _, e in seen for mask in (e.known, *e.extremes, e.measured, e.beside)]
+        kept = [mask for _, e in seen for mask in (e.known, *e.extremes, e.measured, e.table)]
         masks = [mask for mask in kept if mask is not None]
-        replaced = sum(v.data.nbytes * ((e.measured is not None) + (e.beside is not None)) for v, e in seen)
+        replaced = sum(v.data.nbytes * ((e.measured is not None) + (e.table is not None)) for v, e in seen)
         return sum({id(mask): mask.nbytes for mask in masks}.values()) + min(replaced, BUDGET_BYTES)
 
 
@@ -301,7 +301,9 @@ def _pair(
     fixed, fixed_shown, here = _examined(fixed, shared)
     moving, moving_shown, there = _examined(moving, shared)
     fixed_mask, moving_mask = _onto_grid(masks[0], fixed), _onto_grid(masks[1], moving)
-    return ImagePair(fixed, moving, (fixed_shown, moving_shown), compared(here, there), fixed_mask, moving_mask, share)
+    return ImagePair(
+        fixed, moving, (fixed_shown, moving_shown), compare_extremes(here, there), fixed_mask, moving_mask, share
+    )
 
 
 def _onto_grid(mask: Volume | None, image: Volume) -> Volume | None:
@@ -320,7 +322,7 @@ def _examined(volume: Volume, shared: Shared) -> tuple[Volume, Volume, Extent]:
 
     def find() -> tuple[Volume | None, Volume | None, Extent]:
         shown, extent = examine(volume)
-        seen = without_table(shown, extent)
+        seen = remove_table(shown, extent)
         return None if seen is volume else seen, None if shown is volume else shown, extent
 
     seen, shown, extent = shared.about(volume, "examined", find)

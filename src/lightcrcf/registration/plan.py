@@ -12,7 +12,7 @@ from lightcrcf.geometry.grid import Grid
 from lightcrcf.memory import Demand
 from lightcrcf.network.config import NetworkConfig
 from lightcrcf.options import Options
-from lightcrcf.preprocessing.foreground import HEAD_AND_BRAIN, Content
+from lightcrcf.preprocessing.foreground import HEAD_AND_BRAIN, ImageType
 from lightcrcf.preprocessing.normalization import working_order
 from lightcrcf.refinement.deformation import field_grid
 from lightcrcf.refinement.schedule import Metric, Plan, effective_preset, plan
@@ -40,7 +40,7 @@ class Decision:
         known: of each pair, whether the model, if there is one, knows such images.
     """
 
-    seen: tuple[tuple[Content, Content], ...]
+    seen: tuple[tuple[ImageType, ImageType], ...]
     choice: Choice
     refinement: Plan
     init: str
@@ -50,7 +50,7 @@ class Decision:
     known: tuple[bool, ...]
 
     @property
-    def contents(self) -> tuple[Content, Content]:
+    def contents(self) -> tuple[ImageType, ImageType]:
         """What the images of the first pair show."""
         return self.seen[0]
 
@@ -88,7 +88,7 @@ def decide(
         UsageError: for an unknown model, or a smoothness where the model's field is not refined.
         InputError: for damaged weights.
     """
-    every = [(shared.content(pair.fixed), shared.content(pair.moving)) for pair in inputs.pairs]
+    every = [(shared.image_type(pair.fixed), shared.image_type(pair.moving)) for pair in inputs.pairs]
     contents = every[0]
     across = across or (options.similarity == "any",) * len(every)
     choice = choose_model(options.model, contents, (inputs.fixed.grid, inputs.moving.grid))
@@ -127,11 +127,11 @@ def decide(
 
 def _weighs_edges(inputs: Inputs, refinement: Plan) -> bool:
     """Whether the finest level weighs less what lies outside of masked images."""
-    bare = any(extent.bare for pair in inputs.pairs for extent in pair.extents)
+    bare = any(extent.background_masked for pair in inputs.pairs for extent in pair.extents)
     return bare and any(level.scale == 1 and level.background != 1 for level in refinement.schedule)
 
 
-def _samples(inputs: Inputs, shown: Sequence[tuple[Content, Content]]) -> int:
+def _samples(inputs: Inputs, shown: Sequence[tuple[ImageType, ImageType]]) -> int:
     """That the affine alignment compares at its finest resolution."""
     return sum(count_finest_samples(pair.images, seen) for pair, seen in zip(inputs.pairs, shown, strict=True))
 
@@ -142,13 +142,13 @@ def _moved(inputs: Inputs) -> int:
     return 4 * images + sum(labels.data.itemsize for labels in inputs.moving_labels)
 
 
-def _knows(choice: Choice, pair: ImagePair, contents: tuple[Content, Content]) -> bool:
+def _knows(choice: Choice, pair: ImagePair, contents: tuple[ImageType, ImageType]) -> bool:
     """Whether a model, if there is one, suits a further pair as it does the first one."""
     grids = pair.fixed.grid, pair.moving.grid
     return choice.weights is None or bool(choice.mismatch) or not mismatches(choice.weights, contents, grids)
 
 
-def _alike(contents: tuple[Content, Content]) -> bool:
+def _alike(contents: tuple[ImageType, ImageType]) -> bool:
     """Whether one image may show a part of what the other shows, or all of it: a cut head has no kind of its own.
 
     What was masked is told from what was not: an organ lies in a body, and a body must not be squeezed into it.

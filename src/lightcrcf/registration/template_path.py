@@ -19,8 +19,8 @@ from lightcrcf.affine.align import align
 from lightcrcf.cache.registration import Shared
 from lightcrcf.engines.base import Engine
 from lightcrcf.errors import InputError, UsageError
-from lightcrcf.preprocessing.missing_data import filled
-from lightcrcf.preprocessing.normalization import prepare
+from lightcrcf.preprocessing.missing_data import fill_missing
+from lightcrcf.preprocessing.normalization import normalize
 from lightcrcf.refinement.refine import refine
 from lightcrcf.refinement.schedule import Plan
 from lightcrcf.refinement.working_pair import WorkingPair
@@ -52,7 +52,7 @@ def template_from(image: Volume, weights: Weights) -> Template:
             remedy="choose another model: this one can have no template",
         )
     check_usable(image, "fixed")
-    prepared = prepare(filled(image)[0])
+    prepared = normalize(fill_missing(image)[0])
     shades = np.rint(prepared.data * (255.0 / float(prepared.data.max()))).astype(np.uint8)
     return Template(prepared.grid, np.ascontiguousarray(shades))
 

@@ -25,9 +25,9 @@ from lightcrcf.files import atomic_path
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
 from lightcrcf.geometry.label_kernels import label_shares
-from lightcrcf.preprocessing.foreground import Content, content
-from lightcrcf.preprocessing.missing_data import filled
-from lightcrcf.preprocessing.normalization import Prepared, prepare, working_order
+from lightcrcf.preprocessing.foreground import ImageType, classify
+from lightcrcf.preprocessing.missing_data import fill_missing
+from lightcrcf.preprocessing.normalization import NormalizedImage, normalize, working_order
 from lightcrcf.training.config import Augment, Cohort, Data
 from lightcrcf.training.datasets.listing import Scan
 from lightcrcf.transforms.affine import Affine
@@ -61,11 +61,11 @@ class Subject:
     """
 
     name: str
-    image: Prepared
+    image: NormalizedImage
     from_reference: Affine
     labels: Volume | None = None
     codes: tuple[int, ...] = ()
-    shows: Content | None = None
+    shows: ImageType | None = None
     number: int = 0
     atlas: bool = False
 
@@ -121,12 +121,12 @@ def load_cohort(
     def subject(scan: Scan, with_labels: bool) -> Subject:
         volume = _image(scan, strip)
         affine = Affine.identity() if cohort.within else _aligned(reference, volume, cache)
-        image = prepare(volume, pool=pool, view=how.view, window=how.window)
+        image = normalize(volume, pool=pool, view=how.view, window=how.window)
         plain = Subject(
             scan.subject,
             image,
             affine,
-            shows=content(volume),
+            shows=classify(volume),
             number=scan.number,
             atlas=scan.subject in listing.atlases,
         )
@@ -174,7 +174,7 @@ def _labels(scan: Scan) -> Volume:
 def _image(scan: Scan, skull_strip: bool) -> Volume:
     volume = _read(scan.image, scan.axes)
     check_usable(volume, "training")
-    volume, _ = filled(volume)
+    volume, _ = fill_missing(volume)
     if not skull_strip:
         return volume
     labels = on_grid_of(_labels(scan), volume, what="labels")
@@ -285,7 +285,7 @@ def render(fixed: Subject, moving: Subject, change: Change, data: Data, augment:
         fixed and moving, (D, H, W) float32 on the CPU.
     """
     grid, *matrices = placed(fixed, moving, change, data)
-    images = [s.image.onto(grid, m) for s, m in zip((fixed, moving), matrices, strict=True)]
+    images = [s.image.resample_to(grid, m) for s, m in zip((fixed, moving), matrices, strict=True)]
     generator = torch.Generator().manual_seed(change.noise_seed)
     pair = [
         _recoloured(torch.from_numpy(i), g, augment.noise, generator)

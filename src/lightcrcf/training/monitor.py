@@ -55,7 +55,7 @@ def monitor(
         how = data.preparation
         grid = working_grid(fixed.image, how.spacing_mm, multiples=plain.config.multiples, view=how.view)
         world = moving.from_reference.compose(fixed.from_reference.inverse()).matrix
-        images = (fixed.image.onto(grid), moving.image.onto(grid, world))
+        images = (fixed.image.resample_to(grid), moving.image.resample_to(grid, world))
         device = next(plain.parameters()).device
         with torch.no_grad():
             pair = (torch.from_numpy(image)[None, None].to(device) for image in images)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
 from lightcrcf.network.brain_config import SPACING_MM
-from lightcrcf.preprocessing.foreground import foreground, thin_out
+from lightcrcf.preprocessing.foreground import downsample_volume, foreground
 from lightcrcf.preprocessing.unit_intensity import unit_intensities
 from lightcrcf.volumes import Volume, on_grid_of, read
 
@@ -84,7 +84,7 @@ def bare_brain(image: Path) -> Head:
 
 def _stored(volume: Volume, brain: Bool, fluid: Bool | None, *, bare: bool) -> Head:
     def thin(data: NDArray[np.generic]) -> tuple[Float32, Grid]:
-        return thin_out(Volume(data.astype(np.float32), volume.grid), spacing_mm=_STORED_MM)
+        return downsample_volume(Volume(data.astype(np.float32), volume.grid), spacing_mm=_STORED_MM)
 
     data, grid = thin(volume.data)
     return Head(data, thin(brain)[0], None if fluid is None else thin(fluid)[0], grid, bare)

@@ -23,14 +23,14 @@ def brain(
 ) -> None:
     """Write a mask of the brain in an image of a head."""
     from lightcrcf.geometry.threads import use_threads
-    from lightcrcf.preprocessing.brain import checked_brain
+    from lightcrcf.preprocessing.brain import require_brain
     from lightcrcf.registration.heads import cut_out
     from lightcrcf.volumes import Volume, read, write
 
     _check_targets(image, output, stripped)
     volume = read(image)
     with use_threads(threads):
-        found, extent = checked_brain(volume)
+        found, extent = require_brain(volume)
     write(output, Volume(found.mask.astype("uint8"), volume.grid, volume.source), like=volume)
     if stripped is not None:
         write(stripped, cut_out(volume, found.mask, extent)[0], like=volume)
