@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lightcrcf.affine.pyramid import AlignmentImage
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.errors import InputError
 from lightcrcf.evaluation.protocols import evaluate
 from lightcrcf.geometry.grid import AxisOrder, Grid
@@ -37,7 +37,7 @@ def shifted(volume: Volume, mm: float) -> Volume:
 
 def read(image: Volume, **companions: Volume) -> Inputs:
     given = {"fixed_mask": None, "moving_mask": None, "fixed_labels": None, **companions}
-    return Inputs.read(Given([image], [image], **given, moving_labels=(), also=()), Shared())
+    return Inputs.read(Given([image], [image], **given, moving_labels=(), also=()), RegistrationCache())
 
 
 def companion(inputs: Inputs, role: str) -> Any:

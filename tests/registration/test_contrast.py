@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.cli.main import run
 from lightcrcf.errors import UsageError
 from lightcrcf.geometry.grid import Grid
@@ -57,7 +57,7 @@ def volume_in_contrast(volume: Volume, name: str) -> Volume:
 def working(fixed: NDArray, moving: NDArray) -> WorkingPair:
     grid = Grid(fixed.shape, np.diag([2.0, 2.0, 2.0, 1.0]))  # type: ignore[arg-type]
     volumes = Volume(fixed, grid), Volume(moving, grid)
-    return WorkingPair.prepare(*volumes, (None, None), Affine.identity(), None, Shared())
+    return WorkingPair.prepare(*volumes, (None, None), Affine.identity(), None, RegistrationCache())
 
 
 def noisy(image: NDArray, seed: int, sigma: float = 0.02) -> NDArray:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.files import write_json
 from lightcrcf.geometry.threads import use_threads
@@ -166,7 +166,7 @@ def _measured(out: Path, persons: Sequence[Files], others: Sequence[Files], pres
     for name, chains in averages.items():
         path = out / f"{name}.nii.gz"
         judged = _Judged(read(path), [labels for _, labels in kept], chains)
-        shared = Shared()
+        shared = RegistrationCache()
         each = [
             judged.held_out(labels, register(path, image, preset=preset, shared=shared).transform)
             for image, labels in others

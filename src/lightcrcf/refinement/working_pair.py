@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
@@ -75,7 +75,7 @@ class WorkingPair:
         masks: tuple[Volume | None, Volume | None],
         affine: Affine,
         weights: Weights | None,
-        shared: Shared,
+        shared: RegistrationCache,
         coarsen: int = 1,
         extents: tuple[Extent, Extent] | None = None,
         grid: Grid | None = None,
@@ -121,7 +121,7 @@ class WorkingPair:
             _both(_mask_onto(masks[1], images[1], grid, m), extents[1].usable_on(grid, m))
             for m in (affine.matrix, None)
         )
-        seen = shared.about(fixed, where, lambda: images[0].resample_to(grid))
+        seen = shared.get_or_compute(fixed, where, lambda: images[0].resample_to(grid))
         return cls(
             (images[0], images[1]), grid, affine, network.pool, seen, aligned, images[1].resample_to(grid),
             fixed_mask, moving_mask, by_header, fixed_known, moving_known,
@@ -133,7 +133,7 @@ class WorkingPair:
         )  # fmt: skip
 
     @staticmethod
-    def grid_of(fixed: Volume, weights: Weights | None, shared: Shared, coarsen: int = 1) -> Grid:
+    def grid_of(fixed: Volume, weights: Weights | None, shared: RegistrationCache, coarsen: int = 1) -> Grid:
         """The working grid that `weights` want, or without a network one like the fixed image's.
 
         Args:
@@ -201,9 +201,11 @@ def _how(weights: Weights | None) -> tuple[NetworkConfig, Preparation]:
     return (weights.config, weights.preparation) if weights else (NetworkConfig(), Preparation(None))
 
 
-def _prepared(shared: Shared, volume: Volume, pool: tuple[int, int, int], how: Preparation) -> NormalizedImage:
+def _prepared(
+    shared: RegistrationCache, volume: Volume, pool: tuple[int, int, int], how: Preparation
+) -> NormalizedImage:
     key = ("prepared", pool, how.view, how.window)
-    return shared.about(volume, key, lambda: normalize(volume, pool=pool, view=how.view, window=how.window))
+    return shared.get_or_compute(volume, key, lambda: normalize(volume, pool=pool, view=how.view, window=how.window))
 
 
 def _mask_onto(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.preprocessing.brain import Brain, brain_not_found, find_brain
 from lightcrcf.preprocessing.foreground import ImageType, foreground, robust_minimum, volume_litres
 from lightcrcf.preprocessing.masks import fill_holes
@@ -33,7 +33,7 @@ _TIMES = 1.8
 _ENDS_PERCENT = (0.5, 99.5)
 
 
-def brains_cut_out(inputs: Inputs, shared: Shared, *, wanted: bool) -> Inputs:
+def brains_cut_out(inputs: Inputs, shared: RegistrationCache, *, wanted: bool) -> Inputs:
     """The brain alone of a head that meets a bare brain; all other inputs as they are.
 
     Of several pairs the first one decides; the others are cut by its brain.
@@ -58,7 +58,7 @@ def brains_cut_out(inputs: Inputs, shared: Shared, *, wanted: bool) -> Inputs:
     return inputs if pair is inputs.first else replace(inputs, pairs=(pair, *further))
 
 
-def shown_contents(pair: ImagePair, shared: Shared) -> tuple[ImageType, ImageType]:
+def shown_contents(pair: ImagePair, shared: RegistrationCache) -> tuple[ImageType, ImageType]:
     """What both images show before a brain is cut out."""
     fixed, moving = pair.whole or pair.images
     return shared.image_type(fixed), shared.image_type(moving)
@@ -85,7 +85,7 @@ def _of_mask(image: Volume, mask: Volume | None) -> BrainOf | None:
 
 
 def _of_network(
-    images: tuple[Volume, Volume], extents: tuple[Extent, Extent], head: int, shared: Shared
+    images: tuple[Volume, Volume], extents: tuple[Extent, Extent], head: int, shared: RegistrationCache
 ) -> BrainOf | None:
     """The brain that the network sees in the head, if it sees one in the bare brain too."""
     found = _brain_of(images[head], extents[head], shared)
@@ -102,7 +102,7 @@ def _of_network(
     return _told(images[head], found)
 
 
-def _asked_for(pair: ImagePair, shared: Shared) -> BrainOf:
+def _asked_for(pair: ImagePair, shared: RegistrationCache) -> BrainOf:
     found = _brain_of(pair.fixed, pair.extents[0], shared)
     if found.doubt is not None:
         raise brain_not_found(pair.fixed, found)
@@ -113,8 +113,8 @@ def _told(image: Volume, found: Brain) -> BrainOf:
     return BrainOf(Volume(found.mask, image.grid, image.source), "network", found.litres, found.certainty)
 
 
-def _brain_of(image: Volume, extent: Extent, shared: Shared) -> Brain:
-    return shared.about(image, "brain", lambda: find_brain(image, extent))
+def _brain_of(image: Volume, extent: Extent, shared: RegistrationCache) -> Brain:
+    return shared.get_or_compute(image, "brain", lambda: find_brain(image, extent))
 
 
 def _without_the_rest(pair: ImagePair, head: int, found: BrainOf) -> ImagePair:

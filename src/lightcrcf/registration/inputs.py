@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.cache.volumes import BUDGET_BYTES
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.evaluation.labels import check_label_map
@@ -214,7 +214,7 @@ class Inputs:
         return self.first.moving
 
     @classmethod
-    def read(cls, given: Given, shared: Shared, weights: Sequence[float] = ()) -> Inputs:
+    def read(cls, given: Given, shared: RegistrationCache, weights: Sequence[float] = ()) -> Inputs:
         """All at once: gzip and the disk leave the other core idle.
 
         Args:
@@ -295,7 +295,7 @@ def _images(volumes: Sequence[Volume | None], role: str) -> list[Volume]:
 
 
 def _pair(
-    fixed: Volume, moving: Volume, masks: tuple[Volume | None, Volume | None], share: float, shared: Shared
+    fixed: Volume, moving: Volume, masks: tuple[Volume | None, Volume | None], share: float, shared: RegistrationCache
 ) -> ImagePair:
     """Both images with what is known of them; masks are of the first pair, and hold for all."""
     fixed, fixed_shown, here = _examined(fixed, shared)
@@ -314,7 +314,7 @@ def _onto_grid(mask: Volume | None, image: Volume) -> Volume | None:
     return Volume(inside, image.grid, mask.source)
 
 
-def _examined(volume: Volume, shared: Shared) -> tuple[Volume, Volume, Extent]:
+def _examined(volume: Volume, shared: RegistrationCache) -> tuple[Volume, Volume, Extent]:
     """An image as it is registered and as it is shown, and where it has data.
 
     They are found once for each volume. What is remembered must not hold the volume itself.
@@ -325,7 +325,7 @@ def _examined(volume: Volume, shared: Shared) -> tuple[Volume, Volume, Extent]:
         seen = remove_table(shown, extent)
         return None if seen is volume else seen, None if shown is volume else shown, extent
 
-    seen, shown, extent = shared.about(volume, "examined", find)
+    seen, shown, extent = shared.get_or_compute(volume, "examined", find)
     return seen or volume, shown or volume, extent
 
 

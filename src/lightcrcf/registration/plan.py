@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lightcrcf.affine.pyramid import count_finest_samples
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.errors import UsageError
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.memory import Demand
+from lightcrcf.memory import MemoryEstimate
 from lightcrcf.network.config import NetworkConfig
 from lightcrcf.options import Options
 from lightcrcf.preprocessing.foreground import HEAD_AND_BRAIN, ImageType
@@ -45,7 +45,7 @@ class Decision:
     refinement: Plan
     init: str
     transform: str
-    demand: Demand
+    demand: MemoryEstimate
     across: tuple[bool, ...]
     known: tuple[bool, ...]
 
@@ -73,7 +73,7 @@ class Decision:
 
 
 def decide(
-    inputs: Inputs, options: Options, shared: Shared, *, kept: bool, across: tuple[bool, ...] | None = None
+    inputs: Inputs, options: Options, shared: RegistrationCache, *, kept: bool, across: tuple[bool, ...] | None = None
 ) -> Decision:
     """Look at both images, and decide. Where there are several pairs, the first one chooses the model.
 
@@ -99,7 +99,7 @@ def decide(
     deformable = options.transform == "deformable"
     init = _init(options.init, choice) if deformable else options.init
     transform = "affine" if deformable else options.transform
-    demand = Demand(
+    demand = MemoryEstimate(
         inputs.volumes,
         inputs.fixed.grid,
         max(grids if refinement.template else grids[:1], key=lambda grid: grid.size),
@@ -107,18 +107,18 @@ def decide(
         refinement=bool(refinement.schedule),
         inverse=options.inverse,
         diffeomorphic=options.diffeomorphic,
-        kept=kept,
-        affine=_samples(inputs, every) if init == "auto" else 0,
+        retain_engine=kept,
+        affine_samples=_samples(inputs, every) if init == "auto" else 0,
         contrast=any(level.scale == 1 and level.contrast > 0 for level in refinement.schedule),
         across=across[0],
         further=across[1:],
-        pairs=_in_pairs(choice, options),
+        native_bf16=_in_pairs(choice, options),
         multi_start=refinement.multi_start,
         field=_field_grid(inputs.fixed.grid, grids[0], choice.weights, refinement),
         edges=_weighs_edges(inputs, refinement),
         masks=any(counted is not None for pair in inputs.pairs for _, counted in pair.masked),
-        examined=inputs.examined_bytes,
-        moved=_moved(inputs) + 8 * options.jacobian,
+        examined_bytes=inputs.examined_bytes,
+        resampled_bytes=_moved(inputs) + 8 * options.jacobian,
         labels=bool(inputs.moving_labels),
     )
     choice = _explained(choice, refinement, transform)
@@ -175,7 +175,7 @@ def _in_pairs(choice: Choice, options: Options) -> bool:
     return runs_in_bfloat16(choice.weights.config)
 
 
-def _grids(inputs: Inputs, weights: Weights | None, options: Options, shared: Shared) -> list[Grid]:
+def _grids(inputs: Inputs, weights: Weights | None, options: Options, shared: RegistrationCache) -> list[Grid]:
     """The working grids: of the fixed image, and of the moving one too where the model has a template."""
     images = (inputs.fixed, inputs.moving) if _has_template(weights) else (inputs.fixed,)
     return [WorkingPair.grid_of(image, weights, shared, options.coarsen) for image in images]

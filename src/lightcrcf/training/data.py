@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lightcrcf.affine.align import align
 from lightcrcf.errors import InputError
-from lightcrcf.evaluation.labels import as_codes, compact, label_codes
+from lightcrcf.evaluation.labels import as_codes, code_indices, label_codes
 from lightcrcf.files import atomic_path
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
@@ -317,7 +317,7 @@ def render_labels(
             raise ValueError(f"the labels of {subject.name} were not read")
         step = subject.labels.grid.inverse @ matrix @ grid.affine
         labels = resample(subject.labels.data, grid.shape, step[:3], interpolation="nearest")
-        shares = torch.from_numpy(label_shares(compact(labels, codes), len(codes), blocks))
+        shares = torch.from_numpy(label_shares(code_indices(labels, codes), len(codes), blocks))
         maps.append(shares.flip(1) if change.flip else shares)
     return maps[0], maps[1]
 

@@ -42,10 +42,10 @@ def brain(
 
 def _check_targets(image: Path, output: Path, stripped: Path | None) -> None:
     """Refuse names that cannot be written to, or that would replace the image or each other."""
-    from lightcrcf.files import check_apart
+    from lightcrcf.files import check_distinct
     from lightcrcf.volumes import check_target
 
     written = {"--output": output} | ({} if stripped is None else {"--stripped": stripped})
     for path in written.values():
         check_target(path)
-    check_apart(written, {"the image": image})
+    check_distinct(written, {"the image": image})
