@@ -45,7 +45,7 @@ def test_the_fixed_image_is_prepared_and_the_network_opened_once(
     fixed, moving = pair
     options: dict[str, Any] = {"model": coarse_model, "preset": "fast", "init": "none"}
     alone = register(fixed, moving, **options), register(moving, moving, **options)
-    prepared = counted(monkeypatch, pair_module, "prepare")
+    prepared = counted(monkeypatch, pair_module, "normalize")
     opened = counted(monkeypatch, shared_module, "open_engine")
     shared = RegistrationCache()
     first = register(fixed, moving, shared=shared, **options)
@@ -66,11 +66,11 @@ def test_another_precision_is_another_network(coarse_model: Path, pair: Pair, mo
     assert len(opened) == 2
 
 
-def test_findings_go_with_their_volume(pair: Pair) -> None:
+def test_results_go_with_their_volume(pair: Pair) -> None:
     shared = RegistrationCache()
     volume = Volume(pair[0].data, pair[0].grid)
     shared.get_or_compute(volume, "answer", lambda: 42)
-    assert len(shared._findings) == 1
+    assert len(shared._results) == 1
     del volume
     gc.collect()
-    assert len(shared._findings) == 0
+    assert len(shared._results) == 0

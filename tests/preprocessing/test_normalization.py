@@ -44,7 +44,7 @@ def test_intensities_run_from_zero_to_about_one(volume: Volume) -> None:
     assert prepared.data.dtype == np.float32
     assert prepared.data[volume.data == 0].max() == 0
     assert np.percentile(tissue, 98) == pytest.approx(1, abs=1e-6)
-    assert (prepared.level, prepared.scale) == (0, np.percentile(volume.data[volume.data > 0], 98))
+    assert (prepared.offset, prepared.scale) == (0, np.percentile(volume.data[volume.data > 0], 98))
     np.testing.assert_array_equal(volume.data, before)
 
 
@@ -75,7 +75,7 @@ def test_dark_tissue_on_white_keeps_its_contrast() -> None:
 
 def test_negative_intensities_start_at_the_darkest() -> None:
     prepared = normalize(masked([-200.0, 0.0, 400.0], around=-1000.0))
-    assert prepared.level == -1000
+    assert prepared.offset == -1000
     assert prepared.data[0, 0, 0] == 0
     assert prepared.data[prepared.data > 0].min() == pytest.approx(800 / 1400)
 
@@ -161,4 +161,4 @@ def test_the_whole_view_holds_every_voxel() -> None:
 def test_a_window_is_the_same_for_every_image() -> None:
     prepared = normalize(masked([-600.0, -500.0, 150.0, 800.0, 3000.0], around=-1000.0), window=(-500.0, 800.0))
     assert sorted(set(np.round(prepared.data.ravel(), 4).tolist())) == [0.0, 0.5, 1.0, 1.25]
-    assert (prepared.level, prepared.scale) == (-500.0, 1300.0)
+    assert (prepared.offset, prepared.scale) == (-500.0, 1300.0)

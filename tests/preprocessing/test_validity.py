@@ -139,7 +139,7 @@ def test_the_axes_do_not_matter(order: AxisOrder, grids: GridMaker) -> None:
     other = extent.reordered(order)
     assert other.grid.isclose(order.grid(mine))
     assert other.reasons == extent.reasons
-    for one, two in ((extent.onto, other.onto), (extent.usable_onto, other.usable_onto)):
+    for one, two in ((extent.known_on, other.known_on), (extent.usable_on, other.usable_on)):
         a, b = one(onto), two(onto)
         assert a is not None
         assert b is not None
@@ -279,8 +279,8 @@ def test_the_field_of_view_holds_what_is_unknown_too(grids: GridMaker) -> None:
     grid = grids((6, 9, 7), (2.0, 3.0, 2.5), axes="PIR", turn=(3, 4, -5))
     known = np.zeros(grid.shape, np.bool_)
     extent = Extent(grid, known, OPEN, {}, ~known)
-    assert extent.field_of_view_onto(grid) is None
-    around = extent.field_of_view_onto(grid.crop((-1, -2, -3), (8, 13, 13)))
+    assert extent.field_of_view_on(grid) is None
+    around = extent.field_of_view_on(grid.crop((-1, -2, -3), (8, 13, 13)))
     assert around is not None
     assert around[1:-1, 2:-2, 3:-3].all()
     assert around.sum() == grid.size

@@ -71,7 +71,7 @@ def search_across(
     other = _follow(images, turned, transform)
     similarity, similarity_turned = _similarity(images, found), _similarity(images, other)
     if thorough and max(similarity, similarity_turned) < _MIN_SIMILARITY:
-        other = _follow(images, _refined_starts(images, upright=False, refined=_ALL_TURNED), transform)
+        other = _follow(images, _refined_starts(images, upright=False, count=_ALL_TURNED), transform)
         similarity_turned = _similarity(images, other)
     if max(similarity, similarity_turned) >= _MIN_SIMILARITY:
         return other if similarity_turned > similarity + _TURNED_MIN_GAIN else found
@@ -90,11 +90,11 @@ def _similarity(images: PairPyramid, found: SearchResult) -> float:
     return ContrastSimilarity.of(images.fine, images.local_fine, found.fit.matrix).similarity
 
 
-def _refined_starts(images: PairPyramid, *, upright: bool, refined: int = COARSE_STARTS) -> list[tuple[Start, Fit]]:
-    """Refine the `refined` starts of highest information at the coarse level, and return the best few."""
+def _refined_starts(images: PairPyramid, *, upright: bool, count: int = COARSE_STARTS) -> list[tuple[Start, Fit]]:
+    """Refine the `count` starts of highest information at the coarse level, and return the best few."""
     candidates = starts(images.coarse, upright=upright)
     values = np.array([information(images.coarse, s.matrix) for s in candidates])
-    best = [candidates[n] for n in np.argsort(-values, kind="stable")[:refined]]
+    best = [candidates[n] for n in np.argsort(-values, kind="stable")[:count]]
     fits = [(s, _fit_mapped(images.coarse, Fit(s.matrix), "rigid", rounds=3, tolerance_mm=0.5)) for s in best]
     return drop_duplicates(fits, images.coarse)[:MIDDLE_STARTS]
 
@@ -164,8 +164,8 @@ def _fit_mapped(
         robust: whether samples are weighted by local agreement.
     """
     for _ in range(rounds):
-        similarity = map_intensities(pair, at.matrix, local)
+        mapped = map_intensities(pair, at.matrix, local)
         if robust:
-            similarity = weight_by_agreement(similarity, at.matrix)
-        at = fit(similarity, at, transform, iterations=5, tolerance_mm=tolerance_mm, prior=prior)
+            mapped = weight_by_agreement(mapped, at.matrix)
+        at = fit(mapped, at, transform, iterations=5, tolerance_mm=tolerance_mm, prior=prior)
     return at
