@@ -88,5 +88,5 @@ def write_thumbnail(path: Path, fixed: Volume, moved: Volume, shared: Registrati
         moved: the volume that is shown under them.
         shared: remembers the outlines of a fixed volume.
     """
-    outlined = shared.about(fixed, "outlines", lambda: Outlined.of(fixed))
+    outlined = shared.get_or_compute(fixed, "outlines", lambda: Outlined.of(fixed))
     path.write_text(render("thumbnail.svg", picture=Thumbnail.of(outlined, moved)), encoding="utf-8")
