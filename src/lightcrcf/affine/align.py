@@ -51,7 +51,7 @@ class Alignment:
         rotation_deg: angle in degrees of the rotation in rotation @ diag(scales) @ shear.
         scales: (3,) scales along right, anterior and superior.
         shears: (3,) entries xy, xz, yz of the unit upper triangular shear.
-        fixed_content, moving_content: image types.
+        fixed_type, moving_type: image types.
     """
 
     affine: Affine
