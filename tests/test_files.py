@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lightcrcf.errors import InputError
-from lightcrcf.files import atomic_path, clear_left_behind, is_gzip, open_binary, write_gzip
+from lightcrcf.files import atomic_path, is_gzip, open_binary, remove_stale_temporaries, write_gzip
 
 
 def content(path: Path) -> bytes:
@@ -156,7 +156,7 @@ def test_what_a_killed_process_left_is_cleared_and_nothing_else(tmp_path: Path) 
     assert len(names(tmp_path)) == 2
     with atomic_path(tmp_path / "run") as alive:
         alive.write_text("")
-        clear_left_behind(tmp_path / "run")
+        remove_stale_temporaries(tmp_path / "run")
         assert alive.exists()
     assert [name.endswith("-other") for name in names(tmp_path)] == [True, False]
 
@@ -164,12 +164,12 @@ def test_what_a_killed_process_left_is_cleared_and_nothing_else(tmp_path: Path) 
 def test_what_was_left_elsewhere_is_cleared_after_a_day(tmp_path: Path) -> None:
     left = tmp_path / ".tmp-elsewhere-1-0123456789ab-run"
     left.mkdir()
-    clear_left_behind(tmp_path / "run")
+    remove_stale_temporaries(tmp_path / "run")
     assert left.exists()
     os.utime(left, (0, 0))
-    clear_left_behind(tmp_path / "run")
+    remove_stale_temporaries(tmp_path / "run")
     assert not left.exists()
-    clear_left_behind(tmp_path / "no folder" / "run")
+    remove_stale_temporaries(tmp_path / "no folder" / "run")
 
 
 @pytest.mark.parametrize("moment", range(4))

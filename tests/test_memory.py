@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from lightcrcf import memory
-from lightcrcf.affine.pyramid import finest_samples
-from lightcrcf.cache.registration import Shared
+from lightcrcf.affine.pyramid import count_finest_samples
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.cli.main import run as command
 from lightcrcf.engines.openvino import OpenVINOEngine, bfloat16_is_native
 from lightcrcf.errors import MemoryEstimateError, UsageError
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.memory import Demand, check_demand
-from lightcrcf.preprocessing.foreground import content
+from lightcrcf.memory import MemoryEstimate, check_memory_estimate
+from lightcrcf.preprocessing.foreground import classify
 from lightcrcf.registration.register import register
 from lightcrcf.volumes import Volume, limits, write
 from lightcrcf_bench.measure import run
@@ -138,18 +138,18 @@ def test_an_impossible_coarseness_is_refused(pair: tuple[Path, Path]) -> None:
 
 def test_what_the_process_holds_already_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
     grid = Grid((50, 60, 70), np.eye(4))
-    demand = Demand((), grid, grid, network=True, refinement=True)
+    demand = MemoryEstimate((), grid, grid, network=True, refinement=True)
     monkeypatch.setattr(limits, "available_memory", lambda: demand.bytes - 2**20)
     monkeypatch.setattr(memory, "_resident", lambda: 2**21)
-    check_demand("a volume", demand)
+    check_memory_estimate("a volume", demand)
     monkeypatch.setattr(memory, "_resident", lambda: 0)
     with pytest.raises(MemoryEstimateError):
-        check_demand("a volume", demand)
+        check_memory_estimate("a volume", demand)
 
 
 def test_further_pairs_need_their_images_and_terms() -> None:
     grid = Grid((100, 120, 140), np.eye(4))
-    one = Demand((), grid, grid, network=False, refinement=True)
+    one = MemoryEstimate((), grid, grid, network=False, refinement=True)
     same, across, masked = (
         replace(one, further=(kind,), masks=masks).bytes - replace(one, masks=masks).bytes
         for kind, masks in ((False, False), (True, False), (False, True))
@@ -172,13 +172,15 @@ def test_the_estimate_for_real_brains_is_within_a_tenth(data: Path, tmp_path: Pa
 
 def test_several_candidates_need_their_fields() -> None:
     grid = Grid((100, 120, 140), np.eye(4))
-    one, several = (Demand((), grid, grid, network=False, refinement=True, multi_start=each) for each in (False, True))
+    one, several = (
+        MemoryEstimate((), grid, grid, network=False, refinement=True, multi_start=each) for each in (False, True)
+    )
     assert 6 * grid.size < several.bytes - one.bytes < 24 * grid.size
 
 
 def test_inverses_and_unfolding_need_the_written_grid() -> None:
     small, large = Grid((10, 12, 14), np.eye(4)), Grid((100, 120, 140), np.eye(4))
-    plain = Demand((), large, small, network=False, refinement=True)
+    plain = MemoryEstimate((), large, small, network=False, refinement=True)
     assert replace(plain, inverse=True).bytes - plain.bytes > 10 * large.size
     assert replace(plain, field=large.half(), inverse=True).bytes < plain.bytes
     assert replace(plain, diffeomorphic=True).bytes > plain.bytes
@@ -199,7 +201,7 @@ def test_the_network_gives_its_memory_back_unless_it_is_shared(
     options = {"model": "brain-t1", "init": "none", "preset": "fast"}
     register(*pair, **options)  # type: ignore[arg-type]
     assert released == ["openvino"]
-    register(*pair, **options, shared=Shared())  # type: ignore[arg-type]
+    register(*pair, **options, shared=RegistrationCache())  # type: ignore[arg-type]
     assert released == ["openvino"]
 
 
@@ -207,12 +209,12 @@ def test_the_affine_of_a_large_grid_with_little_in_it_is_counted() -> None:
     data = np.zeros((90, 100, 110), np.uint8)
     data[40:46, 40:47, 40:48] = np.arange(1, 337).reshape(6, 7, 8) % 200 + 1
     volume = Volume(data, Grid(data.shape, np.eye(4)))
-    found = content(volume)
-    samples = finest_samples((volume, volume), (found, found))
+    found = classify(volume)
+    samples = count_finest_samples((volume, volume), (found, found))
     assert samples == 2 * data.size  # so little is compared voxel by voxel, all over the grid
     small = Grid((16, 16, 16), np.eye(4))
-    plain = Demand((volume, volume), small, small, network=False, refinement=False)
-    assert replace(plain, affine=samples).bytes - plain.bytes > 45 * samples
+    plain = MemoryEstimate((volume, volume), small, small, network=False, refinement=False)
+    assert replace(plain, affine_samples=samples).bytes - plain.bytes > 45 * samples
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
@@ -220,8 +222,8 @@ def test_threads_share_the_arenas_of_the_allocator() -> None:
     """Many threads that allocate at once would have an arena each; a registration leaves them two."""
     code = (
         "import ctypes, re, tempfile, threading\n"
-        "from lightcrcf.memory import share_arenas\n"
-        "share_arenas()\n"
+        "from lightcrcf.memory import limit_malloc_arenas\n"
+        "limit_malloc_arenas()\n"
         "libc, meet = ctypes.CDLL(None), threading.Barrier(6)\n"
         "libc.malloc.restype = ctypes.c_void_p\n"
         "def work():\n"

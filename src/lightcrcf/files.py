@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and gzip that is fast and always gives the same bytes."""
+"""Atomic writing of files and folders, and fast gzip with reproducible bytes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from lightcrcf.errors import InputError, UsageError
 __all__ = [
     "GZIP_MAX_RATIO",
     "atomic_path",
-    "check_apart",
+    "check_distinct",
     "check_readable",
-    "clear_left_behind",
-    "clear_temporaries",
     "gzip_stream",
     "is_gzip",
     "open_binary",
     "read_json",
+    "remove_stale_temporaries",
+    "remove_temporaries",
     "write_gzip",
     "write_json",
 ]
@@ -39,25 +39,25 @@ __all__ = [
 GZIP_MAX_RATIO = 1100
 _IsalError: type[Exception] = cast(Any, isal_zlib).error  # without a type in isal's stubs
 _GZIP_WINDOW = 31  # zlib's number for the largest window and the header of gzip
-_KEPT_OF_NAMES = 60  # letters at the end of a name that its temporary one keeps
+_NAME_SUFFIX = 60  # last characters of a name that its temporary name keeps
 _DAY_S = 86_400.0
 
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str], *, last: str | None = None) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well, and vanishes when it does not.
+    """Yield a temporary path that replaces `path` when the block succeeds, and is removed when it raises.
 
-    The block makes a file or a folder there. A file replaces what was at `path`. A folder is renamed if `path` is new;
-    otherwise its entries replace those of the same name in `path`, and what else lies there is left alone.
-    The temporary name ends as `path` does, so that writers that go by the suffix work.
+    The block creates a file or a folder there. A file replaces the one at `path`. A folder is renamed if `path` is
+    new; otherwise its entries replace those of the same name in `path`, and other entries stay. The temporary name has
+    the suffix of `path`, for writers that depend on it.
 
     Args:
-        path: what is to appear.
-        last: an entry of a folder that is taken away before others are replaced and comes after them, so that a folder
-            that has it is whole.
+        path: the final path.
+        last: entry of a folder that is removed before the others are replaced, and written after them, so that its
+            presence marks a complete folder.
 
     Raises:
-        InputError: if the folder of `path` is missing, or it or the disk cannot take the file.
+        InputError: if the parent folder of `path` is missing or not writable, or the disk is full.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -69,62 +69,62 @@ def atomic_path(path: str | os.PathLike[str], *, last: str | None = None) -> Ite
     """
     target = Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps "..", whose name cannot be replaced
     if not target.parent.is_dir():
-        raise _cannot_write(target, f"no folder {target.parent}")
-    maker = f"{_place()}-{os.getpid()}"
-    temporary = target.with_name(f".tmp-{maker}-{secrets.token_hex(6)}-{target.name[-_KEPT_OF_NAMES:]}")
+        raise _write_error(target, f"no folder {target.parent}")
+    maker = f"{_process_namespace()}-{os.getpid()}"
+    temporary = target.with_name(f".tmp-{maker}-{secrets.token_hex(6)}-{target.name[-_NAME_SUFFIX:]}")
     try:
         yield temporary
         _replace(temporary, target, last)
     except OSError as error:
-        raise _cannot_write(target, error.strerror or str(error)) from error
+        raise _write_error(target, error.strerror or str(error)) from error
     finally:
         with suppress(OSError):
             _remove(temporary)
 
 
-def clear_left_behind(path: str | os.PathLike[str]) -> None:
-    """Remove temporaries of `path` whose process was killed; those of a process that may live are left alone.
+def remove_stale_temporaries(path: str | os.PathLike[str]) -> None:
+    """Remove temporaries of `path` whose process has exited.
 
-    Temporaries from elsewhere (another machine, a container, before a restart) go when they are older than a day.
+    Temporaries of another machine, container or boot are removed when they are older than a day.
     """
     target = Path(os.path.abspath(path))  # noqa: PTH100 - as in `atomic_path`
     with suppress(OSError):
-        for left, place, number in _temporaries(target.parent, {target.name[-_KEPT_OF_NAMES:]}):
-            if _died(place, number) or time.time() - left.stat().st_mtime > _DAY_S:
+        for left, place, number in _temporaries(target.parent, {target.name[-_NAME_SUFFIX:]}):
+            if _has_exited(place, number) or time.time() - left.stat().st_mtime > _DAY_S:
                 _remove(left)
 
 
-def clear_temporaries(folder: Path, names: Iterable[str]) -> None:
-    """Remove temporaries of the named entries of `folder`, whoever made them: for callers who know that nobody is left.
+def remove_temporaries(folder: Path, names: Iterable[str]) -> None:
+    """Remove all temporaries of the named entries of `folder`, for callers that know that no writer is left.
 
     Args:
-        folder: where the entries are or would be.
+        folder: parent of the entries.
         names: of files and folders in it.
     """
-    for left, _, _ in _temporaries(folder, {name[-_KEPT_OF_NAMES:] for name in names}):
+    for left, _, _ in _temporaries(folder, {name[-_NAME_SUFFIX:] for name in names}):
         with suppress(OSError):
             _remove(left)
 
 
 def _temporaries(folder: Path, endings: Set[str]) -> Iterator[tuple[Path, str, str]]:
-    """Temporaries that `atomic_path` makes for names that end so, each with its process: the place and the number."""
+    """Yield temporaries of `atomic_path` for names with these endings, with namespace and id of their process."""
     for found in folder.glob(".tmp-*"):
         words = found.name.split("-", 4)
         if len(words) == 5 and words[4] in endings:
             yield found, words[1], words[2]
 
 
-def _place() -> str:
-    """Stands for everything whose process numbers mean the same processes as here."""
+def _process_namespace() -> str:
+    """Return an identifier of this boot and process-id namespace, within which process ids are unique."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
         return hashlib.sha256((boot + str(Path("/proc/self/ns/pid").readlink())).encode()).hexdigest()[:8]
-    except OSError:  # not Linux: nothing tells surely
+    except OSError:  # not Linux: unknown
         return "elsewhere"
 
 
-def _died(place: str, number: str) -> bool:
-    return place != "elsewhere" and place == _place() and not Path("/proc", number).exists()
+def _has_exited(place: str, number: str) -> bool:
+    return place != "elsewhere" and place == _process_namespace() and not Path("/proc", number).exists()
 
 
 def _replace(temporary: Path, target: Path, last: str | None) -> None:
@@ -144,7 +144,7 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _cannot_write(path: Path, reason: str) -> InputError:
+def _write_error(path: Path, reason: str) -> InputError:
     return InputError(
         str(path),
         expected="a place that can be written to",
@@ -154,7 +154,7 @@ def _cannot_write(path: Path, reason: str) -> InputError:
 
 
 def write_json(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
-    """Write an object as JSON that people can read, atomically.
+    """Write an object as indented JSON, atomically.
 
     Raises:
         InputError: as `atomic_path`.
@@ -164,7 +164,7 @@ def write_json(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None
 
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """The object in a file; None if it is not there, or whoever changed it left no JSON object."""
+    """Return the JSON object in a file; None if there is no such file or no such object in it."""
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -185,9 +185,9 @@ def write_gzip(path: str | os.PathLike[str], *chunks: Any) -> None:
 
 @contextmanager
 def gzip_stream(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A stream into a gzip file that appears when the block ends well.
+    """Yield a stream into a gzip file that appears when the block succeeds.
 
-    The header holds neither a time nor a name, so that the same bytes in give the same bytes out.
+    The header holds neither time nor name, so that equal input gives equal bytes.
 
     Raises:
         InputError: as `atomic_path`.
@@ -195,16 +195,17 @@ def gzip_stream(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     with (
         atomic_path(path) as temporary,
         temporary.open("wb") as raw,
-        _Packed(raw) as stream,
+        _GzipWriter(raw) as stream,
     ):
         yield cast(BinaryIO, stream)
 
 
-class _Packed(io.RawIOBase):
-    """A stream that compresses what is written to it.
+class _GzipWriter(io.RawIOBase):
+    """A stream that compresses to gzip.
 
-    Runs and Huffman codes alone: voxels in floating point hardly repeat, and to look for longer matches takes three
-    times as long for files as large. isal packs faster, but its bytes differ in one of some thousand processes.
+    It uses run lengths and Huffman codes alone: floating-point voxels hardly repeat, and a search for longer matches
+    takes three times as long without smaller files. isal is faster, but its bytes differ in one of some thousand
+    processes.
     """
 
     def __init__(self, raw: BinaryIO) -> None:
@@ -213,55 +214,55 @@ class _Packed(io.RawIOBase):
         self._packer = zlib_ng.compressobj(1, zlib_ng.DEFLATED, _GZIP_WINDOW, strategy=zlib_ng.Z_RLE)
 
     def writable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def write(self, data: Any) -> int:
-        """Take bytes."""
+        """Compress bytes."""
         self._raw.write(self._packer.compress(data))
         return memoryview(data).nbytes
 
     def close(self) -> None:
-        """Write what is left."""
+        """Flush and close."""
         if not self.closed:
             self._raw.write(self._packer.flush())
         super().close()
 
 
 def is_gzip(path: str | os.PathLike[str]) -> bool:
-    """True if the file starts as gzip does, whatever it is called."""
+    """Return whether a file starts with the gzip magic number, whatever its name."""
     with Path(path).open("rb") as stream:
         return stream.read(2) == b"\x1f\x8b"
 
 
 @contextmanager
 def open_binary(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file to read its bytes, through gzip if its content (not its name) says so.
+    """Open a file for reading, decompressing gzip by content, not by name.
 
     Raises:
-        InputError: from within the block too, if the file cannot be opened, is cut off, or is damaged.
+        InputError: also from within the block, if the file cannot be opened, is truncated, or is damaged.
     """
-    if Path(path).is_fifo() or Path(path).is_char_device():  # would be read twice, or without end
-        raise _cannot_read(path, "a pipe or a device", "copy its content to a file first")
+    if Path(path).is_fifo() or Path(path).is_char_device():  # reading twice, or to the end, is impossible
+        raise _read_error(path, "a pipe or a device", "copy its content to a file first")
     try:
         with igzip.open(path, "rb") if is_gzip(path) else Path(path).open("rb") as stream:
             yield cast(BinaryIO, stream)
     except FileNotFoundError:
-        raise _cannot_read(path, "no such file", "check the name") from None
+        raise _read_error(path, "no such file", "check the name") from None
     except EOFError:
-        raise _cannot_read(path, "a gzip file that ends early", "copy or download it again") from None
+        raise _read_error(path, "a gzip file that ends early", "copy or download it again") from None
     except (zlib.error, _IsalError, igzip.BadGzipFile) as error:
-        raise _cannot_read(path, f"damaged gzip data ({error})", "copy or download it again") from error
+        raise _read_error(path, f"damaged gzip data ({error})", "copy or download it again") from error
     except OSError as error:
-        raise _cannot_read(path, error.strerror or str(error), "make it a readable file") from error
+        raise _read_error(path, error.strerror or str(error), "make it a readable file") from error
 
 
-def check_apart(written: Mapping[str, Path], read: Mapping[str, Path]) -> None:
-    """Refuse to write to what is read, or to one file twice.
+def check_distinct(written: Mapping[str, Path], read: Mapping[str, Path]) -> None:
+    """Refuse to write to an input, or to one file twice.
 
     Args:
-        written: path of each output, by its name.
-        read: path of each input, by its name.
+        written: path of each output by its option.
+        read: path of each input by its option.
 
     Raises:
         UsageError: if two of them are the same.
@@ -274,11 +275,11 @@ def check_apart(written: Mapping[str, Path], read: Mapping[str, Path]) -> None:
 
 
 def check_readable(path: str | os.PathLike[str], expected: str = "a readable file") -> None:
-    """Refuse a file that a library would fail to open without saying why.
+    """Refuse a file that cannot be read, for libraries that do not report the reason.
 
     Args:
         path: the file.
-        expected: what it should be, for the message.
+        expected: description of the file, for the message.
 
     Raises:
         InputError: if there is no such file, or it may not be read.
@@ -287,13 +288,13 @@ def check_readable(path: str | os.PathLike[str], expected: str = "a readable fil
         with Path(path).open("rb"):
             pass
     except FileNotFoundError:
-        raise _cannot_read(path, "no such file", "check the name", expected) from None
+        raise _read_error(path, "no such file", "check the name", expected) from None
     except OSError as error:
         got = (error.strerror or str(error)).lower()
-        raise _cannot_read(path, got, "make it a readable file", expected) from error
+        raise _read_error(path, got, "make it a readable file", expected) from error
 
 
-def _cannot_read(
+def _read_error(
     path: str | os.PathLike[str], reason: str, remedy: str, expected: str = "a readable file"
 ) -> InputError:
     return InputError(str(path), expected=expected, got=reason, remedy=remedy)

@@ -1,21 +1,21 @@
-"""What long work tells while it goes on: durations in words, and lines that do not come too often."""
+"""Progress messages of long computations: formatted durations, and a limit on their rate."""
 
 from __future__ import annotations
 
 import time
 
-__all__ = ["LOG_INTERVAL_S", "Throttle", "duration"]
+__all__ = ["LOG_INTERVAL_S", "Throttle", "format_duration"]
 
 LOG_INTERVAL_S = 30.0
 """Seconds between two lines in a log."""
 
 
 class Throttle:
-    """True at most once in so many seconds.
+    """A rate limiter: true at most once per interval.
 
     Args:
         interval_s: seconds.
-        start: whether the first time counts as soon as it comes.
+        start: whether the first call returns True at once.
 
     Example:
         >>> may_print = Throttle()
@@ -28,7 +28,7 @@ class Throttle:
         self._next = time.monotonic() + (0.0 if start else interval_s)
 
     def __call__(self) -> bool:
-        """Whether now is a time, and then not again for a while."""
+        """Return whether the interval has passed, and start the next one."""
         now = time.monotonic()
         if now < self._next:
             return False
@@ -36,11 +36,11 @@ class Throttle:
         return True
 
 
-def duration(seconds: float) -> str:
-    """In the largest unit that fits.
+def format_duration(seconds: float) -> str:
+    """Format a duration in the largest unit that fits.
 
     Example:
-        >>> [duration(s) for s in (4.4, 100, 5400, 200000)]
+        >>> [format_duration(s) for s in (4.4, 100, 5400, 200000)]
         ['4 s', '2 min', '1.5 h', '56 h']
     """
     if seconds < 60:

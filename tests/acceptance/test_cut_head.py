@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.preprocessing.foreground import content
+from lightcrcf.preprocessing.foreground import classify
 from lightcrcf.registration.register import register
 from lightcrcf.volumes import Volume
 
@@ -36,7 +36,7 @@ def without_the_lower(volume: Volume, share: float) -> Volume:
 def test_a_cut_head_is_refined(side: str, heads: tuple[Volume, Volume]) -> None:
     fixed, moving = heads
     cut = without_the_lower(fixed if side == "fixed" else moving, 0.5)
-    assert content(cut).kind == "other"
+    assert classify(cut).kind == "other"
     found = register(cut, moving) if side == "fixed" else register(fixed, cut)
     assert found.provenance["deformed"] is True
     assert found.qc["verdict"] == "check"
@@ -48,7 +48,7 @@ def test_a_head_is_not_squeezed_into_an_organ(heads: tuple[Volume, Volume]) -> N
     place = fixed.grid.world(np.moveaxis(np.indices(fixed.grid.shape), 0, -1))
     ball = np.linalg.norm(place - np.array([10, 5, 15]), axis=-1) < 35
     organ = replace(fixed, data=np.where(ball, fixed.data, 0))
-    assert content(organ).kind == "other"
+    assert classify(organ).kind == "other"
     found = register(organ, moving)
     assert found.transform.field is None
     assert found.qc["verdict"] != "pass"

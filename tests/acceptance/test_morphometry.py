@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.registration.register import register
 from lightcrcf.volumes import read
 
@@ -70,7 +70,7 @@ def test_ventricles_of_real_heads_grow_by_about_what_they_did(
     """Three training persons before and after, at 2 mm, onto a fourth."""
     fixed, *people = sorted(json.loads((data / "splits.json").read_text(encoding="utf-8"))["oasis"]["train"])[:4]
     inside = np.isin(read(data / "oasis" / f"sub-{fixed}_dseg.nii.gz").data, CODES)
-    found, shared = [], Shared()
+    found, shared = [], RegistrationCache()
     for seed, person in enumerate(people):
         image, labels = (
             sitk.ReadImage(str(data / "oasis" / f"sub-{person}_{kind}.nii.gz")) for kind in ("T1w", "dseg")

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from lightcrcf.affine.align import Alignment, align
-from lightcrcf.affine.head_outline import depth_map, inscribed, surface
-from lightcrcf.affine.pyramid import Source
+from lightcrcf.affine.head_outline import align_by_outline, brain_surface, depth_map
+from lightcrcf.affine.pyramid import AlignmentImage
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.transforms.affine import Affine
@@ -71,7 +71,9 @@ def test_the_head_may_be_the_fixed_one(brain: Volume, head: Volume, found: Align
 
 
 def test_a_head_without_neck_gives_the_same(brain: Volume, head: Volume, found: Alignment) -> None:
-    short = inscribed(Source.prepare(brain, None), Source.prepare(noise_head(head.grid, neck=False), None))
+    short = align_by_outline(
+        AlignmentImage.prepare(brain, None), AlignmentImage.prepare(noise_head(head.grid, neck=False), None)
+    )
     points = BRAIN_MM * np.array([[1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1]])
     assert np.linalg.norm(Affine(short.matrix).points(points) - found.affine.points(points), axis=1).max() < 8
 
@@ -104,7 +106,7 @@ def test_depth_goes_on_below_the_cut_and_over_holes(grids: GridMaker) -> None:
     hollow = np.linalg.norm(world - (20, 10, 5), axis=-1) < 18
     image = Volume(np.where(column & ~hollow, 200, 2).astype(np.uint8), grid, "column")
     image.data[:3, :3, :3] = 200  # a speck apart
-    depth = depth_map(Source.prepare(image, None))
+    depth = depth_map(AlignmentImage.prepare(image, None))
 
     def at(*point_mm: float) -> float:
         return float(depth.data[tuple(np.rint(Affine(depth.grid.inverse).points(np.array(point_mm))).astype(int))])
@@ -116,9 +118,9 @@ def test_depth_goes_on_below_the_cut_and_over_holes(grids: GridMaker) -> None:
 
 
 def test_a_surface_knows_top_from_face(brain: Volume) -> None:
-    found = surface(Source.prepare(brain, None))
+    found = brain_surface(AlignmentImage.prepare(brain, None))
     offsets = found.points_mm - found.points_mm.mean(axis=0)
-    sure, depth = (plane[found.sure > 0] for plane in (found.sure, found.depth_mm))
+    sure, depth = (plane[found.weight > 0] for plane in (found.weight, found.depth_mm))
     top, face = offsets[:, 2] > 45, (offsets[:, 1] > 45) & (offsets[:, 2] < -20)
     assert 10 < depth[top].mean() < 16
     assert depth[face].mean() > 20
@@ -130,7 +132,7 @@ def test_what_is_found_follows_the_head(brain: Volume, head: Volume, found: Alig
     move = np.eye(4)
     move[:3, 3] = (140, -90, 60)
     moved = replace(head, grid=Grid(head.grid.shape, move @ head.grid.affine))
-    laid = inscribed(Source.prepare(brain, None), Source.prepare(moved, None))
+    laid = align_by_outline(AlignmentImage.prepare(brain, None), AlignmentImage.prepare(moved, None))
     np.testing.assert_allclose(laid.matrix, move @ found.affine.matrix, atol=0.05)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lightcrcf.affine.initialization import placements, rotations, starts
-from lightcrcf.affine.pyramid import Pair, Source, pyramids
+from lightcrcf.affine.initialization import best_translations, rotations, starts
+from lightcrcf.affine.pyramid import AlignmentImage, LevelPair, build_pyramids
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume
 
@@ -16,8 +16,8 @@ BrainMaker = Callable[..., tuple[Volume, Volume]]
 GridMaker = Callable[..., Grid]
 
 
-def coarse(fixed: Volume, moving: Volume) -> Pair:
-    return pyramids(Source.prepare(fixed, None), Source.prepare(moving, None))[0]
+def coarse(fixed: Volume, moving: Volume) -> LevelPair:
+    return build_pyramids(AlignmentImage.prepare(fixed, None), AlignmentImage.prepare(moving, None))[0]
 
 
 def test_the_rotations_are_all_different_and_none_mirrors() -> None:
@@ -46,7 +46,7 @@ def test_a_brain_is_found_in_a_head(head: str, brains: BrainMaker, grids: GridMa
     # Reaching far down, as with a neck, so that the centres are far apart.
     whole = brains(grids((70, 82, 90), (3.0, 3.1, 3.2), centre=(0, 0, -30)), head=True, shift_mm=shift)[0]
     small, large = coarse(brain, whole).fixed, coarse(brain, whole).moving
-    found = placements(small, large, np.eye(3))
+    found = best_translations(small, large, np.eye(3))
     errors = [np.linalg.norm(m[:3, 3] - shift) for m in found]
     assert min(errors) < 1.5 * large.grid.spacing_mm.max()
     pair = coarse(brain, whole) if head == "moving" else coarse(whole, brain)

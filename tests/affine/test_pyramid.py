@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lightcrcf.affine import pyramid as affine_images
+from lightcrcf.affine import pyramid
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume
 
@@ -20,8 +20,8 @@ GridMaker = Callable[..., Grid]
 def test_intensities_near_the_largest_float_are_rescaled_as_any_others(largest: float, lowest: float) -> None:
     shares = np.random.default_rng(3).uniform(lowest, 1, (31, 24, 42)).astype(np.float32)
     tissue = shares > 0.6
-    wanted = affine_images._rescaled(shares, tissue, masked=False)
-    found = affine_images._rescaled(shares * np.float32(largest), tissue, masked=False)
+    wanted = pyramid._normalise(shares, tissue, masked=False)
+    found = pyramid._normalise(shares * np.float32(largest), tissue, masked=False)
     np.testing.assert_allclose(found, wanted, atol=1e-6)
     assert np.ptp(found) > 1
 
@@ -32,9 +32,9 @@ def test_a_lesion_leaves_the_tissue_its_range(times: float) -> None:
     image = np.random.default_rng(3).uniform(0.4, 1, (31, 24, 42)).astype(np.float32)
     image[:3] = 0
     tissue = image > 0
-    wanted = affine_images._rescaled(image, tissue, masked=False)
+    wanted = pyramid._normalise(image, tissue, masked=False)
     image[10:16, 5:12, 20:30] *= np.float32(times)
-    found = affine_images._rescaled(image, tissue, masked=False)
+    found = pyramid._normalise(image, tissue, masked=False)
     others = np.ones(image.shape, bool)
     others[10:16, 5:12, 20:30] = False
     assert np.corrcoef(found[others], wanted[others])[0, 1] > 0.99
@@ -42,18 +42,18 @@ def test_a_lesion_leaves_the_tissue_its_range(times: float) -> None:
     assert found.max() <= np.float32(1.2)
 
 
-def source(volume: Volume, mask: Volume | None = None) -> affine_images.Source:
-    return affine_images.Source.prepare(volume, mask)
+def source(volume: Volume, mask: Volume | None = None) -> pyramid.AlignmentImage:
+    return pyramid.AlignmentImage.prepare(volume, mask)
 
 
 def test_a_brain_alone_is_compared_with_its_background_and_a_head_with_nothing_beyond(
     brains: BrainMaker, grids: GridMaker
 ) -> None:
     grid = grids((66, 77, 60), (3.0, 3.0, 3.2), axes="LPS")
-    for head, blank in ((False, True), (True, False)):
+    for head, blank_outside in ((False, True), (True, False)):
         sources = source(brains(grid, head=head)[0]), source(brains(grid, person=1, head=head)[0])
-        for level in affine_images.pyramids(*sources):
-            assert (level.fixed.blank, level.moving.blank) == (blank, blank)
+        for level in pyramid.build_pyramids(*sources):
+            assert (level.fixed.blank_outside, level.moving.blank_outside) == (blank_outside, blank_outside)
             assert level.outlines
 
 
@@ -62,12 +62,12 @@ def test_background_goes_on_around_a_brain_but_where_a_face_of_the_grid_cuts_it(
 ) -> None:
     whole = brains(grids((66, 77, 60), (3.0, 3.0, 3.2), axes="RAS"))[0]
     cut = Volume(whole.data[:, 25:, :], whole.grid.crop((0, 25, 0), (66, 52, 60)))
-    plain, fine = source(whole), affine_images.pyramids(source(cut), source(whole))[-1]
+    plain, fine = source(whole), pyramid.build_pyramids(source(cut), source(whole))[-1]
     assert plain.extent.closed.all()
-    assert not fine.fixed.blank
-    assert fine.moving.blank
+    assert not fine.fixed.blank_outside
+    assert fine.moving.blank_outside
     shape, step = np.array(fine.fixed.grid.shape), fine.fixed.grid
-    unpadded = affine_images.pyramids(source(whole), source(whole))[-1].fixed
+    unpadded = pyramid.build_pyramids(source(whole), source(whole))[-1].fixed
     a, b, c = unpadded.grid.shape
     wider = shape - [a, b * 52 // 77, c]
     assert wider[0] == wider[2] == 16  # eight at both ends
@@ -84,7 +84,7 @@ def test_planes_are_surrounded_beyond_closed_faces_alone(grids: GridMaker) -> No
     planes = [np.full(grid.shape, 0.5, np.float32), np.ones(grid.shape, bool), np.ones(grid.shape, bool)]
     planes[2][2, 3, 4] = False
     closed = np.array([[True, False], [False, False], [True, True]])
-    (image, inside, usable), wider = affine_images._surrounded(planes, grid, closed)
+    (image, inside, usable), wider = pyramid._pad(planes, grid, closed)
     assert wider.shape == image.shape == inside.shape == usable.shape == (13, 7, 22)
     np.testing.assert_allclose(wider.world((8, 0, 8)), grid.world((0, 0, 0)))
     np.testing.assert_array_equal(image[8:, :, 8:14], planes[0])
@@ -100,16 +100,16 @@ def test_windows_that_reach_into_the_unknown_tell_nothing(brains: BrainMaker, gr
     image = brains(grid, head=True)[0]
     mask = np.ones(grid.shape, np.uint8)
     mask[:, 50:] = 0
-    level = affine_images.pyramids(source(image, Volume(mask, grid)), source(image))[-1].fixed
-    local = affine_images.localised(level)
+    level = pyramid.build_pyramids(source(image, Volume(mask, grid)), source(image))[-1].fixed
+    local = pyramid.normalise_locally(level)
     kept, was = (np.flatnonzero(x.any(axis=(0, 2))) for x in (local.valid, level.valid))
     assert len(was) - len(kept) >= 2
     assert not local.samples[local.valid == 0].any()
     few = np.zeros(grid.shape, np.uint8)
     few[::4, ::3, ::3] = 1
     few[30:36, 30:40, 25:32] = 1
-    sparse = affine_images.pyramids(source(image, Volume(few, grid)), source(image))[-1].fixed
-    assert affine_images.localised(sparse).samples.any()
+    sparse = pyramid.build_pyramids(source(image, Volume(few, grid)), source(image))[-1].fixed
+    assert pyramid.normalise_locally(sparse).samples.any()
 
 
 def test_nan_is_as_a_mask(brains: BrainMaker, grids: GridMaker) -> None:

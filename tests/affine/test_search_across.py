@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lightcrcf.affine import selection as affine_choice
+from lightcrcf.affine import selection
 from lightcrcf.affine.align import Alignment, align
-from lightcrcf.affine.pyramid import Source
-from lightcrcf.affine.search import Images, search
+from lightcrcf.affine.pyramid import AlignmentImage
+from lightcrcf.affine.search import PairPyramid, search
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.volumes import Volume
@@ -79,7 +79,7 @@ def test_a_rigid_movement_is_found_across_contrasts(
     assert found.across
     assert found.measure.startswith("normalised mutual information")
     assert found.similarity_after > found.similarity_before > 1
-    assert found.contrast.recoloured > 0.7
+    assert found.contrast.mapped > 0.7
     assert found.contrast.ratio < 0.75
 
 
@@ -108,12 +108,12 @@ def test_the_same_contrast_gets_what_its_own_search_finds(
     pair: tuple[Volume, Volume], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bit for bit, and nothing is searched across contrasts."""
-    own, _ = search(Images.of(*(Source.prepare(v, None) for v in pair)), "affine", upright=True)
+    own, _ = search(PairPyramid.build(*(AlignmentImage.prepare(v, None) for v in pair)), "affine", upright=True)
 
     def never(*_: object, **__: object) -> None:
         pytest.fail("searched across contrasts")
 
-    monkeypatch.setattr(affine_choice, "search_across", never)
+    monkeypatch.setattr(selection, "search_across", never)
     found = align(*pair)
     assert np.array_equal(found.affine.matrix, own.fit.matrix)
     assert found.similarity_after == own.similarity

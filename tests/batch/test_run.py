@@ -131,7 +131,7 @@ def test_a_template_is_read_and_prepared_once(
     people: list[Path], quick: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked_at: list[str] = []
-    for module, name in ((kept, "as_volume"), (pair_module, "prepare")):
+    for module, name in ((kept, "as_volume"), (pair_module, "normalize")):
         function = getattr(module, name)
 
         def spy(first: Any, *arguments: Any, function: Any = function, **named: Any) -> Any:

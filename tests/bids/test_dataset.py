@@ -24,7 +24,7 @@ from lightcrcf.bids.publish import Template
 from lightcrcf.bids.register import register_participants
 from lightcrcf.cli.main import run
 from lightcrcf.errors import InputError, UsageError
-from lightcrcf.preprocessing.foreground import thin_out
+from lightcrcf.preprocessing.foreground import downsample_volume
 from lightcrcf.volumes import Volume, read, write
 
 ANAT = "sub-02/ses-a/anat/sub-02_ses-a"
@@ -237,7 +237,7 @@ def test_the_validator_finds_nothing_wrong_with_derivatives_of_real_brains(
 ) -> None:
     for number in ("1101", "1104", "1107"):
         volume = read(data / "oasis" / f"sub-{number}_T1w.nii.gz")
-        write(tmp_path / f"{number}.nii.gz", Volume(*thin_out(volume, spacing_mm=3.0)))
+        write(tmp_path / f"{number}.nii.gz", Volume(*downsample_volume(volume, spacing_mm=3.0)))
     names = {"1104": "sub-1104/anat/sub-1104_T1w.nii.gz", "1107": "sub-1107/ses-1/anat/sub-1107_ses-1_T1w.nii.gz"}
     raw = data_set(tmp_path / "raw", {name: tmp_path / f"{n}.nii.gz" for n, name in names.items()})
     image = read(tmp_path / "1104.nii.gz")

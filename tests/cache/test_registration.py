@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lightcrcf.cache import registration as shared_module
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.refinement import working_pair as pair_module
 from lightcrcf.registration.register import Registration, register
 from lightcrcf.volumes import Volume
@@ -45,9 +45,9 @@ def test_the_fixed_image_is_prepared_and_the_network_opened_once(
     fixed, moving = pair
     options: dict[str, Any] = {"model": coarse_model, "preset": "fast", "init": "none"}
     alone = register(fixed, moving, **options), register(moving, moving, **options)
-    prepared = counted(monkeypatch, pair_module, "prepare")
+    prepared = counted(monkeypatch, pair_module, "normalize")
     opened = counted(monkeypatch, shared_module, "open_engine")
-    shared = Shared()
+    shared = RegistrationCache()
     first = register(fixed, moving, shared=shared, **options)
     again = register(fixed, moving, shared=shared, **options)
     other = register(moving, moving, shared=shared, **options)
@@ -60,17 +60,17 @@ def test_the_fixed_image_is_prepared_and_the_network_opened_once(
 
 def test_another_precision_is_another_network(coarse_model: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = counted(monkeypatch, shared_module, "open_engine")
-    shared = Shared()
+    shared = RegistrationCache()
     for threads in (1, 2, 2):
         register(*pair, model=coarse_model, preset="fast", init="none", threads=threads, shared=shared)
     assert len(opened) == 2
 
 
-def test_findings_go_with_their_volume(pair: Pair) -> None:
-    shared = Shared()
+def test_results_go_with_their_volume(pair: Pair) -> None:
+    shared = RegistrationCache()
     volume = Volume(pair[0].data, pair[0].grid)
-    shared.about(volume, "answer", lambda: 42)
-    assert len(shared._findings) == 1
+    shared.get_or_compute(volume, "answer", lambda: 42)
+    assert len(shared._results) == 1
     del volume
     gc.collect()
-    assert len(shared._findings) == 0
+    assert len(shared._results) == 0

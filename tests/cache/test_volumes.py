@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from lightcrcf.cache.volumes import KeptVolumes
+from lightcrcf.cache.volumes import VolumeCache
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume, write
@@ -20,7 +20,7 @@ def volume(value: int, shape: tuple[int, int, int] = (5, 7, 11)) -> Volume:
 
 
 def test_a_file_is_read_once_until_it_changes(tmp_path: Path) -> None:
-    path, kept = tmp_path / "a.nii.gz", KeptVolumes()
+    path, kept = tmp_path / "a.nii.gz", VolumeCache()
     write(path, volume(1))
     first = kept.volume(path)
     assert kept.volume(path) is first
@@ -31,7 +31,7 @@ def test_a_file_is_read_once_until_it_changes(tmp_path: Path) -> None:
 
 
 def test_voxels_beside_their_header_count(tmp_path: Path) -> None:
-    path, kept = tmp_path / "a.mhd", KeptVolumes()
+    path, kept = tmp_path / "a.mhd", VolumeCache()
     sitk.WriteImage(sitk.GetImageFromArray(np.ones((5, 7, 11), np.int16)), path)
     first = kept.volume(path)
     assert kept.volume(path) is first
@@ -43,7 +43,7 @@ def test_voxels_beside_their_header_count(tmp_path: Path) -> None:
 
 def test_what_was_wanted_longest_ago_goes_first(tmp_path: Path) -> None:
     size = volume(0).data.nbytes
-    kept = KeptVolumes(budget_bytes=2 * size)
+    kept = VolumeCache(budget_bytes=2 * size)
     paths = [tmp_path / f"{n}.nii" for n in range(3)]
     for n, path in enumerate(paths):
         write(path, volume(n))
@@ -55,7 +55,7 @@ def test_what_was_wanted_longest_ago_goes_first(tmp_path: Path) -> None:
 
 
 def test_of_small_volumes_some_are_kept(tmp_path: Path) -> None:
-    kept, paths = KeptVolumes(), [tmp_path / f"{n}.nii" for n in range(9)]
+    kept, paths = VolumeCache(), [tmp_path / f"{n}.nii" for n in range(9)]
     for path in paths:
         write(path, volume(1))
     first, second, *_ = (kept.volume(path) for path in paths)
@@ -64,13 +64,13 @@ def test_of_small_volumes_some_are_kept(tmp_path: Path) -> None:
 
 
 def test_what_is_larger_than_the_budget_is_not_kept(tmp_path: Path) -> None:
-    kept = KeptVolumes(budget_bytes=10)
+    kept = VolumeCache(budget_bytes=10)
     write(tmp_path / "a.nii", volume(1))
     assert kept.volume(tmp_path / "a.nii") is not kept.volume(tmp_path / "a.nii")
 
 
 def test_volumes_in_memory_pass_and_missing_files_do_not() -> None:
     given = volume(1)
-    assert KeptVolumes().volume(given) is given
+    assert VolumeCache().volume(given) is given
     with pytest.raises(InputError, match="no such file"):
-        KeptVolumes().volume("/no/such.nii.gz")
+        VolumeCache().volume("/no/such.nii.gz")

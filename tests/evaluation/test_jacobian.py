@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lightcrcf.cli.main import run
 from lightcrcf.evaluation.fields import deformation, deformation_determinant
-from lightcrcf.evaluation.jacobian import FLOOR, jacobian_maps
+from lightcrcf.evaluation.jacobian import LOG_FLOOR, jacobian_maps
 from lightcrcf.geometry.determinant import jacobian_determinant
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.registration.register import register
@@ -123,10 +123,10 @@ def test_folds_stay_in_one_map_and_are_told_where_the_other_has_the_floor(grids:
     folded = int((maps.determinant.data <= 0).sum())
     assert folded == maps.record["folded_voxels"] > 0
     assert maps.record["raised_voxels"] >= folded
-    assert maps.record["log_floor"] == FLOOR
+    assert maps.record["log_floor"] == LOG_FLOOR
     assert np.isfinite(maps.log.data).all()
-    np.testing.assert_allclose(maps.log.data.min(), np.log(FLOOR), rtol=1e-6)
-    assert int(np.isclose(maps.log.data, np.log(FLOOR)).sum()) == maps.record["raised_voxels"]
+    np.testing.assert_allclose(maps.log.data.min(), np.log(LOG_FLOOR), rtol=1e-6)
+    assert int(np.isclose(maps.log.data, np.log(LOG_FLOOR)).sum()) == maps.record["raised_voxels"]
 
 
 def test_itk_finds_the_same_on_the_grid_of_the_field(grids: Grids, tmp_path: Path) -> None:

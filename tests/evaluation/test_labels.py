@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lightcrcf.errors import InputError
-from lightcrcf.evaluation.labels import as_codes, bounding_boxes, check_label_map, compact, label_codes
+from lightcrcf.evaluation.labels import as_codes, bounding_boxes, check_label_map, code_indices, label_codes
 from lightcrcf.volumes import read
 
 
@@ -32,18 +32,18 @@ def test_booleans_are_one_label() -> None:
 def test_codes_may_be_huge_and_negative() -> None:
     labels = np.array([2**31, -5, 0, 7], dtype=np.int64)
     assert label_codes(labels).tolist() == [-5, 7, 2**31]
-    assert compact(labels, label_codes(labels)).tolist() == [3, 1, 0, 2]
+    assert code_indices(labels, label_codes(labels)).tolist() == [3, 1, 0, 2]
 
 
 @pytest.mark.parametrize("far", [90, 1 << 40])
 def test_codes_far_apart_are_compacted_as_close_ones(far: int) -> None:
     labels = np.array([[0, far, -7], [4, far + 1, 4], [far - 1, 1, 5]])
-    assert compact(labels, np.array([4, far])).tolist() == [[0, 2, 0], [1, 0, 1], [0, 0, 0]]
-    assert compact(np.array([3, 4, 5], np.uint8), np.array([4])).tolist() == [0, 1, 0]
+    assert code_indices(labels, np.array([4, far])).tolist() == [[0, 2, 0], [1, 0, 1], [0, 0, 0]]
+    assert code_indices(np.array([3, 4, 5], np.uint8), np.array([4])).tolist() == [0, 1, 0]
 
 
 def test_compacting_to_nothing_gives_zeros() -> None:
-    assert compact(np.array([3, 4]), np.array([], dtype=np.int64)).tolist() == [0, 0]
+    assert code_indices(np.array([3, 4]), np.array([], dtype=np.int64)).tolist() == [0, 0]
 
 
 def test_boxes_hold_each_label_and_nothing_more() -> None:

@@ -8,7 +8,14 @@ import pytest
 
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.preprocessing.foreground import content, foreground, intensity_range, is_skull_stripped, litres, lowest
+from lightcrcf.preprocessing.foreground import (
+    classify,
+    foreground,
+    intensity_range,
+    is_skull_stripped,
+    robust_minimum,
+    volume_litres,
+)
 from lightcrcf.volumes import Volume, read
 
 BrainMaker = Callable[..., tuple[Volume, Volume]]
@@ -31,21 +38,21 @@ def test_litres_count_oblique_voxels(grids: GridMaker) -> None:
     grid = grids((10, 12, 14), (2.0, 3.0, 4.0), turn=(10, 20, 30))
     mask = np.zeros(grid.shape, bool)
     mask[:5, :5, :5] = True
-    assert litres(mask, grid) == pytest.approx(125 * 24e-6)
+    assert volume_litres(mask, grid) == pytest.approx(125 * 24e-6)
 
 
 @pytest.mark.parametrize("axes", ["RAS", "LPI", "ASL"])
 def test_brains_and_heads_are_told_apart(brains: BrainMaker, grids: GridMaker, axes: str) -> None:
     size = {"RAS": (60, 72, 58), "LPI": (60, 72, 58), "ASL": (72, 58, 60)}[axes]
     grid = grids(size, (3.3, 3.3, 3.3), axes=axes)
-    assert content(brains(grid)[0]).kind == "skull-stripped brain"
+    assert classify(brains(grid)[0]).kind == "skull-stripped brain"
     assert is_skull_stripped(brains(grid)[0])
-    assert content(brains(grid, head=True)[0]).kind == "whole head or body"
+    assert classify(brains(grid, head=True)[0]).kind == "whole head or body"
 
 
 def test_a_constant_image_is_refused(grids: GridMaker) -> None:
     with pytest.raises(InputError, match="flat"):
-        content(Volume(np.ones((9, 8, 7)), grids((9, 8, 7), (1.0, 1.0, 2.0)), "flat"))
+        classify(Volume(np.ones((9, 8, 7)), grids((9, 8, 7), (1.0, 1.0, 2.0)), "flat"))
 
 
 @pytest.mark.parametrize("head", [False, True])
@@ -102,11 +109,11 @@ def test_the_range_of_one_value_is_as_it_is() -> None:
 
 def test_the_lowest_value_is_one_that_others_are_near() -> None:
     data = np.random.default_rng(2).normal(0, 1, (20, 30, 10))
-    assert lowest(data) == data.min()
+    assert robust_minimum(data) == data.min()
     data[3, 4, 5], data[6, 7, 8], data[1, 1, 1] = -1e9, np.nan, -np.inf
-    assert -5 < lowest(data) < -2
-    assert lowest(np.full((2, 3, 4), np.nan)) == 0
-    assert lowest(np.full((2, 3, 4), 7, np.uint8)) == 7
+    assert -5 < robust_minimum(data) < -2
+    assert robust_minimum(np.full((2, 3, 4), np.nan)) == 0
+    assert robust_minimum(np.full((2, 3, 4), 7, np.uint8)) == 7
 
 
 @pytest.mark.data
@@ -121,4 +128,4 @@ def test_the_lowest_value_is_one_that_others_are_near() -> None:
     ],
 )
 def test_real_images_are_recognised(data: Path, name: str, kind: str) -> None:
-    assert content(read(data / name)).kind == kind
+    assert classify(read(data / name)).kind == kind

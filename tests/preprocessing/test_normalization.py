@@ -10,7 +10,7 @@ import pytest
 
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import AxisOrder, Grid
-from lightcrcf.preprocessing.normalization import Prepared, prepare, working_grid
+from lightcrcf.preprocessing.normalization import NormalizedImage, normalize, working_grid
 from lightcrcf.volumes import Volume
 
 ORDERS = [AxisOrder(p, f) for p in permutations(range(3)) for f in product((False, True), repeat=3)]  # type: ignore[arg-type]
@@ -29,9 +29,9 @@ def masked(values: list[float], around: float) -> Volume:
 
 
 def test_all_axis_orders_look_the_same(volume: Volume) -> None:
-    expected = prepare(volume)
+    expected = normalize(volume)
     for order in ORDERS:
-        other = prepare(Volume(order.array(volume.data), order.grid(volume.grid)))
+        other = normalize(Volume(order.array(volume.data), order.grid(volume.grid)))
         np.testing.assert_array_equal(other.data, expected.data)
         np.testing.assert_array_equal(other.box, expected.box)
         assert other.grid.isclose(expected.grid, tolerance_mm=1e-9)
@@ -39,59 +39,59 @@ def test_all_axis_orders_look_the_same(volume: Volume) -> None:
 
 def test_intensities_run_from_zero_to_about_one(volume: Volume) -> None:
     before = volume.data.copy()
-    prepared = prepare(volume)
+    prepared = normalize(volume)
     tissue = prepared.data[volume.data > 0]
     assert prepared.data.dtype == np.float32
     assert prepared.data[volume.data == 0].max() == 0
     assert np.percentile(tissue, 98) == pytest.approx(1, abs=1e-6)
-    assert (prepared.level, prepared.scale) == (0, np.percentile(volume.data[volume.data > 0], 98))
+    assert (prepared.offset, prepared.scale) == (0, np.percentile(volume.data[volume.data > 0], 98))
     np.testing.assert_array_equal(volume.data, before)
 
 
 def test_outliers_are_clipped(volume: Volume) -> None:
     data = volume.data.astype(np.float32)
     data[23, 30, 21] = 1e6
-    assert prepare(Volume(data, volume.grid)).data.max() == np.float32(1.25)
+    assert normalize(Volume(data, volume.grid)).data.max() == np.float32(1.25)
 
 
 @pytest.mark.parametrize("factor", [1e-6, 1.0, 1e9])
 def test_the_unit_of_intensity_does_not_matter(volume: Volume, factor: float) -> None:
-    scaled = prepare(Volume(volume.data * np.float32(factor), volume.grid))
-    np.testing.assert_allclose(scaled.data, prepare(volume).data, atol=1e-6)
+    scaled = normalize(Volume(volume.data * np.float32(factor), volume.grid))
+    np.testing.assert_allclose(scaled.data, normalize(volume).data, atol=1e-6)
 
 
 def test_a_brain_centred_on_zero_keeps_its_contrast() -> None:
-    prepared = prepare(masked([-2.0, -1.0, 1.0, 2.0], around=0.0))
+    prepared = normalize(masked([-2.0, -1.0, 1.0, 2.0], around=0.0))
     assert np.unique(prepared.data).tolist() == pytest.approx([0, 0.25, 0.75, 1])
     assert prepared.data[0, 0, 0] == 0
 
 
 def test_dark_tissue_on_white_keeps_its_contrast() -> None:
-    prepared = prepare(masked([10.0, 50.0, 90.0], around=255.0))
+    prepared = normalize(masked([10.0, 50.0, 90.0], around=255.0))
     assert np.unique(prepared.data).tolist() == pytest.approx([0, 0.5, 1])
     assert prepared.data[0, 0, 0] == 0
     assert prepared.data[3, 3, 4] == 0  # the darkest tissue
 
 
 def test_negative_intensities_start_at_the_darkest() -> None:
-    prepared = prepare(masked([-200.0, 0.0, 400.0], around=-1000.0))
-    assert prepared.level == -1000
+    prepared = normalize(masked([-200.0, 0.0, 400.0], around=-1000.0))
+    assert prepared.offset == -1000
     assert prepared.data[0, 0, 0] == 0
     assert prepared.data[prepared.data > 0].min() == pytest.approx(800 / 1400)
 
 
 def test_a_constant_is_refused() -> None:
     with pytest.raises(InputError, match="contrast"):
-        prepare(Volume(np.full((5, 6, 7), 3.0, np.float32), Grid((5, 6, 7), np.eye(4)), "flat"))
+        normalize(Volume(np.full((5, 6, 7), 3.0, np.float32), Grid((5, 6, 7), np.eye(4)), "flat"))
 
 
 def test_the_box_holds_the_foreground() -> None:
-    assert prepare(masked([5.0], around=0.0)).box.tolist() == [[3, 3, 4], [7, 9, 11]]
+    assert normalize(masked([5.0], around=0.0)).box.tolist() == [[3, 3, 4], [7, 9, 11]]
 
 
-def prepared_box(shape: tuple[int, int, int], low: list[int], high: list[int], spacing: list[float]) -> Prepared:
+def prepared_box(shape: tuple[int, int, int], low: list[int], high: list[int], spacing: list[float]) -> NormalizedImage:
     grid = Grid(shape, np.diag([*spacing, 1.0]))
-    return Prepared(grid.canonical(), np.zeros(shape, np.float32), grid, np.array([low, high]), 0.0, 1.0)
+    return NormalizedImage(grid.canonical(), np.zeros(shape, np.float32), grid, np.array([low, high]), 0.0, 1.0)
 
 
 @pytest.mark.parametrize("low", [[0, 3, 8], [11, 0, 5], [1, 2, 3]])
@@ -125,11 +125,13 @@ def test_a_microscopic_image_does_not_drown_in_its_margin() -> None:
 
 
 def test_resampling_follows_the_matrix(volume: Volume) -> None:
-    prepared = prepare(volume)
-    np.testing.assert_allclose(prepared.onto(prepared.grid), prepared.data, atol=1e-5)
+    prepared = normalize(volume)
+    np.testing.assert_allclose(prepared.resample_to(prepared.grid), prepared.data, atol=1e-5)
     shift = np.eye(4)
     shift[:3, 3] = prepared.grid.affine[:3, :3] @ (1, 0, -2)
-    np.testing.assert_allclose(prepared.onto(prepared.grid, shift)[:-1, :, 2:], prepared.data[1:, :, :-2], atol=1e-5)
+    np.testing.assert_allclose(
+        prepared.resample_to(prepared.grid, shift)[:-1, :, 2:], prepared.data[1:, :, :-2], atol=1e-5
+    )
 
 
 def thick(spacing: list[float], shape: tuple[int, int, int] = (40, 9, 33)) -> Volume:
@@ -141,10 +143,10 @@ def thick(spacing: list[float], shape: tuple[int, int, int] = (40, 9, 33)) -> Vo
 def test_thick_slices_come_last_where_they_are_not_pooled(spacing: list[float]) -> None:
     """By their thickness, or by their number where no spacing tells."""
     volume = thick(spacing)
-    prepared = prepare(volume, pool=(2, 2, 1), view="whole")
+    prepared = normalize(volume, pool=(2, 2, 1), view="whole")
     assert prepared.data.shape == (40, 33, 9)
     assert prepared.order.grid(volume.grid).isclose(prepared.grid)
-    assert prepare(volume).data.shape == (40, 9, 33)
+    assert normalize(volume).data.shape == (40, 9, 33)
     working = working_grid(prepared, None, multiples=(16, 16, 1), view="whole")
     assert working.shape == (48, 48, 9)
     np.testing.assert_allclose(working.spacing_mm, prepared.grid.spacing_mm)
@@ -153,10 +155,10 @@ def test_thick_slices_come_last_where_they_are_not_pooled(spacing: list[float]) 
 
 
 def test_the_whole_view_holds_every_voxel() -> None:
-    assert prepare(masked([5.0], around=0.0), view="whole").box.tolist() == [[0, 0, 0], [10, 12, 16]]
+    assert normalize(masked([5.0], around=0.0), view="whole").box.tolist() == [[0, 0, 0], [10, 12, 16]]
 
 
 def test_a_window_is_the_same_for_every_image() -> None:
-    prepared = prepare(masked([-600.0, -500.0, 150.0, 800.0, 3000.0], around=-1000.0), window=(-500.0, 800.0))
+    prepared = normalize(masked([-600.0, -500.0, 150.0, 800.0, 3000.0], around=-1000.0), window=(-500.0, 800.0))
     assert sorted(set(np.round(prepared.data.ravel(), 4).tolist())) == [0.0, 0.5, 1.0, 1.25]
-    assert (prepared.level, prepared.scale) == (-500.0, 1300.0)
+    assert (prepared.offset, prepared.scale) == (-500.0, 1300.0)

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import AxisOrder, Grid
-from lightcrcf.preprocessing import foreground
-from lightcrcf.preprocessing import missing_data as measured
-from lightcrcf.preprocessing.missing_data import filled
-from lightcrcf.preprocessing.validity import Extent, compared, examine
+from lightcrcf.preprocessing import foreground, missing_data
+from lightcrcf.preprocessing.missing_data import fill_missing
+from lightcrcf.preprocessing.validity import Extent, compare_extremes, examine
 from lightcrcf.volumes import Volume
 
 BrainMaker = Callable[..., tuple[Volume, Volume]]
@@ -64,7 +63,7 @@ def test_numbers_as_large_as_1e30_are_measured(grids: GridMaker, ct: Maker) -> N
 
 def test_the_foreground_is_found_once(grids: GridMaker, monkeypatch: pytest.MonkeyPatch, ct: Maker) -> None:
     found, calls = foreground.foreground, []
-    for module in (foreground, measured):
+    for module in (foreground, missing_data):
         monkeypatch.setattr(module, "foreground", lambda data: calls.append(data.shape) or found(data))
     examine(Volume(ct(), grids(SHAPE, (2.0, 3.0, 2.5))))
     assert len(calls) == 1
@@ -72,7 +71,7 @@ def test_the_foreground_is_found_once(grids: GridMaker, monkeypatch: pytest.Monk
 
 def test_nothing_but_nan_is_refused(grids: GridMaker) -> None:
     volume = Volume(np.full(SHAPE, np.nan, np.float32), grids(SHAPE, (2.0, 3.0, 2.5)), "empty map")
-    for look in (examine, filled):
+    for look in (examine, fill_missing):
         with pytest.raises(InputError, match="empty map: expected an image, got NaN or infinity in every voxel"):
             look(volume)  # type: ignore[operator]
 
@@ -83,9 +82,9 @@ def test_a_volume_of_which_all_is_known_is_the_same_object(grids: GridMaker, ct:
     assert seen is volume
     assert (extent.known, extent.extreme, extent.reasons) == (None, None, {})
     assert not extent.closed.any()
-    assert filled(volume)[0] is volume
-    assert extent.onto(volume.grid) is None
-    assert extent.masked(volume, None) is None
+    assert fill_missing(volume)[0] is volume
+    assert extent.known_on(volume.grid) is None
+    assert extent.usable_mask(volume, None) is None
 
 
 def test_known_is_what_lies_within_the_grid(grids: GridMaker) -> None:
@@ -93,21 +92,21 @@ def test_known_is_what_lies_within_the_grid(grids: GridMaker) -> None:
     mine = grids((9, 7, 5), (2.0, 3.0, 4.0), axes="LPS", turn=(7, -12, 5), centre=(3, 1, -2))
     around = mine.crop((-3, -2, -1), (15, 11, 7))
     for closed in (OPEN, np.array([[True, False], [False, True], [False, False]])):
-        found = Extent(mine, None, closed, {}).onto(around)
+        found = Extent(mine, None, closed, {}).known_on(around)
         wanted = np.zeros(around.shape, np.float32)
         begin, end = ([0 if c else n for c, n in zip(closed[:, side], (3, 2, 1), strict=True)] for side in (0, 1))
         wanted[begin[0] : 15 - end[0], begin[1] : 11 - end[1], begin[2] : 7 - end[2]] = 1
         assert found is not None
         np.testing.assert_array_equal(found, wanted)
-    assert Extent(mine, None, ~OPEN, {}).onto(around) is None
-    assert Extent(mine, None, OPEN, {}).onto(mine) is None
+    assert Extent(mine, None, ~OPEN, {}).known_on(around) is None
+    assert Extent(mine, None, OPEN, {}).known_on(mine) is None
 
 
 def test_known_moves_with_the_matrix(grids: GridMaker) -> None:
     mine = grids((9, 7, 5), (2.0, 3.0, 4.0), axes="SAL", turn=(3, 8, -5))
     step = np.eye(4)
     step[:3, 3] = mine.affine[:3, 0] * 2  # so that voxel i of the other grid is voxel i + 2 of this one
-    found = Extent(mine, None, OPEN, {}).onto(mine, step)
+    found = Extent(mine, None, OPEN, {}).known_on(mine, step)
     assert found is not None
     assert found.any(axis=(1, 2)).tolist() == 7 * [True] + 2 * [False]
 
@@ -117,12 +116,12 @@ def test_a_voxel_whose_interpolation_needs_an_unknown_one_is_unknown(grids: Grid
     known = np.ones(mine.shape, np.bool_)
     known[4, 3, 2] = False
     extent = Extent(mine, known, OPEN, {})
-    found = extent.onto(mine)
+    found = extent.known_on(mine)
     assert found is not None
     np.testing.assert_array_equal(found, known)
     between = np.eye(4)
     between[:3, 3] = mine.affine[:3, 1] / 2
-    found = extent.onto(mine, between)
+    found = extent.known_on(mine, between)
     assert found is not None
     assert np.argwhere(found[:, :-1] == 0).tolist() == [[4, 2, 2], [4, 3, 2]]
 
@@ -140,7 +139,7 @@ def test_the_axes_do_not_matter(order: AxisOrder, grids: GridMaker) -> None:
     other = extent.reordered(order)
     assert other.grid.isclose(order.grid(mine))
     assert other.reasons == extent.reasons
-    for one, two in ((extent.onto, other.onto), (extent.usable_onto, other.usable_onto)):
+    for one, two in ((extent.known_on, other.known_on), (extent.usable_on, other.usable_on)):
         a, b = one(onto), two(onto)
         assert a is not None
         assert b is not None
@@ -223,13 +222,13 @@ def test_a_bright_lesion_and_its_rim_are_extreme(times: float, brains: BrainMake
     reach = [extent.extreme.any(axis=tuple(b for b in range(3) if b != a)).sum() for a in range(3)]
     assert reach == [11 + 4, 9 + 4, 10 + 4]
     assert extent.reasons == {"extreme": int(extent.extreme.sum())}
-    counts = extent.masked(image, None)
+    counts = extent.usable_mask(image, None)
     assert counts is not None
     np.testing.assert_array_equal(counts.data, ~extent.extreme)
-    usable = extent.usable_onto(image.grid)
+    usable = extent.usable_on(image.grid)
     assert usable is not None
     np.testing.assert_array_equal(usable, ~extent.extreme)
-    assert extent.onto(image.grid) is None  # it is known all the same
+    assert extent.known_on(image.grid) is None  # it is known all the same
 
 
 @pytest.mark.parametrize(("times", "extreme"), [(3.9, False), (4.2, False), (7.5, True), (100, True)])
@@ -248,7 +247,7 @@ def test_a_small_lesion_is_extreme_where_no_fluid_is_as_bright(
 @pytest.mark.parametrize(("size", "small"), [(5, True), (9, False)])
 def test_an_affine_uses_what_is_extreme_but_small(size: int, small: bool, brains: BrainMaker, grids: GridMaker) -> None:
     plain = brains(grids((46, 58, 41), (3.2, 3.0, 3.4), axes="PSR"))[0]
-    found, _ = compared(*(examine(image)[1] for image in (lesion(plain, 30, size)[0], plain)))
+    found, _ = compare_extremes(*(examine(image)[1] for image in (lesion(plain, 30, size)[0], plain)))
     assert found.extreme is not None
     assert (found.for_affine().extreme is None) == small
 
@@ -260,7 +259,7 @@ def test_fluid_in_the_other_image_hides_no_lesion(brains: BrainMaker, grids: Gri
     cyst = replace(fluid, data=np.where(np.roll(where, 12, axis=0), np.float32(1e5), fluid.data))
     one, other = (examine(image)[1] for image in (cyst, fluid))
     assert other.extreme is not None
-    found, beside = compared(one, other)
+    found, beside = compare_extremes(one, other)
     assert found.extreme is not None
     assert found.extreme[cyst.data == 1e5].all()
     assert not found.extreme[where & (cyst.data < 1e5)].all()
@@ -280,8 +279,8 @@ def test_the_field_of_view_holds_what_is_unknown_too(grids: GridMaker) -> None:
     grid = grids((6, 9, 7), (2.0, 3.0, 2.5), axes="PIR", turn=(3, 4, -5))
     known = np.zeros(grid.shape, np.bool_)
     extent = Extent(grid, known, OPEN, {}, ~known)
-    assert extent.field_of_view_onto(grid) is None
-    around = extent.field_of_view_onto(grid.crop((-1, -2, -3), (8, 13, 13)))
+    assert extent.field_of_view_on(grid) is None
+    around = extent.field_of_view_on(grid.crop((-1, -2, -3), (8, 13, 13)))
     assert around is not None
     assert around[1:-1, 2:-2, 3:-3].all()
     assert around.sum() == grid.size
@@ -293,8 +292,8 @@ def test_what_counts_is_known_and_not_extreme_and_under_the_mask(grids: GridMake
     known, extreme, inside = (np.ones(grid.shape, np.bool_) for _ in range(3))
     known[0], extreme[:, 1:], inside[:, :, :2] = False, False, False
     mask = Volume(inside * np.uint8(3), grid, "mask")
-    assert Extent(grid, None, OPEN, {}).masked(volume, mask) is mask
-    found = Extent(grid, known, OPEN, {}, extreme).masked(volume, mask)
+    assert Extent(grid, None, OPEN, {}).usable_mask(volume, mask) is mask
+    found = Extent(grid, known, OPEN, {}, extreme).usable_mask(volume, mask)
     assert found is not None
     np.testing.assert_array_equal(found.data, known & ~extreme & inside)
     assert found.source == "mask"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lightcrcf.preprocessing.missing_data import padding
+from lightcrcf.preprocessing.missing_data import find_padding
 
 SHAPE = (24, 28, 32)
 
@@ -25,7 +25,7 @@ def trunk(air: float, *, noise: float = 0.0) -> NDArray[np.float64]:
 def test_what_is_less_than_air_is_padding_whether_or_not_air_is_constant(value: int, noise: float) -> None:
     ct = trunk(-1000, noise=noise)
     ct[:, :3] = value
-    found = padding(ct)
+    found = find_padding(ct)
     assert found is not None
     np.testing.assert_array_equal(found, ct == value)
 
@@ -34,7 +34,7 @@ def test_what_is_less_than_air_is_padding_whether_or_not_air_is_constant(value: 
 def test_zero_beside_air_is_padding_but_no_zero_inside_of_the_body(noise: float) -> None:
     ct = trunk(-1000, noise=noise)
     ct[:, :3] = 0
-    found = padding(ct)
+    found = find_padding(ct)
     assert found is not None
     assert found[:, :3].all()
     assert np.count_nonzero(found[:, 3:]) == 0
@@ -42,14 +42,14 @@ def test_zero_beside_air_is_padding_but_no_zero_inside_of_the_body(noise: float)
 
 @pytest.mark.parametrize("air", [-1000, -1024])
 def test_constant_air_is_none(air: int) -> None:
-    assert padding(trunk(air)) is None
+    assert find_padding(trunk(air)) is None
 
 
 @pytest.mark.parametrize("values", [(0, 1), (0, 200), (2, 200), (-1000, 40), (255, 0)])
 def test_neither_is_what_surrounds_a_shape_of_one_value(values: tuple[int, int]) -> None:
     shape = np.full(SHAPE, values[0], np.int16)
     shape[5:19, 6:22, 4:28] = values[1]
-    assert padding(shape) is None
+    assert find_padding(shape) is None
 
 
 def test_a_masked_brain_is_not_padded_though_its_darkest_tissue_is_far_from_zero() -> None:
@@ -59,4 +59,4 @@ def test_a_masked_brain_is_not_padded_though_its_darkest_tissue_is_far_from_zero
     )
     shades = np.select([radius < 0.6, radius < 0.8, radius < 1], [350, 600, 1000], 0)
     noise = np.random.default_rng(1).normal(0, 20, SHAPE)
-    assert padding(np.where(shades > 0, shades + noise, 0)) is None
+    assert find_padding(np.where(shades > 0, shades + noise, 0)) is None

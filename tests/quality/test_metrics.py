@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.quality.metrics import Seen, inspect
 from lightcrcf.quality.verdict import Evidence, overlap, verdict
@@ -25,7 +25,7 @@ Pair = tuple[Volume, Volume]
 
 def measured(fixed: Volume, moving: Volume, field: Any = None, affine: Any = None) -> Evidence:
     chain = Affine.identity() if affine is None else Affine(affine)
-    working = WorkingPair.prepare(fixed, moving, (None, None), chain, None, Shared())
+    working = WorkingPair.prepare(fixed, moving, (None, None), chain, None, RegistrationCache())
     displacement = None if field is None else field(working.grid.half(working.pool).shape)
     return inspect([Seen(working, overlap)], displacement, ())[0]
 
@@ -171,7 +171,7 @@ def test_without_a_mask_nothing_is_said_of_one(pair: Pair) -> None:
 
 def test_what_is_unknown_is_no_mask_and_counts_as_uncovered(pair: Pair) -> None:
     fixed = pair[0]
-    working = WorkingPair.prepare(fixed, fixed, (None, None), Affine.identity(), None, Shared())
+    working = WorkingPair.prepare(fixed, fixed, (None, None), Affine.identity(), None, RegistrationCache())
     known = np.ones(working.grid.shape, np.float32)
     known[: known.shape[0] // 2] = 0
     cut = replace(working, moving=working.moving * known, moving_mask=known, moving_known=known)

@@ -6,16 +6,16 @@ import re
 
 import pytest
 
-from lightcrcf.preprocessing.foreground import Content
+from lightcrcf.preprocessing.foreground import ImageType
 from lightcrcf.quality.thresholds import FIGURES, Limit, group_of, limits_for
 
-BRAIN = Content(1.2, 0.6, True, "skull-stripped brain")
-HEAD = Content(4.0, 0.0, False, "whole head or body")
-SLAB = Content(1.6, 0.0, False, "other")
-BODY = Content(14.0, 0.0, False, "whole head or body")
-CT_HEAD = Content(4.0, 0.3, False, "whole head or body", ct=True)
-CROP = Content(0.05, 0.0, False, "small crop")
-ORGAN = Content(1.6, 0.6, True, "other")
+BRAIN = ImageType(1.2, 0.6, True, "skull-stripped brain")
+HEAD = ImageType(4.0, 0.0, False, "whole head or body")
+SLAB = ImageType(1.6, 0.0, False, "other")
+BODY = ImageType(14.0, 0.0, False, "whole head or body")
+CT_HEAD = ImageType(4.0, 0.3, False, "whole head or body", ct=True)
+CROP = ImageType(0.05, 0.0, False, "small crop")
+ORGAN = ImageType(1.6, 0.6, True, "other")
 
 
 @pytest.mark.parametrize("value", [0.9874, 0.9894, 0.98949, 0.9])
@@ -52,7 +52,7 @@ def test_what_is_no_number_can_be_told() -> None:
     ],
 )
 def test_two_contrasts_have_limits_where_they_were_measured(
-    contents: tuple[Content, Content], group: str | None
+    contents: tuple[ImageType, ImageType], group: str | None
 ) -> None:
     assert group_of(None, contents, deformed=True, across=True) == group
     assert group_of(None, contents, deformed=False, across=True) is None
@@ -72,7 +72,7 @@ def test_brains_of_heads_have_limits_of_their_own() -> None:
 
 def test_ct_has_no_limits_of_its_own() -> None:
     """Three persons are too few: they were measured, and no limit of theirs held for the third."""
-    body = Content(14.0, 0.3, False, "whole head or body", ct=True)
+    body = ImageType(14.0, 0.3, False, "whole head or body", ct=True)
     assert group_of(None, (body, body), deformed=True) is None
     assert group_of(None, (CT_HEAD, CT_HEAD), deformed=True) == "head"
     assert group_of(None, (body, BODY), deformed=True, across=True) is None

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.geometry.alignment_kernels import downsample
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.refinement.acceptance import gains
@@ -25,7 +25,7 @@ METRICS: tuple[Metric, Metric] = ("lncc", "mse")
 def pair_of(fixed: NDArray, moving: NDArray, masks: tuple[Any, Any] = (None, None)) -> WorkingPair:
     grid = Grid(fixed.shape, np.diag([2.0, 2.0, 2.0, 1.0]))  # type: ignore[arg-type]
     volumes = [Volume(data, grid) for data in (fixed, moving)]
-    return WorkingPair.prepare(*volumes, masks, Affine.identity(), None, Shared())
+    return WorkingPair.prepare(*volumes, masks, Affine.identity(), None, RegistrationCache())
 
 
 def on_grid_of(pair: WorkingPair, displacement: NDArray) -> NDArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.refinement.air import faded_in_air
 from lightcrcf.refinement.working_pair import WorkingPair
@@ -29,7 +29,7 @@ def chest(wider: float = 1.0, noise: float = 12.0) -> Volume:
 def test_displacements_end_in_air_and_stay_within_the_body(half: bool) -> None:
     fixed = chest()
     fixed.data[:2, :2, 12:14] = 500  # in a corner, so that the working grid shows air
-    pair = WorkingPair.prepare(fixed, chest(1.1), (None, None), Affine.identity(), None, Shared())
+    pair = WorkingPair.prepare(fixed, chest(1.1), (None, None), Affine.identity(), None, RegistrationCache())
     lattice = pair.grid.half(pair.pool) if half else pair.grid
     field = np.ones((3, *lattice.shape), np.float32)
     faded = faded_in_air(field, pair)

@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 from lightcrcf.affine.gauss_newton import correlations
-from lightcrcf.affine.pyramid import Source
-from lightcrcf.affine.search import Images
+from lightcrcf.affine.pyramid import AlignmentImage
+from lightcrcf.affine.search import PairPyramid
 from lightcrcf.cli.main import run
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.evaluation.metrics import dice
@@ -143,8 +143,10 @@ def test_the_affine_uses_all_pairs(persons: dict[str, Any]) -> None:
     assert len(found["contrasts"]) == 2
     assert found["contrast"]["plain"] == pytest.approx(np.mean([each["plain"] for each in found["contrasts"]]))
     matrix = np.array(found["fixed_to_moving_ras_mm"])
-    sources = [(Source.prepare(f, None), Source.prepare(m, None)) for f, m in zip(fixed, moving, strict=True)]
-    images = Images.of(*sources[0], sources[1:], (0.5, 0.5))
+    sources = [
+        (AlignmentImage.prepare(f, None), AlignmentImage.prepare(m, None)) for f, m in zip(fixed, moving, strict=True)
+    ]
+    images = PairPyramid.build(*sources[0], sources[1:], (0.5, 0.5))
     together, *apart = correlations(
         images.local_fine, np.stack([matrix, *(each.transform.after.matrix for each in alone)])
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.options import PRESETS, Options
 from lightcrcf.refinement.schedule import MAX_ACCURATE_VOXELS, Level, Plan, effective_preset, plan
@@ -29,7 +29,7 @@ NETWORK = Preparation(None, refinement_init="network")
 
 
 def decided(pair: Pair, **how: Any) -> Plan:
-    shared = Shared()
+    shared = RegistrationCache()
     inputs = Inputs.read(Given(*([volume] for volume in pair), None, None, None, (), ()), shared)
     return decide(inputs, Options(**how), shared, kept=False).refinement
 

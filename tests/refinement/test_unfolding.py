@@ -10,7 +10,7 @@ from lightcrcf.geometry.grid import Grid
 from lightcrcf.refinement.unfolding import inverse_metrics, unfolded
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
-from lightcrcf.transforms.diffeomorphic import FLOOR, least_determinant
+from lightcrcf.transforms.diffeomorphic import MIN_DETERMINANT, min_determinant
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.transforms.itk import read_field, write_field
 
@@ -32,7 +32,7 @@ def test_the_record_tells_what_was_changed(folded: DisplacementField) -> None:
     change = np.linalg.norm(field.displacement - folded.displacement, axis=0)
     assert record["changed_percent"] == pytest.approx(100 * (change > 0).mean())
     assert record["largest_change_voxels"] == pytest.approx(change.max())
-    assert record["least_determinant"] <= least_determinant(field.displacement)
+    assert record["least_determinant"] <= min_determinant(field.displacement)
     assert record["passes"] > 0
     assert record["folded_percent_before"] > 10
     assert record["folded_percent"] == 0
@@ -41,7 +41,7 @@ def test_the_record_tells_what_was_changed(folded: DisplacementField) -> None:
 
 def test_rounding_in_the_file_folds_nothing(folded: DisplacementField, tmp_path: Path) -> None:
     write_field(tmp_path / "warp.nii.gz", unfolded(folded)[0])
-    assert least_determinant(read_field(tmp_path / "warp.nii.gz").displacement) > FLOOR - 1e-4
+    assert min_determinant(read_field(tmp_path / "warp.nii.gz").displacement) > MIN_DETERMINANT - 1e-4
 
 
 def test_the_metrics_see_both_ways_through_the_inverse(folded: DisplacementField) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.refinement.working_pair import WorkingPair
@@ -29,7 +29,7 @@ def affine() -> Affine:
 
 def prepared(fixed: Volume, moving: Volume, *masks: Volume | None) -> WorkingPair:
     both = (*masks, None, None)[:2]
-    return WorkingPair.prepare(fixed, moving, both, affine(), store.load("brain-t1"), Shared(), 2)  # type: ignore[arg-type]
+    return WorkingPair.prepare(fixed, moving, both, affine(), store.load("brain-t1"), RegistrationCache(), 2)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_the_outside_of_crops_is_black_for_their_network(bodies_of_crops: tuple[
     data[10:16, 8:14, 9:15] = np.nan
     weights = store.load("hippocampus-mr")
     images = fixed, Volume(data, moving.grid)
-    pair = WorkingPair.prepare(*images, (None, None), affine(), weights, Shared())
+    pair = WorkingPair.prepare(*images, (None, None), affine(), weights, RegistrationCache())
     f, m = pair.for_network()
     voxels = moving.grid.voxels(affine().points(pair.grid.world(np.argwhere(np.ones(pair.grid.shape)))))
     outside = ((voxels < -1) | (voxels > np.array(moving.grid.shape))).any(axis=1).reshape(pair.grid.shape)

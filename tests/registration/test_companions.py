@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightcrcf.affine.pyramid import Source
-from lightcrcf.cache.registration import Shared
+from lightcrcf.affine.pyramid import AlignmentImage
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.errors import InputError
 from lightcrcf.evaluation.protocols import evaluate
 from lightcrcf.geometry.grid import AxisOrder, Grid
@@ -37,7 +37,7 @@ def shifted(volume: Volume, mm: float) -> Volume:
 
 def read(image: Volume, **companions: Volume) -> Inputs:
     given = {"fixed_mask": None, "moving_mask": None, "fixed_labels": None, **companions}
-    return Inputs.read(Given([image], [image], **given, moving_labels=(), also=()), Shared())
+    return Inputs.read(Given([image], [image], **given, moving_labels=(), also=()), RegistrationCache())
 
 
 def companion(inputs: Inputs, role: str) -> Any:
@@ -75,7 +75,7 @@ def test_the_affine_takes_the_masks_that_were_let_in(
     change: Callable[[Volume], Volume], image: tuple[Volume, Volume]
 ) -> None:
     volume, labels = image
-    source = Source.prepare(volume, change(labels))
+    source = AlignmentImage.prepare(volume, change(labels))
     assert source.mask is not None
     assert np.array_equal(source.mask.data, labels.canonical().data)
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.cli.main import run
 from lightcrcf.errors import UsageError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.options import Options
-from lightcrcf.preprocessing.recoloring import recoloured, shades
+from lightcrcf.preprocessing.intensity_mapping import conditional_means, map_intensities
 from lightcrcf.refinement.acceptance import gains
 from lightcrcf.refinement.ascent import LevelSolver
 from lightcrcf.refinement.channels import ExplainedVarianceChannel
@@ -57,7 +57,7 @@ def volume_in_contrast(volume: Volume, name: str) -> Volume:
 def working(fixed: NDArray, moving: NDArray) -> WorkingPair:
     grid = Grid(fixed.shape, np.diag([2.0, 2.0, 2.0, 1.0]))  # type: ignore[arg-type]
     volumes = Volume(fixed, grid), Volume(moving, grid)
-    return WorkingPair.prepare(*volumes, (None, None), Affine.identity(), None, Shared())
+    return WorkingPair.prepare(*volumes, (None, None), Affine.identity(), None, RegistrationCache())
 
 
 def noisy(image: NDArray, seed: int, sigma: float = 0.02) -> NDArray:
@@ -73,7 +73,7 @@ def test_another_contrast_is_recoloured(texture: Texture, name: str) -> None:
     fixed, *_ = texture()
     seen = in_contrast(fixed, name)
     tissue = fixed > 0.05
-    back = recoloured(seen, shades(fixed, seen))
+    back = map_intensities(seen, conditional_means(fixed, seen))
     assert np.corrcoef(back[tissue], fixed[tissue])[0, 1] > (0.98 if name == "inverted" else 0.5)
 
 
@@ -83,10 +83,12 @@ def test_shades_are_learned_where_voxels_count(texture: Texture) -> None:
     spoiled = seen.copy()
     spoiled[:10], weight[:10] = 0.3, 0
     np.testing.assert_allclose(
-        recoloured(seen, shades(fixed, spoiled, weight))[12:], recoloured(seen, shades(fixed, seen))[12:], atol=0.05
+        map_intensities(seen, conditional_means(fixed, spoiled, weight))[12:],
+        map_intensities(seen, conditional_means(fixed, seen))[12:],
+        atol=0.05,
     )
     nothing = np.zeros_like(fixed)
-    assert np.isfinite(shades(nothing, nothing)).all()
+    assert np.isfinite(conditional_means(nothing, nothing)).all()
 
 
 # What is decided

@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.preprocessing.body import beside_the_body
-from lightcrcf.preprocessing.foreground import Content, content
+from lightcrcf.preprocessing.foreground import ImageType, classify
 from lightcrcf.preprocessing.hounsfield import is_ct
-from lightcrcf.preprocessing.validity import examine, without_table
+from lightcrcf.preprocessing.table import find_table
+from lightcrcf.preprocessing.validity import examine, remove_table
 from lightcrcf.registration.models import choose_model
 from lightcrcf.registration.register import register
 from lightcrcf.volumes import Volume
@@ -47,8 +47,8 @@ def chest(*, table_mm: float | None, lean: float = 0.0, seed: int = 0) -> Volume
 @pytest.mark.parametrize("table_mm", [None, 45.0])
 def test_a_ct_is_known_by_its_numbers(table_mm: float | None) -> None:
     image = chest(table_mm=table_mm)
-    assert content(image).ct
-    assert not content(Volume(image.data + 1024, GRID)).ct  # stored without its offset it could be anything
+    assert classify(image).ct
+    assert not classify(Volume(image.data + 1024, GRID)).ct  # stored without its offset it could be anything
 
 
 @pytest.mark.parametrize("values", [(0.0, 300.0), (-1000.0, -800.0), (-4.0, 4.0), (-3024.0, 100.0)])
@@ -58,12 +58,12 @@ def test_other_numbers_are_no_ct(values: tuple[float, float]) -> None:
 
 
 def test_the_table_is_beside_the_body_and_nothing_else_is() -> None:
-    found, without = beside_the_body(chest(table_mm=45.0)), chest(table_mm=None)
+    found, without = find_table(chest(table_mm=45.0)), chest(table_mm=None)
     table = (chest(table_mm=45.0).data > -500) & (without.data < -500)
     assert found is not None
     assert found[table].mean() > 0.95
     assert found[without.data > -500].mean() < 0.005  # where the body lies on it
-    assert beside_the_body(without) is None
+    assert find_table(without) is None
 
 
 def test_a_crop_that_opens_the_lungs_is_left_alone() -> None:
@@ -71,17 +71,17 @@ def test_a_crop_that_opens_the_lungs_is_left_alone() -> None:
     crop = Volume(
         np.ascontiguousarray(image.data[12:32, 14:38, 14:40]), GRID.crop(np.array([12, 14, 14]), (20, 24, 26))
     )
-    assert content(crop).ct
-    assert beside_the_body(crop) is None
+    assert classify(crop).ct
+    assert find_table(crop) is None
 
 
 def test_the_table_is_counted_and_becomes_air() -> None:
     image, extent = examine(chest(table_mm=45.0))
-    assert extent.beside is not None
-    assert extent.reasons["beside the body"] == int(extent.beside.sum())
-    bare = without_table(image, extent)
-    assert set(bare.data[extent.beside]) == {-1000}
-    np.testing.assert_array_equal(bare.data[~extent.beside], image.data[~extent.beside])
+    assert extent.table is not None
+    assert extent.reasons["beside the body"] == int(extent.table.sum())
+    bare = remove_table(image, extent)
+    assert set(bare.data[extent.table]) == {-1000}
+    np.testing.assert_array_equal(bare.data[~extent.table], image.data[~extent.table])
 
 
 def test_tables_steer_nothing() -> None:
@@ -108,7 +108,7 @@ def test_a_ct_and_another_image_are_of_two_contrasts() -> None:
 
 
 def test_no_network_that_knows_mr_is_chosen() -> None:
-    body, mr = (Content(12.0, 0.0, False, "whole head or body", ct) for ct in (True, False))
+    body, mr = (ImageType(12.0, 0.0, False, "whole head or body", ct) for ct in (True, False))
     grid = Grid((256, 256, 36), np.diag([1.4, 1.4, 7.7, 1.0]))
     assert choose_model("auto", (mr, mr), (grid, grid)).weights is not None
     choice = choose_model("auto", (body, body), (grid, grid))

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.preprocessing.brain import Brain, find_brain
-from lightcrcf.preprocessing.foreground import content
+from lightcrcf.preprocessing.foreground import classify
 from lightcrcf.preprocessing.validity import examine
 from lightcrcf.registration import heads
 from lightcrcf.registration.heads import brains_cut_out, cut_out
@@ -39,11 +39,11 @@ def bare(grid: Grid, brains: Callable[..., Pair]) -> Pair:
 
 
 def inputs(fixed: Volume, moving: Volume, fixed_mask: Volume | None = None) -> Inputs:
-    return Inputs.read(Given([fixed], [moving], fixed_mask, None, None, (), ()), Shared())
+    return Inputs.read(Given([fixed], [moving], fixed_mask, None, None, (), ()), RegistrationCache())
 
 
 def cut(given: Inputs, *, wanted: bool = False) -> ImagePair:
-    return brains_cut_out(given, Shared(), wanted=wanted).first
+    return brains_cut_out(given, RegistrationCache(), wanted=wanted).first
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
@@ -61,16 +61,16 @@ def test_the_head_is_replaced_by_its_brain(head: Pair, bare: Pair) -> None:
         assert brain.by == "network"
         assert overlap(brain.mask.data, head[1].data) > 0.7  # skull and scalp are like no real ones
         alone = (found.fixed, found.moving)[at]
-        assert content(alone).kind == "skull-stripped brain"
-        assert found.extents[at].bare
+        assert classify(alone).kind == "skull-stripped brain"
+        assert found.extents[at].background_masked
         assert (found.moving, found.fixed)[at] is (moving[0], fixed[0])[at]
 
 
 def test_further_contrasts_are_cut_by_the_brain_of_the_first(head: Pair, bare: Pair) -> None:
     inverted = np.ascontiguousarray(300 - head[0].data[::2, ::2, ::2])
     coarse = Volume(inverted, Grid(inverted.shape, head[0].grid.affine @ np.diag([2, 2, 2, 1])), "other contrast")
-    given = Inputs.read(Given([head[0], coarse], [bare[0], bare[0]], None, None, None, (), ()), Shared())
-    first, second = brains_cut_out(given, Shared(), wanted=False).pairs
+    given = Inputs.read(Given([head[0], coarse], [bare[0], bare[0]], None, None, None, (), ()), RegistrationCache())
+    first, second = brains_cut_out(given, RegistrationCache(), wanted=False).pairs
     assert second.cut_out
     assert second.shown[0] is coarse
     assert first.brains[0] is not None
@@ -84,7 +84,7 @@ def test_two_heads_and_two_brains_stay_as_they_are(head: Pair, bare: Pair, monke
     monkeypatch.setattr(heads, "find_brain", lambda *_: pytest.fail("looked for a brain"))
     for pair in ((head[0], head[0]), (bare[0], bare[0])):
         given = inputs(*pair)
-        assert brains_cut_out(given, Shared(), wanted=False) is given
+        assert brains_cut_out(given, RegistrationCache(), wanted=False) is given
 
 
 def test_a_body_beside_something_masked_is_not_looked_into(
@@ -94,8 +94,8 @@ def test_a_body_beside_something_masked_is_not_looked_into(
     body = np.random.default_rng(0).normal(10, 2, (60, 60, 60)).astype(np.float32)
     body[4:-4, 4:-4, 4:-4] += 100
     given = inputs(Volume(body, grids((60, 60, 60), (6.0, 6.0, 6.0))), bare[0])
-    assert content(given.fixed).foreground_litres > 8
-    assert brains_cut_out(given, Shared(), wanted=False) is given
+    assert classify(given.fixed).foreground_litres > 8
+    assert brains_cut_out(given, RegistrationCache(), wanted=False) is given
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_what_is_hardly_a_brain_is_left_alone(
     sure = Brain(head[1].data > 0, 1.1, 1, 1.0, 0.95)
     monkeypatch.setattr(heads, "find_brain", lambda image, _: replace(sure, **change) if image is head[0] else sure)
     given = inputs(head[0], bare[0])
-    assert brains_cut_out(given, Shared(), wanted=False) is given
+    assert brains_cut_out(given, RegistrationCache(), wanted=False) is given
 
 
 def test_something_masked_that_is_no_brain_changes_nothing(
@@ -120,7 +120,7 @@ def test_something_masked_that_is_no_brain_changes_nothing(
     masks = {True: head[1].data > 0, False: elsewhere}
     monkeypatch.setattr(heads, "find_brain", lambda image, _: Brain(masks[image is head[0]], 1.1, 1, 1.0, 0.95))
     given = inputs(head[0], bare[0])
-    assert brains_cut_out(given, Shared(), wanted=False) is given
+    assert brains_cut_out(given, RegistrationCache(), wanted=False) is given
 
 
 def test_a_mask_that_outlines_the_brain_is_believed(head: Pair, bare: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +179,7 @@ def test_a_mask_that_is_asked_for_is_made_or_refused(head: Pair, grid: Grid) -> 
     assert found.brain_masks[0].data.dtype == np.uint8
     noise = Volume(np.random.default_rng(0).normal(100, 5, grid.shape).astype(np.float32), grid, "noise")
     with pytest.raises(InputError, match="noise: expected an image that shows a brain"):
-        brains_cut_out(inputs(noise, head[0]), Shared(), wanted=True)
+        brains_cut_out(inputs(noise, head[0]), RegistrationCache(), wanted=True)
 
 
 def test_only_the_head_is_told_to_be_registered_by_its_brain_alone(head: Pair, bare: Pair) -> None:

@@ -9,14 +9,14 @@ import pytest
 
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.preprocessing.foreground import Content
+from lightcrcf.preprocessing.foreground import ImageType
 from lightcrcf.registration.models import choose_model
 from lightcrcf.weights import store
 from lightcrcf.weights.preparation import Preparation, Profile
 
-BRAIN = Content(1.2, 0.7, True, "skull-stripped brain")
+BRAIN = ImageType(1.2, 0.7, True, "skull-stripped brain")
 GRIDS = (Grid((160, 200, 165), np.eye(4)), Grid((256, 256, 160), np.eye(4)))
-HEAD = Content(3.4, 0.0, False, "whole head or body")
+HEAD = ImageType(3.4, 0.0, False, "whole head or body")
 
 
 def test_two_stripped_brains_get_the_brain_model() -> None:
@@ -28,7 +28,7 @@ def test_two_stripped_brains_get_the_brain_model() -> None:
 
 
 @pytest.mark.parametrize(("fixed", "moving"), [(HEAD, BRAIN), (BRAIN, HEAD)])
-def test_what_no_model_knows_gets_none_and_says_so(fixed: Content, moving: Content) -> None:
+def test_what_no_model_knows_gets_none_and_says_so(fixed: ImageType, moving: ImageType) -> None:
     choice = choose_model("auto", (fixed, moving), GRIDS)
     assert choice.weights is None
     assert choice.mismatch == (choice.reason,)
@@ -45,18 +45,18 @@ def test_two_images_of_a_kind_that_no_model_knows_are_no_mismatch() -> None:
 
 
 def test_crops_that_no_model_knows_are_a_mismatch() -> None:
-    crop = Content(0.06, 0.0, False, "small crop")
+    crop = ImageType(0.06, 0.0, False, "small crop")
     tall = Grid((20, 40, 140), np.eye(4))
     assert choose_model("auto", (crop, crop), (tall, tall)).mismatch != ()
 
 
 def test_another_kind_of_image_is_something_else() -> None:
-    other = Content(1.4, 0.0, False, "other")
+    other = ImageType(1.4, 0.0, False, "other")
     assert "the moving image looks like something else" in choose_model("auto", (BRAIN, other), GRIDS).reason
 
 
 def test_what_may_be_a_head_beside_a_brain_is_told_how_to_strip() -> None:
-    small, crop = Content(1.9, 0.0, False, "other"), Content(0.06, 0.0, False, "small crop")
+    small, crop = ImageType(1.9, 0.0, False, "other"), ImageType(0.06, 0.0, False, "small crop")
     for contents, told in (((BRAIN, small), True), ((HEAD, BRAIN), True), ((BRAIN, crop), False), ((HEAD,) * 2, False)):
         assert ("--stripped" in choose_model("auto", contents, GRIDS).reason) == told
 
@@ -92,7 +92,7 @@ def test_a_missing_file_is_bad_input(tmp_path: Path) -> None:
         choose_model(tmp_path / "none.safetensors", (BRAIN, BRAIN), GRIDS)
 
 
-CROP = Content(0.06, 0.0, False, "small crop")
+CROP = ImageType(0.06, 0.0, False, "small crop")
 CINE = Preparation(None, "whole", align=False)
 SEEN = Profile(("small crop",), ((150, 256), (170, 260), (6, 18)), ((150, 256), (170, 260), (6, 18)), (0.01, 0.1))
 
@@ -119,7 +119,7 @@ def cine(tmp_path: Path) -> Path:
     ],
 )
 def test_a_profile_says_what_is_unlike(
-    shapes: tuple[tuple[int, int, int], ...], content: Content, said: tuple[str, ...], cine: Path
+    shapes: tuple[tuple[int, int, int], ...], content: ImageType, said: tuple[str, ...], cine: Path
 ) -> None:
     grids = Grid(shapes[0], np.eye(4)), Grid(shapes[1], np.eye(4))
     found = choose_model(cine, (content, content), grids).mismatch
@@ -142,7 +142,7 @@ def test_of_two_models_the_one_that_saw_labels_is_chosen(monkeypatch: pytest.Mon
 
 
 def test_a_model_that_was_not_chosen_is_not_named() -> None:
-    body = Content(6.0, 0.0, False, "whole head or body")
+    body = ImageType(6.0, 0.0, False, "whole head or body")
     tall = Grid((256, 256, 60), np.diag([1.25, 1.25, 7.7, 1]))
     reason = choose_model("auto", (body, body), (tall, tall)).reason
     assert "the fixed image has " in reason

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lightcrcf.errors import UsageError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.options import Options, fill_value
-from lightcrcf.preprocessing import missing_data as measured
+from lightcrcf.preprocessing import missing_data
 from lightcrcf.preprocessing.validity import examine
 from lightcrcf.registration.resample import move, move_labels
 from lightcrcf.transforms.affine import Affine
@@ -102,7 +102,7 @@ def test_what_was_examined_is_not_examined_again(
     volume = Volume(data, onto.grid)
     expected = move(three_on(onto.grid), volume, onto, "linear", fill).data  # type: ignore[arg-type]
     seen, extent = examine(volume)
-    monkeypatch.setattr(measured, "padding", lambda *_: pytest.fail("padding was looked for again"))
+    monkeypatch.setattr(missing_data, "find_padding", lambda *_: pytest.fail("padding was looked for again"))
     for given in (volume, seen):
         moved = move(three_on(onto.grid), given, onto, "linear", fill, extent)  # type: ignore[arg-type]
         np.testing.assert_array_equal(moved.data, expected)

@@ -27,7 +27,7 @@ _SMOOTHED = ("force_sigma", "field_sigma", "alternative_sigmas", "force", "volum
 
 
 def _sigmas(level: Level) -> tuple[float, ...]:
-    return (level.force_sigma, level.field_sigma, *(level.smoother or ()))
+    return (level.force_sigma, level.field_sigma, *(level.alternative_sigmas or ()))
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -43,7 +43,7 @@ def test_one_changes_nothing_and_others_all_that_smooths(preset: str, preparatio
         for level, before in zip(changed.schedule, usual.schedule, strict=True):
             assert level.force == smoothness * before.force
             assert (level.volume - before.volume) * (smoothness - 1) >= 0
-            assert (level.smoother is None) == (before.smoother is None)
+            assert (level.alternative_sigmas is None) == (before.alternative_sigmas is None)
             for sigma, was in zip(_sigmas(level), _sigmas(before), strict=True):
                 assert (sigma - was) * (smoothness - 1) >= 0
             kept = {name: getattr(before, name) for name in _SMOOTHED}

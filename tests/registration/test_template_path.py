@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.kernels import upsample, warp
 from lightcrcf.refinement.refine import refine
@@ -39,13 +39,13 @@ def model(coarse_model: Path, pair: Pair, tmp_path_factory: pytest.TempPathFacto
 
 def ready(pair: Pair, weights: Weights) -> WorkingPair:
     affine = register(*pair, model="none", preset="fast").transform.after
-    return WorkingPair.prepare(*pair, (None, None), affine, weights, Shared())
+    return WorkingPair.prepare(*pair, (None, None), affine, weights, RegistrationCache())
 
 
 def test_it_leads_from_the_fixed_to_the_moving_image(pair: Pair, model: Path) -> None:
     weights = store.load(model)
     working, chosen = ready(pair, weights), plan("accurate", weights.preparation, template=True)
-    found = way_by_template(working, ((pair[0], None), (pair[1], None)), weights, None, chosen, Shared())
+    found = way_by_template(working, ((pair[0], None), (pair[1], None)), weights, None, chosen, RegistrationCache())
     assert found is not None
     half = working.grid.half(working.pool)
     assert found.shape == (3, *half.shape)
@@ -60,7 +60,7 @@ def test_it_leads_from_the_fixed_to_the_moving_image(pair: Pair, model: Path) ->
 
 
 def test_each_image_is_registered_with_it_once(pair: Pair, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    weights, shared, seen = store.load(model), Shared(), []
+    weights, shared, seen = store.load(model), RegistrationCache(), []
     align = by_template.align
 
     def watched(image: Volume, *rest: Any, **how: Any) -> Any:

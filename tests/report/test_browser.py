@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.registration.register import Registration
 from lightcrcf.report.html import report_page
 from lightcrcf.report.planes import Frame
@@ -136,7 +136,7 @@ def drawn(shot: Path) -> tuple[float, float, float]:
 def test_the_contact_sheet_shows_pictures_in_it_and_beside_it(
     beside: bool, browser: str, registration: Registration, tmp_path: Path
 ) -> None:
-    write_thumbnail(tmp_path / "picture.svg", registration.fixed, registration.moved, Shared())
+    write_thumbnail(tmp_path / "picture.svg", registration.fixed, registration.moved, RegistrationCache())
     inside = Thumbnail.of(Outlined.of(registration.fixed), registration.moved)
     card = Card("one", "pass", link="picture.svg", picture="picture.svg" if beside else inside)
     write_sheet(tmp_path / "sheet.html", "study", [card] * 4)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.registration.register import Registration
 from lightcrcf.report.thumbnail import Outlined, Thumbnail, write_thumbnail
 from lightcrcf.volumes import Volume
@@ -22,10 +22,10 @@ MOST_BYTES = 100_000
 def test_it_is_a_whole_drawing_and_the_same_input_gives_the_same_bytes(
     registration: Registration, tmp_path: Path
 ) -> None:
-    shared = Shared()
+    shared = RegistrationCache()
     for name in ("one.svg", "two.svg"):
         write_thumbnail(tmp_path / name, registration.fixed, registration.moved, shared)
-    write_thumbnail(tmp_path / "three.svg", registration.fixed, registration.moved, Shared())
+    write_thumbnail(tmp_path / "three.svg", registration.fixed, registration.moved, RegistrationCache())
     content = (tmp_path / "one.svg").read_bytes()
     assert content == (tmp_path / "two.svg").read_bytes() == (tmp_path / "three.svg").read_bytes()
     assert len(content) < MOST_BYTES
@@ -56,5 +56,5 @@ def test_constant_integer_and_borderless_volumes_can_be_drawn(registration: Regi
     grid = registration.fixed.grid
     busy = np.random.default_rng(5).integers(1, 200, grid.shape).astype(np.uint8)
     for data in (np.zeros(grid.shape, np.uint8), busy):
-        write_thumbnail(tmp_path / "picture.svg", Volume(data, grid), Volume(data, grid), Shared())
+        write_thumbnail(tmp_path / "picture.svg", Volume(data, grid), Volume(data, grid), RegistrationCache())
         assert len(list(ET.parse(tmp_path / "picture.svg").iter(f"{SVG}image"))) == 3

@@ -10,7 +10,7 @@ from lightcrcf.errors import InputError
 from lightcrcf.evaluation.regularity import folding_percent, ndv_percent
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.transforms import diffeomorphic
-from lightcrcf.transforms.diffeomorphic import FLOOR, folded_percent, least_determinant, make_diffeomorphic
+from lightcrcf.transforms.diffeomorphic import MIN_DETERMINANT, folded_percent, make_diffeomorphic, min_determinant
 
 SHAPE = (13, 17, 11)
 
@@ -26,9 +26,9 @@ def waves(size: float, rng: np.random.Generator, shape: tuple[int, ...] = SHAPE)
 @pytest.mark.parametrize("size", [1.5, 3.0, 8.0, 30.0])
 def test_no_fold_is_left(size: float, rng: np.random.Generator) -> None:
     u = waves(size, rng)
-    assert least_determinant(u) < 0
+    assert min_determinant(u) < 0
     projected = make_diffeomorphic(u)
-    assert least_determinant(projected.displacement) >= FLOOR
+    assert min_determinant(projected.displacement) >= MIN_DETERMINANT
     assert folding_percent(projected.displacement) == 0
     assert ndv_percent(projected.displacement) == 0
     assert projected.passes > 0
@@ -38,24 +38,24 @@ def test_no_fold_is_left(size: float, rng: np.random.Generator) -> None:
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.3, 2.0, 50.0, 1e6]), st.sampled_from([0.02, 0.3]))
 def test_whatever_comes_in_does_not_fold(seed: int, size: float, floor: float) -> None:
     u = (size * np.random.default_rng(seed).standard_normal((3, 5, 7, 4))).astype(np.float32)
-    assert least_determinant(make_diffeomorphic(u, floor=floor).displacement) >= floor
+    assert min_determinant(make_diffeomorphic(u, floor=floor).displacement) >= floor
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 6, 4), (7, 1, 2), (2, 2, 2)])
 def test_thin_fields(shape: tuple[int, int, int], rng: np.random.Generator) -> None:
     u = (3 * rng.standard_normal((3, *shape))).astype(np.float32)
-    assert least_determinant(make_diffeomorphic(u).displacement) >= FLOOR
+    assert min_determinant(make_diffeomorphic(u).displacement) >= MIN_DETERMINANT
 
 
 def test_a_mirror_is_unfolded_too() -> None:
     u = np.zeros((3, *SHAPE), np.float32)
     u[1] = -2 * np.arange(SHAPE[1], dtype=np.float32)[:, None]
-    assert least_determinant(make_diffeomorphic(u).displacement) >= FLOOR
+    assert min_determinant(make_diffeomorphic(u).displacement) >= MIN_DETERMINANT
 
 
 def test_a_field_without_folds_comes_back_as_it_is(rng: np.random.Generator) -> None:
     u = waves(0.6, rng)
-    assert least_determinant(u) > FLOOR
+    assert min_determinant(u) > MIN_DETERMINANT
     projected = make_diffeomorphic(u)
     np.testing.assert_array_equal(projected.displacement, u)
     assert projected[1:] == (0.0, 0.0, 0)
@@ -86,7 +86,7 @@ def test_a_wide_fold_is_unfolded_where_it_is() -> None:
     u = np.stack([-30 * along * bump, 15 * bump * np.sin(x[2] / 2), np.zeros_like(bump)])
     assert folded_percent(u) > 3
     projected = make_diffeomorphic(u)
-    assert least_determinant(projected.displacement) >= FLOOR
+    assert min_determinant(projected.displacement) >= MIN_DETERMINANT
     assert np.abs(projected.displacement).mean() > 0.6 * np.abs(u).mean()
     far = np.hypot(along, across) > 5
     np.testing.assert_allclose(projected.displacement[:, far], u[:, far], atol=0.05)  # of 30 voxels
@@ -96,7 +96,7 @@ def test_a_fold_at_the_border_is_seen(rng: np.random.Generator) -> None:
     u = np.zeros((3, *SHAPE), np.float32)
     u[1, 0, 8, 5] = 1.5
     projected = make_diffeomorphic(u)
-    assert least_determinant(projected.displacement) >= FLOOR
+    assert min_determinant(projected.displacement) >= MIN_DETERMINANT
 
 
 def test_the_number_of_threads_changes_no_bit(rng: np.random.Generator) -> None:
@@ -143,7 +143,7 @@ def test_each_try_goes_on_from_what_the_one_before_left(monkeypatch: pytest.Monk
     def halved(start: NDArray[np.float32], _floor: np.float32, _depth: int) -> tuple[NDArray[np.float32], int]:
         return np.ascontiguousarray(start / 2), 1
 
-    monkeypatch.setattr(diffeomorphic, "_nested", halved)
+    monkeypatch.setattr(diffeomorphic, "_unfold_nested", halved)
     u = np.zeros((3, 4, 5, 6), np.float32)
     u[1, 1, 2, 3] = 3.0  # free of folds once it is halved twice, as no single try does
     projected = make_diffeomorphic(u)

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.files import write_json
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.preprocessing.foreground import foreground
-from lightcrcf.preprocessing.normalization import prepare
+from lightcrcf.preprocessing.normalization import normalize
 from lightcrcf.registration.register import register
 from lightcrcf.run_record.environment import usable_cores
 from lightcrcf.template.average import sharpness
@@ -166,7 +166,7 @@ def _measured(out: Path, persons: Sequence[Files], others: Sequence[Files], pres
     for name, chains in averages.items():
         path = out / f"{name}.nii.gz"
         judged = _Judged(read(path), [labels for _, labels in kept], chains)
-        shared = Shared()
+        shared = RegistrationCache()
         each = [
             judged.held_out(labels, register(path, image, preset=preset, shared=shared).transform)
             for image, labels in others
@@ -190,7 +190,7 @@ def _shifts(known: Mapping[str, Any], template: Path, chains: Sequence[Chain]) -
 
 
 def _sharpness_of(path: Path) -> float:
-    prepared = prepare(read(path))
+    prepared = normalize(read(path))
     return round(sharpness(Volume(prepared.data, prepared.grid), foreground(prepared.data)), 6)
 
 

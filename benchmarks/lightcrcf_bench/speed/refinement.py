@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lightcrcf.affine.align import align
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.threads import use_threads
@@ -174,7 +174,9 @@ def write_pair(files: Sequence[str] | None, shape: Sequence[int], folder: str) -
         grid, images = Grid(made.fixed.shape, np.eye(4)), (made.fixed, made.moving)
     else:
         fixed, moving = (read(file) for file in files)
-        pair = WorkingPair.prepare(fixed, moving, (None, None), align(fixed, moving).affine, load("brain-t1"), Shared())
+        pair = WorkingPair.prepare(
+            fixed, moving, (None, None), align(fixed, moving).affine, load("brain-t1"), RegistrationCache()
+        )
         grid, images = pair.grid, (pair.fixed, pair.moving)
     for name, image in zip(("fixed", "moving"), images, strict=True):
         write(Path(folder) / f"{name}.nii.gz", Volume(image, grid))

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.affine.align import align
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.engines.base import open_engine
 from lightcrcf.errors import InputError
 from lightcrcf.evaluation.labels import label_codes
@@ -184,13 +184,15 @@ def _ready(pair: Pair, weights: Weights, threads: int) -> Ready:
             _name(pair[0]), expected="labels of both persons", got="none", remedy="name them in the recipe"
         )
     affine = align(fixed, moving).affine if weights.preparation.align else Affine.identity()
-    working = WorkingPair.prepare(fixed, moving, (None, None), affine, weights, Shared())
+    working = WorkingPair.prepare(fixed, moving, (None, None), affine, weights, RegistrationCache())
     engine = open_engine(weights, threads=threads)
     network, chosen = engine.displacement(working.fixed, working.moving), plan("accurate", weights.preparation)
     by_template = None
     if weights.template is not None:
         images = (fixed, None), (moving, None)
-        by_template = way_by_template(working, images, weights, engine if chosen.network else None, chosen, Shared())
+        by_template = way_by_template(
+            working, images, weights, engine if chosen.network else None, chosen, RegistrationCache()
+        )
     return Ready(working, network, labels[0], labels[1], by_template)
 
 

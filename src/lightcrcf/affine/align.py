@@ -1,4 +1,4 @@
-"""Affine alignment of any two volumes: many starts, coarse to fine, never worse than the headers' own alignment."""
+"""Affine registration of two volumes: multi-start, coarse to fine, never worse than the alignment of the headers."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.affine.gauss_newton import Fit, correlations
-from lightcrcf.affine.head_outline import inscribed
+from lightcrcf.affine.head_outline import align_by_outline
 from lightcrcf.affine.initialization import Start
-from lightcrcf.affine.pyramid import Source
-from lightcrcf.affine.recolored import Contrast, information
-from lightcrcf.affine.search import Found, Images
-from lightcrcf.affine.selection import Candidate, chosen
+from lightcrcf.affine.joint_histogram import ContrastSimilarity, information
+from lightcrcf.affine.pyramid import AlignmentImage
+from lightcrcf.affine.search import PairPyramid, SearchResult
+from lightcrcf.affine.selection import Candidate, select_alignment
 from lightcrcf.errors import InputError
-from lightcrcf.preprocessing.foreground import HEAD_AND_BRAIN, Content
-from lightcrcf.preprocessing.validity import Extent, compared, examine
+from lightcrcf.preprocessing.foreground import HEAD_AND_BRAIN, ImageType
+from lightcrcf.preprocessing.validity import Extent, compare_extremes, examine
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.volumes.volume import Volume
 
@@ -26,32 +26,32 @@ __all__ = ["Alignment", "align"]
 
 Float64 = NDArray[np.float64]
 
-# A brain against a head whose inside tells nothing correlates below this, wherever it lies: 0.06 at most was seen, and
-# 0.13 after starting at the right place; where the inside is sound, right alignments were seen from 0.35.
-_TELLING = 0.2
-# Brains in heads were seen to agree with the outline from 0.28.
-_INSCRIBED = 0.2
+# Below this correlation an alignment of a brain with a head is rejected. Heads without usable contrast inside reached
+# 0.06 at most, 0.13 from the right start; correct alignments of sound heads start at 0.35.
+_MIN_CORRELATION = 0.2
+# Agreement of the brain's surface with the head's outline; correct alignments start at 0.28.
+_MIN_OUTLINE_AGREEMENT = 0.2
 
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """An affine alignment and how well it went.
+    """An affine alignment with its similarity and parameters.
 
     Args:
         affine: fixed RAS mm to moving RAS mm; its determinant is positive.
-        similarity_before: similarity under the headers' own alignment.
+        similarity_before: similarity under the alignment of the headers.
         similarity_after: similarity under `affine`, never below `similarity_before`.
-        measure: what the similarity is, in words.
-        across: whether the images have unlike contrasts and were aligned across them.
-        contrast: how alike they are under `affine`, as they are and recoloured; of several pairs the mean.
-        contrasts: the same of each pair.
-        start: which start won; "header" alone if the headers' own alignment was kept or refined, "outline" if the
-            inside of a head told nothing about where the brain lies, and the head's outline did.
-        iterations: least-squares steps on the way to it.
-        rotation_deg: angle of the rotation, if the affine is taken as rotation @ diag(scales) @ shear.
+        measure: description of the similarity measure.
+        across: whether the images have different contrasts and were aligned by a measure that allows for it.
+        contrast: correlation under `affine`, plain and after intensity mapping; the weighted mean of several pairs.
+        contrasts: the same for each pair.
+        start: name of the winning start; "header" if the alignment of the headers was kept or refined, "outline" if
+            the brain was aligned with the outline of the head.
+        iterations: Gauss-Newton steps from this start.
+        rotation_deg: angle in degrees of the rotation in rotation @ diag(scales) @ shear.
         scales: (3,) scales along right, anterior and superior.
-        shears: (3,) entries xy, xz, yz of the upper triangular shear.
-        fixed_content, moving_content: what the images seem to show.
+        shears: (3,) entries xy, xz, yz of the unit upper triangular shear.
+        fixed_type, moving_type: image types.
     """
 
     affine: Affine
@@ -59,15 +59,15 @@ class Alignment:
     similarity_after: float
     measure: str
     across: bool
-    contrast: Contrast
-    contrasts: tuple[Contrast, ...]
+    contrast: ContrastSimilarity
+    contrasts: tuple[ContrastSimilarity, ...]
     start: str
     iterations: int
     rotation_deg: float
     scales: tuple[float, float, float]
     shears: tuple[float, float, float]
-    fixed_content: Content
-    moving_content: Content
+    fixed_type: ImageType
+    moving_type: ImageType
 
 
 def align(
@@ -78,37 +78,39 @@ def align(
     moving_mask: Volume | None = None,
     extents: tuple[Extent, Extent] | None = None,
     transform: str = "affine",
-    further: Sequence[tuple[Source, Source]] = (),
+    further: Sequence[tuple[AlignmentImage, AlignmentImage]] = (),
     shares: Sequence[float] = (1.0,),
 ) -> Alignment:
-    """The affine that brings `moving` onto `fixed`: two images of one kind, however they lie.
+    """Compute the affine that aligns `moving` with `fixed`, whatever their initial orientation.
 
-    Starts are compared at about 10 mm and refined by global correlation; the best few go on to 5 mm, where the local
-    correlation chooses; the last steps are at 2.5 mm, with samples weighted by how well their surroundings agree.
-    Images that hardly correlate there, or far better after each was recoloured as the other, have unlike contrasts, and
-    are aligned by `affine_across.search_across`.
-    Where that finds no likeness between a skull-stripped brain and a whole head, the outline of the head decides.
-    The same images give the same result whatever the order of their axes and the number of threads.
+    Starts are refined at about 10 mm by global correlation. The best few are refined at 5 mm, where local correlation
+    selects one. The last steps are at 2.5 mm, with samples weighted by local agreement.
+    If the correlation there is low, or much higher after intensity mapping, the images have different contrasts, and
+    `search_across.search_across` aligns them. If that fails for a skull-stripped brain and a whole head, the brain is
+    aligned with the outline of the head. The result depends neither on the order of axes nor on the number of threads.
 
     Args:
-        fixed, moving: the images, on any grids.
-        fixed_mask, moving_mask: on the grid of their image, nonzero where it may be used.
-        extents: of both, if they were examined before (`known.examine`).
-        transform: "rigid", "similarity" (rigid and one scale) or "affine".
-        further: other contrasts of the same two persons in the same two spaces, on any grids. Starts and the outline
-            come from the first pair; all else is the mean of all pairs. If that says that contrasts are unlike, all
-            pairs are aligned across contrasts, which loses little where they are alike.
-        shares: of all pairs in that mean, the first one's first; they sum to 1.
+        fixed, moving: (D, H, W) images, on any grids.
+        fixed_mask, moving_mask: on the grid of their image, nonzero where voxels may be used.
+        extents: validity of both images, if `validity.examine` was called before.
+        transform: "rigid", "similarity" (rigid and isotropic scale) or "affine".
+        further: more contrasts of the same two subjects in the same two spaces, on any grids. Starts and outline come
+            from the first pair; every other measure is the weighted mean of all pairs. If that finds different
+            contrasts, all pairs are aligned across contrasts; pairs of equal contrast lose little by it.
+        shares: weights of all pairs, the first pair first; they sum to 1.
 
     Raises:
         InputError: if an image is constant, a mask is on another grid or leaves nothing, or nothing can be compared.
     """
     if extents is None:
-        (fixed, here), (moving, there) = examine(fixed), examine(moving)
-        extents = compared(here, there)
-    sources = Source.prepare(fixed, fixed_mask, extents[0]), Source.prepare(moving, moving_mask, extents[1])
-    images = Images.of(*sources, further, shares)
-    best = chosen(images, transform)
+        (fixed, fixed_extent), (moving, moving_extent) = examine(fixed), examine(moving)
+        extents = compare_extremes(fixed_extent, moving_extent)
+    sources = (
+        AlignmentImage.prepare(fixed, fixed_mask, extents[0]),
+        AlignmentImage.prepare(moving, moving_mask, extents[1]),
+    )
+    images = PairPyramid.build(*sources, further, shares)
+    best = select_alignment(images, transform)
     if not np.isfinite(best.found.fit.cost):
         raise InputError(
             f"{fixed.source} and {moving.source}",
@@ -116,12 +118,12 @@ def align(
             got="nothing to compare in any orientation",
             remedy="check that both show the same part of the body, and the masks",
         )
-    outlined = None
-    if not best.across and best.found.similarity < _TELLING:
-        outlined = _outlined(*sources, transform)
-    found, before, measure = outlined or _never_worse(best)
+    by_outline = None
+    if not best.across and best.found.similarity < _MIN_CORRELATION:
+        by_outline = _outline_alignment(*sources, transform)
+    found, before, measure = by_outline or _keep_better_of_header(best)
     matrix = found.fit.matrix
-    each = Contrast.of_each(images.fine, images.local_fine, matrix) if further else ()
+    each = ContrastSimilarity.of_each(images.fine, images.local_fine, matrix) if further else ()
     contrast = (best if found is best.found else Candidate(images, found, best.across)).contrast
     return Alignment(
         affine=Affine(matrix),
@@ -133,14 +135,14 @@ def align(
         contrasts=each or (contrast,),
         start=found.start.name,
         iterations=found.fit.iterations,
-        **_shape(matrix),
-        fixed_content=sources[0].content,
-        moving_content=sources[1].content,
+        **_decompose(matrix),
+        fixed_type=sources[0].image_type,
+        moving_type=sources[1].image_type,
     )
 
 
-def _never_worse(best: Candidate) -> tuple[Found, float, str]:
-    """The alignment, or the headers' if theirs is no worse; the similarity of the headers', and what it is."""
+def _keep_better_of_header(best: Candidate) -> tuple[SearchResult, float, str]:
+    """Return the candidate, or the headers if they are no worse; the similarity under the headers; and its measure."""
     images, headers = best.images, np.eye(4)
     spacing = float(np.prod(images.local_fine.fixed.grid.spacing_mm) ** (1 / 3))
     if best.across:
@@ -150,28 +152,32 @@ def _never_worse(best: Candidate) -> tuple[Found, float, str]:
         before = float(correlations(images.local_fine, headers[None])[0])
         measure = f"correlation of locally normalised images at {spacing:.1f} mm, mean of both directions"
     kept = best.found.similarity <= before
-    found = Found(Start(headers, "header", True), Fit(headers), before) if kept else best.found
+    found = SearchResult(Start(headers, "header", True), Fit(headers), before) if kept else best.found
     return found, before, measure
 
 
-def _outlined(fixed: Source, moving: Source, transform: str) -> tuple[Found, float, str] | None:
-    """The brain in the head's outline, as `_never_worse`; None if these are not a brain and a head."""
-    kinds = fixed.content.kind, moving.content.kind
+def _outline_alignment(
+    fixed: AlignmentImage, moving: AlignmentImage, transform: str
+) -> tuple[SearchResult, float, str] | None:
+    """Align a brain with a head's outline, as `_keep_better_of_header`; None for other image types, or if it fails."""
+    kinds = fixed.image_type.kind, moving.image_type.kind
     if set(kinds) != HEAD_AND_BRAIN or fixed.mask or moving.mask:
         return None
     head_moves = kinds[1] == "whole head or body"
     brain, head = (fixed, moving) if head_moves else (moving, fixed)
-    laid = inscribed(brain, head, transform)
-    if laid.agreement < _INSCRIBED:
+    outline = align_by_outline(brain, head, transform)
+    if outline.agreement < _MIN_OUTLINE_AGREEMENT:
         return None
-    matrix = laid.matrix if head_moves else np.asarray(np.linalg.inv(laid.matrix), dtype=np.float64)
-    found = Found(Start(matrix, "outline", True), Fit(matrix, 1 / laid.agreement - 1, laid.iterations), laid.agreement)
+    matrix = outline.matrix if head_moves else np.asarray(np.linalg.inv(outline.matrix), dtype=np.float64)
+    found = SearchResult(
+        Start(matrix, "outline", True), Fit(matrix, 1 / outline.agreement - 1, outline.iterations), outline.agreement
+    )
     measure = "agreement of the brain's surface with its usual depth under the head's outline, 1 / (1 + mean square)"
-    return found, laid.agreement_before, measure
+    return found, outline.agreement_before, measure
 
 
-def _shape(matrix: Float64) -> dict[str, Any]:
-    """rotation_deg, scales and shears of the linear part: rotation @ diag(scales) @ unit upper triangle."""
+def _decompose(matrix: Float64) -> dict[str, Any]:
+    """Decompose the linear part into rotation @ diag(scales) @ unit upper triangle, by QR."""
     rotation, upper = np.linalg.qr(matrix[:3, :3])
     signs = np.sign(np.diag(upper))
     rotation, upper = rotation * signs, upper * signs[:, None]

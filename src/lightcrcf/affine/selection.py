@@ -1,4 +1,4 @@
-"""Whether two images have one contrast, and which search is believed."""
+"""Selection between the alignment for one contrast and the alignment across contrasts."""
 
 from __future__ import annotations
 
@@ -7,95 +7,95 @@ from functools import cached_property
 
 import numpy as np
 
-from lightcrcf.affine.recolored import Contrast, information
-from lightcrcf.affine.search import Found, Images, search
+from lightcrcf.affine.joint_histogram import ContrastSimilarity, information
+from lightcrcf.affine.search import PairPyramid, SearchResult, search
 from lightcrcf.affine.search_across import search_across
 
-__all__ = ["Candidate", "chosen"]
+__all__ = ["Candidate", "select_alignment"]
 
-# Below this local cost an upright alignment is right; right ones of brains were seen up to 0.35, wrong ones from 0.6.
-# Where no outline is compared (a masked image against one that is not), 0.72 and 0.92.
-_SURE, _SURE_WITHOUT_OUTLINE = 0.5, 0.8
-# Headers are right about the orientation more often than not: the similarity of a turned alignment must be better by
-# this.
-_TURNED_MUST_GAIN = 0.05
-# Images of one contrast that are so alike in place are evidently that, and from the second on if no start across
-# contrasts tells more: where images of unlike contrasts lay wrong and looked the same all the same, 0.15 at most was
-# seen in brains, and 0.32 in generated ones, which are more even.
-_EVIDENT, _LIKELY = 0.35, 0.2
-# Below this the search for one contrast found nothing at all.
-_NOWHERE = 0.15
-# Else the information above 1 must be so many times as much after the search across contrasts (1.9 to 7 was seen for
-# unlike contrasts, 1.5 at most for one), or the likeness, from the second on (0.35 to 0.95; 0.25 at most).
-_TELLS, _CLEAR, _CLEARLY = 1.75, 0.35, 1.5
+# Below this local cost an upright alignment is accepted: correct ones of brains reach 0.35, wrong ones start at 0.6;
+# without outlines (a masked image against one that is not) 0.72 and 0.92.
+_SURE_COST, _SURE_COST_WITHOUT_OUTLINE = 0.5, 0.8
+# Headers usually have the right orientation: a turned alignment needs a similarity that is higher by this.
+_TURNED_MIN_GAIN = 0.05
+# From the first correlation on, images of the same contrast are accepted; from the second on, if no start across
+# contrasts has more mutual information. Misaligned images of different contrasts that passed as the same contrast
+# reached 0.15 in brains, and 0.32 in generated ones, which are more homogeneous.
+_SURE_CORRELATION, _LIKELY_CORRELATION = 0.35, 0.2
+# Below this similarity the search for one contrast has failed.
+_FAILED_SIMILARITY = 0.15
+# Else the search across contrasts must raise the normalised mutual information above 1 by the first factor (1.9 to 7
+# for different contrasts, 1.5 at most for the same), or, from the second number on (0.35 to 0.95; 0.25 at most), the
+# similarity by the third.
+_MIN_INFORMATION_RATIO, _MIN_SIMILARITY, _MIN_SIMILARITY_RATIO = 1.75, 0.35, 1.5
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """Where a search led.
+    """The alignment of one search.
 
     Args:
-        images: both of them.
+        images: pyramids of both.
         found: the alignment.
-        across: whether it is of the search across contrasts.
+        across: whether the search was across contrasts.
     """
 
-    images: Images
-    found: Found
+    images: PairPyramid
+    found: SearchResult
     across: bool
 
     @cached_property
-    def contrast(self) -> Contrast:
-        """How alike the images are there, as they are and recoloured."""
-        return Contrast.of(self.images.fine, self.images.local_fine, self.found.fit.matrix)
+    def contrast(self) -> ContrastSimilarity:
+        """Return the correlation there, plain and after intensity mapping."""
+        return ContrastSimilarity.of(self.images.fine, self.images.local_fine, self.found.fit.matrix)
 
     @cached_property
     def information(self) -> float:
-        """Normalised mutual information above 1."""
+        """Return the normalised mutual information there, minus 1."""
         return information(self.images.fine, self.found.fit.matrix) - 1
 
     @property
-    def clear(self) -> bool:
-        """Return whether images of unlike contrast seem to be in place."""
-        return not self.contrast.same and self.contrast.likeness >= _CLEAR
+    def aligned(self) -> bool:
+        """Return whether images of different contrasts seem to be aligned."""
+        return not self.contrast.same_contrast and self.contrast.similarity >= _MIN_SIMILARITY
 
-    def outdoes(self, plain: Candidate) -> bool:
-        """Return whether this alignment across contrasts is believed rather than that for one contrast."""
-        if self.contrast.same or not (self.clear or np.isfinite(plain.found.fit.cost)):
+    def is_better_than(self, plain: Candidate) -> bool:
+        """Return whether this alignment across contrasts is better than the one for one contrast."""
+        if self.contrast.same_contrast or not (self.aligned or np.isfinite(plain.found.fit.cost)):
             return False
-        if self.clear and self.contrast.likeness >= _CLEARLY * plain.contrast.likeness:
+        if self.aligned and self.contrast.similarity >= _MIN_SIMILARITY_RATIO * plain.contrast.similarity:
             return True
-        much = 1.0 if self.clear and not plain.contrast.same else _TELLS
-        return self.information >= much * plain.information
+        ratio = 1.0 if self.aligned and not plain.contrast.same_contrast else _MIN_INFORMATION_RATIO
+        return self.information >= ratio * plain.information
 
 
-def chosen(images: Images, transform: str) -> Candidate:
-    """The alignment that is believed: that of images of one contrast, or one across contrasts.
+def select_alignment(images: PairPyramid, transform: str) -> Candidate:
+    """Search for one contrast, then across contrasts if needed, and return the better alignment.
 
-    Images of one contrast get what the search for one contrast finds, bit for bit. Where that is evidently right,
-    nothing else is looked for; where it is likely, only if some start across contrasts tells more.
+    Images of the same contrast get the result of the first search, bit for bit. The second search is skipped if the
+    first is surely right, and if it is likely right and no start across contrasts has more mutual information.
     """
-    plain, sure = _of_one_contrast(images, transform)
-    beyond = 0.0
-    if plain.contrast.same:
-        if sure or plain.contrast.plain >= _EVIDENT:
+    plain, sure = _search_same_contrast(images, transform)
+    min_information = 0.0
+    if plain.contrast.same_contrast:
+        if sure or plain.contrast.plain >= _SURE_CORRELATION:
             return plain
-        if plain.contrast.plain >= _LIKELY:
-            beyond = information(images.coarse, plain.found.fit.matrix)
-    thorough = plain.contrast.likeness < _NOWHERE
-    found = search_across(images, transform, beyond=beyond, thorough=thorough)
+        if plain.contrast.plain >= _LIKELY_CORRELATION:
+            min_information = information(images.coarse, plain.found.fit.matrix)
+    thorough = plain.contrast.similarity < _FAILED_SIMILARITY
+    found = search_across(images, transform, min_information=min_information, thorough=thorough)
     if found is None:
         return plain
     across = Candidate(images, found, across=True)
-    return across if across.outdoes(plain) else plain
+    return across if across.is_better_than(plain) else plain
 
 
-def _of_one_contrast(images: Images, transform: str) -> tuple[Candidate, bool]:
-    """In the headers' orientation, unless that is poor and another one is better; and whether it is surely right."""
+def _search_same_contrast(images: PairPyramid, transform: str) -> tuple[Candidate, bool]:
+    """Search in the headers' orientation, and in others if that fails; return whether the result is surely right."""
     upright, cost = search(images, transform, upright=True)
-    sure = cost < (_SURE if images.fine.outlines else _SURE_WITHOUT_OUTLINE)
+    sure = cost < (_SURE_COST if images.fine.outlines else _SURE_COST_WITHOUT_OUTLINE)
     if not sure:
         turned, _ = search(images, transform, upright=False)
-        if turned.similarity > upright.similarity + _TURNED_MUST_GAIN:
+        if turned.similarity > upright.similarity + _TURNED_MIN_GAIN:
             return Candidate(images, turned, across=False), False
     return Candidate(images, upright, across=False), sure

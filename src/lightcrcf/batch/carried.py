@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightcrcf.batch.pairs import Pair
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.errors import InputError
 from lightcrcf.files import read_json
 from lightcrcf.registration.register import Registration
@@ -76,7 +76,7 @@ class Carrier:
         """Template points to points of the further image; `aligned` takes points of the person's image there."""
         return Chain(self.chain.before, self.chain.field, aligned.after.compose(self.chain.after))
 
-    def files(self, registration: Registration, shared: Shared) -> dict[str, Callable[[Path], None]]:
+    def files(self, registration: Registration, shared: RegistrationCache) -> dict[str, Callable[[Path], None]]:
         """What to write of the further image on the template: itself, its affine and a picture."""
         chain = self.through(registration.transform)
         carried = move(chain, registration.moving, self.onto, "linear", registration.provenance["options"]["fill"])

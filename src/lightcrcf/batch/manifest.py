@@ -13,7 +13,7 @@ from lightcrcf.batch.options import Options
 from lightcrcf.batch.pairs import Pair
 from lightcrcf.batch.work import Outcome
 from lightcrcf.errors import InputError, UsageError
-from lightcrcf.files import clear_temporaries, read_json, write_json
+from lightcrcf.files import read_json, remove_temporaries, write_json
 from lightcrcf.registration.save import check_output_folder
 from lightcrcf.run_record.input_files import fingerprint
 
@@ -62,8 +62,8 @@ class Manifest:
 
     def clear(self, pairs: Sequence[Pair]) -> None:
         """Remove what killed processes left half made of these pairs; nobody may be working on them."""
-        clear_temporaries(self.folder / "pairs", (pair.id for pair in pairs))
-        clear_temporaries(self._records, (f"{pair.id}.json" for pair in pairs))
+        remove_temporaries(self.folder / "pairs", (pair.id for pair in pairs))
+        remove_temporaries(self._records, (f"{pair.id}.json" for pair in pairs))
 
     def _check_same(self, begun: dict[str, Any], wanted: dict[str, Any]) -> None:
         for name in wanted:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightcrcf.batch.execute import LostWorkerError, on_cluster
 from lightcrcf.batch.work import shared_here
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.errors import UsageError
 from lightcrcf.registration.register import Registration, register
 
@@ -66,7 +66,7 @@ def register_many(
             raise TypeError(f"register_many() got an unexpected keyword argument {name!r}")
     items = ((index, _arguments(pair)) for index, pair in enumerate(pairs))
     if client is None:
-        shared = Shared()
+        shared = RegistrationCache()
         for item in items:
             yield _registered(item, {"shared": shared, **options})
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lightcrcf.progress import duration
+from lightcrcf.progress import format_duration
 
 __all__ = ["Tally"]
 
@@ -43,5 +43,5 @@ class Tally:
     def __str__(self) -> str:
         text = f"{self.done} of {self.total} pairs"
         if self.pairs_an_hour is not None and self.seconds_left is not None:
-            text += f", {self.pairs_an_hour:.0f} an hour, {duration(self.seconds_left)} left"
+            text += f", {self.pairs_an_hour:.0f} an hour, {format_duration(self.seconds_left)} left"
         return text + (f", {self.failed} failed" if self.failed else "")

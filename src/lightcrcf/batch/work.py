@@ -14,7 +14,7 @@ from typing import Any
 from lightcrcf.batch.carried import Carrier
 from lightcrcf.batch.options import Options
 from lightcrcf.batch.pairs import Pair
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.errors import LightCRCFError, UsageError
 from lightcrcf.registration.register import Registration, register
 from lightcrcf.registration.save import save
@@ -63,13 +63,13 @@ class _Kept(threading.local):
     """What a thread keeps from one pair to the next."""
 
     def __init__(self) -> None:
-        self.shared = Shared()
+        self.shared = RegistrationCache()
 
 
 _kept = _Kept()
 
 
-def shared_here() -> Shared:
+def shared_here() -> RegistrationCache:
     """What registrations in this thread share, for as long as it lives."""
     return _kept.shared
 

@@ -1,1 +1,1 @@
-"""What consecutive registrations share."""
+"""Cache for consecutive registrations."""

@@ -1,4 +1,4 @@
-"""What registrations that follow each other need not find out again: about a volume met again, and the network."""
+"""Cache for consecutive registrations: volumes read, results per volume, and the compiled network."""
 
 from __future__ import annotations
 
@@ -6,67 +6,67 @@ from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from lightcrcf.cache.volumes import KeptVolumes
+from lightcrcf.cache.volumes import VolumeCache
 from lightcrcf.engines.base import Engine, open_engine
-from lightcrcf.preprocessing.foreground import Content, content
+from lightcrcf.preprocessing.foreground import ImageType, classify
 from lightcrcf.volumes import Volume
 from lightcrcf.weights.store import Weights
 
-__all__ = ["Shared"]
+__all__ = ["RegistrationCache"]
 
 T = TypeVar("T")
 
 
-class Shared:
-    """Volumes that were read last, findings about volumes for as long as these are kept, and the network that ran last.
+class RegistrationCache:
+    """Cache of the volumes read last, of results for them while they exist, and of the last network.
 
-    Give one to registrations that run one after another; threads at the same time need one each. Results are those
-    of a registration alone, to the bit.
+    Pass one to registrations that run one after another; concurrent threads need one each. Results are bit-equal to
+    those without a cache.
 
     Example:
         >>> import numpy as np
         >>> from lightcrcf.geometry.grid import Grid
-        >>> shared, volume = Shared(), Volume(np.zeros((2, 3, 4)), Grid((2, 3, 4), np.eye(4)))
-        >>> [shared.about(volume, "mean", lambda: print("measured")) for _ in range(2)]
-        measured
+        >>> cache, volume = RegistrationCache(), Volume(np.zeros((2, 3, 4)), Grid((2, 3, 4), np.eye(4)))
+        >>> [cache.get_or_compute(volume, "mean", lambda: print("computed")) for _ in range(2)]
+        computed
         [None, None]
     """
 
     def __init__(self) -> None:
-        self._volumes = KeptVolumes()
-        self._findings: WeakKeyDictionary[Volume, dict[Hashable, Any]] = WeakKeyDictionary()
+        self._volumes = VolumeCache()
+        self._results: WeakKeyDictionary[Volume, dict[Hashable, Any]] = WeakKeyDictionary()
         self._key: Hashable = None
         self._engine: Engine | None = None
 
     def volume(self, given: Any) -> Volume:
-        """A volume from whatever `as_volume` takes; of one file always the same, unless it was written to since.
+        """Return a volume from any input of `as_volume`; the same object for the same unchanged file.
 
         Raises:
             InputError: as `as_volume`.
         """
         return self._volumes.volume(given)
 
-    def about(self, volume: Volume, key: Hashable, find: Callable[[], T]) -> T:
-        """What `find` returned when this volume was first asked about under `key`; it must not hold the volume."""
-        known = self._findings.setdefault(volume, {})
-        if key not in known:
-            known[key] = find()
-        found: T = known[key]
-        return found
+    def get_or_compute(self, volume: Volume, key: Hashable, compute: Callable[[], T]) -> T:
+        """Return the cached result for a volume and `key`, computed at first use; it must not reference the volume."""
+        results = self._results.setdefault(volume, {})
+        if key not in results:
+            results[key] = compute()
+        result: T = results[key]
+        return result
 
-    def content(self, volume: Volume) -> Content:
-        """What a volume shows, found once."""
-        return self.about(volume, "content", lambda: content(volume))
+    def image_type(self, volume: Volume) -> ImageType:
+        """Return the type of an image, estimated once."""
+        return self.get_or_compute(volume, "content", lambda: classify(volume))
 
     def engine(self, weights: Weights, *, name: Any, device: Any, precision: Any, threads: int | None) -> Engine:
-        """`open_engine`, or the engine of the last call if everything is the same.
+        """Return the engine of the last call if its arguments are equal, else open one.
 
         Raises:
             UsageError: as `open_engine`.
         """
         key = (weights.sha256, name, device, precision, threads)
         if self._engine is None or key != self._key:
-            self._engine = None  # frees the old graphs before new ones are built
+            self._engine = None  # release the old graphs before new ones are built
             self._engine = open_engine(weights, name=name, device=device, precision=precision, threads=threads)
             self._key = key
         return self._engine

@@ -1,4 +1,4 @@
-"""A transform as one dense displacement on a grid, as the measures of regularity need it."""
+"""Conversion of a transform to a dense displacement on a grid, for the measures of regularity."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _SLAB = 16
 
 
 def deformation(chain: Chain, onto: Grid) -> Field:
-    """What `chain` does beyond its affines: v with before^-1(before(x) + u(before(x))) = x + v(x).
+    """Compute the deformation without the affines: v with before^-1(before(x) + u(before(x))) = x + v(x).
 
-    The determinant of x + v(x) is that of the whole chain, up to the constant factor of the affines.
+    The Jacobian determinant of x + v(x) is that of the whole chain, up to the constant factor of the affines.
 
     Args:
         chain: fixed points to moving points.
@@ -40,14 +40,14 @@ def deformation(chain: Chain, onto: Grid) -> Field:
     where = (lattice.inverse @ before @ onto.affine)[:3]
     vectors = np.linalg.inv((before @ onto.affine)[:3, :3]) @ lattice.affine[:3, :3]
     sampled = np.stack([resample(component, onto.shape, where) for component in chain.field.displacement])
-    return _mapped(vectors, sampled)
+    return _transform_vectors(vectors, sampled)
 
 
 def deformation_determinant(chain: Chain, onto: Grid) -> Field:
-    """How `chain` changes volume at the voxels of a grid, beyond what its affines do.
+    """Compute the Jacobian determinant of the deformation without the affines at the voxels of a grid.
 
-    The field is sampled at the voxels first and differentiated on `onto` then, so that one of another resolution is
-    differentiated as it is interpolated. Neither spacing nor the direction of axes changes a determinant.
+    The field is sampled at the voxels of `onto` and then differentiated, so that a field of another resolution is
+    differentiated as it is interpolated. The determinant depends neither on spacing nor on the order of axes.
 
     Args:
         chain: fixed points to moving points.
@@ -60,7 +60,7 @@ def deformation_determinant(chain: Chain, onto: Grid) -> Field:
     if chain.field is None:
         return out
     depth, height, width = onto.shape
-    for start in range(0, depth, _SLAB):  # the vectors of all voxels would be three times the result
+    for start in range(0, depth, _SLAB):  # all vectors at once would take three times the memory of the result
         stop = min(start + _SLAB, depth)
         first, last = max(start - 1, 0), min(stop + 1, depth)
         sampled = deformation(chain, onto.crop((first, 0, 0), (last - first, height, width)))
@@ -69,7 +69,7 @@ def deformation_determinant(chain: Chain, onto: Grid) -> Field:
 
 
 def total_displacement(chain: Chain, fixed: Grid, moving: Grid) -> Field:
-    """What an evaluation that knows only voxels gets: w with T(x) = x + w(x), affines included.
+    """Compute the displacement between voxel indices, affines included: w with T(x) = x + w(x).
 
     Args:
         chain: fixed points to moving points.
@@ -83,7 +83,7 @@ def total_displacement(chain: Chain, fixed: Grid, moving: Grid) -> Field:
     # T(x) = M (x + v(x)) + t, so w(x) = (M - 1) x + t + M v(x).
     indices = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in fixed.shape), indexing="ij", sparse=True)
     linear, shift = matrix[:3, :3].astype(np.float32), matrix[:3, 3].astype(np.float32)
-    total = _mapped(linear, deformation(chain, fixed))
+    total = _transform_vectors(linear, deformation(chain, fixed))
     for row in range(3):
         total[row] += shift[row]
         for column in range(3):
@@ -91,6 +91,6 @@ def total_displacement(chain: Chain, fixed: Grid, moving: Grid) -> Field:
     return total
 
 
-def _mapped(linear: NDArray[np.floating], vectors: Field) -> Field:
-    """A (3, 3) matrix applied to each vector of a (3, D, H, W) field."""
+def _transform_vectors(linear: NDArray[np.floating], vectors: Field) -> Field:
+    """Apply a (3, 3) matrix to each vector of a (3, D, H, W) field."""
     return np.tensordot(linear.astype(np.float32), vectors, axes=1)

@@ -1,4 +1,4 @@
-"""Maps of local volume change: the determinant of a transform's Jacobian, and its logarithm without the affine."""
+"""Maps of local volume change: the Jacobian determinant of a transform, and its logarithm without the affine."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from lightcrcf.evaluation.fields import deformation_determinant
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume
 
-__all__ = ["FLOOR", "JacobianMaps", "jacobian_maps"]
+__all__ = ["LOG_FLOOR", "JacobianMaps", "jacobian_maps"]
 
-FLOOR = 0.001
-"""The least determinant of which a logarithm is taken, as in ANTs: less, and folds, count as a thousandth."""
+LOG_FLOOR = 0.001
+"""Lower bound of the determinant for its logarithm, as in ANTs; smaller and negative values are clipped to it."""
 
 
 @dataclass(frozen=True, eq=False)
 class JacobianMaps:
-    """How much larger what lies at each fixed voxel is in the moving image: above 1, or above 0 in the logarithm.
+    """Local volume change from fixed to moving: above 1, or above 0 in the logarithm, for expansion.
 
     Args:
-        determinant: float32 on the fixed grid, of the whole transform, affine included: mm3 of the moving image for
-            each mm3 of the fixed one; not positive where the transform folds.
-        log: float32 on the fixed grid, natural logarithm of the determinant of the deformation alone, of at least
-            `FLOOR`: differences in size between the images as a whole are not in it.
-        record: what `run.json` says of them.
+        determinant: float32 on the fixed grid, of the whole transform, affine included: mm3 of the moving image per mm3
+            of the fixed one; not positive where the transform folds.
+        log: float32 on the fixed grid, natural logarithm of the determinant of the deformation without the affine,
+            clipped to `LOG_FLOOR`.
+        record: entry of `run.json`.
     """
 
     determinant: Volume
@@ -35,7 +35,7 @@ class JacobianMaps:
 
 
 def jacobian_maps(chain: Chain, fixed: Volume) -> JacobianMaps:
-    """Measure the local volume change of a transform.
+    """Compute the maps of local volume change of a transform.
 
     Args:
         chain: fixed points to moving points.
@@ -53,11 +53,11 @@ def jacobian_maps(chain: Chain, fixed: Volume) -> JacobianMaps:
     determinant = deformation_determinant(chain, fixed.grid)
     record = {
         "affine_determinant": affine,
-        "log_floor": FLOOR,
+        "log_floor": LOG_FLOOR,
         "folded_voxels": int(np.count_nonzero(determinant <= 0)),
-        "raised_voxels": int(np.count_nonzero(determinant < np.float32(FLOOR))),
+        "raised_voxels": int(np.count_nonzero(determinant < np.float32(LOG_FLOOR))),
     }
-    log = np.maximum(determinant, np.float32(FLOOR))
+    log = np.maximum(determinant, np.float32(LOG_FLOOR))
     np.log(log, out=log)
     determinant *= np.float32(affine)
     whole, alone = (Volume(data, fixed.grid, fixed.source, fixed.header) for data in (determinant, log))

@@ -1,4 +1,4 @@
-"""Label volumes as integer codes."""
+"""Label maps as integer codes: validation, codes, indices and bounding boxes."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from lightcrcf.errors import InputError
 
-__all__ = ["as_codes", "bounding_boxes", "check_label_map", "check_same_shape", "compact", "label_codes"]
+__all__ = ["as_codes", "bounding_boxes", "check_label_map", "check_same_shape", "code_indices", "label_codes"]
 
 Codes = NDArray[np.integer]
 
 # Of 138 structures in voxels of 1 mm 10 % of neighbours differ, in voxels of 8 mm 55 %; of grey values 75 % and more.
-_FEW_VALUES, _MOST_DIFFERENT, _FEWEST_PAIRS = 30, 0.65, 1000
-_TABLE = 1 << 16  # codes that lie closer together are looked up in a table, much faster than by a search
+_MIN_VALUES, _MAX_DIFFERENT, _MIN_PAIRS = 30, 0.65, 1000
+_MAX_TABLE = 1 << 16  # range of codes up to which a lookup table is used; it is much faster than a search
 
 
 def as_codes(labels: ArrayLike, name: str) -> Codes:
-    """`labels` as integers; floats are accepted if they hold integers (many tools write label maps so).
+    """Convert `labels` to integers; floats are accepted if all values are integers, as many tools write them.
 
     Raises:
-        InputError: if a value has a fraction or is not finite, or if the type is no number.
+        InputError: if a value is not an integer or not finite, or if the dtype is not numeric.
     """
     values = np.asarray(labels)
     if values.dtype == np.bool_:
@@ -36,18 +36,18 @@ def as_codes(labels: ArrayLike, name: str) -> Codes:
 
 
 def check_label_map(labels: ArrayLike, name: str) -> None:
-    """Refuse an image where a label map is wanted, whatever its type: many values, most of which differ from the next.
+    """Refuse an image in place of a label map, whatever its dtype: many values, and most neighbours differ.
 
     Args:
-        labels: (D, H, W) values; structures may have any codes.
+        labels: (D, H, W) codes of structures.
         name: for the message.
 
     Raises:
         InputError: for fractions, values that are not finite, and whole numbers that look like grey values.
     """
     codes = as_codes(labels, name)
-    values, commonest = _values(codes)
-    if values <= _FEW_VALUES:
+    values, commonest = _count_values(codes)
+    if values <= _MIN_VALUES:
         return
     different = pairs = 0
     for axis in range(codes.ndim):
@@ -55,7 +55,7 @@ def check_label_map(labels: ArrayLike, name: str) -> None:
         inside = (one != 0) & (next_one != 0) & (one != commonest) & (next_one != commonest)
         pairs += int(np.count_nonzero(inside))
         different += int(np.count_nonzero(inside & (one != next_one)))
-    if pairs >= _FEWEST_PAIRS and different > _MOST_DIFFERENT * pairs:
+    if pairs >= _MIN_PAIRS and different > _MAX_DIFFERENT * pairs:
         raise InputError(
             name,
             expected="a label map",
@@ -64,10 +64,10 @@ def check_label_map(labels: ArrayLike, name: str) -> None:
         )
 
 
-def _values(codes: Codes) -> tuple[int, int]:
-    """How many different values there are, and the commonest: the background, or a scanner's padding."""
+def _count_values(codes: Codes) -> tuple[int, int]:
+    """Return the number of distinct values, and the most frequent one: background or padding."""
     low, high = (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
-    if high - low < _TABLE:
+    if high - low < _MAX_TABLE:
         counts = np.bincount(codes.ravel().astype(np.intp) - low)
         return int(np.count_nonzero(counts)), int(counts.argmax()) + low
     found, counts = np.unique(codes, return_counts=True)
@@ -90,7 +90,7 @@ def check_same_shape(reference: NDArray[np.generic], other: NDArray[np.generic],
 
 
 def label_codes(labels: ArrayLike) -> NDArray[np.int64]:
-    """The codes that occur, ascending, without 0.
+    """Return the codes that occur, ascending, without 0.
 
     Example:
         >>> label_codes([[0, 2035, 4], [4, 0, 0]]).tolist()
@@ -100,17 +100,17 @@ def label_codes(labels: ArrayLike) -> NDArray[np.int64]:
     return np.unique(values[values != 0]).astype(np.int64)
 
 
-def compact(values: Codes, codes: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Replace each value by 1 + its place in the ascending `codes`, or by 0 if it is none of them.
+def code_indices(values: Codes, codes: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Replace each value by 1 + its index in the ascending `codes`, or by 0 if it is none of them.
 
     Example:
-        >>> compact(np.array([0, 2035, 7, 4]), np.array([4, 2035])).tolist()
+        >>> code_indices(np.array([0, 2035, 7, 4]), np.array([4, 2035])).tolist()
         [0, 2, 0, 1]
     """
     if len(codes) == 0:
         return np.zeros(values.shape, dtype=np.intp)
     span = int(codes[-1]) - int(codes[0])
-    if span < _TABLE:
+    if span < _MAX_TABLE:
         table = np.zeros(span + 3, dtype=np.intp)
         table[codes - codes[0] + 1] = np.arange(1, len(codes) + 1)
         row: NDArray[np.intp] = table[np.clip(values, codes[0] - 1, codes[-1] + 1) - (codes[0] - 1)]
@@ -120,13 +120,13 @@ def compact(values: Codes, codes: NDArray[np.int64]) -> NDArray[np.intp]:
 
 
 def bounding_boxes(labels: Codes, codes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The box of each code in one pass over a (D, H, W) volume.
+    """Compute the bounding box of each code in one pass over a (D, H, W) volume.
 
     Returns:
-        (len(codes), 3, 2): first and one-past-last index along each axis; an absent code has first > last.
+        (len(codes), 3, 2) first and one-past-last index along each axis; an absent code has first > last.
     """
     where = np.nonzero(labels)
-    row = compact(labels[where], codes)
+    row = code_indices(labels[where], codes)
     boxes = np.empty((len(codes), 3, 2), dtype=np.int64)
     for axis, (index, length) in enumerate(zip(where, labels.shape, strict=True)):
         hits = np.bincount(row * length + index, minlength=(len(codes) + 1) * length)

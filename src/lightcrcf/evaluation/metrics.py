@@ -1,8 +1,7 @@
-"""Agreement of labels and images: Dice and mean squared error, with the other measures beside them.
+"""Overlap of labels and difference of images: Dice and mean squared error; re-exports of all other metrics.
 
-Label volumes hold any integers (structure codes up to 2**31); 0 is background and never scored.
-Surface distances live in `evaluation.surface`, measures of the field in `evaluation.regularity`; both are exported
-here.
+Label maps hold any integers (structure codes up to 2**31); 0 is background and never scored. Surface distances are in
+`evaluation.surface`, measures of the field in `evaluation.regularity`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lightcrcf.errors import InputError
-from lightcrcf.evaluation.labels import as_codes, check_same_shape, compact, label_codes
+from lightcrcf.evaluation.labels import as_codes, check_same_shape, code_indices, label_codes
 from lightcrcf.evaluation.regularity import folding_percent, ndv_percent, sdlogj, sdlogj_l2r
 from lightcrcf.evaluation.surface import hd95_by_label, hd95_mm
 
@@ -31,20 +30,19 @@ __all__ = [
 
 
 def dice(fixed: ArrayLike, moved: ArrayLike, labels: Iterable[int] | None = None) -> dict[int, float]:
-    """Dice overlap 2|A and B| / (|A| + |B|) of each label.
+    """Compute the Dice overlap 2|A and B| / (|A| + |B|) of each label.
 
     Args:
         fixed: (D, H, W) integers, or floats that hold integers.
         moved: (D, H, W), likewise, on the same grid.
-        labels: the codes to score; without them, every code but 0 in `fixed`.
+        labels: codes to score; every code but 0 in `fixed` by default.
 
     Returns:
-        code to Dice, in ascending order of code. A code absent from `fixed` is NaN (skip it in means, as Learn2Reg
-        does; leave out codes absent from the unwarped moving labels by not asking for them). A code that `fixed` has
-        and `moved` lost is 0.
+        Dice by code, in ascending order. It is NaN for a code absent from `fixed` (exclude it from means, as Learn2Reg
+        does; exclude codes absent from the moving labels by `labels`), and 0 for a code absent from `moved` only.
 
     Raises:
-        InputError: if the shapes differ, a volume holds fractions, or label 0 is asked for.
+        InputError: if the shapes differ, a value is not an integer, or label 0 is requested.
 
     Example:
         >>> dice([[[7, 7, 7, 9]]], [[[7, 7, 0, 5]]])
@@ -56,8 +54,8 @@ def dice(fixed: ArrayLike, moved: ArrayLike, labels: Iterable[int] | None = None
     check_same_shape(a, b, "moved labels")
     somewhere = (a != 0) | (b != 0)
     a, b = a[somewhere], b[somewhere]
-    codes = label_codes(a) if labels is None else _asked(labels)
-    in_a, in_b = compact(a, codes), compact(b, codes)
+    codes = label_codes(a) if labels is None else _requested_codes(labels)
+    in_a, in_b = code_indices(a, codes), code_indices(b, codes)
     bins = len(codes) + 1
     size_a, size_b = np.bincount(in_a, minlength=bins)[1:], np.bincount(in_b, minlength=bins)[1:]
     both = np.bincount(in_a[in_a == in_b], minlength=bins)[1:]
@@ -67,14 +65,14 @@ def dice(fixed: ArrayLike, moved: ArrayLike, labels: Iterable[int] | None = None
 
 
 def mse(fixed: ArrayLike, moved: ArrayLike, mask: ArrayLike | None = None) -> float:
-    """Mean squared intensity difference, in squared units of the images.
+    """Compute the mean squared intensity difference, in squared units of the images.
 
-    It measures how alike two images look, not how well structures match (Rohlfing, TMI 2012): never an accuracy.
+    It measures the similarity of intensities, not the alignment of structures (Rohlfing, TMI 2012), and is no accuracy.
 
     Args:
         fixed: (D, H, W) intensities.
         moved: (D, H, W), on the same grid.
-        mask: (D, H, W); only its non-zero voxels count.
+        mask: (D, H, W); restricts the mean to its nonzero voxels.
 
     Raises:
         InputError: if the shapes differ or the mask is empty.
@@ -95,7 +93,7 @@ def mse(fixed: ArrayLike, moved: ArrayLike, mask: ArrayLike | None = None) -> fl
     return float(np.mean(difference**2))
 
 
-def _asked(labels: Iterable[int]) -> NDArray[np.int64]:
+def _requested_codes(labels: Iterable[int]) -> NDArray[np.int64]:
     codes = np.unique(np.asarray(list(labels), dtype=np.int64))
     if 0 in codes:
         raise InputError("labels", expected="structure codes", got="0", remedy="leave background out")

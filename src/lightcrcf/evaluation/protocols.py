@@ -1,15 +1,14 @@
-"""How a registration is scored: which labels count, which spacing, which measures of the field.
+"""Evaluation protocols: labels scored, spacing of distances, and measures of the field.
 
-`default`    Labels moved by nearest neighbour. Every label of the fixed volume that the moving volume has too; one
-             lost on the way counts Dice 0. HD95 in mm. Folding and SDlogJ of the field, affines left out (they only
-             scale it), on the fixed grid.
-`learn2reg`  As the evaluation code of the Learn2Reg challenge: the same labels and the same nearest neighbour, HD95 in
-             voxels (it passes a spacing of 1), SDlogJ of the whole displacement with its + 3. Folding is reported
-             exactly, which that code cannot do.
+`default`    Labels are resampled by nearest neighbour. Every label of the fixed volume that the moving volume has is
+             scored; a label that vanishes has Dice 0. HD95 is in mm. Folding and SDlogJ are those of the field without
+             affines (which only scale it) on the fixed grid.
+`learn2reg`  As the evaluation code of the Learn2Reg challenge: the same labels and interpolation, HD95 in voxels (it
+             passes a spacing of 1), SDlogJ of the whole displacement with its + 3. Folding is exact, unlike there.
 
-Source: Hering et al., "Learn2Reg", IEEE TMI 2023; MDL-UzL/L2R, evaluation code. It rounds positions up to half a voxel
-outside of the moving volume to background, where ours take the border voxel, as ITK does; labels that touch the border
-can differ there.
+Source: Hering et al., "Learn2Reg", IEEE TMI 2023; MDL-UzL/L2R, evaluation code. It maps positions up to half a voxel
+outside of the moving volume to background, where this module takes the border voxel, as ITK does; labels that touch
+the border can differ.
 """
 
 from __future__ import annotations
@@ -48,21 +47,21 @@ PROTOCOLS: tuple[Protocol, ...] = ("default", "learn2reg")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores of one registration; None where the input for a measure was not given.
+    """Metrics of one registration; None if the input of a metric was not given.
 
     Args:
         protocol: `default` or `learn2reg`.
         dice: overlap of each scored label.
         mean_dice: their mean.
-        hd95: robust Hausdorff distance of each scored label; infinite for a label that was lost.
+        hd95: robust Hausdorff distance of each scored label; infinite for a label that vanished.
         mean_hd95: their mean: of the finite ones in `default`, of all in `learn2reg`.
         hd95_unit: `mm` or `voxel`.
         folding_percent: voxels of the fixed grid with a Jacobian determinant <= 0.
         folding_percent_labelled: the same among voxels that carry a label in the fixed volume.
         ndv_percent: non-diffeomorphic volume among voxels that carry a label in the fixed volume.
-        sdlogj: spread of log J over the fixed grid; the variant that `protocol` names.
+        sdlogj: standard deviation of log J over the fixed grid, in the variant of `protocol`.
         mse: mean squared difference of the images, in squared units of theirs.
-        notes: what to know when reading the figures.
+        notes: remarks for the interpretation of the metrics.
     """
 
     protocol: Protocol
@@ -79,7 +78,7 @@ class Evaluation:
     notes: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain types, for JSON; NaN and infinity stay as they are."""
+        """Return plain types for JSON; NaN and infinity are kept."""
         return asdict(self)
 
 
@@ -101,29 +100,29 @@ def evaluate(
     moved: Volume | None = None,
     protocol: Protocol = "default",
 ) -> Evaluation:
-    """Score one registration.
+    """Evaluate one registration.
 
     Args:
         fixed_labels: labels of the fixed subject.
-        moved_labels: labels of the moving subject on the fixed grid. Without them, `moving_labels` are moved by
+        moved_labels: labels of the moving subject on the fixed grid; by default `moving_labels` resampled by
             `transform`.
-        moving_labels: labels of the moving subject on their own grid. Given beside `moved_labels` they say which
-            labels the moving subject has at all.
-        transform: fixed points to moving points; also gives the measures of the field.
+        moving_labels: labels of the moving subject on their own grid. With `moved_labels`, they determine which labels
+            the moving subject has.
+        transform: from fixed to moving points; also for the measures of the field.
         fixed: fixed image, for the mean squared error.
-        moved: moved image on the fixed grid, for the same.
+        moved: moved image on the fixed grid, for the mean squared error.
         protocol: see the module.
 
     Raises:
         UsageError: if there is nothing to score, or only one of `fixed` and `moved` is given.
-        InputError: if labels are not whole numbers, or an image, grids differ, or no label is in both subjects.
+        InputError: if labels are not integers or are an image, grids differ, or no label is in both subjects.
     """
     if protocol not in PROTOCOLS:
         raise UsageError("protocol", expected=" or ".join(PROTOCOLS), got=str(protocol), remedy="name one of them")
     for labels_given in (fixed_labels, moved_labels, moving_labels):
         if labels_given is not None:
             check_label_map(labels_given.data, labels_given.source)
-    carried = _carried(fixed_labels, moved_labels, moving_labels, transform)
+    carried = _labels_on_fixed_grid(fixed_labels, moved_labels, moving_labels, transform)
     labels, notes = _scored_labels(fixed_labels, moving_labels)
     l2r = protocol == "learn2reg"
     spacing = np.ones(3) if l2r else fixed_labels.grid.spacing_mm
@@ -138,18 +137,18 @@ def evaluate(
         mean_hd95=_mean_distance(distance, keep_infinite=l2r),
         hd95_unit="voxel" if l2r else "mm",
         mse=_image_difference(fixed, moved),
-        notes=(*notes, *_lost(distance, l2r)),
+        notes=(*notes, *_lost_note(distance, l2r)),
         **vars(field),
     )
 
 
 def learn2reg_aggregates(cases: Sequence[Evaluation]) -> dict[str, dict[str, float]]:
-    """Mean, sample standard deviation and the challenge's "30" quantile over cases.
+    """Compute mean, sample standard deviation and the "30" quantile of the challenge over cases.
 
     The quantile is that of the worst 30 % by the challenge's convention: 0.3 for Dice and HD95, 0.7 for SDlogJ.
 
     Returns:
-        {"mean" | "std" | "30": {"dice", "hd95", "sdlogj"}}; NaN where no case has the measure.
+        {"mean" | "std" | "30": {"dice", "hd95", "sdlogj"}}; NaN if no case has the metric.
     """
     columns = {
         "dice": [case.mean_dice for case in cases],
@@ -165,7 +164,7 @@ def learn2reg_aggregates(cases: Sequence[Evaluation]) -> dict[str, dict[str, flo
     }
 
 
-def _carried(
+def _labels_on_fixed_grid(
     fixed_labels: Volume, moved_labels: Volume | None, moving_labels: Volume | None, transform: Chain | None
 ) -> Volume:
     if moved_labels is not None:
@@ -194,7 +193,7 @@ def _scored_labels(fixed: Volume, moving: Volume | None) -> tuple[NDArray[np.int
     return codes, notes
 
 
-def _lost(distance: Mapping[int, float], infinite_mean: bool) -> list[str]:
+def _lost_note(distance: Mapping[int, float], infinite_mean: bool) -> list[str]:
     lost = [str(label) for label, value in distance.items() if np.isinf(value)]
     if not lost:
         return []

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.errors import UsageError
-from lightcrcf.evaluation.labels import as_codes, compact
+from lightcrcf.evaluation.labels import as_codes, code_indices
 from lightcrcf.geometry.fusion_kernels import atlas_weights, vote
 
 __all__ = ["DEFAULT", "FUSIONS", "Fused", "fuse", "fusion_bytes"]
@@ -72,7 +72,7 @@ def fuse(
     if method not in FUSIONS:
         raise UsageError("fusion", expected=f"one of {', '.join(FUSIONS)}", got=method, remedy="correct the name")
     box, codes = _inside(labels), _all_codes(labels)
-    maps = np.stack([compact(as_codes(one, "labels")[box], codes).astype(np.int16) for one in labels])
+    maps = np.stack([code_indices(as_codes(one, "labels")[box], codes).astype(np.int16) for one in labels])
     disputed: NDArray[np.bool_] = (maps != maps[0]).any(axis=0)
     count = int(np.count_nonzero(disputed))
     places = np.full(disputed.shape, -1, np.int32)

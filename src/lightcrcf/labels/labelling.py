@@ -24,8 +24,8 @@ from lightcrcf.evaluation.labels import as_codes
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.labels.atlases import Atlas, check_atlases
 from lightcrcf.labels.fusion import DEFAULT, FUSIONS, Fused, fuse, fusion_bytes
-from lightcrcf.preprocessing.missing_data import filled
-from lightcrcf.preprocessing.recoloring import recoloured, shades
+from lightcrcf.preprocessing.intensity_mapping import conditional_means, map_intensities
+from lightcrcf.preprocessing.missing_data import fill_missing
 from lightcrcf.registration.provenance import peak_memory_mb
 from lightcrcf.registration.register import register
 from lightcrcf.run_record.environment import cpu_name, usable_cores, versions
@@ -89,7 +89,7 @@ class Moved:
         if not self.across:
             return self.image
         inside = (self.labels != 0).astype(np.float32)
-        return recoloured(self.image, shades(target, self.image, inside))
+        return map_intensities(self.image, conditional_means(target, self.image, inside))
 
 
 def label(
@@ -142,7 +142,7 @@ def label(
     registered, used = time.perf_counter(), _used(moved, str(image))
     tell("fusion", 0.95)
     with use_threads(options.threads):
-        target, spacing = unit_intensities(filled(fixed)[0], used[0].window), fixed.grid.spacing_mm.tolist()
+        target, spacing = unit_intensities(fill_missing(fixed)[0], used[0].window), fixed.grid.spacing_mm.tolist()
         fused = fuse(target, [m.comparable(target) for m in used], [m.labels for m in used], spacing, fusion)
     timings = {"registration": registered - start, "fusion": time.perf_counter() - registered}
     record = {

@@ -1,4 +1,4 @@
-"""The smooth factor between two images: a scanner's bias field is no difference of anatomy."""
+"""Smooth multiplicative gain between two images, which models the ratio of their bias fields."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["smooth_gain"]
 
 Float32 = NDArray[np.float32]
 
-_FEWEST, _MOST = 300, 20_000  # voxels
-_STRONGEST = np.float32(2.5)  # more is no bias field but another contrast or size
-_DARK = 0.05  # as much as the darkest foreground, so that noise there does not decide
+_MIN_VOXELS, _MAX_VOXELS = 300, 20_000  # voxels
+_MAX_GAIN = np.float32(2.5)  # a larger gain is no bias field but another contrast or misalignment
+_EPSILON = 0.05  # about the darkest foreground, so that noise there has little weight
 
 
 def smooth_gain(
@@ -22,15 +22,15 @@ def smooth_gain(
     places: NDArray[np.integer[Any]],
     everywhere: NDArray[np.integer[Any]] | None = None,
 ) -> Float32:
-    """Return the smooth factor that brings `moved` closest to `fixed`: a scanner's bias field is no other contrast.
+    """Estimate the smooth gain by which `moved` best matches `fixed`.
 
-    Its logarithm is a polynomial of second order in the coordinates, by least squares. Where bright and dark are
-    exchanged, or one anatomy lies on another, no such factor helps.
+    Its logarithm is a second-order polynomial of the coordinates, fitted by least squares. It corrects neither inverted
+    contrast nor misaligned anatomy.
 
     Args:
         fixed, moved: (N,) intensities of about unit range.
-        places: (N, 3) voxels they come from.
-        everywhere: (M, 3) voxels where the factor is wanted; `places` if None. Beyond them it stays as at their edge.
+        places: (N, 3) voxel indices of the intensities.
+        everywhere: (M, 3) voxel indices of the result; `places` if None. Outside of their bounding box it is constant.
 
     Example:
         >>> places = np.argwhere(np.ones((9, 8, 7), bool))
@@ -42,19 +42,19 @@ def smooth_gain(
         True
     """
     wanted = places if everywhere is None else everywhere
-    if len(places) < _FEWEST:
+    if len(places) < _MIN_VOXELS:
         return np.ones(len(wanted), np.float32)
     low, high = places.min(axis=0), places.max(axis=0)
-    step = 1 + len(places) // _MOST
-    f, m = (np.log(np.maximum(values[::step], 0) + _DARK) for values in (fixed, moved))
+    step = 1 + len(places) // _MAX_VOXELS
+    f, m = (np.log(np.maximum(values[::step], 0) + _EPSILON) for values in (fixed, moved))
     terms = _second_order(places[::step], low, high).astype(np.float64)
     weights = np.linalg.pinv(terms.T @ terms, hermitian=True) @ (terms.T @ (f - m))
     factor = np.exp(_second_order(wanted, low, high) @ weights.astype(np.float32))
-    return np.asarray(np.clip(factor, 1 / _STRONGEST, _STRONGEST), np.float32)
+    return np.asarray(np.clip(factor, 1 / _MAX_GAIN, _MAX_GAIN), np.float32)
 
 
 def _second_order(places: NDArray[np.integer[Any]], low: NDArray[Any], high: NDArray[Any]) -> Float32:
-    """Return the (N, 10) terms of a polynomial in coordinates that run from -1 at `low` to 1 at `high`."""
+    """Return the (N, 10) terms of a second-order polynomial in coordinates scaled to -1 at `low` and 1 at `high`."""
     unit = (2 * places - (low + high)) / np.maximum(high - low, 1)
     x, y, z = np.clip(unit, -1, 1).T.astype(np.float32)
     return np.stack([np.ones_like(x), x, y, z, x * x, y * y, z * z, x * y, y * z, z * x], axis=1)

@@ -1,4 +1,4 @@
-"""What of a volume is tissue, and what kind of image it seems to be."""
+"""Foreground segmentation by thresholds, and the image type: anatomy, field of view, masked background, CT."""
 
 from __future__ import annotations
 
@@ -17,53 +17,55 @@ from lightcrcf.volumes.volume import Volume
 
 __all__ = [
     "HEAD_AND_BRAIN",
-    "Content",
-    "Thinned",
-    "background_value",
+    "DownsampledImage",
+    "ImageType",
+    "border_mode",
     "border_values",
-    "content",
+    "classify",
+    "downsample_volume",
     "foreground",
     "intensity_range",
     "is_skull_stripped",
-    "litres",
-    "lowest",
-    "thin_out",
+    "robust_minimum",
+    "volume_litres",
 ]
 
 Kind = Literal["skull-stripped brain", "whole head or body", "small crop", "other"]
 HEAD_AND_BRAIN: frozenset[Kind] = frozenset(("skull-stripped brain", "whole head or body"))
-"""What two images show of which the one may lie in the other."""
+"""Image types of a pair in which the one image may be part of the other."""
 
-# A constant value makes up most of the border of a masked image; noise, even where it rounds to zero, does not leave
-# the darker tissue so thin: with noise, the voxels between the background and the threshold are many.
+# At least this share of a masked image's border has one value. With noise, even if it rounds to zero, more voxels than
+# this ratio lie between the background and the threshold.
 _CONSTANT_BORDER = 0.5
-_FAINT_PER_BRIGHT = 0.22
+_MAX_FAINT_RATIO = 0.22
 _CROP_LITRES = 0.5
-# Otsu's threshold separates a few extreme voxels (a cyst, metal, a bladder in PET, one voxel of 1e9) from all others.
-# Where the same threshold among the others finds so many times more tissue, it is the one that was meant; in images
-# without such voxels, of nine anatomies, it finds up to 2.6 times as much.
-_HIDDEN, _ROUNDS = 4.0, 9
-_FEW = 1e-3  # of all voxels: no more are found as long as these are a thousand times as strong as all others
-# The brightest that an intensity range reaches, in terms of the 75th percentile of the foreground: in images of nine
-# anatomies the 98th percentile reached 2.8, the fluid of fat-suppressed abdomens.
-_BRIGHTEST = 3.0
+# Otsu's threshold may separate a few extreme voxels (a cyst, metal, a PET bladder, one voxel of 1e9) from the others.
+# If Otsu's threshold of the others finds so many times more tissue, it is taken instead; in images without extreme
+# voxels, of nine anatomies, it finds up to 2.6 times as much.
+_MIN_GROWTH, _MAX_ROUNDS = 4.0, 9
+_OUTLIER_SHARE = (
+    1e-3  # of all voxels: fewer bright voxels than this are extreme even if the next threshold finds no more
+)
+# Upper end of an intensity range in units of the 75th percentile of the foreground. The 98th percentile reached 2.8 in
+# images of nine anatomies: fluid in fat-suppressed abdomens.
+_MAX_RANGE_RATIO = 3.0
 _BRAIN_LITRES = (0.4, 2.3)
-# Voxels at either end whose values may be any, a division by nearly zero; and how many voxels tell the others.
-_STRAY_PERCENT, _SAMPLES = 0.1, 200_000
-_THIN = 100_000  # voxels by which what an image shows is judged
+# Percentage of outliers at either end, such as divisions by nearly zero; and samples for the percentiles.
+_OUTLIER_PERCENT, _SAMPLES = 0.1, 200_000
+_CLASSIFICATION_VOXELS = 100_000  # of the downsampled image that is classified
 
 
 @dataclass(frozen=True)
-class Content:
-    """What an image seems to show. It is a guess from volumes alone, good enough to choose defaults and to warn.
+class ImageType:
+    """Type of an image, estimated from volumes and intensities alone: good enough for defaults and warnings.
 
     Args:
-        foreground_litres: volume of what is not background (everything in a small crop that fills its grid).
-        background_fraction_exact: share of voxels that equal the border's constant value, 0 if there is none.
-        masked: whether everything outside the anatomy was set to one value, so that the background says nothing.
-        kind: "skull-stripped brain" (masked, 0.4 to 2.3 litres), "small crop" (a field of view below half a litre),
-            "whole head or body" (more than 2.3 litres) or "other".
-        ct: whether it is in Hounsfield units.
+        foreground_litres: volume of the foreground in litres; of the grid for a small crop without a mask.
+        background_fraction_exact: share of voxels that equal the constant value of the border, 0 if there is none.
+        masked: whether everything outside of the anatomy has one value.
+        kind: "skull-stripped brain" (masked, 400 to 2300 ml), "small crop" (a field of view below 500 ml), "whole head
+            or body" (more than 2300 ml) or "other".
+        ct: whether intensities are Hounsfield units.
     """
 
     foreground_litres: float
@@ -73,29 +75,31 @@ class Content:
     ct: bool = False
 
 
-def background_value(data: NDArray[Any]) -> tuple[float, float]:
-    """The most common value on the six faces of `data`, and its share of them."""
+def border_mode(data: NDArray[Any]) -> tuple[float, float]:
+    """Return the most frequent value on the six faces of `data`, and its share."""
     values, shares = border_values(data)
     best = int(shares.argmax())
     return float(values[best]), float(shares[best])
 
 
 def border_values(data: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """The values on the six faces of `data` in ascending order, and the share of each."""
+    """Return the values on the six faces of `data` in ascending order, and the share of each."""
     faces = np.concatenate([np.take(data, (0, -1), axis=a).ravel() for a in range(3)])
     values, counts = np.unique(faces, return_counts=True)
     return values, counts / faces.size
 
 
-def lowest(data: NDArray[Any]) -> float:
-    """The least finite value, or where it lies further below nearly all others than they apart, theirs; 0 for none.
+def robust_minimum(data: NDArray[Any]) -> float:
+    """Return the minimum of the finite values without outliers; 0 if there are none.
+
+    If it lies below the 0.1th percentile by more than the range to the 99.9th, that percentile is returned.
 
     Example:
         >>> data = np.arange(10000.0).reshape(10, 25, 40)
         >>> data[3, 4, 5] = -1e9
-        >>> round(lowest(data)) in range(30)
+        >>> round(robust_minimum(data)) in range(30)
         True
-        >>> lowest(np.abs(data))
+        >>> robust_minimum(np.abs(data))
         0.0
     """
     finite = data[np.isfinite(data)]
@@ -103,16 +107,16 @@ def lowest(data: NDArray[Any]) -> float:
         return 0.0
     least = float(finite.min())
     some = finite[:: max(1, finite.size // _SAMPLES)].astype(np.float64)
-    low, high = (float(value) for value in np.percentile(some, (_STRAY_PERCENT, 100 - _STRAY_PERCENT)))
+    low, high = (float(value) for value in np.percentile(some, (_OUTLIER_PERCENT, 100 - _OUTLIER_PERCENT)))
     return low if low - least > high - low > 0 else least
 
 
 def foreground(data: NDArray[Any]) -> NDArray[np.bool_]:
-    """True where there is tissue rather than air or padding.
+    """Segment tissue from air and padding.
 
-    An image that was masked (constant border, few faint voxels) keeps every voxel that differs from the constant.
-    Otherwise Otsu's threshold on the square root of the intensity separates noise from tissue; the square root
-    keeps bright fat from pulling the threshold into the tissue.
+    In a masked image (constant border, few faint voxels), every voxel that differs from the constant is foreground.
+    Otherwise Otsu's threshold on the square root of the intensity separates tissue from noise; without the root,
+    bright fat would raise the threshold into the tissue.
 
     Args:
         data: (D, H, W), any numeric type; values that are not finite are background.
@@ -130,8 +134,8 @@ def foreground(data: NDArray[Any]) -> NDArray[np.bool_]:
     """
     finite = np.isfinite(data)
     whole = bool(finite.all())
-    value, share = background_value(data if whole else np.where(finite, data, 0))
-    base = value if share >= _CONSTANT_BORDER else lowest(data)
+    value, share = border_mode(data if whole else np.where(finite, data, 0))
+    base = value if share >= _CONSTANT_BORDER else robust_minimum(data)
     apart: NDArray[Any] = (data if whole else np.where(finite, data, base)) - base
     np.abs(apart, out=apart)
     strength: NDArray[np.float32] = np.sqrt(apart, dtype=np.float32, out=apart if apart.dtype == np.float32 else None)
@@ -140,34 +144,34 @@ def foreground(data: NDArray[Any]) -> NDArray[np.bool_]:
         return np.zeros(data.shape, dtype=np.bool_)
     bright = _bright(strength, some)
     faint = np.count_nonzero(some) - np.count_nonzero(bright)
-    masked = share >= _CONSTANT_BORDER and faint < _FAINT_PER_BRIGHT * np.count_nonzero(bright)
+    masked = share >= _CONSTANT_BORDER and faint < _MAX_FAINT_RATIO * np.count_nonzero(bright)
     return some if masked else bright
 
 
 def _bright(strength: NDArray[np.float32], some: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Where `strength` is above Otsu's threshold, found anew among the rest as long as few extreme voxels decide it."""
+    """Threshold `strength` by Otsu's method, repeated without extreme voxels as long as they determine it."""
     threshold = _otsu(strength, some)
     bright = np.asarray(strength > threshold)
-    for _ in range(_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         count = np.count_nonzero(bright)
         threshold = _otsu(np.minimum(strength, np.float32(threshold)), some)
         more = np.asarray(strength > threshold)
         found = np.count_nonzero(more)
-        if found < _HIDDEN * count and not found == count < _FEW * strength.size:
+        if found < _MIN_GROWTH * count and not found == count < _OUTLIER_SHARE * strength.size:
             break
         bright = more
     return bright
 
 
 def intensity_range(tissue: NDArray[Any], dark: float, bright: float) -> tuple[float, float]:
-    """Two percentiles of the foreground, the upper one limited so that a bright lesion leaves the tissue its contrast.
+    """Return two percentiles of the foreground, the upper one limited so that a bright lesion does not take the range.
 
     Args:
         tissue: (N,) intensities of the foreground.
         dark, bright: the percentiles.
 
     Returns:
-        the intensities; the upper one is at most three times as far from the lower one as the 75th percentile is.
+        The intensities; the upper is at most three times as far from the lower as the 75th percentile is.
 
     Example:
         >>> tissue = np.arange(1000.0)
@@ -176,11 +180,11 @@ def intensity_range(tissue: NDArray[Any], dark: float, bright: float) -> tuple[f
         [5, 2238]
     """
     low, middle, high = (float(value) for value in np.percentile(tissue, (dark, 75.0, bright)))
-    return low, min(high, low + _BRIGHTEST * (middle - low)) if middle > low else high
+    return low, min(high, low + _MAX_RANGE_RATIO * (middle - low)) if middle > low else high
 
 
 def _otsu(values: NDArray[np.float32], some: NDArray[np.bool_]) -> float:
-    """The threshold that maximises the variance between two classes; `some` is where the values are not zero."""
+    """Return the threshold that maximises the between-class variance; `some` is True where values are not zero."""
     counts, edges = np.histogram(values[some], bins=256, range=(values.min(), values.max()))
     counts[0] += values.size - np.count_nonzero(some)  # in a bare brain the most
     centres = (edges[:-1] + edges[1:]) / 2
@@ -192,24 +196,24 @@ def _otsu(values: NDArray[np.float32], some: NDArray[np.bool_]) -> float:
     return float(edges[1 + int(np.argmax(low * high * (mean_high - mean_low) ** 2))])
 
 
-def litres(mask: NDArray[np.bool_], grid: Grid) -> float:
-    """Volume of the True voxels of `mask` on `grid`.
+def volume_litres(mask: NDArray[np.bool_], grid: Grid) -> float:
+    """Return the volume in litres of the True voxels of `mask` on `grid`.
 
     Example:
-        >>> round(litres(np.ones((10, 10, 10), bool), Grid((10, 10, 10), np.diag([10.0, 10.0, 10.0, 1.0]))), 6)
+        >>> round(volume_litres(np.ones((10, 10, 10), bool), Grid((10, 10, 10), np.diag([10.0, 10.0, 10.0, 1.0]))), 6)
         1.0
     """
     return float(np.count_nonzero(mask) * abs(np.linalg.det(grid.affine[:3, :3])) * 1e-6)
 
 
 @dataclass(frozen=True, eq=False)
-class Thinned:
-    """An image at about 100 000 voxels, by which what it shows is judged.
+class DownsampledImage:
+    """An image downsampled to about 100 000 voxels, for its classification.
 
     Args:
         data: (D, H, W) block means.
-        grid: theirs.
-        tissue: where they are foreground.
+        grid: of the data.
+        tissue: (D, H, W), the foreground.
     """
 
     data: NDArray[np.float32]
@@ -217,13 +221,13 @@ class Thinned:
     tissue: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, volume: Volume) -> Thinned:
-        """Thin `volume` out.
+    def of(cls, volume: Volume) -> DownsampledImage:
+        """Downsample `volume`.
 
         Raises:
             InputError: if the volume is constant.
         """
-        data, grid = thin_out(volume, voxels=_THIN)
+        data, grid = downsample_volume(volume, voxels=_CLASSIFICATION_VOXELS)
         tissue = foreground(data)
         if not tissue.any():
             raise InputError(
@@ -235,40 +239,42 @@ class Thinned:
         return cls(data, grid, tissue)
 
     @cached_property
-    def content(self) -> Content:
-        """What it seems to show."""
-        value, share = background_value(self.data)
+    def image_type(self) -> ImageType:
+        """Return the image type."""
+        value, share = border_mode(self.data)
         exact = float(np.mean(self.data == value)) if share >= _CONSTANT_BORDER else 0.0
         masked = exact > 0 and bool((self.tissue == (self.data != value)).all())
-        view = litres(np.ones_like(self.tissue), self.grid)
+        view = volume_litres(np.ones_like(self.tissue), self.grid)
         crop = view < _CROP_LITRES
-        inside = view if crop and not masked else litres(self.tissue, self.grid)
-        kind: Kind = "small crop" if crop else _kind(inside, masked)
-        return Content(inside, exact, masked, kind, is_ct(self.data))
+        inside = view if crop and not masked else volume_litres(self.tissue, self.grid)
+        kind: Kind = "small crop" if crop else _kind_of(inside, masked)
+        return ImageType(inside, exact, masked, kind, is_ct(self.data))
 
 
-def content(volume: Volume) -> Content:
-    """What `volume` seems to show, judged at about 100 000 voxels.
+def classify(volume: Volume) -> ImageType:
+    """Estimate the type of `volume` from about 100 000 voxels.
 
     Raises:
         InputError: if the volume is constant.
     """
-    return Thinned.of(volume).content
+    return DownsampledImage.of(volume).image_type
 
 
-def _kind(inside: float, masked: bool) -> Kind:
+def _kind_of(inside: float, masked: bool) -> Kind:
     if masked and _BRAIN_LITRES[0] <= inside <= _BRAIN_LITRES[1]:
         return "skull-stripped brain"
     return "whole head or body" if inside > _BRAIN_LITRES[1] else "other"
 
 
 def is_skull_stripped(volume: Volume) -> bool:
-    """True if `volume` looks like a brain on a constant background; see `Content`."""
-    return content(volume).kind == "skull-stripped brain"
+    """Return whether `volume` looks like a brain on a constant background; see `ImageType`."""
+    return classify(volume).kind == "skull-stripped brain"
 
 
-def thin_out(volume: Volume, *, voxels: int | None = None, spacing_mm: float = 0.0) -> tuple[NDArray[np.float32], Grid]:
-    """Block means of `volume` with at most about `voxels` voxels, or about `spacing_mm` apart, and their grid."""
+def downsample_volume(
+    volume: Volume, *, voxels: int | None = None, spacing_mm: float = 0.0
+) -> tuple[NDArray[np.float32], Grid]:
+    """Downsample `volume` by block means to about `voxels` voxels, or to about `spacing_mm`; return data and grid."""
     grid = volume.grid
     if voxels is not None:
         spacing_mm = float((grid.size * np.prod(grid.spacing_mm) / voxels) ** (1 / 3))

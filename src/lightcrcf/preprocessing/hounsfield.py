@@ -1,4 +1,4 @@
-"""Hounsfield units: whether an image is a CT."""
+"""Detection of CT by Hounsfield units."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 __all__ = ["is_ct"]
 
-# Air is -1000 and stored as little as -1024, fat -100, soft tissue up to 100; contrast agent does not matter here.
-_AIR, _TISSUE, _LEAST = (-1100, -900), (-150, 120), -1200
-_SOME_AIR, _SOME_TISSUE = 0.01, 0.05  # of the voxels, at least
+# HU: air is -1000, stored as -1024 at least; fat -100, soft tissue up to 100. Contrast agent is ignored.
+_AIR, _TISSUE, _MIN_HU = (-1100, -900), (-150, 120), -1200
+_MIN_AIR, _MIN_TISSUE = 0.01, 0.05  # of the voxels, at least
 _SAMPLES = 100_000
 
 
 def is_ct(data: NDArray[Any]) -> bool:
-    """Whether values are Hounsfield units: some are of air, some of tissue, and none are less than air.
+    """Return whether values are Hounsfield units: some are air, some tissue, and none are below air.
 
     Args:
         data: (D, H, W), with padding and NaN replaced by the background.
@@ -30,4 +30,4 @@ def is_ct(data: NDArray[Any]) -> bool:
     some = data.reshape(-1)[:: max(1, data.size // _SAMPLES)]
     air = np.mean((some >= _AIR[0]) & (some <= _AIR[1]))
     tissue = np.mean((some >= _TISSUE[0]) & (some <= _TISSUE[1]))
-    return bool(some.min() >= _LEAST and air >= _SOME_AIR and tissue >= _SOME_TISSUE)
+    return bool(some.min() >= _MIN_HU and air >= _MIN_AIR and tissue >= _MIN_TISSUE)

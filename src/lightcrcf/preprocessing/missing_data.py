@@ -1,4 +1,4 @@
-"""Where an image holds what was measured, and what to put where it does not: NaN and padding stand for no data."""
+"""Missing data of an image (NaN, infinity, padding), and the background value that replaces it."""
 
 from __future__ import annotations
 
@@ -9,98 +9,106 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.errors import InputError
-from lightcrcf.preprocessing.foreground import border_values, foreground, lowest
+from lightcrcf.preprocessing.foreground import border_values, foreground, robust_minimum
 from lightcrcf.volumes.volume import Volume
 
-__all__ = ["background", "filled", "found_measured", "holds", "measured", "padding", "put"]
+__all__ = [
+    "can_hold",
+    "estimate_background",
+    "fill_missing",
+    "fill_unknown",
+    "find_measured",
+    "find_padding",
+    "measured_mask",
+]
 
 Float64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-# Padding: a constant on at least this share of the border, so far from what is usual among the other voxels (in terms
-# of their range from the 1st to the 99th percentile), beside a background of their own that makes up a share of them.
-_ON_BORDER, _FAR, _BACKGROUND = 0.02, 0.4, 0.1
-_DARK, _VERY_DARK = 0.15, 0.05  # how far up their range that background reaches
-_BESIDE = 0.3  # of the voxels beside padding are of that background: around a masked brain lies what is no darkest
-_LEAST_HU, _AIR_HU = -1100.0, -900.0  # no tissue has less; between them lies air, and the -1024 that scanners store
-_LARGEST = 1e36  # farther from 0 nothing was measured: what others write for "missing" (9.97e36, 3.4e38), and infinity
-_SAMPLES = 200_000  # voxels whose percentiles tell
-_PADDED = 0.005  # of all voxels at least, where the same value occurs in tissue too
-_AIR_ON_BORDER = 0.05  # of the border's voxels tell the background's value
-_NEAR_LEAST = 0.35  # of the way from the least value to the tissue's median: what is no brighter is empty
+# Padding: a constant on at least this share of the border, at this distance from the other voxels (in units of their
+# range from the 1st to the 99th percentile), if at least this share of them is background.
+_MIN_BORDER_SHARE, _MIN_DISTANCE, _MIN_BACKGROUND = 0.02, 0.4, 0.1
+_DARK_RANGE, _VERY_DARK_RANGE = 0.15, 0.05  # upper end of that background, in units of the range
+_MIN_ADJACENT_BACKGROUND = 0.3  # of the voxels next to padding; around a masked brain they are tissue
+_MIN_HU, _AIR_HU = -1100.0, -900.0  # no tissue is below the first; air lies between, with the -1024 that scanners store
+_MAX_MAGNITUDE = 1e36  # larger values mean missing data (9.97e36, 3.4e38, infinity)
+_SAMPLES = 200_000  # for percentiles
+_MIN_PADDING_SHARE = 0.005  # of all voxels, if tissue may have the same value
+_MIN_BORDER_AIR = 0.05  # of the border's voxels, to take the background's value from the border
+_EMPTY_RANGE = 0.35  # upper end of empty voxels, in units of the range from the minimum to the tissue's median
 
 
-def filled(volume: Volume, fill: float | Literal["auto"] = "auto") -> tuple[Volume, float]:
-    """An image with a value where it has no data (NaN, infinity, padding).
+def fill_missing(volume: Volume, fill: float | Literal["auto"] = "auto") -> tuple[Volume, float]:
+    """Replace missing data (NaN, infinity, padding) by a value.
 
     Args:
         volume: an image, not a label map.
-        fill: the value; "auto" for that of the image's background.
+        fill: the value; "auto" for the image's background.
 
     Returns:
-        the volume, as `put` gives it, and the value.
+        The volume, as from `fill_unknown`, and the value.
 
     Raises:
         InputError: if no voxel has data.
     """
-    known = measured(volume)
-    value = background(volume, known) if fill == "auto" else fill
-    return put(volume, known, value), value
+    known = measured_mask(volume)
+    value = estimate_background(volume, known) if fill == "auto" else fill
+    return fill_unknown(volume, known, value), value
 
 
-def measured(volume: Volume) -> Mask | None:
-    """Where an image has data: (D, H, W) bool, False for NaN, infinity and padding; None if all voxels have.
+def measured_mask(volume: Volume) -> Mask | None:
+    """Return a (D, H, W) bool mask, False for NaN, infinity and padding; None if there are none.
 
     Raises:
         InputError: if no voxel has data.
     """
-    return found_measured(volume)[0]
+    return find_measured(volume)[0]
 
 
-def found_measured(volume: Volume) -> tuple[Mask | None, dict[str, int]]:
-    """As `measured`; and how many voxels have no data, by what made them so."""
-    known = _finite(volume.data)
+def find_measured(volume: Volume) -> tuple[Mask | None, dict[str, int]]:
+    """Return the mask of `measured_mask`, and the number of voxels without data for each reason."""
+    known = _finite_mask(volume.data)
     if known is not None and not known.any():
         raise InputError(
             volume.source, expected="an image", got="NaN or infinity in every voxel", remedy="check the file"
         )
     reasons = {} if known is None else {"not finite": int(known.size - np.count_nonzero(known))}
-    padded = padding(volume.data, known)
+    padded = find_padding(volume.data, known)
     if padded is not None:
         reasons["padding"] = int(np.count_nonzero(padded))
         known = ~padded if known is None else known & ~padded
     return known, reasons
 
 
-def _finite(data: NDArray[Any]) -> Mask | None:
-    """Where a number is one that can have been measured; None for everywhere."""
-    if data.dtype.kind in "iub" or -_LARGEST < data.min() <= data.max() < _LARGEST:
+def _finite_mask(data: NDArray[Any]) -> Mask | None:
+    """Return the mask of finite values of plausible magnitude; None for everywhere."""
+    if data.dtype.kind in "iub" or -_MAX_MAGNITUDE < data.min() <= data.max() < _MAX_MAGNITUDE:
         return None
-    return np.asarray((data > -_LARGEST) & (data < _LARGEST))
+    return np.asarray((data > -_MAX_MAGNITUDE) & (data < _MAX_MAGNITUDE))
 
 
-def put(volume: Volume, known: Mask | None, value: float) -> Volume:
-    """An image with a value where it is not known.
+def fill_unknown(volume: Volume, known: Mask | None, value: float) -> Volume:
+    """Replace unknown voxels by a value.
 
     Args:
         volume: an image.
-        known: (D, H, W) bool; None where all is known.
-        value: for the other voxels.
+        known: (D, H, W) bool; None if all voxels are known.
+        value: for the unknown voxels.
 
     Returns:
-        the same object where all is known; in float32 where the type of the image cannot hold the value.
+        The volume, the same object if all voxels are known; in float32 if its dtype cannot hold the value.
     """
     if known is None:
         return volume
-    dtype = volume.data.dtype if holds(volume.data.dtype, value) else np.dtype(np.float32)
+    dtype = volume.data.dtype if can_hold(volume.data.dtype, value) else np.dtype(np.float32)
     return replace(volume, data=np.where(known, volume.data.astype(dtype, copy=False), np.asarray(value).astype(dtype)))
 
 
-def holds(dtype: np.dtype[Any], value: float) -> bool:
-    """Whether numbers of this type can be `value`, to the digits that they have.
+def can_hold(dtype: np.dtype[Any], value: float) -> bool:
+    """Return whether a dtype can hold `value` to its precision.
 
     Example:
-        >>> [holds(np.dtype(t), -1000.0) for t in (np.uint8, np.int16, np.float32)]
+        >>> [can_hold(np.dtype(t), -1000.0) for t in (np.uint8, np.int16, np.float32)]
         [False, True, True]
     """
     if dtype.kind not in "iub":
@@ -109,48 +117,48 @@ def holds(dtype: np.dtype[Any], value: float) -> bool:
     return low <= value <= high and float(value).is_integer()
 
 
-def background(volume: Volume, known: Mask | None = None) -> float:
-    """The value of an image's own background: of air in CT, of what surrounds a brain.
+def estimate_background(volume: Volume, known: Mask | None = None) -> float:
+    """Estimate the background intensity of an image: air in CT, the surroundings of a brain.
 
     Args:
         volume: an image.
-        known: (D, H, W), the voxels that have data; None for all that are finite.
+        known: (D, H, W) bool; None for all finite voxels.
 
     Returns:
-        the median of what is dark on the border, or else anywhere, a whole number for images of integers. Without any
-        the smallest value, or 0 where the border has no data and values have both signs, as in statistical maps.
+        The median of the dark voxels on the border, or else anywhere; an integer for integer images. Without any, the
+        minimum, or 0 if the border has no data and values have both signs, as in statistical maps.
     """
     some = tuple(slice(None, None, max(1, n // 64)) for n in volume.data.shape)
     thin = volume.data[some] if known is None else np.where(known[some], volume.data[some], np.nan)
     if not np.isfinite(thin).any():  # a few voxels, between those
-        return lowest(volume.data if known is None else volume.data[known])
-    value = _background(thin)
+        return robust_minimum(volume.data if known is None else volume.data[known])
+    value = _estimate_background(thin)
     return value if volume.data.dtype.kind == "f" else float(np.rint(value))
 
 
-def _background(thin: NDArray[Any]) -> float:
-    """The value of the background of a small image that is NaN where it has no data."""
+def _estimate_background(thin: NDArray[Any]) -> float:
+    """Estimate the background of a subsampled image, with NaN for missing data."""
     finite = np.isfinite(thin)
-    least, most = lowest(thin), float(thin[finite].max())
+    least, most = robust_minimum(thin), float(thin[finite].max())
     bright = foreground(np.where(finite, thin, least))  # unknown as the darkest: 0 may be bright
-    empty = finite & ~bright & (thin <= least + _NEAR_LEAST * (np.median(thin[bright]) - least if bright.any() else 0))
+    empty = finite & ~bright & (thin <= least + _EMPTY_RANGE * (np.median(thin[bright]) - least if bright.any() else 0))
     faces = np.zeros(thin.shape, np.bool_)
     for axis in range(3):
         np.moveaxis(faces, axis, 0)[[0, -1]] = True
-    if np.count_nonzero(empty & faces) > _AIR_ON_BORDER * np.count_nonzero(faces):
+    if np.count_nonzero(empty & faces) > _MIN_BORDER_AIR * np.count_nonzero(faces):
         return float(np.median(thin[empty & faces]))
-    dark, bright_end = np.percentile(thin[finite], (100 * _BACKGROUND, 99))
-    if empty.any() and (not least < 0 < most or dark - least < _DARK * (bright_end - least)):
+    dark, bright_end = np.percentile(thin[finite], (100 * _MIN_BACKGROUND, 99))
+    if empty.any() and (not least < 0 < most or dark - least < _DARK_RANGE * (bright_end - least)):
         return float(np.median(thin[empty]))
     return 0.0 if least < 0 < most and not finite[faces].all() else least
 
 
-def padding(data: NDArray[Any], finite: Mask | None = None) -> Mask | None:
-    """What a scanner or a tool wrote where it had no data: a constant at the border, far from the rest.
+def find_padding(data: NDArray[Any], finite: Mask | None = None) -> Mask | None:
+    """Find padding: a constant at the border, far from all other intensities, for voxels without data.
 
     Args:
         data: (D, H, W).
-        finite: (D, H, W), False where it is NaN, infinite or the like; None if it is finite.
+        finite: (D, H, W) bool, False for NaN and infinity; None if all voxels are finite.
 
     Returns:
         (D, H, W) bool, True for padding; None if there is none.
@@ -159,9 +167,9 @@ def padding(data: NDArray[Any], finite: Mask | None = None) -> Mask | None:
         >>> ct = np.full((8, 9, 10), -1000)
         >>> ct[3:6, 3:6, 3:6] = 40
         >>> ct[:, :2] = -3024
-        >>> int(padding(ct).sum())
+        >>> int(find_padding(ct).sum())
         160
-        >>> padding(np.maximum(ct, -1024)) is None  # the least that the scanner stores is air
+        >>> find_padding(np.maximum(ct, -1024)) is None  # the least that the scanner stores is air
         True
     """
     data = data if finite is None else np.where(finite, data, np.nan)
@@ -170,15 +178,15 @@ def padding(data: NDArray[Any], finite: Mask | None = None) -> Mask | None:
 
 
 def _candidates(values: NDArray[Any], shares: Float64) -> list[float]:
-    """What may be padding of the values on the border: what is less than air, then the most common but air."""
-    constant = np.isfinite(values) & (shares >= _ON_BORDER)
-    below = [float(value) for value in values[constant][:1] if value < _LEAST_HU]
+    """List border values that may be padding: a minimum below air, then the most frequent one that is not air."""
+    constant = np.isfinite(values) & (shares >= _MIN_BORDER_SHARE)
+    below = [float(value) for value in values[constant][:1] if value < _MIN_HU]
     common = [float(values[n]) for n in np.argsort(-shares, kind="stable")[:3] if constant[n]]
-    return [*below, *[value for value in common if not _LEAST_HU <= value <= _AIR_HU][:1]]
+    return [*below, *[value for value in common if not _MIN_HU <= value <= _AIR_HU][:1]]
 
 
 def _padding_of(data: NDArray[Any], value: float) -> Mask | None:
-    """Where `data` is padding, if `value` is."""
+    """Return the mask of padding if `value` is padding, else None."""
     rest = data.reshape(-1)[:: max(1, data.size // _SAMPLES)]
     rest = rest[np.isfinite(rest) & (rest != value)].astype(np.float64)
     if rest.size < 2:
@@ -188,18 +196,18 @@ def _padding_of(data: NDArray[Any], value: float) -> Mask | None:
     if span <= 0:  # two values: a shape and what is around it
         return None
     if value < low:
-        dark = low + _DARK * span
-        far = low - value > _FAR * span and np.mean(rest <= dark) > _BACKGROUND
-        far = far and np.mean(data[_beside(data == value)] <= dark) > _BESIDE
-        return np.asarray(data < (value + low) / 2) if far or value < _LEAST_HU <= low else None
-    if value - low > _FAR * span and np.mean(rest <= low + _VERY_DARK * span) > _BACKGROUND:
-        reached = _reached(np.asarray(data == value))
-        return reached if np.mean(reached) > _PADDED else None
+        dark = low + _DARK_RANGE * span
+        far = low - value > _MIN_DISTANCE * span and np.mean(rest <= dark) > _MIN_BACKGROUND
+        far = far and np.mean(data[_face_neighbours(data == value)] <= dark) > _MIN_ADJACENT_BACKGROUND
+        return np.asarray(data < (value + low) / 2) if far or value < _MIN_HU <= low else None
+    if value - low > _MIN_DISTANCE * span and np.mean(rest <= low + _VERY_DARK_RANGE * span) > _MIN_BACKGROUND:
+        reached = _reachable_from_border(np.asarray(data == value))
+        return reached if np.mean(reached) > _MIN_PADDING_SHARE else None
     return None
 
 
-def _beside(equal: Mask) -> Mask:
-    """The voxels that share a face with one of `equal`, and are none."""
+def _face_neighbours(equal: Mask) -> Mask:
+    """Return the voxels outside of `equal` that share a face with it."""
     near = np.zeros_like(equal)
     for axis in range(3):
         lines, found = np.moveaxis(equal, axis, 0), np.moveaxis(near, axis, 0)
@@ -208,8 +216,8 @@ def _beside(equal: Mask) -> Mask:
     return near & ~equal
 
 
-def _reached(equal: Mask) -> Mask:
-    """What of `equal` a straight line along an axis reaches from the border."""
+def _reachable_from_border(equal: Mask) -> Mask:
+    """Return the voxels of `equal` connected to the border by a straight line along an axis."""
     found = np.zeros_like(equal)
     for axis in range(3):
         for way in (slice(None), slice(None, None, -1)):

@@ -1,4 +1,4 @@
-"""How noisy an image is."""
+"""Estimation of the noise variance of an image and of a pair."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ __all__ = ["Noise", "noise_variance"]
 Float32 = NDArray[np.float32]
 
 _FOREGROUND = 0.05
-_EVERY = 7  # voxel of the foreground tells how much it varies
-_LEAST = 1e-9  # of the variance of a foreground
-_PLANES = 24  # of the image tell enough
-_INTERPOLATED = 0.3  # of the moving image's is left between its voxels: (2 / 3) ** 3, on the mean
-_OF_NORMAL = 0.45494  # median of the squares of normally distributed numbers of variance 1
+_SUBSAMPLING = 7  # subsampling of the foreground for its variance
+_MIN_VARIANCE = 1e-9  # of the variance of a foreground
+_MAX_PLANES = 24  # for the estimate
+_INTERPOLATION_FACTOR = 0.3  # mean noise variance after linear interpolation: (2 / 3) ** 3
+_MEDIAN_OF_SQUARES = 0.45494  # median of the squares of a standard normal variable
 
 
 @dataclass(frozen=True)
 class Noise:
-    """The noise of two images that are compared.
+    """Noise variances of a pair of images.
 
     Args:
-        fixed, moving: variance of each one's noise at its own resolution, in squared units of the fixed image: the
-            moving one counts as if it were scaled so that its foreground varies as the fixed one's does.
-        sizes: how many voxels of full working resolution a voxel of each is as large as.
-        units: what each variance is multiplied by to be that on the working grid, in its own image's squared units.
+        fixed, moving: noise variance of each image at its own resolution, in squared units of the fixed image; the
+            moving image is scaled so that the variance of its foreground equals that of the fixed one.
+        sizes: volume of a voxel of each image in voxels of full working resolution.
+        units: factors from these variances to those on the working grid in squared units of each image.
     """
 
     fixed: float
@@ -43,40 +43,40 @@ class Noise:
         own: tuple[float, float] | None = None,
         sizes: tuple[float, float] = (1, 1),
     ) -> Noise:
-        """Measure it.
+        """Estimate the noise of a pair.
 
         Args:
             fixed, moving: (D, H, W) at full working resolution, background at 0.
             own: variances (`noise_variance`) at the images' own resolution; by default at this one.
-            sizes: as the class has them.
+            sizes: as for the class.
         """
-        tissue = [image[image > _FOREGROUND][::_EVERY] for image in (fixed, moving)]
+        tissue = [image[image > _FOREGROUND][::_SUBSAMPLING] for image in (fixed, moving)]
         spread = [float(np.var(values)) if values.size else 0.0 for values in tissue]
         variances = own or (noise_variance(fixed), noise_variance(moving))
-        own_units = 1.0, _INTERPOLATED * max(spread[1], _LEAST) / max(spread[0], _LEAST)
-        return cls(variances[0], variances[1] * spread[0] / max(spread[1], _LEAST), sizes, own_units)
+        own_units = 1.0, _INTERPOLATION_FACTOR * max(spread[1], _MIN_VARIANCE) / max(spread[0], _MIN_VARIANCE)
+        return cls(variances[0], variances[1] * spread[0] / max(spread[1], _MIN_VARIANCE), sizes, own_units)
 
     def at(self, voxels: float) -> float:
-        """Variance that it gives the difference of the images' means over so many voxels of full resolution."""
+        """Return the noise variance of the difference of both images' means over so many voxels of full resolution."""
         both = zip((self.fixed, self.moving), self.sizes, strict=True)
         return sum(variance * min(1.0, size / voxels) for variance, size in both)
 
     def each_at(self, voxels: float) -> tuple[float, float]:
-        """Variance of each image's means over so many voxels of full resolution, in its own squared units."""
+        """Return the noise variance of each image's means over so many voxels of full resolution, in its own units."""
         each = zip((self.fixed, self.moving), self.sizes, self.units, strict=True)
         fixed, moving = (variance * unit * min(1.0, size / voxels) for variance, size, unit in each)
         return fixed, moving
 
     def swapped(self) -> Noise:
-        """The same for the images the other way round, in units of the other one."""
+        """Return the noise of the swapped pair, in units of its fixed image."""
         return Noise(self.moving, self.fixed, (self.sizes[1], self.sizes[0]), (self.units[1], self.units[0]))
 
 
 def noise_variance(image: Float32) -> float:
-    """Variance of the noise in the foreground of an image, as if it were white.
+    """Estimate the variance of white noise in the foreground of an image.
 
-    The second differences along all three axes, one after another, leave hardly anything of anatomy; the median of
-    their squares leaves out what they do. In an image that was interpolated less is found than it had.
+    Second differences along all three axes remove nearly all anatomy, and the median of their squares is robust to the
+    rest. The noise of interpolated images is underestimated.
 
     Args:
         image: (D, H, W), background at 0.
@@ -96,15 +96,15 @@ def noise_variance(image: Float32) -> float:
     """
     if min(image.shape) < 3:
         return 0.0
-    step = max(1, (image.shape[0] - 2) // _PLANES)
+    step = max(1, (image.shape[0] - 2) // _MAX_PLANES)
     detail = _second_difference(image[:-2:step], image[1:-1:step], image[2::step])
     for axis in (1, 2):
         lines = np.moveaxis(detail, axis, 0)
         detail = np.moveaxis(_second_difference(lines[:-2], lines[1:-1], lines[2:]), 0, axis)
     inside = detail[image[1:-1:step, 1:-1, 1:-1] > _FOREGROUND]
-    return float(np.median(inside * inside)) / _OF_NORMAL if inside.size else 0.0
+    return float(np.median(inside * inside)) / _MEDIAN_OF_SQUARES if inside.size else 0.0
 
 
 def _second_difference(before: Float32, here: Float32, after: Float32) -> Float32:
-    """Of variance 1 in white noise of variance 1."""
+    """Return second differences, with variance 1 for white noise of variance 1."""
     return np.asarray((before - 2 * here + after) / np.float32(np.sqrt(6)), dtype=np.float32)

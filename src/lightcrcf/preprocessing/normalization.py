@@ -1,4 +1,4 @@
-"""From a volume to what the network sees: canonical axes, a working grid, unit intensities."""
+"""Intensity normalisation, the working axes, and the working grid of network and refinement."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ from lightcrcf.preprocessing.foreground import foreground, intensity_range
 from lightcrcf.volumes.volume import Volume
 from lightcrcf.weights.preparation import View
 
-__all__ = ["Prepared", "prepare", "working_grid", "working_order"]
+__all__ = ["NormalizedImage", "normalize", "working_grid", "working_order"]
 
 Shape = tuple[int, int, int]
 
 _MARGIN_MM, _MARGIN_VOXELS = 5.0, 16.0  # whichever is less
 _DARK_PERCENTILE, _BRIGHT_PERCENTILE = 0.5, 98.0
-_CEILING = 1.25
-_SAME_SPACING = 1e-3
+_MAX_INTENSITY = 1.25
+_SPACING_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
-    """A volume with working axes and unit intensities.
+class NormalizedImage:
+    """A volume with working axes and normalised intensities.
 
     Args:
-        order: from the file's axes to these.
+        order: from the axes of the file to the working axes.
         data: (D, H, W) float32, 0 for background, about 1 for the brightest tissue, at most 1.25.
-        grid: its grid; see `working_order`.
+        grid: of the data, in working axes; see `working_order`.
         box: first and last foreground voxel along each axis, (2, 3).
-        level: the intensity that became 0.
-        scale: the intensity difference that became 1.
+        offset: intensity that maps to 0.
+        scale: intensity difference that maps to 1.
     """
 
     order: AxisOrder
     data: NDArray[np.float32]
     grid: Grid
     box: NDArray[np.int64]
-    level: float
+    offset: float
     scale: float
 
-    def onto(self, grid: Grid, matrix: NDArray[np.float64] | None = None) -> NDArray[np.float32]:
-        """Resample onto `grid`; `matrix` (4, 4) maps its RAS mm to this volume's RAS mm (identity by default)."""
+    def resample_to(self, grid: Grid, matrix: NDArray[np.float64] | None = None) -> NDArray[np.float32]:
+        """Resample linearly to `grid`; `matrix` (4, 4) maps its RAS mm to this volume's RAS mm (default: identity)."""
         step = self.grid.inverse @ (np.eye(4) if matrix is None else matrix) @ grid.affine
         return np.asarray(resample(self.data, grid.shape, step[:3]), dtype=np.float32)
 
 
 def working_order(grid: Grid, pool: Shape = (2, 2, 2)) -> AxisOrder:
-    """From a grid's axes to those closest to RAS+; the thickest slices come last if the network does not pool there."""
+    """Return the order of axes closest to RAS+; the thickest slices come last if the network does not pool there."""
     order = grid.canonical()
     if pool == (2, 2, 2):
         return order
@@ -62,25 +62,25 @@ def working_order(grid: Grid, pool: Shape = (2, 2, 2)) -> AxisOrder:
     return AxisOrder(permutation, flips)
 
 
-def prepare(
+def normalize(
     volume: Volume,
     *,
     pool: Shape = (2, 2, 2),
     view: View = "foreground",
     window: tuple[float, float] | None = None,
-) -> Prepared:
-    """Working axes and unit intensities of one image.
+) -> NormalizedImage:
+    """Reorder the axes of an image and normalise its intensities.
+
+    The darkest value maps to 0 and the 98th percentile of the foreground to 1, less if a bright lesion raises it (see
+    `intensity_range`); values are clipped to [0, 1.25]. Local correlation is invariant to this, but the weights of the
+    network expect this range. A background that is brighter than some tissue (a white background, or intensities
+    centred on zero) is set to 0.
 
     Args:
         volume: in its own axes.
-        pool: of the network; see `working_order`.
+        pool: downsampling factors of the network; see `working_order`.
         view: "whole" takes every voxel as foreground.
-        window: the intensities that become 0 and 1, instead of the image's own.
-
-    The darkest value becomes 0 and the 98th percentile of the foreground 1, unless a bright lesion is in it (see
-    `intensity_range`); both ends are clipped, at 0 and 1.25.
-    Local correlation does not mind, but the network's weights expect this range. Where the background is brighter than
-    some tissue (a white background, or intensities centred on zero), it becomes 0 as well.
+        window: intensities that map to 0 and 1, instead of those of the image.
 
     Raises:
         InputError: if the image has no foreground.
@@ -96,49 +96,53 @@ def prepare(
         mask = np.ones_like(mask)
     if window is not None:
         scale = window[1] - window[0]
-        unit = np.clip((data - np.float32(window[0])) / np.float32(scale), 0.0, _CEILING)
-        return Prepared(order, unit, grid, _box(mask), window[0], scale)
+        unit = np.clip((data - np.float32(window[0])) / np.float32(scale), 0.0, _MAX_INTENSITY)
+        return NormalizedImage(order, unit, grid, _bounding_box(mask), window[0], scale)
     dark, bright = intensity_range(data[mask], _DARK_PERCENTILE, _BRIGHT_PERCENTILE)
     around = float(data.min() if mask.all() else data[~mask].min())
-    level = min(around, dark)
-    scale = bright - level
-    unit = (data - np.float32(level)) / np.float32(scale if scale > 0 else 1.0)
-    np.clip(unit, 0.0, _CEILING, out=unit)
-    if level < around:
+    offset = min(around, dark)
+    scale = bright - offset
+    unit = (data - np.float32(offset)) / np.float32(scale if scale > 0 else 1.0)
+    np.clip(unit, 0.0, _MAX_INTENSITY, out=unit)
+    if offset < around:
         unit[~mask] = 0.0
-    return Prepared(order, unit, grid, _box(mask), level, scale)
+    return NormalizedImage(order, unit, grid, _bounding_box(mask), offset, scale)
 
 
-def _box(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """(2, 3): first and last True along each axis."""
+def _bounding_box(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the (2, 3) first and last True index along each axis."""
     sides = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
     return np.array([[s[0] for s in sides], [s[-1] for s in sides]], dtype=np.int64)
 
 
 def working_grid(
-    fixed: Prepared, spacing_mm: tuple[float, float, float] | None, *, multiples: Shape, view: View = "foreground"
+    fixed: NormalizedImage,
+    spacing_mm: tuple[float, float, float] | None,
+    *,
+    multiples: Shape,
+    view: View = "foreground",
 ) -> Grid:
-    """The grid on which the network runs: the fixed image's foreground and a margin.
+    """Return the grid of network and refinement: the bounding box of the fixed foreground with a margin.
+
+    If the fixed image has this spacing already, the result is a crop of its grid (no interpolation) that starts at even
+    indices, so that the half-resolution grids agree too.
 
     Args:
         fixed: the fixed image.
-        spacing_mm: along each axis; None for the image's own.
-        multiples: that the sizes must be of.
-        view: "whole" wants no margin, there is nothing around.
-
-    Where the fixed image has this spacing already, its own lattice is kept (no interpolation) and the first voxel
-    has even indices, so that the working grid's half lattice is the fixed image's half lattice.
+        spacing_mm: along each axis; None for that of the image.
+        multiples: the sizes are multiples of these.
+        view: "whole" for no margin.
     """
     spacing = fixed.grid.spacing_mm if spacing_mm is None else np.array(spacing_mm)
-    if np.allclose(fixed.grid.spacing_mm, spacing, rtol=_SAME_SPACING):
-        lattice, box = fixed.grid, fixed.box.astype(np.float64)
+    if np.allclose(fixed.grid.spacing_mm, spacing, rtol=_SPACING_TOLERANCE):
+        grid, box = fixed.grid, fixed.box.astype(np.float64)
     else:
         step = np.diag([*(spacing / fixed.grid.spacing_mm), 1.0])
-        lattice = Grid(fixed.grid.shape, fixed.grid.affine @ step)
+        grid = Grid(fixed.grid.shape, fixed.grid.affine @ step)
         box = fixed.box / np.diag(step)[:3]
     margin = np.zeros(3) if view == "whole" else np.minimum(_MARGIN_MM / spacing, _MARGIN_VOXELS)
     wanted = box[1] - box[0] + 1 + 2 * margin
     shape = tuple(int(-(-n // m) * m) for n, m in zip(wanted, multiples, strict=True))
     start = np.round(((box[0] + box[1] + 1) - np.array(shape)) / 2)
     start -= start % np.minimum(multiples, 2)
-    return lattice.crop(start, (shape[0], shape[1], shape[2]))
+    return grid.crop(start, (shape[0], shape[1], shape[2]))

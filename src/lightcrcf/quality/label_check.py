@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lightcrcf.evaluation.labels import as_codes, check_label_map
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.preprocessing.bias_field import smooth_gain
-from lightcrcf.preprocessing.foreground import foreground, thin_out
+from lightcrcf.preprocessing.foreground import downsample_volume, foreground
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume, on_grid_of
@@ -68,7 +68,7 @@ def _misplaced(labels: Volume, moving: Volume) -> str | None:
     Within labels that lie on their image the intensities vary less than within the same labels a little beside; with
     those of another person on the same grid they do not. Small labels are not judged, since little would tell.
     """
-    data, grid = thin_out(moving, voxels=_LOOKED_AT)
+    data, grid = downsample_volume(moving, voxels=_LOOKED_AT)
     codes = Chain(Affine.identity(), None, Affine.identity()).resample(labels, grid, "nearest").data
     here, total = (np.count_nonzero(v.data) * _voxel_mm3(v) for v in (Volume(codes, grid), labels))
     if total > 0 and here < _MOST_OUTSIDE * total:

@@ -12,8 +12,8 @@ from lightcrcf.geometry.alignment_kernels import block_mean
 from lightcrcf.geometry.kernels import compose, upsample, warp
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.preprocessing.bias_field import smooth_gain
+from lightcrcf.preprocessing.intensity_mapping import conditional_means, map_intensities
 from lightcrcf.preprocessing.noise import Noise
-from lightcrcf.preprocessing.recoloring import recoloured, shades
 from lightcrcf.quality import verdict as quality
 from lightcrcf.quality.verdict import Evidence
 from lightcrcf.refinement.images import Images
@@ -147,7 +147,9 @@ class _Halves:
         """Fill in what the intensities tell over all that is foreground in both images, a smooth factor aside."""
         if self.across:
             counts = (mask & self.counted).astype(np.float32)
-            moved = np.where(moved > _FOREGROUND, recoloured(moved, shades(self.fixed, moved, counts)), moved)
+            moved = np.where(
+                moved > _FOREGROUND, map_intensities(moved, conditional_means(self.fixed, moved, counts)), moved
+            )
         both = self.tissue & (moved > _FOREGROUND) & mask & self.counted
         fixed = self.fixed[both]
         gain = smooth_gain(fixed, moved[both], np.argwhere(both))

@@ -14,7 +14,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
-from lightcrcf.preprocessing.foreground import Content
+from lightcrcf.preprocessing.foreground import ImageType
 
 __all__ = ["BIASED", "FIGURES", "HEAD_LITRES", "Limit", "group_of", "limits_for", "narrowed"]
 
@@ -189,7 +189,7 @@ _HALF = ("correlation",)  # half of what each good registration of a model reach
 
 def group_of(
     model: str | None,
-    contents: tuple[Content, Content],
+    contents: tuple[ImageType, ImageType],
     *,
     deformed: bool,
     cut_out: bool = False,
@@ -205,7 +205,7 @@ def group_of(
         across: whether the images are of two contrasts.
 
     Example:
-        >>> head, body = (Content(litres, 0.0, False, "whole head or body") for litres in (4.2, 14.0))
+        >>> head, body = (ImageType(litres, 0.0, False, "whole head or body") for litres in (4.2, 14.0))
         >>> group_of("brain-t1", (head, head), deformed=True), group_of(None, (head, head), deformed=True)
         ('brain-t1', 'head')
         >>> group_of("brain-t1", (head, head), deformed=True, cut_out=True)
@@ -224,7 +224,7 @@ def group_of(
     return f"{model}{_CUT_OUT}" if model and cut_out else model
 
 
-def _of_two_contrasts(contents: tuple[Content, Content]) -> str | None:
+def _of_two_contrasts(contents: tuple[ImageType, ImageType]) -> str | None:
     """Return the kind of two images that were measured across contrasts; none was measured in Hounsfield units."""
     if any(content.ct for content in contents):
         return None
@@ -233,11 +233,11 @@ def _of_two_contrasts(contents: tuple[Content, Content]) -> str | None:
     return f"head{_TWO}" if any(map(_head, contents)) and all(map(_of_a_head, contents)) else None
 
 
-def _head(content: Content) -> bool:
+def _head(content: ImageType) -> bool:
     return content.kind == _WHOLE and content.foreground_litres <= HEAD_LITRES
 
 
-def _of_a_head(content: Content) -> bool:
+def _of_a_head(content: ImageType) -> bool:
     """Whether it may be a head, or a slab of one, as a scan of thick slices shows it."""
     slab = content.kind == "other" and not content.masked and content.foreground_litres >= _SLAB_LITRES
     return slab or _head(content)

@@ -9,7 +9,7 @@ from lightcrcf.geometry.alignment_kernels import block_mean
 from lightcrcf.geometry.compiled import ready
 from lightcrcf.geometry.kernels import warp
 from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
-from lightcrcf.preprocessing.masks import filled_in_slices
+from lightcrcf.preprocessing.masks import fill_holes_in_slices
 from lightcrcf.refinement.working_pair import WorkingPair
 
 __all__ = ["faded_in_air"]
@@ -36,7 +36,7 @@ def faded_in_air(displacement: Float32, pair: WorkingPair) -> Float32:
     if lattice is not pair.grid:
         images = block_mean(pair.fixed, pair.pool), block_mean(pair.moving, pair.pool)
     moved = warp(images[1][None], displacement)[0]
-    body = _beyond_the_ends(filled_in_slices((images[0] > _BODY) | (moved > _BODY))).astype(np.float32)
+    body = _beyond_the_ends(fill_holes_in_slices((images[0] > _BODY) | (moved > _BODY))).astype(np.float32)
     sigmas = _SIGMA_MM / lattice.spacing_mm
     near = np.empty((3, *body.shape), np.float32)
     smooth(ready(np.stack([body] * 3)), gaussian_taps((sigmas[0], sigmas[1], sigmas[2])), near)

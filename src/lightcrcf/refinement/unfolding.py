@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lightcrcf.transforms.chain import Chain
-from lightcrcf.transforms.diffeomorphic import FLOOR, folded_percent, make_diffeomorphic
+from lightcrcf.transforms.diffeomorphic import MIN_DETERMINANT, folded_percent, make_diffeomorphic
 from lightcrcf.transforms.field import DisplacementField
 
 __all__ = ["inverse_metrics", "unfolded"]
@@ -18,7 +18,7 @@ def unfolded(field: DisplacementField) -> tuple[DisplacementField, dict[str, Any
     """
     projected = make_diffeomorphic(field.displacement)
     record = {
-        "least_determinant": FLOOR,
+        "least_determinant": MIN_DETERMINANT,
         "folded_percent_before": folded_percent(field.displacement),
         "folded_percent": folded_percent(projected.displacement),
         "changed_percent": 100.0 * projected.changed_fraction,

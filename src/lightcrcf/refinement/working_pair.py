@@ -8,14 +8,14 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
 from lightcrcf.network.config import NetworkConfig
 from lightcrcf.preprocessing.noise import Noise, noise_variance
-from lightcrcf.preprocessing.normalization import Prepared, prepare, working_grid
-from lightcrcf.preprocessing.validity import Extent, compared, examine
+from lightcrcf.preprocessing.normalization import NormalizedImage, normalize, working_grid
+from lightcrcf.preprocessing.validity import Extent, compare_extremes, examine
 from lightcrcf.refinement.deformation import TAPER, on_fixed
 from lightcrcf.refinement.images import Images
 from lightcrcf.transforms.affine import Affine
@@ -51,7 +51,7 @@ class WorkingPair:
         share: of this pair in what all pairs of a registration tell together.
     """
 
-    images: tuple[Prepared, Prepared]
+    images: tuple[NormalizedImage, NormalizedImage]
     grid: Grid
     affine: Affine
     pool: tuple[int, int, int]
@@ -75,7 +75,7 @@ class WorkingPair:
         masks: tuple[Volume | None, Volume | None],
         affine: Affine,
         weights: Weights | None,
-        shared: Shared,
+        shared: RegistrationCache,
         coarsen: int = 1,
         extents: tuple[Extent, Extent] | None = None,
         grid: Grid | None = None,
@@ -101,13 +101,13 @@ class WorkingPair:
         """
         if extents is None:
             (fixed, here), (moving, there) = examine(fixed), examine(moving)
-            extents = compared(here, there)
+            extents = compare_extremes(here, there)
         network, how = _how(weights)
         how = how if windowed else replace(how, window=None)
         images = tuple(_prepared(shared, v, network.pool, how) for v in (fixed, moving))
         grid = grid or cls.grid_of(fixed, weights, shared, coarsen)
         where = ("on working grid", network.pool, how.view, how.window, grid.shape, grid.affine.tobytes())
-        aligned = images[1].onto(grid, affine.matrix)
+        aligned = images[1].resample_to(grid, affine.matrix)
         if not aligned.any():
             raise InputError(
                 moving.source,
@@ -115,25 +115,25 @@ class WorkingPair:
                 got="no tissue in common",
                 remedy="use --init auto, or check that both files show the same anatomy",
             )
-        fixed_known, moving_known = extents[0].onto(grid), extents[1].onto(grid, affine.matrix)
-        fixed_mask = _both(_mask_onto(masks[0], images[0], grid, None), extents[0].usable_onto(grid))
+        fixed_known, moving_known = extents[0].known_on(grid), extents[1].known_on(grid, affine.matrix)
+        fixed_mask = _both(_mask_onto(masks[0], images[0], grid, None), extents[0].usable_on(grid))
         moving_mask, by_header = (
-            _both(_mask_onto(masks[1], images[1], grid, m), extents[1].usable_onto(grid, m))
+            _both(_mask_onto(masks[1], images[1], grid, m), extents[1].usable_on(grid, m))
             for m in (affine.matrix, None)
         )
-        seen = shared.about(fixed, where, lambda: images[0].onto(grid))
+        seen = shared.get_or_compute(fixed, where, lambda: images[0].resample_to(grid))
         return cls(
-            (images[0], images[1]), grid, affine, network.pool, seen, aligned, images[1].onto(grid),
+            (images[0], images[1]), grid, affine, network.pool, seen, aligned, images[1].resample_to(grid),
             fixed_mask, moving_mask, by_header, fixed_known, moving_known,
             (fixed_mask, moving_mask) if how.view != "whole" else (
-                _with_outside(fixed_mask, extents[0].field_of_view_onto(grid)),
-                _with_outside(moving_mask, extents[1].field_of_view_onto(grid, affine.matrix)),
+                _with_outside(fixed_mask, extents[0].field_of_view_on(grid)),
+                _with_outside(moving_mask, extents[1].field_of_view_on(grid, affine.matrix)),
             ),
-            (extents[0].bare, extents[1].bare), share,
+            (extents[0].background_masked, extents[1].background_masked), share,
         )  # fmt: skip
 
     @staticmethod
-    def grid_of(fixed: Volume, weights: Weights | None, shared: Shared, coarsen: int = 1) -> Grid:
+    def grid_of(fixed: Volume, weights: Weights | None, shared: RegistrationCache, coarsen: int = 1) -> Grid:
         """The working grid that `weights` want, or without a network one like the fixed image's.
 
         Args:
@@ -201,12 +201,16 @@ def _how(weights: Weights | None) -> tuple[NetworkConfig, Preparation]:
     return (weights.config, weights.preparation) if weights else (NetworkConfig(), Preparation(None))
 
 
-def _prepared(shared: Shared, volume: Volume, pool: tuple[int, int, int], how: Preparation) -> Prepared:
+def _prepared(
+    shared: RegistrationCache, volume: Volume, pool: tuple[int, int, int], how: Preparation
+) -> NormalizedImage:
     key = ("prepared", pool, how.view, how.window)
-    return shared.about(volume, key, lambda: prepare(volume, pool=pool, view=how.view, window=how.window))
+    return shared.get_or_compute(volume, key, lambda: normalize(volume, pool=pool, view=how.view, window=how.window))
 
 
-def _mask_onto(mask: Volume | None, image: Prepared, grid: Grid, matrix: NDArray[np.float64] | None) -> Float32 | None:
+def _mask_onto(
+    mask: Volume | None, image: NormalizedImage, grid: Grid, matrix: NDArray[np.float64] | None
+) -> Float32 | None:
     """1 where `mask` is not zero, on the working grid; outside of it nothing counts."""
     if mask is None:
         return None
@@ -227,7 +231,7 @@ def _with_outside(mask: Float32 | None, field_of_view: Float32 | None) -> Float3
     return mask if mask is None or field_of_view is None else np.where(field_of_view > 0, mask, np.float32(1))
 
 
-def _own_spacing(fixed: Prepared) -> float:
+def _own_spacing(fixed: NormalizedImage) -> float:
     """As fine as the fixed image, unless that makes too many voxels."""
     spacing = fixed.grid.spacing_mm
     box_mm = (fixed.box[1] - fixed.box[0] + 1) * spacing

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lightcrcf.geometry.alignment_kernels import block_mean
 from lightcrcf.geometry.gradients import window_mean
-from lightcrcf.preprocessing.recoloring import recoloured, shades
+from lightcrcf.preprocessing.intensity_mapping import conditional_means, map_intensities
 from lightcrcf.refinement.working_pair import WorkingPair
 from lightcrcf.registration.models import Choice
 
@@ -91,7 +91,7 @@ def likeness(pair: WorkingPair) -> Likeness:
 
 def _one_way(fixed: Float32, moving: Float32, counts: Float32) -> Likeness:
     """With the moving image recoloured."""
-    shaded = recoloured(moving, shades(fixed, moving, counts))
+    shaded = map_intensities(moving, conditional_means(fixed, moving, counts))
     return Likeness(_correlation(fixed, moving, counts), _correlation(fixed, shaded, counts))
 
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.cache.registration import Shared
-from lightcrcf.preprocessing.brain import Brain, find_brain, not_found
-from lightcrcf.preprocessing.foreground import Content, foreground, litres, lowest
-from lightcrcf.preprocessing.masks import filled
-from lightcrcf.preprocessing.validity import Extent, compared, examine
+from lightcrcf.cache.registration import RegistrationCache
+from lightcrcf.preprocessing.brain import Brain, brain_not_found, find_brain
+from lightcrcf.preprocessing.foreground import ImageType, foreground, robust_minimum, volume_litres
+from lightcrcf.preprocessing.masks import fill_holes
+from lightcrcf.preprocessing.validity import Extent, compare_extremes, examine
 from lightcrcf.quality.thresholds import HEAD_LITRES
 from lightcrcf.registration.inputs import BrainOf, ImagePair, Inputs
 from lightcrcf.volumes import Volume
@@ -33,7 +33,7 @@ _TIMES = 1.8
 _ENDS_PERCENT = (0.5, 99.5)
 
 
-def brains_cut_out(inputs: Inputs, shared: Shared, *, wanted: bool) -> Inputs:
+def brains_cut_out(inputs: Inputs, shared: RegistrationCache, *, wanted: bool) -> Inputs:
     """The brain alone of a head that meets a bare brain; all other inputs as they are.
 
     Of several pairs the first one decides; the others are cut by its brain.
@@ -58,13 +58,13 @@ def brains_cut_out(inputs: Inputs, shared: Shared, *, wanted: bool) -> Inputs:
     return inputs if pair is inputs.first else replace(inputs, pairs=(pair, *further))
 
 
-def shown_contents(pair: ImagePair, shared: Shared) -> tuple[Content, Content]:
+def shown_contents(pair: ImagePair, shared: RegistrationCache) -> tuple[ImageType, ImageType]:
     """What both images show before a brain is cut out."""
     fixed, moving = pair.whole or pair.images
-    return shared.content(fixed), shared.content(moving)
+    return shared.image_type(fixed), shared.image_type(moving)
 
 
-def _head_of(fixed: Content, moving: Content) -> int | None:
+def _head_of(fixed: ImageType, moving: ImageType) -> int | None:
     """Which of both images may be a head whose brain the other one shows: 0, 1 or None."""
     for number, (one, other) in enumerate(((fixed, moving), (moving, fixed))):
         if other.kind == _BARE and one.kind == _HEAD and not one.ct and one.foreground_litres <= HEAD_LITRES:
@@ -77,35 +77,35 @@ def _of_mask(image: Volume, mask: Volume | None) -> BrainOf | None:
     if mask is None:
         return None
     inside = mask.data != 0
-    tissue, size = foreground(image.data), litres(inside, image.grid)
-    most = min(_LITRES[1], _OF_HEAD * litres(tissue, image.grid))
-    if not (_LITRES[0] <= size <= _LITRES[1] and litres(tissue & inside, image.grid) <= most):
+    tissue, size = foreground(image.data), volume_litres(inside, image.grid)
+    most = min(_LITRES[1], _OF_HEAD * volume_litres(tissue, image.grid))
+    if not (_LITRES[0] <= size <= _LITRES[1] and volume_litres(tissue & inside, image.grid) <= most):
         return None
-    return BrainOf(Volume(filled(inside), image.grid, mask.source), "mask", size, None)
+    return BrainOf(Volume(fill_holes(inside), image.grid, mask.source), "mask", size, None)
 
 
 def _of_network(
-    images: tuple[Volume, Volume], extents: tuple[Extent, Extent], head: int, shared: Shared
+    images: tuple[Volume, Volume], extents: tuple[Extent, Extent], head: int, shared: RegistrationCache
 ) -> BrainOf | None:
     """The brain that the network sees in the head, if it sees one in the bare brain too."""
     found = _brain_of(images[head], extents[head], shared)
-    size = litres(foreground(images[head].data), images[head].grid)
+    size = volume_litres(foreground(images[head].data), images[head].grid)
     sure = found.doubt is None and found.certainty >= _CERTAIN
     if not (sure and _LITRES[0] <= found.litres <= min(_LITRES[1], _OF_HEAD * size)):
         return None
     other = _brain_of(images[1 - head], extents[1 - head], shared).mask
-    bare = filled(foreground(images[1 - head].data))
-    if not 1 / _TIMES <= found.litres / litres(bare, images[1 - head].grid) <= _TIMES:
+    bare = fill_holes(foreground(images[1 - head].data))
+    if not 1 / _TIMES <= found.litres / volume_litres(bare, images[1 - head].grid) <= _TIMES:
         return None
     if 2 * np.count_nonzero(other & bare) < _SAME * (np.count_nonzero(other) + np.count_nonzero(bare)):
         return None
     return _told(images[head], found)
 
 
-def _asked_for(pair: ImagePair, shared: Shared) -> BrainOf:
+def _asked_for(pair: ImagePair, shared: RegistrationCache) -> BrainOf:
     found = _brain_of(pair.fixed, pair.extents[0], shared)
     if found.doubt is not None:
-        raise not_found(pair.fixed, found)
+        raise brain_not_found(pair.fixed, found)
     return _told(pair.fixed, found)
 
 
@@ -113,8 +113,8 @@ def _told(image: Volume, found: Brain) -> BrainOf:
     return BrainOf(Volume(found.mask, image.grid, image.source), "network", found.litres, found.certainty)
 
 
-def _brain_of(image: Volume, extent: Extent, shared: Shared) -> Brain:
-    return shared.about(image, "brain", lambda: find_brain(image, extent))
+def _brain_of(image: Volume, extent: Extent, shared: RegistrationCache) -> Brain:
+    return shared.get_or_compute(image, "brain", lambda: find_brain(image, extent))
 
 
 def _without_the_rest(pair: ImagePair, head: int, found: BrainOf) -> ImagePair:
@@ -124,9 +124,9 @@ def _without_the_rest(pair: ImagePair, head: int, found: BrainOf) -> ImagePair:
     mask = None if mask is None else _rest_of(mask, found.mask.data)
     told = replace(pair, whole=pair.images, whole_extents=pair.extents)
     if head == 0:
-        extents = compared(extent, pair.extents[1])
+        extents = compare_extremes(extent, pair.extents[1])
         return replace(told, fixed=alone, fixed_mask=mask, extents=extents, brains=(found, None))
-    extents = compared(pair.extents[0], extent)
+    extents = compare_extremes(pair.extents[0], extent)
     return replace(told, moving=alone, moving_mask=mask, extents=extents, brains=(None, found))
 
 
@@ -138,7 +138,7 @@ def cut_out(image: Volume, brain: Mask, extent: Extent) -> tuple[Volume, Extent]
     """
     inside = image.data[brain].astype(np.float64)
     low, high = (float(value) for value in np.percentile(inside, _ENDS_PERCENT))
-    value = max(min(lowest(image.data), low), 2 * low - high)
+    value = max(min(robust_minimum(image.data), low), 2 * low - high)
     outside = np.asarray(value if image.data.dtype.kind == "f" else np.ceil(value)).astype(image.data.dtype)
     alone, seen = examine(replace(image, data=np.where(brain, image.data, outside)))
     if extent.known is not None:

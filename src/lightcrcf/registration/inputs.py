@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.cache.volumes import BUDGET_BYTES
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.evaluation.labels import check_label_map
 from lightcrcf.geometry.kernels import resample
-from lightcrcf.preprocessing.validity import Extent, compared, examine, without_table
+from lightcrcf.preprocessing.validity import Extent, compare_extremes, examine, remove_table
 from lightcrcf.quality.label_check import check_fixed_labels
 from lightcrcf.volumes import Volume, check_usable, on_grid_of
 
@@ -139,8 +139,8 @@ class ImagePair:
     def masked(self) -> tuple[tuple[Volume, Volume | None], tuple[Volume, Volume | None]]:
         """Both images, each with what of it counts: 0 where a mask leaves it out or it has no data; None for all."""
         return (
-            (self.fixed, self.extents[0].masked(self.fixed, self.fixed_mask)),
-            (self.moving, self.extents[1].masked(self.moving, self.moving_mask)),
+            (self.fixed, self.extents[0].usable_mask(self.fixed, self.fixed_mask)),
+            (self.moving, self.extents[1].usable_mask(self.moving, self.moving_mask)),
         )
 
     @property
@@ -214,7 +214,7 @@ class Inputs:
         return self.first.moving
 
     @classmethod
-    def read(cls, given: Given, shared: Shared, weights: Sequence[float] = ()) -> Inputs:
+    def read(cls, given: Given, shared: RegistrationCache, weights: Sequence[float] = ()) -> Inputs:
         """All at once: gzip and the disk leave the other core idle.
 
         Args:
@@ -257,9 +257,9 @@ class Inputs:
     def examined_bytes(self) -> int:
         """Of what tells where the images have data, and of the images as they were read, where others replace them."""
         seen = [both for pair in self.pairs for both in zip(pair.images, pair.extents, strict=True)]
-        kept = [mask for _, e in seen for mask in (e.known, *e.extremes, e.measured, e.beside)]
+        kept = [mask for _, e in seen for mask in (e.known, *e.extremes, e.measured, e.table)]
         masks = [mask for mask in kept if mask is not None]
-        replaced = sum(v.data.nbytes * ((e.measured is not None) + (e.beside is not None)) for v, e in seen)
+        replaced = sum(v.data.nbytes * ((e.measured is not None) + (e.table is not None)) for v, e in seen)
         return sum({id(mask): mask.nbytes for mask in masks}.values()) + min(replaced, BUDGET_BYTES)
 
 
@@ -295,13 +295,15 @@ def _images(volumes: Sequence[Volume | None], role: str) -> list[Volume]:
 
 
 def _pair(
-    fixed: Volume, moving: Volume, masks: tuple[Volume | None, Volume | None], share: float, shared: Shared
+    fixed: Volume, moving: Volume, masks: tuple[Volume | None, Volume | None], share: float, shared: RegistrationCache
 ) -> ImagePair:
     """Both images with what is known of them; masks are of the first pair, and hold for all."""
     fixed, fixed_shown, here = _examined(fixed, shared)
     moving, moving_shown, there = _examined(moving, shared)
     fixed_mask, moving_mask = _onto_grid(masks[0], fixed), _onto_grid(masks[1], moving)
-    return ImagePair(fixed, moving, (fixed_shown, moving_shown), compared(here, there), fixed_mask, moving_mask, share)
+    return ImagePair(
+        fixed, moving, (fixed_shown, moving_shown), compare_extremes(here, there), fixed_mask, moving_mask, share
+    )
 
 
 def _onto_grid(mask: Volume | None, image: Volume) -> Volume | None:
@@ -312,7 +314,7 @@ def _onto_grid(mask: Volume | None, image: Volume) -> Volume | None:
     return Volume(inside, image.grid, mask.source)
 
 
-def _examined(volume: Volume, shared: Shared) -> tuple[Volume, Volume, Extent]:
+def _examined(volume: Volume, shared: RegistrationCache) -> tuple[Volume, Volume, Extent]:
     """An image as it is registered and as it is shown, and where it has data.
 
     They are found once for each volume. What is remembered must not hold the volume itself.
@@ -320,10 +322,10 @@ def _examined(volume: Volume, shared: Shared) -> tuple[Volume, Volume, Extent]:
 
     def find() -> tuple[Volume | None, Volume | None, Extent]:
         shown, extent = examine(volume)
-        seen = without_table(shown, extent)
+        seen = remove_table(shown, extent)
         return None if seen is volume else seen, None if shown is volume else shown, extent
 
-    seen, shown, extent = shared.about(volume, "examined", find)
+    seen, shown, extent = shared.get_or_compute(volume, "examined", find)
     return seen or volume, shown or volume, extent
 
 

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.preprocessing.foreground import Content
+from lightcrcf.preprocessing.foreground import ImageType
 from lightcrcf.preprocessing.normalization import working_order
 from lightcrcf.weights.preparation import CT, Profile
 from lightcrcf.weights.store import Weights, load, names
@@ -37,7 +37,9 @@ class Choice:
 _STRIP = "a head can be stripped first: lightcrcf brain HEAD --output MASK --stripped BRAIN"
 
 
-def choose_model(model: str | os.PathLike[str], contents: tuple[Content, Content], grids: tuple[Grid, Grid]) -> Choice:
+def choose_model(
+    model: str | os.PathLike[str], contents: tuple[ImageType, ImageType], grids: tuple[Grid, Grid]
+) -> Choice:
     """The model that was asked for, or with "auto" the shipped one that was trained on such images.
 
     Args:
@@ -80,22 +82,22 @@ def _shown(fixed: str, moving: str) -> str:
     return f"the fixed image looks like {_phrase(fixed)} and the moving image looks like {_phrase(moving)}"
 
 
-def _named(content: Content) -> str:
+def _named(content: ImageType) -> str:
     return f"{CT} of a {content.kind}" if content.ct and content.kind != "other" else CT if content.ct else content.kind
 
 
-def _of_kind(content: Content, profile: Profile) -> bool:
+def _of_kind(content: ImageType, profile: Profile) -> bool:
     """Whether a model has seen such images, of any size."""
     return content.kind in profile.kinds and (CT in profile.kinds or not content.ct)
 
 
-def mismatches(weights: Weights, contents: tuple[Content, Content], grids: tuple[Grid, Grid]) -> list[str]:
+def mismatches(weights: Weights, contents: tuple[ImageType, ImageType], grids: tuple[Grid, Grid]) -> list[str]:
     """In which ways a pair is unlike the model's training images, in plain words; empty if it is like them."""
     trained = f"{weights.name} was trained on {_phrase(weights.content)}"
     return [f"{trained}, but {difference}" for difference in _differences(weights, contents, grids)]
 
 
-def _differences(weights: Weights, contents: tuple[Content, Content], grids: tuple[Grid, Grid]) -> list[str]:
+def _differences(weights: Weights, contents: tuple[ImageType, ImageType], grids: tuple[Grid, Grid]) -> list[str]:
     """`mismatches` without the model's name, for a model that was not chosen."""
     found = []
     for role, content, grid in zip(("fixed", "moving"), contents, grids, strict=True):
@@ -107,7 +109,7 @@ def _differences(weights: Weights, contents: tuple[Content, Content], grids: tup
     return found
 
 
-def _unlike(weights: Weights, content: Content, grid: Grid) -> str:
+def _unlike(weights: Weights, content: ImageType, grid: Grid) -> str:
     profile = weights.profile
     if profile is None:
         return "" if content.kind == weights.content else f"looks like {_phrase(content.kind)}"

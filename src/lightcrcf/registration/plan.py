@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lightcrcf.affine.pyramid import finest_samples
-from lightcrcf.cache.registration import Shared
+from lightcrcf.affine.pyramid import count_finest_samples
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.errors import UsageError
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.memory import Demand
+from lightcrcf.memory import MemoryEstimate
 from lightcrcf.network.config import NetworkConfig
 from lightcrcf.options import Options
-from lightcrcf.preprocessing.foreground import HEAD_AND_BRAIN, Content
+from lightcrcf.preprocessing.foreground import HEAD_AND_BRAIN, ImageType
 from lightcrcf.preprocessing.normalization import working_order
 from lightcrcf.refinement.deformation import field_grid
 from lightcrcf.refinement.schedule import Metric, Plan, effective_preset, plan
@@ -40,17 +40,17 @@ class Decision:
         known: of each pair, whether the model, if there is one, knows such images.
     """
 
-    seen: tuple[tuple[Content, Content], ...]
+    seen: tuple[tuple[ImageType, ImageType], ...]
     choice: Choice
     refinement: Plan
     init: str
     transform: str
-    demand: Demand
+    demand: MemoryEstimate
     across: tuple[bool, ...]
     known: tuple[bool, ...]
 
     @property
-    def contents(self) -> tuple[Content, Content]:
+    def contents(self) -> tuple[ImageType, ImageType]:
         """What the images of the first pair show."""
         return self.seen[0]
 
@@ -73,7 +73,7 @@ class Decision:
 
 
 def decide(
-    inputs: Inputs, options: Options, shared: Shared, *, kept: bool, across: tuple[bool, ...] | None = None
+    inputs: Inputs, options: Options, shared: RegistrationCache, *, kept: bool, across: tuple[bool, ...] | None = None
 ) -> Decision:
     """Look at both images, and decide. Where there are several pairs, the first one chooses the model.
 
@@ -88,7 +88,7 @@ def decide(
         UsageError: for an unknown model, or a smoothness where the model's field is not refined.
         InputError: for damaged weights.
     """
-    every = [(shared.content(pair.fixed), shared.content(pair.moving)) for pair in inputs.pairs]
+    every = [(shared.image_type(pair.fixed), shared.image_type(pair.moving)) for pair in inputs.pairs]
     contents = every[0]
     across = across or (options.similarity == "any",) * len(every)
     choice = choose_model(options.model, contents, (inputs.fixed.grid, inputs.moving.grid))
@@ -99,7 +99,7 @@ def decide(
     deformable = options.transform == "deformable"
     init = _init(options.init, choice) if deformable else options.init
     transform = "affine" if deformable else options.transform
-    demand = Demand(
+    demand = MemoryEstimate(
         inputs.volumes,
         inputs.fixed.grid,
         max(grids if refinement.template else grids[:1], key=lambda grid: grid.size),
@@ -107,18 +107,18 @@ def decide(
         refinement=bool(refinement.schedule),
         inverse=options.inverse,
         diffeomorphic=options.diffeomorphic,
-        kept=kept,
-        affine=_samples(inputs, every) if init == "auto" else 0,
+        retain_engine=kept,
+        affine_samples=_samples(inputs, every) if init == "auto" else 0,
         contrast=any(level.scale == 1 and level.contrast > 0 for level in refinement.schedule),
         across=across[0],
         further=across[1:],
-        pairs=_in_pairs(choice, options),
+        native_bf16=_in_pairs(choice, options),
         multi_start=refinement.multi_start,
         field=_field_grid(inputs.fixed.grid, grids[0], choice.weights, refinement),
         edges=_weighs_edges(inputs, refinement),
         masks=any(counted is not None for pair in inputs.pairs for _, counted in pair.masked),
-        examined=inputs.examined_bytes,
-        moved=_moved(inputs) + 8 * options.jacobian,
+        examined_bytes=inputs.examined_bytes,
+        resampled_bytes=_moved(inputs) + 8 * options.jacobian,
         labels=bool(inputs.moving_labels),
     )
     choice = _explained(choice, refinement, transform)
@@ -127,13 +127,13 @@ def decide(
 
 def _weighs_edges(inputs: Inputs, refinement: Plan) -> bool:
     """Whether the finest level weighs less what lies outside of masked images."""
-    bare = any(extent.bare for pair in inputs.pairs for extent in pair.extents)
+    bare = any(extent.background_masked for pair in inputs.pairs for extent in pair.extents)
     return bare and any(level.scale == 1 and level.background != 1 for level in refinement.schedule)
 
 
-def _samples(inputs: Inputs, shown: Sequence[tuple[Content, Content]]) -> int:
+def _samples(inputs: Inputs, shown: Sequence[tuple[ImageType, ImageType]]) -> int:
     """That the affine alignment compares at its finest resolution."""
-    return sum(finest_samples(pair.images, seen) for pair, seen in zip(inputs.pairs, shown, strict=True))
+    return sum(count_finest_samples(pair.images, seen) for pair, seen in zip(inputs.pairs, shown, strict=True))
 
 
 def _moved(inputs: Inputs) -> int:
@@ -142,13 +142,13 @@ def _moved(inputs: Inputs) -> int:
     return 4 * images + sum(labels.data.itemsize for labels in inputs.moving_labels)
 
 
-def _knows(choice: Choice, pair: ImagePair, contents: tuple[Content, Content]) -> bool:
+def _knows(choice: Choice, pair: ImagePair, contents: tuple[ImageType, ImageType]) -> bool:
     """Whether a model, if there is one, suits a further pair as it does the first one."""
     grids = pair.fixed.grid, pair.moving.grid
     return choice.weights is None or bool(choice.mismatch) or not mismatches(choice.weights, contents, grids)
 
 
-def _alike(contents: tuple[Content, Content]) -> bool:
+def _alike(contents: tuple[ImageType, ImageType]) -> bool:
     """Whether one image may show a part of what the other shows, or all of it: a cut head has no kind of its own.
 
     What was masked is told from what was not: an organ lies in a body, and a body must not be squeezed into it.
@@ -175,7 +175,7 @@ def _in_pairs(choice: Choice, options: Options) -> bool:
     return runs_in_bfloat16(choice.weights.config)
 
 
-def _grids(inputs: Inputs, weights: Weights | None, options: Options, shared: Shared) -> list[Grid]:
+def _grids(inputs: Inputs, weights: Weights | None, options: Options, shared: RegistrationCache) -> list[Grid]:
     """The working grids: of the fixed image, and of the moving one too where the model has a template."""
     images = (inputs.fixed, inputs.moving) if _has_template(weights) else (inputs.fixed,)
     return [WorkingPair.grid_of(image, weights, shared, options.coarsen) for image in images]

@@ -10,10 +10,10 @@ from dataclasses import asdict
 from typing import Any
 
 from lightcrcf.affine.align import Alignment
-from lightcrcf.affine.recolored import Contrast
+from lightcrcf.affine.joint_histogram import ContrastSimilarity
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.preprocessing.foreground import Content
-from lightcrcf.preprocessing.normalization import Prepared
+from lightcrcf.preprocessing.foreground import ImageType
+from lightcrcf.preprocessing.normalization import NormalizedImage
 from lightcrcf.registration.models import Choice
 from lightcrcf.run_record.environment import cpu_name, usable_cores, versions
 from lightcrcf.transforms.affine import Affine
@@ -54,12 +54,12 @@ def provenance(
     fixed: Volume,
     moving: Volume,
     options: dict[str, Any],
-    contents: tuple[Content, Content],
+    contents: tuple[ImageType, ImageType],
     choice: Choice,
     affine: Affine,
     alignment: Alignment | None,
     working: Grid,
-    images: tuple[Prepared, Prepared],
+    images: tuple[NormalizedImage, NormalizedImage],
     field: DisplacementField | None,
     watch: Stopwatch,
     metrics: dict[str, Any],
@@ -113,7 +113,7 @@ def _grid(grid: Grid) -> dict[str, Any]:
     return {"shape": list(grid.shape), "spacing_mm": grid.spacing_mm.tolist(), "affine": grid.affine.tolist()}
 
 
-def input_record(volume: Volume, seen: Content, image: Prepared) -> dict[str, Any]:
+def input_record(volume: Volume, seen: ImageType, image: NormalizedImage) -> dict[str, Any]:
     """What `run.json` says of an image.
 
     Args:
@@ -131,8 +131,8 @@ def input_record(volume: Volume, seen: Content, image: Prepared) -> dict[str, An
         "preprocessing": {
             "axis_permutation": list(order.permutation),
             "axis_flips": list(order.flips),
-            "intensity_zero": image.level,
-            "intensity_one": image.level + image.scale,
+            "intensity_zero": image.offset,
+            "intensity_one": image.offset + image.scale,
         },
     }
 
@@ -155,5 +155,5 @@ def _affine(affine: Affine, alignment: Alignment | None) -> dict[str, Any]:
     return record
 
 
-def _contrast(contrast: Contrast, *, across: bool) -> dict[str, Any]:
-    return {"same": not across, "plain": contrast.plain, "recoloured": contrast.recoloured}
+def _contrast(contrast: ContrastSimilarity, *, across: bool) -> dict[str, Any]:
+    return {"same": not across, "plain": contrast.plain, "recoloured": contrast.mapped}

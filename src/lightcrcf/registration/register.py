@@ -10,11 +10,11 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.engines.base import Engine
 from lightcrcf.evaluation.jacobian import JacobianMaps, jacobian_maps
 from lightcrcf.geometry.threads import use_threads
-from lightcrcf.memory import check_demand, share_arenas
+from lightcrcf.memory import check_memory_estimate, limit_malloc_arenas
 from lightcrcf.options import Fill, Options, Preset, Similarity, Transform, fill_value
 from lightcrcf.quality.label_check import label_record, misplaced, warnings_of
 from lightcrcf.refinement.acceptance import gains
@@ -108,7 +108,7 @@ def register(
     channel_weights: Sequence[float] = (),
     brain_mask: bool = False,
     progress: Progress | None = None,
-    shared: Shared | None = None,
+    shared: RegistrationCache | None = None,
 ) -> Registration:
     """Align `moving` with `fixed`.
 
@@ -163,7 +163,7 @@ def register(
         >>> lightcrcf.register("fixed.nii.gz", "moving.nii.gz").qc["verdict"]  # doctest: +SKIP
         'pass'
     """
-    share_arenas()
+    limit_malloc_arenas()
     options = Options(
         model=os.fspath(model), init=os.fspath(init), preset=cast(Preset, preset), refine=refine,
         diffeomorphic=diffeomorphic, inverse=inverse, coarsen=coarsen, engine=engine, device=device,
@@ -175,7 +175,7 @@ def register(
     given = Given(*images, fixed_mask, moving_mask, fixed_labels, moving_labels, also)
     watch = Stopwatch(progress or (lambda stage, fraction: None))
     with use_threads(threads):
-        return _registered(given, options, watch, shared or Shared(), alone=shared is None)
+        return _registered(given, options, watch, shared or RegistrationCache(), alone=shared is None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +188,9 @@ class _Deformation:
     unfolding: dict[str, Any] | None
 
 
-def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared, *, alone: bool) -> Registration:
+def _registered(
+    given: Given, options: Options, watch: Stopwatch, shared: RegistrationCache, *, alone: bool
+) -> Registration:
     with watch.stage("read", 0.0):
         inputs = Inputs.read(given, shared, options.channel_weights)
         sources, given_masks = named_sources(given.roles), inputs.first.masks
@@ -196,7 +198,7 @@ def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared
         inputs = brains_cut_out(inputs, shared, wanted=options.brain_mask)
     with watch.stage("choose model", 0.1):
         decision = decide(inputs, options, shared, kept=not alone)
-        check_demand(inputs.fixed.source, decision.demand)
+        check_memory_estimate(inputs.fixed.source, decision.demand)
     start = prepared(inputs, decision, options, watch, shared, alone=alone)
     decision = start.decision
     sources += named_sources(named_options(options.model, options.init))  # both files were read, so they are there
@@ -225,13 +227,9 @@ def _registered(given: Given, options: Options, watch: Stopwatch, shared: Shared
         start.alignment, start.pair.grid, start.pair.images, deformation.field, watch, metrics, qc,
         engine=None if start.network is None else _engine(start.network),
     )  # fmt: skip
-    record |= _of_pairs(start, inputs, judged)
+    record |= _of_pairs(start, inputs, judged) | _of_deformation(deformation, decision, maps)
     record["inputs"] |= _of_inputs(start, inputs, record["inputs"])
-    record["refinement"] = deformation.refined and deformation.refined.record(decision.refinement)
-    record["diffeomorphic"] = deformation.unfolding
-    record["jacobian"] = None if maps is None else maps.record
     record["coverage"] = metrics["covered"]
-    record["deformed"] = deformation.field is not None and bool(deformation.field.displacement.any())
     record["estimated_memory_mb"] = round(decision.demand.bytes / 2**20, 1)
     record["sources"], record["labels"] = sources, told
     return Registration(
@@ -246,7 +244,7 @@ def _deformed(
     decision: Decision,
     options: Options,
     watch: Stopwatch,
-    shared: Shared,
+    shared: RegistrationCache,
     *,
     alone: bool,
 ) -> _Deformation:
@@ -295,6 +293,16 @@ def _moved(chain: Chain, inputs: Inputs, fill: Fill) -> tuple[Volume, dict[str, 
     fills: list[Fill] = ["auto" if is_label_map(v.data) else fill for v in inputs.also]  # labels get 0
     along = [(v.source, move(chain, v, onto, "auto", f)) for v, f in zip(inputs.also, fills, strict=True)]
     return first[1], _named([*more, *along])
+
+
+def _of_deformation(deformation: _Deformation, decision: Decision, maps: JacobianMaps | None) -> dict[str, Any]:
+    """What `run.json` says of the field."""
+    return {
+        "refinement": deformation.refined and deformation.refined.record(decision.refinement),
+        "diffeomorphic": deformation.unfolding,
+        "jacobian": None if maps is None else maps.record,
+        "deformed": deformation.field is not None and bool(deformation.field.displacement.any()),
+    }
 
 
 def _of_pairs(start: Start, inputs: Inputs, judged: Judgement) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from lightcrcf.errors import UsageError
 from lightcrcf.options import Fill
-from lightcrcf.preprocessing.missing_data import background, holds, measured, put
+from lightcrcf.preprocessing.missing_data import can_hold, estimate_background, fill_unknown, measured_mask
 from lightcrcf.preprocessing.validity import Extent
 from lightcrcf.transforms.chain import Chain, Interpolation
 from lightcrcf.transforms.labels import is_label_map
@@ -40,12 +40,12 @@ def move(
     if interpolation in ("auto", "nearest") and is_label_map(volume.data):
         return move_labels(chain, volume, onto, fill)
     interpolation = "linear" if interpolation == "auto" else interpolation
-    known = measured(volume) if extent is None else extent.measured
-    value = background(volume, known) if fill == "auto" else float(fill)
+    known = measured_mask(volume) if extent is None else extent.measured
+    value = estimate_background(volume, known) if fill == "auto" else float(fill)
     if interpolation == "nearest":
         _check_held(volume, value)
     between = math.isnan(value) and interpolation != "nearest"  # NaN would take all that is made of one such voxel
-    seen = put(volume, known, background(volume, known) if between else value)
+    seen = fill_unknown(volume, known, estimate_background(volume, known) if between else value)
     moved = chain.resample(seen, onto.grid, interpolation, fill=value)
     if between and known is not None:
         whole = chain.resample(replace(volume, data=known.astype(np.float32)), onto.grid, "linear", fill=1.0)
@@ -65,7 +65,7 @@ def move_labels(chain: Chain, labels: Volume, onto: Volume, fill: Fill = "auto")
 
 
 def _check_held(volume: Volume, value: float) -> None:
-    if not holds(volume.data.dtype, value):
+    if not can_hold(volume.data.dtype, value):
         raise UsageError(
             "fill", expected=f"a value of {volume.data.dtype}, as {volume.source} has", got=f"{value:g}",
             remedy="choose another value, or --interpolation linear",

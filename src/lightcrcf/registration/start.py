@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from lightcrcf.affine.align import Alignment, align
-from lightcrcf.affine.pyramid import Source
-from lightcrcf.cache.registration import Shared
+from lightcrcf.affine.pyramid import AlignmentImage
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.engines.base import Engine
-from lightcrcf.memory import check_demand
+from lightcrcf.memory import check_memory_estimate
 from lightcrcf.options import Options
 from lightcrcf.refinement.working_pair import WorkingPair
 from lightcrcf.registration.contrast import Likeness, likeness
@@ -50,7 +50,7 @@ class Start:
 
 
 def prepared(
-    inputs: Inputs, decision: Decision, options: Options, watch: Stopwatch, shared: Shared, *, alone: bool
+    inputs: Inputs, decision: Decision, options: Options, watch: Stopwatch, shared: RegistrationCache, *, alone: bool
 ) -> Start:
     """Align without a deformation and prepare both images; the network's graphs are built meanwhile.
 
@@ -82,7 +82,7 @@ def prepared(
             if across != decision.across:
                 again = across[0] != decision.across[0]
                 decision = decide(inputs, options, shared, kept=not alone, across=across)
-                check_demand(inputs.fixed.source, decision.demand)
+                check_memory_estimate(inputs.fixed.source, decision.demand)
                 if again:
                     del pairs  # before others take their place
                     pairs = _prepared(inputs, decision, options, affine, shared)
@@ -106,7 +106,7 @@ def _across(alike: Sequence[Likeness], options: Options, decision: Decision) -> 
 
 
 def _prepared(
-    inputs: Inputs, decision: Decision, options: Options, affine: Affine, shared: Shared
+    inputs: Inputs, decision: Decision, options: Options, affine: Affine, shared: RegistrationCache
 ) -> tuple[WorkingPair, ...]:
     """All pairs, on the working grid of the first one."""
     model, grid, prepared = decision.choice.weights, None, list[WorkingPair]()
@@ -134,6 +134,6 @@ def _initial_affine(init: str, transform: str, inputs: Inputs) -> tuple[Affine, 
     return alignment.affine, alignment
 
 
-def _sources(pair: ImagePair) -> tuple[Source, Source]:
-    fixed, moving = (Source.prepare(*each) for each in zip(pair.images, pair.masks, pair.extents, strict=True))
+def _sources(pair: ImagePair) -> tuple[AlignmentImage, AlignmentImage]:
+    fixed, moving = (AlignmentImage.prepare(*each) for each in zip(pair.images, pair.masks, pair.extents, strict=True))
     return fixed, moving

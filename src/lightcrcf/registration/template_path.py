@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.affine.align import align
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.engines.base import Engine
 from lightcrcf.errors import InputError, UsageError
-from lightcrcf.preprocessing.missing_data import filled
-from lightcrcf.preprocessing.normalization import prepare
+from lightcrcf.preprocessing.missing_data import fill_missing
+from lightcrcf.preprocessing.normalization import normalize
 from lightcrcf.refinement.refine import refine
 from lightcrcf.refinement.schedule import Plan
 from lightcrcf.refinement.working_pair import WorkingPair
@@ -52,7 +52,7 @@ def template_from(image: Volume, weights: Weights) -> Template:
             remedy="choose another model: this one can have no template",
         )
     check_usable(image, "fixed")
-    prepared = prepare(filled(image)[0])
+    prepared = normalize(fill_missing(image)[0])
     shades = np.rint(prepared.data * (255.0 / float(prepared.data.max()))).astype(np.uint8)
     return Template(prepared.grid, np.ascontiguousarray(shades))
 
@@ -63,7 +63,7 @@ def way_by_template(
     weights: Weights,
     network: Engine | None,
     plan: Plan,
-    shared: Shared,
+    shared: RegistrationCache,
     coarsen: int = 1,
 ) -> Float32 | None:
     """The displacement that moves the moving image of `pair` onto the fixed one by way of the template of `weights`.
@@ -87,7 +87,7 @@ def way_by_template(
     key = ("to the template", weights.sha256, plan, coarsen, network and (network.name, network.precision))
     for image, mask in images:
         onto = partial(_registered, image, mask, mean, weights, network, plan, coarsen)
-        chain = onto() if mask is not None else shared.about(image, key, onto)
+        chain = onto() if mask is not None else shared.get_or_compute(image, key, onto)
         if chain is None:
             return None
         chains.append(chain)
@@ -116,7 +116,7 @@ def _registered(
     """From points of the image to those of the template; the ways are compared at half resolution and end there."""
     try:
         affine = align(image, template, fixed_mask=mask).affine
-        pair = WorkingPair.prepare(image, template, (mask, None), affine, weights, Shared(), coarsen)
+        pair = WorkingPair.prepare(image, template, (mask, None), affine, weights, RegistrationCache(), coarsen)
     except InputError:  # the images may still have something in common with each other
         return None
     displacement = None if network is None else network.displacement(*pair.for_network())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightcrcf.cache.registration import Shared
+from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.report.images import gray_uri
 from lightcrcf.report.planes import Frame, Plane
 from lightcrcf.report.render import render
@@ -79,7 +79,7 @@ class Thumbnail:
         return cls(left - _GAP, height, tiles)
 
 
-def write_thumbnail(path: Path, fixed: Volume, moved: Volume, shared: Shared) -> None:
+def write_thumbnail(path: Path, fixed: Volume, moved: Volume, shared: RegistrationCache) -> None:
     """Write an SVG file that holds its images; the same input gives the same bytes.
 
     Args:
@@ -88,5 +88,5 @@ def write_thumbnail(path: Path, fixed: Volume, moved: Volume, shared: Shared) ->
         moved: the volume that is shown under them.
         shared: remembers the outlines of a fixed volume.
     """
-    outlined = shared.about(fixed, "outlines", lambda: Outlined.of(fixed))
+    outlined = shared.get_or_compute(fixed, "outlines", lambda: Outlined.of(fixed))
     path.write_text(render("thumbnail.svg", picture=Thumbnail.of(outlined, moved)), encoding="utf-8")

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.preprocessing.foreground import content, foreground, litres
-from lightcrcf.preprocessing.missing_data import filled
-from lightcrcf.preprocessing.normalization import prepare
+from lightcrcf.preprocessing.foreground import classify, foreground, volume_litres
+from lightcrcf.preprocessing.missing_data import fill_missing
+from lightcrcf.preprocessing.normalization import normalize
 from lightcrcf.run_record.input_files import fingerprint
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
@@ -57,12 +57,12 @@ class Image:
         """
         volume = read(path)
         check_usable(volume, "moving")
-        volume, _ = filled(volume)
-        prepared = prepare(volume)
+        volume, _ = fill_missing(volume)
+        prepared = normalize(volume)
         low, high = prepared.box[0] - 0.5, prepared.box[1] + 0.5
         corners = np.stack(np.meshgrid(*zip(low, high, strict=True), indexing="ij"), axis=-1).reshape(-1, 3)
-        tissue = litres(foreground(prepared.data), prepared.grid)
-        masked = content(volume).masked
+        tissue = volume_litres(foreground(prepared.data), prepared.grid)
+        masked = classify(volume).masked
         spacing = prepared.grid.spacing_mm
         return cls(path, fingerprint(path), spacing, prepared.grid.world(corners), tissue, masked)
 
@@ -128,7 +128,7 @@ def average(images: Iterable[Image], chains: Iterable[Chain], grid: Grid) -> Ave
     total, squares, seen, tissue = (np.zeros(grid.shape, np.float32) for _ in range(4))
     count, masked = 0, True
     for image, chain in zip(images, chains, strict=True):
-        prepared = prepare(filled(read(image.path))[0])
+        prepared = normalize(fill_missing(read(image.path))[0])
         values, inside = (
             chain.resample(Volume(data, prepared.grid), grid, "linear").data
             for data in (prepared.data, foreground(prepared.data).astype(np.float32))

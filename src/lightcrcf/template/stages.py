@@ -18,7 +18,7 @@ from lightcrcf.batch.run import run_batch
 from lightcrcf.batch.tally import Tally
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.files import atomic_path, read_json, write_json
-from lightcrcf.preprocessing.foreground import litres
+from lightcrcf.preprocessing.foreground import volume_litres
 from lightcrcf.registration.contrast import Likeness
 from lightcrcf.run_record.environment import versions
 from lightcrcf.run_record.input_files import fingerprint
@@ -282,7 +282,7 @@ def _looks(found: Average, template: Volume) -> dict[str, float]:
         "sharpness": sharpness(template, found.tissue),
         "sharpness_of_mean": sharpness(found.image, found.tissue),
         "spread": found.spread,
-        "litres": litres(found.tissue, found.image.grid),
+        "litres": volume_litres(found.tissue, found.image.grid),
     }
 
 

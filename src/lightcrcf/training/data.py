@@ -20,14 +20,14 @@ from torch import Tensor
 
 from lightcrcf.affine.align import align
 from lightcrcf.errors import InputError
-from lightcrcf.evaluation.labels import as_codes, compact, label_codes
+from lightcrcf.evaluation.labels import as_codes, code_indices, label_codes
 from lightcrcf.files import atomic_path
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
 from lightcrcf.geometry.label_kernels import label_fractions
-from lightcrcf.preprocessing.foreground import Content, content
-from lightcrcf.preprocessing.missing_data import filled
-from lightcrcf.preprocessing.normalization import Prepared, prepare, working_order
+from lightcrcf.preprocessing.foreground import ImageType, classify
+from lightcrcf.preprocessing.missing_data import fill_missing
+from lightcrcf.preprocessing.normalization import NormalizedImage, normalize, working_order
 from lightcrcf.training.config import Augment, Cohort, Data
 from lightcrcf.training.datasets.listing import Scan
 from lightcrcf.transforms.affine import Affine
@@ -71,11 +71,11 @@ class Subject:
     """
 
     name: str
-    image: Prepared
+    image: NormalizedImage
     from_reference: Affine
     labels: Volume | None = None
     codes: tuple[int, ...] = ()
-    image_type: Content | None = None
+    image_type: ImageType | None = None
     number: int = 0
     atlas: bool = False
 
@@ -131,12 +131,12 @@ def load_cohort(
     def subject(scan: Scan, with_labels: bool) -> Subject:
         volume = _image(scan, strip)
         affine = Affine.identity() if cohort.within else _aligned(reference, volume, cache)
-        image = prepare(volume, pool=pool, view=preparation.view, window=preparation.window)
+        image = normalize(volume, pool=pool, view=preparation.view, window=preparation.window)
         prepared = Subject(
             scan.subject,
             image,
             affine,
-            image_type=content(volume),
+            image_type=classify(volume),
             number=scan.number,
             atlas=scan.subject in listing.atlases,
         )
@@ -184,7 +184,7 @@ def _labels(scan: Scan) -> Volume:
 def _image(scan: Scan, skull_strip: bool) -> Volume:
     volume = _read(scan.image, scan.axes)
     check_usable(volume, "training")
-    volume, _ = filled(volume)
+    volume, _ = fill_missing(volume)
     if not skull_strip:
         return volume
     labels = on_grid_of(_labels(scan), volume, what="labels")
@@ -299,7 +299,7 @@ def render(
         Fixed and moving image, (D, H, W) float32 on the CPU.
     """
     grid, *matrices = pair_geometry(fixed, moving, params, data)
-    images = [s.image.onto(grid, m) for s, m in zip((fixed, moving), matrices, strict=True)]
+    images = [s.image.resample_to(grid, m) for s, m in zip((fixed, moving), matrices, strict=True)]
     generator = torch.Generator().manual_seed(params.noise_seed)
     pair = [
         augment_intensity(torch.from_numpy(i), g, augment.noise, generator)
@@ -331,7 +331,7 @@ def render_labels(
             raise ValueError(f"the labels of {subject.name} were not read")
         step = subject.labels.grid.inverse @ matrix @ grid.affine
         labels = resample(subject.labels.data, grid.shape, step[:3], interpolation="nearest")
-        shares = torch.from_numpy(label_fractions(compact(labels, codes), len(codes), blocks))
+        shares = torch.from_numpy(label_fractions(code_indices(labels, codes), len(codes), blocks))
         maps.append(shares.flip(1) if params.flip else shares)
     return maps[0], maps[1]
 

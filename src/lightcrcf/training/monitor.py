@@ -57,7 +57,7 @@ def monitor(
             fixed.image, preparation.spacing_mm, multiples=fused.config.multiples, view=preparation.view
         )
         world = moving.from_reference.compose(fixed.from_reference.inverse()).matrix
-        images = (fixed.image.onto(grid), moving.image.onto(grid, world))
+        images = (fixed.image.resample_to(grid), moving.image.resample_to(grid, world))
         device = next(fused.parameters()).device
         with torch.no_grad():
             pair = (torch.from_numpy(image)[None, None].to(device) for image in images)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from lightcrcf.progress import Throttle, duration
+from lightcrcf.progress import Throttle, format_duration
 
 __all__ = ["Narrator"]
 
@@ -47,7 +47,7 @@ class Narrator:
         """Report means over the steps since the last record."""
         if self._may_print():
             pace = values["seconds_per_step"]
-            left = duration((self._total - step) * pace)
+            left = format_duration((self._total - step) * pace)
             self._report_step(step, f"loss {values['loss']:.4g}, {pace:.3g} s a step, {left} left")
 
     def monitored(self, step: int, scores: Mapping[str, float]) -> None:
@@ -63,7 +63,7 @@ class Narrator:
 
     def ends(self, weights: Path) -> None:
         """Report the exported weights."""
-        self._say(f"trained in {duration(time.monotonic() - self._start)}; weights: {weights}")
+        self._say(f"trained in {format_duration(time.monotonic() - self._start)}; weights: {weights}")
 
     def _report_step(self, step: int, text: str) -> None:
         self._say(f"step {step} of {self._total}: {text}")

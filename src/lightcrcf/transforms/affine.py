@@ -1,4 +1,4 @@
-"""Affine maps of world points."""
+"""Affine transforms of world points."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Float = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Affine:
-    """x -> A x + t, on points in RAS+ mm; as the result of a registration, from fixed to moving.
+    """x -> A x + t on points in RAS+ mm; from fixed to moving points as the result of a registration.
 
     Args:
         matrix: (4, 4) float64, homogeneous.
@@ -54,20 +54,20 @@ class Affine:
 
     @classmethod
     def identity(cls) -> Affine:
-        """The map that leaves every point where it is."""
+        """Return the identity transform."""
         return cls(np.eye(4))
 
     def points(self, points_mm: ArrayLike) -> Float:
-        """(..., 3) RAS+ mm to (..., 3) RAS+ mm."""
+        """Transform (..., 3) points in RAS+ mm."""
         return np.asarray(points_mm, dtype=np.float64) @ self.matrix[:3, :3].T + self.matrix[:3, 3]
 
     def inverse(self) -> Affine:
-        """The exact inverse."""
+        """Return the exact inverse."""
         matrix = np.eye(4)
         matrix[:3, :3] = np.linalg.inv(self.matrix[:3, :3])
         matrix[:3, 3] = -matrix[:3, :3] @ self.matrix[:3, 3]
         return Affine(matrix)
 
     def compose(self, other: Affine) -> Affine:
-        """x -> self(other(x)): `other` is applied first."""
+        """Return x -> self(other(x)): `other` is applied first."""
         return Affine(self.matrix @ other.matrix)

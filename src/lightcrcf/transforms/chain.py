@@ -1,4 +1,4 @@
-"""An affine, a field, an affine: what a registration finds, and how a volume is moved through it once."""
+"""Composite transform of an affine, a displacement field and an affine; it resamples with one interpolation."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Interpolation = Literal["auto", "linear", "nearest", "cubic"]
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """x -> after(y + u(y)) with y = before(x), on points in RAS+ mm.
+    """Composite transform x -> after(y + u(y)) with y = before(x), on points in RAS+ mm.
 
-    A registration gives `before` the identity, the field on the fixed grid and `after` the affine; it maps points from
-    fixed to moving, which is what resamples the moving volume onto the fixed grid.
+    The result of a registration has the identity as `before`, the field on the fixed grid, and the affine as `after`.
+    It maps points from fixed to moving, as needed to resample the moving volume to the fixed grid.
 
     Args:
         before: applied first.
@@ -49,22 +49,22 @@ class Chain:
     after: Affine
 
     def points(self, points_mm: ArrayLike) -> Float:
-        """(..., 3) RAS+ mm to (..., 3) RAS+ mm."""
+        """Transform (..., 3) points in RAS+ mm."""
         points = self.before.points(points_mm)
         return self.after.points(points if self.field is None else self.field.points(points))
 
     def inverse_points(self, points_mm: ArrayLike) -> Float:
-        """The points that `points` takes to these; solved for each point, to 1e-4 mm before `before`'s inverse."""
+        """Return the points that `points` maps to these, solved point by point to 1e-4 mm in the space of the field."""
         points = self.after.inverse().points(points_mm)
         return self.before.inverse().points(points if self.field is None else self.field.inverse_points(points))
 
     def inverse(self) -> Chain:
-        """The chain the other way, with the field inverted on its own grid (see `DisplacementField.inverse`)."""
+        """Return the inverse chain, with the field inverted on its own grid (see `DisplacementField.inverse`)."""
         field = None if self.field is None else self.field.inverse()
         return Chain(self.after.inverse(), field, self.before.inverse())
 
     def resample(self, moving: Volume, onto: Grid, interpolation: Interpolation = "auto", fill: float = 0.0) -> Volume:
-        """`moving` at the points to which this chain takes the voxels of `onto`; interpolated once.
+        """Resample `moving` at the images of the voxels of `onto` under this chain, with one interpolation.
 
         Args:
             moving: on its own grid.

@@ -18,11 +18,11 @@ __all__ = ["DisplacementField", "InverseConsistency"]
 Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 
-_POINT_TOLERANCE_MM = 1e-5  # a tenth of what is promised
+_POINT_TOLERANCE_MM = 1e-5  # a tenth of the documented accuracy
 
 
 class InverseConsistency(NamedTuple):
-    """Distances in mm from where points start to where they end after a field and its inverse."""
+    """Inverse-consistency error in mm: distance of points from their images under a field and then its inverse."""
 
     mean_mm: float
     max_mm: float
@@ -30,12 +30,12 @@ class InverseConsistency(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class DisplacementField:
-    """x -> x + u(x) on world points: trilinear between voxels, no displacement outside of the grid.
+    """Displacement field x -> x + u(x) on world points: trilinear between voxels, zero outside of the grid.
 
     A voxel index in [-0.5, n - 0.5) is inside and clamped to the border voxels, as in ITK.
 
     Args:
-        grid: where the vectors sit.
+        grid: of the displacement vectors.
         displacement: u, (3, D, H, W) float32, in voxels of `grid`; channel c moves along array axis c.
 
     Raises:
@@ -68,26 +68,26 @@ class DisplacementField:
 
     @classmethod
     def zero(cls, grid: Grid) -> DisplacementField:
-        """The field that leaves every point where it is."""
+        """Return the zero field on a grid."""
         return cls(grid, np.zeros((3, *grid.shape), np.float32))
 
     @classmethod
     def from_world_mm(cls, grid: Grid, vectors: Float32) -> DisplacementField:
-        """From (D, H, W, 3) vectors in RAS+ mm."""
+        """Build a field from (D, H, W, 3) vectors in RAS+ mm."""
         return cls(grid, _matrix_times(grid.inverse[:3, :3], np.moveaxis(np.asarray(vectors), -1, 0)))
 
     def world_mm(self) -> Float32:
-        """(D, H, W, 3) float32 vectors in RAS+ mm."""
+        """Return (D, H, W, 3) float32 vectors in RAS+ mm."""
         return np.moveaxis(_matrix_times(self.grid.affine[:3, :3], self.displacement), 0, -1)
 
     def world_component_mm(self, axis: int) -> Float32:
-        """(D, H, W) float32 component of the vectors along one axis of the world, in RAS+ mm."""
+        """Return the (D, H, W) float32 component along one world axis, in RAS+ mm."""
         component: Float32 = _matrix_times(self.grid.affine[axis : axis + 1, :3], self.displacement)[0]
         return component
 
     @property
     def length_mm(self) -> Float32:
-        """(D, H, W) float32 lengths of the vectors."""
+        """Return the (D, H, W) float32 magnitudes of the vectors in mm."""
         squares = np.zeros(self.grid.shape, np.float32)
         for axis in range(3):
             component = self.world_component_mm(axis)
@@ -95,16 +95,16 @@ class DisplacementField:
         return np.sqrt(squares, out=squares)
 
     def points(self, points_mm: ArrayLike) -> Float:
-        """(..., 3) RAS+ mm to (..., 3) RAS+ mm: x + u(x)."""
+        """Transform (..., 3) points in RAS+ mm: x + u(x)."""
         points = np.asarray(points_mm, dtype=np.float64)
         moved = displacement_at(self.displacement, self.grid.voxels(points).reshape(-1, 3))
         return points + (moved @ self.grid.affine[:3, :3].T).reshape(points.shape)
 
     def inverse_points(self, points_mm: ArrayLike) -> Float:
-        """The points y with y + u(y) = x, each to 1e-4 mm wherever u does not fold.
+        """Solve y + u(y) = x, to 1e-4 mm wherever u does not fold.
 
-        Where no y is displaced onto x (the field ends at its border), y is the closest that u continued beyond its
-        border gives, for x inside of the grid, and x itself outside.
+        If no y maps to x, since the field ends at its border, y is the closest solution for u extrapolated beyond its
+        border if x is inside of the grid, and x itself if it is outside.
 
         Args:
             points_mm: x, (..., 3) RAS+ mm.
@@ -119,13 +119,13 @@ class DisplacementField:
         return np.where(untouched.reshape(*points.shape[:-1], 1), points, self.grid.world(y).reshape(points.shape))
 
     def inverse(self) -> DisplacementField:
-        """The field v on the same grid with x + v(x) + u(x + v(x)) = x at its voxels, u clamped at the borders."""
+        """Return the field v on the same grid with v(x) + u(x + v(x)) = 0 at its voxels, u clamped at the borders."""
         return DisplacementField(self.grid, kernels.invert(self.displacement))
 
     def inverse_consistency_mm(self, inverse: DisplacementField) -> InverseConsistency:
-        """How far voxels come back from where they started, through this field and then `inverse`.
+        """Measure the inverse-consistency error: displacement of voxels by this field and then `inverse`.
 
-        Voxels that this field moves out of the grid do not count.
+        Voxels that this field moves out of the grid are excluded.
 
         Args:
             inverse: on the same grid.
@@ -147,11 +147,11 @@ class DisplacementField:
         return InverseConsistency(float(distance.mean(dtype=np.float64)), float(distance.max()))
 
     def jacobian_determinant(self) -> Float32:
-        """(D, H, W) float32 det(I + du/dx); the same in voxels and in mm."""
+        """Return the (D, H, W) float32 Jacobian determinant det(I + du/dx); equal in voxels and in mm."""
         return determinant.jacobian_determinant(self.displacement)
 
     def reorder(self, order: AxisOrder) -> DisplacementField:
-        """The same map of the world, on the grid with reordered axes."""
+        """Return the same transform on the grid with reordered axes."""
         grid = order.grid(self.grid)
         vectors = np.empty((3, *grid.shape), np.float32)
         for axis, (old, flip) in enumerate(zip(order.permutation, order.flips, strict=True)):
@@ -171,7 +171,7 @@ class DisplacementField:
 
 
 def _matrix_times(matrix: Float, vectors: Float32) -> Float32:
-    """out[a] = sum over b of matrix[a, b] * vectors[b], element by element: the same on any number of threads."""
+    """Return matrix @ vectors element by element, with the same result on any number of threads."""
     out = np.zeros((len(matrix), *vectors.shape[1:]), np.float32)
     for a, b in zip(*np.nonzero(matrix), strict=True):
         out[a] += np.float32(matrix[a, b]) * vectors[b]

@@ -1,4 +1,4 @@
-"""Recognise transform files that are not ITK's, to say what they are and how they are converted."""
+"""Detection of transform files of other tools, with the command that converts them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _ROW = rf"(?:{_NUMBER}\s+){{3}}{_NUMBER}"
 _RUN_FILES = ("affine.tfm", "warp.nii.gz", "inverse_warp.nii.gz", "run.json")
 
-# Content, what it is, and the command that makes an ITK affine of it; {name} stands for the file's name.
+# Pattern of the content, format, and the command that converts it to an ITK affine; {name} is the file's name.
 _FORMATS = (
     (
         rf"\A\s*(?:{_ROW}\s+){{3}}{_ROW}\s*\Z",
@@ -41,7 +41,7 @@ _FORMATS = (
 
 
 def refuse_foreign_affine(path: Path, shape: tuple[int, ...] | None) -> None:
-    """Refuse what is known not to be an ITK affine; what is unknown passes.
+    """Refuse files that are known not to be an ITK affine; unknown formats pass.
 
     Args:
         path: an existing file or folder.
@@ -52,33 +52,33 @@ def refuse_foreign_affine(path: Path, shape: tuple[int, ...] | None) -> None:
     """
     if path.is_dir():
         inside = path / "affine.tfm"
-        raise _no_affine(path, "a folder", f"give {inside}" if inside.is_file() else "give the file itself")
+        raise _affine_error(path, "a folder", f"give {inside}" if inside.is_file() else "give the file itself")
     if shape is not None:
         is_field = len(shape) == 5 or (len(shape) == 4 and shape[3] == 3)
         got = "a displacement field" if is_field else f"an image of shape {shape}"
-        beside = _affine_beside(path)
+        beside = _adjacent_affine(path)
         remedy = f"give {beside}" if beside else "give the affine transform that was found with it, or auto"
-        raise _no_affine(path, got, remedy)
+        raise _affine_error(path, got, remedy)
     with path.open("rb") as stream:
         text = stream.read(_HEAD_BYTES).decode("latin-1")
     for content, got, remedy in _FORMATS:
         if re.search(content, text, re.MULTILINE):
-            raise _no_affine(path, got, remedy.format(name=path.name))
+            raise _affine_error(path, got, remedy.format(name=path.name))
 
 
-def _affine_beside(field: Path) -> Path | None:
-    """The affine that a run, or ANTs, left beside a field."""
+def _adjacent_affine(field: Path) -> Path | None:
+    """Return the affine of the same run, or of ANTs, next to a field; None without one."""
     ants = re.sub(r"1(Inverse)?Warp\.nii(\.gz)?$", "0GenericAffine.mat", field.name)
     beside = field.with_name("affine.tfm" if ants == field.name else ants)
     return beside if beside.is_file() else None
 
 
-def _no_affine(path: Path, got: str, remedy: str) -> InputError:
+def _affine_error(path: Path, got: str, remedy: str) -> InputError:
     return InputError(str(path), expected="an ITK affine file", got=got, remedy=remedy)
 
 
 def refuse_transform_file(path: Path) -> None:
-    """Refuse a file where the folder of a run is wanted.
+    """Refuse a file in place of the folder of a run.
 
     Raises:
         InputError: naming the folder, if the file lies in one.

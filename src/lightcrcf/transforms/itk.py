@@ -1,6 +1,6 @@
-"""Transforms as ITK, ANTs and 3D Slicer read and write them. The one place that knows LPS.
+"""Transform files of ITK, ANTs and 3D Slicer, and the conversion between RAS+ and LPS+, which only this module does.
 
-ITK's world is LPS+ mm: the first two coordinates have the other sign. Directions of transforms are the same as here.
+The world coordinates of ITK are LPS+ mm: the first two have the opposite sign. Transforms have the same direction.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _INTENT_VECTOR, _INTENT_DISPLACEMENT = 1007, 1006
 
 
 def flip_lps_ras(vectors: ArrayLike) -> NDArray[np.float64]:
-    """(..., 3) points or vectors from LPS+ to RAS+, or back.
+    """Convert (..., 3) points or vectors from LPS+ to RAS+, or back.
 
     Example:
         >>> flip_lps_ras([1, 2, 3]).tolist()
@@ -73,11 +73,11 @@ def write_affine(path: str | os.PathLike[str], affine: Affine) -> None:
 
 
 def read_affine(path: str | os.PathLike[str]) -> Affine:
-    """Read a linear 3-D transform that ITK knows (.tfm, .txt, .mat, .h5): affine, rigid, similarity, their chains.
+    """Read a linear 3-D transform in a format of ITK (.tfm, .txt, .mat, .h5): affine, rigid, similarity, composites.
 
     Raises:
-        InputError: if the file is missing, no transform, or not linear; for formats of other tools the message has the
-            command that converts them.
+        InputError: if the file is missing, no transform, or not linear; for formats of other tools the message states
+            the command that converts them.
     """
     if not Path(path).is_dir():
         check_readable(path, "an ITK affine file")
@@ -109,8 +109,8 @@ def _itk_transform(path: str | os.PathLike[str]) -> Any:
 
     try:
         return sitk.ReadTransform(str(path))
-    except (RuntimeError, UnicodeDecodeError) as error:  # the latter where ITK's complaint quotes the file's bytes
-        lines = str(error).strip().splitlines() or ["a file that cannot be read"]  # SimpleITK may say nothing
+    except (RuntimeError, UnicodeDecodeError) as error:  # the latter if the message of ITK quotes bytes of the file
+        lines = str(error).strip().splitlines() or ["a file that cannot be read"]  # SimpleITK may give no message
         got = re.sub(r"^ITK ERROR: |\(0x[0-9a-f]+\)", "", lines[-1])
         raise InputError(
             str(path), expected="an ITK transform file", got=got, remedy="write or copy it again"
@@ -132,13 +132,13 @@ def write_field(path: str | os.PathLike[str], field: DisplacementField) -> None:
     header = header_for(field.grid, np.dtype(np.float32), {})
     header.set_data_shape((*field.grid.shape, 1, 3))
     header["intent_code"] = _INTENT_VECTOR
-    # One component after the other: the field is often the largest array of a registration.
+    # One component at a time: the field is often the largest array of a registration.
     components = (_lps_component(field, axis) for axis in range(3))
     save_nifti_parts(path, header, components)
 
 
 def _lps_component(field: DisplacementField, axis: int) -> NDArray[np.float32]:
-    """(D, H, W) of the vectors along one axis of the world, in LPS mm."""
+    """Return the (D, H, W) component along one world axis, in LPS mm."""
     component = field.world_component_mm(axis)
     component *= np.float32(_FLIP[axis])
     component += np.float32(0)  # no negative zeros
@@ -182,10 +182,10 @@ def _field_shape(source: str, shape: tuple[int, ...], /) -> tuple[int, ...]:
 
 
 def read_transform_folder(folder: str | os.PathLike[str]) -> Chain:
-    """The chain from fixed to moving that a registration left in `folder`.
+    """Read the chain from fixed to moving points that a registration wrote to `folder`.
 
-    `affine.tfm` must be there; `warp.nii.gz` is there unless the registration was affine. `inverse_warp.nii.gz` is for
-    other tools: here the inverse always comes from `warp.nii.gz`, so that the two cannot disagree.
+    `affine.tfm` is required; `warp.nii.gz` exists unless the registration was affine. `inverse_warp.nii.gz` is for
+    other tools: the inverse is always computed from `warp.nii.gz`, so that the two are consistent.
 
     Raises:
         InputError: if the folder or the affine is missing, or a file is damaged.

@@ -1,4 +1,4 @@
-"""Telling label maps from images."""
+"""Detection of label maps."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["is_label_map"]
 
 # Share of equal neighbours. Measured on six public sets of MR scans: label maps (of 138 brain structures, or of 3
 # parts of the heart) have 0.74 to 1, images (integer ones scaled to 0..255 included) 0.01 to 0.28.
-_LABELS_FROM = 0.5
+_MIN_EQUAL_SHARE = 0.5
 
 
 def is_label_map(data: NDArray[Any]) -> bool:
-    """True if values are whole numbers and most neighbours along the first axis are equal.
+    """Return whether values are integers and most neighbours along the first axis are equal.
 
-    Pairs with a voxel of the smallest value, the background, do not count. Files often keep images as integers and
-    label maps as floats, so the dtype alone does not tell.
+    Pairs with a voxel of the smallest value, the background, are excluded. Files often store images as integers and
+    label maps as floats, so the dtype alone is not sufficient.
 
     Args:
         data: (D, H, W) of any real dtype.
@@ -36,4 +36,4 @@ def is_label_map(data: NDArray[Any]) -> bool:
     before, after = data[:-1], data[1:]
     counted = (before != background) & (after != background)
     pairs = int(np.count_nonzero(counted))
-    return pairs == 0 or int(np.count_nonzero(counted & (before == after))) >= _LABELS_FROM * pairs
+    return pairs == 0 or int(np.count_nonzero(counted & (before == after))) >= _MIN_EQUAL_SHARE * pairs

@@ -1,4 +1,4 @@
-"""Tables of points: read from CSV, moved by a chain, written back with all their other columns."""
+"""CSV tables of points, transformed by a chain; all other columns are preserved."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class PointTable:
     Args:
         header: column names, as in the file.
         rows: the cells, as in the file.
-        columns: where x, y and z are.
+        columns: indices of x, y and z.
         delimiter: comma, semicolon or tab.
         source: the file, for messages.
     """
@@ -47,36 +47,38 @@ class PointTable:
         Raises:
             InputError: if the file is missing or not text, or a column or a cell is missing.
         """
-        text = _text(path)
+        text = _read_text(path)
         delimiter = max(",;\t", key=text.partition("\n")[0].count)
         header, *rows = [row for row in csv.reader(StringIO(text, newline=""), delimiter=delimiter) if row] or [[]]
         names = [name.strip().lower() for name in header]
         if any(names.count(axis) != 1 for axis in _AXES):
-            raise _bad(path, "one column each of x, y and z in the first row", ", ".join(header) or "an empty row")
+            raise _table_error(
+                path, "one column each of x, y and z in the first row", ", ".join(header) or "an empty row"
+            )
         short = next((index for index, row in enumerate(rows) if len(row) != len(header)), None)
         if short is not None:
-            raise _bad(path, f"{len(header)} cells in every row", f"{len(rows[short])} in data row {short + 1}")
+            raise _table_error(path, f"{len(header)} cells in every row", f"{len(rows[short])} in data row {short + 1}")
         x, y, z = (names.index(axis) for axis in _AXES)
         return cls(header, rows, (x, y, z), delimiter, str(path))
 
     def points(self) -> NDArray[np.float64]:
-        """(N, 3) float64 coordinates, as in the file.
+        """Return (N, 3) float64 coordinates, as in the file.
 
         Raises:
-            InputError: if a coordinate is no finite number.
+            InputError: if a coordinate is not a finite number.
         """
         x, y, z = self.columns
         try:
             cells = chain.from_iterable((row[x], row[y], row[z]) for row in self.rows)
             points = np.fromiter(map(float, cells), np.float64, 3 * len(self.rows)).reshape(-1, 3)
         except ValueError as error:
-            raise _bad(self.source, "numbers in the columns x, y and z", str(error)) from None
+            raise _table_error(self.source, "numbers in the columns x, y and z", str(error)) from None
         if not np.isfinite(points).all():
-            raise _bad(self.source, "finite numbers in the columns x, y and z", "NaN or infinity")
+            raise _table_error(self.source, "finite numbers in the columns x, y and z", "NaN or infinity")
         return points
 
     def write(self, path: Path, points: NDArray[np.float64]) -> None:
-        """Write the table with other coordinates, (N, 3), to a micrometre; every other cell stays as it was."""
+        """Write the table with new coordinates, (N, 3), to a micrometre; all other cells are preserved."""
         order = np.argsort(self.columns)
         left, middle, right = sorted(self.columns)
         with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
@@ -91,17 +93,16 @@ class PointTable:
 def move_points(
     table: Path, transform: Path | Chain, output: Path, *, to: Literal["moving", "fixed"], lps: bool = False
 ) -> int:
-    """Move the points of a CSV file from one volume's space to the other's.
+    """Transform the points of a CSV file from the space of one volume to the other.
 
-    The chain that resamples the moving volume onto the fixed grid maps points from fixed to moving; so `to="moving"`
-    goes with it, and `to="fixed"` against it.
+    A chain maps points from fixed to moving: `to="moving"` applies it, and `to="fixed"` its inverse.
 
     Args:
         table: CSV with columns x, y, z in RAS+ mm.
-        transform: the folder that a registration left, or its chain.
+        transform: the folder of a registration, or its chain.
         output: CSV to write.
         to: the space of the result.
-        lps: the columns are LPS+ mm instead, coming and going.
+        lps: whether coordinates are LPS+ mm, in input and output.
 
     Returns:
         The number of points.
@@ -118,14 +119,14 @@ def move_points(
     return len(points)
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise _bad(path, "a CSV file", "bytes that are no UTF-8 text") from None
+        raise _table_error(path, "a CSV file", "bytes that are no UTF-8 text") from None
     except OSError as error:
-        raise _bad(path, "a CSV file", error.strerror or str(error)) from None
+        raise _table_error(path, "a CSV file", error.strerror or str(error)) from None
 
 
-def _bad(path: Path | str, expected: str, got: str) -> InputError:
+def _table_error(path: Path | str, expected: str, got: str) -> InputError:
     return InputError(str(path), expected=expected, got=got, remedy="give a CSV file with the columns x, y, z in mm")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
 from lightcrcf.network.brain_config import SPACING_MM
-from lightcrcf.preprocessing.foreground import foreground, thin_out
+from lightcrcf.preprocessing.foreground import downsample_volume, foreground
 from lightcrcf.preprocessing.unit_intensity import unit_intensities
 from lightcrcf.volumes import Volume, on_grid_of, read
 
@@ -95,7 +95,7 @@ def skull_stripped_head(image: Path) -> Head:
 
 def _downsampled_head(volume: Volume, brain: Bool, fluid: Bool | None, *, skull_stripped: bool) -> Head:
     def thin(data: NDArray[np.generic]) -> tuple[Float32, Grid]:
-        return thin_out(Volume(data.astype(np.float32), volume.grid), spacing_mm=_SPACING_MM)
+        return downsample_volume(Volume(data.astype(np.float32), volume.grid), spacing_mm=_SPACING_MM)
 
     data, grid = thin(volume.data)
     return Head(data, thin(brain)[0], None if fluid is None else thin(fluid)[0], grid, skull_stripped)

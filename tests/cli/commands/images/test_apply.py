@@ -11,7 +11,7 @@ import pytest
 
 from lightcrcf.cli.main import run
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.preprocessing.missing_data import background
+from lightcrcf.preprocessing.missing_data import estimate_background
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.itk import write_affine
 from lightcrcf.volumes import Volume, read, write
@@ -49,7 +49,7 @@ def test_the_result_is_what_lies_one_voxel_on(folder: Path, interpolation: str) 
     assert code == 0
     given, moved = read(folder.parent / "image.nii.gz").data, read(out).data
     np.testing.assert_allclose(moved[:-1], given[1:], rtol=1e-5)
-    assert np.all(moved[-1] == background(read(folder.parent / "image.nii.gz")))
+    assert np.all(moved[-1] == estimate_background(read(folder.parent / "image.nii.gz")))
 
 
 @pytest.mark.parametrize("interpolation", ["auto", "linear", "nearest", "cubic"])

@@ -36,14 +36,14 @@ def apply(
     fill: FillOption = "auto",
 ) -> None:
     """Move a volume with the transform of an earlier run."""
-    from lightcrcf.files import check_apart
+    from lightcrcf.files import check_distinct
     from lightcrcf.options import fill_value
     from lightcrcf.registration.resample import move
     from lightcrcf.transforms.itk import read_transform_folder
     from lightcrcf.volumes import check_target, read, write
 
     check_target(output)
-    check_apart({"--output": output}, {"--input": input, "--reference": reference})
+    check_distinct({"--output": output}, {"--input": input, "--reference": reference})
     value = fill_value(fill)
     chain = read_transform_folder(transform)
     onto = read(reference)

@@ -23,14 +23,14 @@ def brain(
 ) -> None:
     """Write a mask of the brain in an image of a head."""
     from lightcrcf.geometry.threads import use_threads
-    from lightcrcf.preprocessing.brain import checked_brain
+    from lightcrcf.preprocessing.brain import require_brain
     from lightcrcf.registration.heads import cut_out
     from lightcrcf.volumes import Volume, read, write
 
     _check_targets(image, output, stripped)
     volume = read(image)
     with use_threads(threads):
-        found, extent = checked_brain(volume)
+        found, extent = require_brain(volume)
     write(output, Volume(found.mask.astype("uint8"), volume.grid, volume.source), like=volume)
     if stripped is not None:
         write(stripped, cut_out(volume, found.mask, extent)[0], like=volume)
@@ -42,10 +42,10 @@ def brain(
 
 def _check_targets(image: Path, output: Path, stripped: Path | None) -> None:
     """Refuse names that cannot be written to, or that would replace the image or each other."""
-    from lightcrcf.files import check_apart
+    from lightcrcf.files import check_distinct
     from lightcrcf.volumes import check_target
 
     written = {"--output": output} | ({} if stripped is None else {"--stripped": stripped})
     for path in written.values():
         check_target(path)
-    check_apart(written, {"the image": image})
+    check_distinct(written, {"the image": image})

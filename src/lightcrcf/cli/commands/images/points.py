@@ -26,8 +26,8 @@ def points(
     lps: Annotated[bool, typer.Option("--lps", help="The columns are LPS mm, as ITK and ANTs write them.")] = False,
 ) -> None:
     """Move points with the transform of an earlier run."""
-    from lightcrcf.files import check_apart
+    from lightcrcf.files import check_distinct
     from lightcrcf.transforms.point_tables import move_points
 
-    check_apart({"--output": output}, {"--input": input})
+    check_distinct({"--output": output}, {"--input": input})
     move_points(input, transform, output, to=to.value, lps=lps)

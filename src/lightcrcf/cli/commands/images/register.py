@@ -58,7 +58,7 @@ def register(
     **options: Any,
 ) -> None:
     """Align the moving volume with the fixed one, deformably unless told otherwise."""
-    from lightcrcf.files import clear_left_behind
+    from lightcrcf.files import remove_stale_temporaries
     from lightcrcf.registration.inputs import channels_of
     from lightcrcf.registration.register import register as run
     from lightcrcf.registration.save import check_output_folder, save
@@ -73,7 +73,7 @@ def register(
             **given_options(options),
         }  # fmt: skip
     check_output_folder(out)
-    clear_left_behind(out)
+    remove_stale_temporaries(out)
     moving_names, fixed_names = (" and ".join(map(str, channels_of(given[role]))) for role in ("moving", "fixed"))
     with progress_shown(f"registering {moving_names} with {fixed_names}") as progress:
         registration = run(**given, progress=progress)

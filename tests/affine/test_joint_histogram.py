@@ -10,17 +10,17 @@ import pytest
 from numpy.typing import NDArray
 
 from lightcrcf.affine.gauss_newton import Fit, correlations, exponential, fit, generators
-from lightcrcf.affine.mutual_information import information_system
-from lightcrcf.affine.pyramid import Pair, Source, pyramids
-from lightcrcf.affine.recolored import (
+from lightcrcf.affine.joint_histogram import (
     TOP,
-    Contrast,
+    ContrastSimilarity,
     conditional_mean,
     histogram,
     information,
+    map_intensities,
     normalised_mutual_information,
-    recoloured,
 )
+from lightcrcf.affine.mutual_information import information_system
+from lightcrcf.affine.pyramid import AlignmentImage, LevelPair, build_pyramids
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume
 
@@ -36,15 +36,17 @@ def in_other_contrast(image: Volume, labels: Volume) -> Volume:
 
 
 @pytest.fixture(scope="module")
-def same(brains: BrainMaker, grids: GridMaker) -> Pair:
+def same(brains: BrainMaker, grids: GridMaker) -> LevelPair:
     image = brains(grids((47, 60, 43), (3.0, 3.0, 3.0)))[0]
-    return pyramids(*(Source.prepare(v, None) for v in (image, Volume(image.data // 2 + 9, image.grid))))[2]
+    return build_pyramids(*(AlignmentImage.prepare(v, None) for v in (image, Volume(image.data // 2 + 9, image.grid))))[
+        2
+    ]
 
 
 @pytest.fixture(scope="module")
-def other(brains: BrainMaker, grids: GridMaker) -> Pair:
+def other(brains: BrainMaker, grids: GridMaker) -> LevelPair:
     image, labels = brains(grids((47, 60, 43), (3.0, 3.0, 3.0)))
-    return pyramids(*(Source.prepare(v, None) for v in (image, in_other_contrast(image, labels))))[2]
+    return build_pyramids(*(AlignmentImage.prepare(v, None) for v in (image, in_other_contrast(image, labels))))[2]
 
 
 def test_the_conditional_mean_is_that_of_the_samples() -> None:
@@ -65,48 +67,52 @@ def test_empty_bins_take_the_mean_of_all() -> None:
     assert np.all(np.isfinite(conditional_mean(np.zeros((24, 24)))))
 
 
-def test_one_contrast_and_others_are_told_apart(same: Pair, other: Pair) -> None:
-    alike = Contrast.of(same, same.localised(), HERE)
-    assert alike.same
+def test_one_contrast_and_others_are_told_apart(same: LevelPair, other: LevelPair) -> None:
+    alike = ContrastSimilarity.of(same, same.normalise_locally(), HERE)
+    assert alike.same_contrast
     assert alike.plain > 0.95
     assert alike.ratio > 0.95
-    unlike = Contrast.of(other, other.localised(), HERE)
-    assert not unlike.same
-    assert unlike.recoloured > 0.8 > 0.3 > unlike.plain
+    unlike = ContrastSimilarity.of(other, other.normalise_locally(), HERE)
+    assert not unlike.same_contrast
+    assert unlike.mapped > 0.8 > 0.3 > unlike.plain
 
 
-def test_an_inverted_contrast_has_a_negative_ratio(same: Pair) -> None:
+def test_an_inverted_contrast_has_a_negative_ratio(same: LevelPair) -> None:
     moving = replace(same.moving, image=np.float32(1) - same.moving.image)
-    inverted = Contrast.of(replace(same, moving=moving), replace(same, moving=moving).localised(), HERE)
+    inverted = ContrastSimilarity.of(
+        replace(same, moving=moving), replace(same, moving=moving).normalise_locally(), HERE
+    )
     assert inverted.ratio < 0
-    assert not inverted.same
+    assert not inverted.same_contrast
 
 
-def test_recoloured_images_resemble_each_other_and_keep_a_dark_background(other: Pair) -> None:
-    alike = recoloured(other, HERE)
-    assert alike.recoloured is not None
+def test_recoloured_images_resemble_each_other_and_keep_a_dark_background(other: LevelPair) -> None:
+    alike = map_intensities(other, HERE)
+    assert alike.mapped is not None
     assert alike.fixed is other.fixed
     assert alike.moving is other.moving
     assert correlations(alike, HERE[None])[0] > 0.9
-    for level, was in zip(alike.recoloured, (other.fixed, other.moving), strict=True):
+    for level, was in zip(alike.mapped, (other.fixed, other.moving), strict=True):
         assert np.all(level.image[was.image == 0] == 0)
         assert level.samples is was.samples
 
 
-def test_a_pair_and_its_swap_agree(other: Pair) -> None:
+def test_a_pair_and_its_swap_agree(other: LevelPair) -> None:
     back = np.linalg.inv(START)
     swapped = replace(other, fixed=other.moving, moving=other.fixed)
     np.testing.assert_allclose(histogram(other, START), histogram(swapped, back).T, atol=1e-12)
     assert information(other, START) == pytest.approx(information(swapped, back), abs=1e-12)
-    there = correlations(recoloured(other, START), START[None])
-    np.testing.assert_allclose(there, correlations(recoloured(swapped, back), back[None]), rtol=1e-6)
+    there = correlations(map_intensities(other, START), START[None])
+    np.testing.assert_allclose(there, correlations(map_intensities(swapped, back), back[None]), rtol=1e-6)
 
 
-def test_information_is_largest_in_place_and_fades_without_overlap(other: Pair) -> None:
+def test_information_is_largest_in_place_and_fades_without_overlap(other: LevelPair) -> None:
     shifted, far = np.eye(4), np.eye(4)
     shifted[:3, 3], far[:3, 3] = 6, 900
     assert information(other, HERE) > 1.1 * information(other, shifted)
-    apart = replace(other, fixed=replace(other.fixed, blank=False), moving=replace(other.moving, blank=False))
+    apart = replace(
+        other, fixed=replace(other.fixed, blank_outside=False), moving=replace(other.moving, blank_outside=False)
+    )
     assert information(apart, far) == 1.0
 
 
@@ -118,7 +124,7 @@ def test_information_of_histograms() -> None:
     assert normalised_mutual_information(np.zeros((3, 3))) == 0
 
 
-def test_a_step_goes_down_the_slope_of_the_information(other: Pair) -> None:
+def test_a_step_goes_down_the_slope_of_the_information(other: LevelPair) -> None:
     """The right-hand side is minus the gradient of the cost, but for what the tables themselves move."""
     units = generators(other.moving.centroid_mm, other.moving.radius_mm)
     system = information_system(other, START, units, 0.1)
@@ -134,7 +140,7 @@ def test_a_step_goes_down_the_slope_of_the_information(other: Pair) -> None:
 
 
 @pytest.mark.parametrize("family", ["rigid", "similarity", "affine"])
-def test_fisher_scoring_finds_the_place(other: Pair, family: str) -> None:
+def test_fisher_scoring_finds_the_place(other: LevelPair, family: str) -> None:
     start = Fit(exponential(np.tensordot([2.0, -2, 1.5, 2, -1, 2], generators(np.zeros(3), 60.0)[:6], 1)))
     start_cost = information_system(other, start.matrix, np.zeros((0, 4, 4)), 0.0).cost
     found = fit(other, start, family, iterations=15, tolerance_mm=0.02, prior=0.05, system=information_system)
@@ -144,9 +150,11 @@ def test_fisher_scoring_finds_the_place(other: Pair, family: str) -> None:
     assert found.cost < start_cost - 0.1
 
 
-def test_nothing_to_compare_costs_infinity(other: Pair) -> None:
+def test_nothing_to_compare_costs_infinity(other: LevelPair) -> None:
     far: NDArray[np.float64] = np.eye(4)
     far[:3, 3] = 1000
-    apart = replace(other, fixed=replace(other.fixed, blank=False), moving=replace(other.moving, blank=False))
+    apart = replace(
+        other, fixed=replace(other.fixed, blank_outside=False), moving=replace(other.moving, blank_outside=False)
+    )
     found = fit(apart, Fit(far), "rigid", iterations=5, tolerance_mm=0.1, system=information_system)
     assert found.cost == np.inf

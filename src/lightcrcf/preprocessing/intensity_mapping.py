@@ -1,8 +1,8 @@
-"""An image in the shades of another one: of each intensity the mean of what the other shows there.
+"""Intensity mapping between contrasts: the conditional mean of one image given the intensity of another.
 
 Source:
     A. Roche et al., "The correlation ratio as a new similarity measure for multimodal image registration", MICCAI 1998
-    (the image that is compared with the fixed one is E[fixed | moving]).
+    (it compares the fixed image with E[fixed | moving]).
 """
 
 from __future__ import annotations
@@ -10,27 +10,27 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["recoloured", "shades"]
+__all__ = ["conditional_means", "map_intensities"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 _BINS, _TOP = 32, 1.25  # of intensities; working images are brightest there
-_TISSUE = 0.02
-_LEAST = 1e-6  # of the samples in a bin
+_MIN_TISSUE = 0.02
+_MIN_BIN_SHARE = 1e-6  # of the samples in a bin
 
 
-def shades(fixed: Float32, moved: Float32, weight: Float32 | None = None) -> Float64:
-    """Of each intensity of `moved` the mean of `fixed`, at evenly spaced intensities; for `recoloured`.
+def conditional_means(fixed: Float32, moved: Float32, weight: Float32 | None = None) -> Float64:
+    """Compute E[fixed | moved] at evenly spaced intensities of `moved`, for `map_intensities`.
 
     Args:
-        fixed, moved: (D, H, W) of unit range, on one grid; where neither shows anything nothing is learned.
+        fixed, moved: (D, H, W) normalised images on one grid; voxels that are background in both are ignored.
         weight: (D, H, W) of the voxels; None for 1.
 
     Returns:
-        (bins,) float64, smoothed a little; where no voxel tells, what the nearest bins have.
+        (bins,) float64, smoothed by [1 2 1] / 4; empty bins are interpolated.
     """
-    tissue = (fixed > _TISSUE) | (moved > _TISSUE)
+    tissue = (fixed > _MIN_TISSUE) | (moved > _MIN_TISSUE)
     f, counts = fixed[tissue].astype(np.float64), None if weight is None else weight[tissue].astype(np.float64)
     at = np.clip(moved[tissue].astype(np.float64) * ((_BINS - 1) / _TOP), 0, _BINS - 1.001)
     below = at.astype(np.intp)
@@ -41,18 +41,18 @@ def shades(fixed: Float32, moved: Float32, weight: Float32 | None = None) -> Flo
         samples += np.bincount(bins, share, _BINS)
         sums += np.bincount(bins, share * f, _BINS)
     samples, sums = _smoothed(samples), _smoothed(sums)
-    known = samples > _LEAST * max(samples.sum(), 1.0)
+    known = samples > _MIN_BIN_SHARE * max(samples.sum(), 1.0)
     if not known.any():
         return np.linspace(0, _TOP, _BINS)
     return np.asarray(np.interp(np.arange(_BINS), np.flatnonzero(known), sums[known] / samples[known]))
 
 
-def recoloured(image: Float32, table: Float64) -> Float32:
-    """The image in the shades of the other one.
+def map_intensities(image: Float32, table: Float64) -> Float32:
+    """Map the intensities of an image by a table of conditional means.
 
     Example:
         >>> dark = np.linspace(0, 1, 1000, dtype=np.float32).reshape(10, 10, 10)
-        >>> float(np.abs(recoloured(dark, shades(1 - dark, dark)) - (1 - dark)).max()) < 0.05
+        >>> float(np.abs(map_intensities(dark, conditional_means(1 - dark, dark)) - (1 - dark)).max()) < 0.05
         True
     """
     return np.interp(image, np.linspace(0, _TOP, _BINS), table).astype(np.float32)
