@@ -19,7 +19,7 @@ from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.volumes import Volume, write
 from lightcrcf_bench.measure import machine
 from lightcrcf_bench.publish.kinds import table_of
-from lightcrcf_bench.quality import disturbed
+from lightcrcf_bench.quality import disturbed, heads_ct
 from lightcrcf_bench.quality.cases import Plan, Register, Run
 from lightcrcf_bench.quality.disturbed import lesion_in, part_of, parts_of, plans, seen, turn_between
 from lightcrcf_bench.quality.heads_ct import lungs_and_body
@@ -107,7 +107,9 @@ def test_lungs_and_bodies_are_found_by_thresholds() -> None:
     assert 2 * np.count_nonzero(lungs & wanted) / (np.count_nonzero(lungs) + np.count_nonzero(wanted)) > 0.9
 
 
-def test_a_field_that_moves_the_table_is_told(data: Path) -> None:
+def test_a_field_that_moves_the_table_is_told(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads_ct, "_BESIDE_MM", 10.0)  # the chest lies in a small box
+
     def stirred(fixed: Volume, _moving: Volume) -> Run:
         shift = np.zeros((3, *fixed.grid.shape), np.float32)
         shift[:, :, :2] = 1.5  # voxels, beside the body

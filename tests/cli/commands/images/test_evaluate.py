@@ -85,7 +85,7 @@ def test_an_image_is_told_at_once(
     shape = (20, 24, 22)
     grey = np.random.default_rng(0).normal(120, 9, shape).astype(np.uint8)
     write(tmp_path / "t1.nii.gz", Volume(grey, Grid(shape, np.diag([2.0, 2.0, 2.5, 1.0]))))
-    for name in ("evaluation.protocols.dice", "evaluation.protocols._carried"):
+    for name in ("evaluation.protocols.dice", "evaluation.protocols._labels_on_fixed_grid"):
         monkeypatch.setattr(f"lightcrcf.{name}", lambda *_: pytest.fail("too late"))
     given = {"--fixed-labels": files["fixed.nii.gz"], "--transform": files["run"], role: str(tmp_path / "t1.nii.gz")}
     if "--moved-labels" not in given:
