@@ -10,7 +10,7 @@ from lightcrcf.errors import UsageError
 
 __all__ = [
     "MAX_SMOOTHNESS", "MIN_SMOOTHNESS", "PRESETS", "SIMILARITIES", "TRANSFORMS", "Fill", "Options", "Preset",
-    "Similarity", "Transform", "fill_value", "help_of",
+    "Similarity", "Transform", "fill_value", "help_of", "word_of",
 ]  # fmt: skip
 
 Fill = float | Literal["auto", "nan"]
@@ -195,3 +195,13 @@ def help_of(name: str) -> str:
     """Return what the command line says of an option."""
     text: str = next(f for f in fields(Options) if f.name == name).metadata["help"]
     return text
+
+
+def word_of(name: str) -> str:
+    """Return the word of the command line for a Python argument.
+
+    Example:
+        >>> word_of("brain_mask"), word_of("channel_weights")
+        ('--brain-mask', '--channel-weight')
+    """
+    return "--channel-weight" if name == "channel_weights" else f"--{name.replace('_', '-')}"

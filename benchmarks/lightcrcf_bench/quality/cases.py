@@ -10,7 +10,10 @@ from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume
 from lightcrcf_bench.records.disturbed import Disturbed
 
-__all__ = ["Plan", "Register", "Run", "counted"]
+__all__ = ["STILL", "Plan", "Register", "Run", "counted"]
+
+STILL = Chain(Affine.identity(), None, Affine.identity())
+"""The map that moves nothing."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from lightcrcf.transforms.itk import read_transform_folder
 from lightcrcf.volumes import Volume, read, write
 from lightcrcf_bench.accuracy.protocols import cycle
 from lightcrcf_bench.measure import circumstances, run
-from lightcrcf_bench.quality.cases import Plan, Register, Run, counted
+from lightcrcf_bench.quality.cases import STILL, Plan, Register, Run, counted
 from lightcrcf_bench.quality.heads_ct import HEADS_CT_PROTOCOL, heads_and_ct
 from lightcrcf_bench.records.disturbed import LESIONS, OTHER, PARTS, SAME, SHARES, Disturbed, DisturbedRecord
 from lightcrcf_bench.records.history import parsed
@@ -218,7 +218,7 @@ def _heads(folder: Path, one: str, other: str, register: Register) -> Iterator[D
 def _dice_in(mask: NDArray[np.bool_], chain: Chain, fixed: Volume, moving: Volume) -> float:
     """Mean Dice of labels within a mask of the fixed grid."""
     moved = chain.resample(moving, fixed.grid, "nearest")
-    return mean_dice(_STILL, fixed, replace(moved, data=np.where(mask, moved.data, 0)))
+    return mean_dice(STILL, fixed, replace(moved, data=np.where(mask, moved.data, 0)))
 
 
 def _lesions(folder: Path, one: str, other: str, register: Register) -> Iterator[Disturbed]:
@@ -252,9 +252,6 @@ def _rescan(folder: Path, what: str, data_set: str, person: str, register: Regis
     found, points = register(noisy(image, level, random), again), _points(image, foreground(image.data))
     off = distances(found.chain, points, points + shift_mm)
     yield counted(f"rescan-{what}", person, found, {"mean_mm": float(off.mean())})
-
-
-_STILL = Chain(Affine.identity(), None, Affine.identity())
 
 
 def _spread(off: NDArray[np.float64]) -> dict[str, float]:

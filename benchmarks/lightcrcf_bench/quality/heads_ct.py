@@ -13,11 +13,10 @@ from scipy import ndimage
 
 from lightcrcf.demo.phantom import template
 from lightcrcf.errors import InputError
-from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume, read
 from lightcrcf_bench.accuracy.protocols import cycle
-from lightcrcf_bench.quality.cases import Plan, Register, Run, counted
+from lightcrcf_bench.quality.cases import STILL, Plan, Register, Run, counted
 from lightcrcf_bench.records.disturbed import Disturbed
 from lightcrcf_bench.smoothness.scores import mean_dice
 from lightcrcf_bench.smoothness.study import subjects
@@ -91,7 +90,7 @@ def _agreement(runs: list[Run], persons: list[tuple[Volume, Volume]], fixed: Vol
     """Mean Dice on the template of the labels of two persons."""
     moved = [run.chain.resample(labels, fixed.grid, "nearest") for run, (_, labels) in zip(runs, persons, strict=True)]
     kept = [replace(each, data=np.where(np.isin(each.data, _LOBAR_WHITE), 0, each.data)) for each in moved]
-    return mean_dice(Chain(Affine.identity(), None, Affine.identity()), *kept)
+    return mean_dice(STILL, *kept)
 
 
 def _lungs(folder: Path, one: str, other: str, register: Register) -> Iterator[Disturbed]:

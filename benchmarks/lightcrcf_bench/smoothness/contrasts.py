@@ -16,6 +16,7 @@ from lightcrcf_bench.smoothness.frontier import (
     DATA_SETS,
     SCORING,
     anatomy_of,
+    case_name,
     frontier_commands,
     frontier_name,
     row_of,
@@ -55,20 +56,16 @@ def contrast_frontier(data_set: str, folder: Path, split: Split, bench: Bench) -
             split=split,
             persons=protocol.data.split,
             terms=protocol.data.terms,
-            names=tuple(_case(pair) for pair in found),
+            names=tuple(case_name(pair) for pair in found),
         ),
         protocol=(
             f"{SCORING}Inside: {DATA_SETS[_BRAIN].inside}. Dice: mean over the structures that both have, labels moved "
             "once. elastix and ConvexAdam leave one map with the affine in it, which changes no SDlogJ."
         ),
         commands=frontier_commands(data_set, split),
-        planned=[Planned(_case(pair), partial(_prepared, pair, name)) for pair in found],
+        planned=[Planned(case_name(pair), partial(_prepared, pair, name)) for pair in found],
         rungs=across_ladder(protocol, bench),
     )
-
-
-def _case(images: Images) -> str:
-    return f"{images.fixed} <- {images.moving}"
 
 
 def _prepared(pair: Pair, name: str, bench: Bench) -> Ready:

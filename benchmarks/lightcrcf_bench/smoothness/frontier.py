@@ -24,7 +24,7 @@ from lightcrcf_bench.smoothness.scores import mean_dice, target_error, volume_ch
 from lightcrcf_bench.smoothness.study import Planned, Ready, Split, Study, subjects
 
 __all__ = [
-    "DATA_SETS", "FRONTIER", "LUNG", "SCORING", "DataSet", "anatomy_of", "frontier", "frontier_commands",
+    "DATA_SETS", "FRONTIER", "LUNG", "SCORING", "DataSet", "anatomy_of", "case_name", "frontier", "frontier_commands",
     "frontier_name", "row_of",
 ]  # fmt: skip
 
@@ -117,7 +117,9 @@ def frontier(data_set: str, folder: Path, split: Split, bench: Bench) -> Study:
         data=_cases(protocol, split),
         protocol=f"{SCORING}Inside: {row.inside}. Dice: mean over the structures that both have, labels moved once.",
         commands=frontier_commands(data_set, split),
-        planned=[Planned(_name(pair), partial(_labelled_pair, pair, row.anatomy)) for pair in pairs(protocol, folder)],
+        planned=[
+            Planned(case_name(pair), partial(_labelled_pair, pair, row.anatomy)) for pair in pairs(protocol, folder)
+        ],
         rungs=ladder(protocol, bench),
     )
 
@@ -141,7 +143,8 @@ def anatomy_of(data_set: str, image: Volume, labels: Volume | None = None) -> Ma
     return DATA_SETS[data_set].anatomy(image, labels)
 
 
-def _name(images: Images) -> str:
+def case_name(images: Images) -> str:
+    """Return the name of a case, fixed and moving."""
     return f"{images.fixed} <- {images.moving}"
 
 
@@ -184,7 +187,7 @@ def _lung(folder: Path, split: Split, bench: Bench) -> Study:
         data=_cases(_LUNG, split),
         protocol=f"{SCORING}Inside: the lung's mask. Both masks are given to all tools. Error: mean of 26 landmarks.",
         commands=frontier_commands(LUNG, split),
-        planned=[Planned(_name(pair), partial(_landmarks, pair))],
+        planned=[Planned(case_name(pair), partial(_landmarks, pair))],
         rungs=ladder(_LUNG, bench),
     )
 

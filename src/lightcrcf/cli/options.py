@@ -9,18 +9,14 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from lightcrcf.options import Fill, Options, fill_value
+from lightcrcf.options import Fill, Options, fill_value, help_of, word_of
 
 __all__ = ["FillOption", "Scheduler", "Workers", "given_options", "registers", "takes"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-FillOption = Annotated[
-    str,
-    typer.Option(
-        metavar="X|nan|auto", help="Value where the moved image has no data; auto: its own background (labels: 0)."
-    ),
-]
+_FILL = "X|nan|auto"
+FillOption = Annotated[str, typer.Option(metavar=_FILL, help=help_of("fill"))]
 Workers = Annotated[int, typer.Option(min=1, help="Processes on this machine, which share its cores.")]
 Scheduler = Annotated[
     str | None,
@@ -72,11 +68,11 @@ def _parameter(option: Field[Any]) -> inspect.Parameter:
     """The command line's parameter of an option."""
     kind, told = get_type_hints(Options)[option.name], dict(option.metadata)
     default: Any = option.default
-    words: tuple[str, ...] = (f"--{option.name.replace('_', '-')}",) if kind is bool else ()
+    words: tuple[str, ...] = (word_of(option.name),) if kind is bool else ()
     if kind == Fill:
-        kind, told["metavar"] = str, "X|nan|auto"
+        kind, told["metavar"] = str, _FILL
     if kind == tuple[float, ...]:
-        kind, default, words, told["metavar"] = list[float] | None, None, ("--channel-weight",), "<x>"
+        kind, default, words, told["metavar"] = list[float] | None, None, (word_of(option.name),), "<x>"
     annotated: Any = Annotated
     return inspect.Parameter(
         option.name,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightcrcf.errors import InputError
-from lightcrcf.options import Options
+from lightcrcf.options import Options, word_of
 from lightcrcf.run_record.environment import cpu_name, versions
 from lightcrcf.run_record.input_files import fingerprint
 from lightcrcf.weights.store import load
@@ -157,9 +157,9 @@ def command_line(record: Mapping[str, Any], out: str) -> list[str]:
         value = record["options"].get(name, default)
         if value == default:
             continue
-        option = f"--{name.replace('_', '-')}"
+        option = word_of(name)
         if isinstance(value, list):
-            words += [word for each in value for word in (option.removesuffix("s"), str(each))]
+            words += [word for each in value for word in (option, str(each))]
         else:
             words += [option] if value is True else [option, str(value)]
     return words

@@ -110,6 +110,7 @@ def _complete(fixed: Sequence[Path] | None, moving: Sequence[Path] | None, out: 
 
 def _options_of(from_run: Path, context: typer.Context) -> dict[str, Any]:
     """The arguments of a registration, from an earlier run."""
+    from lightcrcf.options import word_of
     from lightcrcf.run_record.replay import differences, options_to_repeat, read_run
 
     more = sorted(n for n in context.params if n not in _WITH_FROM and _typed(context, n))
@@ -117,7 +118,7 @@ def _options_of(from_run: Path, context: typer.Context) -> dict[str, Any]:
         raise UsageError(
             "--from",
             expected="no option but --out, --report, --json and --fail-on-qc with it",
-            got=", ".join(f"--{name.replace('_', '-').replace('weights', 'weight')}" for name in more),
+            got=", ".join(word_of(name) for name in more),
             remedy="give the files and options yourself, or leave them out",
         )
     record = read_run(from_run)
