@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import numba
 
+from lightcrcf import _core
+
 __all__ = ["threads_in_use", "use_threads"]
 
 # The number that Numba started, which is the maximum.
@@ -19,10 +21,12 @@ def use_threads(count: int | None) -> Iterator[int]:
     before = numba.get_num_threads()
     number = before if count is None else max(1, min(count, _LAUNCHED))
     numba.set_num_threads(number)
+    _core.set_thread_count(number)
     try:
         yield number
     finally:
         numba.set_num_threads(before)
+        _core.set_thread_count(before)
 
 
 def threads_in_use() -> int:

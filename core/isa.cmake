@@ -1,0 +1,42 @@
+# Instruction sets: each kernel file is compiled once for each, into a namespace of its name; base/dispatch.hpp selects
+# one at run time.
+
+set(LIGHTCRCF_WARNINGS -Wall -Wextra -Wno-psabi)
+# Sums of products may be fused, errno is not set, and nothing else of the arithmetic is relaxed: NaN must stay NaN.
+set(ARITHMETIC -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math)
+
+set(ISA_FLAGS_baseline "")
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND NOT EMSCRIPTEN)
+  set(LIGHTCRCF_ISAS baseline avx2 avx512 avx512bf16)
+  set(ISA_FLAGS_avx2 -mavx2 -mfma)
+  set(ISA_FLAGS_avx512 ${ISA_FLAGS_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512)
+  set(ISA_FLAGS_avx512bf16 ${ISA_FLAGS_avx512} -mavx512bf16)
+  set(LIGHTCRCF_X86 1)
+else()
+  set(LIGHTCRCF_ISAS baseline)
+  set(LIGHTCRCF_X86 0)
+  if(EMSCRIPTEN)
+    set(ISA_FLAGS_baseline -msimd128)
+  endif()
+endif()
+
+# Compile the files for each instruction set, and add them to a target. Files in bfloat16/ need avx512bf16.
+function(add_kernels target)
+  target_compile_definitions(${target} PUBLIC LIGHTCRCF_X86=${LIGHTCRCF_X86})
+  foreach(isa ${LIGHTCRCF_ISAS})
+    set(files ${ARGN})
+    if(isa STREQUAL "avx512bf16")
+      list(FILTER files INCLUDE REGEX "bfloat16")
+    else()
+      list(FILTER files EXCLUDE REGEX "bfloat16")
+    endif()
+    if(NOT files)
+      continue()
+    endif()
+    add_library(${target}_${isa} OBJECT ${files})
+    target_include_directories(${target}_${isa} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+    target_compile_definitions(${target}_${isa} PRIVATE LIGHTCRCF_ISA=${isa} LIGHTCRCF_X86=${LIGHTCRCF_X86})
+    target_compile_options(${target}_${isa} PRIVATE ${LIGHTCRCF_WARNINGS} ${ARITHMETIC} ${ISA_FLAGS_${isa}})
+    target_sources(${target} PRIVATE $<TARGET_OBJECTS:${target}_${isa}>)
+  endforeach()
+endfunction()

@@ -1,0 +1,60 @@
+// Arrays of Python at the boundary of the core: checked, never copied.
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+
+#include <limits>
+
+#include "base/view.hpp"
+
+namespace nanobind::detail {
+
+// Views take NumPy arrays of their type and rank that are C-contiguous, and writable unless T is const. Anything else
+// raises TypeError; nothing is converted.
+template <typename T, int Rank>
+struct type_caster<lightcrcf::View<T, Rank>> {
+  using View = lightcrcf::View<T, Rank>;
+  using Array = ndarray<T, numpy, ndim<Rank>, c_contig, device::cpu>;
+  NB_TYPE_CASTER(View, const_name("") + make_caster<Array>::Name)
+
+  bool from_python(handle source, uint8_t flags, cleanup_list* cleanup) noexcept {
+    if (!array.from_python(source, flags & ~static_cast<uint8_t>(cast_flags::convert), cleanup)) return false;
+    value.data = array.value.data();
+    for (int axis = 0; axis < Rank; ++axis) value.shape[axis] = static_cast<int64_t>(array.value.shape(axis));
+    return true;
+  }
+
+  make_caster<Array> array;  // holds the memory during the call
+};
+
+}  // namespace nanobind::detail
+
+namespace lightcrcf::python {
+
+namespace nb = nanobind;
+
+// Raise ValueError unless `condition`.
+inline void require(bool condition, const char* message) {
+  if (!condition) throw nb::value_error(message);
+}
+
+// Raise ValueError unless two arrays have the same sizes from axis `first` on.
+template <typename A, typename B, int Rank>
+void require_same_grid(const View<A, Rank>& a, const View<B, Rank>& b, int first = 0) {
+  for (int axis = first; axis < Rank; ++axis) require(a.shape[axis] == b.shape[axis], "arrays differ in shape");
+}
+
+// Raise ValueError for a grid (the last three axes) without voxels, or with more than a flat int32 index can address.
+template <typename T, int Rank>
+void require_indexable(const View<T, Rank>& view) {
+  static_assert(Rank >= 3, "a grid has three axes");
+  int64_t voxels = 1;
+  for (int axis = Rank - 3; axis < Rank; ++axis) {
+    require(view.shape[axis] > 0, "an array is empty");
+    require(voxels <= std::numeric_limits<int32_t>::max() / view.shape[axis], "an array has 2^31 voxels or more");
+    voxels *= view.shape[axis];
+  }
+}
+
+}  // namespace lightcrcf::python

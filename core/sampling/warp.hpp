@@ -1,0 +1,17 @@
+// Warping and composition of displacement fields.
+#pragma once
+
+#include "base/dispatch.hpp"
+#include "base/view.hpp"
+
+namespace lightcrcf {
+
+// Return features(x + u(x)), trilinear, clamped at the borders.
+//
+// features: (C, D, H, W); displacement u: (3, D, H, W) voxels; out: (C, D, H, W), overwritten.
+LIGHTCRCF_KERNEL(void, warp, (ConstField features, ConstField displacement, Field out))
+
+// Return (u o v)(x) = v(x) + u(x + v(x)); all (3, D, H, W) voxels, u clamped at the borders; out is neither u nor v.
+LIGHTCRCF_KERNEL(void, compose, (ConstField u, ConstField v, Field out))
+
+}  // namespace lightcrcf
