@@ -1,22 +1,56 @@
 #include "base/cpu.hpp"
 
 #include <atomic>
+#include <cstdint>
+
+#if LIGHTCRCF_X86
+#include <cpuid.h>
+#endif
 
 namespace lightcrcf {
 namespace {
 
-Isa detect() {
 #if LIGHTCRCF_X86
-  __builtin_cpu_init();  // also asks the operating system whether it saves the registers
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return Isa::baseline;
-  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  if (!avx512) return Isa::avx2;
-  return __builtin_cpu_supports("avx512bf16") ? Isa::avx512bf16 : Isa::avx512;
-#else
-  return Isa::baseline;
-#endif
+// What the processor and the operating system support. Compilers' __builtin_cpu_supports needs a run-time library that
+// not every compiler brings.
+struct Features {
+  uint32_t basic = 0, structured = 0, extended = 0;  // ECX of leaf 1, EBX of leaf 7.0, EAX of leaf 7.1
+  uint64_t saved = 0;                                // registers that the operating system saves: XCR0
+};
+
+Features read_features() {
+  Features found;
+  uint32_t a, b, c, d;
+  if (!__get_cpuid(1, &a, &b, &c, &d)) return found;
+  found.basic = c;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
+    found.structured = b;
+    if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) found.extended = a;
+  }
+  if (found.basic >> 27 & 1) {  // OSXSAVE
+    uint32_t low, high;
+    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    found.saved = static_cast<uint64_t>(high) << 32 | low;
+  }
+  return found;
 }
+
+constexpr bool has_all(uint64_t bits, uint64_t wanted) { return (bits & wanted) == wanted; }
+
+Isa detect() {
+  constexpr uint32_t fma_avx_f16c = 1u << 12 | 1u << 28 | 1u << 29, avx2 = 1u << 5;
+  constexpr uint32_t avx512_f_dq_bw_vl = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31, bf16 = 1u << 5;
+  constexpr uint64_t ymm = 0x6, zmm = 0xe6;
+  const Features cpu = read_features();
+  if (!has_all(cpu.basic, fma_avx_f16c) || !has_all(cpu.structured, avx2) || !has_all(cpu.saved, ymm)) {
+    return Isa::baseline;
+  }
+  if (!has_all(cpu.structured, avx512_f_dq_bw_vl) || !has_all(cpu.saved, zmm)) return Isa::avx2;
+  return has_all(cpu.extended, bf16) ? Isa::avx512bf16 : Isa::avx512;
+}
+#else
+Isa detect() { return Isa::baseline; }
+#endif
 
 std::atomic<Isa>& current() {
   static std::atomic<Isa> value{detected_isa()};
