@@ -1,9 +1,14 @@
 # Instruction sets: each kernel file is compiled once for each, into a namespace of its name; base/dispatch.hpp selects
 # one at run time.
 
-set(LIGHTCRCF_WARNINGS -Wall -Wextra -Wno-psabi)
 # Sums of products may be fused, errno is not set, and nothing else of the arithmetic is relaxed: NaN must stay NaN.
-set(ARITHMETIC -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math)
+if(CMAKE_CXX_COMPILER_FRONTEND_VARIANT STREQUAL "MSVC")  # clang-cl
+  set(LIGHTCRCF_WARNINGS /W3)
+  set(ARITHMETIC /clang:-O3 /clang:-ffp-contract=fast /clang:-fno-math-errno /clang:-fno-trapping-math)
+else()
+  set(LIGHTCRCF_WARNINGS -Wall -Wextra -Wno-psabi)
+  set(ARITHMETIC -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math)
+endif()
 
 set(ISA_FLAGS_baseline "")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND NOT EMSCRIPTEN)

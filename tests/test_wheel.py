@@ -1,0 +1,63 @@
+"""A wheel, installed where there is no compiler, no home and nothing can be written, runs the demo."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NOBODY = 65534
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="drops privileges as on Linux")]
+
+
+@pytest.fixture(scope="module")
+def installed() -> Iterator[Path]:
+    """An environment with the wheel alone; what it depends on is that of these tests, but not their checkout."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        folder.chmod(0o755)
+        pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", folder, ROOT], check=True)
+        (wheel,) = folder.glob("*.whl")
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "env"], check=True)
+        python = folder / "env" / "bin" / "python"
+        subprocess.run([*pip, "--python", python, "install", "--no-deps", wheel], check=True)
+        (packages,) = (folder / "env").glob("lib/python*/site-packages")
+        (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+        yield folder / "env"
+    finally:
+        shutil.rmtree(folder)
+
+
+def run(installed: Path, *arguments: str, cwd: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user who owns nothing, without HOME, with an empty search path."""
+    user = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+    command = [installed / "bin" / "python", "-m", "lightcrcf", *arguments]
+    return subprocess.run(
+        command, env={"PATH": "", "LANG": "C.UTF-8"}, cwd=cwd, capture_output=True, text=True, check=False, **user
+    )
+
+
+def test_the_demo_runs_from_a_wheel(installed: Path) -> None:
+    with tempfile.TemporaryDirectory() as out:
+        Path(out).chmod(0o777)
+        done = run(installed, "demo", "--out", out, "--json", cwd="/")
+        assert done.returncode == 0, done.stderr
+        assert (Path(out) / "report.html").is_file()
+
+
+def test_the_wheel_holds_the_core_its_types_and_the_weights(installed: Path) -> None:
+    (package,) = installed.glob("lib/python*/site-packages/lightcrcf")
+    assert list(package.glob("_core*.so"))
+    assert (package / "_core.pyi").is_file()
+    assert list(package.rglob("*.safetensors"))
+    assert not list(package.rglob("*.cpp"))
