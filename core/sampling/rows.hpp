@@ -26,6 +26,18 @@ struct Cells {
   float *z, *y, *x;
 };
 
+// (z, y, x)[k] = matrix (3, 4) @ [i, j, k, 1]: starts in float64, steps in float32.
+inline void affine_row(const double* matrix, int64_t i, int64_t j, int64_t count, float* const (&points)[3]) {
+  for (int axis = 0; axis < 3; ++axis) {
+    const double* row = matrix + 4 * axis;
+    const float start = static_cast<float>(row[0] * static_cast<double>(i) + row[1] * static_cast<double>(j) + row[3]);
+    const float step = static_cast<float>(row[2]);
+    float* __restrict to = points[axis];
+    const int32_t width = static_cast<int32_t>(count);
+    for (int32_t k = 0; k < width; ++k) to[k] = start + static_cast<float>(k) * step;
+  }
+}
+
 // Find the cells of the points (z, y, x)[k], clamped at the borders of a volume of this shape.
 inline void find_cells(const int64_t (&shape)[3], const float* z, const float* y, const float* x, int64_t count,
                        Cells cells) {
@@ -62,6 +74,17 @@ inline void interpolate_row(ConstVolume volume, Cells cells, int64_t count, floa
     const float top = (1.0f - b) * (c0 * near[0] + c * near[right]) + b * (c0 * near[down] + c * near[down + right]);
     const float bottom = (1.0f - b) * (c0 * far[0] + c * far[right]) + b * (c0 * far[down] + c * far[down + right]);
     out[k] = (1.0f - a) * top + a * bottom;
+  }
+}
+
+// Set out[k] to `fill` where the point (z, y, x)[k] is outside of a volume of this shape, see `is_inside`.
+inline void fill_outside(const int64_t (&shape)[3], const float* __restrict z, const float* __restrict y,
+                         const float* __restrict x, int64_t count, float fill, float* __restrict out) {
+  const float end_z = static_cast<float>(shape[0]) - 0.5f, end_y = static_cast<float>(shape[1]) - 0.5f,
+              end_x = static_cast<float>(shape[2]) - 0.5f;
+  for (int64_t k = 0; k < count; ++k) {
+    const bool inside = (z[k] >= -0.5f) & (z[k] < end_z) & (y[k] >= -0.5f) & (y[k] < end_y) & (x[k] >= -0.5f) & (x[k] < end_x);
+    out[k] = inside ? out[k] : fill;
   }
 }
 
