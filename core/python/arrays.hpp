@@ -57,4 +57,12 @@ void require_indexable(const View<T, Rank>& view) {
   }
 }
 
+// Raise ValueError if a result shares memory with an input.
+template <typename T, int M, typename U, int N>
+void require_apart(const View<T, M>& out, const View<U, N>& input) {
+  const auto begin = [](const auto& view) { return reinterpret_cast<uintptr_t>(view.data); };
+  const auto end = [&](const auto& view) { return begin(view) + view.size() * sizeof(*view.data); };
+  require(end(out) <= begin(input) || end(input) <= begin(out), "a result shares memory with an input");
+}
+
 }  // namespace lightcrcf::python

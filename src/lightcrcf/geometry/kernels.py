@@ -2,7 +2,7 @@
 
 Displacements `u` are (3, D, H, W) float32 in voxels of their own grid; channel c moves along array axis c, and the
 pull-back is moved(x) = moving(x + u(x)). Voxels are independent, so that results do not depend on the number of
-threads. Inputs are copied only if they are not C-contiguous, writable float32.
+threads. Inputs are copied only if they are not C-contiguous float32. Grids have less than 2^31 voxels.
 """
 
 from __future__ import annotations
@@ -10,21 +10,11 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
-from numba import prange
 from numpy.typing import ArrayLike, NDArray
 
-from lightcrcf.geometry.compiled import device, kernel, ready
+from lightcrcf import _core
+from lightcrcf.geometry.arrays import contiguous
 from lightcrcf.geometry.points import invert
-from lightcrcf.geometry.sampling import (
-    cell_row,
-    coordinates_row,
-    cubic_row,
-    displaced_row,
-    fill_outside,
-    nearest_row,
-    trilinear_row,
-    upsampled_row,
-)
 
 __all__ = [
     "compose",
@@ -75,22 +65,22 @@ def resample(
         >>> resample(moving, (1, 1, 3), [[1, 0, 0, 1], [0, 1, 0, 2], [0, 0, 1, 2]], interpolation="nearest", fill=-1)
         array([[[22, 23, -1]]], dtype=int16)
     """
-    displaced = field is not None
-    vectors = ready(field if displaced else np.zeros((3, 1, 1, 1)))
     matrices = (
-        ready(matrix, np.float64),
-        ready(np.eye(3, 4) if field_matrix is None else field_matrix, np.float64),
-        ready(np.eye(3) if vector_matrix is None else vector_matrix, np.float32),
+        contiguous(matrix, np.float64),
+        contiguous(np.eye(3, 4) if field_matrix is None else field_matrix, np.float64),
+        contiguous(np.eye(3) if vector_matrix is None else vector_matrix),
     )
+    vectors = None if field is None else contiguous(field)
     if interpolation == "nearest":
         # Nearest neighbour copies bits: one kernel per item size instead of one per dtype.
         nearest, bits = np.empty(shape, moving.dtype), f"u{moving.dtype.itemsize}"
         outside = np.full(1, fill).astype(moving.dtype).view(bits)[0]
-        source = ready(moving, moving.dtype).reshape(-1).view(bits)
-        _resample_nearest(source, moving.shape, *matrices, vectors, displaced, outside, nearest.view(bits))
+        source = contiguous(moving, moving.dtype).view(bits)
+        _core.resample_nearest(source, *matrices, vectors, int(outside), nearest.view(bits))
         return nearest
     out = np.empty(shape, np.float32)
-    _resample(ready(moving), *matrices, vectors, displaced, interpolation == "cubic", np.float32(fill), out)
+    resample_by = _core.resample_cubic if interpolation == "cubic" else _core.resample_linear
+    resample_by(contiguous(moving), *matrices, vectors, fill, out)
     return out
 
 
@@ -112,9 +102,9 @@ def warp(features: Float32, displacement: Float32, out: Float32 | None = None) -
         >>> warp(ramp, shift).ravel().tolist()
         [1.5, 2.5, 3.0, 3.0]
     """
-    features = ready(features)
+    features = contiguous(features)
     out = np.empty_like(features) if out is None else out
-    _pull(features, ready(displacement), False, False, out)
+    _core.warp(features, contiguous(displacement), out)
     return out
 
 
@@ -128,12 +118,12 @@ def warp_upsampled(features: Float32, coarse: Float32, factors: Shape = (2, 2, 2
     Returns:
         (C, D, H, W) float32.
     """
-    features = ready(features)
+    features = contiguous(features)
     if tuple(factors) != (2, 2, 2):
         depth, height, width = features.shape[1:]
         return warp(features, upsample(coarse, (depth, height, width), factors))
     out = np.empty_like(features)
-    _pull(features, ready(coarse), True, False, out)
+    _core.warp_upsampled(features, contiguous(coarse), out)
     return out
 
 
@@ -155,9 +145,9 @@ def compose(u: Float32, v: Float32, out: Float32 | None = None) -> Float32:
         >>> bool(np.allclose(warp(image, compose(wide, one))[..., :4], warp(warp(image, wide), one)[..., :4]))
         True
     """
-    v = ready(v)
+    v = contiguous(v)
     out = np.empty_like(v) if out is None else out
-    _pull(ready(u), v, False, True, out)
+    _core.compose(contiguous(u), v, out)
     return out
 
 
@@ -197,143 +187,5 @@ def upsample(coarse: Float32, shape: Shape, factors: Shape = (2, 2, 2)) -> Float
         matrix = np.column_stack([step, [0.5 / f - 0.5 for f in factors]])
         return np.stack([resample(u, shape, matrix) * np.float32(f) for u, f in zip(coarse, factors, strict=True)])
     out = np.empty((3, *shape), np.float32)
-    _upsample(ready(coarse), out)
+    _core.upsample(contiguous(coarse), out)
     return out
-
-
-# Kernels pass whole planes to device functions without array expressions: Numba compiles the body of `prange` twice,
-# and each array expression adds seconds of compilation for shape errors. Argument lists are long because Numba has no
-# cheap structure to group arguments.
-
-
-@kernel
-def _pull(features: Array, displacement: Array, coarse: bool, add: bool, out: Array) -> None:
-    """out = features(x + u(x)), and plus u(x) if `add`; u is upsampled on the fly if `coarse`."""
-    for i in prange(out.shape[1]):
-        _pull_plane(features, displacement, coarse, add, np.int64(i), out)
-
-
-@device
-def _pull_plane(features: Array, displacement: Array, coarse: bool, add: bool, i: Any, out: Array) -> None:
-    channels, _, height, width = out.shape
-    line, u = np.empty(displacement.shape[3] + 2, np.float32), np.empty((3, width), np.float32)
-    corner, fraction = np.empty(width, np.int64), np.empty((3, width), np.float32)
-    points = np.empty((3, width), np.float32)
-    for j in range(height):
-        for c in range(3):
-            if coarse:
-                upsampled_row(displacement[c], i, j, line, u[c])
-            else:
-                for k in range(width):
-                    u[c, k] = displacement[c, i, j, k]
-        coordinates_row(i, j, u, points)
-        cell_row(features.shape[1:], points, corner, fraction)
-        for c in range(channels):
-            trilinear_row(features[c], corner, fraction, out[c, i, j])
-            if add:
-                for k in range(width):
-                    out[c, i, j, k] += u[c, k]
-
-
-@kernel
-def _upsample(coarse: Array, out: Array) -> None:
-    for i in prange(out.shape[1]):
-        _upsample_plane(coarse, np.int64(i), out)
-
-
-@device
-def _upsample_plane(coarse: Array, i: Any, out: Array) -> None:
-    line = np.empty(coarse.shape[3] + 2, np.float32)
-    for c in range(3):
-        for j in range(out.shape[2]):
-            upsampled_row(coarse[c], i, j, line, out[c, i, j])
-
-
-@kernel
-def _resample(
-    moving: Array,
-    matrix: Array,
-    field_matrix: Array,
-    vector_matrix: Array,
-    field: Array,
-    displaced: bool,
-    cubic: bool,
-    fill: Any,
-    out: Array,
-) -> None:
-    for i in prange(out.shape[0]):
-        _resample_plane(moving, matrix, field_matrix, vector_matrix, field, displaced, cubic, fill, np.int64(i), out)
-
-
-@device
-def _resample_plane(
-    moving: Array,
-    matrix: Array,
-    field_matrix: Array,
-    vector_matrix: Array,
-    field: Array,
-    displaced: bool,
-    cubic: bool,
-    fill: Any,
-    i: Any,
-    out: Array,
-) -> None:
-    _, height, width = out.shape
-    corner, fraction = np.empty(width, np.int64), np.empty((3, width), np.float32)
-    points, vector = np.empty((3, width), np.float32), np.empty((4, width), np.float32)
-    between = np.empty(field.shape[3] + 2, np.float32)
-    for j in range(height):
-        displaced_row(
-            matrix, field_matrix, vector_matrix, field, displaced, i, j, points, corner, fraction, vector, between
-        )
-        if cubic:
-            cubic_row(moving, points, out[i, j])
-        else:
-            cell_row(moving.shape, points, corner, fraction)
-            trilinear_row(moving, corner, fraction, out[i, j])
-        fill_outside(moving.shape, points, fill, out[i, j])
-
-
-@kernel
-def _resample_nearest(
-    moving: Array,
-    moving_shape: Any,
-    matrix: Array,
-    field_matrix: Array,
-    vector_matrix: Array,
-    field: Array,
-    displaced: bool,
-    fill: Any,
-    out: Array,
-) -> None:
-    for i in prange(out.shape[0]):
-        _nearest_plane(
-            moving, moving_shape, matrix, field_matrix, vector_matrix, field, displaced, fill, np.int64(i), out
-        )
-
-
-@device
-def _nearest_plane(
-    moving: Array,
-    moving_shape: Any,
-    matrix: Array,
-    field_matrix: Array,
-    vector_matrix: Array,
-    field: Array,
-    displaced: bool,
-    fill: Any,
-    i: Any,
-    out: Array,
-) -> None:
-    _, height, width = out.shape
-    corner, fraction = np.empty(width, np.int64), np.empty((3, width), np.float32)
-    points, vector = np.empty((3, width), np.float32), np.empty((4, width), np.float32)
-    between = np.empty(field.shape[3] + 2, np.float32)
-    for j in range(height):
-        displaced_row(
-            matrix, field_matrix, vector_matrix, field, displaced, i, j, points, corner, fraction, vector, between
-        )
-        nearest_row(moving_shape, points, corner)
-        line = out[i, j]
-        for k in range(width):
-            line[k] = moving[corner[k]] if corner[k] >= 0 else fill
