@@ -38,6 +38,20 @@ inline void affine_row(const double* matrix, int64_t i, int64_t j, int64_t count
   }
 }
 
+// (z, y, x)[k] = (i, j, k) + u(i, j, k), for a displacement u (3, D, H, W).
+inline void displaced_row(ConstField u, int64_t i, int64_t j, float* const (&points)[3]) {
+  const int32_t width = static_cast<int32_t>(u.shape[3]);
+  const float start[2] = {static_cast<float>(i), static_cast<float>(j)};
+  for (int axis = 0; axis < 2; ++axis) {
+    const float* __restrict from = u.at(axis, i, j);
+    float* __restrict to = points[axis];
+    for (int32_t k = 0; k < width; ++k) to[k] = start[axis] + from[k];
+  }
+  const float* __restrict from = u.at(2, i, j);
+  float* __restrict to = points[2];
+  for (int32_t k = 0; k < width; ++k) to[k] = static_cast<float>(k) + from[k];
+}
+
 // Find the cells of the points (z, y, x)[k], clamped at the borders of a volume of this shape.
 inline void find_cells(const int64_t (&shape)[3], const float* z, const float* y, const float* x, int64_t count,
                        Cells cells) {

@@ -12,34 +12,26 @@ namespace {
 struct Given {
   ConstField u;
 
-  void row(int64_t axis, int64_t i, int64_t j, int64_t width, float*, float start, float* __restrict to) const {
-    const float* __restrict from = u.at(axis, i, j);
-    for (int64_t k = 0; k < width; ++k) to[k] = start + from[k];
-  }
+  void row(int64_t i, int64_t j, float*, float* const (&points)[3]) const { displaced_row(u, i, j, points); }
   int64_t scratch() const { return 0; }
 };
 
-// One of twice the resolution.
+// One of twice the resolution, with rows of `width` voxels.
 struct Upsampled {
   ConstField coarse;
+  int64_t width;
 
-  void row(int64_t axis, int64_t i, int64_t j, int64_t width, float* scratch, float start, float* __restrict to) const {
-    upsampled_row(coarse[axis], i, j, width, scratch, to);
-    for (int64_t k = 0; k < width; ++k) to[k] = start + to[k];
+  void row(int64_t i, int64_t j, float* scratch, float* const (&points)[3]) const {
+    for (int axis = 0; axis < 3; ++axis) upsampled_row(coarse[axis], i, j, width, scratch, points[axis]);
+    const float start[2] = {static_cast<float>(i), static_cast<float>(j)};
+    for (int32_t k = 0; k < static_cast<int32_t>(width); ++k) {
+      points[0][k] += start[0];
+      points[1][k] += start[1];
+      points[2][k] += static_cast<float>(k);
+    }
   }
   int64_t scratch() const { return coarse.shape[3] + 2; }
 };
-
-// Find the cells of the points (i, j, k) + u(i, j, k) of a row; `points` is scratch of 3 W values and the displacement's.
-template <typename Displacement>
-void displaced_cells(ConstVolume grid, const Displacement& u, int64_t i, int64_t j, float* points, Cells cells) {
-  const int64_t width = grid.shape[2];
-  const float start[3] = {static_cast<float>(i), static_cast<float>(j), 0.0f};
-  for (int axis = 0; axis < 3; ++axis) u.row(axis, i, j, width, points + 3 * width, start[axis], points + axis * width);
-  float* along = points + 2 * width;
-  for (int64_t k = 0; k < width; ++k) along[k] += static_cast<float>(static_cast<int32_t>(k));
-  find_cells(grid.shape, points, points + width, along, width, cells);
-}
 
 // out = features(x + u(x)), plus `addend` unless it is null.
 template <typename Displacement>
@@ -47,10 +39,12 @@ void pull(ConstField features, const Displacement& u, const ConstField* addend, 
   const int64_t channels = out.shape[0], height = out.shape[2], width = out.shape[3];
   parallel_for(out.shape[1], [&](int64_t i) {
     Scratch<float> floats(6 * width + u.scratch());
+    float* const points[3] = {&floats[3 * width], &floats[4 * width], &floats[5 * width]};
     Scratch<int32_t> corner(width);
     const Cells cells{corner.get(), &floats[0], &floats[width], &floats[2 * width]};
     for (int64_t j = 0; j < height; ++j) {
-      displaced_cells(features[0], u, i, j, &floats[3 * width], cells);
+      u.row(i, j, &floats[6 * width], points);
+      find_cells(features[0].shape, points[0], points[1], points[2], width, cells);
       for (int64_t c = 0; c < channels; ++c) {
         float* __restrict row = out.at(c, i, j);
         interpolate_row(features[c], cells, width, row);
@@ -67,7 +61,7 @@ void pull(ConstField features, const Displacement& u, const ConstField* addend, 
 void warp(ConstField features, ConstField displacement, Field out) { pull(features, Given{displacement}, nullptr, out); }
 
 void warp_upsampled(ConstField features, ConstField coarse, Field out) {
-  pull(features, Upsampled{coarse}, nullptr, out);
+  pull(features, Upsampled{coarse, out.shape[3]}, nullptr, out);
 }
 
 void compose(ConstField u, ConstField v, Field out) { pull(u, Given{v}, &v, out); }

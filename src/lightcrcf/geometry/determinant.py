@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
-from lightcrcf.geometry.compiled import device, kernel, ready
-from lightcrcf.geometry.sampling import HALF, ONE, neighbours
+from lightcrcf import _core
+from lightcrcf.geometry.arrays import contiguous
 
 __all__ = ["determinants_at", "even_out", "jacobian_determinant", "voxels_around"]
 
-Array = Any
 Float32 = NDArray[np.float32]
-
-MAX_RATIO, MIN_RATIO = np.float32(5.0), np.float32(1 / 5.0)  # determinants are clamped to this range
 
 
 def jacobian_determinant(displacement: Float32, out: Float32 | None = None) -> Float32:
@@ -36,7 +30,7 @@ def jacobian_determinant(displacement: Float32, out: Float32 | None = None) -> F
         [1.5]
     """
     out = np.empty(displacement.shape[1:], np.float32) if out is None else out
-    _everywhere(ready(displacement), out)
+    _core.jacobian_determinant(contiguous(displacement), out)
     return out
 
 
@@ -48,7 +42,7 @@ def even_out(displacement: Float32, determinants: Float32, rate: float) -> None:
 
     Args:
         displacement: u, (3, D, H, W) float32, C-contiguous, voxels.
-        determinants: (D, H, W) float32 of u.
+        determinants: (D, H, W) float32 of u; those beyond [1/5, 5] count as these.
         rate: squared voxels; stable up to 2/3, where one step removes all but the longest waves.
 
     Source:
@@ -65,7 +59,7 @@ def even_out(displacement: Float32, determinants: Float32, rate: float) -> None:
         >>> bool(np.log(jacobian_determinant(u)).std() < 0.97 * np.log(before).std())
         True
     """
-    _even_out(displacement, determinants, np.float32(rate))
+    _core.even_out(displacement, determinants, rate)
 
 
 def determinants_at(displacement: Float32, voxels: NDArray[np.intp]) -> Float32:
@@ -85,7 +79,7 @@ def determinants_at(displacement: Float32, voxels: NDArray[np.intp]) -> Float32:
         True
     """
     out = np.empty(len(voxels), np.float32)
-    _at(ready(displacement), ready(voxels, np.int64), out)
+    _core.determinants_at(contiguous(displacement), contiguous(voxels, np.int64), out)
     return out
 
 
@@ -104,103 +98,6 @@ def voxels_around(voxels: NDArray[np.intp], radius: int, shape: tuple[int, ...])
         >>> voxels_around(np.array([0, 5]), 1, (1, 2, 5)).tolist()
         [0, 1, 5, 6]
     """
-    marked = np.zeros(shape, np.bool_)
-    _mark(ready(voxels, np.int64), radius, marked)
-    return np.flatnonzero(marked)
-
-
-@kernel
-def _mark(voxels: Array, radius: int, marked: Array) -> None:
-    depth, height, width = marked.shape
-    for n in prange(len(voxels)):
-        i, j, k = voxels[n] // (height * width), voxels[n] // width % height, voxels[n] % width
-        for a in range(max(i - radius, 0), min(i + radius + 1, depth)):
-            for b in range(max(j - radius, 0), min(j + radius + 1, height)):
-                for c in range(max(k - radius, 0), min(k + radius + 1, width)):
-                    marked[a, b, c] = True
-
-
-@kernel
-def _everywhere(u: Array, out: Array) -> None:
-    for i in prange(out.shape[0]):
-        _plane(u, np.int64(i), out)
-
-
-@device
-def _plane(u: Array, i: Any, out: Array) -> None:
-    _, height, width = out.shape
-    for j in range(height):
-        line = out[i, j]
-        line[0] = _determinant(u, i, j, 0)
-        # With known neighbours the compiler can vectorise the loop.
-        i0, i1, by_i = neighbours(i, out.shape[0])
-        j0, j1, by_j = neighbours(j, height)
-        for k in range(1, width - 1):
-            line[k] = _of_differences(u, i, j, k, i0, i1, by_i, j0, j1, by_j, k - 1, k + 1, HALF)
-        if width > 1:
-            line[width - 1] = _determinant(u, i, j, width - 1)
-
-
-@kernel
-def _even_out(u: Array, determinants: Array, rate: Any) -> None:
-    for i in prange(determinants.shape[0]):
-        _even_out_plane(u, determinants, rate, np.int64(i))
-
-
-@device
-def _even_out_plane(u: Array, determinants: Array, rate: Any, i: Any) -> None:
-    depth, height, width = determinants.shape
-    i0, i1, by_i = neighbours(i, depth)
-    for j in range(height):
-        j0, j1, by_j = neighbours(j, height)
-        before, after, left, right = determinants[i0, j], determinants[i1, j], determinants[i, j0], determinants[i, j1]
-        line, z, y, x = determinants[i, j], u[0, i, j], u[1, i, j], u[2, i, j]
-        for k in range(width):
-            z[k] += rate * by_i * (_excess(after[k]) - _excess(before[k]))
-            y[k] += rate * by_j * (_excess(right[k]) - _excess(left[k]))
-        for k in range(1, width - 1):
-            x[k] += rate * HALF * (_excess(line[k + 1]) - _excess(line[k - 1]))
-        if width > 1:
-            x[0] += rate * (_excess(line[1]) - _excess(line[0]))
-            x[width - 1] += rate * (_excess(line[width - 1]) - _excess(line[width - 2]))
-
-
-@device
-def _excess(determinant: Any) -> Any:
-    """Return (J - 1 / J) / 2 with clamped J; NaN becomes the minimum."""
-    ratio = determinant if determinant > MIN_RATIO else MIN_RATIO
-    ratio = ratio if ratio < MAX_RATIO else MAX_RATIO
-    return HALF * (ratio - ONE / ratio)
-
-
-@kernel
-def _at(u: Array, voxels: Array, out: Array) -> None:
-    _, _, height, width = u.shape
-    for n in prange(len(voxels)):
-        row = voxels[n] // width
-        out[n] = _determinant(u, row // height, row % height, voxels[n] % width)
-
-
-@device
-def _determinant(u: Array, i: Any, j: Any, k: Any) -> Any:
-    i0, i1, by_i = neighbours(i, u.shape[1])
-    j0, j1, by_j = neighbours(j, u.shape[2])
-    k0, k1, by_k = neighbours(k, u.shape[3])
-    return _of_differences(u, i, j, k, i0, i1, by_i, j0, j1, by_j, k0, k1, by_k)
-
-
-@device
-def _of_differences(
-    u: Array, i: Any, j: Any, k: Any,
-    i0: Any, i1: Any, by_i: Any, j0: Any, j1: Any, by_j: Any, k0: Any, k1: Any, by_k: Any,
-) -> Any:  # fmt: skip
-    a0 = ONE + by_i * (u[0, i1, j, k] - u[0, i0, j, k])
-    a1 = by_i * (u[1, i1, j, k] - u[1, i0, j, k])
-    a2 = by_i * (u[2, i1, j, k] - u[2, i0, j, k])
-    b0 = by_j * (u[0, i, j1, k] - u[0, i, j0, k])
-    b1 = ONE + by_j * (u[1, i, j1, k] - u[1, i, j0, k])
-    b2 = by_j * (u[2, i, j1, k] - u[2, i, j0, k])
-    c0 = by_k * (u[0, i, j, k1] - u[0, i, j, k0])
-    c1 = by_k * (u[1, i, j, k1] - u[1, i, j, k0])
-    c2 = ONE + by_k * (u[2, i, j, k1] - u[2, i, j, k0])
-    return a0 * (b1 * c2 - b2 * c1) - a1 * (b0 * c2 - b2 * c0) + a2 * (b0 * c1 - b1 * c0)
+    marked = np.zeros(shape, np.uint8)
+    _core.mark_cubes(contiguous(voxels, np.int64), radius, marked)
+    return np.flatnonzero(marked.view(np.bool_))
