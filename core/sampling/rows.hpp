@@ -53,8 +53,8 @@ inline void displaced_row(ConstField u, int64_t i, int64_t j, float* const (&poi
 }
 
 // Find the cells of the points (z, y, x)[k], clamped at the borders of a volume of this shape.
-inline void find_cells(const int64_t (&shape)[3], const float* z, const float* y, const float* x, int64_t count,
-                       Cells cells) {
+inline void find_cells(const int64_t (&shape)[3], const float* __restrict z, const float* __restrict y,
+                       const float* __restrict x, int64_t count, Cells cells) {
   const float last_z = static_cast<float>(shape[0] - 1), last_y = static_cast<float>(shape[1] - 1),
               last_x = static_cast<float>(shape[2] - 1);
   const int32_t top_z = static_cast<int32_t>(most(shape[0] - 2, 0)), top_y = static_cast<int32_t>(most(shape[1] - 2, 0)),
