@@ -28,36 +28,58 @@ class DisplacedRows {
   Scratch<int32_t> corner_;
 };
 
-// Offsets from the first voxel of a cell to the next along each axis; 0 along an axis of one voxel.
-struct Offsets {
-  int64_t back, down, right;
-
-  explicit Offsets(const int64_t (&shape)[3])
-      : back(shape[0] > 1 ? shape[1] * shape[2] : 0), down(shape[1] > 1 ? shape[2] : 0), right(shape[2] > 1 ? 1 : 0) {}
-};
-
 // The derivatives of a row of interpolated values along the three axes.
 struct Slopes {
   float *z, *y, *x;
 };
 
-// slopes[k] += gradient[k] * derivatives of a volume in the cells.
-void add_slopes(ConstVolume volume, Cells cells, const float* __restrict gradient, int64_t count, Slopes slopes) {
+// The corners of the cells of a block of points: interpolated along z, and their differences along z.
+struct Block {
+  float between[4 * kBlock], along_z[4 * kBlock];
+};
+
+template <bool OneVoxelWide>
+void find_corners(ConstVolume volume, Cells cells, int64_t first, int64_t count, Block& block) {
   const Offsets next(volume.shape);
-  const float* __restrict flat = volume.data;
-  const int32_t* __restrict corner = cells.corner;
-  const float *__restrict cell_z = cells.z, *__restrict cell_y = cells.y, *__restrict cell_x = cells.x;
-  float *__restrict dz = slopes.z, *__restrict dy = slopes.y, *__restrict dx = slopes.x;
+  const int32_t* __restrict corner = cells.corner + first;
+  const float* __restrict cell_z = cells.z + first;
   for (int64_t k = 0; k < count; ++k) {
-    const float *near = flat + corner[k], *far = near + next.back, a = cell_z[k], b = cell_y[k], c = cell_x[k];
-    const float *lower = near + next.down, *both = far + next.down;
-    const float d00 = near[next.right] - near[0], d01 = lower[next.right] - lower[0];
-    const float d10 = far[next.right] - far[0], d11 = both[next.right] - both[0];
-    const float v00 = near[0] + c * d00, v01 = lower[0] + c * d01, v10 = far[0] + c * d10, v11 = both[0] + c * d11;
-    const float d0 = d00 + b * (d01 - d00), d1 = d10 + b * (d11 - d10), g = gradient[k];
-    dz[k] += g * ((v10 - v00) + b * ((v11 - v01) - (v10 - v00)));
-    dy[k] += g * ((v01 - v00) + a * ((v11 - v10) - (v01 - v00)));
-    dx[k] += g * (d0 + a * (d1 - d0));
+    const float* near = volume.data + corner[k];
+    const Corners before = corners_at<OneVoxelWide>(near, next.down);
+    const Corners difference = corners_at<OneVoxelWide>(near + next.back, next.down) - before;
+    const Corners between = before + cell_z[k] * difference;
+    std::memcpy(block.between + 4 * k, &between, sizeof between);
+    std::memcpy(block.along_z + 4 * k, &difference, sizeof difference);
+  }
+}
+
+// slopes[k] += gradient[k] * derivatives of a block of cells, at the positions (y, x)[k]. Not inlined: otherwise compilers
+// forget that the arrays are apart, and do not vectorise.
+[[gnu::noinline]] void add_block(const float* __restrict between, const float* __restrict along_z, int64_t count,
+                                 const float* __restrict y, const float* __restrict x,
+                                 const float* __restrict gradient, float* __restrict dz, float* __restrict dy,
+                                 float* __restrict dx) {
+  for (int64_t k = 0; k < count; ++k) {
+    const float b = y[k], c = x[k], g = gradient[k], *v = between + 4 * k, *d = along_z + 4 * k;
+    const float upper = d[0] + c * (d[1] - d[0]), lower = d[2] + c * (d[3] - d[2]);
+    const float left = v[2] - v[0], right = v[3] - v[1], top = v[1] - v[0], bottom = v[3] - v[2];
+    dz[k] += g * (upper + b * (lower - upper));
+    dy[k] += g * (left + c * (right - left));
+    dx[k] += g * (top + b * (bottom - top));
+  }
+}
+
+void add_slopes(ConstVolume volume, Cells cells, const float* gradient, int64_t count, Slopes slopes) {
+  Block block;
+  for (int64_t first = 0; first < count; first += kBlock) {
+    const int64_t size = least(kBlock, count - first);
+    if (volume.shape[2] > 1) {
+      find_corners<false>(volume, cells, first, size, block);
+    } else {
+      find_corners<true>(volume, cells, first, size, block);
+    }
+    add_block(block.between, block.along_z, size, cells.y + first, cells.x + first, gradient + first, slopes.z + first,
+              slopes.y + first, slopes.x + first);
   }
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 #include "base/view.hpp"
 
@@ -75,19 +76,64 @@ inline void find_cells(const int64_t (&shape)[3], const float* __restrict z, con
   }
 }
 
-// out[k] = trilinear interpolation of a volume in the cells; exact at voxels.
-inline void interpolate_row(ConstVolume volume, Cells cells, int64_t count, float* __restrict out) {
-  const int64_t depth = volume.shape[0], height = volume.shape[1], width = volume.shape[2];
-  const int64_t right = width > 1 ? 1 : 0, down = height > 1 ? width : 0, back = depth > 1 ? height * width : 0;
+// Values at the corners (y, x) = (0, 0), (0, 1), (1, 0), (1, 1) of one side of a cell.
+typedef float Corners __attribute__((vector_size(16)));
+
+// Offsets from the first voxel of a cell to the next along each axis; 0 along an axis of one voxel.
+struct Offsets {
+  int64_t back, down, right;
+
+  explicit Offsets(const int64_t (&shape)[3])
+      : back(shape[0] > 1 ? shape[1] * shape[2] : 0), down(shape[1] > 1 ? shape[2] : 0), right(shape[2] > 1 ? 1 : 0) {}
+};
+
+// Return the corners of one side of a cell from two voxels of two rows. Loads of pairs are faster than gathers of single
+// voxels, and much faster on processors whose gathers are slow.
+template <bool OneVoxelWide>
+[[gnu::always_inline]] inline Corners corners_at(const float* near, int64_t down) {
+  const float* lower = near + down;
+  if (OneVoxelWide) return Corners{near[0], near[0], lower[0], lower[0]};
+  typedef double Rows __attribute__((vector_size(16)));
+  double upper_row, lower_row;
+  std::memcpy(&upper_row, near, sizeof upper_row);
+  std::memcpy(&lower_row, lower, sizeof lower_row);
+  return (Corners)Rows{upper_row, lower_row};
+}
+
+constexpr int64_t kBlock = 64;  // points whose corners are kept at a time
+
+// corners[4 k : 4 k + 4] = the corners of cell k, interpolated along z.
+template <bool OneVoxelWide>
+inline void corners_between(ConstVolume volume, Cells cells, int64_t first, int64_t count, float* __restrict corners) {
+  const Offsets next(volume.shape);
   const float* __restrict flat = volume.data;
-  const int32_t* __restrict corner = cells.corner;
-  const float *__restrict cell_z = cells.z, *__restrict cell_y = cells.y, *__restrict cell_x = cells.x;
+  const int32_t* __restrict corner = cells.corner + first;
+  const float* __restrict cell_z = cells.z + first;
   for (int64_t k = 0; k < count; ++k) {
-    const float *near = flat + corner[k], *far = near + back;
-    const float a = cell_z[k], b = cell_y[k], c = cell_x[k], c0 = 1.0f - c;
-    const float top = (1.0f - b) * (c0 * near[0] + c * near[right]) + b * (c0 * near[down] + c * near[down + right]);
-    const float bottom = (1.0f - b) * (c0 * far[0] + c * far[right]) + b * (c0 * far[down] + c * far[down + right]);
-    out[k] = (1.0f - a) * top + a * bottom;
+    const float* near = flat + corner[k];
+    const float a = cell_z[k];
+    const Corners values = (1.0f - a) * corners_at<OneVoxelWide>(near, next.down) +
+                           a * corners_at<OneVoxelWide>(near + next.back, next.down);
+    std::memcpy(corners + 4 * k, &values, sizeof values);
+  }
+}
+
+// out[k] = trilinear interpolation of a volume in the cells; exact at voxels.
+inline void interpolate_row(ConstVolume volume, Cells cells, int64_t count, float* out) {
+  float corners[4 * kBlock];
+  for (int64_t first = 0; first < count; first += kBlock) {
+    const int64_t size = least(kBlock, count - first);
+    if (volume.shape[2] > 1) {
+      corners_between<false>(volume, cells, first, size, corners);
+    } else {
+      corners_between<true>(volume, cells, first, size, corners);
+    }
+    const float *__restrict cell_y = cells.y + first, *__restrict cell_x = cells.x + first;
+    float* __restrict to = out + first;
+    for (int64_t k = 0; k < size; ++k) {
+      const float b = cell_y[k], c = cell_x[k], b0 = 1.0f - b, c0 = 1.0f - c, *at = corners + 4 * k;
+      to[k] = b0 * (c0 * at[0] + c * at[1]) + b * (c0 * at[2] + c * at[3]);
+    }
   }
 }
 
