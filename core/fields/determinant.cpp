@@ -1,6 +1,7 @@
 #include "fields/determinant.hpp"
 
 #include "base/parallel.hpp"
+#include "base/scratch.hpp"
 #include "sampling/cells.hpp"
 
 namespace lightcrcf::LIGHTCRCF_ISA {
@@ -68,9 +69,15 @@ class Row {
   return 0.5f * (ratio - 1.0f / ratio);
 }
 
-// u[k] += rate * (p(after[k]) - p(before[k])), p the excess.
-inline void step(const float* before, const float* after, int64_t count, float rate, float* __restrict u) {
+// u[k] += rate * (p(after[k]) - p(before[k])), p the excess of determinants.
+void step_between(const float* __restrict before, const float* __restrict after, int64_t count, float rate,
+                  float* __restrict u) {
   for (int64_t k = 0; k < count; ++k) u[k] += rate * (excess(after[k]) - excess(before[k]));
+}
+
+// u[k] += rate * (after[k] - before[k]).
+void step(const float* before, const float* after, int64_t count, float rate, float* __restrict u) {
+  for (int64_t k = 0; k < count; ++k) u[k] += rate * (after[k] - before[k]);
 }
 
 }  // namespace
@@ -94,13 +101,17 @@ void determinants_at(ConstField u, View<const int64_t, 1> voxels, View<float, 1>
 void even_out(Field u, ConstVolume determinants, float rate) {
   const int64_t depth = u.shape[1], height = u.shape[2], width = u.shape[3];
   parallel_for(depth, [&](int64_t i) {
+    Scratch<float> excesses(height * width);  // of this plane
+    const float* __restrict from = determinants.at(i);
+    for (int64_t k = 0; k < height * width; ++k) excesses[k] = excess(from[k]);
     const Neighbours by_i = neighbours(i, depth);
     for (int64_t j = 0; j < height; ++j) {
       const Neighbours by_j = neighbours(j, height);
-      const float* line = determinants.at(i, j);
+      const float* line = &excesses[j * width];
       float* x = u.at(2, i, j);
-      step(determinants.at(by_i.before, j), determinants.at(by_i.after, j), width, rate * by_i.inverse, u.at(0, i, j));
-      step(determinants.at(i, by_j.before), determinants.at(i, by_j.after), width, rate * by_j.inverse, u.at(1, i, j));
+      step_between(determinants.at(by_i.before, j), determinants.at(by_i.after, j), width, rate * by_i.inverse,
+                   u.at(0, i, j));
+      step(&excesses[by_j.before * width], &excesses[by_j.after * width], width, rate * by_j.inverse, u.at(1, i, j));
       if (width == 1) continue;
       step(line, line + 1, 1, rate, x);
       step(line, line + 2, width - 2, rate * 0.5f, x + 1);
