@@ -5,15 +5,15 @@ Reasons and measurements: docs/decisions/0008-diffeomorphic.md.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.alignment_kernels import downsample
-from lightcrcf.geometry.compiled import ready
-from lightcrcf.geometry.diffeomorphic_kernels import lowest_determinants, mark_around, smooth_at, unfold
+from lightcrcf.geometry.arrays import contiguous
+from lightcrcf.geometry.diffeomorphic_kernels import cell_shape, lowest_determinants, mark_around, smooth_at, unfold
 from lightcrcf.geometry.kernels import upsample
 
 __all__ = ["MIN_DETERMINANT", "Projection", "folded_percent", "make_diffeomorphic", "min_determinant"]
@@ -69,7 +69,7 @@ def min_determinant(displacement: Float32) -> float:
         >>> min_determinant(u)
         0.5
     """
-    return float(_min_determinants(ready(displacement), np.inf).min())
+    return float(lowest_determinants(displacement).min())
 
 
 def folded_percent(displacement: Float32) -> float:
@@ -80,7 +80,7 @@ def folded_percent(displacement: Float32) -> float:
     Args:
         displacement: u, (3, D, H, W) voxels.
     """
-    return 100.0 * float(np.mean(_folded(ready(displacement), np.finfo(np.float32).tiny)))
+    return 100.0 * float(np.mean(_folded(displacement, np.finfo(np.float32).tiny)))
 
 
 def make_diffeomorphic(displacement: Float32, *, floor: float = MIN_DETERMINANT) -> Projection:
@@ -145,7 +145,7 @@ def _unfold_nested(start: Float32, floor: np.float32, depth: int) -> tuple[Float
     The change on the coarser grid is added to the finer one. The bound rises with each coarser grid, so that few folds
     remain after interpolation.
     """
-    field, passes = ready(start.copy()), 0
+    field, passes = np.array(start, order="C"), 0
     factors = _factors(start.shape[1:])
     if depth and max(factors) > 1:
         coarse = downsample(start, factors)
@@ -168,8 +168,7 @@ def _factors(shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 def _sweep(field: Float32, cells: NDArray[np.int64], floor: np.float32) -> int:
     """Sweep over `cells` and the neighbours of changed cells until convergence or stagnation; return the sweeps."""
-    shape = _cell_shape(field)
-    near = np.zeros(shape, np.uint8)
+    shape = cell_shape(field)
     before = np.inf
     for sweep in range(_MAX_SWEEPS):
         if sweep % _PATIENCE == 1:  # the first sweep has found the neighbours
@@ -180,12 +179,8 @@ def _sweep(field: Float32, cells: NDArray[np.int64], floor: np.float32) -> int:
             return sweep
         changed = []
         for colour in _color_classes(cells, shape):
-            moved = np.zeros(colour.size, np.uint8)
-            unfold(field, colour, floor, floor + _MARGIN, _OVERSHOOT, moved)
-            changed.append(colour[moved != 0])
-        near[...] = 0
-        mark_around(np.concatenate(changed), near)
-        cells = np.flatnonzero(near.view(np.bool_))
+            changed.append(colour[unfold(field, colour, floor, floor + _MARGIN, _OVERSHOOT)])
+        cells = np.flatnonzero(mark_around(np.concatenate(changed), shape))
     return _MAX_SWEEPS
 
 
@@ -203,30 +198,18 @@ def _smooth(field: Float32, folded: Bool) -> None:
         n = mask.shape[axis]
         mask = np.logical_or(mask.take(range(n - 1), axis), mask.take(range(1, n), axis))
     voxels = np.flatnonzero(mask)
-    out = np.empty((3, voxels.size), np.float32)
-    smooth_at(field, voxels, out)
-    field.reshape(3, -1)[:, voxels] = out
+    field.reshape(3, -1)[:, voxels] = smooth_at(field, voxels)
 
 
 def _shrink(field: Float32, floor: np.float32) -> Float32:
     """Shrink the field towards its mean as little as removes all folds."""
     mean = field.mean(axis=(1, 2, 3), keepdims=True, dtype=np.float64).astype(np.float32)
     for times in range(1, _MAX_SHRINKS):
-        shrunk = ready(mean + np.float32(_SHRINK**times) * (field - mean))
+        shrunk = contiguous(mean + np.float32(_SHRINK**times) * (field - mean))
         if not _folded(shrunk, floor).any():
             return shrunk
-    return ready(np.broadcast_to(mean, field.shape).copy())
+    return np.broadcast_to(mean, field.shape).copy()
 
 
 def _folded(field: Float32, floor: np.float32) -> Bool:
-    return np.asarray(~(_min_determinants(field, float(floor)) >= floor))
-
-
-def _min_determinants(field: Float32, enough: float) -> Float32:
-    out = np.empty(_cell_shape(field), np.float32)
-    lowest_determinants(field, np.float32(enough), out)
-    return out
-
-
-def _cell_shape(field: Any) -> tuple[int, ...]:
-    return tuple(n + 1 for n in field.shape[1:])
+    return np.asarray(~(lowest_determinants(field) >= floor))
