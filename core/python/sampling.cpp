@@ -1,5 +1,7 @@
 #include <nanobind/stl/optional.h>
 
+#include <algorithm>
+
 #include "python/arrays.hpp"
 #include "python/bindings.hpp"
 #include "sampling/resample.hpp"
@@ -69,7 +71,11 @@ Mapping mapping_of(const Matrix& matrix, const Matrix& field_matrix, const View<
     require_displacement(*field);
     require_indexable(*field);
   }
-  return {matrix.data, field_matrix.data, vector_matrix.data, field.value_or(ConstField{nullptr, {}})};
+  Mapping mapping{{}, {}, {}, field.value_or(ConstField{nullptr, {}})};
+  std::copy_n(matrix.data, 12, mapping.matrix);
+  std::copy_n(field_matrix.data, 12, mapping.field_matrix);
+  std::copy_n(vector_matrix.data, 9, mapping.vector_matrix);
+  return mapping;
 }
 
 // Define resample(moving, matrix, field_matrix, vector_matrix, field, fill, out) by a kernel for values of type T.

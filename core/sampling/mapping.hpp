@@ -7,10 +7,10 @@ namespace lightcrcf {
 
 // Voxel x of a grid goes to matrix @ [x, 1] + vector_matrix @ field(field_matrix @ [x, 1]).
 struct Mapping {
-  const double* matrix;        // (3, 4)
-  const double* field_matrix;  // (3, 4)
-  const float* vector_matrix;  // (3, 3)
-  ConstField field;            // (3, d, h, w), trilinear, zero outside; without data: no displacement
+  double matrix[12];       // (3, 4)
+  double field_matrix[12]; // (3, 4)
+  float vector_matrix[9];  // (3, 3)
+  ConstField field;        // (3, d, h, w), trilinear, zero outside; without data: no displacement
 };
 
 }  // namespace lightcrcf

@@ -106,6 +106,25 @@ def test_the_window_mean_is_its_own_adjoint(radius: int, rng: np.random.Generato
     assert (gradients.window_mean(other, radius).astype(float) * one).sum() == pytest.approx(there, abs=1e-5)
 
 
+def test_what_is_not_finite_stays_within_its_windows(rng: np.random.Generator) -> None:
+    images = image(rng, 1)
+    images[0, 2, 3, 4] = np.inf
+    expected = np.zeros(SHAPE, np.bool_)
+    expected[1:4, 2:5, 3:6] = True
+    np.testing.assert_array_equal(~np.isfinite(gradients.window_mean(images, 1)[0]), expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 6, 70), (4, 1, 3), (5, 3, 1), (1, 1, 1)])
+def test_gradients_on_grids_of_single_voxels(shape: tuple[int, int, int], rng: np.random.Generator) -> None:
+    features, upstream = rng.normal(size=(2, 2, *shape)).astype(np.float32)
+    u = rng.normal(size=(3, *shape)).astype(np.float32)
+    forward = (kernels.warp(features, u).astype(float) * upstream).sum()
+    backward = (gradients.warp_features_gradient(u, upstream).astype(float) * features).sum()
+    assert backward == pytest.approx(forward, abs=1e-4)
+    single = [axis for axis in range(3) if shape[axis] == 1]
+    assert not gradients.warp_gradient(features, u, upstream)[single].any()
+
+
 def test_gradients_are_the_same_bytes_on_every_run(displacement: NDArray, rng: np.random.Generator) -> None:
     features, upstream = image(rng, 3), image(rng, 3)
     for compute in (

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import numba
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from lightcrcf.geometry import kernels
+from lightcrcf.geometry.threads import use_threads
 
 SHAPE = (5, 7, 11)
 CHANNELS = [1, 2, 3, 5]
@@ -23,14 +23,6 @@ def field(rng: np.random.Generator, shape: tuple[int, ...] = SHAPE, size: float 
 
 def upsample_twin(coarse: NDArray, shape: tuple[int, int, int], sample: Sample, voxels: Voxels) -> NDArray:
     return 2 * sample(coarse, (voxels(shape) - 0.5) / 2)
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    threads = numba.get_num_threads()
-    numba.set_num_threads(1)
-    yield
-    numba.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("channels", CHANNELS)
@@ -116,7 +108,6 @@ def test_compose_upsampled(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(kernels.compose_upsampled(coarse, residual), expected)
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_results_do_not_depend_on_the_number_of_threads(rng: np.random.Generator) -> None:
     shape = (16, 18, 20)
     image, u, coarse = rng.random((2, *shape), dtype=np.float32), field(rng, shape), field(rng, (8, 9, 10))
@@ -132,8 +123,8 @@ def test_results_do_not_depend_on_the_number_of_threads(rng: np.random.Generator
             kernels.resample(image[0], shape, np.eye(3, 4), field=u, interpolation="nearest"),
         ]
 
-    alone = results()
-    numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+    with use_threads(1):
+        alone = results()
     for one, many in zip(alone, results(), strict=True):
         np.testing.assert_array_equal(one, many)
 
