@@ -25,7 +25,7 @@ MIN_DETERMINANT = 0.05
 """Default lower bound of the Jacobian determinant."""
 
 _MARGIN = np.float32(0.02)  # above the bound, so that the repair of a neighbour does not undo this one
-_OVERSHOOT = np.float32(1.5)  # over-relaxation, since repairs of neighbours work against each other
+_OVERSHOOT = 1.5  # over-relaxation, since repairs of neighbours work against each other
 _MAX_SWEEPS = 200  # real fields need 15, on grids of thick slices 85
 _PATIENCE = 25  # sweeps within which the number of cells must halve; otherwise the repair is stuck
 _FEW_CELLS = 1000  # cells: up to so many may take longer
@@ -179,7 +179,7 @@ def _sweep(field: Float32, cells: NDArray[np.int64], floor: np.float32) -> int:
             return sweep
         changed = []
         for colour in _color_classes(cells, shape):
-            changed.append(colour[unfold(field, colour, floor, floor + _MARGIN, _OVERSHOOT)])
+            changed.append(colour[unfold(field, colour, float(floor), float(floor + _MARGIN), _OVERSHOOT)])
         cells = np.flatnonzero(mark_around(np.concatenate(changed), shape))
     return _MAX_SWEEPS
 
