@@ -7,7 +7,7 @@
 namespace lightcrcf::LIGHTCRCF_ISA {
 namespace {
 
-constexpr int64_t kBlock = 32;  // cells, or voxels, that a thread takes at a time
+constexpr int64_t kBlock = 64;  // cells, or voxels, that a thread takes at a time
 
 // Number `which` is the sum of weight * det(edges) over the terms that are visited: visit(weight, edges).
 template <typename Visit>
@@ -120,16 +120,29 @@ class Cell {
   float gradient_[8][3];
 };
 
-// The average around one voxel of a row of one component.
-float smooth_one(ConstVolume u, int64_t i, int64_t j, int64_t k) {
-  const int64_t before = most(k - 1, 0), after = least(k + 1, u.shape[2] - 1);
+// The rows of voxels around a voxel, as offsets, their weights, and the voxels beside it.
+struct Around {
+  int64_t row[9], before, here, after;
+  float weight[9];
+};
+
+Around around(int64_t voxel, ConstVolume grid) {
+  const int64_t depth = grid.shape[0], height = grid.shape[1], width = grid.shape[2];
+  const int64_t line = voxel / width, k = voxel - line * width, i = line / height, j = line - i * height;
+  Around found{{}, most(k - 1, 0), k, least(k + 1, width - 1), {}};
+  for (int n = 0; n < 9; ++n) {
+    const int a = n / 3 - 1, b = n % 3 - 1;
+    found.row[n] = (most(least(i + a, depth - 1), 0) * height + most(least(j + b, height - 1), 0)) * width;
+    found.weight[n] = static_cast<float>((a == 0 ? 2 : 1) * (b == 0 ? 2 : 1));
+  }
+  return found;
+}
+
+float smooth_one(const float* component, const Around& around) {
   float total = 0.0f;
-  for (int64_t a = -1; a <= 1; ++a) {
-    for (int64_t b = -1; b <= 1; ++b) {
-      const float* row = u.at(most(least(i + a, u.shape[0] - 1), 0), most(least(j + b, u.shape[1] - 1), 0));
-      const float weight = static_cast<float>((a == 0 ? 2 : 1) * (b == 0 ? 2 : 1));
-      total += weight * (row[before] + row[k] + row[k] + row[after]);
-    }
+  for (int n = 0; n < 9; ++n) {
+    const float* row = component + around.row[n];
+    total += around.weight[n] * (row[around.before] + row[around.here] + row[around.here] + row[around.after]);
   }
   return total * (1.0f / 64.0f);
 }
@@ -149,10 +162,9 @@ void unfold(Field u, View<const int64_t, 1> cells, Repair repair, View<uint8_t, 
 }
 
 void smooth_at(ConstField u, View<const int64_t, 1> voxels, View<float, 2> out) {
-  const int64_t height = u.shape[2], width = u.shape[3];
   for_blocks(voxels.shape[0], [&](int64_t n) {
-    const int64_t row = voxels.data[n] / width, k = voxels.data[n] - row * width;
-    for (int64_t c = 0; c < 3; ++c) *out.at(c, n) = smooth_one(u[c], row / height, row % height, k);
+    const Around neighbours = around(voxels.data[n], u[0]);
+    for (int64_t c = 0; c < 3; ++c) *out.at(c, n) = smooth_one(u.at(c), neighbours);
   });
 }
 

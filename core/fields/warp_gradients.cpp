@@ -35,7 +35,7 @@ struct Slopes {
 
 // The corners of the cells of a block of points: interpolated along z, and their differences along z.
 struct Block {
-  float between[4 * kBlock], along_z[4 * kBlock];
+  float between[4 * kCellBlock], along_z[4 * kCellBlock];
 };
 
 template <bool OneVoxelWide>
@@ -71,8 +71,8 @@ void find_corners(ConstVolume volume, Cells cells, int64_t first, int64_t count,
 
 void add_slopes(ConstVolume volume, Cells cells, const float* gradient, int64_t count, Slopes slopes) {
   Block block;
-  for (int64_t first = 0; first < count; first += kBlock) {
-    const int64_t size = least(kBlock, count - first);
+  for (int64_t first = 0; first < count; first += kCellBlock) {
+    const int64_t size = least(kCellBlock, count - first);
     if (volume.shape[2] > 1) {
       find_corners<false>(volume, cells, first, size, block);
     } else {

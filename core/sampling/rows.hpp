@@ -100,7 +100,7 @@ template <bool OneVoxelWide>
   return (Corners)Rows{upper_row, lower_row};
 }
 
-constexpr int64_t kBlock = 64;  // points whose corners are kept at a time
+constexpr int64_t kCellBlock = 64;  // points whose corners are kept at a time
 
 // corners[4 k : 4 k + 4] = the corners of cell k, interpolated along z.
 template <bool OneVoxelWide>
@@ -120,9 +120,9 @@ inline void corners_between(ConstVolume volume, Cells cells, int64_t first, int6
 
 // out[k] = trilinear interpolation of a volume in the cells; exact at voxels.
 inline void interpolate_row(ConstVolume volume, Cells cells, int64_t count, float* out) {
-  float corners[4 * kBlock];
-  for (int64_t first = 0; first < count; first += kBlock) {
-    const int64_t size = least(kBlock, count - first);
+  float corners[4 * kCellBlock];
+  for (int64_t first = 0; first < count; first += kCellBlock) {
+    const int64_t size = least(kCellBlock, count - first);
     if (volume.shape[2] > 1) {
       corners_between<false>(volume, cells, first, size, corners);
     } else {
