@@ -25,6 +25,8 @@ namespace lightcrcf::LIGHTCRCF_ISA {
 struct Cells {
   int32_t* corner;
   float *z, *y, *x;
+
+  Cells from(int64_t k) const { return {corner + k, z + k, y + k, x + k}; }
 };
 
 // (z, y, x)[k] = matrix (3, 4) @ [i, j, k, 1]: starts in float64, steps in float32.

@@ -8,6 +8,8 @@
 namespace lightcrcf::LIGHTCRCF_ISA {
 namespace {
 
+constexpr int64_t kGroup = 8192;  // voxels of the rows that channels go through one after the other
+
 // A displacement field, row by row.
 struct Given {
   ConstField u;
@@ -33,25 +35,29 @@ struct Upsampled {
   int64_t scratch() const { return coarse.shape[3] + 2; }
 };
 
-// out = features(x + u(x)), plus `addend` unless it is null.
+// out = features(x + u(x)), plus `addend` unless it is null. Channels go one after the other through some rows of a plane,
+// which stay in the cache.
 template <typename Displacement>
 void pull(ConstField features, const Displacement& u, const ConstField* addend, Field out) {
   const int64_t channels = out.shape[0], height = out.shape[2], width = out.shape[3];
-  parallel_for(out.shape[1], [&](int64_t i) {
-    Scratch<float> floats(6 * width + u.scratch());
-    float* const points[3] = {&floats[3 * width], &floats[4 * width], &floats[5 * width]};
-    Scratch<int32_t> corner(width);
-    const Cells cells{corner.get(), &floats[0], &floats[width], &floats[2 * width]};
-    for (int64_t j = 0; j < height; ++j) {
-      u.row(i, j, &floats[6 * width], points);
-      find_cells(features[0].shape, points[0], points[1], points[2], width, cells);
-      for (int64_t c = 0; c < channels; ++c) {
-        float* __restrict row = out.at(c, i, j);
-        interpolate_row(features[c], cells, width, row);
-        if (addend == nullptr) continue;
-        const float* __restrict more = addend->at(c, i, j);
-        for (int64_t k = 0; k < width; ++k) row[k] += more[k];
-      }
+  const int64_t group = most(1, kGroup / width), groups = (height + group - 1) / group;
+  parallel_for(out.shape[1] * groups, [&](int64_t n) {
+    const int64_t i = n / groups, top = n % groups * group, rows = least(group, height - top);
+    Scratch<float> floats(3 * rows * width + 3 * width + u.scratch());
+    Scratch<int32_t> corner(rows * width);
+    const Cells cells{corner.get(), &floats[0], &floats[rows * width], &floats[2 * rows * width]};
+    float* scratch = &floats[3 * rows * width];
+    float* const points[3] = {scratch, scratch + width, scratch + 2 * width};
+    for (int64_t j = 0; j < rows; ++j) {
+      u.row(i, top + j, scratch + 3 * width, points);
+      find_cells(features[0].shape, points[0], points[1], points[2], width, cells.from(j * width));
+    }
+    for (int64_t c = 0; c < channels; ++c) {
+      float* __restrict to = out.at(c, i, top);
+      interpolate_row(features[c], cells, rows * width, to);
+      if (addend == nullptr) continue;
+      const float* __restrict more = addend->at(c, i, top);
+      for (int64_t k = 0; k < rows * width; ++k) to[k] += more[k];
     }
   });
 }
