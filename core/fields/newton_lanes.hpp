@@ -32,7 +32,7 @@ struct BetweenLanes {
   const Ints top = Ints{} + static_cast<int32_t>(most(n - 2, 0));
   Ints low = __builtin_convertvector(inside, Ints);
   low = low < top ? low : top;
-  return {low, inside - __builtin_convertvector(low, Doubles), (x > zero) & (x < last) ? one : zero};
+  return {low, inside - __builtin_convertvector(low, Doubles), ((x > zero) & (x < last)) ? one : zero};
 }
 
 struct SampleLanes {

@@ -85,7 +85,7 @@ void add_slopes(ConstVolume volume, Cells cells, const float* gradient, int64_t 
 
 // slope[k] = 0 where the coordinate x[k] is clamped to [0, last].
 void clear_clamped(const float* __restrict x, float last, int64_t count, float* __restrict slope) {
-  for (int64_t k = 0; k < count; ++k) slope[k] = (x[k] > 0.0f) & (x[k] < last) ? slope[k] : 0.0f;
+  for (int64_t k = 0; k < count; ++k) slope[k] = ((x[k] > 0.0f) & (x[k] < last)) ? slope[k] : 0.0f;
 }
 
 // Add gradient[k] to the eight voxels of each cell by their weights.

@@ -4,8 +4,6 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
-#include <limits>
-
 #include "base/view.hpp"
 
 namespace nanobind::detail {
@@ -45,6 +43,9 @@ void require_same_grid(const View<A, Rank>& a, const View<B, Rank>& b, int first
   for (int axis = first; axis < Rank; ++axis) require(a.shape[axis] == b.shape[axis], "arrays differ in shape");
 }
 
+// The greatest float32 below 2^31: so many voxels have int32 indices, also where an index comes from a float32.
+constexpr int64_t kMostVoxels = 2147483520;
+
 // Raise ValueError for a grid (the last three axes) without voxels, or with more than a flat int32 index can address.
 template <typename T, int Rank>
 void require_indexable(const View<T, Rank>& view) {
@@ -52,7 +53,7 @@ void require_indexable(const View<T, Rank>& view) {
   int64_t voxels = 1;
   for (int axis = Rank - 3; axis < Rank; ++axis) {
     require(view.shape[axis] > 0, "an array is empty");
-    require(voxels <= std::numeric_limits<int32_t>::max() / view.shape[axis], "an array has 2^31 voxels or more");
+    require(voxels <= kMostVoxels / view.shape[axis], "an array has 2^31 voxels or more");
     voxels *= view.shape[axis];
   }
 }

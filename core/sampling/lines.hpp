@@ -80,7 +80,7 @@ inline void linear_row(const float* __restrict line, int64_t width, const float*
   for (int64_t k = 0; k < count; ++k) {
     const float* from = line + low[k];
     const float value = (1.0f - fraction[k]) * from[0] + fraction[k] * from[right];
-    out[k] = (x[k] >= -0.5f) & (x[k] < end) ? value : 0.0f;
+    out[k] = ((x[k] >= -0.5f) & (x[k] < end)) ? value : 0.0f;
   }
 }
 
