@@ -158,7 +158,7 @@ def test_frames_are_refused_with_the_way_out(tmp_path: Path) -> None:
         read(tmp_path / "a.nii")
 
 
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mgz"])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mgz"])
 def test_more_than_memory_is_refused_before_allocating(
     tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,7 +175,7 @@ def test_more_than_memory_is_refused_before_allocating(
 
 
 @pytest.mark.parametrize("axes", ["-1", "0", "99999999999", "x", ""])
-def test_metaimage_headers_that_would_crash_itk_are_refused(axes: str, tmp_path: Path) -> None:
+def test_metaimage_headers_that_itk_hangs_on_are_refused(axes: str, tmp_path: Path) -> None:
     path = tmp_path / "a.mha"
     head = f"ObjectType = Image\nNDims = {axes}\nDimSize = 2 3 4\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
     path.write_bytes(head.encode() + bytes(24))

@@ -9,7 +9,8 @@ import pytest
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume, check_usable, read, write
-from lightcrcf.volumes.formats.nifti import load_nifti, save_nifti, to_storable
+from lightcrcf.volumes.arrays import to_storable
+from lightcrcf.volumes.formats.nifti import load_nifti, save_nifti
 
 RAS = np.diag([1.5, 2.0, 3.25, 1.0])
 

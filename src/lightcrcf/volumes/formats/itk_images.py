@@ -15,10 +15,8 @@ import SimpleITK as sitk
 
 from lightcrcf.errors import InputError
 from lightcrcf.files import atomic_path
-from lightcrcf.volumes.arrays import array_volume
-from lightcrcf.volumes.formats.dicom_lengths import check_whole
+from lightcrcf.volumes.arrays import array_volume, to_storable
 from lightcrcf.volumes.formats.itk_headers import image_io, stored_bytes
-from lightcrcf.volumes.formats.nifti import to_storable
 from lightcrcf.volumes.limits import check_memory, check_shape, check_stored
 from lightcrcf.volumes.volume import Volume
 
@@ -66,7 +64,6 @@ def read_image(path: str | os.PathLike[str]) -> Volume:
     """
     source = str(path)
     stored, packed = stored_bytes(path)
-    check_whole(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(source)
     reader.SetImageIO(image_io(path))
