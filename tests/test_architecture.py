@@ -108,6 +108,11 @@ DOORS: dict[str, tuple[str, set[str]]] = {
         r"-1(\.0)?, *-1(\.0)?, *\+?1|\bLPS_|\b(Set|Get)(Origin|Direction)\b",
         {"transforms/itk.py", "volumes/formats/itk_images.py"},
     ),
+    "decoding by ITK": (
+        r"\bread_(image|series)\b|\bsitk\.(ReadImage|Image(File|Series)Reader)\b",
+        {"volumes/formats/itk_images.py", "volumes/formats/dicom.py", "volumes/formats/sandbox.py"},
+    ),
+    "child processes": (r"^ *(from|import) subprocess\b|\bos\.(fork|exec|spawn)", {"volumes/formats/sandbox.py"}),
     "safetensors": (r"^ *(from|import) safetensors", {"weights/store.py"}),
     "unpickling": (r"\b(import|from) (pickle|dill|joblib|shelve)\b|\btorch\.load\(|allow_pickle=True", set()),
     "ITK transforms": (

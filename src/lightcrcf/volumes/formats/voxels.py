@@ -1,15 +1,17 @@
-"""Voxels of files that nibabel parses the headers of: sizes are checked against the file and the memory first."""
+"""Voxels of files whose headers nibabel parses: sizes are checked against the file and the memory first.
+
+nibabel's own reading of voxels from the same gzip stream takes 1.4 times as long and 1.6 times the memory (44 against
+30 ms, 38 against 25 MiB for 160x192x160 float32), and does not reach gzip's checksum.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
-from nibabel.volumeutils import array_from_file
 from numpy.typing import NDArray
 
 from lightcrcf.errors import InputError
@@ -93,42 +95,33 @@ def read_frames(
         InputError: if the file is missing, damaged or too short, when the iteration reaches that point.
         MemoryEstimateError: if one array would not fit into memory.
     """
-    size = math.prod(shape) * dtype.itemsize
-    with open_binary(path) as opened:
+    with open_binary(path) as stream:
         stored, packed = path.stat().st_size, is_gzip(path)
-        check_stored(str(path), shape, dtype.itemsize, stored=stored - (0 if packed else offset), compressed=packed)
-        stream = _VoxelStream(opened, path, offset, count * size)
-        for start in range(offset, offset + count * size, size):
-            raw = array_from_file(shape, dtype, stream, start, mmap=False)
+        stored -= 0 if packed else offset
+        size = check_stored(str(path), shape, dtype.itemsize, stored=stored, compressed=packed)
+        stream.seek(offset)
+        for number in range(count):
+            raw = np.empty(shape, dtype, order="F")
+            filled = _fill(stream, raw.reshape(-1, order="F").view(np.uint8).data)
+            if filled < size:
+                raise _cut_off(path, count * size, number * size + filled)
             yield raw.astype(dtype.newbyteorder("="), copy=False)
             del raw  # before the next one is read
-        while opened.read(_CHUNK):  # to the end, where gzip keeps its checksum
+        while stream.read(_CHUNK):  # to the end, where gzip keeps its checksum
             pass
 
 
-class _VoxelStream:
-    """A file object for nibabel to read voxels from, which raises InputError where the file ends early.
+def _fill(stream: BinaryIO, buffer: memoryview) -> int:
+    """Fill a buffer as far as the stream goes; return the number of bytes filled.
 
-    GzipFile.readinto makes a copy of all that it returns. Filled in chunks, an array of 160x192x160 float32 takes 30
-    instead of 44 ms, and 23 instead of 38 MiB.
+    `readinto` of a gzip stream makes a copy of all that it returns, so it is called for one chunk after the other.
     """
+    filled = 0
+    while count := stream.readinto(buffer[filled : filled + _CHUNK]):  # type: ignore[attr-defined]
+        filled += count
+    return filled
 
-    def __init__(self, stream: BinaryIO, path: Path, offset: int, size: int) -> None:
-        self._stream, self._path, self._offset, self._size = stream, path, offset, size
-        self._start = 0
 
-    def seek(self, start: int) -> None:
-        """Go to a byte of the decompressed content."""
-        self._start = start
-        self._stream.seek(start)
-
-    def readinto(self, buffer: bytearray) -> int:
-        """Fill the buffer."""
-        view, filled = memoryview(buffer), 0
-        while count := self._stream.readinto(view[filled : filled + _CHUNK]):  # type: ignore[attr-defined]
-            filled += count
-        if filled < len(view):
-            expected, got = f"{self._size} bytes of voxels", f"{self._start - self._offset + filled}"
-            remedy = "copy or download it again; it is cut off or its header is damaged"
-            raise InputError(str(self._path), expected=expected, got=got, remedy=remedy)
-        return filled
+def _cut_off(path: Path, size: int, filled: int) -> InputError:
+    remedy = "copy or download it again; it is cut off or its header is damaged"
+    return InputError(str(path), expected=f"{size} bytes of voxels", got=f"{filled}", remedy=remedy)
