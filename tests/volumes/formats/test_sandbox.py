@@ -114,6 +114,11 @@ def test_an_image_larger_than_the_memory_left_is_refused_with_its_size(
         read(tmp_path / "a.nrrd")
 
 
+def test_a_full_temporary_folder_is_named(nrrd: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a\.nrrd: expected space for 770 bytes .* set TMPDIR"):
+        sandbox._save_voxels(tmp_path / "missing" / "voxels.npy", read(nrrd))
+
+
 def test_modules_beside_the_data_are_not_imported(series: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (series / "numpy.py").write_text("raise SystemExit(7)")
     monkeypatch.chdir(series)

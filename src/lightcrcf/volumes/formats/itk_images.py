@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,9 +51,9 @@ def quiet() -> Iterator[list[str]]:
 
 
 def reason(error: Exception) -> str:
-    """Return the last line of an ITK message, which is the specific one, shortened."""
+    """Return the last line of an ITK message, which is the specific one, shortened and without addresses in memory."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][-160:] if lines else type(error).__name__
+    return re.sub(r"^ITK ERROR: |\(0x[0-9a-f]+\)", "", lines[-1])[-160:] if lines else type(error).__name__
 
 
 def read_image(path: str | os.PathLike[str]) -> Volume:

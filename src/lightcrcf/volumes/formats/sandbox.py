@@ -110,7 +110,7 @@ def _main(path: str, work: str, memory: str, seconds: str) -> int:
     result: dict[str, Any]
     try:
         volume = decode(path)
-        np.save(Path(work) / _VOXELS, volume.data)
+        _save_voxels(Path(work) / _VOXELS, volume)
         result = {"affine": volume.grid.affine.tolist(), "notes": list(volume.notes)}
     except MemoryError:
         result = {"error": "MemoryEstimateError", "text": _memory_error(path, int(memory))}
@@ -131,6 +131,19 @@ def _decoder(path: str) -> Callable[[str], Volume]:
     from lightcrcf.volumes.formats.itk_images import read_image
 
     return read_image
+
+
+def _save_voxels(path: Path, volume: Volume) -> None:
+    try:
+        np.save(path, volume.data)
+    except OSError as error:
+        path.unlink(missing_ok=True)  # makes room for the message
+        raise InputError(
+            volume.source,
+            expected=f"space for {volume.data.nbytes} bytes in the folder of temporary files",
+            got=error.strerror or str(error),
+            remedy="set TMPDIR to a folder with more space",
+        ) from error
 
 
 def _access_error(path: str, error: OSError) -> dict[str, str]:
