@@ -87,6 +87,7 @@ CASES: dict[str, Case] = {
     "NaN offset": ("a.nii", lambda p: nifti(p, vox_offset=np.nan), "vox_offset"),
     "offset past the end": ("a.nii", lambda p: nifti(p, vox_offset=1e9), "bytes of voxels"),
     "packed offset past the end": ("a.nii.gz", lambda p: gzip.compress(nifti(p, vox_offset=1e9)), "bytes of voxels"),
+    "packed offset of 1e30": ("a.nii.gz", lambda p: gzip.compress(nifti(p, vox_offset=1e30)), "bytes of voxels, got 0"),
     "header without its image": ("a.hdr", lambda p: nifti(p, magic=b"ni1"), "no such file"),
     "image without its header": ("a.img", lambda p: NOISE.tobytes(), "without a NIfTI header"),
     "analyze": ("a.hdr", lambda p: nib.AnalyzeHeader().binaryblock, "left from right"),

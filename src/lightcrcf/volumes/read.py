@@ -8,7 +8,6 @@ from pathlib import Path
 from lightcrcf.errors import InputError
 from lightcrcf.volumes.volume import Volume
 
-# Formats are imported where they are met: the process that decodes for ITK must not wait for nibabel.
 __all__ = ["read"]
 
 
@@ -27,6 +26,7 @@ def read(path: str | os.PathLike[str]) -> Volume:
         InputError: if the file is missing, damaged, or not a 3-D scalar volume with a usable geometry.
         MemoryEstimateError: if it would not fit into memory.
     """
+    # Formats are imported where they are met: the sandbox's process imports this module, and must not wait for nibabel.
     path = Path(path)
     if path.is_dir():
         from lightcrcf.volumes.formats.sandbox import read_sandboxed

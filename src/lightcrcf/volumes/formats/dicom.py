@@ -84,8 +84,9 @@ def _check_complete(folder: Path, names: tuple[str, ...]) -> None:
     GDCM skips what it cannot read without a word, such as the last slice if that is cut off.
     """
     classes = {b"", _storage_class(Path(names[0]))}
+    read = {Path(name).name for name in names}
     for path in sorted(folder.iterdir()):
-        if path.is_file() and path.name not in {Path(name).name for name in names} and _storage_class(path) in classes:
+        if path.name not in read and path.is_file() and _storage_class(path) in classes:
             raise InputError(
                 str(path),
                 expected="a whole DICOM file",

@@ -29,7 +29,7 @@ __all__ = ["read_sandboxed", "time_limit_s"]
 
 _ERRORS = {error.__name__: error for error in (InputError, MemoryEstimateError)}
 _VOXELS, _RESULT = "voxels.npy", "result.json"
-# ITK's buffer and the array may each be as much larger than the file as gzip packs at most.
+# ITK's buffer and the array are each at most GZIP_MAX_RATIO times the file.
 _BYTES, _BYTES_PER_BYTE = 2 << 30, 2 * GZIP_MAX_RATIO
 _SECONDS, _BYTES_PER_SECOND = 60.0, 1 << 20
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}

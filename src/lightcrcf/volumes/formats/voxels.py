@@ -99,7 +99,8 @@ def read_frames(
         stored, packed = path.stat().st_size, is_gzip(path)
         stored -= 0 if packed else offset
         size = check_stored(str(path), shape, dtype.itemsize, stored=stored, compressed=packed)
-        stream.seek(offset)
+        while offset > 0 and (skipped := len(stream.read(min(offset, _CHUNK)))):  # a seek takes no offset of 1e30
+            offset -= skipped
         for number in range(count):
             raw = np.empty(shape, dtype, order="F")
             filled = _fill(stream, raw.reshape(-1, order="F").view(np.uint8).data)
