@@ -32,7 +32,7 @@ from lightcrcf.geometry.threads import use_threads
 from lightcrcf.refinement.refine import refine
 from lightcrcf.refinement.schedule import Level, Plan, plan
 from lightcrcf.refinement.working_pair import WorkingPair
-from lightcrcf.registration.template_path import way_by_template
+from lightcrcf.registration.template_path import register_via_template
 from lightcrcf.run_record.environment import usable_cores
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
@@ -190,7 +190,7 @@ def _ready(pair: Pair, weights: Weights, threads: int) -> Ready:
     by_template = None
     if weights.template is not None:
         images = (fixed, None), (moving, None)
-        by_template = way_by_template(
+        by_template = register_via_template(
             working, images, weights, engine if chosen.network else None, chosen, RegistrationCache()
         )
     return Ready(working, network, labels[0], labels[1], by_template)

@@ -1,4 +1,4 @@
-"""What the figures of a run are called, for people."""
+"""Display names of metrics and stages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MEANINGS = {
     "check": "Something is unusual: look at the pictures before you use this result.",
     "fail": "Do not use this result as it is.",
 }
-_WORDS = {
+_NAMES = {
     "overlap": "overlap of the foregrounds",
     "correlation": "squared local correlation",
     "correlation_global": "correlation of the intensities, without a bias field",
@@ -52,17 +52,17 @@ _WORDS = {
 
 
 def phrase(name: str) -> str:
-    """A figure's name in words.
+    """Return the display name of a metric or a stage.
 
     Example:
         >>> phrase("load_network")
         'load network'
     """
-    return _WORDS.get(name, name.replace("_", " "))
+    return _NAMES.get(name, name.replace("_", " "))
 
 
 def number(value: Any) -> str:
-    """A figure for people.
+    """Format a value for display.
 
     Example:
         >>> number((0.95, 1.0, 1.0625)), number(0.000012), number(7)
