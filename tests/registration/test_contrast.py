@@ -109,7 +109,7 @@ def test_one_contrast_stays_one_whatever_its_scale_and_noise(texture: Texture, c
             working(noisy(fixed, 1, sigma), noisy(change(np.maximum(moving, 0)).astype(np.float32), 2, sigma))
         )
         assert not found.two_contrasts
-        assert found.plain > 0.9 * found.recoloured > 0.2
+        assert found.plain > 0.9 * found.mapped > 0.2
 
 
 def test_images_that_have_nothing_in_common_are_left_to_the_usual_way(texture: Texture) -> None:

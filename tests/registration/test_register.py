@@ -47,9 +47,9 @@ def short(pair: Pair, coarse_model: Path) -> Registration:
 
 def test_it_gets_better_from_headers_to_affine_to_deformation(found: Registration) -> None:
     metrics = found.metrics
-    assert metrics["correlation_header"] < 0.5 < metrics["correlation_affine"] < metrics["correlation_after"]
-    assert 0.8 < metrics["overlap_before"] < metrics["overlap_after"]
-    assert metrics["folding_percent"] <= 0.2
+    assert metrics.correlation_header < 0.5 < metrics.correlation_affine < metrics.correlation_after
+    assert 0.8 < metrics.overlap_before < metrics.overlap_after
+    assert metrics.folding_percent <= 0.2
     assert found.quality.verdict != "fail"
     assert found.record.affine.rotation_deg == pytest.approx(13, abs=3)
 

@@ -68,9 +68,9 @@ def test_both_correlations_are_in_the_record(pair: Pair) -> None:
     fixed, moving = pair
     inverted = Volume(np.where(moving.data > 0, 700 - moving.data, 0).astype(np.int16), moving.grid, "inverted")
     record = register(fixed, inverted, model="none", transform="rigid").record.affine
-    assert not record["contrast"]["same"]
-    assert record["contrast"]["plain"] < 0.75 * record["contrast"]["recoloured"]
-    assert record["measure"].startswith("normalised mutual information")
+    assert not record.contrast.same
+    assert record.contrast.plain < 0.75 * record.contrast.recoloured
+    assert record.measure.startswith("normalised mutual information")
 
 
 @pytest.mark.parametrize("transform", WITHOUT)

@@ -125,8 +125,10 @@ def test_an_affine_result_has_no_deformation_and_names_cannot_inject_markup(regi
 def test_no_text_of_a_record_becomes_markup(registration: Registration) -> None:
     """Whatever can be chosen by who names files, weights or machines is text on the page, in attributes too."""
     nasty = "zqx\"'></style></script><img src=x onerror=alert(1)>&"
+    record = poisoned(registration.record, nasty)
     record = replace(
-        poisoned(registration.record, nasty),
+        record,
+        qc=replace(record.qc, verdict="check"),  # the only text of the page that is chosen from a list
         labels=(LabelMapRecord(source=nasty, structures={nasty: OVERLAPPING}, notes=(nasty,)),),
         timings_s={**registration.record.timings_s, nasty: 1.0},
     )

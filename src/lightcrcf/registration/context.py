@@ -15,7 +15,7 @@ __all__ = ["RunContext"]
 
 @dataclass(frozen=True, eq=False)
 class RunContext:
-    """What every stage of a registration needs besides the images.
+    """Options, cache and stopwatch, which every stage of a registration needs besides the images.
 
     Args:
         options: of the registration.

@@ -29,7 +29,7 @@ Types = tuple[ImageType, ImageType]
 
 @dataclass(frozen=True, eq=False)
 class RegistrationPlan:
-    """How all pairs are registered.
+    """Decisions that are made before a registration begins.
 
     Args:
         image_types: of the fixed and the moving image of each pair.

@@ -11,7 +11,7 @@ from lightcrcf.registration.register import Registration
 from lightcrcf.report import tables
 from lightcrcf.report.boxes import Box, Row
 from lightcrcf.report.images import LARGEST_RATIO, RATIO_COLOURS
-from lightcrcf.report.panels import COUNT, KEYS, MIDDLE, Deformation, LeftOut, Pictures
+from lightcrcf.report.panels import COUNT, KEYS, MIDDLE, Deformation, ExcludedRegion, Pictures
 from lightcrcf.report.render import render
 from lightcrcf.report.subject import Subject
 from lightcrcf.report.svg import Histogram
@@ -42,8 +42,8 @@ def report_page(subject: Subject, *, out: str) -> str:
     """
     record, pictures = subject.record, Pictures(subject)
     field = subject.chain.field
-    deformation, left_out = None if field is None else Deformation.of(field, pictures), LeftOut.of(pictures)
-    drawn = [part for part in (pictures, deformation, left_out) if part is not None]
+    deformation, excluded = None if field is None else Deformation.of(field, pictures), ExcludedRegion.of(pictures)
+    drawn = [part for part in (pictures, deformation, excluded) if part is not None]
     return render(
         "report.html",
         title=f"{Path(subject.moving.source).name} onto {Path(subject.fixed.source).name}",
@@ -54,7 +54,7 @@ def report_page(subject: Subject, *, out: str) -> str:
         reasons=record.qc.reasons,
         subjects=tables.subjects(subject),
         masked=pictures.masked,
-        before_after=_before_after(pictures, left_out),
+        before_after=_before_after(pictures, excluded),
         kinds={kind: title for kind, title in pictures.titles.items() if kind != "fixed"},
         last_slice=COUNT - 1,
         middle_slice=MIDDLE,
@@ -63,7 +63,7 @@ def report_page(subject: Subject, *, out: str) -> str:
         deformation=deformation,
         scale=RATIO_COLOURS,
         largest_ratio=f"{LARGEST_RATIO:g}",
-        evidence=tables.evidence(record.qc, record.metrics),
+        metrics=tables.metric_rows(record.qc, record.metrics),
         channels=tables.channels(record),
         label_maps=tables.label_maps(record),
         intensities=_intensities(pictures),
@@ -75,7 +75,7 @@ def report_page(subject: Subject, *, out: str) -> str:
 
 
 def _commands(subject: Subject, out: str) -> dict[str, str]:
-    """Commands by what they do."""
+    """Return commands by their purpose."""
     images = ["--reference", subject.fixed.source, "--input", "OTHER.nii.gz"]
     return {
         "The same run again, refused if an input has changed:": join(
@@ -88,15 +88,15 @@ def _commands(subject: Subject, out: str) -> dict[str, str]:
     }
 
 
-def _before_after(pictures: Pictures, left_out: LeftOut | None) -> list[Row]:
+def _before_after(pictures: Pictures, excluded: ExcludedRegion | None) -> list[Row]:
     planes, titles = pictures.middles, pictures.titles
     rows = [Row.of(_NAMES, planes, "fixed", caption=titles["fixed"])]
     for kind in ("given", "affine", "moved"):
         elsewhere = " - there is nothing of it here: it lies elsewhere" if pictures.empty[kind] else ""
         over = [f"{key}-{kind}" for key in KEYS] if pictures.masked and kind != "moved" else _NAMES
         rows.append(Row.of(_NAMES, planes, kind, outlines=over, caption=titles[kind] + elsewhere))
-    if left_out is not None:
-        rows += [left_out.row(k, f"through what the masks leave out: {titles[k]}") for k in ("fixed", "moved")]
+    if excluded is not None:
+        rows += [excluded.row(k, f"through what the masks leave out: {titles[k]}") for k in ("fixed", "moved")]
     return rows
 
 

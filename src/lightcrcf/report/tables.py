@@ -14,20 +14,20 @@ from lightcrcf.run_record.record import BrainRecord, RunRecord
 from lightcrcf.volumes import Volume
 
 __all__ = [
-    "Channel", "Evidence", "LabelMap", "channels", "evidence", "label_maps", "provenance", "subjects", "timings"
+    "Channel", "LabelMap", "MetricRow", "channels", "label_maps", "metric_rows", "provenance", "subjects", "timings"
 ]  # fmt: skip
 
 Rows = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Evidence:
+class MetricRow:
     """One metric of a registration.
 
     Args:
         name: of it, in words.
         value: as text.
-        passes: its limit as text; empty if it was only measured.
+        passes: its passing range as text; empty if it was not judged.
         state: pass, check or fail; empty if it was not judged.
     """
 
@@ -46,14 +46,14 @@ class Channel:
         name: of its images.
         how: they were compared.
         reasons: for its verdict.
-        evidence: its metrics.
+        metrics: its rows.
     """
 
     number: int
     name: str
     how: str
     reasons: Sequence[str]
-    evidence: Sequence[Evidence]
+    metrics: Sequence[MetricRow]
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _further(record: RunRecord) -> Iterator[tuple[int, str, str]]:
 def channels(record: RunRecord) -> list[Channel]:
     """List the verdicts on further pairs of images; pictures are of the first pair."""
     return [
-        Channel(place, name, how, one.qc.reasons, evidence(one.qc, one.metrics))
+        Channel(place, name, how, one.qc.reasons, metric_rows(one.qc, one.metrics))
         for (place, name, how), one in zip(_further(record), record.channels[1:], strict=True)
     ]
 
@@ -122,16 +122,16 @@ def _extracted(brain: BrainRecord | None) -> str:
     return f"; a head, whose brain of {brain.litres:.2f} l was registered alone"
 
 
-def evidence(quality: Quality, metrics: QualityMetrics) -> list[Evidence]:
+def metric_rows(quality: Quality, metrics: QualityMetrics) -> list[MetricRow]:
     """List the metrics that were judged, then those that were only measured."""
     judged = {row.figure for row in quality.judged}
-    measured = [Evidence(phrase(name), number(v)) for name, v in metrics.measured().items() if name not in judged]
+    measured = [MetricRow(phrase(name), number(v)) for name, v in metrics.measured().items() if name not in judged]
     return [*map(_judged, quality.judged), *measured]
 
 
-def _judged(row: JudgedMetric) -> Evidence:
+def _judged(row: JudgedMetric) -> MetricRow:
     value = _with_digits_of(row.passes, row.value) if row.passes else number(row.value)
-    return Evidence(phrase(row.figure), value, row.passes, row.state)
+    return MetricRow(phrase(row.figure), value, row.passes, row.state)
 
 
 def _with_digits_of(passes: str, value: float) -> str:

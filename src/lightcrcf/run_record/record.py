@@ -153,7 +153,7 @@ class InputsRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ContrastRecord:
-    """Whether both images have one contrast; correlations of the locally normalised images after the alignment."""
+    """Contrasts of both images as the affine alignment saw them: correlations of the locally normalised images."""
 
     same: bool = _is("whether they were aligned as images of one contrast; else across contrasts")
     plain: float = _is("of the images as they are")
@@ -178,7 +178,7 @@ class AffineRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class TransformsRecord:
-    """How to apply the files."""
+    """Application of the transform files."""
 
     maps: str
     order_for_points: tuple[str, ...]
@@ -187,7 +187,7 @@ class TransformsRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class SimilarityRecord:
-    """Whether a pair was registered as images of one contrast, and the evidence for it."""
+    """Decision between one contrast and two for a pair, and the correlations it rests on."""
 
     contrasts: Literal["same", "any"]
     correlation: float = _is("mean signed local correlation after the affine")
@@ -216,7 +216,7 @@ class LevelRecord(Level):
 
 @dataclass(frozen=True, kw_only=True)
 class RefinementRecord:
-    """What the refinement did."""
+    """Result of the refinement."""
 
     start: Literal["network", "identity"]
     levels: tuple[LevelRecord, ...]
