@@ -15,7 +15,7 @@ from lightcrcf.refinement.refine import refine
 from lightcrcf.refinement.schedule import plan
 from lightcrcf.refinement.working_pair import WorkingPair
 from lightcrcf.registration import plan as decision
-from lightcrcf.registration import template_path as by_template
+from lightcrcf.registration import template_path
 from lightcrcf.registration.register import register
 from lightcrcf.registration.template_path import make_template, register_via_template
 from lightcrcf.volumes import Volume
@@ -63,13 +63,13 @@ def test_it_leads_from_the_fixed_to_the_moving_image(pair: Pair, model: Path) ->
 
 def test_each_image_is_registered_with_it_once(pair: Pair, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights, shared, seen = store.load(model), RegistrationCache(), []
-    align = by_template.align
+    align = template_path.align
 
     def watched(image: Volume, *rest: Any, **how: Any) -> Any:
         seen.append(image)
         return align(image, *rest, **how)
 
-    monkeypatch.setattr(by_template, "align", watched)
+    monkeypatch.setattr(template_path, "align", watched)
     working, chosen = ready(pair, weights), plan("accurate", weights.preparation, template=True)
     images = (pair[0], None), (pair[1], None)
     first, second = (register_via_template(working, images, weights, None, chosen, shared) for _ in range(2))
@@ -86,7 +86,7 @@ def test_a_template_of_something_else_is_left_alone(pair: Pair, model: Path, mon
     def nothing_in_common(*_: Any, **__: Any) -> Any:
         raise InputError("template", expected="tissue", got="none", remedy="none")
 
-    monkeypatch.setattr(by_template, "align", nothing_in_common)
+    monkeypatch.setattr(template_path, "align", nothing_in_common)
     found = register(*pair, model=model, preset="accurate")
     assert found.record.refinement.template_accepted is None
     assert found.quality.verdict != "fail"
