@@ -124,11 +124,11 @@ def test_what_does_not_fit_is_refused_before_the_affine(
 
 
 def test_a_coarser_working_grid_needs_less(pair: tuple[Path, Path]) -> None:
-    usual, coarse = (register(*pair, model="none", init="none", preset="fast", coarsen=n).provenance for n in (1, 2))
-    assert coarse["options"]["coarsen"] == 2
-    ratio = np.divide(coarse["working_grid"]["spacing_mm"], usual["working_grid"]["spacing_mm"])
+    usual, coarse = (register(*pair, model="none", init="none", preset="fast", coarsen=n).record for n in (1, 2))
+    assert coarse.options.coarsen == 2
+    ratio = np.divide(coarse.working_grid.spacing_mm, usual.working_grid.spacing_mm)
     assert ratio == pytest.approx([2, 2, 2])
-    assert coarse["estimated_memory_mb"] < usual["estimated_memory_mb"]
+    assert coarse.estimated_memory_mb < usual.estimated_memory_mb
 
 
 def test_an_impossible_coarseness_is_refused(pair: tuple[Path, Path]) -> None:

@@ -84,7 +84,7 @@ def measure(case: tuple[str, int, str], data: Path) -> Golden:
     dice, folding = _scores(pair, found)
     return Golden(
         protocol=name, fixed=pair.fixed, moving=pair.moving, preset=preset, model=protocol.model,
-        sha256=found.provenance["model"]["sha256"], dice=round(dice, 5), folding_percent=round(folding, 5),
+        sha256=found.record.model.sha256 or "", dice=round(dice, 5), folding_percent=round(folding, 5),
         points_mm=tuple((round(x, 3), round(y, 3), round(z, 3)) for x, y, z in _points(found).tolist()),
     )  # fmt: skip
 

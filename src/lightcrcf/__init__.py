@@ -5,7 +5,7 @@ In Python, as in the README:
     import lightcrcf
 
     registration = lightcrcf.register("fixed.nii.gz", "moving.nii.gz")
-    registration.moved, registration.transform, registration.qc["verdict"]
+    registration.moved, registration.transform, registration.quality.verdict
 
 `lightcrcf.register_many` does the same for many pairs, here or on a Dask cluster; `lightcrcf.label` labels an image by
 labelled atlases; `lightcrcf.brain_mask` finds the brain in an image of a head.

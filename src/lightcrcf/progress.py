@@ -1,13 +1,34 @@
-"""Progress messages of long computations: formatted durations, and a limit on their rate."""
+"""Progress of long computations: durations of stages, formatted times, and a limit on the rate of messages."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-__all__ = ["LOG_INTERVAL_S", "Throttle", "format_duration"]
+__all__ = ["LOG_INTERVAL_S", "Stopwatch", "Throttle", "format_duration"]
 
 LOG_INTERVAL_S = 30.0
 """Seconds between two lines in a log."""
+
+
+class Stopwatch:
+    """Durations of the stages of a computation.
+
+    Args:
+        progress: called with the name of each stage and the fraction done when the stage begins.
+    """
+
+    def __init__(self, progress: Callable[[str, float], None]) -> None:
+        self._progress, self.seconds = progress, dict[str, float]()
+
+    @contextmanager
+    def stage(self, name: str, fraction: float) -> Iterator[None]:
+        """Time the block under `name`; blocks of one name add up."""
+        self._progress(name, fraction)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
 class Throttle:

@@ -38,9 +38,9 @@ def test_a_cut_head_is_refined(side: str, heads: tuple[Volume, Volume]) -> None:
     cut = without_the_lower(fixed if side == "fixed" else moving, 0.5)
     assert classify(cut).kind == "other"
     found = register(cut, moving) if side == "fixed" else register(fixed, cut)
-    assert found.provenance["deformed"] is True
-    assert found.qc["verdict"] == "check"
-    assert "no model fits" in " ".join(found.qc["reasons"])
+    assert found.record.deformed is True
+    assert found.quality.verdict == "check"
+    assert "no model fits" in " ".join(found.quality.reasons)
 
 
 def test_a_head_is_not_squeezed_into_an_organ(heads: tuple[Volume, Volume]) -> None:
@@ -51,4 +51,4 @@ def test_a_head_is_not_squeezed_into_an_organ(heads: tuple[Volume, Volume]) -> N
     assert classify(organ).kind == "other"
     found = register(organ, moving)
     assert found.transform.field is None
-    assert found.qc["verdict"] != "pass"
+    assert found.quality.verdict != "pass"

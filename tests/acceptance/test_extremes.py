@@ -83,8 +83,8 @@ def test_a_lesion_brighter_than_all_tissue(
     off = distances(found.transform.points(points), without.transform.points(points))[far]
     assert np.percentile(off, 95) <= 2.0
     assert np.percentile(off, 99) <= 2.5
-    assert ("extreme" in found.provenance["inputs"][side]["unknown"]) == (times > 2)
-    assert found.qc["verdict"] == without.qc["verdict"] == "pass"
+    assert ("extreme" in getattr(found.record.inputs, side).unknown) == (times > 2)
+    assert found.quality.verdict == without.quality.verdict == "pass"
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_one_voxel_of_any_value(value: float, side: str, persons: Registration, 
     assert np.median(off) <= 0.5
     assert np.percentile(off, 95) <= 1.5
     assert off.max() <= 6.0  # beside the voxel
-    assert found.qc["verdict"] == wanted.qc["verdict"]
+    assert found.quality.verdict == wanted.quality.verdict
     assert np.median(np.abs(found.moved.data - wanted.moved.data)) <= 1.0
 
 

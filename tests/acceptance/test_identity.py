@@ -41,8 +41,8 @@ def crop(bodies: BodyMaker, grids: GridMaker) -> Volume:
 def test_an_image_and_itself(model: str, preset: str, crop: Volume) -> None:
     found = register(crop, crop, model=model, preset=preset)
     assert moved_by(found, crop).max() <= 0.1
-    assert found.provenance["deformed"] is False
-    assert not found.metrics.get("folding_percent")
+    assert found.record.deformed is False
+    assert not found.metrics.folding_percent
 
 
 @pytest.mark.parametrize("kind", ["body", "brain", "head"])
@@ -54,7 +54,7 @@ def test_an_image_and_itself_with_the_model_that_is_chosen(
     image = bodies(grid) if kind == "body" else brains(grid, head=kind == "head")[0]
     found = register(image, image, preset=preset)
     assert moved_by(found, image).max() <= 0.1
-    assert found.qc["verdict"] == "pass" or kind == "body"
+    assert found.quality.verdict == "pass" or kind == "body"
 
 
 @pytest.mark.parametrize("model", ["brain-t1", "none"])
@@ -74,8 +74,8 @@ def test_a_rescan_with_noise_and_a_mild_bias_field(
     found = register(*scans, model=model)
     points = brain.grid.world(np.argwhere(brain.data > 0)[::31])
     assert np.linalg.norm(found.transform.points(points) - points, axis=1).mean() <= 0.1
-    assert found.provenance["deformed"] is False
-    assert found.qc["verdict"] != "fail"
+    assert found.record.deformed is False
+    assert found.quality.verdict != "fail"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_rescan_of_a_body(sigma: float, strength: float, most_mm: float, bodie
     found = register(*scans, model="none")
     points = body.grid.world(np.argwhere(body.data > 150)[::31])
     assert np.linalg.norm(found.transform.points(points) - points, axis=1).mean() <= most_mm
-    assert found.provenance["deformed"] is False
+    assert found.record.deformed is False
 
 
 def test_a_person_who_moved_is_no_other_person(bodies: BodyMaker, grids: GridMaker) -> None:
@@ -115,7 +115,7 @@ def test_a_person_who_moved_is_no_other_person(bodies: BodyMaker, grids: GridMak
     points = here.world(np.argwhere(bodies(here).data > 150)[::31])
     off = np.linalg.norm(found.transform.points(points) - points - shift, axis=1)
     assert off.mean() <= 0.3
-    assert found.qc["verdict"] == "pass"
+    assert found.quality.verdict == "pass"
 
 
 @pytest.mark.data
@@ -133,4 +133,4 @@ def test_a_real_image_and_itself(name: str, preset: str, data: Path) -> None:
     image = read(data / name)
     found = register(image, image, preset=preset)
     assert moved_by(found, image).max() <= 0.1
-    assert found.qc["verdict"] != "fail"
+    assert found.quality.verdict != "fail"

@@ -36,13 +36,11 @@ def test_all_48_axis_orders_give_the_same_world_result(
     np.testing.assert_allclose(turned.transform.points(points), native.transform.points(points), rtol=0, atol=1e-5)
     moved = order.inverse().array(turned.moved.data)
     np.testing.assert_allclose(moved, native.moved.data, rtol=0, atol=5e-5 * np.ptp(native.moved.data))
-    told, wanted = turned.qc, native.qc
-    assert (told["verdict"], told["reasons"], told["remarks"]) == (
-        wanted["verdict"], wanted["reasons"], wanted["remarks"],
-    )  # fmt: skip
-    for mine, theirs in zip(told["judged"], wanted["judged"], strict=True):
-        assert (mine["figure"], mine["state"]) == (theirs["figure"], theirs["state"])
-        assert mine["value"] == pytest.approx(theirs["value"], rel=1e-3, abs=1e-4)
+    told, wanted = turned.quality, native.quality
+    assert (told.verdict, told.reasons, told.remarks) == (wanted.verdict, wanted.reasons, wanted.remarks)
+    for mine, theirs in zip(told.judged, wanted.judged, strict=True):
+        assert (mine.figure, mine.state) == (theirs.figure, theirs.state)
+        assert mine.value == pytest.approx(theirs.value, rel=1e-3, abs=1e-4)
 
 
 @pytest.mark.data
@@ -58,5 +56,5 @@ def test_a_scan_that_lies_anterior_superior_left_registers_as_well_as_a_native_o
 
     native = register(fixed, data / "oasis" / "sub-1000_T1w.nii.gz")
     for name in ("correlation_affine", "correlation_after", "overlap_after"):
-        assert straight.metrics[name] == pytest.approx(native.metrics[name], abs=0.05)
-    assert native.qc["verdict"] == straight.qc["verdict"] == "pass"
+        assert getattr(straight.metrics, name) == pytest.approx(getattr(native.metrics, name), abs=0.05)
+    assert native.quality.verdict == straight.quality.verdict == "pass"

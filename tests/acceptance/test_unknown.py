@@ -75,12 +75,12 @@ def test_the_same_body_in_a_part_of_the_field_of_view(fixed: Volume, keep: float
     assert np.percentile(off[seen], 95) <= 1.0  # 0.2
     assert off[seen].max() <= 3.0
     assert off[~seen].max() <= 3.0  # nothing is dragged to where the moving image ends
-    assert found.provenance["coverage"] == found.metrics["covered"] == pytest.approx(seen.mean(), abs=0.08)
+    assert found.metrics.covered == pytest.approx(seen.mean(), abs=0.08)
     if axis == 2:
-        assert found.qc["verdict"] == verdict
+        assert found.quality.verdict == verdict
     if keep == 0.4:
-        assert found.qc["verdict"] == "check"
-        assert "the moving image covers only" in " ".join(found.qc["reasons"])
+        assert found.quality.verdict == "check"
+        assert "the moving image covers only" in " ".join(found.quality.reasons)
 
 
 @pytest.mark.parametrize("keep", [0.8, 0.6])
@@ -104,8 +104,8 @@ def test_a_part_of_another_person_lies_where_the_whole_one_did(
     assert np.percentile(off[seen], 95) <= 2.0
     assert np.median(off[seen]) <= 1.0
     assert off[~seen].max() < 12  # another person's points lie up to 10 mm from where an affine sends them
-    assert found.metrics["folding_percent"] == 0
-    assert found.metrics["covered"] == pytest.approx(seen.mean(), abs=0.08)
+    assert found.metrics.folding_percent == 0
+    assert found.metrics.covered == pytest.approx(seen.mean(), abs=0.08)
 
 
 def as_ct(volume: Volume, seed: int) -> Volume:
@@ -140,9 +140,9 @@ def test_padding_makes_no_difference(padding: int, scans: tuple[Volume, Volume],
     moved, wanted = found.transform.points(points), in_air.transform.points(points)
     assert distances(moved, points + SHIFT_MM).max() <= 1.0
     assert distances(moved, wanted).max() <= 0.7
-    assert found.qc["verdict"] == in_air.qc["verdict"] == "pass"
+    assert found.quality.verdict == in_air.quality.verdict == "pass"
     told = {"padding": int(outside.sum())} if padding != -1024 else {}
-    assert [found.provenance["inputs"][role]["unknown"] for role in ("fixed", "moving")] == [told, told]
+    assert found.record.inputs.fixed.unknown == found.record.inputs.moving.unknown == told
     assert found.moved.data.min() > -1100
 
 
@@ -155,9 +155,9 @@ def test_nan_around_is_as_a_mask(fixed: Volume, person: Volume, whole: Registrat
     by_mask = masked.transform.points(points)
     assert np.percentile(distances(found.transform.points(points), by_mask), 95) <= 1.0
     assert np.percentile(distances(by_mask, whole.transform.points(points)), 95) <= 3.0
-    assert found.provenance["inputs"]["moving"]["unknown"] == {"not finite": int((~known).sum())}
+    assert found.record.inputs.moving.unknown == {"not finite": int((~known).sum())}
     assert np.isfinite(found.moved.data).all()
-    assert found.qc["verdict"] != "fail"
+    assert found.quality.verdict != "fail"
 
 
 @pytest.fixture(scope="module")
@@ -259,8 +259,8 @@ def test_a_real_head_of_which_a_part_is_missing(
     )
     assert full > 0.5
     assert rest >= full - 0.03
-    assert left.provenance["deformed"] is True
-    assert left.qc["verdict"] != "fail"
+    assert left.record.deformed is True
+    assert left.quality.verdict != "fail"
 
 
 Brains = tuple[Volume, Volume, Registration]
@@ -289,4 +289,4 @@ def test_half_of_a_real_brain(way: str, whole_brain: Brains) -> None:
     seen = moving.grid.voxels(wanted)[:, 2] >= half + 3
     assert 0.2 < seen.mean() < 0.8
     assert np.median(distances(moved, wanted)[seen]) < 1.5
-    assert found.provenance["model"]["name"] == whole.provenance["model"]["name"] == "brain-t1"
+    assert found.record.model.name == whole.record.model.name == "brain-t1"

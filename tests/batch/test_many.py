@@ -42,7 +42,7 @@ def test_what_belongs_to_a_pair_may_come_with_it(people: list[Path]) -> None:
     (found,) = lightcrcf.register_many([pair], **QUICK)
     assert found.registration is not None
     assert len(found.registration.moved_labels) == 1
-    assert found.registration.provenance["labels"][0]["structures"]["1"]["dice"] > 0
+    assert found.registration.record.labels[0].structures["1"].dice > 0
 
 
 def test_the_network_is_opened_once(people: list[Path], coarse_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.quality.thresholds import FIGURES, limits_for
+from lightcrcf.quality.thresholds import THRESHOLDS, thresholds_for
 from lightcrcf.volumes import Volume, write
 from lightcrcf_bench.quality import calibration as calibration
 from lightcrcf_bench.quality.anatomies import ANATOMIES, MIXTURES, anatomy_of, loaded
@@ -84,7 +84,9 @@ def test_limits_come_from_training_persons_and_leave_some_room() -> None:
     limits = fit(cases, GOOD_DICE)
     assert set(limits) == {"hippocampus-mr-labels"}
     assert limits["hippocampus-mr-labels"]["overlap"] == pytest.approx(0.95 - 6 * 0.01)
-    assert limits["hippocampus-mr-labels"]["correlation"] == FIGURES["correlation"].check  # no wider than for any image
+    assert (
+        limits["hippocampus-mr-labels"]["correlation"] == THRESHOLDS["correlation"].check
+    )  # no wider than for any image
     assert "folding_percent" not in limits["hippocampus-mr-labels"]
     assert fit(good_cases()[:7], GOOD_DICE) == {}
 
@@ -256,9 +258,9 @@ def test_without_data_there_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", [None, "brain-t1", "hippocampus-mr-labels", "a file of one's own"])
 def test_the_limits_of_the_product_are_figures_that_are_measured(model: str | None) -> None:
-    limits = limits_for(model)
-    assert list(limits) == list(FIGURES)
+    limits = thresholds_for(model)
+    assert list(limits) == list(THRESHOLDS)
     for name, limit in limits.items():
-        assert limit.side == FIGURES[name].side
+        assert limit.side == THRESHOLDS[name].side
         if limit.check is not None and limit.fail is not None:
-            assert limit.beyond(limit.fail, limit.check) or limit.fail == limit.check
+            assert limit.violates(limit.fail, limit.check) or limit.fail == limit.check

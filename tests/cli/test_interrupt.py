@@ -37,9 +37,10 @@ def caching(self, notify, getbuffer):
 
 cache, ExecutionEngine.set_object_cache = ExecutionEngine.set_object_cache, caching
 from lightcrcf.cli.main import main
-from lightcrcf.registration import save as outputs, provenance
+from lightcrcf import progress
+from lightcrcf.registration import save as outputs
 
-stage, write = provenance.Stopwatch.stage, outputs.write
+stage, write = progress.Stopwatch.stage, outputs.write
 
 def send():
     os.kill(os.getpid(), number)
@@ -73,7 +74,7 @@ def written(path, *arguments, **options):
     if wanted == "write":
         os.kill(os.getpid(), number)
 
-provenance.Stopwatch.stage, outputs.write = told, written
+progress.Stopwatch.stage, outputs.write = told, written
 main()
 """
 

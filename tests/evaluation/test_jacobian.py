@@ -74,8 +74,8 @@ def test_a_smooth_field_has_the_determinant_of_the_formula(place: dict, half: bo
     scale = np.linalg.det(SHEARED.matrix[:3, :3])
     np.testing.assert_allclose(maps.determinant.data[inner], scale * expected[inner], atol=0.03)
     np.testing.assert_allclose(maps.log.data[inner], np.log(expected[inner]), atol=0.03)
-    assert maps.record["affine_determinant"] == pytest.approx(scale)
-    assert maps.record["folded_voxels"] == maps.record["raised_voxels"] == 0
+    assert maps.summary.affine_determinant == pytest.approx(scale)
+    assert maps.summary.folded_voxels == maps.summary.raised_voxels == 0
     assert maps.log.grid is fixed is maps.determinant.grid
     assert {maps.log.data.dtype, maps.determinant.data.dtype} == {np.dtype(np.float32)}
 
@@ -91,7 +91,7 @@ def test_a_linear_field_has_one_determinant_whatever_the_voxels(place: dict, hal
     inner = (slice(2, -2),) * 3
     for found in (plain.determinant.data, np.exp(plain.log.data)):
         np.testing.assert_allclose(found[inner], np.linalg.det(np.eye(3) + slopes), rtol=1e-4)
-    assert maps.record["affine_determinant"] == pytest.approx(np.linalg.det(SHEARED.matrix[:3, :3]) ** 2)
+    assert maps.summary.affine_determinant == pytest.approx(np.linalg.det(SHEARED.matrix[:3, :3]) ** 2)
 
 
 def test_slabs_are_the_whole(grids: Grids) -> None:
@@ -112,7 +112,7 @@ def test_an_affine_alone_has_its_determinant_and_no_logarithm(grids: Grids) -> N
     mirrored = jacobian_maps(Chain(IDENTITY, None, Affine(np.diag([-1.0, 1, 1, 1]))), volume(fixed))
     assert (mirrored.determinant.data == -1).all()
     assert not mirrored.log.data.any()
-    assert mirrored.record["folded_voxels"] == 0
+    assert mirrored.summary.folded_voxels == 0
 
 
 def test_folds_stay_in_one_map_and_are_told_where_the_other_has_the_floor(grids: Grids) -> None:
@@ -121,12 +121,12 @@ def test_folds_stay_in_one_map_and_are_told_where_the_other_has_the_floor(grids:
     u[1, 8, 8, 8], u[1, 8, 10, 8] = 2.5, -2.5
     maps = jacobian_maps(Chain(IDENTITY, DisplacementField(fixed, u), IDENTITY), volume(fixed))
     folded = int((maps.determinant.data <= 0).sum())
-    assert folded == maps.record["folded_voxels"] > 0
-    assert maps.record["raised_voxels"] >= folded
-    assert maps.record["log_floor"] == LOG_FLOOR
+    assert folded == maps.summary.folded_voxels > 0
+    assert maps.summary.raised_voxels >= folded
+    assert maps.summary.log_floor == LOG_FLOOR
     assert np.isfinite(maps.log.data).all()
     np.testing.assert_allclose(maps.log.data.min(), np.log(LOG_FLOOR), rtol=1e-6)
-    assert int(np.isclose(maps.log.data, np.log(LOG_FLOOR)).sum()) == maps.record["raised_voxels"]
+    assert int(np.isclose(maps.log.data, np.log(LOG_FLOOR)).sum()) == maps.summary.raised_voxels
 
 
 def test_itk_finds_the_same_on_the_grid_of_the_field(grids: Grids, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_the_same_image_twice_is_one_and_zero(sizes: tuple[Volume, Volume]) -> N
 def test_without_being_asked_there_is_none(sizes: tuple[Volume, Volume]) -> None:
     found = register(*sizes, model="none", preset="fast", init="none")
     assert found.jacobian is None
-    assert found.provenance["jacobian"] is None
+    assert found.record.jacobian is None
 
 
 def test_files_come_and_go_with_the_others(sizes: tuple[Volume, Volume], tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_batch_leaves_them_for_each_pair(sizes: tuple[Volume, Volume], tmp_pat
 
 def test_the_estimate_of_memory_counts_them(sizes: tuple[Volume, Volume]) -> None:
     with_maps, without = (
-        register(*sizes, model="none", preset="fast", init="none", jacobian=asked).provenance["estimated_memory_mb"]
+        register(*sizes, model="none", preset="fast", init="none", jacobian=asked).record.estimated_memory_mb
         for asked in (True, False)
     )
     assert with_maps >= without

@@ -170,7 +170,8 @@ def judged(monkeypatch: pytest.MonkeyPatch, failing: list[Path]) -> None:
 
     def judging(atlas: Atlas, image: Path, options: Options) -> Any:
         verdict = "fail" if atlas.image in failing else "pass"
-        return replace(move(atlas, image, options), qc={"verdict": verdict, "reasons": ["of a test"]})
+        found = move(atlas, image, options)
+        return replace(found, quality=replace(found.quality, verdict=verdict, reasons=("of a test",)))
 
     monkeypatch.setattr(labelling, "move", judging)
 

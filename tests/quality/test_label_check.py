@@ -15,8 +15,8 @@ from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.preprocessing.brain import find_brain
 from lightcrcf.preprocessing.validity import examine
-from lightcrcf.quality.label_check import check_fixed_labels, label_record, misplaced, warnings_of
-from lightcrcf.registration.heads import cut_out
+from lightcrcf.quality.label_check import Structure, check_fixed_labels, label_record, misplaced, warnings_of
+from lightcrcf.registration.heads import extract_brain
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.volumes import Volume, read
 
@@ -36,33 +36,33 @@ def labels(**boxes: int) -> Volume:
 def test_volumes_are_in_mm3_and_ratios_leave_the_affine_out() -> None:
     double = Affine(np.diag([2.0, 1.0, 1.0, 1.0]))  # the moving space is twice as large as the fixed
     told = label_record(labels(b7=100, b2035=60), labels(b7=50, b2035=60), double, None)
-    assert told["source"] == "seg.nii.gz"
-    assert told["structures"]["7"] == {"moving_mm3": 600.0, "moved_mm3": 300.0, "ratio": 1.0}
-    assert told["structures"]["2035"]["ratio"] == 2.0
-    assert told["notes"] == []
+    assert told.source == "seg.nii.gz"
+    assert told.structures["7"] == Structure(moving_mm3=600.0, moved_mm3=300.0, ratio=1.0)
+    assert told.structures["2035"].ratio == 2.0
+    assert told.notes == ()
 
 
 def test_what_vanishes_or_changes_more_than_threefold_is_named() -> None:
     before, after = labels(b1=100, b2=40, b3=9, b4=60, b5=50), labels(b1=100, b4=19, b5=151)
     told = label_record(before, after, IDENTITY, None)
-    assert told["notes"] == [
+    assert told.notes == (
         "lost altogether: 2",
         "gone, of fewer than 30 voxels: 3",
         "more than 3 times larger or smaller than the affine alone makes it: 4 (0.32 times), 5 (3 times)",
-    ]
+    )
     assert warnings_of([told]) == ["of the labels seg.nii.gz, lost altogether: 2"]
 
 
 def test_many_names_are_cut_short() -> None:
     before = labels(**{f"b{code}": 40 for code in range(1, 21)})
-    notes = label_record(before, labels(b1=40), IDENTITY, None)["notes"]
-    assert notes == ["lost altogether: 2, 3, 4, 5, 6, 7, 8, 9 and 11 more"]
+    notes = label_record(before, labels(b1=40), IDENTITY, None).notes
+    assert notes == ("lost altogether: 2, 3, 4, 5, 6, 7, 8, 9 and 11 more",)
 
 
 def test_dice_is_there_for_labels_that_the_fixed_image_has() -> None:
     told = label_record(labels(b1=100, b2=40), labels(b1=100, b2=40), IDENTITY, labels(b1=50, b9=3))
-    assert told["structures"]["1"]["dice"] == pytest.approx(2 * 50 / 150, abs=1e-6)
-    assert "dice" not in told["structures"]["2"]
+    assert told.dice() == {"1": pytest.approx(2 * 50 / 150, abs=1e-6)}
+    assert told.structures["2"].dice is None
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.int64])
@@ -76,8 +76,8 @@ def test_negative_and_huge_codes_count_too() -> None:
     data = np.zeros(GRID.shape, np.int64)
     data[:2], data[3:5] = -7, 3_000_000
     told = label_record(Volume(data, GRID), Volume(data, GRID), IDENTITY, None)
-    assert [s["ratio"] for s in told["structures"].values()] == [1.0, 1.0]
-    assert list(told["structures"]) == ["-7", "3000000"]
+    assert [s.ratio for s in told.structures.values()] == [1.0, 1.0]
+    assert list(told.structures) == ["-7", "3000000"]
 
 
 def test_fixed_labels_must_lie_on_the_fixed_grid() -> None:
@@ -127,7 +127,7 @@ def test_labels_of_another_person_on_the_same_scanner_are_told(image: str, label
 def test_a_mask_of_the_brain_may_fit_the_brain_of_a_head_that_was_cut_out(data: Path) -> None:
     head, extent = examine(read(data / "heads-t1-t2" / "sub-01_T1w.nii.gz"))
     mask = find_brain(head, extent).mask
-    brain, _ = cut_out(head, mask, extent)
+    brain, _ = extract_brain(head, mask, extent)
     labels = Volume(mask.astype(np.uint8), head.grid, "mask")
     aside = replace(labels, data=np.roll(labels.data, 12, 1))
     assert misplaced(labels, head) is not None

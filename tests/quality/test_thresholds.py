@@ -7,7 +7,7 @@ import re
 import pytest
 
 from lightcrcf.preprocessing.foreground import ImageType
-from lightcrcf.quality.thresholds import FIGURES, Limit, group_of, limits_for
+from lightcrcf.quality.thresholds import THRESHOLDS, Threshold, group_of, thresholds_for
 
 BRAIN = ImageType(1.2, 0.6, True, "skull-stripped brain")
 HEAD = ImageType(4.0, 0.0, False, "whole head or body")
@@ -20,19 +20,19 @@ ORGAN = ImageType(1.6, 0.6, True, "other")
 
 @pytest.mark.parametrize("value", [0.9874, 0.9894, 0.98949, 0.9])
 def test_a_value_and_its_limit_are_never_told_alike(value: float) -> None:
-    limit = Limit("low", "place", "{value}; {limit} or more is usual", 0.9895)
-    found, usual = map(float, re.findall(r"\d\.\d+", limit.words(value)))
+    limit = Threshold("low", "place", "{value}; {limit} or more is usual", 0.9895)
+    found, usual = map(float, re.findall(r"\d\.\d+", limit.describe(value)))
     assert found < usual
-    assert limit.passes(value).startswith(f"{usual:.{limit.digits_for(value)}f}")
+    assert limit.passing(value).startswith(f"{usual:.{limit.digits_for(value)}f}")
 
 
 def test_far_from_its_limit_a_value_has_the_digits_of_its_figure() -> None:
-    assert "by 0.30; 0.85 or more" in FIGURES["overlap"].words(0.3)
-    assert FIGURES["overlap"].passes(0.3) == "0.85 or more"
+    assert "by 0.30; 0.85 or more" in THRESHOLDS["overlap"].describe(0.3)
+    assert THRESHOLDS["overlap"].passing(0.3) == "0.85 or more"
 
 
 def test_what_is_no_number_can_be_told() -> None:
-    assert "nan" in FIGURES["overlap"].words(float("nan"))
+    assert "nan" in THRESHOLDS["overlap"].describe(float("nan"))
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_two_contrasts_have_limits_where_they_were_measured(
 ) -> None:
     assert group_of(None, contents, deformed=True, across=True) == group
     assert group_of(None, contents, deformed=False, across=True) is None
-    assert group is None or limits_for(group) != FIGURES
+    assert group is None or thresholds_for(group) != THRESHOLDS
 
 
 def test_brains_of_heads_have_limits_of_their_own() -> None:
@@ -65,9 +65,9 @@ def test_brains_of_heads_have_limits_of_their_own() -> None:
         for model in ("brain-t1", None)
     )
     assert (one, two) == ("brain-t1, cut out of a head", "brain, two contrasts, cut out of a head")
-    assert limits_for(one) not in (FIGURES, limits_for("brain-t1"))
-    assert limits_for(one)["correlation"].check < limits_for("brain-t1")["correlation"].check  # type: ignore[operator]
-    assert limits_for(two) not in (FIGURES, limits_for("brain, two contrasts"))
+    assert thresholds_for(one) not in (THRESHOLDS, thresholds_for("brain-t1"))
+    assert thresholds_for(one)["correlation"].check < thresholds_for("brain-t1")["correlation"].check  # type: ignore[operator]
+    assert thresholds_for(two) not in (THRESHOLDS, thresholds_for("brain, two contrasts"))
 
 
 def test_ct_has_no_limits_of_its_own() -> None:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from lightcrcf.quality.thresholds import narrowed
-from lightcrcf.quality.verdict import (
-    Evidence,
-    correlation,
-    deformation_evidence,
-    judge,
-    local_correlation,
-    overlap,
-    verdict,
-)
+from lightcrcf.quality.metrics import QualityMetrics
+from lightcrcf.quality.similarity import correlation, local_correlation, overlap
+from lightcrcf.quality.thresholds import calibrated
+from lightcrcf.quality.transform_metrics import field_metrics
+from lightcrcf.quality.verdict import Quality, judge, judge_by_group
 
 SHAPE = (17, 22, 13)
 GOOD: dict[str, Any] = {
@@ -29,6 +25,10 @@ GOOD: dict[str, Any] = {
     "folding_percent": 0.01,
     "affine_scales": (0.95, 1.0, 1.05),
 }
+
+
+def verdict(remarks: Sequence[str] = (), **metrics: Any) -> Quality:
+    return judge_by_group(QualityMetrics(**metrics), remarks=remarks)
 
 
 @pytest.fixture
@@ -64,11 +64,11 @@ def test_the_correlation_is_the_same_to_the_bit_however_many_threads_blas_has() 
 
 
 def test_nothing_to_look_at_gives_zero_and_no_figures(image: np.ndarray) -> None:
-    nowhere, evidence = np.zeros(SHAPE, bool), Evidence()
+    nowhere = np.zeros(SHAPE, bool)
     assert local_correlation(image, image, nowhere) == 0
     assert overlap(nowhere, nowhere) == 0
-    deformation_evidence(evidence, np.zeros((3, *SHAPE), np.float32), nowhere, (2.0, 2.0, 2.0))
-    assert evidence.folding_percent is None
+    metrics = field_metrics(np.zeros((3, *SHAPE), np.float32), nowhere, np.full(3, 2.0))
+    assert metrics.measured() == {"border_displacement_mm": 0.0}
 
 
 def test_overlap_is_dice() -> None:
@@ -82,18 +82,17 @@ def test_only_the_fixed_foreground_counts() -> None:
     u[0, 10:12] = 4.0  # voxels 11 and 12 lie before voxel 10 afterwards: folded
     mask = np.zeros(SHAPE, bool)
     mask[:6] = True
-    evidence = Evidence()
-    deformation_evidence(evidence, u, mask, (2.0, 2.0, 2.0))
-    assert (evidence.folding_percent, evidence.displacement_p99_mm, evidence.jacobian_p01) == (0, 0, 1)
-    deformation_evidence(evidence, u, np.ones(SHAPE, bool), (2.0, 2.0, 2.0))
-    assert evidence.folding_percent is not None
-    assert evidence.folding_percent > 5
-    assert evidence.displacement_p99_mm == pytest.approx(8.0)
+    part = field_metrics(u, mask, np.full(3, 2.0))
+    assert (part.folding_percent, part.displacement_p99_mm, part.jacobian_p01) == (0, 0, 1)
+    whole = field_metrics(u, np.ones(SHAPE, bool), np.full(3, 2.0))
+    assert whole.folding_percent is not None
+    assert whole.folding_percent > 5
+    assert whole.displacement_p99_mm == pytest.approx(8.0)
 
 
 def test_a_good_registration_passes_without_reasons() -> None:
-    judged = verdict(Evidence(**GOOD))
-    assert (judged["verdict"], judged["reasons"]) == ("pass", [])
+    judged = verdict(**GOOD)
+    assert (judged.verdict, judged.reasons) == ("pass", ())
 
 
 @pytest.mark.parametrize(
@@ -108,14 +107,14 @@ def test_a_good_registration_passes_without_reasons() -> None:
         ({"folding_percent": 3.0}, "fail", "3.00 % of the field folds"),
         ({"affine_scales": (0.5, 1.0, 1.1)}, "check", "stretches or shrinks by a factor of 2.00"),
         ({"affine_scales": (0.9, 1.0, 1.8)}, "check", "stretches or shrinks by a factor of 1.80"),
-        ({"mismatch": ["no model fits"]}, "check", "no model fits"),
+        ({"remarks": ["no model fits"]}, "check", "no model fits"),
     ],
 )
 def test_one_bad_figure_is_enough(change: dict[str, Any], word: str, reason: str) -> None:
-    judged = verdict(Evidence(**{**GOOD, **change}))
-    assert judged["verdict"] == word
-    assert len(judged["reasons"]) == 1
-    assert reason in judged["reasons"][0]
+    judged = verdict(**{**GOOD, **change})
+    assert judged.verdict == word
+    assert len(judged.reasons) == 1
+    assert reason in judged.reasons[0]
 
 
 @pytest.mark.parametrize(
@@ -141,42 +140,42 @@ def test_one_bad_figure_is_enough(change: dict[str, Any], word: str, reason: str
     ],
 )
 def test_what_is_grossly_wrong_fails_and_what_is_unusual_is_looked_at(change: dict[str, Any], word: str) -> None:
-    assert verdict(Evidence(**{**GOOD, **change}))["verdict"] == word
+    assert verdict(**{**GOOD, **change}).verdict == word
 
 
 def test_masks_by_different_tools_overlap_well_enough() -> None:
-    assert narrowed({"overlap": 0.99})["overlap"].check == 0.975
-    assert narrowed({"overlap": 0.91})["overlap"].check == 0.91
+    assert calibrated({"overlap": 0.99})["overlap"].check == 0.975
+    assert calibrated({"overlap": 0.91})["overlap"].check == 0.91
 
 
 def test_not_every_voxel_need_be_covered() -> None:
-    assert narrowed({"covered": 1.0})["covered"].check == 0.98
-    assert narrowed({"covered": 0.9})["covered"].check == 0.9
-    assert narrowed({"covered": 0.4})["covered"].check == 0.7  # but much is not known of what is not
+    assert calibrated({"covered": 1.0})["covered"].check == 0.98
+    assert calibrated({"covered": 0.9})["covered"].check == 0.9
+    assert calibrated({"covered": 0.4})["covered"].check == 0.7  # but much is not known of what is not
 
 
 def test_a_strong_bias_field_is_not_held_against_the_intensities_of_unbiased_images() -> None:
     figures = {**GOOD, "correlation_after": 0.65, "correlation_global": 0.8, "histogram_distance": 0.1}
-    limits = narrowed({"correlation": 0.75, "correlation_global": 0.94, "histogram_distance": 0.05})
-    assert judge(figures, [], limits)["verdict"] == "fail"
-    assert judge({**figures, "gain_range": 2.9}, [], limits)["verdict"] == "check"
+    limits = calibrated({"correlation": 0.75, "correlation_global": 0.94, "histogram_distance": 0.05})
+    assert judge(QualityMetrics(**figures), limits).verdict == "fail"
+    assert judge(QualityMetrics(**figures, gain_range=2.9), limits).verdict == "check"
 
 
 def test_no_measurement_makes_the_limits_of_volume_ratios_wider() -> None:
-    limits = narrowed({"jacobian_p99": 9.2, "jacobian_p01": -0.2, "place_ratio_max": 4.0, "correlation": 0.7})
+    limits = calibrated({"jacobian_p99": 9.2, "jacobian_p01": -0.2, "place_ratio_max": 4.0, "correlation": 0.7})
     assert (limits["jacobian_p99"].check, limits["jacobian_p01"].check) == (6.0, 0.05)
     assert limits["place_ratio_max"].check == 4.0
     assert limits["correlation"].fail == 0.35
 
 
 def test_the_worst_figure_decides_and_comes_first() -> None:
-    judged = verdict(Evidence(**{**GOOD, "mismatch": ["odd"], "folding_percent": 3.0}))
-    assert judged["verdict"] == "fail"
-    assert judged["reasons"][-1] == "odd"
+    judged = verdict(**{**GOOD, "remarks": ["odd"], "folding_percent": 3.0})
+    assert judged.verdict == "fail"
+    assert judged.reasons[-1] == "odd"
 
 
 def test_without_a_deformation_the_affine_is_judged() -> None:
     figures = {k: v for k, v in GOOD.items() if "after" not in k and "folding" not in k}
-    assert verdict(Evidence(**figures))["verdict"] == "pass"
-    assert verdict(Evidence(**{**figures, "overlap_before": 0.4}))["verdict"] == "fail"
-    assert verdict(Evidence(**{**figures, "correlation_affine": 0.1}))["verdict"] == "check"
+    assert verdict(**figures).verdict == "pass"
+    assert verdict(**{**figures, "overlap_before": 0.4}).verdict == "fail"
+    assert verdict(**{**figures, "correlation_affine": 0.1}).verdict == "check"

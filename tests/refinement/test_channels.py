@@ -79,13 +79,13 @@ def test_a_pair_given_twice_is_registered_as_once(pair: Pair, transform: Any) ->
     if transform == "deformable":
         np.testing.assert_array_equal(field_of(once), field_of(twice))
     assert once.metrics == twice.metrics
-    assert twice.provenance["channels"][0]["metrics"] == twice.metrics
+    assert twice.record.channels[0].metrics == twice.metrics
 
 
 def test_images_of_two_contrasts_given_twice_are_registered_as_once(pair: Pair) -> None:
     other = pair[0], inverted(pair[1])
     once, twice = register(*other), register(*([volume, volume] for volume in other))
-    assert once.provenance["similarity"]["contrasts"] == "any"
+    assert once.record.similarity.contrasts == "any"
     np.testing.assert_array_equal(once.transform.after.matrix, twice.transform.after.matrix)
     np.testing.assert_array_equal(field_of(once), field_of(twice))
 
@@ -138,11 +138,11 @@ def test_weights_say_how_much_each_pair_tells(persons: dict[str, Any]) -> None:
 def test_the_affine_uses_all_pairs(persons: dict[str, Any]) -> None:
     """Where one contrast tells nothing of a place, the other one does."""
     fixed, moving = ([persons[name][n] for name in SHADES] for n in range(2))
-    found = register(fixed, moving, transform="affine").provenance["affine"]
+    found = register(fixed, moving, transform="affine").record.affine
     alone = [register(f, m, transform="affine") for f, m in zip(fixed, moving, strict=True)]
-    assert len(found["contrasts"]) == 2
-    assert found["contrast"]["plain"] == pytest.approx(np.mean([each["plain"] for each in found["contrasts"]]))
-    matrix = np.array(found["fixed_to_moving_ras_mm"])
+    assert len(found.contrasts) == 2
+    assert found.contrast.plain == pytest.approx(np.mean([each.plain for each in found.contrasts]))
+    matrix = np.array(found.fixed_to_moving_ras_mm)
     sources = [
         (AlignmentImage.prepare(f, None), AlignmentImage.prepare(m, None)) for f, m in zip(fixed, moving, strict=True)
     ]
@@ -156,11 +156,11 @@ def test_the_affine_uses_all_pairs(persons: dict[str, Any]) -> None:
 def test_each_pair_has_a_similarity_of_its_own(pair: Pair) -> None:
     fixed, moving = pair
     found = register([fixed, fixed], [moving, inverted(moving)], model="none")
-    told = [channel["similarity"]["contrasts"] for channel in found.provenance["channels"]]
+    told = [channel.similarity.contrasts for channel in found.record.channels]
     assert told == ["same", "any"]
     usual = register(fixed, moving, model="none")
     assert np.abs(field_of(found) - field_of(usual)).mean() < 0.5 * np.abs(field_of(usual)).mean()
-    assert found.provenance["refinement"]["objective"] == "lncc"
+    assert found.record.refinement.objective == "lncc"
 
 
 def test_further_images_may_have_other_grids(persons: dict[str, Any], grids: Callable[..., Grid]) -> None:
@@ -171,7 +171,7 @@ def test_further_images_may_have_other_grids(persons: dict[str, Any], grids: Cal
     found = register([fixed[0], others[0]], [moving[0], others[1]], model="none")
     apart = np.abs(field_of(found) - field_of(usual))
     assert apart.max() < 0.05
-    assert found.provenance["inputs"]["further"][0]["fixed"]["grid"]["affine"] == others[0].grid.affine.tolist()
+    np.testing.assert_array_equal(found.record.inputs.further[0].fixed.grid.affine, others[0].grid.affine)
 
 
 def turned(volume: Volume) -> Volume:
@@ -220,10 +220,10 @@ def test_the_worst_pair_is_the_verdict(persons: dict[str, Any]) -> None:
     part = replace(moving, data=moving.data.copy(), source="part")
     part.data[:, 20:] = 0
     found = register([fixed, replace(fixed, source="whole")], [moving, part], model="none", channel_weights=(9, 1))
-    first, second = (channel["qc"]["verdict"] for channel in found.provenance["channels"])
+    first, second = (channel.qc.verdict for channel in found.record.channels)
     assert first != "fail"
-    assert second == found.qc["verdict"] == "fail"
-    assert found.qc["reasons"][0].startswith("part onto whole: ")
+    assert second == found.quality.verdict == "fail"
+    assert found.quality.reasons[0].startswith("part onto whole: ")
 
 
 # How they are given

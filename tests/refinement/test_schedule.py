@@ -13,11 +13,11 @@ from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.options import PRESETS, Options
 from lightcrcf.refinement.schedule import MAX_ACCURATE_VOXELS, Level, Plan, effective_preset, plan
-from lightcrcf.registration import plan as decision
-from lightcrcf.registration.inputs import Given, Inputs
-from lightcrcf.registration.plan import decide
+from lightcrcf.registration import plan as planning
+from lightcrcf.registration.inputs import Inputs, RawInputs
+from lightcrcf.registration.plan import plan_registration
 from lightcrcf.registration.register import register
-from lightcrcf.registration.template_path import template_from
+from lightcrcf.registration.template_path import make_template
 from lightcrcf.volumes import Volume
 from lightcrcf.weights import store
 from lightcrcf.weights.preparation import Preparation
@@ -30,8 +30,8 @@ NETWORK = Preparation(None, refinement_init="network")
 
 def decided(pair: Pair, **how: Any) -> Plan:
     shared = RegistrationCache()
-    inputs = Inputs.read(Given(*([volume] for volume in pair), None, None, None, (), ()), shared)
-    return decide(inputs, Options(**how), shared, kept=False).refinement
+    inputs = Inputs.read(RawInputs(*([volume] for volume in pair), None, None, None, (), ()), shared)
+    return plan_registration(inputs, Options(**how), shared, retain_engine=False).refinement
 
 
 def test_default_does_more_on_few_voxels_and_the_other_presets_never_change() -> None:
@@ -52,7 +52,7 @@ def test_above_the_limit_the_plan_is_the_short_one(
     pair: Pair, coarse_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        decision, "effective_preset", lambda preset, voxels: effective_preset(preset, voxels + MAX_ACCURATE_VOXELS)
+        planning, "effective_preset", lambda preset, voxels: effective_preset(preset, voxels + MAX_ACCURATE_VOXELS)
     )
     assert decided(pair, model=str(coarse_model)) == plan("default", store.load(coarse_model).preparation)
     assert decided(pair, model="none") == plan("default", None)
@@ -91,7 +91,7 @@ def test_by_a_template_both_working_grids_count(
     bare, path = store.load(coarse_model), tmp_path / "templated.safetensors"
     store.write_weights(
         path, bare.arrays, name="templated", config=bare.config, preparation=bare.preparation, content=bare.content,
-        template=template_from(pair[0], bare),
+        template=make_template(pair[0], bare),
     )  # fmt: skip
     counted: list[int] = []
 
@@ -99,7 +99,7 @@ def test_by_a_template_both_working_grids_count(
         counted.append(voxels)
         return effective_preset(preset, voxels)
 
-    monkeypatch.setattr(decision, "effective_preset", counting)
+    monkeypatch.setattr(planning, "effective_preset", counting)
     assert decided(pair, model=str(path)).template
     assert not decided(pair, model=str(coarse_model)).template
     there, back = (decided(two, model=str(path)) for two in (pair, pair[::-1]))
@@ -112,10 +112,10 @@ def test_default_finds_what_accurate_finds_on_a_small_volume(model: str, pair: P
     name = "none" if model == "none" else coarse_model
     default, accurate = (register(*pair, model=name, preset=preset) for preset in ("default", "accurate"))
     np.testing.assert_array_equal(default.moved.data, accurate.moved.data)
-    for key in ("refinement", "estimated_memory_mb"):
-        assert default.provenance[key] == accurate.provenance[key]
-    assert [r.provenance["options"]["preset"] for r in (default, accurate)] == ["default", "accurate"]
-    assert default.provenance["refinement"]["levels"][0]["bidirectional"] is True
+    assert default.record.refinement == accurate.record.refinement
+    assert default.record.estimated_memory_mb == accurate.record.estimated_memory_mb
+    assert [r.record.options.preset for r in (default, accurate)] == ["default", "accurate"]
+    assert default.record.refinement.levels[0].bidirectional is True
 
 
 def test_steps_longer_than_a_voxel_are_refused() -> None:

@@ -14,7 +14,7 @@ from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.errors import InputError
 from lightcrcf.evaluation.protocols import evaluate
 from lightcrcf.geometry.grid import AxisOrder, Grid
-from lightcrcf.registration.inputs import Given, Inputs
+from lightcrcf.registration.inputs import Inputs, RawInputs
 from lightcrcf.volumes import Volume
 
 REVERSED = AxisOrder((2, 0, 1), (True, False, True))
@@ -37,7 +37,7 @@ def shifted(volume: Volume, mm: float) -> Volume:
 
 def read(image: Volume, **companions: Volume) -> Inputs:
     given = {"fixed_mask": None, "moving_mask": None, "fixed_labels": None, **companions}
-    return Inputs.read(Given([image], [image], **given, moving_labels=(), also=()), RegistrationCache())
+    return Inputs.read(RawInputs([image], [image], **given, moving_labels=(), also=()), RegistrationCache())
 
 
 def companion(inputs: Inputs, role: str) -> Any:

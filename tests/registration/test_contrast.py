@@ -24,7 +24,7 @@ from lightcrcf.refinement.images import Images
 from lightcrcf.refinement.refine import refine
 from lightcrcf.refinement.schedule import Level, plan
 from lightcrcf.refinement.working_pair import WorkingPair
-from lightcrcf.registration.contrast import REMARK, Likeness, likeness
+from lightcrcf.registration.contrast import REMARK, ContrastComparison, compare_contrasts
 from lightcrcf.registration.register import register
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.itk import write_affine
@@ -98,25 +98,25 @@ def test_shades_are_learned_where_voxels_count(texture: Texture) -> None:
 def test_two_contrasts_are_told_from_one(texture: Texture, name: str) -> None:
     moving, fixed, _ = texture()
     pair = working(noisy(fixed, 1), noisy(in_contrast(moving, name), 2))
-    assert likeness(pair).two_contrasts
+    assert compare_contrasts(pair).two_contrasts
 
 
 @pytest.mark.parametrize("change", [lambda f: f, lambda f: 0.4 * f, np.square, lambda f: 1.25 * np.sqrt(f)])
 def test_one_contrast_stays_one_whatever_its_scale_and_noise(texture: Texture, change: Map) -> None:
     moving, fixed, _ = texture()
     for sigma in (0.0, 0.05):
-        found = likeness(
+        found = compare_contrasts(
             working(noisy(fixed, 1, sigma), noisy(change(np.maximum(moving, 0)).astype(np.float32), 2, sigma))
         )
         assert not found.two_contrasts
-        assert found.plain > 0.9 * found.recoloured > 0.2
+        assert found.plain > 0.9 * found.mapped > 0.2
 
 
 def test_images_that_have_nothing_in_common_are_left_to_the_usual_way(texture: Texture) -> None:
     (fixed, *_), (moving, *_) = texture(), texture(seed=9)
     noise = np.random.default_rng(0).random(fixed.shape).astype(np.float32)
-    assert not likeness(working(noise + np.float32(0.1), moving)).two_contrasts
-    assert not Likeness(0.0, 0.0).two_contrasts
+    assert not compare_contrasts(working(noise + np.float32(0.1), moving)).two_contrasts
+    assert not ContrastComparison(0.0, 0.0).two_contrasts
 
 
 @pytest.mark.parametrize("value", ["both", "", None, 1])
@@ -243,15 +243,15 @@ def test_auto_takes_two_contrasts_for_two(pair: Pair, other: Pair, aligned: str)
     """Then it does what `any` does, and says so."""
     auto, asked = (register(*other, init=aligned, similarity=each) for each in ("auto", "any"))  # type: ignore[arg-type]
     for found in (auto, asked):
-        seen = found.provenance["similarity"]
-        assert seen["contrasts"] == "any"
-        assert seen["correlation"] < 0.87 * seen["correlation_recoloured"]
-        assert found.provenance["model"]["name"] is None
-        assert found.provenance["engine"] is None
-        assert found.provenance["refinement"]["objective"] == "explained"
-        assert found.qc["limits"] == "brain, two contrasts"
-        assert found.qc["remarks"] == []
-        assert found.metrics["correlation_after"] > found.metrics["correlation_affine"]
+        seen = found.record.similarity
+        assert seen.contrasts == "any"
+        assert seen.correlation < 0.87 * seen.correlation_recoloured
+        assert found.record.model.name is None
+        assert found.record.engine is None
+        assert found.record.refinement.objective == "explained"
+        assert found.quality.limits == "brain, two contrasts"
+        assert found.quality.remarks == ()
+        assert found.metrics.correlation_after > found.metrics.correlation_affine
     assert auto.transform.field is not None
     assert asked.transform.field is not None
     np.testing.assert_array_equal(auto.transform.field.displacement, asked.transform.field.displacement)
@@ -265,9 +265,9 @@ def test_brains_of_two_contrasts_may_pass(pair: Pair, aligned: str) -> None:
     """By limits of their own, where there is a deformation; an affine alone was not measured."""
     inverted = volume_in_contrast(pair[1], "inverted")
     found, alone = (register(pair[0], inverted, init=aligned, preset=preset) for preset in ("default", "fast"))
-    assert (found.qc["verdict"], found.qc["limits"]) == ("pass", "brain, two contrasts")
-    assert (alone.qc["verdict"], alone.qc["limits"]) == ("check", None)
-    assert REMARK in alone.qc["remarks"]
+    assert (found.quality.verdict, found.quality.limits) == ("pass", "brain, two contrasts")
+    assert (alone.quality.verdict, alone.quality.limits) == ("check", None)
+    assert REMARK in alone.quality.remarks
 
 
 @pytest.mark.parametrize("kind", ["half missing", "noise", "shuffled", "turned, no affine"])
@@ -275,14 +275,14 @@ def test_spoiled_brains_of_two_contrasts_do_not_pass(pair: Pair, kind: str) -> N
     inverted = volume_in_contrast(pair[1], "inverted")
     given = Sample(pair[0], inverted, pair[0], inverted, {})
     spoiled = spoil(kind, given, np.random.default_rng(1))
-    assert register(spoiled.fixed, spoiled.moving, **spoiled.options).qc["verdict"] != "pass"
+    assert register(spoiled.fixed, spoiled.moving, **spoiled.options).quality.verdict != "pass"
 
 
 def test_auto_looks_and_records_what_it_saw(pair: Pair) -> None:
     found = register(*pair, preset="fast", model="none")
-    seen = found.provenance["similarity"]
-    assert seen["contrasts"] == "same"
-    assert seen["correlation"] > 0.9 * seen["correlation_recoloured"] > 0.1
+    seen = found.record.similarity
+    assert seen.contrasts == "same"
+    assert seen.correlation > 0.9 * seen.correlation_recoloured > 0.1
 
 
 def test_one_contrast_gives_the_same_with_auto_and_same(pair: Pair, coarse_model: Path) -> None:
@@ -297,5 +297,5 @@ def test_one_contrast_gives_the_same_with_auto_and_same(pair: Pair, coarse_model
 def test_a_named_model_is_used_whatever_the_contrast(pair: Pair, coarse_model: Path) -> None:
     assert store.load(coarse_model).name == "coarse"
     found = register(*pair, model=coarse_model, preset="fast")
-    assert found.provenance["model"]["name"] == "coarse"
-    assert found.provenance["similarity"]["contrasts"] == "same"
+    assert found.record.model.name == "coarse"
+    assert found.record.similarity.contrasts == "same"

@@ -13,7 +13,7 @@ from lightcrcf.preprocessing.foreground import ImageType, classify
 from lightcrcf.preprocessing.hounsfield import is_ct
 from lightcrcf.preprocessing.table import find_table
 from lightcrcf.preprocessing.validity import examine, remove_table
-from lightcrcf.registration.models import choose_model
+from lightcrcf.registration.models import select_model
 from lightcrcf.registration.register import register
 from lightcrcf.volumes import Volume
 
@@ -96,23 +96,23 @@ def test_tables_steer_nothing() -> None:
         apart = np.linalg.norm(without.transform.points(points) - with_tables.transform.points(points), axis=-1)
         assert np.percentile(apart, 90) < 1.0  # mm, a sixth of a voxel; other noise moves them by .4
     assert np.count_nonzero(moved[3].moved.data[:, :6] > 50) > 1000  # the table is still shown
-    assert moved[3].provenance["inputs"]["moving"]["content"]["ct"]
-    assert moved[3].provenance["model"]["name"] is None
+    assert moved[3].record.inputs.moving.content.ct
+    assert moved[3].record.model.name is None
 
 
 def test_a_ct_and_another_image_are_of_two_contrasts() -> None:
     ct = chest(table_mm=None)
     other = Volume((ct.data + 1100).astype(np.float32), GRID)  # as alike as can be, but in other units
-    assert register(ct, other).provenance["similarity"]["contrasts"] == "any"
-    assert register(ct, other, similarity="same").provenance["similarity"]["contrasts"] == "same"
+    assert register(ct, other).record.similarity.contrasts == "any"
+    assert register(ct, other, similarity="same").record.similarity.contrasts == "same"
 
 
 def test_no_network_that_knows_mr_is_chosen() -> None:
     body, mr = (ImageType(12.0, 0.0, False, "whole head or body", ct) for ct in (True, False))
     grid = Grid((256, 256, 36), np.diag([1.4, 1.4, 7.7, 1.0]))
-    assert choose_model("auto", (mr, mr), (grid, grid)).weights is not None
-    choice = choose_model("auto", (body, body), (grid, grid))
+    assert select_model("auto", (mr, mr), (grid, grid)).weights is not None
+    choice = select_model("auto", (body, body), (grid, grid))
     assert choice.weights is None
     assert "both images look like a CT of a whole head or body" in choice.reason
-    (first, *_) = choose_model("abdomen-mr", (body, body), (grid, grid)).mismatch
+    (first, *_) = select_model("abdomen-mr", (body, body), (grid, grid)).mismatch
     assert first.endswith("but the fixed image looks like a CT")

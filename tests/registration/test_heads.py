@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +15,8 @@ from lightcrcf.preprocessing.brain import Brain, find_brain
 from lightcrcf.preprocessing.foreground import classify
 from lightcrcf.preprocessing.validity import examine
 from lightcrcf.registration import heads
-from lightcrcf.registration.heads import brains_cut_out, cut_out
-from lightcrcf.registration.inputs import Given, ImagePair, Inputs
+from lightcrcf.registration.heads import extract_brain, extract_brains
+from lightcrcf.registration.inputs import ImagePair, Inputs, RawInputs
 from lightcrcf.volumes import Volume
 
 Pair = tuple[Volume, Volume]
@@ -39,11 +38,11 @@ def bare(grid: Grid, brains: Callable[..., Pair]) -> Pair:
 
 
 def inputs(fixed: Volume, moving: Volume, fixed_mask: Volume | None = None) -> Inputs:
-    return Inputs.read(Given([fixed], [moving], fixed_mask, None, None, (), ()), RegistrationCache())
+    return Inputs.read(RawInputs([fixed], [moving], fixed_mask, None, None, (), ()), RegistrationCache())
 
 
 def cut(given: Inputs, *, wanted: bool = False) -> ImagePair:
-    return brains_cut_out(given, RegistrationCache(), wanted=wanted).first
+    return extract_brains(given, RegistrationCache(), wanted=wanted).first
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
@@ -69,8 +68,8 @@ def test_the_head_is_replaced_by_its_brain(head: Pair, bare: Pair) -> None:
 def test_further_contrasts_are_cut_by_the_brain_of_the_first(head: Pair, bare: Pair) -> None:
     inverted = np.ascontiguousarray(300 - head[0].data[::2, ::2, ::2])
     coarse = Volume(inverted, Grid(inverted.shape, head[0].grid.affine @ np.diag([2, 2, 2, 1])), "other contrast")
-    given = Inputs.read(Given([head[0], coarse], [bare[0], bare[0]], None, None, None, (), ()), RegistrationCache())
-    first, second = brains_cut_out(given, RegistrationCache(), wanted=False).pairs
+    given = Inputs.read(RawInputs([head[0], coarse], [bare[0], bare[0]], None, None, None, (), ()), RegistrationCache())
+    first, second = extract_brains(given, RegistrationCache(), wanted=False).pairs
     assert second.cut_out
     assert second.shown[0] is coarse
     assert first.brains[0] is not None
@@ -84,7 +83,7 @@ def test_two_heads_and_two_brains_stay_as_they_are(head: Pair, bare: Pair, monke
     monkeypatch.setattr(heads, "find_brain", lambda *_: pytest.fail("looked for a brain"))
     for pair in ((head[0], head[0]), (bare[0], bare[0])):
         given = inputs(*pair)
-        assert brains_cut_out(given, RegistrationCache(), wanted=False) is given
+        assert extract_brains(given, RegistrationCache(), wanted=False) is given
 
 
 def test_a_body_beside_something_masked_is_not_looked_into(
@@ -95,7 +94,7 @@ def test_a_body_beside_something_masked_is_not_looked_into(
     body[4:-4, 4:-4, 4:-4] += 100
     given = inputs(Volume(body, grids((60, 60, 60), (6.0, 6.0, 6.0))), bare[0])
     assert classify(given.fixed).foreground_litres > 8
-    assert brains_cut_out(given, RegistrationCache(), wanted=False) is given
+    assert extract_brains(given, RegistrationCache(), wanted=False) is given
 
 
 @pytest.mark.parametrize(
@@ -109,7 +108,7 @@ def test_what_is_hardly_a_brain_is_left_alone(
     sure = Brain(head[1].data > 0, 1.1, 1, 1.0, 0.95)
     monkeypatch.setattr(heads, "find_brain", lambda image, _: replace(sure, **change) if image is head[0] else sure)
     given = inputs(head[0], bare[0])
-    assert brains_cut_out(given, RegistrationCache(), wanted=False) is given
+    assert extract_brains(given, RegistrationCache(), wanted=False) is given
 
 
 def test_something_masked_that_is_no_brain_changes_nothing(
@@ -120,7 +119,7 @@ def test_something_masked_that_is_no_brain_changes_nothing(
     masks = {True: head[1].data > 0, False: elsewhere}
     monkeypatch.setattr(heads, "find_brain", lambda image, _: Brain(masks[image is head[0]], 1.1, 1, 1.0, 0.95))
     given = inputs(head[0], bare[0])
-    assert brains_cut_out(given, RegistrationCache(), wanted=False) is given
+    assert extract_brains(given, RegistrationCache(), wanted=False) is given
 
 
 def test_a_mask_that_outlines_the_brain_is_believed(head: Pair, bare: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +150,7 @@ def test_the_air_of_ct_does_not_take_the_contrast(head: Pair) -> None:
     brain = head[1].data > 0
     hounsfield = np.where(brain, 30 + head[1].data * 10, -1000).astype(np.int16)
     image, extent = examine(Volume(hounsfield, head[0].grid))
-    alone, _ = cut_out(image, brain, extent)
+    alone, _ = extract_brain(image, brain, extent)
     assert alone.data[~brain].min() == alone.data[~brain].max() >= 40 - 2 * 20
     np.testing.assert_array_equal(alone.data[brain], hounsfield[brain])
 
@@ -160,7 +159,7 @@ def test_what_is_unknown_in_the_brain_stays_unknown(head: Pair) -> None:
     data = head[0].data.astype(np.float32)
     data[30:40, 40:50, 30:40] = np.nan
     brain = head[1].data > 0
-    _, extent = cut_out(*_examined(data, head[0].grid, brain))
+    _, extent = extract_brain(*_examined(data, head[0].grid, brain))
     assert extent.known is not None
     assert not extent.known[35, 45, 35]
     assert extent.known[~brain].all()
@@ -179,15 +178,14 @@ def test_a_mask_that_is_asked_for_is_made_or_refused(head: Pair, grid: Grid) -> 
     assert found.brain_masks[0].data.dtype == np.uint8
     noise = Volume(np.random.default_rng(0).normal(100, 5, grid.shape).astype(np.float32), grid, "noise")
     with pytest.raises(InputError, match="noise: expected an image that shows a brain"):
-        brains_cut_out(inputs(noise, head[0]), RegistrationCache(), wanted=True)
+        extract_brains(inputs(noise, head[0]), RegistrationCache(), wanted=True)
 
 
 def test_only_the_head_is_told_to_be_registered_by_its_brain_alone(head: Pair, bare: Pair) -> None:
     for fixed, moving, alone in ((bare, head, [False, True]), (head, bare, [True])):
-        record: dict[str, dict[str, Any]] = {"fixed": {}, "moving": {}}
-        cut(inputs(fixed[0], moving[0]), wanted=True).tell(record)
-        told = [record[role]["brain"] for role in ("fixed", "moving")]
-        assert [brain["registered_alone"] for brain in told if brain is not None] == alone
+        found = cut(inputs(fixed[0], moving[0]), wanted=True)
+        told = zip(found.brains, found.extracted, strict=True)
+        assert [extracted for brain, extracted in told if brain is not None] == alone
 
 
 def test_pieces_specks_and_nothing_are_doubted() -> None:

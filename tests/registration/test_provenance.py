@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightcrcf.registration.provenance import Stopwatch, peak_memory_mb
+from lightcrcf.progress import Stopwatch
 from lightcrcf.registration.register import Registration, register
+from lightcrcf.run_record.environment import peak_memory_mb
+from lightcrcf.run_record.schema import to_json
 from lightcrcf.volumes import Volume
 from lightcrcf.weights import store
 
@@ -29,14 +31,14 @@ def registration(pair: tuple[Volume, Volume], coarse_model: Path) -> Registratio
 @pytest.fixture(scope="module")
 def record(registration: Registration) -> dict[str, Any]:
     """As it comes back from a JSON file."""
-    loaded: dict[str, Any] = json.loads(json.dumps(registration.provenance, allow_nan=False))
+    loaded: dict[str, Any] = json.loads(json.dumps(to_json(registration.record), allow_nan=False))
     return loaded
 
 
 def test_it_is_plain_json(record: dict[str, Any], registration: Registration) -> None:
     assert record["schema"] == "lightcrcf-run-1"
-    assert record["qc"] == registration.qc
-    assert record["metrics"].keys() == registration.metrics.keys()
+    assert record["qc"]["verdict"] == registration.quality.verdict
+    assert record["metrics"].keys() == registration.metrics.measured().keys()
 
 
 def test_it_names_versions_machine_and_options(record: dict[str, Any], coarse_model: Path) -> None:
@@ -77,20 +79,19 @@ def test_it_tells_grids_and_preprocessing(record: dict[str, Any], pair: tuple[Vo
 
 
 def test_it_tells_what_was_known_and_whether_anything_was_deformed(
-    record: dict[str, Any], registration: Registration, pair: tuple[Volume, Volume]
+    record: dict[str, Any], pair: tuple[Volume, Volume]
 ) -> None:
     assert record["inputs"]["fixed"]["unknown"] == record["inputs"]["moving"]["unknown"] == {}
-    assert 0.95 < record["coverage"] <= 1
-    assert record["coverage"] == registration.metrics["covered"]
+    assert 0.95 < record["metrics"]["covered"] <= 1
     assert record["deformed"] is True
     fixed, moving = pair
-    assert register(fixed, fixed, model="none", init="none").provenance["deformed"] is False
+    assert register(fixed, fixed, model="none", init="none").record.deformed is False
     half = moving.data.astype(np.float32)
     half[: half.shape[0] // 2] = np.nan
-    told = register(fixed, Volume(half, moving.grid), model="none", preset="fast", init="none").provenance
-    assert told["inputs"]["moving"]["unknown"]["not finite"] == np.count_nonzero(np.isnan(half))
-    assert told["coverage"] < 0.7
-    assert told["deformed"] is False
+    told = register(fixed, Volume(half, moving.grid), model="none", preset="fast", init="none").record
+    assert told.inputs.moving.unknown["not finite"] == np.count_nonzero(np.isnan(half))
+    assert told.metrics.covered < 0.7
+    assert told.deformed is False
 
 
 def test_it_tells_the_order_of_transforms(record: dict[str, Any], registration: Registration) -> None:
@@ -106,7 +107,7 @@ def test_it_tells_where_the_time_went_and_how_much_memory(record: dict[str, Any]
 
 
 def test_an_affine_result_says_so(pair: tuple[Volume, Volume]) -> None:
-    record = register(*pair, model="none", init="none", preset="fast").provenance
+    record = to_json(register(*pair, model="none", init="none", preset="fast").record)
     assert record["model"] == {"name": None, "reason": "no model, as asked; the result is affine only"}
     assert record["refinement"] is None
     assert record["engine"] is None

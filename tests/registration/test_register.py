@@ -16,6 +16,7 @@ from lightcrcf.errors import InputError, MemoryEstimateError, UsageError
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.registration.register import Registration, register
+from lightcrcf.run_record.schema import to_json
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.itk import write_affine
 from lightcrcf.volumes import Volume, write
@@ -46,11 +47,11 @@ def short(pair: Pair, coarse_model: Path) -> Registration:
 
 def test_it_gets_better_from_headers_to_affine_to_deformation(found: Registration) -> None:
     metrics = found.metrics
-    assert metrics["correlation_header"] < 0.5 < metrics["correlation_affine"] < metrics["correlation_after"]
-    assert 0.8 < metrics["overlap_before"] < metrics["overlap_after"]
-    assert metrics["folding_percent"] <= 0.2
-    assert found.qc["verdict"] != "fail"
-    assert found.provenance["affine"]["rotation_deg"] == pytest.approx(13, abs=3)
+    assert metrics.correlation_header < 0.5 < metrics.correlation_affine < metrics.correlation_after
+    assert 0.8 < metrics.overlap_before < metrics.overlap_after
+    assert metrics.folding_percent <= 0.2
+    assert found.quality.verdict != "fail"
+    assert found.record.affine.rotation_deg == pytest.approx(13, abs=3)
 
 
 def test_the_moved_volume_lies_on_the_fixed_grid(found: Registration, pair: Pair) -> None:
@@ -143,8 +144,8 @@ def test_the_inverse_leads_back(short: Registration, pair: Pair) -> None:
     assert np.percentile(back, 99) < 3  # half a voxel of the field
     exact = np.linalg.norm(short.transform.inverse_points(there) - tissue, axis=1)
     assert np.mean(exact < 1e-3) > 0.99  # where the field folds, two points go to one place
-    assert short.metrics["inverse_consistency_mean_mm"] < 1
-    assert short.metrics["inverse_consistency_max_mm"] >= short.metrics["inverse_consistency_mean_mm"]
+    assert short.metrics.inverse_consistency_mean_mm < 1
+    assert short.metrics.inverse_consistency_max_mm >= short.metrics.inverse_consistency_mean_mm
 
 
 def test_labels_and_further_images_move_along(
@@ -179,7 +180,7 @@ def test_an_affine_file_is_taken_as_it_is(pair: Pair, found: Registration, coars
     started = register(*pair, model=coarse_model, init=tmp_path / "start.tfm")
     np.testing.assert_allclose(started.transform.after.matrix, found.transform.after.matrix, atol=1e-12)
     assert np.abs(started.moved.data - found.moved.data).max() < 1
-    assert "similarity_after" not in started.provenance["affine"]
+    assert started.record.affine.similarity_after is None
 
 
 def test_init_none_trusts_the_headers(pair: Pair, coarse_model: Path) -> None:
@@ -219,7 +220,7 @@ def test_images_far_apart_are_refused_only_if_the_headers_are_trusted(pair: Pair
     far = Volume(moving.data, Grid(moving.grid.shape, shift @ moving.grid.affine), "far")
     with pytest.raises(InputError, match=r"far: expected a moving image that overlaps the fixed one.*--init auto"):
         register(fixed, far, model="none", init="none")
-    assert register(fixed, far, model="none").metrics["overlap_before"] > 0.8
+    assert register(fixed, far, model="none").metrics.overlap_before > 0.8
 
 
 @pytest.mark.parametrize("threads", [0, -1])
@@ -237,17 +238,17 @@ def test_an_unknown_preset_and_a_negative_number_of_steps_are_refused(pair: Pair
 
 def test_presets_spend_more_to_find_more(found: Registration, pair: Pair, coarse_model: Path) -> None:
     fast, accurate = (register(*pair, model=coarse_model, preset=preset) for preset in ("fast", "accurate"))
-    reached = [r.metrics["correlation_after"] for r in (fast, found, accurate)]
+    reached = [r.metrics.correlation_after for r in (fast, found, accurate)]
     assert reached == sorted(reached)
     assert reached[0] + 0.005 < reached[1]
-    assert fast.provenance["refinement"] is None
+    assert fast.record.refinement is None
     for result in (found, accurate):
-        told = result.provenance["refinement"]
-        assert told["objective_after"] > told["objective_before"]
-        assert told["levels"][-1]["scale"] == 1
-        assert 0 < told["levels"][-1]["steps_done"] <= told["levels"][-1]["steps"]
-        assert told["folding_percent"] <= 0.01
-        assert result.metrics["folding_percent"] <= 0.01
+        told = result.record.refinement
+        assert told.objective_after > told.objective_before
+        assert told.levels[-1].scale == 1
+        assert 0 < told.levels[-1].steps_done <= told.levels[-1].steps
+        assert told.folding_percent <= 0.01
+        assert result.metrics.folding_percent <= 0.01
     assert fast.transform.field is not None
     assert fast.transform.field.grid.shape == (24, 30, 22)
     assert found.transform.field is not None
@@ -256,18 +257,18 @@ def test_presets_spend_more_to_find_more(found: Registration, pair: Pair, coarse
 
 def test_refine_sets_the_steps_at_full_resolution(pair: Pair, coarse_model: Path) -> None:
     few = register(*pair, model=coarse_model, preset="fast", refine=2)
-    assert [level["steps"] for level in few.provenance["refinement"]["levels"]] == [2]
+    assert [level.steps for level in few.record.refinement.levels] == [2]
     same(register(*pair, model=coarse_model, refine=0), register(*pair, model=coarse_model, preset="fast"))
 
 
 def test_without_a_model_it_refines_from_coarse_to_fine(pair: Pair) -> None:
     affine, refined = (register(*pair, model="none", preset=preset) for preset in ("fast", "default"))
     assert affine.transform.field is None
-    assert refined.provenance["model"]["reason"] == "no model, as asked; refined from coarse to fine without a network"
-    assert [level["scale"] for level in refined.provenance["refinement"]["levels"]] == [8, 4, 2, 2, 1]
-    assert refined.metrics["correlation_after"] > refined.metrics["correlation_affine"] + 0.1
-    assert refined.metrics["folding_percent"] <= 0.01
-    assert refined.qc["verdict"] == "pass"
+    assert refined.record.model.reason == "no model, as asked; refined from coarse to fine without a network"
+    assert [level.scale for level in refined.record.refinement.levels] == [8, 4, 2, 2, 1]
+    assert refined.metrics.correlation_after > refined.metrics.correlation_affine + 0.1
+    assert refined.metrics.folding_percent <= 0.01
+    assert refined.quality.verdict == "pass"
 
 
 @pytest.mark.parametrize("role", ["fixed", "moving"])
@@ -297,8 +298,8 @@ def test_masks_count_with_trusted_headers_too(pair: Pair) -> None:
     nothing = np.zeros(fixed.data.shape, np.uint8)
     nothing[: fixed.grid.shape[0] // 2] = 1
     half = register(fixed, fixed, model="none", init="none", fixed_mask=Volume(nothing, fixed.grid))
-    assert half.provenance["affine"].keys() == {"fixed_to_moving_ras_mm"}
-    assert half.metrics["overlap_after"] > 0.99
+    assert to_json(half.record.affine).keys() == {"fixed_to_moving_ras_mm"}
+    assert half.metrics.overlap_after > 0.99
 
 
 @pytest.mark.parametrize("given", [None, 3, np.zeros((4, 5, 6)), {"a": "b"}, [3]])
@@ -313,9 +314,9 @@ def test_an_image_and_itself_do_not_fail(pair: Pair, coarse_model: Path) -> None
     fixed = pair[0]
     result = register(fixed, fixed, model=coarse_model)
     np.testing.assert_array_equal(result.transform.after.matrix, np.eye(4))
-    assert result.qc["verdict"] != "fail"
-    qc = register(fixed, fixed, model="none").qc
-    assert (qc["verdict"], qc["reasons"]) == ("pass", [])
+    assert result.quality.verdict != "fail"
+    quality = register(fixed, fixed, model="none").quality
+    assert (quality.verdict, quality.reasons) == ("pass", ())
 
 
 def test_voxels_of_a_metre_are_refused_before_they_fill_the_memory(pair: Pair) -> None:
@@ -329,8 +330,8 @@ def test_voxels_of_a_metre_are_refused_before_they_fill_the_memory(pair: Pair) -
 def test_any_unit_of_length_registers_without_a_model(scale: float, pair: Pair) -> None:
     scaled = [Volume(v.data, Grid(v.grid.shape, np.diag([scale] * 3 + [1]) @ v.grid.affine)) for v in pair]
     result = register(*scaled, model="none")
-    assert result.metrics["overlap_before"] > 0.8
-    assert result.metrics["correlation_affine"] > 0.5
+    assert result.metrics.overlap_before > 0.8
+    assert result.metrics.correlation_affine > 0.5
 
 
 def test_progress_runs_from_reading_to_quality(pair: Pair) -> None:
@@ -350,8 +351,8 @@ def test_auto_takes_the_brain_model_at_its_own_spacing(grids: Callable[..., Grid
         radius = np.linalg.norm(volume.grid.world(np.moveaxis(np.indices(volume.grid.shape), 0, -1)), axis=-1)
         volume.data[radius > 48] = 0
     result = register(fixed, moving)
-    assert result.provenance["model"]["name"] == "brain-t1"
-    assert result.provenance["model"]["sha256"] == store.load("brain-t1").sha256
-    assert result.provenance["working_grid"]["spacing_mm"] == pytest.approx([1, 1, 1])
+    assert result.record.model.name == "brain-t1"
+    assert result.record.model.sha256 == store.load("brain-t1").sha256
+    assert result.record.working_grid.spacing_mm == pytest.approx([1, 1, 1])
     assert result.transform.field is not None
     assert result.transform.field.grid.isclose(fixed.grid)  # 2 mm is no finer than the network's field

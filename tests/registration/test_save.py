@@ -38,7 +38,7 @@ def hashes(folder: Path) -> dict[str, str]:
 
 def test_the_folder_appears_with_those_above_it(deformable: Registration, tmp_path: Path) -> None:
     out = tmp_path / "study" / "person" / "run"
-    files = save(deformable, out)
+    files = save(deformable, out).files
     assert names(out) == ALL
     assert set(files) == ALL - {"run.json"}
     assert names(out.parent) == {"run"}

@@ -15,7 +15,7 @@ from lightcrcf.evaluation.regularity import sdlogj
 from lightcrcf.options import PRESETS, Options
 from lightcrcf.refinement.schedule import Level, plan
 from lightcrcf.registration.register import register
-from lightcrcf.run_record.replay import command_line, options_to_repeat, read_run
+from lightcrcf.run_record.replay import arguments_to_repeat, command_line, read_run
 from lightcrcf.template.recipe import Recipe
 from lightcrcf.volumes import Volume
 from lightcrcf.weights import store
@@ -54,7 +54,7 @@ def test_the_field_becomes_smoother(pair: Pair) -> None:
     spread = []
     for smoothness in (0.3, 1.0, 3.0, 10.0):
         found = register(*pair, model="none", smoothness=smoothness)
-        assert found.provenance["options"]["smoothness"] == smoothness
+        assert found.record.options.smoothness == smoothness
         assert found.transform.field is not None
         spread.append(sdlogj(found.transform.field.displacement, found.fixed.data > 0))
     assert spread == sorted(spread, reverse=True)
@@ -83,7 +83,7 @@ def test_a_model_that_is_not_refined_is_told(pair: Pair, coarse_model: Path, tmp
     )
     with pytest.raises(UsageError, match="smoothness: expected a model whose field is refined, got off"):
         register(*pair, model=path, smoothness=2.0)
-    assert register(*pair, model=path, smoothness=2.0, refine=2).provenance["refinement"]["levels"][0]["steps_done"]
+    assert register(*pair, model=path, smoothness=2.0, refine=2).record.refinement.levels[0].steps_done
 
 
 @pytest.mark.parametrize("command", ["register", "batch", "template", "label", "bids"])
@@ -122,8 +122,8 @@ def test_it_is_recorded_and_repeated(small: list[str], tmp_path: Path, capsys: p
     files = ["--fixed", small[0], "--moving", small[1]]
     assert run(["register", *files, "--out", str(tmp_path / "run"), "--model", "none", "--smoothness", "2"]) == 0
     record = read_run(tmp_path / "run")
-    assert record["options"]["smoothness"] == 2.0
-    assert options_to_repeat(record)["smoothness"] == 2.0
+    assert record.options.smoothness == 2.0
+    assert arguments_to_repeat(record)["smoothness"] == 2.0
     assert "--smoothness 2.0" in " ".join(command_line(record, "again"))
     assert run(["register", "--from", str(tmp_path / "run"), "--out", str(tmp_path / "again")]) == 0
     assert "the bytes of then" in capsys.readouterr().err

@@ -15,9 +15,9 @@ from lightcrcf.refinement.refine import refine
 from lightcrcf.refinement.schedule import plan
 from lightcrcf.refinement.working_pair import WorkingPair
 from lightcrcf.registration import plan as decision
-from lightcrcf.registration import template_path as by_template
+from lightcrcf.registration import template_path
 from lightcrcf.registration.register import register
-from lightcrcf.registration.template_path import template_from, way_by_template
+from lightcrcf.registration.template_path import make_template, register_via_template
 from lightcrcf.volumes import Volume
 from lightcrcf.weights import store
 from lightcrcf.weights.store import Weights
@@ -32,7 +32,7 @@ def model(coarse_model: Path, pair: Pair, tmp_path_factory: pytest.TempPathFacto
     path = tmp_path_factory.mktemp("models") / "templated.safetensors"
     store.write_weights(
         path, bare.arrays, name="templated", config=bare.config, preparation=bare.preparation, content=bare.content,
-        template=template_from(pair[0], bare),
+        template=make_template(pair[0], bare),
     )  # fmt: skip
     return path
 
@@ -45,7 +45,9 @@ def ready(pair: Pair, weights: Weights) -> WorkingPair:
 def test_it_leads_from_the_fixed_to_the_moving_image(pair: Pair, model: Path) -> None:
     weights = store.load(model)
     working, chosen = ready(pair, weights), plan("accurate", weights.preparation, template=True)
-    found = way_by_template(working, ((pair[0], None), (pair[1], None)), weights, None, chosen, RegistrationCache())
+    found = register_via_template(
+        working, ((pair[0], None), (pair[1], None)), weights, None, chosen, RegistrationCache()
+    )
     assert found is not None
     half = working.grid.half(working.pool)
     assert found.shape == (3, *half.shape)
@@ -61,22 +63,22 @@ def test_it_leads_from_the_fixed_to_the_moving_image(pair: Pair, model: Path) ->
 
 def test_each_image_is_registered_with_it_once(pair: Pair, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights, shared, seen = store.load(model), RegistrationCache(), []
-    align = by_template.align
+    align = template_path.align
 
     def watched(image: Volume, *rest: Any, **how: Any) -> Any:
         seen.append(image)
         return align(image, *rest, **how)
 
-    monkeypatch.setattr(by_template, "align", watched)
+    monkeypatch.setattr(template_path, "align", watched)
     working, chosen = ready(pair, weights), plan("accurate", weights.preparation, template=True)
     images = (pair[0], None), (pair[1], None)
-    first, second = (way_by_template(working, images, weights, None, chosen, shared) for _ in range(2))
+    first, second = (register_via_template(working, images, weights, None, chosen, shared) for _ in range(2))
     assert [image is other for image, other in zip(seen, pair, strict=True)] == [True, True]
     assert first is not None
     assert second is not None
     np.testing.assert_array_equal(first, second)
     mask = Volume(np.ones(pair[0].data.shape, np.uint8), pair[0].grid)
-    way_by_template(working, ((pair[0], mask), images[1]), weights, None, chosen, shared)
+    register_via_template(working, ((pair[0], mask), images[1]), weights, None, chosen, shared)
     assert len(seen) == 3
 
 
@@ -84,20 +86,20 @@ def test_a_template_of_something_else_is_left_alone(pair: Pair, model: Path, mon
     def nothing_in_common(*_: Any, **__: Any) -> Any:
         raise InputError("template", expected="tissue", got="none", remedy="none")
 
-    monkeypatch.setattr(by_template, "align", nothing_in_common)
+    monkeypatch.setattr(template_path, "align", nothing_in_common)
     found = register(*pair, model=model, preset="accurate")
-    assert found.provenance["refinement"]["template_accepted"] is None
-    assert found.qc["verdict"] != "fail"
+    assert found.record.refinement.template_accepted is None
+    assert found.quality.verdict != "fail"
 
 
 def test_accurate_goes_that_way_and_says_so(pair: Pair, model: Path, coarse_model: Path) -> None:
     found = register(*pair, model=model, preset="accurate")
-    assert found.provenance["refinement"]["template_accepted"] is True
-    assert found.provenance["timings_s"]["template"] > 0.01
+    assert found.record.refinement.template_accepted is True
+    assert found.record.timings_s["template"] > 0.01
     without = register(*pair, model=coarse_model, preset="accurate")
-    assert without.provenance["refinement"]["template_accepted"] is None
+    assert without.record.refinement.template_accepted is None
     assert not np.array_equal(found.moved.data, without.moved.data)
-    assert found.metrics["correlation_after"] > 0.98 * without.metrics["correlation_after"]
+    assert found.metrics.correlation_after > 0.98 * without.metrics.correlation_after
 
 
 def test_the_short_programme_does_not_go_that_way(

@@ -16,8 +16,8 @@ from lightcrcf.errors import UsageError
 from lightcrcf.options import Options
 from lightcrcf.registration.register import register
 from lightcrcf.registration.save import save
-from lightcrcf.run_record.replay import command_line, options_to_repeat, read_run
-from lightcrcf.run_record.schema import shipped_schema
+from lightcrcf.run_record.replay import arguments_to_repeat, command_line, read_run
+from lightcrcf.run_record.schema import shipped_schema, to_json
 from lightcrcf.transforms.itk import read_affine
 from lightcrcf.volumes import Volume
 
@@ -39,13 +39,13 @@ def test_nothing_but_an_affine_is_found_and_written(
     np.testing.assert_allclose(
         read_affine(tmp_path / "out" / "affine.tfm").matrix, found.transform.after.matrix, atol=1e-9
     )
-    assert record["options"]["transform"] == transform
-    assert (record["engine"], record["refinement"], record["field_grid"]) == (None, None, None)
-    assert not record["deformed"]
-    assert record["qc"]["judged"]
-    assert record["transforms"]["order_for_points"] == ["affine.tfm"]
+    assert record.options.transform == transform
+    assert (record.engine, record.refinement, record.field_grid) == (None, None, None)
+    assert not record.deformed
+    assert record.qc.judged
+    assert record.transforms.order_for_points == ("affine.tfm",)
     if model == "none":
-        assert record["model"]["reason"].endswith(f"the result is {transform} only")
+        assert record.model.reason.endswith(f"the result is {transform} only")
     linear = found.transform.after.matrix[:3, :3]
     scale = np.linalg.det(linear) ** (1 / 3)
     assert (transform == "affine") == (not np.allclose(linear.T @ linear, scale**2 * np.eye(3), atol=1e-9))
@@ -54,23 +54,23 @@ def test_nothing_but_an_affine_is_found_and_written(
 
 def test_the_default_is_a_deformation_upon_the_affine(pair: Pair) -> None:
     found = register(*pair, model="none", preset="default")
-    assert found.provenance["options"]["transform"] == "deformable"
+    assert found.record.options.transform == "deformable"
     assert found.transform.field is not None
     assert np.array_equal(found.transform.after.matrix, align(*pair).affine.matrix)
 
 
 def test_both_correlations_are_in_the_record(pair: Pair) -> None:
-    record = register(*pair, model="none", transform="affine").provenance
-    contrast = record["affine"]["contrast"]
-    assert contrast["same"]
-    assert contrast["plain"] == record["affine"]["similarity_after"]
-    assert contrast["recoloured"] == pytest.approx(contrast["plain"], abs=0.1)
+    record = register(*pair, model="none", transform="affine").record
+    contrast = record.affine.contrast
+    assert contrast.same
+    assert contrast.plain == record.affine.similarity_after
+    assert contrast.recoloured == pytest.approx(contrast.plain, abs=0.1)
     fixed, moving = pair
     inverted = Volume(np.where(moving.data > 0, 700 - moving.data, 0).astype(np.int16), moving.grid, "inverted")
-    record = register(fixed, inverted, model="none", transform="rigid").provenance["affine"]
-    assert not record["contrast"]["same"]
-    assert record["contrast"]["plain"] < 0.75 * record["contrast"]["recoloured"]
-    assert record["measure"].startswith("normalised mutual information")
+    record = register(fixed, inverted, model="none", transform="rigid").record.affine
+    assert not record.contrast.same
+    assert record.contrast.plain < 0.75 * record.contrast.recoloured
+    assert record.measure.startswith("normalised mutual information")
 
 
 @pytest.mark.parametrize("transform", WITHOUT)
@@ -119,8 +119,8 @@ def test_it_is_recorded_and_repeated(small: list[str], tmp_path: Path, capsys: p
     words = [*files, "--out", str(tmp_path / "run"), "--transform", "similarity", "--report", "--jacobian", "--inverse"]
     assert run(["register", *words]) == 0
     record = read_run(tmp_path / "run")
-    jsonschema.validate(record, shipped_schema())
-    assert options_to_repeat(record)["transform"] == "similarity"
+    jsonschema.validate(to_json(record), shipped_schema())
+    assert arguments_to_repeat(record)["transform"] == "similarity"
     assert "--transform similarity" in " ".join(command_line(record, "again"))
     assert (tmp_path / "run" / "report.html").is_file()
     assert run(["register", "--from", str(tmp_path / "run"), "--out", str(tmp_path / "again")]) == 0
@@ -143,7 +143,7 @@ def test_a_batch_of_another_transform_is_another(
 def test_an_alignment_is_judged_as_one_whatever_model_would_have_refined_it(pair: Pair) -> None:
     """The limits of a model are for images that its field has made alike."""
     judged = [
-        register(*pair, model=model, transform="affine").qc["judged"]  # type: ignore[arg-type]
+        register(*pair, model=model, transform="affine").quality.judged  # type: ignore[arg-type]
         for model in ("none", "brain-t1")
     ]
-    assert [told["passes"] for told in judged[0]] == [told["passes"] for told in judged[1]]
+    assert [told.passes for told in judged[0]] == [told.passes for told in judged[1]]

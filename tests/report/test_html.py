@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from html.parser import HTMLParser
 from io import BytesIO
 from typing import Any
@@ -13,13 +13,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lightcrcf.quality.label_check import LabelMapRecord, Structure
+from lightcrcf.quality.verdict import Quality
 from lightcrcf.registration.register import Registration
 from lightcrcf.report.html import report_page
 from lightcrcf.report.subject import Subject
+from lightcrcf.run_record.input_files import Source
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume
 
 MOST_BYTES = 3_000_000
+OVERLAPPING = Structure(moving_mm3=10.0, moved_mm3=9.0, ratio=0.9, dice=0.5)
+OVERLAPPING = Structure(moving_mm3=10.0, moved_mm3=9.0, ratio=0.9, dice=0.5)
 
 
 class Checker(HTMLParser):
@@ -75,7 +80,7 @@ def test_the_page_is_whole_and_needs_nothing_else(page: str, registration: Regis
     assert all(content.startswith((b"\xff\xd8\xff", b"\x89PNG")) for content in pictures.values())
     assert "default-src 'none'" in page
     assert len(page.encode()) < MOST_BYTES
-    assert f'<span class="verdict {registration.qc["verdict"]}">' in page
+    assert f'<span class="verdict {registration.quality.verdict}">' in page
 
 
 def test_it_says_how_to_repeat_the_run(page: str) -> None:
@@ -85,9 +90,9 @@ def test_it_says_how_to_repeat_the_run(page: str) -> None:
 
 
 def test_it_names_every_figure_that_was_judged_and_every_stage(page: str, registration: Registration) -> None:
-    assert len(registration.qc["judged"]) > 5
-    assert page.count('<span class="state ') == len(registration.qc["judged"])
-    took = [stage for stage, seconds in registration.provenance["timings_s"].items() if seconds >= 0.005]
+    assert len(registration.quality.judged) > 5
+    assert page.count('<span class="state ') == len(registration.quality.judged)
+    took = [stage for stage, seconds in registration.record.timings_s.items() if seconds >= 0.005]
     assert len(took) > 2
     assert all(f"<th>{stage}</th>" in page for stage in (*took, "all stages"))
 
@@ -102,13 +107,12 @@ def test_an_affine_result_has_no_deformation_and_names_cannot_inject_markup(regi
         registration,
         transform=Chain(chain.before, None, chain.after),
         fixed=Volume(fixed.data, fixed.grid, "<script>alert(1)</script>.nii"),
-        qc={},
-        provenance={
-            **registration.provenance,
-            "qc": {"verdict": "fail", "reasons": ["<b>bold</b>"], "remarks": [], "judged": []},
-            "sources": [{"role": "fixed", "path": "</style><img src=x>", "sha256": "<i>"}],
-            "labels": [{"source": "<u>", "structures": {"<s>": {"dice": 0.5}}, "notes": ["<em>"]}],
-        },
+        record=replace(
+            registration.record,
+            qc=Quality(verdict="fail", reasons=("<b>bold</b>",), remarks=(), judged=(), limits=None),
+            sources=(Source(role="fixed", path="</style><img src=x>", sha256="<i>"),),
+            labels=(LabelMapRecord(source="<u>", structures={"<s>": OVERLAPPING}, notes=("<em>",)),),
+        ),
     )
     page = report_page(Subject.of(nasty), out="<kbd>")
     parse(page)
@@ -121,12 +125,15 @@ def test_an_affine_result_has_no_deformation_and_names_cannot_inject_markup(regi
 def test_no_text_of_a_record_becomes_markup(registration: Registration) -> None:
     """Whatever can be chosen by who names files, weights or machines is text on the page, in attributes too."""
     nasty = "zqx\"'></style></script><img src=x onerror=alert(1)>&"
-    record = poisoned(registration.provenance, nasty)
-    record["qc"]["judged"] = [{**row, "value": 1.0} for row in record["qc"]["judged"]]
-    record["labels"] = [{"source": nasty, "structures": {nasty: {"dice": 0.5}}, "notes": [nasty]}]
-    record["timings_s"][nasty] = record["metrics"][nasty] = 1.0
+    record = poisoned(registration.record, nasty)
+    record = replace(
+        record,
+        qc=replace(record.qc, verdict="check"),  # the only text of the page that is chosen from a list
+        labels=(LabelMapRecord(source=nasty, structures={nasty: OVERLAPPING}, notes=(nasty,)),),
+        timings_s={**registration.record.timings_s, nasty: 1.0},
+    )
     volumes = {role: replace(getattr(registration, role), source=nasty) for role in ("fixed", "moving")}
-    page = report_page(Subject.of(replace(registration, provenance=record, **volumes)), out=nasty)
+    page = report_page(Subject.of(replace(registration, record=record, **volumes)), out=nasty)
     parse(page)
     shown = re.findall(r"zqx(\\?&#34;|)", page)  # JSON puts a backslash before a quote
     assert len(shown) > 100
@@ -137,10 +144,14 @@ def test_no_text_of_a_record_becomes_markup(registration: Registration) -> None:
 
 def poisoned(value: Any, text: str) -> Any:
     """Put `text` in place of all text in a record."""
+    if is_dataclass(value):
+        return replace(value, **{field.name: poisoned(getattr(value, field.name), text) for field in fields(value)})
+    if is_dataclass(value):
+        return replace(value, **{field.name: poisoned(getattr(value, field.name), text) for field in fields(value)})
     if isinstance(value, dict):
         return {key: poisoned(each, text) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [poisoned(each, text) for each in value]
+        return type(value)(poisoned(each, text) for each in value)
     return text if isinstance(value, str) else value
 
 
@@ -160,13 +171,13 @@ def test_folds_have_a_colour_of_their_own_on_the_map(registration: Registration,
 
 
 def test_labels_are_listed_the_worst_first(registration: Registration) -> None:
-    structures: dict[str, Any] = {
-        "7": {"moving_mm3": 10.0, "moved_mm3": 9.0, "ratio": 0.9, "dice": 0.875},
-        "9": {"moving_mm3": 10.0, "moved_mm3": 0.0, "ratio": 0.0, "dice": 0.25},
-        "11": {"moving_mm3": 10.0, "moved_mm3": 10.0, "ratio": 1.0},
+    structures = {
+        "7": Structure(moving_mm3=10.0, moved_mm3=9.0, ratio=0.9, dice=0.875),
+        "9": Structure(moving_mm3=10.0, moved_mm3=0.0, ratio=0.0, dice=0.25),
+        "11": Structure(moving_mm3=10.0, moved_mm3=10.0, ratio=1.0),
     }
-    told = [{"source": "seg.nii.gz", "structures": structures, "notes": ["lost altogether: 9"]}]
-    changed = replace(registration, provenance={**registration.provenance, "labels": told})
+    labels = (LabelMapRecord(source="seg.nii.gz", structures=structures, notes=("lost altogether: 9",)),)
+    changed = replace(registration, record=replace(registration.record, labels=labels))
     page = report_page(Subject.of(changed), out="run")
     assert "Mean Dice of 2 labels with the fixed labels: <b>0.562</b>" in page
     assert "lost altogether: 9" in page

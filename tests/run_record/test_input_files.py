@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.run_record.input_files import fingerprint, named_options, named_sources
+from lightcrcf.run_record.input_files import file_options, fingerprint, sources_of
 from lightcrcf.volumes import Volume
 
 
@@ -46,15 +46,15 @@ def test_what_was_in_memory_has_no_path_and_what_was_read_has_one(tmp_path: Path
     (tmp_path / "a.nii").write_bytes(b"voxels")
     grid = Grid((4, 5, 6), np.eye(4))
     array = np.zeros(grid.shape)
-    told = named_sources(
+    told = sources_of(
         [("fixed", tmp_path / "a.nii"), ("moving", (array, np.eye(4))), ("also", Volume(array, grid, "nowhere")),
          ("also", Volume(array, grid, str(tmp_path / "a.nii"))), ("fixed_mask", None)]
     )  # fmt: skip
-    assert [source["role"] for source in told] == ["fixed", "moving", "also", "also"]
-    assert [source["path"] is None for source in told] == [False, True, True, False]
-    assert told[0]["sha256"] == told[3]["sha256"] == hashlib.sha256(b"voxels").hexdigest()
+    assert [source.role for source in told] == ["fixed", "moving", "also", "also"]
+    assert [source.path is None for source in told] == [False, True, True, False]
+    assert told[0].sha256 == told[3].sha256 == hashlib.sha256(b"voxels").hexdigest()
 
 
 def test_options_name_files_only_where_they_are_files() -> None:
-    assert named_options("auto", "none") == []
-    assert named_options("m.safetensors", "a.tfm") == [("model", "m.safetensors"), ("init", "a.tfm")]
+    assert file_options("auto", "none") == []
+    assert file_options("m.safetensors", "a.tfm") == [("model", "m.safetensors"), ("init", "a.tfm")]

@@ -87,6 +87,7 @@ CASES: dict[str, Case] = {
     "NaN offset": ("a.nii", lambda p: nifti(p, vox_offset=np.nan), "vox_offset"),
     "offset past the end": ("a.nii", lambda p: nifti(p, vox_offset=1e9), "bytes of voxels"),
     "packed offset past the end": ("a.nii.gz", lambda p: gzip.compress(nifti(p, vox_offset=1e9)), "bytes of voxels"),
+    "packed offset of 1e30": ("a.nii.gz", lambda p: gzip.compress(nifti(p, vox_offset=1e30)), "bytes of voxels, got 0"),
     "header without its image": ("a.hdr", lambda p: nifti(p, magic=b"ni1"), "no such file"),
     "image without its header": ("a.img", lambda p: NOISE.tobytes(), "without a NIfTI header"),
     "analyze": ("a.hdr", lambda p: nib.AnalyzeHeader().binaryblock, "left from right"),
@@ -158,7 +159,7 @@ def test_frames_are_refused_with_the_way_out(tmp_path: Path) -> None:
         read(tmp_path / "a.nii")
 
 
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mgz"])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mgz"])
 def test_more_than_memory_is_refused_before_allocating(
     tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,7 +176,7 @@ def test_more_than_memory_is_refused_before_allocating(
 
 
 @pytest.mark.parametrize("axes", ["-1", "0", "99999999999", "x", ""])
-def test_metaimage_headers_that_would_crash_itk_are_refused(axes: str, tmp_path: Path) -> None:
+def test_metaimage_headers_that_itk_hangs_on_are_refused(axes: str, tmp_path: Path) -> None:
     path = tmp_path / "a.mha"
     head = f"ObjectType = Image\nNDims = {axes}\nDimSize = 2 3 4\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
     path.write_bytes(head.encode() + bytes(24))

@@ -86,40 +86,40 @@ def test_what_lies_on_the_grid_is_returned_as_it_is() -> None:
 
 
 def test_a_shift_is_told_in_mm_with_both_ways_out() -> None:
-    told = refusal(moved(x=3.0, z=-0.25))
-    assert told.startswith("mask.nii: expected a mask on the grid of image.nii, got another grid: ")
-    assert "shifted by (3, 0, -0.25) mm in RAS; " in told
-    assert "fslcpgeom" in told
-    assert "antsApplyTransforms -d 3 -n NearestNeighbor" in told
+    message = refusal(moved(x=3.0, z=-0.25))
+    assert message.startswith("mask.nii: expected a mask on the grid of image.nii, got another grid: ")
+    assert "shifted by (3, 0, -0.25) mm in RAS; " in message
+    assert "fslcpgeom" in message
+    assert "antsApplyTransforms -d 3 -n NearestNeighbor" in message
 
 
 def test_an_image_is_not_resampled_by_nearest_neighbour() -> None:
-    told = refusal(moved(y=1.0), what="an image")
-    assert "shifted by (0, 1, 0) mm" in told
-    assert "NearestNeighbor" not in told
+    message = refusal(moved(y=1.0), what="an image")
+    assert "shifted by (0, 1, 0) mm" in message
+    assert "NearestNeighbor" not in message
 
 
 def test_a_reversed_axis_is_named_beside_the_shift() -> None:
     step = np.eye(4)
     step[1, 1], step[1, 3] = -1, 7  # one voxel of 2 mm too far
-    told = refusal(moved(step=step))
-    assert "got another grid: axis 1 reversed, shifted by (-2, 0, 0) mm in RAS; " in told
+    message = refusal(moved(step=step))
+    assert "got another grid: axis 1 reversed, shifted by (-2, 0, 0) mm in RAS; " in message
     step = np.eye(4)
     step[:2, :2], step[0, 3], step[2, 3] = [[0, -1], [1, 0]], 4, 1
-    told = refusal(moved(step=step, shape=(7, 5, 11)))
-    assert "got another grid: axes permuted (1, 0, 2), axis 1 reversed, shifted by (0, 0, 3) mm in RAS; " in told
+    message = refusal(moved(step=step, shape=(7, 5, 11)))
+    assert "got another grid: axes permuted (1, 0, 2), axis 1 reversed, shifted by (0, 0, 3) mm in RAS; " in message
 
 
 @pytest.mark.parametrize(
-    ("mask", "told"),
+    ("mask", "message"),
     [
         (moved(shape=(5, 7, 10)), "got another grid: (5, 7, 10) voxels instead of (5, 7, 11)"),
         (moved(step=np.diag([1, 1, 0.5, 1])), "spacing (1.5, 2, 1.5) mm instead of (1.5, 2, 3) mm"),
         (moved(step=np.diag([1, 1, 1.01, 1])), "spacing (1.5, 2, 3.03) mm instead of"),
     ],
 )
-def test_other_differences_are_named_too(mask: Volume, told: str) -> None:
-    assert told in refusal(mask)
+def test_other_differences_are_named_too(mask: Volume, message: str) -> None:
+    assert message in refusal(mask)
 
 
 def test_a_turn_is_told_in_degrees() -> None:
@@ -130,7 +130,7 @@ def test_a_turn_is_told_in_degrees() -> None:
 
 
 def test_another_shape_cannot_be_mended_by_copying_the_header() -> None:
-    told = refusal(moved(shape=(5, 7, 10)), what="labels")
-    assert "labels on the grid of image.nii" in told
-    assert "fslcpgeom" not in told
-    assert "antsApplyTransforms" in told
+    message = refusal(moved(shape=(5, 7, 10)), what="labels")
+    assert "labels on the grid of image.nii" in message
+    assert "fslcpgeom" not in message
+    assert "antsApplyTransforms" in message

@@ -31,6 +31,15 @@ def test_the_tightest_limit_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert limits.available_memory() == 3_000
 
 
+def test_a_limit_of_the_address_space_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(limits, "address_space", lambda: 5_000)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (7_000, resource.RLIM_INFINITY))
+    assert limits.available_memory() == 2_000
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert limits.available_memory() != 2_000
+
+
 @pytest.mark.parametrize("version", [1, 2])
 def test_control_groups_count_without_their_file_cache(tmp_path: Path, version: int) -> None:
     names = ("memory.max", "memory.current", "file")

@@ -65,7 +65,7 @@ def measure_case(image: Path, truth: Path, atlases: Sequence[Atlas], threads: in
     with use_threads(threads):
         moved = [move(atlas, image, Options(threads=threads)) for atlas in atlases]
         moved = sorted(
-            (m for m in moved if m.qc["verdict"] != "fail"), key=lambda m: (-m.correlation, str(m.atlas.image))
+            (m for m in moved if m.quality.verdict != "fail"), key=lambda m: (-m.correlation, str(m.atlas.image))
         )
         single = [_mean_dice(manual, m.labels) for m in moved]
         target, spacing = unit_intensities(fixed, moved[0].window), fixed.grid.spacing_mm

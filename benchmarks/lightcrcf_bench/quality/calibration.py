@@ -196,12 +196,12 @@ def run_case(plan: Plan, folder: Path) -> dict[str, Any]:
     scores = dice(sample.fixed_labels.data, moved.data)
     return {
         **told,
-        "model": found.provenance["model"]["name"],
-        "limits": found.qc["limits"],
+        "model": found.record.model.name,
+        "limits": found.quality.limits,
         "refused": None,
         "dice": round(float(np.mean(list(scores.values()))), 4),
-        "figures": {name: _rounded(value) for name, value in found.metrics.items()},
-        "remarks": [remark for remark in found.qc["remarks"] if told["number"] < _BLOCK or not _on_labels(remark)],
+        "figures": {name: _rounded(value) for name, value in found.metrics.measured().items()},
+        "remarks": [remark for remark in found.quality.remarks if told["number"] < _BLOCK or not _on_labels(remark)],
     }
 
 

@@ -9,14 +9,12 @@ goes on where it was.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +22,7 @@ from numpy.typing import NDArray
 from lightcrcf.errors import LightCRCFError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.preprocessing.foreground import foreground
+from lightcrcf.run_record.replay import read_run
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.itk import read_transform_folder
@@ -265,8 +264,7 @@ def _by_command(work: Path, fixed: Volume, moving: Volume) -> Run:
         write(file, volume)
     words = ("register", "--fixed", str(files[0]), "--moving", str(files[1]), "--out", str(work / "run"))
     run((sys.executable, "-m", "lightcrcf", *words))
-    told: dict[str, Any] = json.loads((work / "run" / "run.json").read_text(encoding="utf-8"))
-    return Run(read_transform_folder(work / "run"), told["qc"]["verdict"])
+    return Run(read_transform_folder(work / "run"), read_run(work / "run").qc.verdict)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

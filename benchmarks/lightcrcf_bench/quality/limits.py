@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lightcrcf.quality.thresholds import FIGURES, narrowed
+from lightcrcf.quality.metrics import QualityMetrics
+from lightcrcf.quality.thresholds import THRESHOLDS, calibrated
 from lightcrcf.quality.verdict import compared, judge
 from lightcrcf_bench.publish.markdown import table
 from lightcrcf_bench.quality.anatomies import MIXTURES
@@ -77,18 +78,18 @@ def succeeded(case: Case, good_dice: Mapping[str, float]) -> bool:
 def _limits(cases: Sequence[Case], fixed: Sequence[str]) -> dict[str, float]:
     columns: dict[str, list[float]] = {}
     for case in cases:
-        for name, _, value in compared(case["figures"], FIGURES):
+        for name, _, value in compared(QualityMetrics.from_json(case["figures"]), THRESHOLDS):
             columns.setdefault(name, []).append(value)
     return {name: _limit(name, values) for name, values in columns.items() if name not in fixed}
 
 
 def _limit(name: str, values: list[float]) -> float:
     """Beyond the worst good case by some of its distance from the median, but not beyond what any images may have."""
-    limit, low = FIGURES[name], FIGURES[name].side == "low"
+    threshold, low = THRESHOLDS[name], THRESHOLDS[name].side == "low"
     extreme = min(values) if low else max(values)
     found = extreme + _SLACK * (extreme - float(np.median(values)))
-    if limit.check is not None and not limit.beyond(extreme, limit.check):
-        found = max(found, limit.check) if low else min(found, limit.check)
+    if threshold.check is not None and not threshold.violates(extreme, threshold.check):
+        found = max(found, threshold.check) if low else min(found, threshold.check)
     return round(found, 4)
 
 
@@ -168,5 +169,6 @@ def _share(part: int, of: int) -> str:
 def _passes(case: Case, limits: Mapping[str, Mapping[str, float]]) -> bool:
     if case["refused"] is not None:
         return False
-    own = narrowed(limits.get(group(case) or "none", {}))
-    return bool(judge(case["figures"], case["remarks"], own)["verdict"] == "pass")
+    thresholds = calibrated(limits.get(group(case) or "none", {}))
+    metrics = QualityMetrics.from_json(case["figures"])
+    return judge(metrics, thresholds, remarks=case["remarks"]).verdict == "pass"

@@ -22,6 +22,7 @@ import numpy as np
 
 from lightcrcf.errors import InputError
 from lightcrcf.files import write_json
+from lightcrcf.run_record.replay import read_run
 from lightcrcf.volumes import write
 from lightcrcf_bench.measure import run
 from lightcrcf_bench.publish.markdown import table
@@ -81,8 +82,7 @@ def make(data: Path, seed: int, out: Path) -> None:
         words += [f"--preset={case['preset']}", f"--out={folder / 'result'}", "--report"]
         run((sys.executable, "-m", "lightcrcf", "register", *words))
         drawn[name] = {field: case[field] for field in ("number", "anatomy", "kind", "preset", "dice")}
-        verdict = json.loads((folder / "result" / "run.json").read_text(encoding="utf-8"))["qc"]["verdict"]
-        drawn[name]["verdict"] = verdict
+        drawn[name]["verdict"] = read_run(folder / "result").qc.verdict
     key = {"seed": seed, "quality": record.name, "cases": drawn}
     (out / _KEY).write_text(json.dumps(key, indent=1) + "\n", encoding="utf-8")
 

@@ -26,7 +26,7 @@ import numpy as np
 from lightcrcf.errors import LightCRCFError
 from lightcrcf.files import write_json
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.registration.provenance import peak_memory_mb
+from lightcrcf.run_record.environment import peak_memory_mb
 from lightcrcf.volumes import Volume, write
 from lightcrcf_bench.measure import plain_header
 

@@ -70,7 +70,7 @@ def _undisturbed(subjects: Subjects, out: Path) -> _Undisturbed:
     if code:
         raise InputError(str(subjects.fixed), expected="a pair that registers", got=told, remedy="choose another")
     now = time.monotonic()
-    files = read_run(out)["files_sha256"]
+    files = read_run(out).files_sha256
     shutil.rmtree(out)
     return _Undisturbed(files, now - begun, now - writing)
 

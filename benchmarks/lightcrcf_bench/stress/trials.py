@@ -120,7 +120,7 @@ def faults_of(out: Path, wanted: Mapping[str, str] | None = None) -> list[str]:
     missing = _OUTPUTS - {path.name for path in out.iterdir()}
     told = {name: fingerprint(out / name) for name in _OUTPUTS - missing - set(_PER_FILE)}
     faults = [f"without {name}" for name in sorted(missing)]
-    faults += [f"{name} is not what run.json says" for name in told if told[name] != record["files_sha256"].get(name)]
+    faults += [f"{name} is not what run.json says" for name in told if told[name] != record.files_sha256.get(name)]
     faults += [f"{name} has other bytes" for name in told if wanted is not None and told[name] != wanted[name]]
     if "report.html" not in missing and not (out / "report.html").read_text(encoding="utf-8").rstrip().endswith(">"):
         faults.append("report.html is cut off")

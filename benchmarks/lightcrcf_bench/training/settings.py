@@ -32,7 +32,7 @@ from lightcrcf.geometry.threads import use_threads
 from lightcrcf.refinement.refine import refine
 from lightcrcf.refinement.schedule import Level, Plan, plan
 from lightcrcf.refinement.working_pair import WorkingPair
-from lightcrcf.registration.template_path import way_by_template
+from lightcrcf.registration.template_path import register_via_template
 from lightcrcf.run_record.environment import usable_cores
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
@@ -67,14 +67,14 @@ class Ready:
         pair: on the working grid.
         network: displacement of the network, (3, d, h, w).
         fixed_labels, moving_labels: manual.
-        by_template: the way by the model's template, (3, d, h, w), if it has one.
+        via_template: displacement via the model's template, (3, d, h, w), if it has one.
     """
 
     pair: WorkingPair
     network: Float32
     fixed_labels: Volume
     moving_labels: Volume
-    by_template: Float32 | None = None
+    via_template: Float32 | None = None
 
 
 def plans_of(preparation: Preparation, *, template: bool = False) -> dict[str, Plan]:
@@ -187,20 +187,20 @@ def _ready(pair: Pair, weights: Weights, threads: int) -> Ready:
     working = WorkingPair.prepare(fixed, moving, (None, None), affine, weights, RegistrationCache())
     engine = open_engine(weights, threads=threads)
     network, chosen = engine.displacement(working.fixed, working.moving), plan("accurate", weights.preparation)
-    by_template = None
+    via_template = None
     if weights.template is not None:
         images = (fixed, None), (moving, None)
-        by_template = way_by_template(
+        via_template = register_via_template(
             working, images, weights, engine if chosen.network else None, chosen, RegistrationCache()
         )
-    return Ready(working, network, labels[0], labels[1], by_template)
+    return Ready(working, network, labels[0], labels[1], via_template)
 
 
 def _refined(ready: Ready, chosen: Plan) -> Float32 | None:
     start, pair = ready.network if chosen.network else None, ready.pair
     if not chosen.schedule:
         return start
-    template_field = ready.by_template if chosen.template else None
+    template_field = ready.via_template if chosen.template else None
     refined = refine(
         pair.fixed,
         pair.moving,

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from lightcrcf.batch.pairs import Pair
 from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.errors import InputError
-from lightcrcf.files import read_json
+from lightcrcf.quality.verdict import SEVERITY, Quality, Verdict
 from lightcrcf.registration.register import Registration
 from lightcrcf.registration.resample import move
 from lightcrcf.report.thumbnail import write_thumbnail
+from lightcrcf.run_record.replay import read_run
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.itk import AFFINE_NAME, FIELD_NAME, read_transform_folder, write_affine
 from lightcrcf.volumes import Volume, read, write
@@ -21,7 +21,6 @@ from lightcrcf.volumes import Volume, read, write
 __all__ = ["CARRIED", "CARRIED_AFFINE", "CARRIED_PICTURE", "CarriedPair", "Carrier"]
 
 CARRIED, CARRIED_AFFINE, CARRIED_PICTURE = "carried.nii.gz", "carried.tfm", "carried.svg"
-_GRAVEST = ("fail", "check", "pass")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +51,7 @@ class Carrier:
 
     chain: Chain
     onto: Volume
-    verdict: str
+    verdict: Verdict
 
     @classmethod
     def of(cls, pair: Pair) -> Carrier | None:
@@ -63,14 +62,13 @@ class Carrier:
         """
         if not isinstance(pair, CarriedPair):
             return None
-        run = read_json(pair.through / "run.json")
-        if run is None:
+        if not (pair.through / "run.json").is_file():
             raise InputError(
                 str(pair.moving), expected=f"{pair.fixed.name} registered to the template, which would carry it along",
                 got="no result", remedy="see what is said of that image",
             )  # fmt: skip
         onto = read(pair.through / "moved.nii.gz")
-        return cls(read_transform_folder(pair.through), onto, run["qc"]["verdict"])
+        return cls(read_transform_folder(pair.through), onto, read_run(pair.through).qc.verdict)
 
     def through(self, aligned: Chain) -> Chain:
         """Template points to points of the further image; `aligned` takes points of the person's image there."""
@@ -79,21 +77,21 @@ class Carrier:
     def files(self, registration: Registration, shared: RegistrationCache) -> dict[str, Callable[[Path], None]]:
         """What to write of the further image on the template: itself, its affine and a picture."""
         chain = self.through(registration.transform)
-        carried = move(chain, registration.moving, self.onto, "linear", registration.provenance["options"]["fill"])
+        carried = move(chain, registration.moving, self.onto, "linear", registration.record.options.fill)
         return {
             CARRIED: lambda path: write(path, carried, like=self.onto),
             CARRIED_AFFINE: lambda path: write_affine(path, chain.after),
             CARRIED_PICTURE: lambda path: write_thumbnail(path, self.onto, carried, shared),
         }
 
-    def judged(self, qc: Mapping[str, Any], lead: str) -> dict[str, Any]:
+    def judged(self, quality: Quality, lead: str) -> Quality:
         """The verdict on the further image on the template: no better than that on the image that takes it along.
 
         Args:
-            qc: of the alignment of the two images.
+            quality: of the alignment of the two images.
             lead: the image that takes it along, for the reason.
         """
-        if _GRAVEST.index(self.verdict) >= _GRAVEST.index(qc["verdict"]):
-            return dict(qc)
-        reasons = [*qc["reasons"], f"{lead} on the template, which carries it along: {self.verdict}"]
-        return {**qc, "verdict": self.verdict, "reasons": reasons}
+        if SEVERITY.index(self.verdict) >= SEVERITY.index(quality.verdict):
+            return quality
+        reasons = (*quality.reasons, f"{lead} on the template, which carries it along: {self.verdict}")
+        return replace(quality, verdict=self.verdict, reasons=reasons)

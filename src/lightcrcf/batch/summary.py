@@ -13,6 +13,7 @@ from urllib.parse import quote
 from lightcrcf.batch.carried import CARRIED_PICTURE
 from lightcrcf.batch.work import PICTURE, folder_of, mean_dice, state_of
 from lightcrcf.files import atomic_path
+from lightcrcf.quality.metrics import QualityMetrics
 from lightcrcf.report.sheet import Card, write_sheet
 
 __all__ = ["Summary", "write_summary"]
@@ -84,7 +85,7 @@ def _card(record: Mapping[str, Any]) -> Card:
         volumes=f"on the template, under outlines of {onto}" if carried else "",
         picture=f"{folder}/{CARRIED_PICTURE if carried else PICTURE}",
         reasons=record["qc"]["reasons"],
-        metrics=record["metrics"],
+        metrics=QualityMetrics.from_json(record["metrics"]),
         dice=mean_dice(record),
     )
 

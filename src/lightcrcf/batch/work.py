@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,8 @@ from lightcrcf.errors import LightCRCFError, UsageError
 from lightcrcf.registration.register import Registration, register
 from lightcrcf.registration.save import save
 from lightcrcf.report.thumbnail import write_thumbnail
-from lightcrcf.run_record.input_files import fingerprint
+from lightcrcf.run_record.input_files import Source, fingerprint
+from lightcrcf.run_record.schema import to_json
 
 __all__ = [
     "PICTURE", "Outcome", "Task", "failure", "folder_of", "inputs_of", "lost", "mean_dice", "shared_here", "state_of",
@@ -158,36 +159,30 @@ def _registered(task: Task, threads: int | None) -> tuple[dict[str, Any], dict[s
         **{**task.options.for_register(len(pair.channels("fixed"))), "threads": threads},
     )
     start = time.perf_counter()
-    files = save(registration, task.folder, extra_files=_further_files(task, registration, carrier))
-    known = registration.provenance
-    seconds = {**known["timings_s"], "write": round(time.perf_counter() - start, 4)}
+    record = save(registration, task.folder, extra_files=_further_files(task, registration, carrier))
+    quality = carrier.judged(record.qc, pair.fixed.name) if carrier else record.qc
+    seconds = {**record.timings_s, "write": round(time.perf_counter() - start, 4)}
     return {
-        "inputs": _inputs(known["sources"]) | _fingerprints(pair.beside()),
+        "inputs": _inputs(record.sources) | _fingerprints(pair.beside()),
         "status": "done",
-        "qc": carrier.judged(registration.qc, pair.fixed.name) if carrier else registration.qc,
-        "metrics": registration.metrics,
-        "dice": _dice(known["labels"]),
-        "model": known["model"]["name"],
-        "files": sorted([*files, "run.json"]),
+        "qc": to_json(quality),
+        "metrics": to_json(record.metrics),
+        "dice": record.labels[0].dice() if record.labels else {},
+        "model": record.model.name,
+        "files": sorted([*record.files, "run.json"]),
     }, seconds
 
 
-def _inputs(sources: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _inputs(sources: Iterable[Source]) -> dict[str, dict[str, Any]]:
     """By the columns of a table of pairs; without what all pairs have alike, the model and the first affine."""
     found, times = dict[str, dict[str, Any]](), Counter[str]()
     for source in sources:
-        role = str(source["role"])
-        times[role] += 1
-        name = role if times[role] == 1 else f"{role}_{times[role]}"
-        if role not in ("model", "init"):
-            found[name] = {"path": source["path"], "sha256": source["sha256"]}
+        times[source.role] += 1
+        number = times[source.role]
+        name = source.role if number == 1 else f"{source.role}_{number}"
+        if source.role not in ("model", "init"):
+            found[name] = {"path": source.path, "sha256": source.sha256}
     return found
-
-
-def _dice(records: list[Mapping[str, Any]]) -> dict[str, float]:
-    """Overlap of each structure that the labels of both volumes have."""
-    structures = records[0]["structures"] if records else {}
-    return {code: s["dice"] for code, s in structures.items() if "dice" in s}
 
 
 def _further_files(

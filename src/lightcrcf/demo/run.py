@@ -86,7 +86,7 @@ def run_demo(
     )
     seconds = time.perf_counter() - start
     save(registration, out, extra_files=report_files(registration, out=str(out)))
-    return Outcome(pair.subject, seconds, str(registration.qc["verdict"]), measure(pair, registration.transform))
+    return Outcome(pair.subject, seconds, registration.quality.verdict, measure(pair, registration.transform))
 
 
 def write_inputs(pair: KnownPair, out: Path) -> None:

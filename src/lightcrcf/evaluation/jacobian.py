@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -11,10 +10,27 @@ from lightcrcf.evaluation.fields import deformation_determinant
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume
 
-__all__ = ["LOG_FLOOR", "JacobianMaps", "jacobian_maps"]
+__all__ = ["LOG_FLOOR", "JacobianMaps", "JacobianSummary", "jacobian_maps"]
 
 LOG_FLOOR = 0.001
 """Lower bound of the determinant for its logarithm, as in ANTs; smaller and negative values are clipped to it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JacobianSummary:
+    """Numbers that go with the maps of local volume change, the entry `jacobian` of `run.json`.
+
+    Args:
+        affine_determinant: factor in jacobian.nii.gz that log_jacobian.nii.gz does not have.
+        log_floor: least determinant of which a logarithm was taken.
+        folded_voxels: those where the determinant of the deformation is not positive.
+        raised_voxels: those where it is below the floor, folded ones among them.
+    """
+
+    affine_determinant: float
+    log_floor: float
+    folded_voxels: int
+    raised_voxels: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +42,12 @@ class JacobianMaps:
             of the fixed one; not positive where the transform folds.
         log: float32 on the fixed grid, natural logarithm of the determinant of the deformation without the affine,
             clipped to `LOG_FLOOR`.
-        record: entry of `run.json`.
+        summary: numbers for the record.
     """
 
     determinant: Volume
     log: Volume
-    record: dict[str, Any]
+    summary: JacobianSummary
 
 
 def jacobian_maps(chain: Chain, fixed: Volume) -> JacobianMaps:
@@ -51,14 +67,14 @@ def jacobian_maps(chain: Chain, fixed: Volume) -> JacobianMaps:
     """
     affine = float(np.linalg.det(chain.after.matrix[:3, :3]) * np.linalg.det(chain.before.matrix[:3, :3]))
     determinant = deformation_determinant(chain, fixed.grid)
-    record = {
-        "affine_determinant": affine,
-        "log_floor": LOG_FLOOR,
-        "folded_voxels": int(np.count_nonzero(determinant <= 0)),
-        "raised_voxels": int(np.count_nonzero(determinant < np.float32(LOG_FLOOR))),
-    }
+    summary = JacobianSummary(
+        affine_determinant=affine,
+        log_floor=LOG_FLOOR,
+        folded_voxels=int(np.count_nonzero(determinant <= 0)),
+        raised_voxels=int(np.count_nonzero(determinant < np.float32(LOG_FLOOR))),
+    )
     log = np.maximum(determinant, np.float32(LOG_FLOOR))
     np.log(log, out=log)
     determinant *= np.float32(affine)
     whole, alone = (Volume(data, fixed.grid, fixed.source, fixed.header) for data in (determinant, log))
-    return JacobianMaps(whole, alone, record)
+    return JacobianMaps(whole, alone, summary)

@@ -26,10 +26,11 @@ from lightcrcf.labels.atlases import Atlas, check_atlases
 from lightcrcf.labels.fusion import DEFAULT, FUSIONS, Fused, fuse, fusion_bytes
 from lightcrcf.preprocessing.intensity_mapping import conditional_means, map_intensities
 from lightcrcf.preprocessing.missing_data import fill_missing
-from lightcrcf.registration.provenance import peak_memory_mb
+from lightcrcf.quality.verdict import Quality
 from lightcrcf.registration.register import register
-from lightcrcf.run_record.environment import cpu_name, usable_cores, versions
+from lightcrcf.run_record.environment import cpu_name, peak_memory_mb, usable_cores, versions
 from lightcrcf.run_record.input_files import fingerprint
+from lightcrcf.run_record.record import PreprocessingRecord
 from lightcrcf.volumes import Volume, check_usable
 from lightcrcf.volumes.limits import check_memory
 
@@ -63,7 +64,7 @@ class Moved:
         image: (D, H, W) float32, the atlas's in units of about one.
         labels: (D, H, W) integers.
         window: the intensities of the image to label that the registration took for 0 and 1.
-        qc: the verdict on its registration.
+        quality: the verdict on its registration.
         correlation: mean squared local correlation with the image after the registration.
         sha256: of image and labels.
         seconds: of the registration.
@@ -74,9 +75,9 @@ class Moved:
     image: NDArray[np.float32]
     labels: NDArray[np.integer[Any]]
     window: tuple[float, float]
-    qc: dict[str, Any]
+    quality: Quality
     correlation: float
-    sha256: tuple[str, str]
+    sha256: tuple[str | None, str | None]
     seconds: float
     across: bool = False
 
@@ -197,24 +198,24 @@ def move(atlas: Atlas, image: Path, options: Options) -> Moved:
     given: dict[str, Any] = {"moving_labels": [atlas.labels], "shared": shared_here(), **options.for_register()}
     found = register(image, atlas.image, **given)
     (labels,) = found.moved_labels.values()
-    known = found.provenance
-    fixed, moving = (_window(known["inputs"][role]["preprocessing"]) for role in ("fixed", "moving"))
-    hashes = {source["role"]: source["sha256"] for source in known["sources"]}
+    record = found.record
+    fixed, moving = (_window(image.preprocessing) for image in (record.inputs.fixed, record.inputs.moving))
+    hashes = {source.role: source.sha256 for source in record.sources}
     return Moved(
         atlas,
         unit_intensities(found.moved, moving),
         as_codes(labels.data, str(atlas.labels)),
         fixed,
-        found.qc,
-        float(found.metrics.get("correlation_after", found.metrics.get("correlation_affine", 0.0))),
+        found.quality,
+        found.metrics.correlation or 0.0,
         (hashes["moving"], hashes["moving_labels"]),
         round(time.perf_counter() - start, 3),
-        known["similarity"]["contrasts"] == "any",
+        record.similarity.contrasts == "any",
     )
 
 
-def _window(preprocessing: dict[str, Any]) -> tuple[float, float]:
-    return preprocessing["intensity_zero"], preprocessing["intensity_one"]
+def _window(preprocessing: PreprocessingRecord) -> tuple[float, float]:
+    return preprocessing.intensity_zero, preprocessing.intensity_one
 
 
 def unit_intensities(volume: Volume, window: tuple[float, float]) -> NDArray[np.float32]:
@@ -259,14 +260,14 @@ def _check_fits(fixed: Volume, atlases: int) -> None:
 
 def _used(moved: Sequence[Moved], image: str) -> list[Moved]:
     """The atlases whose registration did not fail, the most similar first."""
-    for failed in (m for m in moved if m.qc["verdict"] == "fail"):
-        reasons = "; ".join(failed.qc["reasons"])
+    for failed in (m for m in moved if m.quality.verdict == "fail"):
+        reasons = "; ".join(failed.quality.reasons)
         warnings.warn(f"{failed.atlas.image}: left out, quality control failed: {reasons}", stacklevel=3)
-    used = [m for m in moved if m.qc["verdict"] != "fail"]
+    used = [m for m in moved if m.quality.verdict != "fail"]
     if not used:
         raise QualityError(
             image, expected="at least one atlas whose registration does not fail",
-            got=f"none of {len(moved)}, the first: {'; '.join(moved[0].qc['reasons'])}",
+            got=f"none of {len(moved)}, the first: {'; '.join(moved[0].quality.reasons)}",
             remedy="check that image and atlases show the same, in the same contrast",
         )  # fmt: skip
     return sorted(used, key=lambda m: (-m.correlation, str(m.atlas.image)))
@@ -281,7 +282,7 @@ def _about(moved: Sequence[Moved], used: Sequence[Moved], fused: Fused) -> list[
             "image": str(m.atlas.image),
             "labels": str(m.atlas.labels),
             "sha256": {"image": m.sha256[0], "labels": m.sha256[1]},
-            "qc": {"verdict": m.qc["verdict"], "reasons": m.qc["reasons"]},
+            "qc": {"verdict": m.quality.verdict, "reasons": list(m.quality.reasons)},
             "used": id(m) in weights,
             "contrasts": "any" if m.across else "same",
             "correlation": round(m.correlation, 6),

@@ -1,224 +1,142 @@
-"""What quality control sees of a registered pair: images at half the working resolution, the field at its own."""
+"""The quality metrics of a registration: measured without labels or ground truth, None where not measured."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+__all__ = ["QualityMetrics"]
 
-from lightcrcf.geometry.alignment_kernels import block_mean
-from lightcrcf.geometry.kernels import compose, upsample, warp
-from lightcrcf.geometry.threads import use_threads
-from lightcrcf.preprocessing.bias_field import smooth_gain
-from lightcrcf.preprocessing.intensity_mapping import conditional_means, map_intensities
-from lightcrcf.preprocessing.noise import Noise
-from lightcrcf.quality import verdict as quality
-from lightcrcf.quality.verdict import Evidence
-from lightcrcf.refinement.images import Images
-from lightcrcf.refinement.refine import refine_together
-from lightcrcf.refinement.schedule import Level
-from lightcrcf.refinement.working_pair import WorkingPair
-
-__all__ = ["Seen", "inspect"]
-
-Float32 = NDArray[np.float32]
-Mask = NDArray[np.bool_]
-Overlap = Callable[[Mask, Mask], float]
-
-_FOREGROUND = 0.05
-_ALL = 0.9995  # of the foreground: what is known ends within voxels, of which masks and images may keep other halves
-_BORDER_PERCENTILE = 99.0
-# The way back is registered at a quarter of the resolution, from halves: a field that means something is found again.
-_BACK = (
-    Level(4, 30, force_sigma=1.732, field_sigma=0.7, radius=2),
-    Level(2, 12, force_sigma=1.732, field_sigma=0.7, radius=2),
-)
+Triple = tuple[float, float, float]
 
 
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """A pair as quality control sees it.
+@dataclass(frozen=True, kw_only=True)
+class QualityMetrics:
+    """Label-free metrics of a registration, the entry `metrics` of `run.json`; None for what was not measured.
+
+    Local correlations and overlaps are taken in the fixed foreground at half the working resolution, the metrics of the
+    field at the field's own.
 
     Args:
-        pair: both images on the working grid.
-        overlap: of two foregrounds.
-        across: whether the images are of two contrasts: then what the fixed one explains of the moving one takes the
-            place of the squared local correlation, and intensities are compared after recolouring.
+        correlation_header, correlation_affine, correlation_after: mean squared local correlation under the headers'
+            alignment, after the affine and after the deformation; for images of two contrasts the fraction of the
+            moving image's local variance that the fixed one explains.
+        overlap_before, overlap_after: Dice overlap of the foregrounds before and after the deformation; for a brain and
+            a whole head the fraction of the smaller one that lies in the larger.
+        correlation_global: correlation over the common foreground in the end, a smooth gain removed
+            (`bias_field.smooth_gain`); negative where bright and dark are exchanged.
+        histogram_distance: mean difference of the intensity quantiles there, in units of the intensity range.
+        gain_range: 95th over 5th percentile of that smooth gain.
+        covered: fraction of the fixed foreground for which the moving image has data.
+        counted_fixed, counted_moving: fraction of each foreground within the user's mask; None without a mask.
+        overlap_unmasked, correlation_unmasked: `overlap_after` and `correlation_after` (after the affine if there is no
+            deformation) over all that both images show, outside of the masks too; None without a mask.
+        folding_percent: voxels of the fixed foreground whose Jacobian determinant is not positive.
+        jacobian_min, jacobian_p01, jacobian_p99, jacobian_max: of the field's Jacobian determinant there.
+        place_ratio_min, place_ratio_max: extremes of the determinant's mean over cubes of 8 voxels, about the size of
+            the correlation window.
+        displacement_p99_mm: 99th percentile of the displacement in the fixed foreground.
+        border_displacement_mm: 99th percentile of the displacement on the faces of the field's grid.
+        there_and_back_mm: forward-backward error: mean distance between points of the fixed foreground and their images
+            under the field followed by that of a coarse registration in the other direction.
+        affine_scales: scales of the affine along right, anterior and superior.
+        affine_shears: shears xy, xz, yz of the affine.
+        affine_rotation_deg: rotation angle of the affine.
+        extent_mm: cube root of the volume of the fixed foreground.
+        inverse_consistency_mean_mm, inverse_consistency_max_mm: distance between voxels and their images under the
+            field followed by the written inverse field, over the whole grid; None without an inverse.
+        inverse_error_max_mm: the same in the other order, the residual of the fixed-point inversion.
     """
 
-    pair: WorkingPair
-    overlap: Overlap
-    across: bool = False
+    overlap_before: float | None = None
+    overlap_after: float | None = None
+    correlation_header: float | None = None
+    correlation_affine: float | None = None
+    correlation_after: float | None = None
+    correlation_global: float | None = None
+    histogram_distance: float | None = None
+    gain_range: float | None = None
+    covered: float | None = None
+    counted_fixed: float | None = None
+    counted_moving: float | None = None
+    overlap_unmasked: float | None = None
+    correlation_unmasked: float | None = None
+    folding_percent: float | None = None
+    jacobian_min: float | None = None
+    jacobian_p01: float | None = None
+    jacobian_p99: float | None = None
+    jacobian_max: float | None = None
+    place_ratio_min: float | None = None
+    place_ratio_max: float | None = None
+    displacement_p99_mm: float | None = None
+    border_displacement_mm: float | None = None
+    there_and_back_mm: float | None = None
+    affine_scales: Triple | None = None
+    affine_shears: Triple | None = None
+    affine_rotation_deg: float | None = None
+    extent_mm: float | None = None
+    inverse_consistency_mean_mm: float | None = None
+    inverse_consistency_max_mm: float | None = None
+    inverse_error_max_mm: float | None = None
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> QualityMetrics:
+        """Return the metrics of a JSON object; unknown names are ignored.
 
-def inspect(pairs: Sequence[Seen], displacement: Float32 | None, mismatch: tuple[str, ...]) -> list[Evidence]:
-    """Measure what a verdict needs.
+        Args:
+            values: by name, as `measured` returns them.
+        """
+        known: dict[str, Any] = {}
+        for name in values.keys() & {field.name for field in fields(cls)}:
+            known[name] = tuple(values[name]) if isinstance(values[name], list) else values[name]
+        return cls(**known)
 
-    Args:
-        pairs: of the registration.
-        displacement: (3, d, h, w) on the working grid or its half; None if there is none.
-        mismatch: in what the first pair is unlike the training images, in words.
+    def measured(self) -> dict[str, Any]:
+        """Return the metrics that are not None, by name: a float or three."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
-    Returns:
-        of the first pair everything; of the further ones how alike they are, since the field is the same for all.
-    """
-    halves, found = [_Halves(seen) for seen in pairs], [Evidence(mismatch=list(mismatch))]
-    found += [Evidence() for _ in pairs[1:]]
-    pair, full = pairs[0].pair, None
-    if displacement is not None:
-        lattice = pair.lattice(displacement)
-        full = displacement if lattice is pair.grid else upsample(displacement, pair.grid.shape, pair.pool)
-    for evidence, each in zip(found, halves, strict=True):
-        _compare(evidence, each, full)
-    if displacement is not None and full is not None:
-        inside = pair.fixed > _FOREGROUND if lattice is pair.grid else halves[0].tissue
-        pool = (1, 1, 1) if lattice is pair.grid else pair.pool
-        quality.deformation_evidence(found[0], displacement, inside, lattice.spacing_mm, pool)
-        found[0].border_displacement_mm = _at_border(displacement, lattice.spacing_mm)
-        found[0].there_and_back_mm = _there_and_back_mm(halves, full)
-    voxel_mm3 = float(np.prod(pair.grid.spacing_mm * pair.pool))
-    found[0].extent_mm = float(np.cbrt(np.count_nonzero(halves[0].tissue) * voxel_mm3))
-    return found
+    def __or__(self, other: QualityMetrics) -> QualityMetrics:
+        """Return all metrics of both; those of `other` take precedence.
 
+        Example:
+            >>> both = QualityMetrics(covered=1.0) | QualityMetrics(gain_range=1.2)
+            >>> both.measured()
+            {'gain_range': 1.2, 'covered': 1.0}
+        """
+        return replace(self, **other.measured())
 
-def _compare(evidence: Evidence, halves: _Halves, full: Float32 | None) -> None:
-    """Fill in how alike a pair is: as given, after the affine, and through the field at full resolution."""
-    pair = halves.pair
-    moving, moving_mask = halves.moving, halves.mask(pair.moving_mask)
-    by_header = halves.image(pair.moving_by_header), halves.mask(pair.mask_by_header)
-    evidence.correlation_header, _ = halves.local(*by_header)
-    evidence.correlation_affine, evidence.overlap_before = halves.local(moving, moving_mask)
-    evidence.counted_fixed = _counted(halves.tissue, halves.counted, halves.mask(pair.fixed_known))
-    known = halves.mask(pair.moving_known)
-    evidence.counted_moving = _counted(moving > _FOREGROUND, moving_mask, known)
-    moved, moved_mask = moving, moving_mask
-    if full is not None:
-        moved = halves.image(warp(pair.moving[None], full)[0])
-        moved_mask, known = (halves.mask(_warped(m, full)) for m in (pair.moving_mask, pair.moving_known))
-        evidence.correlation_after, evidence.overlap_after = halves.local(moved, moved_mask)
-    evidence.covered = (
-        _covered(pair, full, halves.tissue) if pair.moving_known is None else _share(halves.tissue, known)
-    )
-    if evidence.counted_fixed is not None or evidence.counted_moving is not None:
-        evidence.correlation_unmasked, evidence.overlap_unmasked = halves.local_unmasked(moved, known)
-    halves.whole(evidence, moved, moved_mask)
+    @property
+    def overlap(self) -> float | None:
+        """Overlap of the foregrounds in the end: after the deformation if there is one, else after the affine."""
+        return self.overlap_before if self.overlap_after is None else self.overlap_after
 
+    @property
+    def correlation(self) -> float | None:
+        """Mean squared local correlation in the end: after the deformation if there is one, else after the affine."""
+        return self.correlation_affine if self.correlation_after is None else self.correlation_after
 
-class _Halves:
-    """Both images at half resolution, and comparisons of others with the fixed one."""
+    @property
+    def affine_stretch(self) -> float | None:
+        """Largest factor by which the affine stretches or shrinks along an axis, at least 1."""
+        return max(max(abs(s), 1 / abs(s)) for s in self.affine_scales) if self.affine_scales else None
 
-    def __init__(self, seen: Seen) -> None:
-        self.pair, self._overlap, self.across = seen.pair, seen.overlap, seen.across
-        self.fixed, self.moving = self.image(self.pair.fixed), self.image(self.pair.moving)
-        self.counted = self.mask(self.pair.fixed_mask)
-        self.tissue = self.fixed > _FOREGROUND
+    @property
+    def affine_shear(self) -> float | None:
+        """Largest absolute shear of the affine."""
+        return max(map(abs, self.affine_shears)) if self.affine_shears else None
 
-    def image(self, image: Float32) -> Float32:
-        return block_mean(image, self.pair.pool)
+    @property
+    def unmasked_share(self) -> float | None:
+        """Correlation over everything relative to that within the masks, at most 1; None without a mask."""
+        within = self.correlation
+        if self.correlation_unmasked is None or not within:
+            return None
+        return min(1.0, self.correlation_unmasked / within)
 
-    def mask(self, mask: Float32 | None) -> Mask:
-        return np.ones(self.fixed.shape, bool) if mask is None else self.image(mask) > 0.5
-
-    def backward(self) -> Images:
-        """Both images the other way round, to be refined."""
-        masks = [None if m is None else self.image(m) for m in (self.pair.moving_mask, self.pair.fixed_mask)]
-        noise = Noise.of(self.moving, self.fixed)
-        share = self.pair.share
-        return Images(self.moving, self.fixed, masks[0], masks[1], noise, across=self.across, share=share)
-
-    def local(self, moved: Float32, mask: Mask) -> tuple[float, float]:
-        """Squared local correlation in the fixed foreground, and overlap of the foregrounds."""
-        return self._local(moved, mask & self.counted)
-
-    def local_unmasked(self, moved: Float32, known: Mask) -> tuple[float, float]:
-        """Compute `local` wherever both images have data, whatever the masks leave out."""
-        return self._local(moved, known & self.mask(self.pair.fixed_known))
-
-    def _local(self, moved: Float32, where: Mask) -> tuple[float, float]:
-        if self.across:
-            correlation = quality.local_explanation(self.fixed, moved, self.tissue & where)
-        else:
-            correlation = quality.local_correlation(self.fixed, moved, self.tissue & where)
-        return correlation, self._overlap(self.tissue & where, (moved > _FOREGROUND) & where)
-
-    def whole(self, evidence: Evidence, moved: Float32, mask: Mask) -> None:
-        """Fill in what the intensities tell over all that is foreground in both images, a smooth factor aside."""
-        if self.across:
-            counts = (mask & self.counted).astype(np.float32)
-            moved = np.where(
-                moved > _FOREGROUND, map_intensities(moved, conditional_means(self.fixed, moved, counts)), moved
-            )
-        both = self.tissue & (moved > _FOREGROUND) & mask & self.counted
-        fixed = self.fixed[both]
-        gain = smooth_gain(fixed, moved[both], np.argwhere(both))
-        even = moved[both] * gain
-        evidence.correlation_global = quality.correlation(fixed, even)
-        evidence.histogram_distance = quality.distance(fixed, even)
-        low, high = np.percentile(gain, (5, 95)) if gain.size else (1.0, 1.0)
-        evidence.gain_range = float(high / low)
-
-
-def _warped(mask: Float32 | None, full: Float32) -> Float32 | None:
-    return None if mask is None else warp(mask[None], full)[0]
-
-
-def _counted(tissue: Mask, counted: Mask, known: Mask) -> float | None:
-    """Return the share of the known tissue that the user's mask leaves; None if it leaves all but some at its edge."""
-    share = _share(tissue & known, counted)
-    return share if share < _ALL else None
-
-
-def _share(of: Mask, within: Mask) -> float:
-    total = int(np.count_nonzero(of))
-    return int(np.count_nonzero(of & within)) / total if total else 0.0
-
-
-def _at_border(displacement: Float32, spacing_mm: NDArray[np.float64]) -> float:
-    """Length of the displacement on the faces of its grid, in mm, 99th percentile."""
-    step = spacing_mm.astype(np.float32).reshape(3, 1, 1)
-    faces = [np.take(displacement, end, axis=axis + 1) for axis in range(3) for end in (0, -1)]
-    lengths = [np.sqrt(np.square(face * step).sum(axis=0)).ravel() for face in faces]
-    return float(np.percentile(np.concatenate(lengths), _BORDER_PERCENTILE))
-
-
-def _covered(pair: WorkingPair, full: Float32 | None, tissue: Mask) -> float:
-    """Share of the fixed foreground that the field and the affine take to places inside of the moving image."""
-    places = np.argwhere(tissue)[::5] * np.array(pair.pool)
-    if not len(places):
-        return 0.0
-    places = np.minimum(places, np.array(pair.grid.shape) - 1)
-    at = places.astype(np.float64)
-    if full is not None:
-        at += full[:, places[:, 0], places[:, 1], places[:, 2]].T
-    moving = pair.images[1].grid
-    voxels = moving.voxels(pair.affine.points(pair.grid.world(at)))
-    return float(np.mean(np.all((voxels > -0.5) & (voxels < np.array(moving.shape) - 0.5), axis=1)))
-
-
-def _there_and_back_mm(every: Sequence[_Halves], full: Float32) -> float | None:
-    """Mean distance, over the fixed foreground, of where a point comes to through the field and then through the field
-    that a coarse registration of all pairs the other way finds.
-    """
-    halves = every[0]
-    pair, pool = halves.pair, halves.pair.pool
-    schedule = tuple(replace(level, metric="explained") for level in _BACK) if halves.across else _BACK
-    backward = [each.backward() for each in every]
-    with use_threads(1):  # so little work that threads would wait for one another most of the time
-        back = refine_together(backward, None, schedule=schedule, pool=pool).displacement
-    factors = np.array([4 if p == 2 else 1 for p in pool])
-    inside = block_mean(halves.fixed, pool) > _FOREGROUND
-    if not inside.any():
-        return None
-    error = compose(back, _quarter(full, pool)) * (pair.grid.spacing_mm * factors).astype(np.float32).reshape(
-        3, 1, 1, 1
-    )
-    return float(np.sqrt(np.square(error).sum(axis=0))[inside].mean(dtype=np.float64))
-
-
-def _quarter(full: Float32, pool: tuple[int, int, int]) -> Float32:
-    """(3, D, H, W) at a quarter of the resolution, in its voxels: means of two voxels around each centre."""
-    near, far = (tuple(slice(start, None, 4) if p == 2 else slice(None) for p in pool) for start in (1, 2))
-    scale = np.array([0.125 if p == 2 else 0.5 for p in pool], np.float32).reshape(3, 1, 1, 1)
-    return np.ascontiguousarray(scale * (full[(slice(None), *near)] + full[(slice(None), *far)]))
+    @property
+    def disagreement(self) -> float | None:
+        """Forward-backward error relative to the extent of the anatomy."""
+        if self.there_and_back_mm is None or not self.extent_mm:
+            return None
+        return self.there_and_back_mm / self.extent_mm

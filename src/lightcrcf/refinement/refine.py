@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,7 @@ from lightcrcf.refinement.candidates import Candidates
 from lightcrcf.refinement.folds import count_folds, smooth_folds
 from lightcrcf.refinement.images import Images
 from lightcrcf.refinement.resolution import upsample_to
-from lightcrcf.refinement.schedule import Level, Plan, Schedule
+from lightcrcf.refinement.schedule import Level, Schedule
 
 __all__ = ["RefinementResult", "refine", "refine_together"]
 
@@ -59,21 +58,6 @@ class RefinementResult:
     folding_percent: float
     merge_accepted: bool | None = None
     template_accepted: bool | None = None
-
-    def record(self, plan: Plan) -> dict[str, Any]:
-        """Return what `run.json` says of it: levels that were asked for, and what became of them."""
-        levels = [{**asdict(level), "steps_done": n} for level, n in zip(plan.schedule, self.steps, strict=True)]
-        return {
-            "start": "network" if plan.network else "identity",
-            "levels": levels,
-            "finest_scale": self.scale,
-            "objective": self.metric,
-            "objective_before": self.objective_before,
-            "objective_after": self.objective_after,
-            "folding_percent": self.folding_percent,
-            "merge_accepted": self.merge_accepted,
-            "template_accepted": self.template_accepted,
-        }
 
 
 def refine(

@@ -1,47 +1,46 @@
-"""The written field without folds, and what is measured of it."""
+"""Projection of the written field onto fields that do not fold."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.diffeomorphic import MIN_DETERMINANT, folded_percent, make_diffeomorphic
 from lightcrcf.transforms.field import DisplacementField
 
-__all__ = ["inverse_metrics", "unfolded"]
+__all__ = ["UnfoldingSummary", "remove_folds"]
 
 
-def unfolded(field: DisplacementField) -> tuple[DisplacementField, dict[str, Any]]:
-    """The field, projected onto those that do not fold, and the record of what that changed, for `run.json`.
+@dataclass(frozen=True, kw_only=True)
+class UnfoldingSummary:
+    """What a projection onto diffeomorphic fields changed, the entry `diffeomorphic` of `run.json`.
 
-    Folded are the cells between voxels in which a field is not proven free of folds.
+    Folded cells are those between voxels in which a field is not proven free of folds.
+
+    Args:
+        least_determinant: lower bound of the Jacobian determinant.
+        folded_percent_before, folded_percent: folded cells before and after.
+        changed_percent: voxels whose displacement changed.
+        largest_change_voxels: of any displacement.
+        passes: iterations over the field.
     """
+
+    least_determinant: float
+    folded_percent_before: float
+    folded_percent: float
+    changed_percent: float
+    largest_change_voxels: float
+    passes: int
+
+
+def remove_folds(field: DisplacementField) -> tuple[DisplacementField, UnfoldingSummary]:
+    """Return the field projected onto those that do not fold, and what that changed."""
     projected = make_diffeomorphic(field.displacement)
-    record = {
-        "least_determinant": MIN_DETERMINANT,
-        "folded_percent_before": folded_percent(field.displacement),
-        "folded_percent": folded_percent(projected.displacement),
-        "changed_percent": 100.0 * projected.changed_fraction,
-        "largest_change_voxels": projected.largest_change_voxels,
-        "passes": projected.passes,
-    }
-    return DisplacementField(field.grid, projected.displacement), record
-
-
-def inverse_metrics(chain: Chain, backward: Chain | None) -> dict[str, float]:
-    """How well the fields that are written undo each other, on the whole of their grid; nothing without an inverse.
-
-    Returns:
-        inverse_consistency_mean_mm, inverse_consistency_max_mm: how far voxels come back from where they started,
-            through the field and then the inverse field.
-        inverse_error_max_mm: the same the other way, through the inverse field first: how far that is solved.
-    """
-    field, inverse = chain.field, None if backward is None else backward.field
-    if field is None or inverse is None:
-        return {}
-    mean_mm, max_mm = field.inverse_consistency_mm(inverse)
-    return {
-        "inverse_consistency_mean_mm": mean_mm,
-        "inverse_consistency_max_mm": max_mm,
-        "inverse_error_max_mm": inverse.inverse_consistency_mm(field).max_mm,
-    }
+    summary = UnfoldingSummary(
+        least_determinant=MIN_DETERMINANT,
+        folded_percent_before=folded_percent(field.displacement),
+        folded_percent=folded_percent(projected.displacement),
+        changed_percent=100.0 * projected.changed_fraction,
+        largest_change_voxels=projected.largest_change_voxels,
+        passes=projected.passes,
+    )
+    return DisplacementField(field.grid, projected.displacement), summary

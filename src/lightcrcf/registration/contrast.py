@@ -1,9 +1,8 @@
-"""Whether two images are of one contrast, and may be compared as they are, or of two."""
+"""Comparison of the contrasts of two aligned images: one contrast, compared directly, or two."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +11,9 @@ from lightcrcf.geometry.alignment_kernels import block_mean
 from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.preprocessing.intensity_mapping import conditional_means, map_intensities
 from lightcrcf.refinement.working_pair import WorkingPair
-from lightcrcf.registration.models import Choice
+from lightcrcf.registration.models import ModelSelection
 
-__all__ = ["REMARK", "Likeness", "across_contrasts", "likeness"]
+__all__ = ["REMARK", "ContrastComparison", "compare_contrasts", "select_across_contrasts"]
 
 Float32 = NDArray[np.float32]
 
@@ -23,60 +22,51 @@ REMARK = (
     "look whether the anatomy agrees"
 )
 _RADIUS = 2
-_TISSUE, _LEAST_VARIANCE, _HALF = 0.05, 1e-6, 0.5
-# Below this share of the correlation after recolouring the contrasts are two; where hardly anything correlates, nothing
-# is known. On training data one contrast has .98 and more (brains, heads, hearts, crops, abdomens, chests), a T1 and a
-# pseudo-contrast .76 and less, FLAIR closest: docs/decisions/0018-other-contrasts.md.
-_ONE_CONTRAST, _LEAST = 0.87, 0.1
+_FOREGROUND, _EPSILON, _HALF = 0.05, 1e-6, 0.5
+# Below this fraction of the correlation after intensity mapping the contrasts are two; where hardly anything
+# correlates, they are taken for one. On training data one contrast has .98 and more (brains, heads, hearts, crops,
+# abdomens, chests), a T1 and a pseudo-contrast .76 and less, FLAIR closest: docs/decisions/0018-other-contrasts.md.
+_MIN_RATIO, _MIN_CORRELATION = 0.87, 0.1
 
 
 @dataclass(frozen=True)
-class Likeness:
-    """How alike the images of a pair are after the affine, at half the working resolution.
+class ContrastComparison:
+    """Local correlation of a pair after the affine, with and without mapping the intensities of one image.
 
-    One of the images is given the shades that the other one has in the same places: the one with which more is gained,
-    since the poorer of two images may be a straight function of the richer one, but not the other way round.
+    The mapping assigns to each intensity of one image the mean intensity of the other one in the same voxels. Of both
+    directions the one with the larger gain counts: the image of poorer contrast may be a function of the richer one,
+    but not the other way round.
 
     Args:
-        plain: mean local correlation with its sign, each window weighed by the other image's standard deviation in it.
-        recoloured: the same after recolouring.
+        plain: mean signed local correlation at half the working resolution, each window weighted by the standard
+            deviation of the image that is not mapped.
+        mapped: the same after mapping.
 
     Example:
-        >>> Likeness(0.80, 0.82).two_contrasts, Likeness(-0.2, 0.6).two_contrasts, Likeness(0.01, 0.03).two_contrasts
-        (False, True, False)
+        >>> pairs = (0.80, 0.82), (-0.2, 0.6), (0.01, 0.03)
+        >>> [ContrastComparison(*pair).two_contrasts for pair in pairs]
+        [False, True, False]
     """
 
     plain: float
-    recoloured: float
+    mapped: float
 
     @property
     def two_contrasts(self) -> bool:
-        """Whether the images are so much more alike after recolouring that their contrasts are two."""
-        return self.ratio < _ONE_CONTRAST
+        """Whether intensity mapping raises the correlation so much that the contrasts are two."""
+        return self.ratio < _MIN_RATIO
 
     @property
     def ratio(self) -> float:
-        """Of the first to the second; 1 where hardly anything correlates."""
-        return self.plain / self.recoloured if self.recoloured > _LEAST else 1.0
-
-    def record(self, *, across: bool) -> dict[str, Any]:
-        """For `run.json`.
-
-        Args:
-            across: whether the pair was registered as one of two contrasts.
-        """
-        return {
-            "contrasts": "any" if across else "same",
-            "correlation": self.plain,
-            "correlation_recoloured": self.recoloured,
-        }
+        """Plain over mapped correlation; 1 where hardly anything correlates."""
+        return self.plain / self.mapped if self.mapped > _MIN_CORRELATION else 1.0
 
 
-def likeness(pair: WorkingPair) -> Likeness:
-    """Measure it, where both images count; of a bare brain and a whole head, in the brain.
+def compare_contrasts(pair: WorkingPair) -> ContrastComparison:
+    """Compare the contrasts of a pair within its masks; of a bare brain and a whole head, within the brain.
 
     Args:
-        pair: on the working grid.
+        pair: on the working grid, after the affine.
     """
     fixed, moving = block_mean(pair.fixed, pair.pool), block_mean(pair.moving, pair.pool)
     counts = np.ones(fixed.shape, np.float32)
@@ -85,31 +75,31 @@ def likeness(pair: WorkingPair) -> Likeness:
             counts *= block_mean(mask, pair.pool) > _HALF
     for image, bare in zip((fixed, moving), pair.bare, strict=True):
         if bare and pair.bare[0] != pair.bare[1]:
-            counts *= image > _TISSUE
-    return min(_one_way(fixed, moving, counts), _one_way(moving, fixed, counts), key=lambda found: found.ratio)
+            counts *= image > _FOREGROUND
+    return min(_mapped(fixed, moving, counts), _mapped(moving, fixed, counts), key=lambda found: found.ratio)
 
 
-def _one_way(fixed: Float32, moving: Float32, counts: Float32) -> Likeness:
-    """With the moving image recoloured."""
-    shaded = map_intensities(moving, conditional_means(fixed, moving, counts))
-    return Likeness(_correlation(fixed, moving, counts), _correlation(fixed, shaded, counts))
+def _mapped(fixed: Float32, moving: Float32, counts: Float32) -> ContrastComparison:
+    """Return the comparison with the intensities of the moving image mapped."""
+    mapped = map_intensities(moving, conditional_means(fixed, moving, counts))
+    return ContrastComparison(_correlation(fixed, moving, counts), _correlation(fixed, mapped, counts))
 
 
-def across_contrasts(choice: Choice) -> Choice:
-    """A pair of two contrasts has no model: networks were trained on one.
+def select_across_contrasts(selection: ModelSelection) -> ModelSelection:
+    """Return the selection for a pair of two contrasts: no model, since networks were trained on one.
 
     Args:
-        choice: as it would be for one contrast.
+        selection: for one contrast.
     """
-    return replace(choice, weights=None, reason="no model is for images of different contrasts", mismatch=(REMARK,))
+    return replace(selection, weights=None, reason="no model is for images of different contrasts", mismatch=(REMARK,))
 
 
 def _correlation(fixed: Float32, moving: Float32, counts: Float32) -> float:
-    """The weighted mean of local correlations over the fixed tissue."""
+    """Return the weighted mean of the signed local correlation over the fixed foreground."""
     stack = np.stack([fixed, moving, fixed * fixed, moving * moving, fixed * moving])
     f, m, ff, mm, fm = window_mean(stack, _RADIUS)
     of_fixed, of_moving = np.maximum(ff - f * f, 0), np.maximum(mm - m * m, 0)
-    local = (fm - f * m) / np.sqrt(of_fixed * of_moving + _LEAST_VARIANCE)
-    weight = np.sqrt(of_fixed) * counts * (fixed > _TISSUE)
+    local = (fm - f * m) / np.sqrt(of_fixed * of_moving + _EPSILON)
+    weight = np.sqrt(of_fixed) * counts * (fixed > _FOREGROUND)
     total = float(weight.sum(dtype=np.float64))
     return float((weight * local).sum(dtype=np.float64)) / total if total > 0 else 0.0

@@ -1,4 +1,4 @@
-"""What is decided about a pair before anything is computed: model, refinement, affine start, and memory."""
+"""The plan of a registration, made before anything is computed: model, refinement, initial affine, and memory."""
 
 from __future__ import annotations
 
@@ -17,168 +17,191 @@ from lightcrcf.preprocessing.normalization import working_order
 from lightcrcf.refinement.deformation import field_grid
 from lightcrcf.refinement.schedule import Metric, Plan, effective_preset, plan
 from lightcrcf.refinement.working_pair import WorkingPair
-from lightcrcf.registration.contrast import across_contrasts
+from lightcrcf.registration.contrast import select_across_contrasts
 from lightcrcf.registration.inputs import ImagePair, Inputs
-from lightcrcf.registration.models import Choice, choose_model, mismatches
+from lightcrcf.registration.models import ModelSelection, mismatches, select_model
 from lightcrcf.weights.store import Weights
 
-__all__ = ["Decision", "decide"]
+__all__ = ["RegistrationPlan", "plan_registration"]
+
+Types = tuple[ImageType, ImageType]
 
 
 @dataclass(frozen=True, eq=False)
-class Decision:
-    """How one pair is registered.
+class RegistrationPlan:
+    """Decisions that are made before a registration begins.
 
     Args:
-        seen: of each pair, what the fixed and the moving image show.
-        choice: the model, or none, and why.
-        refinement: what the second stage does.
+        image_types: of the fixed and the moving image of each pair.
+        selection: the model, or none, and the reason.
+        refinement: schedule of the refinement.
         init: "auto" to align, "none" to trust the headers, or an ITK affine file.
-        transform: "rigid", "similarity" or "affine", which is what an alignment looks for.
-        demand: what it holds in memory.
-        across: of each pair, whether its images are registered as ones of different contrasts.
-        known: of each pair, whether the model, if there is one, knows such images.
+        transform: "rigid", "similarity" or "affine": the transform that the alignment estimates.
+        memory: estimate of the memory.
+        across: for each pair, whether its images are registered as ones of two contrasts.
+        known: for each pair, whether the model, if there is one, was trained on such images.
     """
 
-    seen: tuple[tuple[ImageType, ImageType], ...]
-    choice: Choice
+    image_types: tuple[Types, ...]
+    selection: ModelSelection
     refinement: Plan
     init: str
     transform: str
-    demand: MemoryEstimate
+    memory: MemoryEstimate
     across: tuple[bool, ...]
     known: tuple[bool, ...]
 
     @property
-    def contents(self) -> tuple[ImageType, ImageType]:
-        """What the images of the first pair show."""
-        return self.seen[0]
+    def contents(self) -> Types:
+        """Image types of the first pair."""
+        return self.image_types[0]
 
     @property
-    def kinds_alike(self) -> tuple[bool, ...]:
-        """Of each pair, whether both images show the same kind of thing, and not a whole head and a bare brain."""
-        return tuple(_alike(contents) for contents in self.seen)
+    def comparable(self) -> tuple[bool, ...]:
+        """For each pair, whether both images show the same anatomy, and not a whole head and a bare brain."""
+        return tuple(_comparable(types) for types in self.image_types)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """By what the images of each pair are compared."""
-        weights = self.choice.weights
+        """Similarity measure of each pair."""
+        weights = self.selection.weights
         same: Metric = "mse" if weights and weights.preparation.metric == "mse" and all(self.known) else "lncc"
         return tuple("explained" if each else same for each in self.across)
 
     @property
     def network(self) -> Weights | None:
         """The network that will run, if any."""
-        return self.choice.weights if self.refinement.network else None
+        return self.selection.weights if self.refinement.network else None
 
 
-def decide(
-    inputs: Inputs, options: Options, shared: RegistrationCache, *, kept: bool, across: tuple[bool, ...] | None = None
-) -> Decision:
-    """Look at both images, and decide. Where there are several pairs, the first one chooses the model.
+def plan_registration(
+    inputs: Inputs,
+    options: Options,
+    cache: RegistrationCache,
+    *,
+    retain_engine: bool,
+    across: tuple[bool, ...] | None = None,
+) -> RegistrationPlan:
+    """Plan a registration from the types of its images; of several pairs the first one selects the model.
 
     Args:
         inputs: of the registration.
         options: of the registration.
-        shared: what is known of the images from earlier registrations.
-        kept: whether the network stays for further registrations.
-        across: of each pair, whether its images have two contrasts; as the options say by default.
+        cache: results of earlier registrations.
+        retain_engine: whether the network stays in memory for further registrations.
+        across: for each pair, whether its images are of two contrasts; by default as the options say.
 
     Raises:
         UsageError: for an unknown model, or a smoothness where the model's field is not refined.
         InputError: for damaged weights.
     """
-    every = [(shared.image_type(pair.fixed), shared.image_type(pair.moving)) for pair in inputs.pairs]
-    contents = every[0]
-    across = across or (options.similarity == "any",) * len(every)
-    choice = choose_model(options.model, contents, (inputs.fixed.grid, inputs.moving.grid))
-    choice = across_contrasts(choice) if across[0] else choice
-    known = (True, *(_knows(choice, pair, seen) for pair, seen in zip(inputs.pairs[1:], every[1:], strict=True)))
-    grids = _grids(inputs, choice.weights, options, shared)
-    refinement = _plan(choice, options, grids, alike=_alike(contents), across=across[0], together=all(known))
-    deformable = options.transform == "deformable"
-    init = _init(options.init, choice) if deformable else options.init
-    transform = "affine" if deformable else options.transform
-    demand = MemoryEstimate(
+    image_types = tuple((cache.image_type(pair.fixed), cache.image_type(pair.moving)) for pair in inputs.pairs)
+    across = across or (options.similarity == "any",) * len(image_types)
+    selection = select_model(options.model, image_types[0], (inputs.fixed.grid, inputs.moving.grid))
+    selection = select_across_contrasts(selection) if across[0] else selection
+    further = zip(inputs.pairs[1:], image_types[1:], strict=True)
+    known = (True, *(_knows(selection, pair, types) for pair, types in further))
+    grids = _grids(inputs, selection.weights, options, cache)
+    comparable = _comparable(image_types[0])
+    refinement = _plan(selection, options, grids, comparable=comparable, across=across[0], all_known=all(known))
+    init, transform = _affine_stage(options, selection)
+    samples = _count_samples(inputs, image_types) if init == "auto" else 0
+    memory = _memory(inputs, options, selection, refinement, grids, across, samples, retain_engine=retain_engine)
+    selection = _explained(selection, refinement, transform)
+    return RegistrationPlan(image_types, selection, refinement, init, transform, memory, across, known)
+
+
+def _memory(
+    inputs: Inputs,
+    options: Options,
+    selection: ModelSelection,
+    refinement: Plan,
+    grids: Sequence[Grid],
+    across: Sequence[bool],
+    samples: int,
+    *,
+    retain_engine: bool,
+) -> MemoryEstimate:
+    """Return the estimate of the memory; `samples` are those of the affine alignment at its finest resolution."""
+    return MemoryEstimate(
         inputs.volumes,
         inputs.fixed.grid,
         max(grids if refinement.template else grids[:1], key=lambda grid: grid.size),
-        network=choice.weights is not None and refinement.network,
+        network=selection.weights is not None and refinement.network,
         refinement=bool(refinement.schedule),
         inverse=options.inverse,
         diffeomorphic=options.diffeomorphic,
-        retain_engine=kept,
-        affine_samples=_samples(inputs, every) if init == "auto" else 0,
+        retain_engine=retain_engine,
+        affine_samples=samples,
         contrast=any(level.scale == 1 and level.contrast > 0 for level in refinement.schedule),
         across=across[0],
-        further=across[1:],
-        native_bf16=_in_pairs(choice, options),
+        further=tuple(across[1:]),
+        native_bf16=_uses_native_bf16(selection, options),
         multi_start=refinement.multi_start,
-        field=_field_grid(inputs.fixed.grid, grids[0], choice.weights, refinement),
-        edges=_weighs_edges(inputs, refinement),
+        field=_field_grid(inputs.fixed.grid, grids[0], selection.weights, refinement),
+        edges=_weights_background(inputs, refinement),
         masks=any(counted is not None for pair in inputs.pairs for _, counted in pair.masked),
         examined_bytes=inputs.examined_bytes,
-        resampled_bytes=_moved(inputs) + 8 * options.jacobian,
+        resampled_bytes=_resampled_bytes(inputs) + 8 * options.jacobian,
         labels=bool(inputs.moving_labels),
     )
-    choice = _explained(choice, refinement, transform)
-    return Decision(tuple(every), choice, refinement, init, transform, demand, across, known)
 
 
-def _weighs_edges(inputs: Inputs, refinement: Plan) -> bool:
-    """Whether the finest level weighs less what lies outside of masked images."""
+def _weights_background(inputs: Inputs, refinement: Plan) -> bool:
+    """Return whether the finest level gives the background of masked images another weight."""
     bare = any(extent.background_masked for pair in inputs.pairs for extent in pair.extents)
     return bare and any(level.scale == 1 and level.background != 1 for level in refinement.schedule)
 
 
-def _samples(inputs: Inputs, shown: Sequence[tuple[ImageType, ImageType]]) -> int:
-    """That the affine alignment compares at its finest resolution."""
-    return sum(count_finest_samples(pair.images, seen) for pair, seen in zip(inputs.pairs, shown, strict=True))
+def _count_samples(inputs: Inputs, image_types: Sequence[Types]) -> int:
+    """Return the samples of the affine alignment at its finest resolution."""
+    pairs = zip(inputs.pairs, image_types, strict=True)
+    return sum(count_finest_samples(pair.images, types) for pair, types in pairs)
 
 
-def _moved(inputs: Inputs) -> int:
-    """Bytes to a voxel of all that is moved onto the fixed grid."""
+def _resampled_bytes(inputs: Inputs) -> int:
+    """Return the bytes per voxel of all images resampled onto the fixed grid."""
     images = len(inputs.pairs) + len(inputs.also)
     return 4 * images + sum(labels.data.itemsize for labels in inputs.moving_labels)
 
 
-def _knows(choice: Choice, pair: ImagePair, contents: tuple[ImageType, ImageType]) -> bool:
-    """Whether a model, if there is one, suits a further pair as it does the first one."""
+def _knows(selection: ModelSelection, pair: ImagePair, types: Types) -> bool:
+    """Return whether a model, if there is one, suits a further pair as it does the first one."""
     grids = pair.fixed.grid, pair.moving.grid
-    return choice.weights is None or bool(choice.mismatch) or not mismatches(choice.weights, contents, grids)
+    return selection.weights is None or bool(selection.mismatch) or not mismatches(selection.weights, types, grids)
 
 
-def _alike(contents: tuple[ImageType, ImageType]) -> bool:
-    """Whether one image may show a part of what the other shows, or all of it: a cut head has no kind of its own.
+def _comparable(types: Types) -> bool:
+    """Return whether one image may show the anatomy of the other, or part of it: a cropped head has no type of its own.
 
-    What was masked is told from what was not: an organ lies in a body, and a body must not be squeezed into it.
+    A masked image is not comparable with an unmasked one: a body must not be squeezed into an organ.
     """
-    kinds = {content.kind for content in contents}
+    kinds = {each.kind for each in types}
     if len(kinds) == 1:
         return True
-    return kinds != HEAD_AND_BRAIN and "small crop" not in kinds and contents[0].masked == contents[1].masked
+    return kinds != HEAD_AND_BRAIN and "small crop" not in kinds and types[0].masked == types[1].masked
 
 
 def _field_grid(fixed: Grid, working: Grid, weights: Weights | None, refinement: Plan) -> Grid:
-    """The grid of the field that will be written."""
+    """Return the grid of the field that will be written."""
     pool = NetworkConfig().pool if weights is None else weights.config.pool
     finest = refinement.schedule[-1].scale if refinement.schedule else 2
     return field_grid(working_order(fixed, pool).grid(fixed), working if finest == 1 else working.half(pool), pool)
 
 
-def _in_pairs(choice: Choice, options: Options) -> bool:
-    """Whether a network of this choice would run in bfloat16 in our own kernels."""
-    if choice.weights is None or options.precision != "bf16" or options.engine == "torch":
+def _uses_native_bf16(selection: ModelSelection, options: Options) -> bool:
+    """Return whether the model would run in bfloat16 in our own kernels."""
+    if selection.weights is None or options.precision != "bf16" or options.engine == "torch":
         return False
     from lightcrcf.engines.bfloat16_network import runs_in_bfloat16
 
-    return runs_in_bfloat16(choice.weights.config)
+    return runs_in_bfloat16(selection.weights.config)
 
 
-def _grids(inputs: Inputs, weights: Weights | None, options: Options, shared: RegistrationCache) -> list[Grid]:
-    """The working grids: of the fixed image, and of the moving one too where the model has a template."""
+def _grids(inputs: Inputs, weights: Weights | None, options: Options, cache: RegistrationCache) -> list[Grid]:
+    """Return the working grids of the fixed image and, where the model has a template, of the moving one."""
     images = (inputs.fixed, inputs.moving) if _has_template(weights) else (inputs.fixed,)
-    return [WorkingPair.grid_of(image, weights, shared, options.coarsen) for image in images]
+    return [WorkingPair.grid_of(image, weights, cache, options.coarsen) for image in images]
 
 
 def _has_template(weights: Weights | None) -> bool:
@@ -186,45 +209,60 @@ def _has_template(weights: Weights | None) -> bool:
 
 
 def _plan(
-    choice: Choice, options: Options, grids: Sequence[Grid], *, alike: bool, across: bool, together: bool
+    selection: ModelSelection,
+    options: Options,
+    grids: Sequence[Grid],
+    *,
+    comparable: bool,
+    across: bool,
+    all_known: bool,
 ) -> Plan:
-    """together: whether all pairs are such as the model knows, and may be compared by its measure."""
-    weights = choice.weights
+    """Return the schedule of the refinement; `all_known`: whether the model's measure suits all pairs."""
+    weights = selection.weights
     if options.transform != "deformable":
         return Plan((), False)
-    if choice.mismatch and weights is None and not alike:
-        return Plan((), False)  # A whole head would be squeezed into the brain that is all of the other image.
+    if selection.mismatch and weights is None and not comparable:
+        return Plan((), False)  # a whole head would be squeezed into the bare brain of the other image
     preparation, preset = weights.preparation if weights else None, options.preset
-    if options.refine is None:  # who names a number of steps knows how long it shall take
+    if options.refine is None:  # a number of steps that was asked for is kept, however long it takes
         preset = effective_preset(preset, sum(grid.size for grid in grids))
-    made = plan(
+    planned = plan(
         preset, preparation, steps=options.refine, template=_has_template(weights), smoothness=options.smoothness,
         across=across,
     )  # fmt: skip
-    if not together:
-        made = replace(made, schedule=tuple(level.comparing_locally() for level in made.schedule))
-    if options.smoothness != 1 and weights is not None and not made.schedule:
+    if not all_known:
+        planned = replace(planned, schedule=tuple(level.comparing_locally() for level in planned.schedule))
+    if weights is not None and not planned.schedule:
+        _check_smoothness(options, weights)
+    return planned
+
+
+def _check_smoothness(options: Options, weights: Weights) -> None:
+    """Refuse a smoothness for a model whose field is not refined."""
+    if options.smoothness != 1:
         raise UsageError(
             "smoothness",
             expected="a model whose field is refined",
             got=f"{weights.name}, which is not refined",
             remedy="name a number of steps (--refine 4), choose --model none, or leave it out",
         )
-    return made
 
 
-def _init(init: str, choice: Choice) -> str:
-    """Images of one person in one frame are not aligned again, if the model says that it expects such."""
-    trusts = choice.weights is not None and not choice.weights.preparation.align
-    return "none" if trusts and init == "auto" else init
+def _affine_stage(options: Options, selection: ModelSelection) -> tuple[str, str]:
+    """Return init and transform of the affine stage; a model for images of one subject trusts the headers."""
+    if options.transform != "deformable":
+        return options.init, options.transform
+    trusts = selection.weights is not None and not selection.weights.preparation.align
+    return "none" if trusts and options.init == "auto" else options.init, "affine"
 
 
-def _explained(choice: Choice, refinement: Plan, transform: str) -> Choice:
-    """Without a network, add what is done instead."""
-    if choice.weights is not None:
-        return choice
+def _explained(selection: ModelSelection, refinement: Plan, transform: str) -> ModelSelection:
+    """Return the selection with a reason that says what is done without a network."""
+    if selection.weights is not None:
+        return selection
     instead = (
         "refined from coarse to fine without a network" if refinement.schedule else f"the result is {transform} only"
     )
-    reason = f"{choice.reason}; {instead}"
-    return Choice(None, reason, (reason,) if choice.mismatch == (choice.reason,) else choice.mismatch)
+    reason = f"{selection.reason}; {instead}"
+    mismatch = (reason,) if selection.mismatch == (selection.reason,) else selection.mismatch
+    return ModelSelection(None, reason, mismatch)

@@ -1,11 +1,11 @@
-"""A second way from the fixed to the moving image: both are registered with the model's template, and these joined.
+"""Registration via the model's template: both images are registered with it, and the two transforms are composed.
 
-Two persons may differ so much that neither the network nor the refinement sees which part corresponds to which; each
-is closer to the mean of many. The way is coarser than the direct one, so it is only one more candidate.
+Two persons may differ so much that neither the network nor the refinement finds the correspondence; each is closer to
+the mean of many. The composed field is coarser than the direct one, so it is only one more candidate.
 
 Source:
     S. Joshi et al., "Unbiased diffeomorphic atlas construction for computational anatomy", NeuroImage 2004 (the mean
-    that is as close as can be to all).
+    with the least deformation to all).
 """
 
 from __future__ import annotations
@@ -29,19 +29,18 @@ from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume, check_usable
 from lightcrcf.weights.store import Template, Weights
 
-__all__ = ["template_from", "way_by_template"]
+__all__ = ["make_template", "register_via_template"]
 
 Float32 = NDArray[np.float32]
 Masked = tuple[Volume, Volume | None]
 
 
-def template_from(image: Volume, weights: Weights) -> Template:
-    """What a model keeps of an image that `lightcrcf template` made, in 255 shades.
+def make_template(image: Volume, weights: Weights) -> Template:
+    """Return the template of a model from an average image of `lightcrcf template`, in 255 grey levels.
 
     Raises:
-        UsageError: for a model that compares intensities as they are, which a template does not keep, or that trusts
-            the headers.
-        InputError: if nothing can be seen in the image.
+        UsageError: for a model with an intensity window, which a template does not preserve, or without alignment.
+        InputError: for an image without contrast.
     """
     how = weights.preparation
     if how.window is not None or not how.align:
@@ -53,41 +52,41 @@ def template_from(image: Volume, weights: Weights) -> Template:
         )
     check_usable(image, "fixed")
     prepared = normalize(fill_missing(image)[0])
-    shades = np.rint(prepared.data * (255.0 / float(prepared.data.max()))).astype(np.uint8)
-    return Template(prepared.grid, np.ascontiguousarray(shades))
+    levels = np.rint(prepared.data * (255.0 / float(prepared.data.max()))).astype(np.uint8)
+    return Template(prepared.grid, np.ascontiguousarray(levels))
 
 
-def way_by_template(
+def register_via_template(
     pair: WorkingPair,
     images: tuple[Masked, Masked],
     weights: Weights,
     network: Engine | None,
     plan: Plan,
-    shared: RegistrationCache,
+    cache: RegistrationCache,
     coarsen: int = 1,
 ) -> Float32 | None:
-    """The displacement that moves the moving image of `pair` onto the fixed one by way of the template of `weights`.
+    """Return the displacement from the fixed to the moving image composed via the template of `weights`.
 
     Args:
         pair: on the working grid.
-        images: fixed and moving, as they were read; each with its mask, 0 where voxels do not count, or None.
+        images: fixed and moving, each with its mask, 0 where voxels do not count, or None.
         weights: of the model, with a template.
-        network: for the start of the refinement; None to start from nothing.
-        plan: how each image is registered with the template.
-        shared: keeps what is found for images without a mask.
+        network: for the initial field of the refinement; None to start from the identity.
+        plan: schedule of the registration with the template.
+        cache: holds the transforms of images without a mask.
         coarsen: as for `WorkingPair.grid_of`.
 
     Returns:
-        (3, d, h, w) at half resolution, in voxels of that; None if an image has nothing in common with the template.
+        (3, d, h, w) at half resolution, in its voxels; None if an image cannot be aligned with the template.
 
     Raises:
         ValueError: for a model without a template.
     """
-    mean, chains = _volume(weights), []
+    template, chains = _volume(weights), []
     key = ("to the template", weights.sha256, plan, coarsen, network and (network.name, network.precision))
     for image, mask in images:
-        onto = partial(_registered, image, mask, mean, weights, network, plan, coarsen)
-        chain = onto() if mask is not None else shared.get_or_compute(image, key, onto)
+        onto = partial(_to_template, image, mask, template, weights, network, plan, coarsen)
+        chain = onto() if mask is not None else cache.get_or_compute(image, key, onto)
         if chain is None:
             return None
         chains.append(chain)
@@ -104,7 +103,7 @@ def _volume(weights: Weights) -> Volume:
     return Volume(weights.template.data, weights.template.grid, f"template of {weights.name}")
 
 
-def _registered(
+def _to_template(
     image: Volume,
     mask: Volume | None,
     template: Volume,
@@ -113,11 +112,11 @@ def _registered(
     plan: Plan,
     coarsen: int,
 ) -> Chain | None:
-    """From points of the image to those of the template; the ways are compared at half resolution and end there."""
+    """Return the transform from the image to the template, refined up to half resolution, where it is used."""
     try:
         affine = align(image, template, fixed_mask=mask).affine
         pair = WorkingPair.prepare(image, template, (mask, None), affine, weights, RegistrationCache(), coarsen)
-    except InputError:  # the images may still have something in common with each other
+    except InputError:  # the two images may still align with each other
         return None
     displacement = None if network is None else network.displacement(*pair.for_network())
     refined = refine(

@@ -1,94 +1,89 @@
-"""What quality control makes of all pairs of images that one transform aligns."""
+"""Quality control of all pairs of images that one transform aligns."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lightcrcf.quality import verdict as quality
-from lightcrcf.quality.metrics import Seen, inspect
+from lightcrcf.quality.label_check import LabelMapRecord, misplaced, warnings_of
+from lightcrcf.quality.measure import MeasuredPair, measure
+from lightcrcf.quality.metrics import QualityMetrics
+from lightcrcf.quality.similarity import containment, overlap
 from lightcrcf.quality.thresholds import group_of
-from lightcrcf.refinement.working_pair import WorkingPair
-from lightcrcf.registration.inputs import ImagePair
-from lightcrcf.registration.plan import Decision
-from lightcrcf.transforms.affine import Affine
+from lightcrcf.quality.transform_metrics import is_mirrored
+from lightcrcf.quality.verdict import SEVERITY, Quality, judge_by_group
+from lightcrcf.registration.deform import Deformation
+from lightcrcf.registration.inputs import ImagePair, Inputs
+from lightcrcf.registration.prepare import PreparedInputs
 
 __all__ = ["Judgement", "judge_pairs"]
-
-Float32 = NDArray[np.float32]
-
-_GRAVEST = ("fail", "check", "pass")
 
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """The verdict and what it comes from.
+    """Metrics and verdict of a registration.
 
     Args:
-        metrics: figures of the first pair and of the field.
-        qc: the verdict; see `quality.verdict`.
-        channels: of each pair its figures and its verdict, for `run.json`; empty if there is one pair.
+        quality: the worst verdict of all pairs.
+        metrics: of each pair; those of the transform with the first one.
+        verdicts: of each pair.
     """
 
-    metrics: dict[str, Any]
-    qc: dict[str, Any]
-    channels: list[dict[str, Any]]
+    quality: Quality
+    metrics: tuple[QualityMetrics, ...]
+    verdicts: tuple[Quality, ...]
 
 
 def judge_pairs(
-    pairs: Sequence[WorkingPair],
-    images: Sequence[ImagePair],
-    decision: Decision,
-    displacement: Float32 | None,
-    affine: Affine,
-    labels: list[str],
-    folded_percent: float | None = None,
+    prepared: PreparedInputs, inputs: Inputs, deformation: Deformation, labels: Sequence[LabelMapRecord]
 ) -> Judgement:
-    """Measure and judge.
+    """Measure and judge a registration.
 
-    The worst of all pairs is the verdict: the first pair and the field are judged by the limits of their kind, further
-    pairs by how alike their images are, with the limits for any images.
+    The worst verdict of all pairs counts. The first pair and the transform are judged by the thresholds of their group,
+    further pairs by their similarity, with the thresholds for all images.
 
     Args:
-        pairs: on the working grid.
-        images: the same as they were read.
-        decision: how they were registered.
-        displacement: (3, d, h, w) on the working grid or its half; None if there is none.
-        affine: fixed to moving points.
-        labels: remarks on labels that were moved.
-        folded_percent: of the field once it was unfolded; None if it was not.
+        prepared: images on the working grid, and the plan.
+        inputs: the same images as they were read.
+        deformation: of the registration.
+        labels: label maps that were moved.
     """
-    overlaps = [quality.overlap if alike else quality.containment for alike in decision.kinds_alike]
-    seen = [Seen(*each) for each in zip(pairs, overlaps, decision.across, strict=True)]
-    weights, across = decision.choice.weights, decision.across[0]
-    group = group_of(
-        weights.name if weights else None, decision.contents, deformed=displacement is not None,
-        cut_out=images[0].cut_out, across=across,
+    plan, affine, unfolding = prepared.plan, prepared.affine, deformation.unfolding
+    overlaps = [overlap if comparable else containment for comparable in plan.comparable]
+    pairs = [MeasuredPair(*each) for each in zip(prepared.pairs, overlaps, plan.across, strict=True)]
+    folding = None if unfolding is None else unfolding.folded_percent
+    metrics = measure(pairs, deformation.displacement, affine, folding_percent=folding)
+    group = _group(prepared, inputs, deformation)
+    mismatch = plan.selection.mismatch if group is None or not plan.across[0] else ()
+    remarks = (*mismatch, *_misplaced_labels(inputs), *warnings_of(labels))
+    first = judge_by_group(metrics[0], group, remarks=remarks, mirrored=is_mirrored(affine))
+    verdicts = (first, *(judge_by_group(each) for each in metrics[1:]))
+    return Judgement(_worst(verdicts, [_name(pair) for pair in inputs.pairs]), metrics, verdicts)
+
+
+def _group(prepared: PreparedInputs, inputs: Inputs, deformation: Deformation) -> str | None:
+    """Return the group whose calibrated thresholds apply to the first pair."""
+    plan = prepared.plan
+    return group_of(
+        plan.selection.weights.name if plan.selection.weights else None, plan.contents,
+        deformed=deformation.displacement is not None, cut_out=inputs.first.cut_out, across=plan.across[0],
     )  # fmt: skip
-    unknown = decision.choice.mismatch if group is None or not across else ()
-    evidence, *more = inspect(seen, displacement, unknown)
-    evidence.shape_of(affine)
-    evidence.labels = labels
-    if folded_percent is not None:
-        evidence.folding_percent = folded_percent
-    verdicts = [quality.verdict(evidence, group), *(quality.verdict(each) for each in more)]
-    figures = [each.figures() for each in (evidence, *more)]
-    if not more:
-        return Judgement(figures[0], verdicts[0], [])
-    channels = [{"metrics": f, "qc": qc} for f, qc in zip(figures, verdicts, strict=True)]
-    return Judgement(figures[0], _worst(verdicts, [_name(pair) for pair in images]), channels)
 
 
-def _worst(verdicts: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:
-    """The first verdict, made as bad as the worst one; the reasons of further pairs say whose they are."""
-    graded = sorted(enumerate(verdicts), key=lambda item: _GRAVEST.index(item[1]["verdict"]))
-    reasons = [f"{names[n]}: {reason}" if n else reason for n, verdict in graded for reason in verdict["reasons"]]
-    return {**verdicts[0], "verdict": graded[0][1]["verdict"], "reasons": reasons}
+def _misplaced_labels(inputs: Inputs) -> list[str]:
+    """Return a warning for each label map that seems not to lie on the moving image."""
+    pair = inputs.first
+    brain = pair.moving if pair.extracted[1] else None
+    warnings = [misplaced(labels, pair.shown[1], brain) for labels in inputs.moving_labels]
+    return [warning for warning in warnings if warning is not None]
+
+
+def _worst(verdicts: Sequence[Quality], names: Sequence[str]) -> Quality:
+    """Return the first verdict, made as bad as the worst one; reasons of further pairs name them."""
+    graded = sorted(enumerate(verdicts), key=lambda item: SEVERITY.index(item[1].verdict))
+    reasons = tuple(f"{names[n]}: {reason}" if n else reason for n, verdict in graded for reason in verdict.reasons)
+    return replace(verdicts[0], verdict=graded[0][1].verdict, reasons=reasons)
 
 
 def _name(pair: ImagePair) -> str:

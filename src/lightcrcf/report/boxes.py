@@ -1,4 +1,4 @@
-"""What the templates draw pictures from: boxes with layers of images, rows of boxes, and outlines to lay over them."""
+"""Layout of pictures for the templates: boxes with layers of images, rows of boxes, and outlines over them."""
 
 from __future__ import annotations
 

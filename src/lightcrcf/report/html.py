@@ -6,18 +6,18 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from shlex import join
-from typing import Any
 
 from lightcrcf.registration.register import Registration
 from lightcrcf.report import tables
 from lightcrcf.report.boxes import Box, Row
 from lightcrcf.report.images import LARGEST_RATIO, RATIO_COLOURS
-from lightcrcf.report.panels import COUNT, KEYS, MIDDLE, Deformation, LeftOut, Pictures
+from lightcrcf.report.panels import COUNT, KEYS, MIDDLE, Deformation, ExcludedRegion, Pictures
 from lightcrcf.report.render import render
 from lightcrcf.report.subject import Subject
 from lightcrcf.report.svg import Histogram
 from lightcrcf.report.words import MEANINGS
 from lightcrcf.run_record.replay import command_line
+from lightcrcf.run_record.schema import to_json
 
 __all__ = ["report_files", "report_page"]
 
@@ -25,7 +25,7 @@ _NAMES = tuple(f"{key}{MIDDLE}" for key in KEYS)
 
 
 def report_files(registration: Registration, *, out: str) -> dict[str, Callable[[Path], None]]:
-    """Return the files that a report adds to the folder of a registration, by name, and who writes each."""
+    """Return the files that a report adds to the folder of a registration, by name, with their writers."""
 
     def write_page(path: Path) -> None:
         path.write_text(report_page(Subject.of(registration), out=out), encoding="utf-8")
@@ -42,19 +42,19 @@ def report_page(subject: Subject, *, out: str) -> str:
     """
     record, pictures = subject.record, Pictures(subject)
     field = subject.chain.field
-    deformation, left_out = None if field is None else Deformation.of(field, pictures), LeftOut.of(pictures)
-    drawn = [part for part in (pictures, deformation, left_out) if part is not None]
+    deformation, excluded = None if field is None else Deformation.of(field, pictures), ExcludedRegion.of(pictures)
+    drawn = [part for part in (pictures, deformation, excluded) if part is not None]
     return render(
         "report.html",
         title=f"{Path(subject.moving.source).name} onto {Path(subject.fixed.source).name}",
         images={name: uri for part in drawn for name, uri in part.images.items()},
         symbols=[symbol for part in drawn for symbol in part.symbols],
-        verdict=_verdict(record),
+        verdict=record.qc.verdict,
         meanings=MEANINGS,
-        reasons=record["qc"]["reasons"],
+        reasons=record.qc.reasons,
         subjects=tables.subjects(subject),
         masked=pictures.masked,
-        before_after=_before_after(pictures, left_out),
+        before_after=_before_after(pictures, excluded),
         kinds={kind: title for kind, title in pictures.titles.items() if kind != "fixed"},
         last_slice=COUNT - 1,
         middle_slice=MIDDLE,
@@ -63,19 +63,19 @@ def report_page(subject: Subject, *, out: str) -> str:
         deformation=deformation,
         scale=RATIO_COLOURS,
         largest_ratio=f"{LARGEST_RATIO:g}",
-        evidence=tables.evidence(record["qc"], record["metrics"]),
+        metrics=tables.metric_rows(record.qc, record.metrics),
         channels=tables.channels(record),
         label_maps=tables.label_maps(record),
         intensities=_intensities(pictures),
         timings=tables.timings(record),
         commands=_commands(subject, out),
         provenance=tables.provenance(record),
-        record=json.dumps(record, indent=2, default=str),
+        record=json.dumps(to_json(record), indent=2),
     )
 
 
 def _commands(subject: Subject, out: str) -> dict[str, str]:
-    """Commands by what they do."""
+    """Return commands by their purpose."""
     images = ["--reference", subject.fixed.source, "--input", "OTHER.nii.gz"]
     return {
         "The same run again, refused if an input has changed:": join(
@@ -88,25 +88,20 @@ def _commands(subject: Subject, out: str) -> dict[str, str]:
     }
 
 
-def _verdict(record: dict[str, Any]) -> str:
-    verdict = str(record["qc"]["verdict"])
-    return verdict if verdict in MEANINGS else "check"
-
-
-def _before_after(pictures: Pictures, left_out: LeftOut | None) -> list[Row]:
+def _before_after(pictures: Pictures, excluded: ExcludedRegion | None) -> list[Row]:
     planes, titles = pictures.middles, pictures.titles
     rows = [Row.of(_NAMES, planes, "fixed", caption=titles["fixed"])]
     for kind in ("given", "affine", "moved"):
-        nothing = " - there is nothing of it here: it lies elsewhere" if pictures.empty[kind] else ""
+        elsewhere = " - there is nothing of it here: it lies elsewhere" if pictures.empty[kind] else ""
         over = [f"{key}-{kind}" for key in KEYS] if pictures.masked and kind != "moved" else _NAMES
-        rows.append(Row.of(_NAMES, planes, kind, outlines=over, caption=titles[kind] + nothing))
-    if left_out is not None:
-        rows += [left_out.row(k, f"through what the masks leave out: {titles[k]}") for k in ("fixed", "moved")]
+        rows.append(Row.of(_NAMES, planes, kind, outlines=over, caption=titles[kind] + elsewhere))
+    if excluded is not None:
+        rows += [excluded.row(k, f"through what the masks leave out: {titles[k]}") for k in ("fixed", "moved")]
     return rows
 
 
 def _viewer(pictures: Pictures) -> Row:
-    """Boxes that the page's script shows other slices and images in."""
+    """Return boxes in which the script of the page shows other slices and images."""
     return Row(
         [
             Box(stack[MIDDLE], (f"{name}-fixed", f"{name}-moved tiles"), outline=name, stack=stack)
@@ -116,7 +111,7 @@ def _viewer(pictures: Pictures) -> Row:
 
 
 def _printed(pictures: Pictures) -> list[Row]:
-    """On paper nothing slides: tiles and differences, before and after."""
+    """Return tiles and differences before and after, for paper, where no script runs."""
     return [
         Row.of(
             _NAMES, pictures.middles, "fixed", f"{kind} {how}", caption=f"{title}: fixed and {pictures.titles[kind]}"

@@ -25,7 +25,7 @@ _FOLD, _OUTSIDE = _SHADES, _SHADES + 1
 
 
 def gray_uri(image: Float32) -> str:
-    """(rows, columns) grey values from 0 to 1, NaN for black, as a JPEG file; the same input gives the same bytes."""
+    """Return (rows, columns) grey values from 0 to 1, NaN for black, as a JPEG data URI; output is deterministic."""
     levels = np.round(255 * np.nan_to_num(image)).astype(np.uint8)
     stream = io.BytesIO()
     Image.fromarray(levels).save(stream, "JPEG", quality=_QUALITY)
@@ -33,9 +33,9 @@ def gray_uri(image: Float32) -> str:
 
 
 def ratio_uri(ratio: Float32) -> str:
-    """(rows, columns) volume ratios, NaN for black, in colours as a PNG file; zero and below have their own colour.
+    """Return (rows, columns) volume ratios, NaN for black, as a coloured PNG data URI; folds have their own colour.
 
-    Colours go by the logarithm, from 1 / `LARGEST_RATIO` to `LARGEST_RATIO`.
+    The colour scale is logarithmic, from 1 / `LARGEST_RATIO` to `LARGEST_RATIO`.
     """
     inside = np.isfinite(ratio)
     folded = inside & (ratio <= 0)

@@ -20,7 +20,7 @@ from lightcrcf.report.svg import Histogram, area_path, outline_paths, path
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.volumes import Volume
 
-__all__ = ["COUNT", "KEYS", "MIDDLE", "Deformation", "LeftOut", "Pictures"]
+__all__ = ["COUNT", "KEYS", "MIDDLE", "Deformation", "ExcludedRegion", "Pictures"]
 
 COUNT = 5  # of slices in each orientation
 MIDDLE = COUNT // 2
@@ -53,7 +53,7 @@ class Pictures:
         shown = {name: getattr(self.slices, name)(flat) for name in _TITLES}
         self.empty = {name: _middles_are_black(images, count) for name, images in shown.items()}
         names = [f"{key}{n}" for key in KEYS for n in range(count)]
-        self.images = _named(names, {kind: map(gray_uri, images) for kind, images in shown.items()})
+        self.images = _by_class(names, {kind: map(gray_uri, images) for kind, images in shown.items()})
         self.symbols = self.outlined(names, flat, self.slices.values(flat))
         if self.masked:  # where the moving volume lies elsewhere, so does its mask
             values = self.slices.values(self.middles)
@@ -63,8 +63,8 @@ class Pictures:
     def outlined(
         self, names: Sequence[str], planes: Sequence[Plane], values: Sequence[NDArray[np.float32]], kind: str = "moved"
     ) -> list[Symbol]:
-        """Draw what lies over pictures: outlines of the fixed volume, and what the masks leave out."""
-        areas = [area_path(area) for area in self.slices.left_out(planes, kind)] if self.masked else [""] * len(planes)
+        """Draw overlays: outlines of the fixed volume, and the region that the masks exclude."""
+        areas = [area_path(area) for area in self.slices.excluded(planes, kind)] if self.masked else [""] * len(planes)
         return [
             Symbol(name, plane, outline_paths(image, self.slices.levels), area)
             for name, plane, image, area in zip(names, planes, values, areas, strict=True)
@@ -77,8 +77,8 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """The planes through the middle of what the masks leave out.
+class ExcludedRegion:
+    """Three planes through the middle of the region that the masks exclude.
 
     Args:
         images: of the fixed and of the moved volume there.
@@ -91,14 +91,14 @@ class LeftOut:
     planes: tuple[Plane, ...]
 
     @classmethod
-    def of(cls, pictures: Pictures) -> LeftOut | None:
-        """Draw it; None where there is no mask, or so large a part is left out that it is on every picture."""
-        middle = pictures.slices.middle_left_out() if pictures.masked else None
+    def of(cls, pictures: Pictures) -> ExcludedRegion | None:
+        """Draw the region; None without a mask, or where so much is excluded that every picture shows it."""
+        middle = pictures.slices.middle_excluded() if pictures.masked else None
         if middle is None:
             return None
         planes, names = pictures.frame.through(middle), [f"{key}m" for key in KEYS]
         shown = {"fixed": pictures.slices.fixed(planes), "moved": pictures.slices.moved(planes)}
-        images = _named(names, {kind: map(gray_uri, each) for kind, each in shown.items()})
+        images = _by_class(names, {kind: map(gray_uri, each) for kind, each in shown.items()})
         return cls(images, pictures.outlined(names, planes, pictures.slices.values(planes)), planes)
 
     def row(self, kind: str, caption: str) -> Row:
@@ -139,7 +139,7 @@ class Deformation:
         maps = [np.where(np.isfinite(v), slice_image(ratio, p), np.nan) for v, p in zip(values, planes, strict=True)]
         kinds = {"ratio": map(ratio_uri, maps), "fixed": map(gray_uri, pictures.slices.fixed(planes))}
         return cls(
-            _named(names, kinds),
+            _by_class(names, kinds),
             pictures.outlined(names, planes, values),
             _grids(field, names, planes),
             _maps(names, planes, worst),
@@ -149,8 +149,8 @@ class Deformation:
         )
 
 
-def _named(names: Sequence[str], kinds: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """The CSS class of each image and its data URI."""
+def _by_class(names: Sequence[str], kinds: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    """Return the data URI of each image by its CSS class."""
     return {f"{name}-{kind}": uri for kind, uris in kinds.items() for name, uri in zip(names, uris, strict=True)}
 
 
@@ -173,5 +173,5 @@ def _histogram(determinant: NDArray[np.float32]) -> Histogram:
 
 
 def _middles_are_black(images: list[NDArray[np.float32]], count: int) -> bool:
-    """Whether there is nothing to see on the middle planes."""
+    """Return whether the middle planes show nothing."""
     return all(not (np.nan_to_num(images[o * count + count // 2]) > 0.05).any() for o in range(3))

@@ -13,7 +13,7 @@ from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes.volume import Volume
 
-__all__ = ["Frame", "Plane", "slice_image", "thinned"]
+__all__ = ["Frame", "Plane", "slice_image", "subsample"]
 
 Float = NDArray[np.float64]
 
@@ -22,7 +22,7 @@ _MOST_PIXELS = 320
 _OFF_MIDDLE = 0.07  # of the width: the very middle of a brain is the fluid between its halves
 _REACH = 0.72  # of the way from the middle to the ends: further out there is little to see
 _FLAT = 0.2  # of the longest side: an axis shorter than this shows strips from the side
-_THIN_VOXELS = 600_000
+_SUBSAMPLED_VOXELS = 600_000
 # Name, normal, image columns, image rows (each an axis of the canonical grid), and the letters at left, right, top,
 # bottom. The patient's right is on the left of the picture, the face on the left of the sagittal one.
 _LAYOUT = (
@@ -84,7 +84,7 @@ class Plane:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """The box about what a volume shows, along the volume's own axes, closest to RAS+; planes cut through it.
+    """The bounding box of a volume's foreground, along the volume's axes closest to RAS+; planes cut through it.
 
     Args:
         grid: of the volume.
@@ -103,11 +103,11 @@ class Frame:
 
     @classmethod
     def around(cls, volume: Volume, most_pixels: int = _MOST_PIXELS) -> Frame:
-        """The frame of what `volume` shows, with a margin and square pixels however thick its slices are."""
+        """Return the frame of the foreground of `volume`, with a margin; pixels are square for any slice thickness."""
         volume = volume.canonical()
         spacing, size = volume.grid.spacing_mm, np.array(volume.grid.shape)
-        thin, step = thinned(volume)
-        first, last, middle = (corner * step * spacing for corner in _extent(foreground(thin)))
+        sampled, step = subsample(volume)
+        first, last, middle = (corner * step * spacing for corner in _extent(foreground(sampled)))
         middle[0] += _OFF_MIDDLE * (last[0] - first[0])
         low, high = np.maximum(first - _MARGIN_MM, 0), np.minimum(last + _MARGIN_MM, (size - 1) * spacing)
         pixel = max(float(spacing.min()), float((high - low).max()) / most_pixels)
@@ -115,14 +115,14 @@ class Frame:
 
     @property
     def flat(self) -> tuple[str, int, int, int, str] | None:
-        """The layout that looks along an axis which has next to nothing to show from the side; None if none has."""
+        """The layout along an axis that is too short for the other two views; None if no axis is."""
         sizes = self.high_mm - self.low_mm
         return next((layout for layout in _LAYOUT if sizes[layout[1]] < _FLAT * sizes.max()), None)
 
     def planes(self, at_mm: Float | None = None) -> tuple[Plane, Plane, Plane]:
-        """Axial, coronal and sagittal through `at_mm` (along the axes, as `middle_mm`), or through the middle.
+        """Return axial, coronal and sagittal planes through `at_mm` (along the axes, as `middle_mm`), or the middle.
 
-        Of a few slices on top of one another, three parallel ones, the middle one through `at_mm`.
+        For a stack of few slices, return three parallel ones, the middle one through `at_mm`.
         """
         at = self.middle_mm if at_mm is None else at_mm
         if self.flat is None:
@@ -133,14 +133,14 @@ class Frame:
         return first, second, third
 
     def through(self, point_mm: Float) -> tuple[Plane, Plane, Plane]:
-        """The planes through a point in RAS+ mm, as far as it lies within the frame."""
+        """Return the planes through a point in RAS+ mm, clipped to the frame."""
         along = self.grid.voxels(point_mm) * self.grid.spacing_mm
         return self.planes(np.clip(along, self.low_mm, self.high_mm))
 
     def stacks(self, count: int) -> tuple[tuple[Plane, ...], ...]:
-        """Three stacks of `count` parallel planes, evenly over the foreground: one of each orientation.
+        """Return three stacks of `count` parallel planes, evenly over the foreground, one of each orientation.
 
-        Of a few slices on top of one another, three stacks that follow each other.
+        For a stack of few slices, return three consecutive stacks of one orientation.
 
         Args:
             count: an odd number.
@@ -153,7 +153,7 @@ class Frame:
         return tuple(tuple(self._plane(layout, self._at(layout[1], step)) for step in steps) for layout in _LAYOUT)
 
     def _at(self, normal: int, step: float) -> Float:
-        """The middle, moved along one axis; `step` runs from -1, the foreground's first voxel, to 1, its last."""
+        """Return the middle shifted along one axis; `step` runs from -1 to 1, the foreground's first and last voxel."""
         at = self.middle_mm.copy()
         end = self.last_mm if step > 0 else self.first_mm
         at[normal] += abs(step) * (end[normal] - at[normal])
@@ -165,14 +165,14 @@ class Frame:
         return _plane(self.grid, layout, self.low_mm, self.high_mm, at_mm, self.pixel_mm)
 
 
-def thinned(volume: Volume) -> tuple[NDArray[np.float32], int]:
-    """Every n-th voxel of `volume` along each axis, and n: enough to see what the volume shows, and how bright."""
-    step = max(1, round((volume.data.size / _THIN_VOXELS) ** (1 / 3)))
+def subsample(volume: Volume) -> tuple[NDArray[np.float32], int]:
+    """Return every n-th voxel of `volume` along each axis, and n: enough for foreground and intensities."""
+    step = max(1, round((volume.data.size / _SUBSAMPLED_VOXELS) ** (1 / 3)))
     return np.ascontiguousarray(volume.data[::step, ::step, ::step], dtype=np.float32), step
 
 
 def slice_image(volume: Volume, plane: Plane, chain: Chain | None = None) -> NDArray[np.float32]:
-    """(rows, columns) float32 values on `plane` of `volume`, moved by `chain` if given; NaN outside it."""
+    """Return (rows, columns) float32 values of `volume` on `plane`, moved by `chain` if given; NaN outside of it."""
     chain = chain or Chain(Affine.identity(), None, Affine.identity())
     values = Volume(np.asarray(volume.data, dtype=np.float32), volume.grid, volume.source)
     return chain.resample(values, plane.grid, "linear", fill=float("nan")).data[:, :, 0]
@@ -186,7 +186,7 @@ def _plane(
     middle_mm: Float,
     pixel_mm: float,
 ) -> Plane:
-    """The plane through `middle_mm`, from `high_mm` down to `low_mm`; these are mm along the grid's axes."""
+    """Return the plane through `middle_mm`, from `high_mm` down to `low_mm`, in mm along the grid's axes."""
     name, normal, column, row, letters = layout
     directions = grid.directions
     start = middle_mm.copy()
@@ -199,7 +199,7 @@ def _plane(
 
 
 def _extent(mask: NDArray[np.bool_]) -> tuple[Float, Float, Float]:
-    """First, last and middle voxel of `mask` along each axis."""
+    """Return first, last and middle voxel of `mask` along each axis."""
     if not mask.any():
         mask = np.ones_like(mask)
     low, high, middle = np.zeros(3), np.zeros(3), np.zeros(3)

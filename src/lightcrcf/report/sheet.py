@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from lightcrcf.errors import InputError
 from lightcrcf.files import atomic_path
+from lightcrcf.quality.metrics import QualityMetrics
 from lightcrcf.report.render import render
 from lightcrcf.report.subject import Subject
 from lightcrcf.report.tables import label_maps
@@ -26,7 +26,7 @@ _STATES = {
     "check": "worth a look",
     "pass": "nothing speaks against it",
 }
-"""What may become of a registration, worst first, in words."""
+"""States of a registration, worst first, with their descriptions."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Card:
         picture: drawn on the sheet, or the URL of a picture beside it; None without one.
         missing: why there is no picture.
         reasons: for the verdict.
-        metrics: of the registration, as `run.json` has them.
+        metrics: of the registration.
         dice: mean overlap of its labels, if there were any.
     """
 
@@ -52,7 +52,7 @@ class Card:
     picture: Thumbnail | str | None = None
     missing: str = ""
     reasons: Sequence[str] = ()
-    metrics: Mapping[str, Any] = field(default_factory=dict)
+    metrics: QualityMetrics = field(default_factory=QualityMetrics)
     dice: float | None = None
 
     @property
@@ -65,16 +65,17 @@ class Card:
         """The few metrics that tell most: how alike images and labels became, and whether space folds.
 
         Example:
-            >>> Card("a", "pass", metrics={"correlation_affine": 0.25, "folding_percent": 0.0}, dice=0.75).summary
+            >>> metrics = QualityMetrics(correlation_affine=0.25, folding_percent=0.0)
+            >>> Card("a", "pass", metrics=metrics, dice=0.75).summary
             'local correlation 0.25, folds 0 %, Dice 0.750'
         """
         metrics, words = self.metrics, []
-        if metrics.get("overlap_after") is not None:
-            words.append(f"overlap {metrics['overlap_after']:.2f}")
+        if metrics.overlap_after is not None:
+            words.append(f"overlap {metrics.overlap_after:.2f}")
         if self._correlations:
             words.append("local correlation " + " → ".join(f"{value:.2f}" for value in self._correlations))
-        if metrics.get("folding_percent") is not None:
-            words.append(f"folds {metrics['folding_percent']:.2g} %")
+        if metrics.folding_percent is not None:
+            words.append(f"folds {metrics.folding_percent:.2g} %")
         if self.dice is not None:
             words.append(f"Dice {self.dice:.3f}")
         return ", ".join(words)
@@ -82,7 +83,8 @@ class Card:
     @property
     def _correlations(self) -> list[float]:
         """Before and after the deformation, or before and after the affine alignment where there is no other."""
-        stages = [self.metrics.get(f"correlation_{stage}") for stage in ("header", "affine", "after")]
+        metrics = self.metrics
+        stages = [metrics.correlation_header, metrics.correlation_affine, metrics.correlation_after]
         last = stages[1:] if stages[2] is not None else stages[:2]
         return [value for value in last if value is not None]
 
@@ -151,17 +153,17 @@ def card_of_run(folder: Path, *, beside: Path) -> Card:
         picture = Thumbnail.of(Outlined.of(subject.fixed), subject.moved)
     except InputError as error:
         missing = str(error)
-    page, verdict = folder / "report.html", str(record["qc"]["verdict"])
-    names = [Path(record["inputs"][role]["source"]).name for role in ("moving", "fixed")]
+    page = folder / "report.html"
+    names = [Path(image.source).name for image in (record.inputs.moving, record.inputs.fixed)]
     maps = [labels.mean_dice for labels in label_maps(record) if labels.dice]
     return Card(
         title=str(folder),
-        state=verdict if verdict in _STATES else "check",
+        state=record.qc.verdict,
         volumes=" onto ".join(names),
         link=quote(os.path.relpath(page, beside.parent)) if page.is_file() else "",
         picture=picture,
         missing=missing,
-        reasons=record["qc"]["reasons"],
-        metrics=record["metrics"],
+        reasons=record.qc.reasons,
+        metrics=record.metrics,
         dice=maps[0] if maps else None,
     )

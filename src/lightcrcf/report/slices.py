@@ -1,4 +1,4 @@
-"""The numbers behind the pictures: slices of all images on the same planes, outlines, and what the field does there."""
+"""Slices of all images on common planes, contour levels, and grids deformed by the field."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.preprocessing.foreground import foreground
-from lightcrcf.report.planes import Plane, slice_image, thinned
+from lightcrcf.report.planes import Plane, slice_image, subsample
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.volumes.volume import Volume
 
-__all__ = ["Slices", "WindowedVolume", "box3", "contour_levels", "moved_grid"]
+__all__ = ["Slices", "WindowedVolume", "box_filter", "contour_levels", "moved_grid"]
 
 Float32 = NDArray[np.float32]
 Images = list[Float32]
 
 _LINE_MM = 6.0
-_MOSTLY = 0.5  # of the foreground: more is to be seen on any plane
+_MAX_EXCLUDED = 0.5  # of the foreground: more is visible on any plane
 _BORDER_RANGE_PERCENT = (0.5, 99.7)
 
 
@@ -48,27 +48,27 @@ class Slices:
         self.levels = contour_levels(fixed)
 
     def values(self, planes: Sequence[Plane]) -> Images:
-        """The fixed volume in its own intensities; NaN outside of it."""
+        """Return the fixed volume in its own intensities; NaN outside of it."""
         return self._fixed.values(planes)
 
     def fixed(self, planes: Sequence[Plane]) -> Images:
-        """The fixed volume, as this and the next in grey values from 0 to 1, NaN outside of the volume."""
+        """Return the fixed volume in grey values from 0 to 1; NaN outside of it, as for the next methods."""
         return self._fixed.gray(planes)
 
     def given(self, planes: Sequence[Plane]) -> Images:
-        """The moving volume where its header puts it."""
+        """Return the moving volume under the alignment of the headers."""
         return self._moving.gray(planes)
 
     def affine(self, planes: Sequence[Plane]) -> Images:
-        """The moving volume after affine alignment only."""
+        """Return the moving volume after affine alignment only."""
         return self._moving.gray(planes, Chain(self.chain.before, None, self.chain.after))
 
     def moved(self, planes: Sequence[Plane]) -> Images:
-        """The result."""
+        """Return the moved volume."""
         return self._moved.gray(planes)
 
-    def left_out(self, planes: Sequence[Plane], kind: str = "moved") -> Images:
-        """What the masks leave out: above 0.5 where voxels of either volume do not count.
+    def excluded(self, planes: Sequence[Plane], kind: str = "moved") -> Images:
+        """Return what the masks exclude: above 0.5 where voxels of either volume do not count.
 
         Args:
             planes: of the pictures.
@@ -82,28 +82,28 @@ class Slices:
         fixed, moving = self._masks
         images = [[np.zeros(plane.grid.shape[:2], np.float32) for plane in planes]]
         if fixed is not None:
-            images.append(_left_out(fixed, planes, None))
+            images.append(_excluded(fixed, planes, None))
         if moving is not None:
-            images.append(_left_out(moving, planes, chains[kind]))
+            images.append(_excluded(moving, planes, chains[kind]))
         return [np.maximum.reduce(each) for each in zip(*images, strict=True)]
 
-    def middle_left_out(self) -> NDArray[np.float64] | None:
-        """The place nearest to the middle of what the masks leave out of the fixed foreground, in RAS+ mm; or None."""
-        thin, step = thinned(self._fixed.volume)
+    def middle_excluded(self) -> NDArray[np.float64] | None:
+        """Return the point nearest to the middle of the excluded foreground, in RAS+ mm; None without one."""
+        sampled, step = subsample(self._fixed.volume)
         grid = self._fixed.volume.grid
-        places = grid.world(np.argwhere(foreground(thin)) * step)
+        places = grid.world(np.argwhere(foreground(sampled)) * step)
         out = np.zeros(len(places), np.bool_)
         for mask, points in zip(self._masks, (places, self.chain.points(places)), strict=True):
             if mask is not None:
                 out |= _is_zero(mask, points)
-        if not out.any() or np.mean(out) > _MOSTLY:
+        if not out.any() or np.mean(out) > _MAX_EXCLUDED:
             return None
         middle = places[out].mean(axis=0)
         nearest: NDArray[np.float64] = places[out][np.square(places[out] - middle).sum(axis=1).argmin()]
         return nearest
 
     def histograms(self, bins: int = 64) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Shares of the foreground in `bins` grey values, of the fixed and of the moving volume."""
+        """Return the normalised histograms of the fixed and the moving foreground, with `bins` grey values."""
         return self._fixed.histogram(bins), self._moving.histogram(bins)
 
 
@@ -116,7 +116,7 @@ class WindowedVolume:
 
     def __init__(self, volume: Volume) -> None:
         self.volume = Volume(np.asarray(volume.data, dtype=np.float32), volume.grid, volume.source)
-        data = thinned(volume)[0]
+        data = subsample(volume)[0]
         mask = foreground(data)
         self._inside = data[mask] if mask.any() else data.ravel()
         low, high = _BORDER_RANGE_PERCENT
@@ -132,7 +132,7 @@ class WindowedVolume:
         return [self._unit(image) for image in self.values(planes, chain)]
 
     def histogram(self, bins: int) -> NDArray[np.float64]:
-        """Return the shares of the foreground in `bins` grey values."""
+        """Return the normalised histogram of the foreground, with `bins` grey values."""
         counts, _ = np.histogram(self._unit(self._inside), bins=bins, range=(0, 1))
         return np.asarray(counts / max(int(counts.sum()), 1), dtype=np.float64)
 
@@ -140,14 +140,14 @@ class WindowedVolume:
         return np.asarray(np.clip((values - self._low) / self._width, 0, 1), dtype=np.float32)
 
 
-def _left_out(mask: Volume, planes: Sequence[Plane], chain: Chain | None) -> Images:
-    """1 where a mask is 0, on some planes; 0 outside of it."""
+def _excluded(mask: Volume, planes: Sequence[Plane], chain: Chain | None) -> Images:
+    """Return 1 where a mask is 0, on some planes, and 0 outside of its grid."""
     inverse = Volume((mask.data == 0).astype(np.float32), mask.grid, mask.source)
     return [np.nan_to_num(slice_image(inverse, plane, chain)) for plane in planes]
 
 
 def _is_zero(mask: Volume, points: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether the voxels nearest to (N, 3) points in RAS+ mm are 0; not outside of the mask."""
+    """Return whether the voxels nearest to (N, 3) points in RAS+ mm are 0; False outside of the mask's grid."""
     voxels = np.rint(mask.grid.voxels(points)).astype(int)
     within = np.all((voxels >= 0) & (voxels < mask.grid.shape), axis=1)
     found = np.zeros(len(points), np.bool_)
@@ -156,15 +156,15 @@ def _is_zero(mask: Volume, points: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def moved_grid(field: DisplacementField, plane: Plane) -> list[NDArray[np.float64]]:
-    """(N, 2) pixel positions (column, row) of each line of a regular grid after the field moved it."""
+    """Return the lines of a regular grid deformed by the field, each as (N, 2) pixel positions (column, row)."""
     moved = plane.grid.voxels(field.points(plane.world.reshape(-1, 3)))[:, [1, 0]]
     moved = moved.reshape(*plane.grid.shape[:2], 2)
     step = max(2, round(_LINE_MM / plane.pixel_mm))
     return [*moved[step // 2 :: step], *moved[:, step // 2 :: step].transpose(1, 0, 2)]
 
 
-def box3(image: Float32) -> Float32:
-    """Means of 3x3 pixels, so that noise does not fray the outlines."""
+def box_filter(image: Float32) -> Float32:
+    """Return means of 3x3 pixels, which keep noise out of the outlines."""
     padded = np.pad(image, 1, mode="edge")
     rows, columns = image.shape
     shifted = [padded[r : r + rows, c : c + columns] for r in range(3) for c in range(3)]
@@ -173,17 +173,17 @@ def box3(image: Float32) -> Float32:
 
 def contour_levels(volume: Volume) -> tuple[float, ...]:
     """Return the values at the foreground's border, and between its darker and its brighter tissue."""
-    data = thinned(volume)[0]
+    data = subsample(volume)[0]
     mask = foreground(data)
     if not mask.any() or mask.all():
         return ()
     inside = data[mask].astype(np.float64)
     border = float(np.median(data[~mask]) + np.median(inside)) / 2
-    return (border, _two_class_threshold(inside))
+    return (border, _isodata_threshold(inside))
 
 
-def _two_class_threshold(values: NDArray[np.float64]) -> float:
-    """The threshold half-way between the means of the two classes that it makes."""
+def _isodata_threshold(values: NDArray[np.float64]) -> float:
+    """Return the threshold half-way between the means of the two classes it separates (Ridler and Calvard, 1978)."""
     threshold = float(values.mean())
     for _ in range(20):
         high = values > threshold

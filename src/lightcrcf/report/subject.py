@@ -1,13 +1,14 @@
-"""What a report shows: the volumes, the transform and the record of a run, just made or read from its folder."""
+"""The subject of a report: volumes, transform and record of a run, from memory or from its folder."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lightcrcf.registration.register import Registration
+from lightcrcf.run_record.input_files import Role
+from lightcrcf.run_record.record import RunRecord
 from lightcrcf.run_record.replay import check_unchanged, read_run
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.itk import read_transform_folder
@@ -15,44 +16,46 @@ from lightcrcf.volumes import Volume, read
 
 __all__ = ["Subject"]
 
+_IMAGES: tuple[Role, Role] = ("fixed", "moving")
+_MASKS: tuple[Role, Role] = ("fixed_mask", "moving_mask")
+
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A registration as a report sees it.
+    """The part of a registration that a report shows.
 
     Args:
-        fixed, moving: the volumes as they were given.
+        fixed, moving: the volumes as given.
         moved: the result, on the fixed grid.
         chain: fixed points to moving points.
-        record: what `run.json` holds.
-        masks: of the fixed and the moving volume, 0 where voxels must not count; None for what there is not.
+        record: of the run.
+        masks: of the fixed and the moving volume, 0 where voxels must not count; None for a missing one.
     """
 
     fixed: Volume
     moving: Volume
     moved: Volume
     chain: Chain
-    record: dict[str, Any]
+    record: RunRecord
     masks: tuple[Volume | None, Volume | None] = (None, None)
 
     @classmethod
     def of(cls, registration: Registration) -> Subject:
-        """A registration that was just made."""
-        found = registration
-        return cls(found.fixed, found.moving, found.moved, found.transform, found.provenance, found.masks)
+        """Return the subject of a registration in memory."""
+        made = registration
+        return cls(made.fixed, made.moving, made.moved, made.transform, made.record, made.masks)
 
     @classmethod
     def read(cls, folder: str | os.PathLike[str]) -> Subject:
-        """A run that lies in a folder; its inputs are read again from where they were.
+        """Return the subject of a run in a folder; its inputs are read again from their paths.
 
         Raises:
             InputError: if the folder holds no run, or an input is gone or has changed.
         """
         record = read_run(Path(folder) / "run.json")
-        fixed, moving = (read(check_unchanged(record, role)) for role in ("fixed", "moving"))
-        given = {source["role"] for source in record["sources"]}
-        fixed_mask, moving_mask = (
-            read(check_unchanged(record, role)) if role in given else None for role in ("fixed_mask", "moving_mask")
-        )
+        sources = {source.role: source for source in reversed(record.sources)}
+        fixed, moving = (read(check_unchanged(sources[role])) for role in _IMAGES)
+        masks = [sources.get(role) for role in _MASKS]
+        fixed_mask, moving_mask = (None if mask is None else read(check_unchanged(mask)) for mask in masks)
         moved, chain = read(Path(folder) / "moved.nii.gz"), read_transform_folder(folder)
         return cls(fixed, moving, moved, chain, record, (fixed_mask, moving_mask))

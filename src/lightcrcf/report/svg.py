@@ -9,16 +9,16 @@ import numpy as np
 from contourpy import LineType, contour_generator
 from numpy.typing import ArrayLike, NDArray
 
-from lightcrcf.report.slices import box3
+from lightcrcf.report.slices import box_filter
 
 __all__ = ["Histogram", "area_path", "outline_paths", "path"]
 
-_SPECK = 0.1  # of the way around the picture: shorter contours, of vessels and noise, would hide the others
+_MIN_LENGTH = 0.1  # of the picture's perimeter: shorter contours, of vessels and noise, would hide the others
 _FINE = 4  # steps of one pixel
 
 
 def path(lines: Iterable[ArrayLike]) -> str:
-    """Polylines (N, 2) of (column, row) as the `d` of an SVG path: relative, in quarters of a pixel.
+    """Return (N, 2) polylines of (column, row) as the `d` of an SVG path: relative, in quarters of a pixel.
 
     Example:
         >>> path([[(0, 0), (1, 0), (1, 1.5)]])
@@ -37,21 +37,21 @@ def _polyline(line: NDArray[np.float64]) -> str:
 
 
 def outline_paths(values: NDArray[np.float32], levels: Sequence[float]) -> list[str]:
-    """One path for each level: the contours of (rows, columns) values, smoothed a little; NaN is background.
+    """Return one path per level: the contours of (rows, columns) values, smoothed a little; NaN is background.
 
-    Contours that are short beside the picture are left out.
+    Short contours are omitted.
     """
-    smooth = box3(np.nan_to_num(values, nan=float(np.nanmin(values)) if np.isfinite(values).any() else 0.0))
+    smooth = box_filter(np.nan_to_num(values, nan=float(np.nanmin(values)) if np.isfinite(values).any() else 0.0))
     found = contour_generator(z=smooth, line_type=LineType.Separate)
     lines = ([np.asarray(line) for line in found.lines(level)] for level in levels)
-    shortest = _SPECK * 2 * sum(values.shape)
-    return [path(_thinned(line) for line in each if len(line) >= shortest) for each in lines]
+    shortest = _MIN_LENGTH * 2 * sum(values.shape)
+    return [path(_every_other(line) for line in each if len(line) >= shortest) for each in lines]
 
 
 def area_path(values: NDArray[np.float32]) -> str:
-    """One path around all that is above 0.5 in (rows, columns) values, closed along the edges of the picture.
+    """Return one path around all (rows, columns) values above 0.5, closed along the edges of the picture.
 
-    To be filled by the rule `evenodd`, which leaves holes empty.
+    It is to be filled by the rule `evenodd`, which leaves holes empty.
 
     Example:
         >>> area_path(np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]], np.float32))
@@ -63,8 +63,8 @@ def area_path(values: NDArray[np.float32]) -> str:
     return path(np.clip(np.asarray(line) - 1, 0, edge) for line in found)
 
 
-def _thinned(line: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Every other point: contours have two a pixel."""
+def _every_other(line: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return every other point: contours have two per pixel."""
     return np.concatenate([line[:-1:2], line[-1:]])
 
 
@@ -74,7 +74,7 @@ class Histogram:
 
     Args:
         title: for people who cannot see it.
-        curves: a CSS class and the shares of the bins, for each.
+        curves: a CSS class and the normalised counts of the bins, for each.
         ticks: places from 0 to 1 and their labels.
     """
 
@@ -85,13 +85,13 @@ class Histogram:
     @property
     def paths(self) -> list[tuple[str, str]]:
         """The CSS class and the SVG path of each curve, 400 units wide and up to 114 high."""
-        top = max((float(shares.max()) for _, shares in self.curves), default=0.0) or 1.0
-        return [(name, _steps(shares / top)) for name, shares in self.curves]
+        top = max((float(counts.max()) for _, counts in self.curves), default=0.0) or 1.0
+        return [(name, _steps(counts / top)) for name, counts in self.curves]
 
 
-def _steps(shares: NDArray[np.float64]) -> str:
-    """A staircase on a base line of 400 units; the square root of a share is its height, so that small ones show."""
-    edges = np.linspace(0, 400, len(shares) + 1).round(1)
-    heights = (120 - 114 * np.sqrt(shares)).round(1)
+def _steps(counts: NDArray[np.float64]) -> str:
+    """Return a staircase on a base line of 400 units; heights are square roots, which keep small bins visible."""
+    edges = np.linspace(0, 400, len(counts) + 1).round(1)
+    heights = (120 - 114 * np.sqrt(counts)).round(1)
     stairs = "".join(f"V{y:g}H{x:g}" for y, x in zip(heights, edges[1:], strict=True))
     return f"M0 120{stairs}V120Z"

@@ -79,14 +79,14 @@ class Thumbnail:
         return cls(left - _GAP, height, tiles)
 
 
-def write_thumbnail(path: Path, fixed: Volume, moved: Volume, shared: RegistrationCache) -> None:
+def write_thumbnail(path: Path, fixed: Volume, moved: Volume, cache: RegistrationCache) -> None:
     """Write an SVG file that holds its images; the same input gives the same bytes.
 
     Args:
         path: to write.
         fixed: the volume that gives the outlines.
         moved: the volume that is shown under them.
-        shared: remembers the outlines of a fixed volume.
+        cache: holds the outlines of a fixed volume.
     """
-    outlined = shared.get_or_compute(fixed, "outlines", lambda: Outlined.of(fixed))
+    outlined = cache.get_or_compute(fixed, "outlines", lambda: Outlined.of(fixed))
     path.write_text(render("thumbnail.svg", picture=Thumbnail.of(outlined, moved)), encoding="utf-8")

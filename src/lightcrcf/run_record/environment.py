@@ -1,9 +1,10 @@
-"""What a run depends on besides its input: package versions, processor, threads, engines."""
+"""The environment of a run: package versions, processor, memory, threads, engines."""
 
 from __future__ import annotations
 
 import os
 import platform
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from lightcrcf.errors import InputError
 from lightcrcf.geometry.kernel_cache import kernel_cache
 from lightcrcf.weights.store import load, names
 
-__all__ = ["cpu_name", "describe_environment", "usable_cores", "versions"]
+__all__ = ["cpu_name", "describe_environment", "peak_memory_mb", "usable_cores", "versions"]
 
 _PACKAGES = (
     "numpy", "numba", "openvino", "nibabel", "SimpleITK", "safetensors", "isal", "zlib-ng", "torch"
@@ -21,7 +22,7 @@ _PACKAGES = (
 
 
 def describe_environment() -> dict[str, Any]:
-    """All of it, for `lightcrcf info` and bug reports; nothing heavy is imported."""
+    """Return the environment as JSON values, for `lightcrcf info` and bug reports; import nothing heavy."""
     return {
         "lightcrcf": version("lightcrcf"),
         "python": platform.python_version(),
@@ -36,7 +37,7 @@ def describe_environment() -> dict[str, Any]:
 
 
 def _kernel_cache() -> str:
-    """Where compiled kernels are kept, or why they cannot be."""
+    """Return the folder of compiled kernels, or the error that prevents one."""
     try:
         return str(kernel_cache())
     except InputError as error:
@@ -44,20 +45,30 @@ def _kernel_cache() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of the packages that can change a result."""
+    """Return the installed versions of the packages that can change a result."""
     return installed(_PACKAGES)
 
 
 def usable_cores() -> int:
-    """Processor cores that this process may use."""
+    """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cpu_name() -> str:
-    """The processor as it calls itself."""
+    """Return the name of the processor."""
     listing = Path("/proc/cpuinfo")
     if listing.is_file():
         for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def peak_memory_mb() -> float | None:
+    """Return the largest resident memory of this process so far, in MiB; None where the system does not report it."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)

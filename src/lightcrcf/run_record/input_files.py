@@ -1,59 +1,76 @@
-"""Which files a run was made from, and their SHA-256: what it takes to find them again and to see that they changed."""
+"""The inputs of a run: paths and checksums, to find them again and to notice changes."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 from lightcrcf.volumes import Volume
 
-__all__ = ["fingerprint", "named_options", "named_sources"]
+__all__ = ["Role", "Source", "file_options", "fingerprint", "sources_of"]
+
+Role = Literal[
+    "fixed", "moving", "fixed_mask", "moving_mask", "fixed_labels", "moving_labels", "also", "init", "model"
+]  # fmt: skip
 
 _CHUNK = 1 << 20
-# These keep their voxels in another file of the same stem.
+# Formats that keep their voxels in another file of the same stem.
 _DETACHED = (".hdr", ".img", ".mhd", ".nhdr")
 
 
-def named_sources(items: Iterable[tuple[str, Any]]) -> list[dict[str, Any]]:
-    """What `run.json` says of everything that came from outside.
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """An input of a run: a file, a folder, or something in memory.
 
     Args:
-        items: (role, what was given); a path names a file or a folder, anything else was in memory.
-
-    Returns:
-        for each the role, and the absolute path and its SHA-256, both None for what was in memory.
+        role: of the input.
+        path: absolute; None for something in memory.
+        sha256: see `fingerprint`; None for something in memory.
     """
-    return [_source(role, given) for role, given in items if given is not None]
+
+    role: Role
+    path: str | None
+    sha256: str | None
 
 
-def named_options(model: str | os.PathLike[str], init: str | os.PathLike[str]) -> list[tuple[str, Any]]:
-    """The options that name files, for `named_sources`.
+def sources_of(items: Iterable[tuple[str, Any]]) -> tuple[Source, ...]:
+    """Return the sources of a run.
+
+    Args:
+        items: (role, input); a path names a file or a folder, anything else is in memory, None is left out.
+    """
+    return tuple(_source(cast(Role, role), item) for role, item in items if item is not None)
+
+
+def file_options(model: str | os.PathLike[str], init: str | os.PathLike[str]) -> list[tuple[str, Any]]:
+    """Return the options that name files, for `sources_of`.
 
     Example:
-        >>> named_options("brain-t1", "start.tfm")
+        >>> file_options("brain-t1", "start.tfm")
         [('init', 'start.tfm')]
     """
     files = [("model", model)] if os.fspath(model).endswith(".safetensors") else []
     return [*files, *([("init", init)] if os.fspath(init) not in ("auto", "none") else [])]
 
 
-def _source(role: str, given: Any) -> dict[str, Any]:
-    if isinstance(given, Volume) and Path(given.source).exists():
-        given = given.source  # a file that the caller has read
-    if not isinstance(given, str | os.PathLike):
-        return {"role": role, "path": None, "sha256": None}
-    path = os.path.abspath(given)  # noqa: PTH100 - a link stays the link that was named
-    return {"role": role, "path": path, "sha256": fingerprint(path)}
+def _source(role: Role, item: Any) -> Source:
+    if isinstance(item, Volume) and Path(item.source).exists():
+        item = item.source  # a file that the caller has read
+    if not isinstance(item, str | os.PathLike):
+        return Source(role=role, path=None, sha256=None)
+    path = os.path.abspath(item)  # noqa: PTH100 - a link stays the link that was named
+    return Source(role=role, path=path, sha256=fingerprint(path))
 
 
 def fingerprint(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of what a reader of `path` sees, in hexadecimal digits.
+    """Return the SHA-256 of an input, in hexadecimal digits.
 
-    Of a file it is that of its bytes; of a header with its voxels elsewhere (.hdr, .mhd, .nhdr), and of a folder (not
-    of folders below it), that of a list of names and the SHA-256 of each file.
+    For a file it is taken over its bytes; for a header with detached voxels (.hdr, .mhd, .nhdr) and for a folder
+    (without folders below it) over a list of names and the SHA-256 of each file.
 
     Raises:
         OSError: if something cannot be read.

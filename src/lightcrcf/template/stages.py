@@ -19,9 +19,11 @@ from lightcrcf.batch.tally import Tally
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.files import atomic_path, read_json, write_json
 from lightcrcf.preprocessing.foreground import volume_litres
-from lightcrcf.registration.contrast import Likeness
+from lightcrcf.quality.metrics import QualityMetrics
+from lightcrcf.registration.contrast import ContrastComparison
 from lightcrcf.run_record.environment import versions
 from lightcrcf.run_record.input_files import fingerprint
+from lightcrcf.run_record.replay import read_run
 from lightcrcf.template.average import Average, Image, average, common_grid, difference, sharpened, sharpness
 from lightcrcf.template.figure import draw
 from lightcrcf.template.mean import centred, centring, group_mean, mean_shift
@@ -225,8 +227,7 @@ class Builder:
                 left_out[name] = reason
                 warnings.warn(f"{title}: {name} is left out: {reason}", stacklevel=4)
             else:
-                metrics = record["metrics"]
-                correlations[name] = metrics.get("correlation_after", metrics.get("correlation_affine", 0.0))
+                correlations[name] = QualityMetrics.from_json(record["metrics"]).correlation or 0.0
         return left_out, correlations
 
     def _kept(self, left_out: dict[str, str], folder: Path) -> list[str]:
@@ -243,10 +244,10 @@ class Builder:
         """Refuse to average images of different contrasts, unless told that they are one."""
         if self.recipe.options.similarity == "same":
             return
-        found = {name: (read_json(folder / "pairs" / name / "run.json") or {})["similarity"] for name in kept}
+        found = {name: read_run(folder / "pairs" / name).similarity for name in kept}
         others = [
             name for name, how in found.items()
-            if Likeness(how["correlation"], how["correlation_recoloured"]).two_contrasts
+            if ContrastComparison(how.correlation, how.correlation_recoloured).two_contrasts
         ]  # fmt: skip
         if others:
             shutil.rmtree(self.work, ignore_errors=True)

@@ -29,10 +29,10 @@ from lightcrcf.preprocessing.foreground import ImageType, classify
 from lightcrcf.preprocessing.missing_data import fill_missing
 from lightcrcf.preprocessing.normalization import NormalizedImage, normalize, working_order
 from lightcrcf.training.config import Augment, Cohort, Data
+from lightcrcf.training.datasets.analyze import read_analyze
 from lightcrcf.training.datasets.listing import Scan
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.volumes import check_usable, on_grid_of, read
-from lightcrcf.volumes.formats.analyze import read_analyze
 from lightcrcf.volumes.volume import Volume
 from lightcrcf.weights.preparation import CT, Profile, Ranges
 

@@ -1,4 +1,4 @@
-"""Volumes from arrays."""
+"""Volumes from arrays, and the types of arrays that files store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightcrcf.volumes.limits import check_shape
 from lightcrcf.volumes.orientation import orthogonal_grid
 from lightcrcf.volumes.volume import Volume
 
-__all__ = ["array_volume", "plain_array"]
+__all__ = ["array_volume", "plain_array", "to_storable"]
 
 
 def plain_array(array: ArrayLike, source: str) -> NDArray[Any]:
@@ -50,3 +50,20 @@ def array_volume(array: ArrayLike, affine: ArrayLike, source: str, header: Mappi
     data = plain_array(array, source)
     grid, notes = orthogonal_grid((data.shape[0], data.shape[1], data.shape[2]), affine, source)
     return Volume(data, grid, source, header or {}, notes)
+
+
+def to_storable(data: NDArray[Any]) -> NDArray[Any]:
+    """Return the array in a dtype that every reader supports: bool as uint8, wide integers as int32 where they fit.
+
+    Example:
+        >>> to_storable(np.array([[[0, 2035]]])).dtype.name, to_storable(np.array([[[True]]])).dtype.name
+        ('int32', 'uint8')
+    """
+    if data.dtype == np.bool_:
+        return data.astype(np.uint8)
+    if data.dtype.kind == "f" and data.dtype.itemsize not in (4, 8):
+        return data.astype(np.float32)
+    int32 = np.iinfo(np.int32)
+    if data.dtype.name in ("int64", "uint64", "uint32") and data.min() >= int32.min and data.max() <= int32.max:
+        return data.astype(np.int32)
+    return data

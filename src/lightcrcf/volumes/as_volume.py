@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from nibabel.spatialimages import SpatialImage
-
 from lightcrcf.errors import InputError
 from lightcrcf.volumes.arrays import array_volume
 from lightcrcf.volumes.read import read
@@ -34,16 +32,16 @@ def as_volume(obj: Any) -> Volume:
         return obj
     if isinstance(obj, str | os.PathLike):
         return read(obj)
-    if isinstance(obj, SpatialImage):
-        from lightcrcf.volumes.formats.nibabel_images import from_nibabel
-
-        return from_nibabel(obj)
     if type(obj).__module__.split(".")[0] == "SimpleITK" and type(obj).__name__ == "Image":
         from lightcrcf.volumes.formats.itk_images import from_image
 
         return from_image(obj, "SimpleITK image")
     if isinstance(obj, tuple | list) and len(obj) == 2:
         return array_volume(obj[0], obj[1], "array")
+    from lightcrcf.volumes.formats.nibabel_images import from_nibabel, is_nibabel
+
+    if is_nibabel(obj):
+        return from_nibabel(obj)
     raise InputError(
         "volume",
         expected="a path, a nibabel or SimpleITK image, or (array, affine)",

@@ -10,15 +10,15 @@ from pathlib import Path
 from lightcrcf.errors import InputError, MemoryEstimateError
 from lightcrcf.files import GZIP_MAX_RATIO
 
-__all__ = ["available_memory", "check_memory", "check_shape", "check_stored"]
+__all__ = ["address_space", "available_memory", "check_memory", "check_shape", "check_stored"]
 
 
 def available_memory() -> int | None:
     """Return the bytes that this process can still allocate without swapping; None where the system does not report it.
 
-    Limits of control groups (containers, batch systems) count as well as the memory of the machine.
+    Limits of control groups (containers, batch systems) and of the process count as well as the memory of the machine.
     """
-    known = [n for n in (_machine_available(), *_group_available()) if n is not None]
+    known = [n for n in (_machine_available(), _process_available(), *_group_available()) if n is not None]
     return min(known, default=None)
 
 
@@ -33,6 +33,26 @@ def _machine_available() -> int | None:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def _process_available() -> int | None:
+    """Return what is left of the process's address space; None if it has no limit, or only Linux could tell."""
+    try:
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        return None if limit == resource.RLIM_INFINITY else max(limit - address_space(), 0)
+    except (ImportError, OSError, ValueError):
+        return None
+
+
+def address_space() -> int:
+    """Return the bytes of address space that this process has mapped, on Linux.
+
+    Raises:
+        OSError: on other systems.
+    """
+    return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _group_available(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 from lightcrcf.errors import InputError
-from lightcrcf.volumes.formats.nifti import is_nifti, nifti_header_path, read_nifti
 from lightcrcf.volumes.volume import Volume
 
 __all__ = ["read"]
@@ -27,12 +26,14 @@ def read(path: str | os.PathLike[str]) -> Volume:
         InputError: if the file is missing, damaged, or not a 3-D scalar volume with a usable geometry.
         MemoryEstimateError: if it would not fit into memory.
     """
-    # SimpleITK takes 0.3 s to import, and most runs see NIfTI only.
+    # Formats are imported where they are met: the sandbox's process imports this module, and must not wait for nibabel.
     path = Path(path)
     if path.is_dir():
         from lightcrcf.volumes.formats.sandbox import read_sandboxed
 
         return read_sandboxed(path)
+    from lightcrcf.volumes.formats.nifti import is_nifti, nifti_header_path, read_nifti
+
     name = path.name.lower()
     header = nifti_header_path(path)
     if is_nifti(header):
@@ -43,9 +44,9 @@ def read(path: str | os.PathLike[str]) -> Volume:
         from lightcrcf.volumes.formats.mgh import read_mgh
 
         return read_mgh(path)
-    from lightcrcf.volumes.formats.itk_images import read_image
+    from lightcrcf.volumes.formats.sandbox import read_sandboxed
 
-    return read_image(path)
+    return read_sandboxed(path)
 
 
 def _not_nifti(path: Path) -> InputError:

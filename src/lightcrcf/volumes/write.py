@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 from lightcrcf.errors import InputError, UsageError
-from lightcrcf.volumes.formats.nifti import write_nifti
 from lightcrcf.volumes.volume import Volume
 
 __all__ = ["check_target", "write"]
@@ -53,6 +52,8 @@ def write(path: str | os.PathLike[str], volume: Volume, *, like: Volume | None =
     """
     check_target(path)
     if str(path).lower().endswith(_NIFTI):
+        from lightcrcf.volumes.formats.nifti import write_nifti
+
         write_nifti(path, volume, (like or volume).header)
         return
     from lightcrcf.volumes.formats.itk_images import write_image

@@ -14,11 +14,11 @@ import pytest
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.training.config import Cohort, TrainingConfig, load_config
+from lightcrcf.training.datasets.analyze import read_analyze
 from lightcrcf.training.datasets.layouts import LAYOUTS
 from lightcrcf.training.datasets.listing import SPLITS, Listing
 from lightcrcf.training.loop import Trainer
 from lightcrcf.volumes import Volume, read, write
-from lightcrcf.volumes.formats.analyze import read_analyze
 from lightcrcf.weights import store
 
 RECIPES = Path(__file__).parents[3] / "recipes"

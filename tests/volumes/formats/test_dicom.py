@@ -1,3 +1,4 @@
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,12 +51,51 @@ def test_uneven_and_tilted_slices_are_refused(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_broken_slice_is_named(tmp_path: Path, data: np.ndarray, write_series: Callable[..., None]) -> None:
+def lying(content: bytes) -> bytes:
+    """A slice with an element of 4 GB before its pixels."""
+    pixels = content.index(b"\xe0\x7f\x10\x00")
+    return content[:pixels] + struct.pack("<HH2sHI", 0x42, 0x11, b"OB", 0, 0xF0000000) + content[pixels:]
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "cut off in the pixels": lambda content: content[:-40],
+    "cut off by one byte": lambda content: content[:-1],
+    "cut off in the header": lambda content: content[:300],
+    "cut off before its class": lambda content: content[:140],
+    "an element longer than the file": lying,
+}
+
+
+@pytest.mark.parametrize("number", [89, 95, 99])  # the last, one in between, the first
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_broken_slice_is_named(
+    tmp_path: Path, data: np.ndarray, write_series: Callable[..., None], damage: str, number: int
+) -> None:
+    """GDCM itself leaves out what it cannot read, without a word."""
+    write_series(tmp_path / "dicom", data, np.eye(4))
+    path = tmp_path / "dicom" / f"1_{number}.dcm"
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    with pytest.raises(InputError, match=rf"1_{number}\.dcm: expected a whole DICOM file"):
+        read(tmp_path / "dicom")
+
+
+def test_other_files_beside_a_series_are_ignored(
+    tmp_path: Path, data: np.ndarray, write_series: Callable[..., None]
+) -> None:
+    write_series(tmp_path / "dicom", data, np.eye(4))
+    directory = b"1.2.840.10008.1.3.10"  # the class of a DICOMDIR
+    head = bytes(128) + b"DICM" + struct.pack("<HH2sH", 2, 2, b"UI", len(directory)) + directory
+    (tmp_path / "dicom" / "DICOMDIR").write_bytes(head)
+    (tmp_path / "dicom" / "notes.txt").write_bytes(b"hello")
+    assert sorted(read(tmp_path / "dicom").data.shape) == sorted(data.shape)
+
+
+def test_one_damaged_file_is_refused(tmp_path: Path, data: np.ndarray, write_series: Callable[..., None]) -> None:
     write_series(tmp_path / "dicom", data, np.eye(4))
     path = tmp_path / "dicom" / "1_95.dcm"
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(InputError, match=r"1_95\.dcm: expected a whole DICOM file"):
-        read(tmp_path / "dicom")
+    path.write_bytes(lying(path.read_bytes()))
+    with pytest.raises(InputError, match="expected a whole image file"):
+        read(path)
 
 
 @pytest.mark.parametrize("content", [None, b"text", bytes(128) + b"DICM" + b"junk" * 50])

@@ -9,7 +9,8 @@ import pytest
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume, check_usable, read, write
-from lightcrcf.volumes.formats.nifti import load_nifti, save_nifti, to_storable
+from lightcrcf.volumes.arrays import to_storable
+from lightcrcf.volumes.formats.nifti import load_nifti, save_nifti
 
 RAS = np.diag([1.5, 2.0, 3.25, 1.0])
 
@@ -124,7 +125,7 @@ def test_no_real_scaling_leaves_integers(tmp_path: Path, data: np.ndarray, slope
 
 
 def test_absurd_scaling_is_refused_without_a_warning(tmp_path: Path) -> None:
-    """NIfTI-2 holds slopes in float64: in float32 they are infinite, and no number at all times zero."""
+    """NIfTI-2 holds slopes in float64: in float32 they are infinite, and times zero NaN."""
     image = nib.Nifti2Image(np.arange(5 * 7 * 11, dtype=np.int16).reshape(5, 7, 11), RAS)
     content = bytearray(save(tmp_path / "a.nii", image).read_bytes())
     header = nib.Nifti2Header(bytes(content[:540]), check=False)

@@ -1,4 +1,4 @@
-"""A DICOM decoder that crashes, hangs or eats memory takes no one with it."""
+"""A decoder that crashes, hangs or allocates without bound does not take its caller down."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from lightcrcf.errors import InputError, MemoryEstimateError
-from lightcrcf.volumes import read
+from lightcrcf.geometry.grid import Grid
+from lightcrcf.volumes import Volume, read, write
 from lightcrcf.volumes.formats import sandbox
 from lightcrcf.volumes.formats.dicom import read_series
+from lightcrcf.volumes.formats.itk_images import read_image
 
 
 @pytest.fixture
@@ -21,7 +23,7 @@ def series(tmp_path: Path, data: np.ndarray, write_series: Callable[..., None]) 
 
 
 def misbehaving(monkeypatch: pytest.MonkeyPatch, folder: Path, act: str) -> None:
-    """Let the other process do `act` where it would read."""
+    """Let the separate process do `act` where it would read."""
     (folder / "sitecustomize.py").write_text(
         "import sys, types\n"
         "fake = types.ModuleType('lightcrcf.volumes.formats.dicom')\n"
@@ -32,8 +34,18 @@ def misbehaving(monkeypatch: pytest.MonkeyPatch, folder: Path, act: str) -> None
     monkeypatch.syspath_prepend(str(folder))
 
 
-def test_it_reads_what_is_read_without_it(series: Path) -> None:
-    sandboxed, volume = read(series), read_series(series)
+@pytest.fixture
+def nrrd(tmp_path: Path, data: np.ndarray) -> Path:
+    write(tmp_path / "a.nrrd", Volume(data, Grid(data.shape, np.diag([1.5, 2.0, 3.25, 1.0]))))
+    return tmp_path / "a.nrrd"
+
+
+@pytest.mark.parametrize(("image", "reader"), [("series", read_series), ("nrrd", read_image)])
+def test_it_reads_what_is_read_without_it(
+    image: str, reader: Callable[[Path], Volume], request: pytest.FixtureRequest
+) -> None:
+    path = request.getfixturevalue(image)
+    sandboxed, volume = read(path), reader(path)
     np.testing.assert_array_equal(sandboxed.data, volume.data)
     assert sandboxed.data.dtype == volume.data.dtype
     np.testing.assert_array_equal(sandboxed.grid.affine, volume.grid.affine)
@@ -49,19 +61,26 @@ def test_errors_name_the_folder_as_it_was_given(
         read("dicom")
 
 
+def test_errors_name_the_file_as_it_was_given(nrrd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nrrd.write_bytes(nrrd.read_bytes()[:-9])
+    monkeypatch.chdir(nrrd.parent)
+    with pytest.raises(InputError, match=r"^a\.nrrd: expected a whole image file"):
+        read("a.nrrd")
+
+
 @pytest.mark.parametrize(
-    ("act", "told"),
+    ("act", "message"),
     [
-        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", r"gave up \(code -11\)"),
-        ("raise SystemExit(0)", r"gave up \(code 0\)"),
-        ("raise RuntimeError('?')", r"gave up \(code 1\)"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", r"gave up on \(code -11\)"),
+        ("raise SystemExit(0)", r"gave up on \(code 0\)"),
+        ("raise RuntimeError('?')", r"gave up on \(code 1\)"),
     ],
 )
 def test_a_crash_is_bad_input(
-    act: str, told: str, series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    act: str, message: str, series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     misbehaving(monkeypatch, tmp_path, act)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         read(series)
 
 
@@ -81,6 +100,23 @@ def test_more_memory_than_there_may_be_is_refused(
     monkeypatch.setattr(sandbox, "_BYTES", 1 << 28)
     with pytest.raises(MemoryEstimateError, match=r"at most 0\.2"):
         read(series)
+
+
+def test_an_image_larger_than_the_memory_left_is_refused_with_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not Path("/proc/self/statm").is_file():
+        pytest.skip("memory is bounded on Linux only")
+    write(tmp_path / "a.nrrd", Volume(np.zeros((256, 256, 256), np.uint8), Grid((256, 256, 256), np.eye(4))))
+    monkeypatch.setattr(sandbox, "_BYTES", 1 << 24)
+    monkeypatch.setattr(sandbox, "_BYTES_PER_BYTE", 0)
+    with pytest.raises(MemoryEstimateError, match=r"at most 0\.01\d* GiB of memory to be needed, got 0\.0156 GiB"):
+        read(tmp_path / "a.nrrd")
+
+
+def test_a_full_temporary_folder_is_named(nrrd: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a\.nrrd: expected space for 770 bytes .* set TMPDIR"):
+        sandbox._save_voxels(tmp_path / "missing" / "voxels.npy", read(nrrd))
 
 
 def test_modules_beside_the_data_are_not_imported(series: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,10 +14,10 @@ from lightcrcf.errors import LightCRCFError
 from lightcrcf.evaluation.labels import label_codes
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.training.config import Cohort, TrainingConfig
+from lightcrcf.training.datasets.analyze import analyze_grid, read_analyze
 from lightcrcf.training.datasets.layouts import LAYOUTS, Layout, Side
 from lightcrcf.training.datasets.listing import SPLITS, Listing, Pair, Problem, Scan
 from lightcrcf.volumes import Volume, read
-from lightcrcf.volumes.formats.analyze import analyze_grid, read_analyze
 from lightcrcf.volumes.formats.nifti import is_nifti, nifti_grid
 
 __all__ = ["CohortCheck", "check_data"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from lightcrcf.errors import InputError
-from lightcrcf.volumes.formats.dicom_lengths import check_whole
 from lightcrcf.volumes.formats.itk_images import check_scalar, from_image, quiet, reason
 from lightcrcf.volumes.limits import check_memory, check_stored
 from lightcrcf.volumes.volume import Volume
@@ -17,6 +17,7 @@ from lightcrcf.volumes.volume import Volume
 __all__ = ["read_series"]
 
 _POSITION, _DESCRIPTION = "0020|0032", "0008|103e"
+_META = 4096  # bytes of a file that hold its file meta header, some hundred bytes long
 _LARGEST_OFFSET = 0.1  # of the slice spacing: scanners round positions; a missing slice or a tilt exceeds this
 
 
@@ -29,11 +30,8 @@ def read_series(folder: str | os.PathLike[str]) -> Volume:
         MemoryEstimateError: if the voxels would not fit into memory.
     """
     source = str(folder)
-    for path in sorted(Path(folder).iterdir()):
-        if path.is_file():
-            check_whole(path)
-    series = _only_series(source)
-    names = _files(source, series)
+    names = _files(source, _only_series(source))
+    _check_complete(Path(folder), names)
     _check_memory(source, names)
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(names)
@@ -78,6 +76,33 @@ def _files(source: str, series: str) -> tuple[str, ...]:
     if not names:
         raise _unreadable(source, RuntimeError(f"no readable slices in series {series}"))
     return tuple(names)
+
+
+def _check_complete(folder: Path, names: tuple[str, ...]) -> None:
+    """Refuse a folder of which GDCM left out a damaged slice: a DICOM file of the class of those that it can read.
+
+    GDCM skips what it cannot read without a word, such as the last slice if that is cut off.
+    """
+    classes = {b"", _storage_class(Path(names[0]))}
+    read = {Path(name).name for name in names}
+    for path in sorted(folder.iterdir()):
+        if path.name not in read and path.is_file() and _storage_class(path) in classes:
+            raise InputError(
+                str(path),
+                expected="a whole DICOM file",
+                got="one that is cut off or damaged",
+                remedy="export the series again",
+            )
+
+
+def _storage_class(path: Path) -> bytes | None:
+    """Return the SOP class UID of a DICOM file, empty if it has none; None for other files."""
+    with path.open("rb") as stream:
+        head = stream.read(_META)
+    if head[128:132] != b"DICM":
+        return None
+    found = re.search(rb"\x02\x00\x02\x00UI..([0-9.]*)", head[132:], re.DOTALL)
+    return found[1] if found else b""
 
 
 def _describe(source: str, series: str) -> str:

@@ -18,7 +18,7 @@ def image_io(path: str | os.PathLike[str]) -> str:
     """Return the name of the ITK reader for the content; "" leaves the choice to ITK.
 
     Raises:
-        InputError: if the file is missing or cannot be read, or its header gives a number of axes that crashes ITK.
+        InputError: if the file is missing or cannot be read, or has a number of axes that ITK hangs on.
     """
     head = _head(path)
     if head.startswith("NRRD000"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +16,8 @@ import SimpleITK as sitk
 
 from lightcrcf.errors import InputError
 from lightcrcf.files import atomic_path
-from lightcrcf.volumes.arrays import array_volume
-from lightcrcf.volumes.formats.dicom_lengths import check_whole
+from lightcrcf.volumes.arrays import array_volume, to_storable
 from lightcrcf.volumes.formats.itk_headers import image_io, stored_bytes
-from lightcrcf.volumes.formats.nifti import to_storable
 from lightcrcf.volumes.limits import check_memory, check_shape, check_stored
 from lightcrcf.volumes.volume import Volume
 
@@ -52,9 +51,9 @@ def quiet() -> Iterator[list[str]]:
 
 
 def reason(error: Exception) -> str:
-    """Return the last line of an ITK message, which is the specific one, shortened."""
+    """Return the last line of an ITK message, which is the specific one, shortened and without addresses in memory."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][-160:] if lines else type(error).__name__
+    return re.sub(r"^ITK ERROR: |\(0x[0-9a-f]+\)", "", lines[-1])[-160:] if lines else type(error).__name__
 
 
 def read_image(path: str | os.PathLike[str]) -> Volume:
@@ -66,7 +65,6 @@ def read_image(path: str | os.PathLike[str]) -> Volume:
     """
     source = str(path)
     stored, packed = stored_bytes(path)
-    check_whole(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(source)
     reader.SetImageIO(image_io(path))

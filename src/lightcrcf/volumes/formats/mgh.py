@@ -1,10 +1,9 @@
-"""Reading of FreeSurfer's .mgh and .mgz: the header through nibabel, the voxels as for NIfTI."""
+"""Reading of FreeSurfer's .mgh and .mgz through nibabel."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from nibabel.freesurfer.mghformat import MGHHeader
@@ -12,14 +11,13 @@ from nibabel.freesurfer.mghformat import MGHHeader
 from lightcrcf.errors import InputError
 from lightcrcf.files import open_binary
 from lightcrcf.volumes.arrays import array_volume
-from lightcrcf.volumes.formats.voxels import read_voxels
+from lightcrcf.volumes.formats.voxels import read_voxels, stored_dtype
 from lightcrcf.volumes.limits import check_shape
 from lightcrcf.volumes.volume import Volume
 
 __all__ = ["read_mgh"]
 
 _OFFSET = 284
-_TYPES = {0: ">u1", 1: ">i4", 3: ">f4", 4: ">i2", 10: ">u2"}
 
 
 def read_mgh(path: str | os.PathLike[str]) -> Volume:
@@ -32,11 +30,11 @@ def read_mgh(path: str | os.PathLike[str]) -> Volume:
     source = str(path)
     with open_binary(path) as stream:
         head = stream.read(_OFFSET)
-    header: Any = MGHHeader(head, check=False) if len(head) == _OFFSET else None
-    if header is None or header["version"] != 1 or int(header["type"]) not in _TYPES:
+    header = MGHHeader(head, check=False) if len(head) == _OFFSET else None
+    if header is None or header["version"] != 1:
         got = "something else or a cut-off header"
         raise InputError(source, expected="an MGH header", got=got, remedy="check that this is the right file")
-    shape = check_shape(source, header["dims"])
+    shape, dtype = check_shape(source, header.get_data_shape()), stored_dtype(header, source)
     with np.errstate(invalid="ignore", over="ignore"):  # `array_volume` refuses a damaged matrix
         affine = header.get_affine()
-    return array_volume(read_voxels(Path(path), _OFFSET, shape, np.dtype(_TYPES[int(header["type"])])), affine, source)
+    return array_volume(read_voxels(Path(path), header.get_data_offset(), shape, dtype), affine, source)

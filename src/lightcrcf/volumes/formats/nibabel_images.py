@@ -6,6 +6,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.spatialimages import SpatialImage
 
 from lightcrcf.errors import InputError
 from lightcrcf.volumes.arrays import array_volume, plain_array
@@ -13,7 +14,12 @@ from lightcrcf.volumes.formats.nifti_header import geometry_fields, header_grid
 from lightcrcf.volumes.limits import check_shape
 from lightcrcf.volumes.volume import Volume
 
-__all__ = ["from_nibabel"]
+__all__ = ["from_nibabel", "is_nibabel"]
+
+
+def is_nibabel(obj: object) -> bool:
+    """Return whether an object is a nibabel image of voxels."""
+    return isinstance(obj, SpatialImage)
 
 
 def from_nibabel(image: Any, source: str | None = None) -> Volume:

@@ -1,4 +1,4 @@
-"""NIfTI files: headers through nibabel; voxels are read here, so that sizes are checked first and gzip is fast."""
+"""NIfTI files through nibabel: series, shapes and grids, reading and writing."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from lightcrcf.errors import InputError
 from lightcrcf.files import atomic_path, gzip_stream, open_binary
 from lightcrcf.geometry.grid import Grid
+from lightcrcf.volumes.arrays import to_storable
 from lightcrcf.volumes.formats.nifti_header import geometry_fields, header_for, header_grid
-from lightcrcf.volumes.formats.voxels import read_parts, read_voxels
+from lightcrcf.volumes.formats.voxels import read_frames, read_voxels, stored_dtype, stored_offset
 from lightcrcf.volumes.limits import check_shape
 from lightcrcf.volumes.volume import Volume
 
@@ -31,11 +32,12 @@ __all__ = [
     "read_nifti",
     "save_nifti",
     "save_nifti_parts",
-    "to_storable",
     "write_nifti",
 ]
 
-_SINGLE, _PAIR = (b"n+1\0", b"n+2\0"), (b"ni1\0", b"ni2\0")
+# The magic of a single file, and of a header beside its voxels.
+_MAGIC = {nib.Nifti1Header: (b"n+1", b"ni1"), nib.Nifti2Header: (b"n+2", b"ni2")}
+_LONGEST_HEADER = 540
 
 
 class ShapeCheck(Protocol):
@@ -64,11 +66,17 @@ def is_nifti(path: str | os.PathLike[str]) -> bool:
         InputError: if the file cannot be read.
     """
     with open_binary(path) as stream:
-        return _magic(stream.read(348)) in _SINGLE + _PAIR
+        return _parsed(stream.read(_LONGEST_HEADER)) is not None
 
 
-def _magic(head: bytes) -> bytes:
-    return head[4:8] if head[4:7] in (b"n+2", b"ni2") else head[344:348]
+def _parsed(head: bytes) -> Any:
+    """Return the nibabel header, unchecked, of a file that starts with `head`; None if it is not NIfTI."""
+    for cls, magic in _MAGIC.items():
+        if len(head) >= cls.sizeof_hdr:
+            header = cls(head[: cls.sizeof_hdr], check=False)
+            if header["magic"].item() in magic:
+                return header
+    return None
 
 
 def read_nifti(path: str | os.PathLike[str]) -> Volume:
@@ -95,10 +103,10 @@ def nifti_volumes(path: str | os.PathLike[str]) -> Iterator[Volume]:
     """
     source = str(path)
     header, data_path = _header(Path(path))
-    dtype, (*sizes, count) = _dtype(header, source), _series_shape(source, _shape(header, source))
+    dtype, (*sizes, count) = stored_dtype(header, source), _series_shape(source, _shape(header, source))
     shape = (sizes[0], sizes[1], sizes[2])
     grid, notes = header_grid(header, shape, source)
-    for raw in read_parts(data_path, _offset(header, source), shape, count, dtype):
+    for raw in read_frames(data_path, _offset(header, source), shape, count, dtype):
         yield Volume(_scaled(header, raw, source), grid, source, geometry_fields(header), notes)
 
 
@@ -146,62 +154,41 @@ def load_nifti(path: str | os.PathLike[str], check: ShapeCheck) -> tuple[Any, ND
     """
     source = str(path)
     header, data_path = _header(Path(path))
-    dtype = _dtype(header, source)
+    dtype = stored_dtype(header, source)
     shape = check(source, _shape(header, source))
     return header, read_voxels(data_path, _offset(header, source), shape, dtype)
 
 
 def _header(path: Path) -> tuple[Any, Path]:
+    """Return the header of a file, and the file that holds the voxels."""
     with open_binary(path) as stream:
-        head = stream.read(540)
-    magic = _magic(head)
-    cls: Any = nib.Nifti1Header if magic[2:3] == b"1" else nib.Nifti2Header
-    if magic not in _SINGLE + _PAIR or len(head) < cls.sizeof_hdr:
+        head = stream.read(_LONGEST_HEADER)
+    header = _parsed(head)
+    if header is None:
         got = f"a file of {len(head)} bytes" if len(head) < 348 else "something else"
         raise InputError(str(path), expected="a NIfTI header", got=got, remedy="check that this is the right file")
-    little = int.from_bytes(head[:4], "little") == cls.sizeof_hdr
-    header = cls(head[: cls.sizeof_hdr], endianness="<" if little else ">", check=False)
-    return header, (_sibling(path, ".hdr", ".img") or path) if magic in _PAIR else path
+    return header, path if _is_single(header) else _sibling(path, ".hdr", ".img") or path
+
+
+def _is_single(header: Any) -> bool:
+    return bool(header["magic"].item()[:2] == b"n+")
 
 
 def _shape(header: Any, source: str) -> tuple[int, ...]:
-    count = int(header["dim"][0])
-    sizes = tuple(int(n) for n in header["dim"][1 : count + 1])
-    if not 1 <= count <= 7 or min(sizes) < 1:
+    count, *sizes = (int(n) for n in header["dim"])
+    if not 1 <= count <= 7 or min(sizes[:count]) < 1:
         raise InputError(
             source,
             expected="1 to 7 positive sizes",
-            got=f"{count} sizes {sizes}",
+            got=f"{count} sizes {tuple(sizes)}",
             remedy="the header is damaged; copy or convert the file again",
         )
-    return sizes
-
-
-def _dtype(header: Any, source: str) -> np.dtype[Any]:
-    try:
-        dtype: np.dtype[Any] = header.get_data_dtype()
-    except (HeaderDataError, KeyError):
-        dtype = np.dtype(np.void)
-    if dtype.kind not in "iuf":
-        raise InputError(
-            source,
-            expected="one real number per voxel",
-            got=f"NIfTI data type {int(header['datatype'])}, {_kind(dtype)}",
-            remedy="convert it to a grey-scale volume",
-        )
-    return dtype
-
-
-def _kind(dtype: np.dtype[Any]) -> str:
-    return "colours" if dtype.names else "complex numbers" if dtype.kind == "c" else "unknown or without a fixed size"
+    shape: tuple[int, ...] = header.get_data_shape()
+    return shape
 
 
 def _offset(header: Any, source: str) -> int:
-    least = 0 if header["magic"].item()[:2] == b"ni" else header.sizeof_hdr + 4
-    offset = float(header["vox_offset"])
-    if not np.isfinite(offset) or offset < 0:
-        raise InputError(source, expected="a vox_offset of 0 or more", got=f"{offset:g}", remedy="repair the header")
-    return max(int(offset), least)
+    return max(stored_offset(header, source), header.sizeof_hdr + 4 if _is_single(header) else 0)
 
 
 def _scaled(header: Any, raw: NDArray[Any], source: str) -> NDArray[Any]:
@@ -222,7 +209,7 @@ def write_nifti(path: str | os.PathLike[str], volume: Volume, fields: Mapping[st
 
     Args:
         path: the file.
-        volume: what to write; its dtype is kept where all NIfTI readers support it (see `to_storable`).
+        volume: what to write; its dtype is kept where all NIfTI readers support it (see `arrays.to_storable`).
         fields: geometry fields of the file that defined the grid (may be empty), see `header_for`.
 
     Raises:
@@ -230,23 +217,6 @@ def write_nifti(path: str | os.PathLike[str], volume: Volume, fields: Mapping[st
     """
     data = to_storable(volume.data)
     save_nifti(path, header_for(volume.grid, data.dtype, fields), data)
-
-
-def to_storable(data: NDArray[Any]) -> NDArray[Any]:
-    """Return the array in a dtype that every reader supports: bool as uint8, wide integers as int32 where they fit.
-
-    Example:
-        >>> to_storable(np.array([[[0, 2035]]])).dtype.name, to_storable(np.array([[[True]]])).dtype.name
-        ('int32', 'uint8')
-    """
-    if data.dtype == np.bool_:
-        return data.astype(np.uint8)
-    if data.dtype.kind == "f" and data.dtype.itemsize not in (4, 8):
-        return data.astype(np.float32)
-    int32 = np.iinfo(np.int32)
-    if data.dtype.name in ("int64", "uint64", "uint32") and data.min() >= int32.min and data.max() <= int32.max:
-        return data.astype(np.int32)
-    return data
 
 
 def save_nifti(path: str | os.PathLike[str], header: Any, data: NDArray[Any]) -> None:
@@ -274,11 +244,10 @@ def save_nifti_parts(path: str | os.PathLike[str], header: Any, parts: Iterable[
     Raises:
         InputError: if the file cannot be written.
     """
-    header["vox_offset"] = header.sizeof_hdr + 4
-    header["scl_slope"], header["scl_inter"] = 1, 0
+    header.set_data_offset(0)  # nibabel puts it behind the header
+    header.set_slope_inter(1, 0)
     with _created(path) as stream:
-        for chunk in (header.binaryblock, bytes(4)):
-            stream.write(chunk)
+        header.write_to(stream)
         for part in parts:  # the first axis runs fastest
             voxels = np.ascontiguousarray(part.T, dtype=part.dtype.newbyteorder("<"))
             stream.write(voxels.reshape(-1).view(np.uint8).data)

@@ -1,7 +1,7 @@
-"""A sandbox for decoding DICOM: a separate process with limits on memory and time.
+"""A sandbox for ITK's decoders: a separate process with limits on memory and time.
 
-GDCM is a large decoder of a large format. A file that makes it crash, hang or allocate without bound must not do so in
-the process of the caller.
+GDCM, above all, is a large decoder of a large format. A file that makes it crash, hang or allocate without bound must
+not do so in the process of the caller.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,43 +19,45 @@ from typing import Any
 import numpy as np
 
 from lightcrcf.errors import InputError, LightCRCFError, MemoryEstimateError
+from lightcrcf.files import GZIP_MAX_RATIO
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.volumes.limits import available_memory
+from lightcrcf.volumes.formats.itk_headers import stored_bytes
+from lightcrcf.volumes.limits import address_space, available_memory
 from lightcrcf.volumes.volume import Volume
 
 __all__ = ["read_sandboxed", "time_limit_s"]
 
 _ERRORS = {error.__name__: error for error in (InputError, MemoryEstimateError)}
 _VOXELS, _RESULT = "voxels.npy", "result.json"
-# A series needs at most this much memory beyond the size of its files: a slice of one value compresses 500 to 1.
-_BYTES, _BYTES_PER_BYTE = 2 << 30, 500
+# ITK's buffer and the array are each at most GZIP_MAX_RATIO times the file.
+_BYTES, _BYTES_PER_BYTE = 2 << 30, 2 * GZIP_MAX_RATIO
 _SECONDS, _BYTES_PER_SECOND = 60.0, 1 << 20
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
 
 
-def read_sandboxed(folder: str | os.PathLike[str]) -> Volume:
-    """Read the only DICOM series of a folder in a separate process; see `dicom.read_series`.
+def read_sandboxed(path: str | os.PathLike[str]) -> Volume:
+    """Read an image file, or the only DICOM series of a folder, through ITK in a separate process.
 
     Raises:
-        InputError, MemoryEstimateError: as `read_series`; InputError too if the decoder crashes, or takes longer than
-            `time_limit_s`.
+        InputError, MemoryEstimateError: as `itk_images.read_image` and `dicom.read_series`; InputError too if the
+            decoder crashes, or takes longer than `time_limit_s`.
     """
-    name, absolute = str(folder), os.path.abspath(folder)  # noqa: PTH100 - keeps symbolic links
-    stored = _stored_bytes(absolute)
+    name, absolute = str(path), os.path.abspath(path)  # noqa: PTH100 - keeps symbolic links
+    stored = _stored_bytes(Path(path))
     with TemporaryDirectory() as work:
-        limits = _memory_limit(stored), time_limit_s(stored)
-        code = _decode(name, absolute, work, *limits)
+        code = _decode(name, absolute, work, _memory_limit(stored), time_limit_s(stored))
         result = _load_result(Path(work) / _RESULT)
         if "error" in result:
             raise _ERRORS[result["error"]](**{k: v.replace(absolute, name) for k, v in result["text"].items()})
         if code != 0 or not result:
-            raise _unreadable(name, f"files on which the decoder gave up (code {code})")
+            raise _unreadable(name, f"what its decoder gave up on (code {code})")
         data = np.load(Path(work) / _VOXELS, allow_pickle=False)
     affine = np.array(result["affine"])
     return Volume(data, Grid(data.shape, affine), name, {}, tuple(n.replace(absolute, name) for n in result["notes"]))
 
 
 def time_limit_s(stored: int) -> float:
-    """Return the time limit in seconds for DICOM files of `stored` bytes."""
+    """Return the time limit in seconds for files of `stored` bytes."""
     return _SECONDS + stored / _BYTES_PER_SECOND
 
 
@@ -65,28 +67,32 @@ def _memory_limit(stored: int) -> int:
     return most if available is None else min(most, available)
 
 
-def _stored_bytes(folder: str) -> int:
+def _stored_bytes(path: Path) -> int:
+    if not path.is_dir():
+        return stored_bytes(path)[0]
     with suppress(OSError):
-        return sum(path.stat().st_size for path in Path(folder).iterdir() if path.is_file())
+        return sum(file.stat().st_size for file in path.iterdir() if file.is_file())
     return 0
 
 
-def _decode(name: str, folder: str, work: str, memory: int, seconds: float) -> int:
+def _decode(name: str, path: str, work: str, memory: int, seconds: float) -> int:
+    """Run `_main` in a separate process, and return its exit code."""
     # It runs in an empty folder, so that no module of the caller's folder shadows one of ours.
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(p) for p in sys.path if p)}  # noqa: PTH100
-    command = [sys.executable, "-m", "lightcrcf.volumes.formats.sandbox", folder, work, str(memory), str(seconds)]
+    modules = os.pathsep.join(os.path.abspath(p) for p in sys.path if p)  # noqa: PTH100
+    command = [sys.executable, "-m", "lightcrcf.volumes.formats.sandbox", path, work, str(memory), str(seconds)]
     try:
         done = subprocess.run(
-            command, cwd=work, env=environment, timeout=seconds, check=False,
+            command, cwd=work, env={**os.environ, **_ONE_THREAD, "PYTHONPATH": modules}, timeout=seconds, check=False,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise _unreadable(name, f"files that were not decoded within {seconds:.0f} s") from None
+        raise _unreadable(name, f"what was not decoded within {seconds:.0f} s") from None
     return done.returncode
 
 
 def _unreadable(source: str, got: str) -> InputError:
-    return InputError(source, expected="a whole DICOM series", got=got, remedy="export the series again")
+    expected = "a whole image file or DICOM series"
+    return InputError(source, expected=expected, got=got, remedy="copy or export it again, or convert it")
 
 
 def _load_result(path: Path) -> Mapping[str, Any]:
@@ -97,20 +103,19 @@ def _load_result(path: Path) -> Mapping[str, Any]:
     return result
 
 
-def _main(folder: str, work: str, memory: str, seconds: str) -> int:
-    """Run in the separate process: read the series, and write voxels or error to `work`."""
-    from lightcrcf.volumes.formats.dicom import read_series
-
+def _main(path: str, work: str, memory: str, seconds: str) -> int:
+    """Run in the separate process: read the image, and write voxels or error to `work`."""
+    decode = _decoder(path)
     _set_limits(int(memory), float(seconds))
     result: dict[str, Any]
     try:
-        volume = read_series(folder)
-        np.save(Path(work) / _VOXELS, volume.data)
+        volume = decode(path)
+        _save_voxels(Path(work) / _VOXELS, volume)
         result = {"affine": volume.grid.affine.tolist(), "notes": list(volume.notes)}
     except MemoryError:
-        result = {"error": "MemoryEstimateError", "text": _memory_error(folder, int(memory))}
+        result = {"error": "MemoryEstimateError", "text": _memory_error(path, int(memory))}
     except OSError as error:
-        result = {"error": "InputError", "text": _access_error(folder, error)}
+        result = {"error": "InputError", "text": _access_error(path, error)}
     except LightCRCFError as error:
         names = ("subject", "expected", "got", "remedy")
         result = {"error": type(error).__name__, "text": {name: str(getattr(error, name)) for name in names}}
@@ -118,19 +123,42 @@ def _main(folder: str, work: str, memory: str, seconds: str) -> int:
     return 0
 
 
-def _access_error(folder: str, error: OSError) -> dict[str, str]:
+def _decoder(path: str) -> Callable[[str], Volume]:
+    if Path(path).is_dir():
+        from lightcrcf.volumes.formats.dicom import read_series
+
+        return read_series
+    from lightcrcf.volumes.formats.itk_images import read_image
+
+    return read_image
+
+
+def _save_voxels(path: Path, volume: Volume) -> None:
+    try:
+        np.save(path, volume.data)
+    except OSError as error:
+        path.unlink(missing_ok=True)  # makes room for the message
+        raise InputError(
+            volume.source,
+            expected=f"space for {volume.data.nbytes} bytes in the folder of temporary files",
+            got=error.strerror or str(error),
+            remedy="set TMPDIR to a folder with more space",
+        ) from error
+
+
+def _access_error(path: str, error: OSError) -> dict[str, str]:
     got = (error.strerror or str(error)).lower()
     return {
-        "subject": str(error.filename or folder),
+        "subject": str(error.filename or path),
         "expected": "files that can be read",
         "got": got,
         "remedy": "change their permissions",
     }
 
 
-def _memory_error(folder: str, memory: int) -> dict[str, str]:
+def _memory_error(path: str, memory: int) -> dict[str, str]:
     expected = f"at most {memory / 2**30:.3g} GiB of memory to be needed"
-    return {"subject": folder, "expected": expected, "got": "more", "remedy": "use a machine with more memory"}
+    return {"subject": path, "expected": expected, "got": "more", "remedy": "use a machine with more memory"}
 
 
 def _set_limits(memory: int, seconds: float) -> None:
@@ -139,16 +167,11 @@ def _set_limits(memory: int, seconds: float) -> None:
         import resource
     except ImportError:
         return
-    in_use = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE") if _linux() else 0
     with suppress(ValueError, OSError):  # a stricter limit is set, or the system lacks this one
-        resource.setrlimit(resource.RLIMIT_AS, (in_use + memory, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_AS, (address_space() + memory, resource.RLIM_INFINITY))
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 2))
 
 
-def _linux() -> bool:
-    return Path("/proc/self/statm").is_file()
-
-
 if __name__ == "__main__":
-    sys.exit(_main(*sys.argv[1:5]))
+    os._exit(_main(*sys.argv[1:5]))  # without the teardown of SimpleITK, which takes 0.06 s

@@ -13,6 +13,7 @@ from lightcrcf.cli.main import run
 from lightcrcf.demo.phantom import deformed_copy, phantom
 from lightcrcf.demo.run import write_inputs
 from lightcrcf.errors import InputError
+from lightcrcf.quality.verdict import Quality
 from lightcrcf.volumes import read
 
 
@@ -137,8 +138,8 @@ def test_fail_on_qc_is_4_and_still_leaves_the_result(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(
-        "lightcrcf.quality.verdict.verdict",
-        lambda _evidence, _model: {"verdict": "fail", "reasons": ["it folds"], "remarks": [], "judged": []},
+        "lightcrcf.registration.verdicts.judge_by_group",
+        lambda *_, **__: Quality(verdict="fail", reasons=("it folds",), remarks=(), judged=(), limits=None),
     )
     assert run(words(inputs, tmp_path / "run", "--model", "none")) == 0
     assert run(words(inputs, tmp_path / "run", "--model", "none", "--fail-on-qc")) == 4

@@ -24,7 +24,7 @@ def brain(
     """Write a mask of the brain in an image of a head."""
     from lightcrcf.geometry.threads import use_threads
     from lightcrcf.preprocessing.brain import require_brain
-    from lightcrcf.registration.heads import cut_out
+    from lightcrcf.registration.heads import extract_brain
     from lightcrcf.volumes import Volume, read, write
 
     _check_targets(image, output, stripped)
@@ -33,7 +33,7 @@ def brain(
         found, extent = require_brain(volume)
     write(output, Volume(found.mask.astype("uint8"), volume.grid, volume.source), like=volume)
     if stripped is not None:
-        write(stripped, cut_out(volume, found.mask, extent)[0], like=volume)
+        write(stripped, extract_brain(volume, found.mask, extent)[0], like=volume)
     if json:
         told = {"output": str(output), "litres": round(found.litres, 4), "certainty": round(found.certainty, 4)}
         print_json(told | {"pieces": found.pieces, "stripped": None if stripped is None else str(stripped)})

@@ -14,6 +14,7 @@ from lightcrcf.errors import QualityError, UsageError
 
 if TYPE_CHECKING:
     from lightcrcf.registration.register import Registration
+    from lightcrcf.run_record.record import RunRecord
 
 __all__ = ["register"]
 
@@ -62,6 +63,7 @@ def register(
     from lightcrcf.registration.inputs import channels_of
     from lightcrcf.registration.register import register as run
     from lightcrcf.registration.save import check_output_folder, save
+    from lightcrcf.run_record.schema import to_json
 
     if from_run is not None:
         given, out = _options_of(from_run, context), out or _beside(from_run)
@@ -78,17 +80,17 @@ def register(
     with progress_shown(f"registering {moving_names} with {fixed_names}") as progress:
         registration = run(**given, progress=progress)
         progress("write", 0.95)
-        save(registration, out, extra_files=_pages(registration, out) if report else None)
+        record = save(registration, out, extra_files=_pages(registration, out) if report else None)
     if json:
-        print_json(_record(out))
+        print_json(to_json(record))
     _print_for_people(out, registration)
     if from_run is not None:
-        _compare(from_run, out)
-    if fail_on_qc and registration.qc["verdict"] == "fail":
+        _compare(from_run, record)
+    if fail_on_qc and registration.quality.verdict == "fail":
         raise QualityError(
             str(out),
             expected="a registration that passes",
-            got="; ".join(registration.qc["reasons"]),
+            got="; ".join(registration.quality.reasons),
             remedy="see report.html",
         )
 
@@ -111,7 +113,7 @@ def _complete(fixed: Sequence[Path] | None, moving: Sequence[Path] | None, out: 
 def _options_of(from_run: Path, context: typer.Context) -> dict[str, Any]:
     """The arguments of a registration, from an earlier run."""
     from lightcrcf.options import word_of
-    from lightcrcf.run_record.replay import differences, options_to_repeat, read_run
+    from lightcrcf.run_record.replay import arguments_to_repeat, differences, read_run
 
     more = sorted(n for n in context.params if n not in _WITH_FROM and _typed(context, n))
     if more:
@@ -122,10 +124,10 @@ def _options_of(from_run: Path, context: typer.Context) -> dict[str, Any]:
             remedy="give the files and options yourself, or leave them out",
         )
     record = read_run(from_run)
-    options = options_to_repeat(record)
+    arguments = arguments_to_repeat(record)
     for difference in differences(record):
         say(f"note: {difference}; the last bits may differ")
-    return options
+    return arguments
 
 
 def _typed(context: typer.Context, name: str) -> bool:
@@ -139,15 +141,11 @@ def _beside(from_run: Path) -> Path:
     return folder.with_name(f"{folder.name}-again")
 
 
-def _record(folder: Path) -> Any:
+def _compare(from_run: Path, record: RunRecord) -> None:
+    """Report whether the files equal those of the earlier run, byte for byte."""
     from lightcrcf.run_record.replay import read_run
 
-    return read_run(folder)
-
-
-def _compare(from_run: Path, out: Path) -> None:
-    """Say whether the files are those of the earlier run, byte for byte."""
-    then, now = _record(from_run)["files_sha256"], _record(out)["files_sha256"]
+    then, now = read_run(from_run).files_sha256, record.files_sha256
     others = sorted(name for name in then if then[name] != now.get(name))
     told = f"not the bytes of then: {', '.join(others)}" if others else f"the bytes of then, in all {len(then)} files"
     say(f"repeated: {told}")
@@ -160,10 +158,10 @@ def _pages(registration: Registration, out: Path) -> dict[str, Callable[[Path], 
 
 
 def _print_for_people(out: Path, registration: Registration) -> None:
-    reasons = "".join(f"\n  {reason}" for reason in registration.qc["reasons"])
-    for role in ("fixed", "moving"):
-        brain = registration.provenance["inputs"][role]["brain"]
-        if brain is not None and brain["registered_alone"]:
-            by = "found" if brain["by"] == "network" else "given by its mask"
-            say(f"the {role} image is a head, its brain was {by} ({brain['litres']:.2f} l) and registered alone")
-    say(f"quality control: {registration.qc['verdict']}{reasons}\nresults: {out}")
+    reasons = "".join(f"\n  {reason}" for reason in registration.quality.reasons)
+    inputs = registration.record.inputs
+    for role, brain in (("fixed", inputs.fixed.brain), ("moving", inputs.moving.brain)):
+        if brain is not None and brain.registered_alone:
+            by = "found" if brain.by == "network" else "given by its mask"
+            say(f"the {role} image is a head, its brain was {by} ({brain.litres:.2f} l) and registered alone")
+    say(f"quality control: {registration.quality.verdict}{reasons}\nresults: {out}")

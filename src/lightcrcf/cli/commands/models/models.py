@@ -58,7 +58,7 @@ def add_template(
 ) -> None:
     """Give a model a template, through which --preset accurate looks for a second way between two images."""
     from lightcrcf.errors import UsageError
-    from lightcrcf.registration.template_path import template_from
+    from lightcrcf.registration.template_path import make_template
     from lightcrcf.volumes import read
     from lightcrcf.weights.store import load, write_weights
 
@@ -70,7 +70,7 @@ def add_template(
     write_weights(
         output, model.arrays, name=model.name, config=model.config, preparation=model.preparation,
         content=model.content, profile=model.profile, supervision=model.supervision,
-        template=template_from(read(template), model),
+        template=make_template(read(template), model),
     )  # fmt: skip
     if json:
         print_json({"output": str(output), **_facts(load(str(output)))})

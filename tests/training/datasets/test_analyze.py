@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from lightcrcf.errors import InputError
+from lightcrcf.training.datasets.analyze import analyze_grid, read_analyze
 from lightcrcf.volumes import read
-from lightcrcf.volumes.formats.analyze import analyze_grid, read_analyze
 
 SHAPE, SPACING = (5, 7, 11), (0.8, 1.5, 2.5)
 
