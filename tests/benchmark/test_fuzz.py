@@ -20,7 +20,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize("suffix", fuzz.FORMATS)
 def test_damaged_files_are_read_or_refused_in_one_line(suffix: str, files: dict[str, Path], tmp_path: Path) -> None:
     content, path = files[suffix].read_bytes(), tmp_path / f"b{suffix}"
-    for seed in range(40):
+    for seed in range(10 if suffix in (".nrrd", ".mha") else 40):  # these in a process for each
         path.write_bytes(fuzz.mutated(content, np.random.default_rng(seed)))
         ended, seconds, _ = fuzz.outcome(suffix, path)
         assert ended in ("read", "refused"), (seed, ended)
