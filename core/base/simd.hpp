@@ -67,13 +67,47 @@ typedef int32_t IntVector __attribute__((vector_size(lanes * sizeof(float))));
   return value > limit ? yes : no;
 }
 
+// Return whether a comparison holds in any lane.
+[[gnu::always_inline]] inline bool any(IntVector holds) {
+#if defined(__AVX512F__)
+  return _mm512_movepi32_mask((__m512i)holds) != 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps((__m256)holds) != 0;
+#else
+  int32_t found = 0;
+  for (int lane = 0; lane < lanes; ++lane) found |= holds[lane];
+  return found != 0;
+#endif
+}
+
 [[gnu::always_inline]] inline Vector square_root(Vector values) {
 #if defined(__AVX512F__)
-  return (Vector)_mm512_sqrt_ps((__m512)values);
+  return (Vector)_mm512_maskz_sqrt_ps((__mmask16)0xffff, (__m512)values);  // GCC warns of the form without a mask
+#elif defined(__AVX2__)
+  return (Vector)_mm256_sqrt_ps((__m256)values);
 #else
   for (int lane = 0; lane < lanes; ++lane) values[lane] = __builtin_sqrtf(values[lane]);
   return values;
 #endif
+}
+
+// Return the first `count` values, and 0 in the other lanes.
+[[gnu::always_inline]] inline Vector keep_first(Vector values, int64_t count) {
+  if (count >= lanes) return values;
+#if defined(__AVX512F__)
+  return (Vector)_mm512_maskz_mov_ps((__mmask16)((1u << count) - 1), (__m512)values);
+#else
+  Vector kept{};
+  for (int lane = 0; lane < lanes; ++lane) kept[lane] = lane < count ? values[lane] : 0.0f;
+  return kept;
+#endif
+}
+
+// Return the values with each moved to the next lane, and `first` in the first one.
+[[gnu::always_inline]] inline Vector shift_up(Vector values, float first) {
+  float shifted[lanes + 1] = {first};
+  store(shifted + 1, values);
+  return load(shifted);
 }
 
 // Return first, first + 1, first + 2, ...
