@@ -22,6 +22,7 @@ struct Windows {
 
 // A kernel has
 //   channels                        the number of sums
+//   inputs, input(n)                the volumes that add() reads
 //   add<V>(at, left, sums)          add the values of voxels at, at + 1, ... of the flat volume to sums[channels][V]
 //   row(i, y) -> Row                what takes the sums of the windows about the voxels of a row:
 //   Row::take(k, left, sums), Row::finish()
@@ -52,8 +53,10 @@ class BoxWindow {
   // Compute row y of the sums along the first and the last axis.
   void fill(int64_t i, int64_t y) {
     const int64_t top = higher(i - w_.radius, 0), bottom = lower(i + w_.radius, w_.depth - 1);
+    const int64_t ahead = (bottom * w_.height + row_ahead(y, w_.height)) * w_.width;
     for_blocks<box_vectors>(w_.width, [&](auto block, int64_t k) {
       constexpr int vectors = decltype(block)::vectors;
+      for (int n = 0; n < Kernel::inputs; ++n) ask_for<vectors>(kernel_.input(n) + ahead + k);
       Vector sums[channels][vectors] = {};
       for (int64_t p = top; p <= bottom; ++p) {
         kernel_.template add<vectors>((p * w_.height + y) * w_.width + k, w_.width - k, sums);
@@ -105,11 +108,11 @@ class BoxWindow {
   Scratch<const float*> rows_;
 };
 
-// Compute the sums of all windows; `inputs` volumes are read.
+// Compute the sums of all windows.
 template <typename Kernel>
-void sum_windows(const Kernel& kernel, Windows w, int64_t inputs) {
+void sum_windows(const Kernel& kernel, Windows w) {
   const int64_t planes = lower(2 * w.radius + 1, w.depth);
-  const int64_t tiles = tile_count(w.height, planes * inputs * w.width * static_cast<int64_t>(sizeof(float)));
+  const int64_t tiles = tile_count(w.height, planes * Kernel::inputs * w.width * static_cast<int64_t>(sizeof(float)));
   parallel_for(tiles, [&](int64_t t) { BoxWindow<Kernel>(kernel, w).run(tile(t, tiles, w.height)); });
 }
 

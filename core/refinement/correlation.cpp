@@ -11,8 +11,10 @@ template <bool Masked>
 class TermsRow {
  public:
   TermsRow(const ImagePair& images, CorrelationLimits limits, Field out, View<double, 2> sums, int64_t i, int64_t y)
-      : voxels_(window_voxels(images)), limits_(limits), p_(out.at(0, i, y)), q_(out.at(1, i, y)), r_(out.at(2, i, y)),
-        sums_(sums), y_(y) {}
+      : voxels_(window_voxels(images)), limits_(limits), sums_(sums), y_(y),
+        ahead_((row_ahead(y, out.shape[2]) - y) * out.shape[3]) {
+    for (int c = 0; c < 3; ++c) out_[c] = out.at(c, i, y);
+  }
 
   // total: sums of f, m, f f, m m, f m, each times the weight, and of the weight if masked.
   [[gnu::always_inline]] void take(int64_t k, int64_t left, const Vector* total) {
@@ -26,9 +28,10 @@ class TermsRow {
     const Vector below = limit - c * c, attainable = s * limit * inverse_v;
     const Vector p = select_above(below, zero, two * r * inverse_n, zero);
     const Vector q = select_above(below, zero, zero - p * (c * inverse_v * vf), zero);
-    store_first(p_ + k, p, left);
-    store_first(q_ + k, q, left);
-    store_first(r_ + k, p * f + q * m, left);
+    for (float* row : out_) ask_to_write(row + ahead_ + k);
+    store_first(out_[0] + k, p, left);
+    store_first(out_[1] + k, q, left);
+    store_first(out_[2] + k, p * f + q * m, left);
     row_.add(select_above(below, zero, c * r, attainable), s, attainable, left);
   }
 
@@ -37,19 +40,21 @@ class TermsRow {
  private:
   float voxels_;
   CorrelationLimits limits_;
-  float *p_, *q_, *r_;
+  float* out_[3];
   View<double, 2> sums_;
-  int64_t y_;
+  int64_t y_, ahead_;
   RowSums row_;
 };
 
 template <bool Masked>
 struct Terms {
-  static constexpr int channels = Masked ? 6 : 5;
+  static constexpr int channels = Masked ? 6 : 5, inputs = Masked ? 3 : 2;
   const ImagePair& images;
   CorrelationLimits limits;
   Field out;
   View<double, 2> sums;
+
+  const float* input(int n) const { return (n == 0 ? images.fixed : n == 1 ? images.moved : images.weight).data; }
 
   template <int Vectors>
   [[gnu::always_inline]] void add(int64_t at, int64_t left, Vector (&sum)[channels][Vectors]) const {
@@ -86,14 +91,14 @@ void correlation_terms(const ImagePair& images, CorrelationLimits limits, Field 
   clear(sums);
   const Windows windows = windows_of(images);
   if (images.weight.data == nullptr) {
-    sum_windows(Terms<false>{images, limits, out, sums}, windows, 2);
+    sum_windows(Terms<false>{images, limits, out, sums}, windows);
   } else {
-    sum_windows(Terms<true>{images, limits, out, sums}, windows, 3);
+    sum_windows(Terms<true>{images, limits, out, sums}, windows);
   }
 }
 
 void correlation_force(const ImagePair& images, ConstField terms, Field out) {
-  sum_windows(Force<Slope>{images, terms, out}, windows_of(images), Slope::channels);
+  sum_windows(Force<Slope>{images, terms, out}, windows_of(images));
 }
 
 }  // namespace lightcrcf::LIGHTCRCF_ISA

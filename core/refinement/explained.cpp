@@ -11,7 +11,7 @@ template <bool Masked>
 class BasisRow {
  public:
   BasisRow(const ImagePair& images, float ridge, Field out, int64_t i, int64_t y)
-      : voxels_(window_voxels(images)), ridge_(ridge) {
+      : voxels_(window_voxels(images)), ridge_(ridge), ahead_((row_ahead(y, out.shape[2]) - y) * out.shape[3]) {
     for (int c = 0; c < 5; ++c) out_[c] = out.at(c, i, y);
   }
 
@@ -23,6 +23,7 @@ class BasisRow {
     const Vector s22 = maximum(inverse_n * total[3] - square * square, zero);
     const Vector p = 1.0f / square_root(s11 + ridge_), below = s12 * p;
     const Vector q = 1.0f / square_root(maximum(s22 - below * below, zero) + ridge_);
+    for (float* row : out_) ask_to_write(row + ahead_ + k);
     store_first(out_[0] + k, mean, left);
     store_first(out_[1] + k, square, left);
     store_first(out_[2] + k, counted(inverse_n, p), left);
@@ -38,15 +39,18 @@ class BasisRow {
   }
 
   float voxels_, ridge_;
+  int64_t ahead_;
   float* out_[5];
 };
 
 template <bool Masked>
 struct Basis {
-  static constexpr int channels = Masked ? 5 : 4;
+  static constexpr int channels = Masked ? 5 : 4, inputs = Masked ? 2 : 1;
   const ImagePair& images;
   float ridge;
   Field out;
+
+  const float* input(int n) const { return (n == 0 ? images.fixed : images.weight).data; }
 
   template <int Vectors>
   [[gnu::always_inline]] void add(int64_t at, int64_t left, Vector (&sums)[channels][Vectors]) const {
@@ -72,7 +76,8 @@ class TermsRow {
  public:
   TermsRow(const ImagePair& images, ExplainedLimits limits, ConstField basis, Field out, View<double, 2> sums,
            int64_t i, int64_t y)
-      : voxels_(window_voxels(images)), limits_(limits), sums_(sums), y_(y) {
+      : voxels_(window_voxels(images)), limits_(limits), sums_(sums), y_(y),
+        ahead_((row_ahead(y, out.shape[2]) - y) * out.shape[3]) {
     for (int c = 0; c < 5; ++c) basis_[c] = basis.at(c, i, y);
     for (int c = 0; c < 4; ++c) out_[c] = out.at(c, i, y);
   }
@@ -90,6 +95,8 @@ class TermsRow {
     const Vector s = square_root(spread), limit = attainable(spread, variance, inverse_v);
     const Vector pull = select_above(limit, explained, 2.0f * s * inverse_n * inverse_v, zero);
     const Vector a1 = p * e1 + r * e2, a2 = q * e2;
+    for (const float* row : basis_) ask_for(row + ahead_ + k);
+    for (float* row : out_) ask_to_write(row + ahead_ + k);
     store_first(out_[0] + k, pull * a1, left);
     store_first(out_[1] + k, pull * a2, left);
     store_first(out_[2] + k, pull * explained, left);
@@ -111,18 +118,20 @@ class TermsRow {
   const float* basis_[5];
   float* out_[4];
   View<double, 2> sums_;
-  int64_t y_;
+  int64_t y_, ahead_;
   RowSums row_;
 };
 
 template <bool Masked>
 struct Terms {
-  static constexpr int channels = Masked ? 5 : 4;
+  static constexpr int channels = Masked ? 5 : 4, inputs = Masked ? 3 : 2;
   const ImagePair& images;
   ExplainedLimits limits;
   ConstField basis;
   Field out;
   View<double, 2> sums;
+
+  const float* input(int n) const { return (n == 0 ? images.fixed : n == 1 ? images.moved : images.weight).data; }
 
   template <int Vectors>
   [[gnu::always_inline]] void add(int64_t at, int64_t left, Vector (&sum)[channels][Vectors]) const {
@@ -157,9 +166,9 @@ struct Slope {
 void explained_basis(const ImagePair& images, ExplainedLimits limits, Field out) {
   const Windows windows = windows_of(images);
   if (images.weight.data == nullptr) {
-    sum_windows(Basis<false>{images, limits.ridge, out}, windows, 1);
+    sum_windows(Basis<false>{images, limits.ridge, out}, windows);
   } else {
-    sum_windows(Basis<true>{images, limits.ridge, out}, windows, 2);
+    sum_windows(Basis<true>{images, limits.ridge, out}, windows);
   }
 }
 
@@ -168,14 +177,14 @@ void explained_terms(const ImagePair& images, ExplainedLimits limits, ConstField
   clear(sums);
   const Windows windows = windows_of(images);
   if (images.weight.data == nullptr) {
-    sum_windows(Terms<false>{images, limits, basis, out, sums}, windows, 2);
+    sum_windows(Terms<false>{images, limits, basis, out, sums}, windows);
   } else {
-    sum_windows(Terms<true>{images, limits, basis, out, sums}, windows, 3);
+    sum_windows(Terms<true>{images, limits, basis, out, sums}, windows);
   }
 }
 
 void explained_force(const ImagePair& images, ConstField terms, Field out) {
-  sum_windows(Force<Slope>{images, terms, out}, windows_of(images), Slope::channels);
+  sum_windows(Force<Slope>{images, terms, out}, windows_of(images));
 }
 
 }  // namespace lightcrcf::LIGHTCRCF_ISA

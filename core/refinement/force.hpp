@@ -13,14 +13,18 @@ class GradientRow {
   GradientRow(ConstVolume image, Field out, int64_t i, int64_t y)
       : width_(image.shape[2]), line_(image.at(i, y)), up_(image.at(higher(i - 1, 0), y)),
         down_(image.at(lower(i + 1, image.shape[0] - 1), y)), before_(image.at(i, higher(y - 1, 0))),
-        after_(image.at(i, lower(y + 1, image.shape[1] - 1))), z_(out.at(0, i, y)), y_(out.at(1, i, y)),
-        x_(out.at(2, i, y)) {}
+        after_(image.at(i, lower(y + 1, image.shape[1] - 1))),
+        ahead_((row_ahead(y, image.shape[1]) - y) * width_) {
+    for (int c = 0; c < 3; ++c) out_[c] = out.at(c, i, y);
+  }
 
   // Store `half` times the differences between the neighbours of the voxels k, k + 1, ... of which `left` are in the row.
   [[gnu::always_inline]] void store_at(int64_t k, int64_t left, Vector half) const {
-    store_first(z_ + k, half * (load_first(down_ + k, left) - load_first(up_ + k, left)), left);
-    store_first(y_ + k, half * (load_first(after_ + k, left) - load_first(before_ + k, left)), left);
-    store_first(x_ + k, half * (next(k, left) - previous(k)), left);
+    ask_for(down_ + ahead_ + k);
+    for (float* row : out_) ask_to_write(row + ahead_ + k);
+    store_first(out_[0] + k, half * (load_first(down_ + k, left) - load_first(up_ + k, left)), left);
+    store_first(out_[1] + k, half * (load_first(after_ + k, left) - load_first(before_ + k, left)), left);
+    store_first(out_[2] + k, half * (next(k, left) - previous(k)), left);
   }
 
  private:
@@ -38,7 +42,8 @@ class GradientRow {
 
   int64_t width_;
   const float *line_, *up_, *down_, *before_, *after_;
-  float *z_, *y_, *x_;
+  float* out_[3];
+  int64_t ahead_;
 };
 
 // The row of forces at (i, y).
@@ -65,10 +70,12 @@ class ForceRow {
 // Kernel of forces from `terms`, whose sums Slope::half turns into half of the derivative by the moved image.
 template <typename Slope>
 struct Force {
-  static constexpr int channels = Slope::channels;
+  static constexpr int channels = Slope::channels, inputs = channels;
   const ImagePair& images;
   ConstField terms;
   Field out;
+
+  const float* input(int n) const { return terms.at(n); }
 
   template <int Vectors>
   [[gnu::always_inline]] void add(int64_t at, int64_t left, Vector (&sums)[channels][Vectors]) const {

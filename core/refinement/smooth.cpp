@@ -103,8 +103,12 @@ class Smoother {
     const int64_t width = values_.shape[2], line = row_ + 2 * radius_;
     for (int64_t p = a.first; p <= b.last; ++p) rows_[p - a.first] = values_.at(p, y);
     float *first = &lines_[radius_], *second = first + line;
+    const int64_t next = row_ahead(y, values_.shape[1]);
+    const float *new_a = values_.at(a.last, next), *new_b = values_.at(b.last, next);
     for_blocks<4>(width, [&](auto block, int64_t k) {
       constexpr int vectors = decltype(block)::vectors;
+      ask_for<vectors>(new_a + k);
+      ask_for<vectors>(new_b + k);
       Vector sum_a[vectors] = {}, sum_b[vectors] = {};
       sum_rows(rows_.get(), a, b, k, width - k, sum_a, sum_b);
       for (int v = 0; v < vectors; ++v) store(first + k + v * lanes, sum_a[v]);
@@ -137,8 +141,11 @@ class Smoother {
     const Reach a = y_.about(y, 0), b = both ? y_.about(y + 1, 1) : a;
     for (int64_t n = a.first; n <= b.last; ++n) rows_[n - a.first] = slot(p % 2, n);
     float *first = out_.at(p, y), *second = both ? out_.at(p, y + 1) : unused_.get();
+    const float *next = out_.at(p, row_ahead(y, out_.shape[1])), *after = out_.at(p, row_ahead(y + 1, out_.shape[1]));
     for_blocks<4>(width, [&](auto block, int64_t k) {
       constexpr int vectors = decltype(block)::vectors;
+      ask_to_write<vectors>(next + k);
+      ask_to_write<vectors>(after + k);
       Vector sum_a[vectors] = {}, sum_b[vectors] = {};
       sum_rows(rows_.get(), a, b, k, lanes, sum_a, sum_b);
       store_block(first + k, sum_a, width - k);

@@ -1,5 +1,6 @@
 #include "refinement/step.hpp"
 
+#include "base/scratch.hpp"
 #include "refinement/blocks.hpp"
 #include "refinement/tiles.hpp"
 
@@ -18,68 +19,103 @@ struct Linear {
   }
 };
 
-// Rows of a neighbourhood and their weights.
-struct Neighbours {
-  int count;
-  int64_t offset[9];
-  Vector weight[9];
+// The rows of a neighbourhood, 3 a + b for neighbour a of the first axis and b of the second, that the steps of a vector
+// of voxels need. Each axis has the voxels before, at and after the current one.
+struct Rows {
+  int32_t count;
+  int8_t index[9];
 };
 
-// Interpolates the field in one row.
+// Return the rows for steps to some sides: bits for before and after along the first axis, then along the second one.
+Rows rows_for(int sides) {
+  Rows rows{0, {}};
+  for (int a = sides & 1 ? 0 : 1; a <= (sides & 2 ? 2 : 1); ++a) {
+    for (int b = sides & 4 ? 0 : 1; b <= (sides & 8 ? 2 : 1); ++b) rows.index[rows.count++] = static_cast<int8_t>(3 * a + b);
+  }
+  return rows;
+}
+
+[[gnu::always_inline]] inline int sides(Vector step) {
+  const Vector zero{};
+  return (any(step < zero) ? 1 : 0) | (any(step > zero) ? 2 : 0);
+}
+
+// Composes a field with a step, row by row.
 //
 // No step is longer than a voxel, so that all lies in the 27 neighbours; they are loaded as vectors of neighbouring
-// voxels and weighted, without gathers. Steps are smooth: mostly those of a whole vector go to the same side along the
-// first two axes, and half of the rows are enough along each.
-class StepRow {
+// voxels and weighted, without gathers. Where nothing moves, or steps of a whole vector go to the same side, fewer rows
+// are enough. Which ones is found for a whole row first, so that branches do not wait for square roots.
+class Composer {
  public:
-  StepRow(ConstField field, const Step& step, Field out, int64_t i, int64_t j)
-      : step_(step), width_(out.shape[3]), channel_(field.shape[1] * field.shape[2] * field.shape[3]),
-        flat_(field.data), at_((i * field.shape[2] + j) * width_) {
-    const int64_t plane = field.shape[2] * width_;
-    z_[0] = i > 0 ? -plane : 0, z_[1] = 0, z_[2] = i + 1 < field.shape[1] ? plane : 0;
-    y_[0] = j > 0 ? -width_ : 0, y_[1] = 0, y_[2] = j + 1 < field.shape[2] ? width_ : 0;
-    for (int c = 0; c < 3; ++c) direction_[c] = step.direction.at(c, i, j), out_[c] = out.at(c, i, j);
+  Composer(ConstField field, const Step& step, Field out)
+      : field_(field), step_(step), out_(out), width_(out.shape[3]), row_(padded(width_)),
+        channel_(out.shape[1] * out.shape[2] * width_), v_(3 * row_), sides_(row_ / lanes) {
+    for (int n = 0; n < 16; ++n) rows_[n] = rows_for(n);
   }
 
-  // Compute the voxels k, k + 1, ..., of which `left` are in the row.
-  [[gnu::always_inline]] void compute(int64_t k) const {
-    const int64_t left = width_ - k;
-    Vector v[3], limit = broadcast(step_.longest);
-    for (int c = 0; c < 3; ++c) v[c] = broadcast(step_.scale) * load_first(direction_[c] + k, left);
-    const Vector shorten = limit / maximum(limit, square_root(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]));
-    for (int c = 0; c < 3; ++c) v[c] *= shorten;
-    Neighbours near;
-    find(v[0], v[1], near);
-    if (k > 0 && left > lanes) {
-      sum(k, near, Linear(v[2]), v, [](const float* row, int64_t) { return load(row); });
-    } else {
-      const int64_t last = width_ - 1;
-      sum(k, near, Linear(clamp_to_row(v[2], k)), v,
-          [last](const float* row, int64_t at) { return load_bounded(row, at, last); });
-    }
+  // Compose row (i, j).
+  void run(int64_t i, int64_t j) {
+    limit(i, j);
+    const int64_t plane = out_.shape[2] * width_;
+    const int64_t z[3] = {i > 0 ? -plane : 0, 0, i + 1 < out_.shape[1] ? plane : 0};
+    const int64_t y[3] = {j > 0 ? -width_ : 0, 0, j + 1 < out_.shape[2] ? width_ : 0};
+    at_ = (i * out_.shape[2] + j) * width_;
+    for (int n = 0; n < 9; ++n) offset_[n] = at_ + z[n / 3] + y[n % 3];
+    compute<true>(0);
+    int64_t k = lanes;
+    for (; k + lanes < width_; k += lanes) compute<false>(k);
+    if (k < width_) compute<true>(k);
   }
 
  private:
-  // Find the rows that count.
-  [[gnu::always_inline]] void find(Vector z, Vector y, Neighbours& near) const {
-    int first_z, last_z, first_y, last_y;
-    sides(z, first_z, last_z);
-    sides(y, first_y, last_y);
-    const Linear along_z(z), along_y(y);
-    near.count = 0;
-    for (int a = first_z; a <= last_z; ++a) {
-      for (int b = first_y; b <= last_y; ++b) {
-        near.offset[near.count] = at_ + z_[a] + y_[b];
-        near.weight[near.count++] = along_z.weight[a] * along_y.weight[b];
+  // Compute the steps in row (i, j), limited in length; at its ends also to the row.
+  void limit(int64_t i, int64_t j) {
+    const float* from[3] = {step_.direction.at(0, i, j), step_.direction.at(1, i, j), step_.direction.at(2, i, j)};
+    const Vector longest = broadcast(step_.longest);
+    const int64_t next = row_ahead(j, out_.shape[2]), down = lower(i + 1, out_.shape[1] - 1);
+    for (int64_t k = 0; k < width_; k += lanes) {
+      Vector v[3];
+      for (int c = 0; c < 3; ++c) v[c] = step_.scale * load_first(from[c] + k, width_ - k);
+      for (int c = 0; c < 3; ++c) {
+        ask_for(step_.direction.at(c, i, next) + k);
+        ask_for(field_.at(c, down, next) + k);
+        ask_to_write(out_.at(c, i, next) + k);
       }
+      sides_[k / lanes] = sides(v[0]) | sides(v[1]) << 2;
+      const Vector shorten = longest / maximum(longest, square_root(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]));
+      for (int c = 0; c < 3; ++c) store(&v_[c * row_ + k], shorten * v[c]);
     }
   }
 
-  // The neighbours that any of the offsets needs.
-  [[gnu::always_inline]] static void sides(Vector offset, int& first, int& last) {
-    const Vector zero{};
-    first = any(offset < zero) ? 0 : 1;
-    last = any(offset > zero) ? 2 : 1;
+  // Compute the voxels k, k + 1, ... of the row.
+  template <bool AtBorder>
+  [[gnu::always_inline]] void compute(int64_t k) {
+    Vector v[3], weight[9];
+    for (int c = 0; c < 3; ++c) v[c] = load(&v_[c * row_ + k]);
+    const Linear z(v[0]), y(v[1]), x(AtBorder ? clamp_to_row(v[2], k) : v[2]);
+    for (int n = 0; n < 9; ++n) weight[n] = z.weight[n / 3] * y.weight[n % 3];
+    Vector sums[3][3] = {};  // of each channel, at the voxels before, at and after along the row
+    const Rows& rows = rows_[sides_[k / lanes]];
+    for (int n = 0; n < rows.count; ++n) {
+      const int index = rows.index[n];
+      for (int c = 0; c < 3; ++c) add_row<AtBorder>(k, offset_[index] + c * channel_, weight[index], sums[c]);
+    }
+    for (int c = 0; c < 3; ++c) {
+      const Vector sum = x.weight[0] * sums[c][0] + x.weight[1] * sums[c][1] + x.weight[2] * sums[c][2];
+      store_first(out_.data + c * channel_ + at_ + k, v[c] + sum, width_ - k);
+    }
+  }
+
+  // Add the weighted voxels before, at and after k, k + 1, ... of a row of the field that begins at `offset`.
+  template <bool AtBorder>
+  [[gnu::always_inline]] void add_row(int64_t k, int64_t offset, Vector weight, Vector (&sums)[3]) const {
+    const float* row = field_.data + offset + k;
+    const int64_t left = width_ - k;
+    const Vector before = AtBorder ? load_between(row - 1, k > 0 ? 0 : 1, left + 1) : load(row - 1);
+    const Vector after = AtBorder ? load_between(row + 1, 0, left - 1) : load(row + 1);
+    sums[0] += weight * before;
+    sums[1] += weight * (AtBorder ? load_between(row, 0, left) : load_middle(row, before, after));
+    sums[2] += weight * after;
   }
 
   // Return steps along the row, clamped to it.
@@ -89,36 +125,14 @@ class StepRow {
     return zero - maximum(zero - x, here - static_cast<float>(width_ - 1));
   }
 
-  // out = v + the weighted sum of the neighbours.
-  template <typename Load>
-  [[gnu::always_inline]] void sum(int64_t k, const Neighbours& near, const Linear& x, const Vector (&v)[3],
-                                  Load load_row) const {
-    Vector total[3] = {v[0], v[1], v[2]};
-    for (int n = 0; n < near.count; ++n) {
-      for (int c = 0; c < 3; ++c) {
-        const float* row = flat_ + c * channel_ + near.offset[n] + k;
-        Vector along = x.weight[0] * load_row(row - 1, k - 1);
-        along += x.weight[1] * load_row(row, k);
-        along += x.weight[2] * load_row(row + 1, k + 1);
-        total[c] += near.weight[n] * along;
-      }
-    }
-    for (int c = 0; c < 3; ++c) store_first(out_[c] + k, total[c], width_ - k);
-  }
-
-  // Return the voxels of a row from `at` on, and 0 for those outside; `row` points to the first.
-  [[gnu::always_inline]] static Vector load_bounded(const float* row, int64_t at, int64_t last) {
-    if (at < 0) return shift_up(load_first(row + 1, last + 1), 0.0f);
-    return load_first(row, last - at + 1);
-  }
-
+  ConstField field_;
   const Step& step_;
-  int64_t width_, channel_;
-  const float* flat_;
-  int64_t at_;
-  int64_t z_[3], y_[3];
-  const float* direction_[3];
-  float* out_[3];
+  Field out_;
+  int64_t width_, row_, channel_, at_ = 0;
+  int64_t offset_[9] = {};  // of the rows of the neighbourhood
+  Rows rows_[16];
+  Scratch<float> v_;
+  Scratch<int> sides_;
 };
 
 }  // namespace
@@ -141,11 +155,9 @@ void compose_step(ConstField field, const Step& step, Field out) {
   const int64_t tiles = tile_count(height, 3 * 3 * width * static_cast<int64_t>(sizeof(float)));
   parallel_for(tiles, [&](int64_t t) {
     const Tile rows = tile(t, tiles, height);
+    Composer composer(field, step, out);
     for (int64_t i = 0; i < depth; ++i) {
-      for (int64_t j = rows.first; j < rows.end; ++j) {
-        const StepRow row(field, step, out, i, j);
-        for (int64_t k = 0; k < width; k += lanes) row.compute(k);
-      }
+      for (int64_t j = rows.first; j < rows.end; ++j) composer.run(i, j);
     }
   });
 }
