@@ -18,6 +18,9 @@ class GradientRow {
     for (int c = 0; c < 3; ++c) out_[c] = out.at(c, i, y);
   }
 
+  // Ask for the row of another volume that is asked for now.
+  [[gnu::always_inline]] void ask_with(const float* row) const { ask_for(row + ahead_); }
+
   // Store `half` times the differences between the neighbours of the voxels k, k + 1, ... of which `left` are in the row.
   [[gnu::always_inline]] void store_at(int64_t k, int64_t left, Vector half) const {
     ask_for(down_ + ahead_ + k);
@@ -55,6 +58,8 @@ class ForceRow {
         w_(images.weight.data == nullptr ? nullptr : images.weight.at(i, y)) {}
 
   [[gnu::always_inline]] void take(int64_t k, int64_t left, const Vector* total) const {
+    gradient_.ask_with(f_ + k);
+    if (w_ != nullptr) gradient_.ask_with(w_ + k);
     Vector half = Slope::half(load_first(f_ + k, left), load_first(m_ + k, left), total);
     if (w_ != nullptr) half *= load_first(w_ + k, left);
     gradient_.store_at(k, left, half);
