@@ -1,6 +1,7 @@
 // Rows in blocks of vectors, and windows along them. For kernel files only: see base/dispatch.hpp.
 //
-// Full blocks have enough independent sums to hide the latency of additions; the rest of a row is done vector by vector.
+// Full blocks have enough independent sums to hide the latency of additions; the rest of a row is done vector by
+// vector.
 // Rows in scratch memory are padded to whole vectors.
 #pragma once
 

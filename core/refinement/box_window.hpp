@@ -1,9 +1,9 @@
 // Sums over the cube of 2 r + 1 voxels about each voxel. For kernel files only: see base/dispatch.hpp.
 //
-// Windows are separable. For each row of a plane the sums along the first axis are taken as its values are read, so that
-// products need no memory; then sums along the row go to a ring of rows, and sums of these to the output, without
-// intermediate volumes. A tile of rows passes plane by plane, so that its input stays in the second-level cache. What is
-// outside of the volume is zero. Each sum has one order, whatever the tiles.
+// Windows are separable. For each row of a plane the sums along the first axis are taken as its values are read, so
+// that products need no memory; then sums along the row go to a ring of rows, and sums of these to the output, without
+// intermediate volumes. A tile of rows passes plane by plane, so that its input stays in the second-level cache. What
+// is outside of the volume is zero. Each sum has one order, whatever the tiles.
 #pragma once
 
 #include "base/scratch.hpp"
@@ -42,8 +42,8 @@ template <typename Kernel>
 class BoxWindow {
  public:
   BoxWindow(const Kernel& kernel, Windows w)
-      : kernel_(kernel), w_(w), line_(padded(w.width) + 2 * w.radius + lanes), slots_(lower(2 * w.radius + 2, w.height)),
-        slot_(channels * padded(w.width)), lines_(2 * channels * line_), ring_(2 * slots_ * slot_), rows_(slots_) {
+      : kernel_(kernel), w_(w), line_(padded(w.width) + 2 * w.radius + lanes),
+        slots_(lower(2 * w.radius + 2, w.height)), slot_(channels * padded(w.width)), lines_(2 * channels * line_), ring_(2 * slots_ * slot_), rows_(slots_) {
     for (int64_t n = 0; n < 2 * channels * line_; ++n) lines_[n] = 0.0f;
   }
 

@@ -18,8 +18,9 @@ struct CorrelationLimits {
 //   cc = cov(f, m)^2 / (var(f) var(m) + floor),   s = var(f)^(1/2),
 //   cc is limited to (var(f) - noise) var(m) / (var(f) var(m) + floor), and exerts no force there.
 //
-// With weights, windows of which they cover less than 0.2 count for nothing.
-// out: (3, D, H, W) = (P, Q, R), overwritten: d(sum of s cc)/dm = w (f sum P + m sum Q - sum R), over windows with a voxel.
+// With weights, windows of which they cover 0.2 or less count for nothing.
+// out: (3, D, H, W) = (P, Q, R), overwritten: d(sum of s cc)/dm = w (f sum P + m sum Q - sum R), with sums over the
+// windows that contain a voxel.
 // sums: (3, H), overwritten: the sums of s cc, of s, and of s times the limit of cc, over the windows of each row.
 LIGHTCRCF_KERNEL(void, correlation_terms,
                  (const ImagePair& images, CorrelationLimits limits, Field out, View<double, 2> sums))

@@ -109,7 +109,8 @@ class TermsRow {
  private:
   // Return R^2 if only noise is unexplained.
   [[gnu::always_inline]] Vector attainable(Vector spread, Vector variance, Vector inverse_v) const {
-    const Vector noise = broadcast(limits_.noise[0]), moved = maximum(variance - limits_.noise[1], Vector{}) * inverse_v;
+    const Vector noise = broadcast(limits_.noise[0]);
+    const Vector moved = maximum(variance - limits_.noise[1], Vector{}) * inverse_v;
     return select_above(spread, noise, moved * (spread - noise) / spread, Vector{});
   }
 

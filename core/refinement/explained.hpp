@@ -1,8 +1,8 @@
 // Local variance of an image that 1, f and f^2 of another explain, and the force that raises it.
 //
 // In each window the moved image m is regressed on 1, f and f^2 of the fixed image, which fits any contrast of three
-// tissues: R^2 = c' S^-1 c / (var(m) + floor), with c the covariances of m with f and f^2, and S the covariance matrix of
-// f and f^2.
+// tissues: R^2 = c' S^-1 c / (var(m) + floor), with c the covariances of m with f and f^2, and S the covariance matrix
+// of f and f^2.
 #pragma once
 
 #include "base/dispatch.hpp"
@@ -13,14 +13,14 @@ namespace lightcrcf {
 
 // Constants of the regression, for images of unit range.
 struct ExplainedLimits {
-  float ridge;                // on the diagonal of S
-  float floor;                // added to variances: flat windows count as unexplained
-  float noise[2] = {0, 0};    // variances of the noise of the fixed and of the moved image
+  float ridge;              // on the diagonal of S
+  float floor;              // added to variances: flat windows count as unexplained
+  float noise[2] = {0, 0};  // variances of the noise of the fixed and of the moved image
 };
 
 // Compute what all steps with the same fixed image and weights share.
 //
-// images: of which `moved` is not read. With weights, windows of which they cover less than 0.2 count for nothing.
+// images: of which `moved` is not read. With weights, windows of which they cover 0.2 or less count for nothing.
 // out: (5, D, H, W), overwritten: the means of f and f^2, and p, q, r with (p c1)^2 + (q c2 + r c1)^2 = c' S^-1 c.
 LIGHTCRCF_KERNEL(void, explained_basis, (const ImagePair& images, ExplainedLimits limits, Field out))
 

@@ -21,7 +21,8 @@ class GradientRow {
   // Ask for the row of another volume that is asked for now.
   [[gnu::always_inline]] void ask_with(const float* row) const { ask_for(row + ahead_); }
 
-  // Store `half` times the differences between the neighbours of the voxels k, k + 1, ... of which `left` are in the row.
+  // Store `half` times the differences between the neighbours of the voxels k, k + 1, ..., of which `left` are in the
+  // row.
   [[gnu::always_inline]] void store_at(int64_t k, int64_t left, Vector half) const {
     ask_for(down_ + ahead_ + k);
     for (float* row : out_) ask_to_write(row + ahead_ + k);

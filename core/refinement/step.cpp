@@ -19,8 +19,8 @@ struct Linear {
   }
 };
 
-// The rows of a neighbourhood, 3 a + b for neighbour a of the first axis and b of the second, that the steps of a vector
-// of voxels need. Each axis has the voxels before, at and after the current one.
+// The rows of a neighbourhood, 3 a + b for neighbour a of the first axis and b of the second, that the steps of a
+// vector of voxels need. Each axis has the voxels before, at and after the current one.
 struct Rows {
   int32_t count;
   int8_t index[9];
@@ -30,7 +30,9 @@ struct Rows {
 Rows rows_for(int sides) {
   Rows rows{0, {}};
   for (int a = sides & 1 ? 0 : 1; a <= (sides & 2 ? 2 : 1); ++a) {
-    for (int b = sides & 4 ? 0 : 1; b <= (sides & 8 ? 2 : 1); ++b) rows.index[rows.count++] = static_cast<int8_t>(3 * a + b);
+    for (int b = sides & 4 ? 0 : 1; b <= (sides & 8 ? 2 : 1); ++b) {
+      rows.index[rows.count++] = static_cast<int8_t>(3 * a + b);
+    }
   }
   return rows;
 }

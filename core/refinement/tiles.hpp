@@ -16,8 +16,8 @@ struct Tile {
 // Bytes that the planes which a window covers may take within a tile: they are read from the second-level cache.
 constexpr int64_t tile_bytes = 512 << 10;
 
-// Return the number of tiles of `height` rows of which each takes `row_bytes` of cache: a multiple of the threads, so that
-// all have equal work.
+// Return the number of tiles of `height` rows of which each takes `row_bytes` of cache: a multiple of the threads, so
+// that all have equal work.
 inline int64_t tile_count(int64_t height, int64_t row_bytes) {
   const int64_t rows = higher(tile_bytes / row_bytes, 8), threads = thread_count();
   const int64_t tiles = (height + rows - 1) / rows;
