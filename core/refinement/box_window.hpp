@@ -43,7 +43,8 @@ class BoxWindow {
  public:
   BoxWindow(const Kernel& kernel, Windows w)
       : kernel_(kernel), w_(w), line_(padded(w.width) + 2 * w.radius + lanes),
-        slots_(lower(2 * w.radius + 2, w.height)), slot_(channels * padded(w.width)), lines_(2 * channels * line_), ring_(2 * slots_ * slot_), rows_(slots_) {
+        slots_(lower(2 * w.radius + 2, w.height)), slot_(channels * padded(w.width)),
+        lines_(2 * channels * line_), ring_(2 * slots_ * slot_), rows_(slots_) {
     for (int64_t n = 0; n < 2 * channels * line_; ++n) lines_[n] = 0.0f;
   }
 
