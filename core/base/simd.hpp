@@ -67,13 +67,74 @@ typedef int32_t IntVector __attribute__((vector_size(lanes * sizeof(float))));
   return value > limit ? yes : no;
 }
 
+// Return whether a comparison holds in any lane.
+[[gnu::always_inline]] inline bool any(IntVector holds) {
+#if defined(__AVX512F__)
+  return _mm512_movepi32_mask((__m512i)holds) != 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps((__m256)holds) != 0;
+#else
+  int32_t found = 0;
+  for (int lane = 0; lane < lanes; ++lane) found |= holds[lane];
+  return found != 0;
+#endif
+}
+
 [[gnu::always_inline]] inline Vector square_root(Vector values) {
 #if defined(__AVX512F__)
-  return (Vector)_mm512_sqrt_ps((__m512)values);
+  return (Vector)_mm512_maskz_sqrt_ps((__mmask16)0xffff, (__m512)values);  // GCC warns of the form without a mask
+#elif defined(__AVX2__)
+  return (Vector)_mm256_sqrt_ps((__m256)values);
 #else
   for (int lane = 0; lane < lanes; ++lane) values[lane] = __builtin_sqrtf(values[lane]);
   return values;
 #endif
+}
+
+// Return lanes [first, end) of from[0 : lanes], and 0 in the others, whose memory is not read; first < lanes.
+[[gnu::always_inline]] inline Vector load_between(const float* from, int64_t first, int64_t end) {
+#if defined(__AVX512F__)
+  const uint32_t below_end = end >= lanes ? 0xffffu : (1u << end) - 1;
+  return (Vector)_mm512_maskz_loadu_ps((__mmask16)(below_end & (0xffffu << first)), from);
+#else
+  Vector values{};
+  for (int lane = 0; lane < lanes; ++lane) {
+    if (lane >= first && lane < end) values[lane] = from[lane];
+  }
+  return values;
+#endif
+}
+
+// Return from[0 : lanes], given from[-1 : lanes - 1] and from[1 : lanes + 1]: where vectors span two lines of the cache
+// selecting is faster than loading.
+[[gnu::always_inline]] inline Vector load_middle(const float* from, Vector before, Vector after) {
+#if defined(__AVX512F__)
+  static_cast<void>(from);
+  const __m512i lane = _mm512_set_epi32(30, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1);
+  return (Vector)_mm512_permutex2var_ps((__m512)before, lane, (__m512)after);
+#else
+  static_cast<void>(before), static_cast<void>(after);
+  return load(from);
+#endif
+}
+
+// Return the first `count` values, and 0 in the other lanes.
+[[gnu::always_inline]] inline Vector keep_first(Vector values, int64_t count) {
+  if (count >= lanes) return values;
+#if defined(__AVX512F__)
+  return (Vector)_mm512_maskz_mov_ps((__mmask16)((1u << count) - 1), (__m512)values);
+#else
+  Vector kept{};
+  for (int lane = 0; lane < lanes; ++lane) kept[lane] = lane < count ? values[lane] : 0.0f;
+  return kept;
+#endif
+}
+
+// Return the values with each moved to the next lane, and `first` in the first one.
+[[gnu::always_inline]] inline Vector shift_up(Vector values, float first) {
+  float shifted[lanes + 1] = {first};
+  store(shifted + 1, values);
+  return load(shifted);
 }
 
 // Return first, first + 1, first + 2, ...

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 from hypothesis import settings
 from numpy.typing import NDArray
+
+from lightcrcf import _core
 
 Array = NDArray[np.float64]
 
@@ -44,3 +46,32 @@ def trilinear() -> Callable[[NDArray, NDArray], Array]:
 def voxels() -> Callable[[tuple[int, ...]], Array]:
     """(3, *shape) indices of all voxels."""
     return lambda shape: np.indices(shape).astype(np.float64)
+
+
+@pytest.fixture
+def thread_counts() -> Iterator[Callable[[], Iterator[int]]]:
+    """What sets the number of threads to one after another, more than there are cores too."""
+
+    def each() -> Iterator[int]:
+        for count in (1, 2, 5):
+            _core.set_thread_count(count)
+            yield count
+
+    before = _core.thread_count()
+    yield each
+    _core.set_thread_count(before)
+
+
+@pytest.fixture
+def instruction_sets() -> Iterator[Callable[[], Iterator[str]]]:
+    """What limits kernels to one instruction set after another, of those that this processor has."""
+
+    def each() -> Iterator[str]:
+        for name in ("baseline", "avx2", "avx512"):
+            _core.limit_isa(name)
+            if _core.isa() == name:
+                yield name
+
+    before = _core.isa()
+    yield each
+    _core.limit_isa(before)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-import numba
 import numpy as np
 import pytest
 import torch
@@ -13,7 +12,6 @@ from torch.nn.functional import conv3d
 
 from lightcrcf.geometry import explained_kernels as kernels
 from lightcrcf.geometry import refinement_kernels
-from lightcrcf.geometry.threads import use_threads
 
 SHAPE = (7, 37, 19)  # lines longer than a vector
 
@@ -142,17 +140,39 @@ def test_flat_windows_explain_nothing_and_pull_nowhere() -> None:
     assert not terms.any()
 
 
-def test_results_do_not_depend_on_threads_or_tiles(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("masked", [False, True])
+def test_results_do_not_depend_on_threads(
+    rng: np.random.Generator, thread_counts: Callable[[], Iterator[int]], masked: bool
+) -> None:
     fixed, moved = images(rng)
-    threads, found = numba.get_num_threads(), []
-    weight = (rng.random(SHAPE) < 0.6).astype(np.float32)
-    for count, rows in ((1, 96), (threads, 96), (1, 5)):
-        monkeypatch.setattr(refinement_kernels, "MAX_ROWS", rows)
-        with use_threads(count):
-            found.append([np.concatenate([np.ravel(x) for x in measured(fixed, moved, w, 2)]) for w in (None, weight)])
+    weight = (rng.random(SHAPE) < 0.6).astype(np.float32) if masked else None
+    found = [measured(fixed, moved, weight, 2) for _ in thread_counts()]
     for one, *others in zip(*found, strict=True):
         for other in others:
             np.testing.assert_array_equal(one, other)
+
+
+def test_instruction_sets_agree(rng: np.random.Generator, instruction_sets: Callable[[], Iterator[str]]) -> None:
+    fixed, moved = images(rng)
+    found = [measured(fixed, moved, None, 2) for _ in instruction_sets()]
+    for one, *others in zip(*found, strict=True):
+        for other in others:
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-4 * np.abs(one).max())
+
+
+def test_arrays_that_do_not_fit_are_refused(rng: np.random.Generator) -> None:
+    fixed, moved = images(rng)
+    basis, terms, force = (np.empty((n, *SHAPE), np.float32) for n in (5, 4, 3))
+    with pytest.raises(ValueError, match="channels"):
+        kernels.explained_basis(fixed, None, 2, terms)
+    with pytest.raises(ValueError, match="channels"):
+        kernels.explained_terms(fixed, moved, None, terms, 2, terms.copy())
+    with pytest.raises(ValueError, match="channels"):
+        kernels.explained_force(fixed, moved, None, basis, 2, force)
+    with pytest.raises(ValueError, match="differ in shape"):
+        kernels.explained_terms(fixed, moved, moved[1:], basis, 2, terms)
+    with pytest.raises(TypeError):
+        kernels.explained_terms(fixed, moved, None, basis, 2, terms[..., ::-1])
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 3), (2, 1, 9), (3, 40, 1)])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import numba
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import conv3d
 
+from lightcrcf import _core
 from lightcrcf.geometry import refinement_kernels as kernels
-from lightcrcf.geometry.threads import use_threads
 
 SHAPE = (7, 37, 19)  # lines longer than a vector
 FLOOR = 1e-4
@@ -178,17 +179,83 @@ def test_windows_larger_than_the_image(rng: np.random.Generator, shape: tuple[in
     assert np.isfinite(out).all()
 
 
-def test_results_do_not_depend_on_threads_or_tiles(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+def measured(fixed: NDArray, moved: NDArray, weight: NDArray | None) -> tuple[tuple[float, ...], NDArray, NDArray]:
+    """The sums, the terms and the smoothed force."""
+    terms, force, smoothed = (np.empty((3, *fixed.shape), np.float32) for _ in range(3))
+    sums = kernels.correlation_terms(fixed, moved, weight, 2, FLOOR, terms)
+    kernels.correlation_force(fixed, moved, weight, terms, 2, force)
+    kernels.smooth(force, kernels.gaussian_taps((1.5, 1.5, 1.5)), smoothed)
+    return sums, terms, smoothed
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_results_do_not_depend_on_threads(
+    rng: np.random.Generator, thread_counts: Callable[[], Iterator[int]], masked: bool
+) -> None:
     fixed, moved = images(rng)
-    threads, found = numba.get_num_threads(), []
-    for count, rows in ((1, 96), (threads, 96), (1, 5)):
-        monkeypatch.setattr(kernels, "MAX_ROWS", rows)
-        with use_threads(count):
-            terms, force, out = (np.empty((3, *SHAPE), np.float32) for _ in range(3))
-            sums = kernels.correlation_terms(fixed, moved, None, 2, FLOOR, terms)
-            kernels.correlation_force(fixed, moved, None, terms, 2, force)
-            kernels.smooth(force, kernels.gaussian_taps((1.5, 1.5, 1.5)), out)
-        found.append((sums, terms, force, out))
+    weight = (rng.random(SHAPE) < 0.6).astype(np.float32) if masked else None
+    found = [measured(fixed, moved, weight) for _ in thread_counts()]
     for one, *others in zip(*found, strict=True):
         for other in others:
             np.testing.assert_array_equal(one, other)
+
+
+def test_instruction_sets_agree(rng: np.random.Generator, instruction_sets: Callable[[], Iterator[str]]) -> None:
+    fixed, moved = images(rng)
+    found = [measured(fixed, moved, None) for _ in instruction_sets()]
+    for one, *others in zip(*found, strict=True):
+        for other in others:
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=2e-5 * np.abs(one).max())
+
+
+def test_a_channel_is_smoothed_alike_whatever_the_others(rng: np.random.Generator) -> None:
+    field, taps = rng.standard_normal((4, *SHAPE)).astype(np.float32), kernels.gaussian_taps((1.5, 0.7, 2.0))
+    together, alone = np.empty_like(field), np.empty_like(field)
+    kernels.smooth(field, taps, together)
+    for channel, out in zip(field, alone, strict=True):
+        kernels.smooth(channel[None], taps, out[None])
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_a_missing_value_reaches_as_far_as_windows_do(rng: np.random.Generator) -> None:
+    fixed, moved = images(rng)
+    before, after = (np.empty((3, *SHAPE), np.float32) for _ in range(2))
+    spoilt = moved.copy()
+    spoilt[3, 20, 9] = np.nan
+    kernels.correlation_terms(fixed, moved, None, 2, FLOOR, before)
+    kernels.correlation_terms(fixed, spoilt, None, 2, FLOOR, after)
+    near = np.zeros(SHAPE, bool)
+    near[1:6, 18:23, 7:12] = True
+    np.testing.assert_array_equal(after[:, ~near], before[:, ~near])
+    assert np.isnan(after[2, near]).all()
+    smoothed = np.empty((1, *SHAPE), np.float32)
+    kernels.smooth(spoilt[None], kernels.gaussian_taps((0.7, 0.7, 0.7)), smoothed)
+    np.testing.assert_array_equal(np.isnan(smoothed[0]), near)
+
+
+def test_arrays_that_do_not_fit_are_refused(rng: np.random.Generator) -> None:
+    fixed, moved = images(rng)
+    out, sums = np.empty((3, *SHAPE), np.float32), np.empty((3, SHAPE[1]))
+    for other in (moved[1:], moved[:, 1:].copy(), moved[..., 1:].copy()):
+        with pytest.raises(ValueError, match="differ in shape"):
+            kernels.correlation_terms(fixed, other, None, 2, FLOOR, out)
+        with pytest.raises(ValueError, match="differ in shape"):
+            kernels.correlation_force(fixed, moved, other, out, 2, out.copy())
+    for wrong in (out.astype(np.float64), out[..., ::-1], out[0]):
+        with pytest.raises(TypeError):
+            kernels.correlation_terms(fixed, moved, None, 2, FLOOR, wrong)
+    with pytest.raises(ValueError, match="channels"):
+        kernels.correlation_terms(fixed, moved, None, 2, FLOOR, out[:2])
+    for radius in (-1, 2**20):
+        with pytest.raises(ValueError, match="radius"):
+            kernels.correlation_terms(fixed, moved, None, radius, FLOOR, out)
+    with pytest.raises(ValueError, match="sums"):
+        _core.correlation_terms(fixed, moved, None, 2, FLOOR, 0.0, out, sums[:, 1:].copy())
+    with pytest.raises(ValueError, match="input"):
+        kernels.correlation_force(fixed, moved, None, out, 2, out)
+    with pytest.raises(ValueError, match="input"):
+        kernels.smooth(out, kernels.gaussian_taps((1.0, 1.0, 1.0)), out)
+    with pytest.raises(ValueError, match="taps"):
+        kernels.smooth(out, np.ones((2, 3), np.float32), out.copy())
+    with pytest.raises(ValueError, match="empty"):
+        kernels.smooth(out[:, :0], np.ones((3, 3), np.float32), out[:, :0])

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.geometry.compiled import ready
+from lightcrcf.geometry.arrays import contiguous
 from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
@@ -204,9 +204,9 @@ def _noise_of(shape: tuple[int, ...], sigma: float, random: np.random.Generator)
 
 def smoothed(sigma: tuple[float, ...], *images: Float32) -> list[Float32]:
     """Gaussian means; beyond the border images repeat."""
-    taps, out = gaussian_taps((sigma[0], sigma[1], sigma[2])), np.empty((3, *images[0].shape), np.float32)
-    smooth(ready(np.stack([*images, *images[:1] * (3 - len(images))])), taps, out)
-    return [out[n].copy() for n in range(len(images))]
+    taps, out = gaussian_taps((sigma[0], sigma[1], sigma[2])), np.empty((len(images), *images[0].shape), np.float32)
+    smooth(contiguous(np.stack(images)), taps, out)
+    return list(out)
 
 
 def _coarser(grid: Grid, factors: NDArray[np.float64]) -> Grid:

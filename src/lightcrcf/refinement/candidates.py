@@ -132,17 +132,15 @@ def merge_by_local_similarity(solver: LevelSolver, fields: Sequence[Float32]) ->
         solver: compares the images.
         fields: each (3, D, H, W) voxels.
     """
-    taps, moved = gaussian_taps((_MERGE_SIGMA,) * 3), np.empty_like(fields[0][0])
-    smoothed = np.empty_like(fields[0])
-    stacked = np.zeros((-(-len(fields) // 3), 3, *moved.shape), np.float32)  # three at a time for the kernel
-    similarity = stacked.reshape(-1, *moved.shape)[: len(fields)]
+    taps, moved = gaussian_taps((_MERGE_SIGMA,) * 3), np.empty(fields[0].shape[1:], np.float32)
+    similarity = np.zeros((len(fields), *moved.shape), np.float32)
+    smoothed = np.empty_like(similarity)
     for field, of_field in zip(fields, similarity, strict=True):
         for pair in solver.objective.pairs:
             warp(pair.channels[0].moving[None], field, moved[None])
             of_field += np.float32(pair.share) * pair.local_similarity(moved)
-    for three in stacked:
-        smooth(three, taps, smoothed)
-        smooth(smoothed, taps, three)
+    smooth(similarity, taps, smoothed)
+    smooth(smoothed, taps, similarity)
     weights = np.exp((similarity - similarity.max(axis=0)) / np.float32(_MERGE_TEMPERATURE))
     weights /= weights.sum(axis=0)
     merged: Float32 = np.einsum("ndhw,ncdhw->cdhw", weights, fields)

@@ -48,7 +48,7 @@ class _Pair:
 
     def __init__(self, fixed: Float32, moving: Float32, share: float) -> None:
         self.fixed, self.moving, self.share, self.weights = fixed, moving, share, 1.0
-        self.moved = np.empty_like(moving)
+        self.moved = np.empty_like(moving, order="C")
 
     def move(self, field: Float32 | None) -> None:
         """Warp the moving image by a field, None for the identity."""

@@ -39,7 +39,7 @@ def smooth_folds(field: Float32, allowed: int) -> tuple[Float32, int]:
     Returns:
         the field, a copy if it was changed, and how many voxels fold.
     """
-    taps, smoothed = gaussian_taps((1.0, 1.0, 1.0)), np.empty_like(field)
+    taps, smoothed = gaussian_taps((1.0, 1.0, 1.0)), np.empty_like(field, order="C")
     for radius in range(1, _PASSES + 1):
         folded = np.flatnonzero(jacobian_determinant(field) <= 0)
         if len(folded) <= allowed or len(folded) > _FEW_FOLDS:

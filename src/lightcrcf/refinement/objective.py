@@ -107,7 +107,7 @@ class PairObjective:
         self._each_noise = images.noise.each_at(voxels) if images.noise else (0.0, 0.0)
         pair, masks = images.scaled(blocks, level.background)
         self.fixed_mask, self.moving_mask = masks
-        self._moved_mask = None if self.moving_mask is None else np.empty_like(self.moving_mask)
+        self._moved_mask = None if self.moving_mask is None else np.empty_like(self.moving_mask, order="C")
         self.terms = np.empty((4 if level.metric == "explained" else 3, *pair[0].shape), np.float32)
         self.channels = self._channels(pair, masks)
         self.sample = pair[0][::3, ::3, ::3] > _FOREGROUND
