@@ -4,7 +4,6 @@
 // which the compiler vectorises; vectors are for kernels where it does not, as tiles of accumulators.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -70,10 +69,31 @@ typedef int32_t IntVector __attribute__((vector_size(lanes * sizeof(float))));
 [[gnu::always_inline]] inline Vector square_root(Vector values) {
 #if defined(__AVX512F__)
   return (Vector)_mm512_sqrt_ps((__m512)values);
+#elif defined(__AVX2__)
+  return (Vector)_mm256_sqrt_ps((__m256)values);
 #else
   for (int lane = 0; lane < lanes; ++lane) values[lane] = __builtin_sqrtf(values[lane]);
   return values;
 #endif
+}
+
+// Vectors of float64, for sums: half as many lanes.
+constexpr int double_lanes = lanes / 2;
+typedef double DoubleVector __attribute__((vector_size(double_lanes * sizeof(double))));
+
+// Return from[0 : double_lanes] in float64.
+[[gnu::always_inline]] inline DoubleVector load_double(const float* from) {
+  typedef float HalfVector __attribute__((vector_size(double_lanes * sizeof(float))));
+  HalfVector values;
+  std::memcpy(&values, from, sizeof values);
+  return __builtin_convertvector(values, DoubleVector);
+}
+
+// Return the sum of the lanes, in order.
+[[gnu::always_inline]] inline double sum(DoubleVector values) {
+  double total = values[0];
+  for (int lane = 1; lane < double_lanes; ++lane) total += values[lane];
+  return total;
 }
 
 // Return first, first + 1, first + 2, ...
