@@ -2,6 +2,7 @@
 #pragma once
 
 #include "affine/alignment.hpp"
+#include "base/loops.hpp"
 #include "base/scratch.hpp"
 #include "base/simd.hpp"
 #include "sampling/rows.hpp"
@@ -76,27 +77,36 @@ struct Borders {
   float end_z, end_y, end_x, last_z, last_y, last_x;
 };
 
-// Compute w and `inside`, from `weights` of the samples.
-inline void weigh(const Alignment& images, const float* __restrict weights, Samples& s) {
-  const Borders grid(images.valid.shape);
-  const int32_t height = static_cast<int32_t>(images.valid.shape[1]), width = static_cast<int32_t>(images.valid.shape[2]);
-  const int32_t top_z = static_cast<int32_t>(images.valid.shape[0]) - 1, top_y = height - 1, top_x = width - 1;
-  const float outside = images.blank_outside ? 1.0f : 0.0f;
-  const float *__restrict z = s.z, *__restrict y = s.y, *__restrict x = s.x, *__restrict valid = images.valid.data;
-  float *__restrict weight = s.weight, *__restrict inside = s.inside;
+// weight[k] = valid at the voxel nearest to point k, clamped.
+inline void read_nearest(const ConstVolume& valid, const Samples& s) {
+  const Borders grid(valid.shape);
+  const int32_t height = static_cast<int32_t>(valid.shape[1]), width = static_cast<int32_t>(valid.shape[2]);
+  const int32_t top_z = static_cast<int32_t>(valid.shape[0]) - 1, top_y = height - 1, top_x = width - 1;
   const int32_t count = static_cast<int32_t>(s.count);
+  LIGHTCRCF_INDEPENDENT
   for (int32_t k = 0; k < count; ++k) {
-    int32_t i = static_cast<int32_t>(clamp(z[k] + 0.5f, grid.last_z));
-    int32_t j = static_cast<int32_t>(clamp(y[k] + 0.5f, grid.last_y));
-    int32_t l = static_cast<int32_t>(clamp(x[k] + 0.5f, grid.last_x));
+    int32_t i = static_cast<int32_t>(clamp(s.z[k] + 0.5f, grid.last_z));
+    int32_t j = static_cast<int32_t>(clamp(s.y[k] + 0.5f, grid.last_y));
+    int32_t l = static_cast<int32_t>(clamp(s.x[k] + 0.5f, grid.last_x));
     i = i < top_z ? i : top_z;
     j = j < top_y ? j : top_y;
     l = l < top_x ? l : top_x;
-    const bool within = grid.is_inside(z[k], y[k], x[k]);
-    const float read = valid[(i * height + j) * width + l];
-    const float product = weights[k] * (within ? read : outside);
-    weight[k] = product > 0.0f ? product : 0.0f;
-    inside[k] = within ? 1.0f : 0.0f;
+    s.weight[k] = valid.data[(i * height + j) * width + l];
+  }
+}
+
+// Compute w and `inside`, from `weights` of the samples. (In a loop of its own: GCC would make its loads conditional.)
+inline void weigh(const Alignment& images, const float* weights, const Samples& s) {
+  const Borders grid(images.valid.shape);
+  const float outside = images.blank_outside ? 1.0f : 0.0f;
+  const int32_t count = static_cast<int32_t>(s.count);
+  read_nearest(images.valid, s);
+  LIGHTCRCF_INDEPENDENT
+  for (int32_t k = 0; k < count; ++k) {
+    const bool within = grid.is_inside(s.z[k], s.y[k], s.x[k]);
+    const float product = weights[k] * (within ? s.weight[k] : outside);
+    s.weight[k] = product > 0.0f ? product : 0.0f;
+    s.inside[k] = within ? 1.0f : 0.0f;
   }
 }
 
@@ -158,6 +168,7 @@ inline void differentiate(const Alignment& images, Samples& s) {
   float *__restrict moving = s.moving, *__restrict slope_z = s.slope_z, *__restrict slope_y = s.slope_y,
         *__restrict slope_x = s.slope_x;
   const int32_t count = static_cast<int32_t>(s.count);
+  LIGHTCRCF_INDEPENDENT
   for (int32_t k = 0; k < count; ++k) {
     const float *near = flat + corner[k], *far = near + back;
     const float a = cell_z[k], b = cell_y[k], c = cell_x[k];

@@ -47,7 +47,7 @@ void block_mean(ConstVolume data, Factors factors, Volume out) {
     const int64_t blocks = (data.shape[axis] + factors[axis] - 1) / factors[axis];
     require(out.shape[axis] == blocks, "the result has another number of blocks");
   }
-  require_apart(data, out);
+  require_apart(out, data);
   lightcrcf::block_mean(data, BlockShape{factors[0], factors[1], factors[2]}, out);
 }
 
@@ -82,8 +82,8 @@ void joint_histogram(ConstVolume fixed, ConstVolume weight, ConstVolume moving, 
 
 void interpolate_table(View<const float, 1> values, View<const double, 1> table, double top, View<float, 1> out) {
   require(values.shape[0] == out.shape[0], "arrays differ in shape");
-  require_apart(values, out);
-  require_apart(table, out);
+  require_apart(out, values);
+  require_apart(out, table);
   require(table.shape[0] >= 2 && table.shape[0] <= std::numeric_limits<int32_t>::max(), "a table needs two entries");
   lightcrcf::interpolate_table(values, table, top, out);
 }
