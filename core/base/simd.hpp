@@ -68,7 +68,7 @@ typedef int32_t IntVector __attribute__((vector_size(lanes * sizeof(float))));
 
 [[gnu::always_inline]] inline Vector square_root(Vector values) {
 #if defined(__AVX512F__)
-  return (Vector)_mm512_sqrt_ps((__m512)values);
+  return (Vector)_mm512_maskz_sqrt_ps((__mmask16)-1, (__m512)values);  // GCC warns about _mm512_sqrt_ps
 #elif defined(__AVX2__)
   return (Vector)_mm256_sqrt_ps((__m256)values);
 #else
