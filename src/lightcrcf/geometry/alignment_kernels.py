@@ -89,7 +89,9 @@ def normal_equations(
     """
     out = np.empty((15, 15))
     with threads_for(fixed.size):
-        _core.normal_equations(*images(fixed, weight, moving, valid), contiguous(matrix, np.float64), blank_outside, out)
+        _core.normal_equations(
+            *images(fixed, weight, moving, valid), contiguous(matrix, np.float64), blank_outside, out
+        )
     return out
 
 

@@ -1,6 +1,6 @@
 """Kernels for mutual information: joint histograms under an affine, table interpolation, and sums for Fisher scoring.
 
-As in `alignment_kernels`, sums are float64 per plane or slab of planes and added in order, so that results do not depend
+As in `alignment_kernels`, sums are float64 per plane or slab of planes, and added in order, so that results do not depend
 on the number of threads.
 """
 
@@ -34,7 +34,8 @@ def joint_histogram(
 
     Args:
         fixed, weight, moving, valid, matrix, blank_outside: as for `alignment_kernels.normal_equations`.
-        bins: number along each axis, 2 to 256; centres are evenly spaced from 0 to `top`, and values are clamped to that range.
+        bins: number along each axis, 2 to 256; centres are evenly spaced from 0 to `top`, and values are clamped to
+            that range.
         top: centre of the last bin.
 
     Returns:
