@@ -1,7 +1,7 @@
 """Kernels for mutual information: joint histograms under an affine, table interpolation, and sums for Fisher scoring.
 
-As in `alignment_kernels`, sums are float64 per plane or slab of planes, and added in order, so that results do not depend
-on the number of threads.
+As in `alignment_kernels`, sums are float64 per plane or slab of planes, and added in order, so that results do not
+depend on the number of threads.
 """
 
 from __future__ import annotations
