@@ -29,8 +29,11 @@ struct Loop {
   std::atomic<int64_t> next{0};
   int workers = 0;  // that are within the loop; guarded by the mutex of the pool
 
+  // Results are published by the mutex of the pool; bodies are not ordered.
+  int64_t take() { return next.fetch_add(1, std::memory_order_relaxed); }
+
   void run() {
-    for (int64_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) body(context, i);
+    for (int64_t i = take(); i < count; i = take()) body(context, i);
   }
 };
 

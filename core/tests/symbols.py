@@ -6,14 +6,15 @@ if there are any: the linker would keep one copy of each, perhaps one that the p
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 
 def shared_symbols(nm: str, isa: str, objects: list[str]) -> list[str]:
     """Return weak definitions without the namespace of an instruction set in their name."""
-    lines = subprocess.run([nm, "-C", *objects], check=True, capture_output=True, text=True).stdout.splitlines()
-    weak = (line[19:] for line in lines if line[17:18] in ("W", "V", "u"))
+    listing = subprocess.run([nm, "-C", *objects], check=True, capture_output=True, text=True).stdout
+    weak = re.findall(r"^[0-9a-f]+ [WVu] (.*)$", listing, re.MULTILINE)
     # The compiler's own, of data only: the personality of exceptions, and marks of sanitizers.
     own = ("DW.ref.", "__asan", "__odr_asan", "__tsan", "__ubsan")
     return sorted({name for name in weak if f"lightcrcf::{isa}::" not in name and not name.startswith(own)})
