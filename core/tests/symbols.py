@@ -1,7 +1,7 @@
 """Check that kernel objects share no inline functions with other objects, see base/dispatch.hpp.
 
-Usage: symbols.py NM ISA OBJECT... Prints the weak definitions outside of the namespace of the instruction set, and fails
-if there are any: the linker would keep one copy of each, perhaps one that the processor cannot run.
+Usage: symbols.py NM ISA OBJECT... Prints the weak definitions outside of the namespace of the instruction set, and
+fails if there are any: the linker would keep one copy of each, perhaps one that the processor cannot run.
 """
 
 from __future__ import annotations
