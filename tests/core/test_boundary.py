@@ -12,12 +12,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from boundary_arguments import ARGUMENTS
 
 from lightcrcf import _core
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-from boundary_arguments import ARGUMENTS  # noqa: E402
+FUZZER = Path(__file__).parents[1] / "fixtures" / "fuzz_boundary.py"
 
 
 def test_each_function_has_arguments() -> None:
@@ -31,7 +30,7 @@ def test_no_arguments_crash(tmp_path: Path) -> None:
     seed = int(os.environ.get("LIGHTCRCF_FUZZ_SEED", random.randrange(2**31)))
     examples = os.environ.get("LIGHTCRCF_FUZZ_EXAMPLES", "150")
     log = tmp_path / "call"
-    command = [sys.executable, str(HERE / "fuzz_boundary.py"), str(seed), examples, str(log)]
+    command = [sys.executable, str(FUZZER), str(seed), examples, str(log)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=tmp_path)
     call = log.read_text() if log.exists() else "none"
     assert done.returncode == 0, (
