@@ -86,7 +86,7 @@ bool runs_in_child() {
   const pid_t child = fork();
   if (child == 0) {
     alarm(30);
-    set_thread_count(3);
+    test_bodies_run_at_once();
     for (int n = 0; n < 20; ++n) {
       if (!calls_each_once(40)) _exit(1);
     }
