@@ -7,8 +7,7 @@
 namespace lightcrcf::LIGHTCRCF_ISA {
 namespace {
 
-constexpr int64_t kSlabs = 32;      // at most; each has tables of its own
-constexpr int64_t kChunk = 16384;   // values of `interpolate_table` at once
+constexpr int64_t kChunk = 16384;  // values of `interpolate_table` at once
 
 typedef double Two __attribute__((vector_size(16)));
 
@@ -72,12 +71,11 @@ void add_slab(const Alignment& images, Matrix matrix, const Bins& bins, Range pl
 }  // namespace
 
 void joint_histogram(const Alignment& images, Matrix matrix, double top, View<double, 2> out) {
-  const int64_t depth = images.fixed.shape[0], slabs = least(depth, kSlabs), size = out.size();
+  const int64_t slabs = slab_count(images.fixed), size = out.size();
   const Bins bins(out.shape[0], top);
   const Scratch<double> tables(slabs * 2 * size);
   parallel_for(slabs, [&](int64_t n) {
-    const int64_t first = n * depth / slabs, last = (n + 1) * depth / slabs;
-    add_slab(images, matrix, bins, {first, last - first}, &tables[n * 2 * size]);
+    add_slab(images, matrix, bins, slab_planes(images.fixed, n), &tables[n * 2 * size]);
   });
   std::memcpy(out.data, tables.get(), size * sizeof(double));
   for (int64_t n = 1; n < 2 * slabs; ++n) {

@@ -8,8 +8,8 @@ namespace lightcrcf {
 
 // out = joint histogram of f (rows) and m (columns), weighted by w, with linear (partial volume) binning.
 //
-// out: (bins, bins), 2 to 256 bins, overwritten. Centres are evenly spaced from 0 to `top`; values beyond are clamped to
-// them. Slabs of planes are summed by themselves and added in order.
+// out: (bins, bins), 2 to 128 bins, overwritten. Centres are evenly spaced from 0 to `top`; values beyond are clamped to
+// them. Slabs of planes are summed by themselves, and added in order.
 LIGHTCRCF_KERNEL(void, joint_histogram, (const Alignment& images, Matrix matrix, double top, View<double, 2> out))
 
 // out[n] = table at values[n], linear between its entries (at least two), which are evenly spaced from 0 to `top`.

@@ -102,37 +102,37 @@ inline void add_samples(const Samples& s, int64_t j, PlaneSums& plane) {
   add_slope<2>(s, static_cast<double>(j), plane);
 }
 
-// gram[rows 4a to 4a + 3, columns 4b to 4b + 3] = sums of G[a] G[b] X X^T.
-inline void write_block(const PairSums& sums, double i, double* gram) {
+// gram[rows 4a to 4a + 3, columns 4b to 4b + 3] += sums of G[a] G[b] X X^T.
+inline void add_block(const PairSums& sums, double i, double* gram) {
   const double one = sum(sums.one), j = sum(sums.j), k = sum(sums.k);
   const double jj = sum(sums.jj), jk = sum(sums.jk), kk = sum(sums.kk);
   const double block[4][4] = {{i * i * one, i * j, i * k, i * one}, {i * j, jj, jk, j}, {i * k, jk, kk, k},
                               {i * one, j, k, one}};
   for (int p = 0; p < 4; ++p) {
-    for (int q = 0; q < 4; ++q) gram[p * kColumns + q] = block[p][q];
+    for (int q = 0; q < 4; ++q) gram[p * kColumns + q] += block[p][q];
   }
 }
 
-// Write the upper triangle of the Gram matrix (15, 15) of plane i.
-inline void write_gram(const PlaneSums& sums, int64_t plane, double* gram) {
+// Add plane i to the upper triangle of a Gram matrix (15, 15).
+inline void add_gram(const PlaneSums& sums, int64_t plane, double* gram) {
   const double i = static_cast<double>(plane);
   for (int a = 0; a < 3; ++a) {
-    for (int b = a; b < 3; ++b) write_block(sums.pairs[a][b], i, gram + 4 * (a * kColumns + b));
+    for (int b = a; b < 3; ++b) add_block(sums.pairs[a][b], i, gram + 4 * (a * kColumns + b));
     for (int n = 0; n < 3; ++n) {
       const double one = sum(sums.slopes[a][n].one);
       const double column[4] = {i * one, sum(sums.slopes[a][n].j), sum(sums.slopes[a][n].k), one};
-      for (int p = 0; p < 4; ++p) gram[(4 * a + p) * kColumns + 12 + n] = column[p];
+      for (int p = 0; p < 4; ++p) gram[(4 * a + p) * kColumns + 12 + n] += column[p];
     }
   }
   const ImageSums& t = sums.images;
   const double corner[3][3] = {{sum(t.mm), sum(t.m), sum(t.mf)}, {0.0, sum(t.one), sum(t.f)}, {0.0, 0.0, sum(t.ff)}};
   for (int p = 0; p < 3; ++p) {
-    for (int q = p; q < 3; ++q) gram[(12 + p) * kColumns + 12 + q] = corner[p][q];
+    for (int q = p; q < 3; ++q) gram[(12 + p) * kColumns + 12 + q] += corner[p][q];
   }
 }
 
 // out (15, 15) = the sum of `count` upper triangles, in order, and its transpose below.
-inline void add_planes(const double* grams, int64_t count, View<double, 2> out) {
+inline void add_slabs(const double* grams, int64_t count, View<double, 2> out) {
   for (int p = 0; p < kColumns; ++p) {
     for (int q = p; q < kColumns; ++q) {
       double total = 0.0;

@@ -7,25 +7,35 @@
 namespace lightcrcf::LIGHTCRCF_ISA {
 namespace {
 
+// Return the sums over the samples of plane i, after `change` of their slopes and of f.
+template <typename Change>
+PlaneSums sum_plane(const Alignment& images, Matrix matrix, int64_t i, const SampleMemory& memory, Change change) {
+  PlaneSums sums;
+  for (int64_t j = 0; j < images.fixed.shape[1]; ++j) {
+    Samples samples = memory.samples();
+    if (!find_samples(images, matrix, i, j, samples)) continue;
+    differentiate(images, samples);
+    change(samples);
+    pad(samples);
+    add_samples(samples, j, sums);
+  }
+  return sums;
+}
+
 // out = sums over samples, after `change` of their slopes and of f.
 template <typename Change>
 void add_all(const Alignment& images, Matrix matrix, Change change, View<double, 2> out) {
-  const int64_t depth = images.fixed.shape[0], height = images.fixed.shape[1];
-  const Scratch<double> grams(depth * kColumns * kColumns);
-  parallel_for(depth, [&](int64_t i) {
+  const int64_t slabs = slab_count(images.fixed), size = kColumns * kColumns;
+  const Scratch<double> grams(slabs * size);
+  parallel_for(slabs, [&](int64_t n) {
     const SampleMemory memory(images.fixed.shape[2]);
-    PlaneSums sums;
-    for (int64_t j = 0; j < height; ++j) {
-      Samples samples = memory.samples();
-      if (!find_samples(images, matrix, i, j, samples)) continue;
-      differentiate(images, samples);
-      change(samples);
-      pad(samples);
-      add_samples(samples, j, sums);
+    const Range planes = slab_planes(images.fixed, n);
+    std::memset(&grams[n * size], 0, size * sizeof(double));
+    for (int64_t i = planes.first; i < planes.first + planes.count; ++i) {
+      add_gram(sum_plane(images, matrix, i, memory, change), i, &grams[n * size]);
     }
-    write_gram(sums, i, &grams[i * kColumns * kColumns]);
   });
-  add_planes(grams.get(), depth, out);
+  add_slabs(grams.get(), slabs, out);
 }
 
 // Multiply the derivatives of m by s of a table at (f, m), and set f to zero.

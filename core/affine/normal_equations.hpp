@@ -8,7 +8,7 @@ namespace lightcrcf {
 
 // out = sum over samples of w c c^T with columns c = [dm/dmatrix (12, row-major), m, 1, f].
 //
-// out: (15, 15), overwritten. Planes are summed by themselves and added in order.
+// out: (15, 15), overwritten. Slabs of planes are summed by themselves, and added in order.
 LIGHTCRCF_KERNEL(void, normal_equations, (const Alignment& images, Matrix matrix, View<double, 2> out))
 
 // The same with columns c = [s dm/dmatrix (12), 0, 1, 0], for Fisher scoring.

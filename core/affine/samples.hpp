@@ -39,10 +39,21 @@ class SampleMemory {
   Scratch<int32_t> corners_;
 };
 
-// Return row[0 : count] without zeros at its ends, as its first index and the number of values.
 struct Range {
   int64_t first, count;
 };
+
+// Sums are over slabs of planes, and then over slabs in order, so that results do not depend on the number of threads.
+constexpr int64_t kMostSlabs = 64;
+[[gnu::always_inline]] inline int64_t slab_count(const ConstVolume& volume) { return least(volume.shape[0], kMostSlabs); }
+
+// Return the planes of slab n.
+[[gnu::always_inline]] inline Range slab_planes(const ConstVolume& volume, int64_t n) {
+  const int64_t depth = volume.shape[0], slabs = slab_count(volume), first = n * depth / slabs;
+  return {first, (n + 1) * depth / slabs - first};
+}
+
+// Return row[0 : count] without zeros at its ends, as its first index and the number of values.
 inline Range nonzero_range(const float* row, int64_t count) {
   int64_t first = 0, last = count;
   while (first < last && row[first] == 0.0f) ++first;

@@ -12,7 +12,7 @@
 namespace lightcrcf::python {
 namespace {
 
-constexpr int64_t kMostBins = 256;  // each slab of `joint_histogram` has tables of bins^2
+constexpr int64_t kMostBins = 128;  // each slab of `joint_histogram` has tables of bins^2
 
 using Factors = std::array<int64_t, 3>;
 using Table = View<double, 2>;
@@ -36,7 +36,7 @@ void require_gram(Table out) { require(out.shape[0] == 15 && out.shape[1] == 15,
 template <typename T>
 void require_bins(const View<T, 2>& table) {
   require(table.shape[0] == table.shape[1], "a table needs as many rows as columns");
-  require(table.shape[0] >= 2 && table.shape[0] <= kMostBins, "a table needs 2 to 256 bins");
+  require(table.shape[0] >= 2 && table.shape[0] <= kMostBins, "a table needs 2 to 128 bins");
 }
 
 void block_mean(ConstVolume data, Factors factors, Volume out) {

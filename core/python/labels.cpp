@@ -10,7 +10,7 @@
 namespace lightcrcf::python {
 namespace {
 
-constexpr int64_t kMostAtlases = 1024;   // each thread has tables of atlases^2
+constexpr int64_t kMostAtlases = 256, kMostRadius = 64;  // each thread has tables of atlases^2 x diameter
 constexpr int64_t kMostLabels = 32768;  // labels are int16
 
 using Radii = std::array<int64_t, 3>;
@@ -29,7 +29,7 @@ void label_fractions(View<const int32_t, 3> labels, Field out) {
 // Raise ValueError unless N atlases, weights (rows, N) and places (D, H, W) fit each other.
 template <typename T, typename U>
 void require_atlases(int64_t atlases, const View<T, 4>& images, const Places& places, const View<U, 2>& weights) {
-  require(atlases >= 1 && atlases <= kMostAtlases, "fusion takes 1 to 1024 atlases");
+  require(atlases >= 1, "fusion needs an atlas");
   require_indexable(images);
   require(weights.shape[1] == atlases, "weights need a column for each atlas");
   for (int axis = 0; axis < 3; ++axis) require(images.shape[axis + 1] == places.shape[axis], "arrays differ in shape");
@@ -37,10 +37,11 @@ void require_atlases(int64_t atlases, const View<T, 4>& images, const Places& pl
 
 void atlas_weights(ConstField images, Places places, Radii radii, bool joint, View<float, 2> out) {
   require_atlases(images.shape[0] - 1, images, places, out);
+  require(out.shape[1] <= kMostAtlases, "local weights are for at most 256 atlases");
   require_apart(out, images);
   require_apart(out, places);
   for (int axis = 0; axis < 3; ++axis) {
-    require(radii[axis] >= 0, "radii must be at least 0");
+    require(radii[axis] >= 0 && radii[axis] <= kMostRadius, "radii must be 0 to 64 voxels");
     radii[axis] = std::min(radii[axis], images.shape[axis + 1] - 1);
   }
   const bool valid = lightcrcf::atlas_weights(images, places, PatchRadii{radii[0], radii[1], radii[2]}, joint, out);

@@ -1,6 +1,7 @@
 """Kernels of the affine alignment: block means, normal equations and correlation sums, each in one pass.
 
-Sums are float64 per plane, and planes are added in order, so that results do not depend on the number of threads.
+Sums are float64 per slab of planes, and slabs are added in order, so that results do not depend on the number of
+threads.
 """
 
 from __future__ import annotations

@@ -29,10 +29,10 @@ def atlas_weights(images: Float32, places: NDArray[np.int32], count: int, radii:
     diagonal added to it, and without those that would be negative. Otherwise w_a = 1 / M_aa, scaled to sum to one.
 
     Args:
-        images: (N + 1, D, H, W) of about unit range: the atlases on the target grid, and the target last.
+        images: (N + 1, D, H, W) of about unit range: at most 256 atlases on the target grid, and the target last.
         places: (D, H, W), the row of each voxel in the result; below 0 for none.
         count: number of rows.
-        radii: of the patches along each axis, in voxels.
+        radii: of the patches along each axis, at most 64 voxels.
         joint: whether to use joint weights.
 
     Returns:

@@ -1,7 +1,7 @@
 """Kernels for mutual information: joint histograms under an affine, table interpolation, and sums for Fisher scoring.
 
-As in `alignment_kernels`, sums are float64 per plane or slab of planes, and added in order, so that results do not
-depend on the number of threads.
+As in `alignment_kernels`, sums are float64 per slab of planes and added in order, so that results do not depend on the
+number of threads.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def joint_histogram(
 
     Args:
         fixed, weight, moving, valid, matrix, blank_outside: as for `alignment_kernels.normal_equations`.
-        bins: number along each axis, 2 to 256; centres are evenly spaced from 0 to `top`, and values are clamped to
+        bins: number along each axis, 2 to 128; centres are evenly spaced from 0 to `top`, and values are clamped to
             that range.
         top: centre of the last bin.
 
