@@ -192,9 +192,9 @@ inline void differentiate(const Alignment& images, Samples& s) {
     const float e0 = v01 - v00, e1 = v11 - v10;
     const bool known = inside[k] * weight[k] > 0.0f;
     moving[k] = known ? v0 + a * (v1 - v0) : 0.0f;
-    slope_z[k] = known & (z[k] > 0.0f) & (z[k] < grid.last_z) ? v1 - v0 : 0.0f;
-    slope_y[k] = known & (y[k] > 0.0f) & (y[k] < grid.last_y) ? e0 + a * (e1 - e0) : 0.0f;
-    slope_x[k] = known & (x[k] > 0.0f) & (x[k] < grid.last_x) ? d0 + a * (d1 - d0) : 0.0f;
+    slope_z[k] = (known & (z[k] > 0.0f) & (z[k] < grid.last_z)) ? v1 - v0 : 0.0f;
+    slope_y[k] = (known & (y[k] > 0.0f) & (y[k] < grid.last_y)) ? e0 + a * (e1 - e0) : 0.0f;
+    slope_x[k] = (known & (x[k] > 0.0f) & (x[k] < grid.last_x)) ? d0 + a * (d1 - d0) : 0.0f;
   }
 }
 
