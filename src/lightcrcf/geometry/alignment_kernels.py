@@ -116,9 +116,11 @@ def correlation_sums(
     return out
 
 
-def images(*volumes: Float32) -> tuple[Float32, ...]:
-    """Return volumes as the kernels take them."""
-    return tuple(contiguous(volume) for volume in volumes)
+def images(
+    fixed: Float32, weight: Float32, moving: Float32, valid: Float32
+) -> tuple[Float32, Float32, Float32, Float32]:
+    """Return the volumes of an alignment as the kernels take them."""
+    return contiguous(fixed), contiguous(weight), contiguous(moving), contiguous(valid)
 
 
 def threads_for(voxels: int) -> AbstractContextManager[int]:
