@@ -4,14 +4,10 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
-#include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
-#include <vector>
 
-#if defined(__linux__)
-#include <sched.h>
-#endif
 #if !defined(_WIN32) && !defined(__EMSCRIPTEN__)
 #include <pthread.h>
 #endif
@@ -19,8 +15,11 @@
 namespace lightcrcf {
 namespace {
 
+constexpr int kMostThreads = 256;
+
 thread_local int threads_wanted = 0;  // 0: all usable cores
 thread_local bool within_loop = false;
+const int all_cores = std::min(usable_cores(), kMostThreads);
 
 // One loop: its bodies are taken one by one, by the caller and by workers.
 struct Loop {
@@ -30,22 +29,24 @@ struct Loop {
   std::atomic<int64_t> next{0};
   int workers = 0;  // that are within the loop; guarded by the mutex of the pool
 
+  // Results are published by the mutex of the pool; bodies are not ordered.
+  int64_t take() { return next.fetch_add(1, std::memory_order_relaxed); }
+
   void run() {
-    for (int64_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) body(context, i);
+    for (int64_t i = take(); i < count; i = take()) body(context, i);
   }
 };
 
-// Workers wait for loops. A loop stands in the queue once per worker that it may have.
+// Workers wait for loops. A loop stands in the queue once per worker that it may have. Loops of several threads share the
+// workers: there are never more than the largest loop asked for, and a loop whose workers are busy runs on its caller.
 class Pool {
  public:
   void run(Loop& loop, int helpers) {
     {
       std::lock_guard<std::mutex> lock(mutex_);
+      start_workers(helpers);
+      helpers = std::min(helpers, started_);
       for (int n = 0; n < helpers; ++n) queue_.push_back(&loop);
-      while (started_ < helpers) {
-        std::thread([this] { work(); }).detach();
-        ++started_;
-      }
     }
     for (int n = 0; n < helpers; ++n) available_.notify_one();
     loop.run();
@@ -55,6 +56,14 @@ class Pool {
   }
 
  private:
+  // Start workers up to a number, or as many as the system allows.
+  void start_workers(int count) {
+    try {
+      for (; started_ < count; ++started_) std::thread([this] { work(); }).detach();
+    } catch (const std::system_error&) {
+    }
+  }
+
   [[noreturn]] void work() {
     within_loop = true;
     std::unique_lock<std::mutex> lock(mutex_);
@@ -76,47 +85,35 @@ class Pool {
   int started_ = 0;
 };
 
-// Threads do not survive a fork: a child starts a pool of its own. Pools are never destroyed, so that workers need not
-// be stopped when the process ends.
+// Threads do not survive a fork: a child starts a pool of its own, since a mutex of the old one may be locked. For the same
+// reason nothing here is initialised under a lock. Pools are never destroyed, so that workers need not be stopped when
+// the process ends.
 std::atomic<Pool*> the_pool{nullptr};
+
+#if !defined(_WIN32) && !defined(__EMSCRIPTEN__)
+[[maybe_unused]] const int registered = pthread_atfork(nullptr, nullptr, [] { the_pool.store(nullptr); });
+#endif
 
 Pool& pool() {
   Pool* found = the_pool.load(std::memory_order_acquire);
   if (found != nullptr) return *found;
-  static std::mutex creation;
-  std::lock_guard<std::mutex> lock(creation);
-  found = the_pool.load(std::memory_order_acquire);
-  if (found == nullptr) {
-    found = new Pool;
-#if !defined(_WIN32) && !defined(__EMSCRIPTEN__)
-    static const int registered = pthread_atfork(nullptr, nullptr, [] { the_pool.store(nullptr); });
-    static_cast<void>(registered);
-#endif
-    the_pool.store(found, std::memory_order_release);
-  }
+  Pool* created = new Pool;
+  if (the_pool.compare_exchange_strong(found, created, std::memory_order_acq_rel)) return *created;
+  delete created;
   return *found;
 }
 
 }  // namespace
 
-int usable_cores() {
-#if defined(__linux__)
-  cpu_set_t cores;
-  if (sched_getaffinity(0, sizeof cores, &cores) == 0) return std::max(1, CPU_COUNT(&cores));
-#endif
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-}
-
 int thread_count() {
 #if defined(__EMSCRIPTEN__)
   return 1;
 #else
-  static const int all = usable_cores();
-  return threads_wanted > 0 ? threads_wanted : all;
+  return threads_wanted > 0 ? threads_wanted : all_cores;
 #endif
 }
 
-void set_thread_count(int count) { threads_wanted = std::max(0, count); }
+void set_thread_count(int count) { threads_wanted = std::min(std::max(0, count), kMostThreads); }
 
 void run_parallel(int64_t count, void (*body)(void*, int64_t), void* context) {
   const int helpers = static_cast<int>(std::min<int64_t>(thread_count(), count)) - 1;

@@ -8,10 +8,10 @@ namespace lightcrcf {
 // Return the number of threads of loops that the calling thread starts.
 int thread_count();
 
-// Set that number for the calling thread; 0 for all usable cores.
+// Set that number for the calling thread, at most 256; 0 for all usable cores.
 void set_thread_count(int count);
 
-// Return the number of cores that this process may use.
+// Return the number of cores that this process may use: by its affinity, and by the limit of its container.
 int usable_cores();
 
 // Call body(context, i) for all i in [0, count), on `thread_count` threads of which one is the caller.

@@ -4,7 +4,6 @@
 // which the compiler vectorises; vectors are for kernels where it does not, as tiles of accumulators.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -135,6 +134,25 @@ typedef int32_t IntVector __attribute__((vector_size(lanes * sizeof(float))));
   float shifted[lanes + 1] = {first};
   store(shifted + 1, values);
   return load(shifted);
+}
+
+// Vectors of float64, for sums: half as many lanes.
+constexpr int double_lanes = lanes / 2;
+typedef double DoubleVector __attribute__((vector_size(double_lanes * sizeof(double))));
+
+// Return from[0 : double_lanes] in float64.
+[[gnu::always_inline]] inline DoubleVector load_double(const float* from) {
+  typedef float HalfVector __attribute__((vector_size(double_lanes * sizeof(float))));
+  HalfVector values;
+  std::memcpy(&values, from, sizeof values);
+  return __builtin_convertvector(values, DoubleVector);
+}
+
+// Return the sum of the lanes, in order.
+[[gnu::always_inline]] inline double sum(DoubleVector values) {
+  double total = values[0];
+  for (int lane = 1; lane < double_lanes; ++lane) total += values[lane];
+  return total;
 }
 
 // Return first, first + 1, first + 2, ...

@@ -12,9 +12,7 @@
 
 namespace lightcrcf::LIGHTCRCF_ISA {
 
-constexpr int double_lanes = lanes / 2;
-
-typedef double Doubles __attribute__((vector_size(lanes * 4)));
+typedef DoubleVector Doubles;
 typedef int64_t Longs __attribute__((vector_size(lanes * 4)));
 typedef int32_t Ints __attribute__((vector_size(lanes * 2)));
 typedef float HalfFloats __attribute__((vector_size(lanes * 2)));

@@ -8,8 +8,8 @@
 
 namespace nanobind::detail {
 
-// Views take NumPy arrays of their type and rank that are C-contiguous, and writable unless T is const. Anything else
-// raises TypeError; nothing is converted.
+// Views take NumPy arrays of their type and rank that are C-contiguous and aligned, and writable unless T is const.
+// Anything else raises TypeError; nothing is converted.
 template <typename T, int Rank>
 struct type_caster<lightcrcf::View<T, Rank>> {
   using View = lightcrcf::View<T, Rank>;
@@ -19,6 +19,7 @@ struct type_caster<lightcrcf::View<T, Rank>> {
   bool from_python(handle source, uint8_t flags, cleanup_list* cleanup) noexcept {
     if (!array.from_python(source, flags & ~static_cast<uint8_t>(cast_flags::convert), cleanup)) return false;
     value.data = array.value.data();
+    if (reinterpret_cast<uintptr_t>(value.data) % alignof(T) != 0) return false;
     for (int axis = 0; axis < Rank; ++axis) value.shape[axis] = static_cast<int64_t>(array.value.shape(axis));
     return true;
   }

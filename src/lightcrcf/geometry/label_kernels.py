@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
-from lightcrcf.geometry.compiled import kernel, ready
+from lightcrcf import _core
+from lightcrcf.geometry.arrays import contiguous
 
 __all__ = ["label_fractions"]
 
@@ -34,19 +34,6 @@ def label_fractions(labels: NDArray[np.integer[Any]], count: int, factors: Shape
     if any(n % f for n, f in zip(labels.shape, factors, strict=True)):
         raise ValueError(f"blocks of {factors} voxels do not fill {labels.shape}")
     a, b, c = (n // f for n, f in zip(labels.shape, factors, strict=True))
-    out = np.zeros((count, a, b, c), np.float32)
-    _fractions(ready(labels, np.int32), factors, np.float32(1.0 / np.prod(factors)), out)
+    out = np.empty((count, a, b, c), np.float32)
+    _core.label_fractions(contiguous(labels, np.int32), out)
     return out
-
-
-@kernel
-def _fractions(labels: NDArray[Any], factors: Any, share: Any, out: NDArray[Any]) -> None:
-    p, q, r = factors
-    count, depth, height, width = out.shape
-    for i in prange(depth):
-        for a in range(p):
-            for j in range(height * q):
-                for k in range(width * r):
-                    channel = labels[i * p + a, j, k] - 1
-                    if 0 <= channel < count:
-                        out[channel, i, j // q, k // r] += share
