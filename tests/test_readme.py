@@ -19,7 +19,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from lightcrcf.cli.main import run
 from lightcrcf.demo.phantom import deformed_copy, phantom
@@ -103,6 +105,17 @@ def test_the_tutorial_shows_what_the_demo_prints(printed: dict[str, str]) -> Non
         assert shown[stage] == pytest.approx(figures, rel=0.1, abs=0.02)
 
 
+def test_the_pictures_of_the_demo_are_current(folder: Path, printed: dict[str, str], tmp_path: Path) -> None:
+    """`docs/pictures/demo.py` draws them again from the demo's folder; versions of Pillow lose other details."""
+    assert DEMO in printed
+    script = ROOT / "docs" / "pictures" / "demo.py"
+    subprocess.run([sys.executable, str(script), str(folder / "demo-output"), str(tmp_path)], check=True)
+    for name in ("demo", "demo-moved", "demo-volume"):
+        drawn, kept = (Image.open(place / f"{name}.jpg") for place in (tmp_path, ROOT / "docs" / "figures"))
+        assert drawn.size == kept.size
+        assert np.abs(np.asarray(drawn, dtype=np.float64) - np.asarray(kept, dtype=np.float64)).mean() < 2, name
+
+
 def _stages(text: str) -> dict[str, list[float]]:
     """The rows of the demo's table."""
     rows = re.findall(r"^(before|affine|deformable) +([\d. ]+)$", text, re.MULTILINE)
@@ -114,6 +127,16 @@ def test_the_readme_fits_on_two_screens_and_shows_a_brain() -> None:
     assert len(text.splitlines()) <= 110
     pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
     assert any(picture.endswith(".jpg") and (ROOT / picture).stat().st_size < 200_000 for picture in pictures)
+
+
+def test_the_files_that_a_contribution_touches_exist() -> None:
+    """Every path under "How to add", below the package unless it begins with another folder of the repository."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## How to add")[2]
+    paths = [word for word in re.findall(r"`([\w./-]+/[\w./-]+|\w+\.py)`", text) if not word.startswith(".")]
+    assert len(paths) > 30
+    for path in paths:
+        top = path.partition("/")[0] in ("src", "tests", "docs", "recipes", "benchmarks")
+        assert (ROOT / path if top else ROOT / "src" / "lightcrcf" / path).exists(), path
 
 
 def test_links_lead_somewhere() -> None:

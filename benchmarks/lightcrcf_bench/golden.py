@@ -90,28 +90,29 @@ def measure(case: tuple[str, int, str], data: Path) -> Golden:
 
 
 def compare(golden: Golden, now: Golden, fixed: Volume) -> list[str]:
-    """What is worse than it was, in words; nothing if all is well.
+    """Return a message for each result that is worse than before.
 
     Args:
         golden: as it was.
         now: as it is.
         fixed: the fixed image, for its voxels.
     """
-    told = []
+    messages = []
     if now.dice < golden.dice - MOST_DICE_LOST:
-        told.append(f"Dice {now.dice:.4f} was {golden.dice:.4f}; a change may cost at most {MOST_DICE_LOST}")
+        messages.append(f"Dice {now.dice:.4f} was {golden.dice:.4f}; a change may cost at most {MOST_DICE_LOST}")
     if now.folding_percent > golden.folding_percent + _MOST_FOLDING_MORE:
-        told.append(f"{now.folding_percent:.4f} % of the voxels fold, it was {golden.folding_percent:.4f} %")
+        messages.append(f"{now.folding_percent:.4f} % of the voxels fold, it was {golden.folding_percent:.4f} %")
     if now.sha256 == golden.sha256:
         apart_mm = np.array(now.points_mm) - np.array(golden.points_mm)
         moved = float(np.sqrt((apart_mm**2).sum(axis=1).mean())) / float(np.cbrt(np.prod(fixed.grid.spacing_mm)))
         if moved > _MOST_MOVED:
-            told.append(f"the same model moves points {moved:.3f} voxels elsewhere; at most {_MOST_MOVED} are rounding")
-    return told
+            limit = f"at most {_MOST_MOVED} are rounding"
+            messages.append(f"the same model moves points {moved:.3f} voxels elsewhere; {limit}")
+    return messages
 
 
 def read_golden(path: Path) -> list[Golden]:
-    """The golden results of a file.
+    """Return the golden results of a file.
 
     Raises:
         InputError: if it holds none.
@@ -144,7 +145,7 @@ def _scores(pair: Pair, found: Registration) -> tuple[float, float]:
 
 
 def _points(found: Registration) -> NDArray[np.float64]:
-    """A lattice over the middle of the fixed image, through the transform."""
+    """Return a lattice over the middle of the fixed image, through the transform."""
     axes = [np.linspace(0.25, 0.75, _POINTS) * (n - 1) for n in found.fixed.grid.shape]
     voxels = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     return np.asarray(found.transform.points(found.fixed.grid.world(voxels)))

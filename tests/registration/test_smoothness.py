@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lightcrcf.batch.options import Options as CohortOptions
+from lightcrcf.batch.options import BatchOptions as CohortOptions
 from lightcrcf.cli.main import run
 from lightcrcf.errors import UsageError
 from lightcrcf.evaluation.regularity import sdlogj

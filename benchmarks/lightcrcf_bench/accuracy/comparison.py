@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lightcrcf.errors import InputError
 from lightcrcf_bench.accuracy.environments import Environments
-from lightcrcf_bench.accuracy.methods import Bench, Contender, Outcome
+from lightcrcf_bench.accuracy.methods import BenchSettings, MethodResult, MethodRunner
 from lightcrcf_bench.accuracy.protocols import PROTOCOLS, Pair, Protocol, pairs
 from lightcrcf_bench.accuracy.run import SCORING, alternately, chosen, describe, score, timings_of
 from lightcrcf_bench.measure import CommandError, run
@@ -29,11 +29,11 @@ _OWN_PASSES = 10
 _NETWORKS = Path(__file__).with_name("networks.py")  # not imported: that would need PyTorch here
 _SIDE_BY_SIDE = " Methods ran in turn, pair after pair, each in a process and an environment of its own."
 Shape = tuple[int, int, int]
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 def peers_name(data: str) -> str:
-    """How documents refer to the record of a data set."""
+    """Return the name of the record of a data set."""
     return f"{data}-peers"
 
 
@@ -41,24 +41,24 @@ def compare(
     data: str,
     folder: Path,
     names: Sequence[str],
-    bench: Bench,
+    bench: BenchSettings,
     *,
     count: int,
     forwards: Sequence[Forward] = (),
     note: str = "",
-    say: Say = print,
+    log: Log = print,
 ) -> Record:
     """Run methods in turn on the first pairs of a data set, time them and score them.
 
     Args:
         data: a key of `DATA_SETS`.
         folder: of all data sets.
-        names: methods, keys of `contenders`; empty for all.
+        names: methods, keys of `method_runners`; empty for all.
         bench: how to run; with `reuse`, a comparison that was interrupted goes on from its `work`.
         count: of pairs.
         forwards: of networks, to go with them.
         note: what else the machine did.
-        say: gets a line for each run.
+        log: gets a line for each run.
 
     Raises:
         InputError: if the data are not there.
@@ -68,20 +68,20 @@ def compare(
     todo, run_here = pairs(protocol, folder)[:count], list(chosen(protocol, names, bench).values())
     cases: list[Case] = []
 
-    def keep(contender: Contender, pair: Pair, outcome: Outcome) -> None:
-        cases.append(score(contender.name, pair, outcome))
-        told = cases[-1].failure or f"Dice {cases[-1].dice:.4f}"
-        say(f"{data} {cases[-1].method} {cases[-1].fixed} <- {cases[-1].moving}: {told}")
+    def keep(runner: MethodRunner, pair: Pair, result: MethodResult) -> None:
+        cases.append(score(runner.name, pair, result))
+        content = cases[-1].failure or f"Dice {cases[-1].dice:.4f}"
+        log(f"{data} {cases[-1].method} {cases[-1].fixed} <- {cases[-1].moving}: {content}")
 
-    outcomes = alternately(run_here, todo, bench, keep)
+    results = alternately(run_here, todo, bench, keep)
     return Record(
         name=peers_name(data),
         title=f"{protocol.title}: tools side by side",
         data=_first(protocol, len(todo)),
         protocol=SCORING + _SIDE_BY_SIDE,
-        methods=tuple(describe(contender, outcomes[contender.name], note) for contender in run_here),
+        methods=tuple(describe(runner, results[runner.name], note) for runner in run_here),
         cases=tuple(cases),
-        timings=tuple(timing for name, runs in outcomes.items() for timing in timings_of(name, todo, runs)),
+        timings=tuple(timing for name, runs in results.items() for timing in timings_of(name, todo, runs)),
         forwards=tuple(forwards),
         commands=(
             f"lightcrcf bench peers --data {data} --folder ../shared/data --pairs {len(todo)} "
@@ -98,7 +98,7 @@ def _first(protocol: Protocol, count: int) -> Data:
 
 
 def measure_forwards(
-    model: str, shape: Shape, threads: int, environments: Environments, *, rounds: int, say: Say = print
+    model: str, shape: Shape, threads: int, environments: Environments, *, rounds: int, log: Log = print
 ) -> list[Forward]:
     """Time forward passes in turn: our network's, with its warp, and those without public weights.
 
@@ -109,7 +109,7 @@ def measure_forwards(
         environments: where the packages are.
         rounds: each has a process of its own in every round and makes one pass after one that does not count; ours,
             which takes a fraction of a second, ten.
-        say: gets a line for each run.
+        log: gets a line for each run.
     """
     found: dict[str, list[Forward]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -119,7 +119,7 @@ def measure_forwards(
             for name in _FORWARDS:
                 one = _forward(name, Path(folder), shape, threads, environments)
                 found.setdefault(name, []).append(one)
-                say(f"forward {name}: {one.failure or f'{one.each_ms[0]:.0f} ms'}")
+                log(f"forward {name}: {one.failure or f'{one.each_ms[0]:.0f} ms'}")
     return [_joined(runs) for runs in found.values()]
 
 
@@ -128,10 +128,10 @@ def _ours(model: str, shape: Shape, threads: int) -> Forward:
         "shape": shape, "model": model, "threads": threads, "precision": "f32", "repetitions": _OWN_PASSES,
         "engine": "openvino", "device": "cpu",
     }  # fmt: skip
-    told, taken = measured("core", options, threads)
+    content, taken = measured("core", options, threads)
     return Forward(
-        name="lightcrcf", title="LightCRCF", shape=shape, threads=threads, versions=told["versions"],
-        parameters=told["parameters"], gmac=round(told["gflop"] / 2, 3), each_ms=told["times"]["each_ms"],
+        name="lightcrcf", title="LightCRCF", shape=shape, threads=threads, versions=content["versions"],
+        parameters=content["parameters"], gmac=round(content["gflop"] / 2, 3), each_ms=content["times"]["each_ms"],
         peak_mib=taken.peak_mib, load_before=taken.load_before,
     )  # fmt: skip
 
@@ -145,15 +145,15 @@ def _forward(name: str, folder: Path, shape: Shape, threads: int, environments: 
         taken = run((*program, name, *words), environment=limited(threads))
     except (CommandError, InputError) as error:
         return Forward(name=name, title=title, shape=shape, threads=threads, failure=str(error))
-    told = json.loads(out.read_text(encoding="utf-8"))
+    content = json.loads(out.read_text(encoding="utf-8"))
     return Forward(
-        name=name, title=title, shape=shape, threads=threads, **told, peak_mib=taken.peak_mib,
+        name=name, title=title, shape=shape, threads=threads, **content, peak_mib=taken.peak_mib,
         load_before=taken.load_before,
     )  # fmt: skip
 
 
 def _joined(runs: Sequence[Forward]) -> Forward:
-    """One row for all rounds."""
+    """Join the rounds of one method into one row."""
     best = next((run for run in runs if run.failure is None), runs[0])
     peaks = [run.peak_mib for run in runs if run.peak_mib is not None]
     return best.model_copy(

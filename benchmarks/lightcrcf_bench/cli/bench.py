@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lightcrcf.cli.app import App
-from lightcrcf.cli.console import say
+from lightcrcf.cli.console import print_message
 from lightcrcf.errors import UsageError
 from lightcrcf_bench.cli import costs as bench_costs
 
 if TYPE_CHECKING:
-    from lightcrcf_bench.accuracy.methods import Bench
+    from lightcrcf_bench.accuracy.methods import BenchSettings
     from lightcrcf_bench.accuracy.protocols import Protocol
 
 __all__ = ["app"]
@@ -24,6 +25,14 @@ app = App(help="Measure LightCRCF and other tools.", no_args_is_help=True)
 
 for _command in (bench_costs.core, bench_costs.refine, bench_costs.scaling):
     app.command()(_command)
+
+
+@app.callback()
+def _allow_scipy() -> None:
+    """Measure LightCRCF and other tools."""
+    # `lightcrcf` blocks the import of SciPy, which Numba would load for its BLAS; the statistics here need it.
+    if sys.modules.get("scipy", app) is None:
+        del sys.modules["scipy"]
 
 
 @app.command()
@@ -58,13 +67,13 @@ def accuracy(
     """Register held-out pairs with every method and score them by labels."""
     import tempfile
 
-    from lightcrcf_bench.accuracy.methods import Bench
+    from lightcrcf_bench.accuracy.methods import BenchSettings
 
     if reuse and work is None:
         raise UsageError("--reuse", expected="--work DIR with it", got="none", remedy="say where the results lie")
     names = [name for name in methods.replace(",", " ").split() if name]
     with tempfile.TemporaryDirectory() as temporary:
-        bench = Bench(work or Path(temporary), threads, reuse, model, limit)
+        bench = BenchSettings(work or Path(temporary), threads, reuse, model, limit)
         measure = _retime if times_only else _measure
         measure(_protocol(protocol), data, out, names, bench, pairs, note)
 
@@ -92,7 +101,7 @@ def peers(
     import tempfile
 
     from lightcrcf_bench.accuracy.comparison import DATA_SETS, compare, measure_forwards
-    from lightcrcf_bench.accuracy.methods import Bench
+    from lightcrcf_bench.accuracy.methods import BenchSettings
     from lightcrcf_bench.accuracy.protocols import PROTOCOLS
     from lightcrcf_bench.records import schema as records
     from lightcrcf_bench.speed.workload import parse_shape
@@ -103,9 +112,9 @@ def peers(
     size, model = parse_shape(shape), PROTOCOLS[DATA_SETS[data]].model
     with tempfile.TemporaryDirectory() as temporary:
         kept = work is not None
-        bench = Bench(work or Path(temporary), threads, reuse=kept, limit_seconds=limit, environments=places)
-        forwards = measure_forwards(model, size, threads, places, rounds=rounds, say=say) if rounds else []
-        record = compare(data, folder, names, bench, count=pairs, forwards=forwards, note=note, say=say)
+        bench = BenchSettings(work or Path(temporary), threads, reuse=kept, limit_seconds=limit, environments=places)
+        forwards = measure_forwards(model, size, threads, places, rounds=rounds, log=print_message) if rounds else []
+        record = compare(data, folder, names, bench, count=pairs, forwards=forwards, note=note, log=print_message)
     records.write(out, record)
 
 
@@ -123,7 +132,7 @@ def ablation(
     from lightcrcf_bench.training.ablation import measure_ablation
 
     names = [name for name in variants.replace(",", " ").split() if name]
-    measure_ablation(recipe, work, variants=names, seeds=seeds, steps=steps, note=note, say=say).write(out)
+    measure_ablation(recipe, work, variants=names, seeds=seeds, steps=steps, note=note, log=print_message).write(out)
 
 
 @app.command()
@@ -138,8 +147,11 @@ def throughput(
     from lightcrcf_bench.speed.throughput import measure_throughput
 
     images = sorted((data / "oasis").glob("sub-10[01]?_T1w.nii.gz"))
-    told = f"oasis, {len(images)} skull-stripped brains"
-    measure_throughput(images, data=told, pairs=pairs, repetitions=repetitions, note=note, say=say).write(out)
+    description = f"oasis, {len(images)} skull-stripped brains"
+    record = measure_throughput(
+        images, data=description, pairs=pairs, repetitions=repetitions, note=note, log=print_message
+    )
+    record.write(out)
 
 
 @app.command()
@@ -163,7 +175,7 @@ def _protocol(name: str) -> Protocol:
 
 
 def _retime(
-    protocol: Protocol, data: Path, out: Path, names: list[str], bench: Bench, count: int | None, note: str
+    protocol: Protocol, data: Path, out: Path, names: list[str], bench: BenchSettings, count: int | None, note: str
 ) -> None:
     from lightcrcf_bench.accuracy import run as accuracy
     from lightcrcf_bench.records import schema as records
@@ -173,11 +185,11 @@ def _retime(
 
 
 def _measure(
-    protocol: Protocol, data: Path, out: Path, names: list[str], bench: Bench, count: int | None, note: str
+    protocol: Protocol, data: Path, out: Path, names: list[str], bench: BenchSettings, count: int | None, note: str
 ) -> None:
     from lightcrcf_bench.accuracy import run as accuracy
     from lightcrcf_bench.records import schema as records
 
     for name in accuracy.chosen(protocol, names, bench):  # each is written when it is done: some take hours
-        record = accuracy.measure(protocol, data, [name], bench, count=count, note=note, say=say)
+        record = accuracy.measure(protocol, data, [name], bench, count=count, note=note, log=print_message)
         records.write(out, records.merge(records.read(out), record) if out.exists() else record)

@@ -11,7 +11,9 @@ from lightcrcf_bench.accuracy.statistics import Comparison, compare, smallest_p
 from lightcrcf_bench.publish.accuracy_goals import ACCURACY_GOALS
 from lightcrcf_bench.publish.goals import goals_text
 from lightcrcf_bench.publish.markdown import table
-from lightcrcf_bench.records.schema import BUSY, Case, Method, Record, Spread
+from lightcrcf_bench.publish.settings_text import settings_text
+from lightcrcf_bench.records.parts import Method, Spread
+from lightcrcf_bench.records.schema import BUSY, Case, Record
 
 __all__ = ["VIEWS"]
 
@@ -41,7 +43,7 @@ def _summary(record: Record) -> str:
 
 
 def _brief(record: Record) -> str:
-    """A few methods and columns, for a page that is read in a minute."""
+    """Return a few methods and columns, for a page that is read in a minute."""
     methods = tuple(method for method in record.methods if method.name in _BRIEF) or record.methods
     shown, rows = record.model_copy(update={"methods": methods}), []
     for method in methods:
@@ -65,7 +67,7 @@ def _methods(record: Record) -> str:
     lines = []
     for method in record.methods:
         versions = ", ".join(f"{name} {number}" for name, number in method.versions.items())
-        line = f"- {method.title}: {method.settings}{f' ({versions})' if versions else ''}. `{method.command}`."
+        line = f"- {method.title}: {settings_text(method)}{f' ({versions})' if versions else ''}. `{method.command}`."
         spreads = record.summary[method.name]
         if "seconds" in spreads:
             where = method.machine
@@ -89,11 +91,11 @@ def _pairs(record: Record) -> str:
 
 
 def _of_each_pair(record: Record, method: Method) -> list[str]:
-    told = {
+    texts = {
         (case.fixed, case.moving): "failed" if case.dice is None else f"{case.dice:.3f}"
         for case in record.of(method.name)
     }
-    return [told.get(pair, "not run") for pair in record.data.pairs]
+    return [texts.get(pair, "not run") for pair in record.data.pairs]
 
 
 def _structures(record: Record) -> str:
@@ -165,14 +167,14 @@ VIEWS: dict[str, Callable[[Record], str]] = {
 
 
 def _title(record: Record, method: Method) -> str:
-    """The title, with what must never be overlooked: labels in training, failures, and pairs left out."""
+    """Return the title, with what must never be overlooked: labels in training, failures, and pairs left out."""
     trained = method.model not in (None, "none")
-    told = {
+    texts = {
         "unsupervised": "",
         "weakly supervised": " (weakly supervised)",
-        None: " (training not told)" if trained else "",
+        None: " (training unknown)" if trained else "",
     }
-    return f"{method.title}{told[method.training]}{record.shortfall(method.name)}"
+    return f"{method.title}{texts[method.training]}{record.shortfall(method.name)}"
 
 
 def _notes(record: Record) -> list[str]:
@@ -206,7 +208,7 @@ def _notes(record: Record) -> list[str]:
 
 
 def _days_apart(record: Record) -> list[str]:
-    """What a table that was not measured in one day must say."""
+    """Return the notes of a table that was measured on several days."""
     lines = []
     sides = {
         whose: [method.measured for method in record.methods if method.ours == ours and method.name != "identity"]
@@ -219,13 +221,13 @@ def _days_apart(record: Record) -> list[str]:
         if days := record.timed_on(method.name):
             timed.setdefault(_days(days), []).append(method.title)
     if len(timed) > 1:
-        told = " ".join(f"{days}: {'; '.join(titles)}." for days, titles in sorted(timed.items()))
-        lines.append(f"Times were taken on different days, and only those of one day can be compared. {told}")
+        texts = " ".join(f"{days}: {'; '.join(titles)}." for days, titles in sorted(timed.items()))
+        lines.append(f"Times were taken on different days, and only those of one day can be compared. {texts}")
     return lines
 
 
 def _days(days: Sequence[date]) -> str:
-    """One day, or from the first to the last."""
+    """Return one day, or from the first to the last."""
     first, last = min(days), max(days)
     return first.isoformat() if first == last else f"{first.isoformat()} to {last.isoformat()}"
 

@@ -7,6 +7,7 @@ from statistics import fmean
 
 from lightcrcf_bench.publish.goals import goals_text
 from lightcrcf_bench.publish.markdown import table
+from lightcrcf_bench.publish.settings_text import settings_text
 from lightcrcf_bench.publish.smoothness_goals import SMOOTHNESS_GOALS
 from lightcrcf_bench.records.schema import BUSY
 from lightcrcf_bench.smoothness.equal import at_equal_smoothness, overlap_of
@@ -32,7 +33,7 @@ _NOTE = (
 
 
 def _settings(record: SmoothnessRecord) -> str:
-    """A row for each method and setting."""
+    """Return a row for each method and setting."""
     shown = [name for name in _OVERLAPS if any(name in figures for figures in record.summary.values())]
     header = ["method", *(_OVERLAPS[name][0] for name in shown)]
     for suffix, where in _PLACES:
@@ -93,7 +94,7 @@ def _failures(record: SmoothnessRecord) -> list[str]:
 
 
 def _equal(record: SmoothnessRecord) -> str:
-    """Ours at the smoothness of each setting of the others."""
+    """Render our overlap at the smoothness of each setting of other tools."""
     figure, sign = overlap_of(record)
     name, digits = _OVERLAPS[figure]
     rows = []
@@ -115,24 +116,24 @@ def _equal(record: SmoothnessRecord) -> str:
 
 
 def _by_truth(record: SmoothnessRecord) -> str:
-    """Mean error of each method for each maker of truths."""
+    """Return mean error of each method for each maker of truths."""
     return _by(record, lambda case: case.partition(" ")[0], "truth of ")
 
 
 def _by_images(record: SmoothnessRecord) -> str:
-    """Mean error of each method for each pair of images, whatever the truth."""
+    """Return mean error of each method for each pair of images, whatever the truth."""
     return _by(record, lambda case: case.partition(" ")[2], "")
 
 
-def _by(record: SmoothnessRecord, part: Callable[[str], str], told: str) -> str:
-    """Mean error of each method, a column for each part of the cases' names."""
+def _by(record: SmoothnessRecord, part: Callable[[str], str], prefix: str) -> str:
+    """Return mean error of each method, a column for each part of the cases' names."""
     parts = list(dict.fromkeys(map(part, record.data.names)))
     measured = [one for one in parts if any(part(trial.case) == one for trial in record.trials)]
     header, rows = ["method"], []
     for one in measured:
         found = [t.figures["truth_sdlogj_inside"] for t in record.trials if part(t.case) == one and t.failure is None]
-        spread = f", SDlogJ {fmean(found):.2f}" if found and told else ""
-        header.append(f"{told}{one}{spread}")
+        spread = f", SDlogJ {fmean(found):.2f}" if found and prefix else ""
+        header.append(f"{prefix}{one}{spread}")
     for method in record.methods:
         cells = []
         for one in measured:
@@ -144,13 +145,13 @@ def _by(record: SmoothnessRecord, part: Callable[[str], str], told: str) -> str:
 
 
 def _methods(record: SmoothnessRecord) -> str:
-    """How each was run."""
+    """List how each method was run."""
     lines = []
     for method in record.methods:
         versions = ", ".join(f"{name} {number}" for name, number in method.versions.items())
-        told = f" ({versions})" if versions else ""
+        settings = f"{settings_text(method)} ({versions})" if versions else settings_text(method)
         where = f"{method.machine.cpu}, {method.machine.cores} cores, {method.measured}"
-        lines.append(f"- {method.title}: {method.settings}{told}. `{method.command}`. Time: {method.timing}; {where}.")
+        lines.append(f"- {method.title}: {settings}. `{method.command}`. Time: {method.timing}; {where}.")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""The record of `disturbed`: what came of images of which a part is missing, or that something was added to."""
+"""The record of `disturbed`: results for images with missing or added parts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from lightcrcf_bench.publish.markdown import table
 from lightcrcf_bench.records.history import newest, parsed
-from lightcrcf_bench.records.schema import Measurement, Strict
+from lightcrcf_bench.records.parts import Measurement, Strict
 
 __all__ = [
     "DISTURBED", "FIGURES", "LESIONS", "OTHER", "PARTS", "ROWS", "SAME", "SHARES", "Disturbed", "DisturbedRecord",
@@ -36,7 +36,7 @@ FIGURES = {
     "missed": "1 - Dice",
     "outside_mm": "moved outside of the body, 99 %, mm",
 }
-_SHARES = ("dice_lost", "dice", "affine_missed", "missed")  # told with three digits
+_SHARES = ("dice_lost", "dice", "affine_missed", "missed")  # shown with three digits
 _HIGHER = ("dice",)  # of which more is better
 
 
@@ -102,7 +102,7 @@ ROWS: dict[str, tuple[Row, ...]] = {
 
 
 class Disturbed(Strict):
-    """What came of one registration.
+    """Result of one registration.
 
     Args:
         kind: a key of `ROWS`.
@@ -145,12 +145,12 @@ class DisturbedRecord(Measurement):
         return self
 
     def of(self, kind: str) -> list[Disturbed]:
-        """The cases of a kind."""
+        """Return the cases of a kind."""
         return [case for case in self.cases if case.kind == kind]
 
 
 def latest_disturbed(folder: Path) -> DisturbedRecord:
-    """The newest record in a folder of `DATE-disturbed.json` files.
+    """Return the newest record in a folder of `DATE-disturbed.json` files.
 
     Raises:
         InputError: if there is none, or it is no valid record.
@@ -159,7 +159,7 @@ def latest_disturbed(folder: Path) -> DisturbedRecord:
 
 
 def disturbed_text(record: DisturbedRecord) -> str:
-    """A row for each figure: what was wanted, what was found, and by how much the worst case misses it."""
+    """Return a row for each figure: what was wanted, what was found, and by how much the worst case misses it."""
     lines = [line for kind in ROWS for line in _lines(kind, record.of(kind))]
     header = ("disturbed by", "figure", "wanted, at most", "mean", "worst", "", "cases", "verdicts")
     machine = record.machine
@@ -173,20 +173,20 @@ def disturbed_text(record: DisturbedRecord) -> str:
 def _lines(kind: str, cases: Sequence[Disturbed]) -> list[tuple[str, ...]]:
     if not cases:
         return []
-    told = [(str(len(cases)), _verdicts(cases)), *[("", "")] * (len(ROWS[kind]) - 1)]
+    totals = [(str(len(cases)), _verdicts(cases)), *[("", "")] * (len(ROWS[kind]) - 1)]
     return [
         (*_line(row, [case.figures[row.figure] for case in cases]), *more)
-        for row, more in zip(ROWS[kind], told, strict=True)
+        for row, more in zip(ROWS[kind], totals, strict=True)
     ]
 
 
 def _line(row: Row, values: list[float]) -> tuple[str, ...]:
     digits = 3 if row.figure in _SHARES else 2
-    worst, wanted, outcome = min(values) if row.figure in _HIGHER else max(values), "", ""
+    worst, wanted, result = min(values) if row.figure in _HIGHER else max(values), "", ""
     if row.wanted is not None:
         short = round(worst, digits) - row.wanted
-        wanted, outcome = f"{row.wanted:g}", "reached" if short <= 0 else f"missed by {short:.{digits}f}"
-    return row.title, FIGURES[row.figure], wanted, f"{fmean(values):.{digits}f}", f"{worst:.{digits}f}", outcome
+        wanted, result = f"{row.wanted:g}", "reached" if short <= 0 else f"missed by {short:.{digits}f}"
+    return row.title, FIGURES[row.figure], wanted, f"{fmean(values):.{digits}f}", f"{worst:.{digits}f}", result
 
 
 def _verdicts(cases: Sequence[Disturbed]) -> str:

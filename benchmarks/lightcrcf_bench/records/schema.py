@@ -11,65 +11,30 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import Field, model_validator
 
 from lightcrcf.errors import InputError
 from lightcrcf_bench.records.history import newest, parsed
+from lightcrcf_bench.records.parts import ComparisonRecord, Method, Spread, Strict, lined, shortfall, spread
 
 __all__ = [
-    "BUSY", "MEASURES", "TIMES", "Case", "Data", "Forward", "Machine", "Measurement", "Method", "Record", "Spread",
-    "Strict", "Timing", "Training", "as_csv", "latest", "lined", "merge", "read", "retimed", "spread", "write",
+    "BUSY", "MEASURES", "TIMES", "Case", "Data", "Forward", "Record", "Timing", "as_csv", "latest", "merge", "read",
+    "retimed", "write",
 ]  # fmt: skip
 
 FORMAT, FORMAT_VERSION = "lightcrcf-benchmark", 2
 MEASURES = ("dice", "hd95", "folding_percent", "folding_percent_labelled", "ndv_percent", "sdlogj")
 TIMES = ("seconds", "call_seconds", "peak_mib", "load_before")
 BUSY = "†"  # marks times that were taken beside other work
-Training = Literal["unsupervised", "weakly supervised"]
-
-
-class Strict(BaseModel):
-    """A part of a record: no unknown names, no infinities, not to be changed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Machine(Strict):
-    """What a method ran on."""
-
-    cpu: str
-    cores: int
-    memory_gib: float
-    system: str
-    python: str
-
-
-class Measurement(Strict):
-    """What other records than those of pairs begin with: by what, where, when and how they were measured."""
-
-    format: str
-    format_version: Literal[1] = 1
-    measured: date
-    machine: Machine
-    versions: dict[str, str]
-    protocol: str
-    commands: tuple[str, ...]
-    note: str = ""
-
-    def write(self, path: Path) -> None:
-        """As JSON."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 class Data(Strict):
-    """What was registered: `pairs` are (fixed, moving) subjects; HD95 is in `distance_unit`.
+    """Data of a record: `pairs` are (fixed, moving) subjects; HD95 is in `distance_unit`.
 
     `structures` names the labels, where there are few enough to tell apart.
     """
@@ -79,24 +44,8 @@ class Data(Strict):
     labels: str
     terms: str
     distance_unit: Literal["mm", "voxel"]
-    structures: dict[int, str] = {}
+    structures: dict[int, str] = Field(default={})
     pairs: tuple[tuple[str, str], ...]
-
-
-class Method(Strict):
-    """What was run; `ours` and, for a network of ours, how it was `training`-ed. `timing` says what the times cover."""
-
-    name: str
-    title: str
-    versions: dict[str, str]
-    settings: str
-    command: str
-    timing: str
-    measured: date
-    machine: Machine
-    ours: bool = False
-    model: str | None = None
-    training: Training | None = None
 
 
 class Case(Strict):
@@ -116,7 +65,7 @@ class Case(Strict):
     ndv_percent: float | None = None
     sdlogj: float | None = None
     labels_lost: tuple[int, ...] = ()
-    dice_by_label: dict[int, float] = {}
+    dice_by_label: dict[int, float] = Field(default={})
 
     @model_validator(mode="after")
     def _scored_or_failed(self) -> Case:
@@ -126,11 +75,11 @@ class Case(Strict):
 
 
 class Timing(Strict):
-    """What one run took.
+    """Time and memory of one run.
 
     `seconds` is wall time of the whole command, `call_seconds` of the registration alone where the tool can tell,
     `peak_mib` the largest resident memory of its process, `load_before` the machine's one-minute load average when it
-    started (its own earlier runs included), by which times taken beside other work can be told.
+    started (its own earlier runs included), by which times taken beside other work are recognised.
     """
 
     method: str
@@ -153,7 +102,7 @@ class Forward(Strict):
     title: str
     shape: tuple[int, int, int]
     threads: int
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default={})
     parameters: int | None = None
     gmac: float | None = None
     each_ms: tuple[float, ...] = ()
@@ -162,25 +111,10 @@ class Forward(Strict):
     failure: str | None = None
 
 
-class Spread(Strict):
-    """One measure over the pairs; `deviation` is the sample standard deviation."""
-
-    mean: float
-    median: float
-    deviation: float
-    minimum: float
-    maximum: float
-
-
-class Record(Strict):
+class Record(ComparisonRecord[Data, Method]):
     """A benchmark. The summary is checked against the rows, so a file edited by hand is refused.
 
     Args:
-        name: how documents refer to it.
-        title: one line for people.
-        data: what was registered.
-        protocol: how it was scored.
-        methods: what was run.
         cases: one for each method and pair that it ran on, one pair at least.
         timings: what the runs took; of some pairs, if times were taken apart.
         forwards: networks without public weights, of which only the time is known, and ours beside them.
@@ -190,40 +124,32 @@ class Record(Strict):
 
     format: Literal["lightcrcf-benchmark"] = "lightcrcf-benchmark"
     format_version: Literal[2] = 2
-    name: str
-    title: str
-    data: Data
-    protocol: str
-    methods: tuple[Method, ...]
     cases: tuple[Case, ...]
     timings: tuple[Timing, ...] = ()
     forwards: tuple[Forward, ...] = ()
     commands: tuple[str, ...]
-    summary: dict[str, dict[str, Spread]] = {}
+    summary: dict[str, dict[str, Spread]] = Field(default={})
 
     @model_validator(mode="after")
     def _consistent(self) -> Record:
         scored = [(case.method, (case.fixed, case.moving)) for case in self.cases]
         if len(set(scored)) != len(scored) or not {pair for _, pair in scored} <= set(self.data.pairs):
             raise ValueError("there must be at most one case for each method and pair")
-        if {name for name, _ in scored} != {method.name for method in self.methods}:
-            raise ValueError("there must be a case of each method, and none of others")
+        self._check_rows((name for name, _ in scored), "case")
         runs = [(timing.method, (timing.fixed, timing.moving)) for timing in self.timings]
         if len(set(runs)) != len(runs) or not set(runs) <= set(scored):
             raise ValueError("there must be at most one timing for each case")
-        expected = {method.name: self._summarise(method.name) for method in self.methods}
-        if self.summary and self.summary != expected:
-            raise ValueError("the summary does not follow from the cases")
-        object.__setattr__(self, "summary", expected)
+        found = {method.name: self._summarise(method.name) for method in self.methods}
+        self._set_summary(found, self.summary, "cases")
         return self
 
     def of(self, method: str) -> list[Case]:
-        """The cases of one method, in the order of the pairs; those that it did not run on are left out."""
+        """Return the cases of one method, in the order of the pairs; those that it did not run on are left out."""
         rows = {(case.fixed, case.moving): case for case in self.cases if case.method == method}
         return [rows[pair] for pair in self.data.pairs if pair in rows]
 
     def shared(self, methods: Sequence[str], measure: str) -> list[tuple[float, ...]]:
-        """A measure of these methods on each pair on which all of them have it, in the order of the pairs."""
+        """Return a measure of these methods on each pair on which all of them have it, in the order of the pairs."""
         columns = [
             {(case.fixed, case.moving): getattr(case, measure) for case in self.cases if case.method == name}
             for name in methods
@@ -232,28 +158,24 @@ class Record(Strict):
         return [tuple(column[pair] for column in columns) for pair in both]
 
     def method(self, name: str) -> Method:
-        """The method of that name."""
+        """Return the method of that name."""
         return next(method for method in self.methods if method.name == name)
 
     def shortfall(self, name: str) -> str:
-        """What a row of that method must not hide: on how many pairs it ran and failed; empty if on all and none."""
-        cases, every = self.of(name), len(self.data.pairs)
-        failed = sum(case.failure is not None for case in cases)
-        told = [f"{len(cases)} of {every} pairs"] if len(cases) < every else []
-        told += [f"{failed} of {len(cases)} failed"] if failed else []
-        return f" ({', '.join(told)})" if told else ""
+        """Return a note on missing and failed pairs of a method; empty without any."""
+        return shortfall([case.failure for case in self.of(name)], len(self.data.pairs), "pairs")
 
     def busy(self, name: str) -> bool:
-        """Whether other work kept the machine busy: its load was higher than the method can have left behind itself."""
+        """Return whether other processes loaded the machine more than the method itself could."""
         load = self.summary[name].get("load_before")
         return load is not None and load.median > self.method(name).machine.cores + 1
 
     def timed_on(self, name: str) -> tuple[date, ...]:
-        """The days on which the times of that method were taken."""
+        """Return the days on which the times of that method were taken."""
         return tuple(sorted({timing.measured for timing in self.timings if timing.method == name}))
 
     def seconds_together(self, methods: Sequence[str]) -> list[tuple[float, ...]]:
-        """Seconds of these methods on each pair on which all of them were timed on one day, in the order of pairs."""
+        """Return the seconds of methods on each pair on which all were timed on one day, in order."""
         runs = {(timing.method, (timing.fixed, timing.moving)): timing for timing in self.timings}
         found = [[runs.get((name, pair)) for name in methods] for pair in self.data.pairs]
         whole = [timings for row in found if len(timings := [timing for timing in row if timing]) == len(methods)]
@@ -266,7 +188,7 @@ class Record(Strict):
 
 
 def merge(old: Record, new: Record) -> Record:
-    """`new`, and from `old` the methods that `new` did not measure; methods keep `old`'s order, new ones come last.
+    """Merge two records: `new`, and the methods of `old` that it lacks; in the order of `old`, new ones last.
 
     Raises:
         InputError: if the two did not score the same pairs by the same protocol.
@@ -286,7 +208,7 @@ def merge(old: Record, new: Record) -> Record:
 
 
 def retimed(old: Record, methods: Sequence[Method], timings: Sequence[Timing]) -> Record:
-    """`old` with the times of some methods replaced; scores stay.
+    """Return `old` with the times of some methods replaced.
 
     Args:
         old: the record.
@@ -322,14 +244,8 @@ def write(path: Path, record: Record) -> None:
     path.with_suffix(".csv").write_text(as_csv(record), encoding="utf-8")
 
 
-def lined(parts: Mapping[str, Any]) -> str:
-    """JSON with one line for each row, so that changes to a record can be read as a diff."""
-    lines = [f" {json.dumps(key)}: {_lines(value)}" for key, value in parts.items()]
-    return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
 def as_csv(record: Record) -> str:
-    """One row for each method and pair: scores, what the run took, and the Dice of each structure."""
+    """Return one row for each method and pair: scores, what the run took, and the Dice of each structure."""
     labels = sorted({label for case in record.cases for label in case.dice_by_label})
     runs = {(timing.method, timing.fixed, timing.moving): timing for timing in record.timings}
     text = io.StringIO()
@@ -351,7 +267,7 @@ def as_csv(record: Record) -> str:
 
 
 def latest(folder: Path, name: str) -> Record:
-    """The newest record of that name in a folder of `DATE-NAME.json` files.
+    """Return the newest record of that name in a folder of `DATE-NAME.json` files.
 
     Raises:
         InputError: if there is none.
@@ -365,7 +281,7 @@ def _added(old: Record, new: Record) -> list[Method]:
 
 
 def _arranged(record: Record, methods: Sequence[Method], cases: Sequence[Case], timings: Sequence[Timing]) -> Record:
-    """The record with other rows, in the order of methods and pairs."""
+    """Return the record with other rows, in the order of methods and pairs."""
     order = {method.name: place for place, method in enumerate(methods)}
     pairs = {pair: place for place, pair in enumerate(record.data.pairs)}
 
@@ -380,21 +296,3 @@ def _arranged(record: Record, methods: Sequence[Method], cases: Sequence[Case], 
 def _spreads(rows: Sequence[Case] | Sequence[Timing], names: Iterable[str]) -> dict[str, Spread]:
     columns = {name: [value for row in rows if (value := getattr(row, name)) is not None] for name in names}
     return {name: spread(values) for name, values in columns.items() if values}
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Of one or more values."""
-    deviation = np.std(values, ddof=1) if len(values) > 1 else 0.0
-    figures = (np.mean(values), np.median(values), deviation, np.min(values), np.max(values))
-    mean, median, deviation, minimum, maximum = (round(float(figure), 6) for figure in figures)
-    return Spread(mean=mean, median=median, deviation=deviation, minimum=minimum, maximum=maximum)
-
-
-def _lines(value: Any) -> str:
-    """One line for each entry of a list or object."""
-    if isinstance(value, dict):
-        entries = [f"{json.dumps(key)}: {json.dumps(entry, ensure_ascii=False)}" for key, entry in value.items()]
-        return "{\n  " + ",\n  ".join(entries) + "\n }"
-    if isinstance(value, list):
-        return "[\n  " + ",\n  ".join(json.dumps(entry, ensure_ascii=False) for entry in value) + "\n ]"
-    return json.dumps(value, ensure_ascii=False)

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from lightcrcf.errors import InputError
 from lightcrcf_bench.records.history import newest, parsed
-from lightcrcf_bench.records.schema import Method, Spread, Strict, lined, spread
+from lightcrcf_bench.records.parts import ComparisonRecord, Method, Spread, Strict, lined, shortfall, spread
 
 __all__ = [
     "FIGURES", "FORMAT", "SECONDS", "Cases", "Setting", "SmoothnessRecord", "Trial", "latest_smoothness",
@@ -49,7 +49,7 @@ _TIMES = (SECONDS, "call_seconds", "peak_mib")
 
 
 class Cases(Strict):
-    """What was registered; `names` are the cases, `persons` says who they are and of which split."""
+    """Cases of a record: their `names`, and the subjects with their split in `persons`."""
 
     name: str
     split: Literal["train", "val"]
@@ -90,15 +90,10 @@ class Trial(Strict):
         return self
 
 
-class SmoothnessRecord(Strict):
+class SmoothnessRecord(ComparisonRecord[Cases, Setting]):
     """A measurement. The summary is checked against the trials, so a file edited by hand is refused.
 
     Args:
-        name: how documents refer to it.
-        title: one line for people.
-        data: what was registered.
-        protocol: how it was scored.
-        methods: what was run.
         trials: at most one for each method and case.
         commands: how to measure it again, from the repository root.
         summary: method to figure to spread over the cases that did not fail.
@@ -106,11 +101,6 @@ class SmoothnessRecord(Strict):
 
     format: Literal["lightcrcf-smoothness"] = "lightcrcf-smoothness"
     format_version: Literal[1] = 1
-    name: str
-    title: str
-    data: Cases
-    protocol: str
-    methods: tuple[Setting, ...]
     trials: tuple[Trial, ...]
     commands: tuple[str, ...]
     summary: dict[str, dict[str, Spread]] = Field(default={})
@@ -120,42 +110,35 @@ class SmoothnessRecord(Strict):
         run = [(trial.method, trial.case) for trial in self.trials]
         if len(set(run)) != len(run) or not {case for _, case in run} <= set(self.data.names):
             raise ValueError("there must be at most one trial for each method and case")
-        if {name for name, _ in run} != {method.name for method in self.methods}:
-            raise ValueError("there must be a trial of each method, and none of others")
-        expected = {method.name: _summary(self.of(method.name)) for method in self.methods}
-        if self.summary and self.summary != expected:
-            raise ValueError("the summary does not follow from the trials")
-        object.__setattr__(self, "summary", expected)
+        self._check_rows((name for name, _ in run), "trial")
+        found = {method.name: _summary(self.of(method.name)) for method in self.methods}
+        self._set_summary(found, self.summary, "trials")
         return self
 
     def of(self, method: str) -> list[Trial]:
-        """The trials of a method."""
+        """Return the trials of a method."""
         return [trial for trial in self.trials if trial.method == method]
 
     def curve(self, name: str) -> list[Setting]:
-        """The settings of a tool."""
+        """Return the settings of a tool."""
         return [method for method in self.methods if method.curve == name]
 
     def curves(self) -> list[str]:
-        """The tools, in the order of the methods."""
+        """Return the tools, in the order of the methods."""
         return list(dict.fromkeys(method.curve for method in self.methods))
 
     def mean(self, method: str, figure: str) -> float | None:
-        """Of a figure over the cases; None if it has none."""
+        """Return the mean of a metric over cases; None without values."""
         found = self.summary[method].get(figure)
         return None if found is None else found.mean
 
     def shortfall(self, name: str) -> str:
-        """What a row of that method must not hide: on how many cases it ran and failed; empty if on all and none."""
-        trials, every = self.of(name), len(self.data.names)
-        failed = sum(trial.failure is not None for trial in trials)
-        told = [f"{len(trials)} of {every} cases"] if len(trials) < every else []
-        told += [f"{failed} of {len(trials)} failed"] if failed else []
-        return f" ({', '.join(told)})" if told else ""
+        """Return a note on missing and failed cases of a method; empty without any."""
+        return shortfall([trial.failure for trial in self.of(name)], len(self.data.names), "cases")
 
 
 def merged(old: SmoothnessRecord, new: SmoothnessRecord) -> SmoothnessRecord:
-    """Both; where both have a trial, or describe a method, `new` counts, unless it never ran. `old`'s order stays.
+    """Merge two records; for trials and methods in both, `new` counts, unless it never ran. The order is that of `old`.
 
     Raises:
         InputError: if they are of other cases or another protocol.
@@ -191,7 +174,7 @@ def write_smoothness(path: Path, record: SmoothnessRecord) -> None:
 
 
 def latest_smoothness(folder: Path, name: str) -> SmoothnessRecord:
-    """The newest record of that name.
+    """Return the newest record of that name.
 
     Raises:
         InputError: if there is none.

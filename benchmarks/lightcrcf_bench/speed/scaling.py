@@ -1,4 +1,4 @@
-"""`lightcrcf bench scaling`: how time and memory grow with voxels and threads."""
+"""`lightcrcf bench scaling`: time and memory against voxels and threads."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def measure_scaling(
     preset: str,
     repetitions: int,
     limit_seconds: float | None = None,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
     note: str = "",
 ) -> ScalingRecord:
     """Measure every size with every number of threads; what does not fit stays in the record with its reason.
@@ -58,7 +58,7 @@ def measure_scaling(
         preset: of the whole command.
         repetitions: of the compute.
         limit_seconds: after which a command is stopped and counts as failed.
-        say: gets a line for each run.
+        log: gets a line for each run.
         note: what else the machine did.
     """
     found = {
@@ -72,7 +72,7 @@ def measure_scaling(
                 apart = [_once_more(found[shape, n], folder, model, repetitions, limit_seconds) for n in threads]
                 for run_of in _with_core(apart, model, precision, repetitions):
                     found[shape, run_of.threads] = run_of
-                    say(_told(run_of))
+                    log(_summary_text(run_of))
     runs = tuple(found.values())
     sizes = " ".join("x".join(map(str, shape)) for shape in shapes)
     return ScalingRecord(
@@ -96,7 +96,7 @@ def _write_pair(shape: Shape, folder: Path) -> None:
 
 
 def _warm_up(folder: Path, model: str, preset: str) -> None:
-    """A command that does not count: it compiles what is not compiled yet. If it fails, so do those that count."""
+    """Run a command without measuring it, which compiles kernels. If it fails, so do the measured ones."""
     folder.mkdir()
     _write_pair(_WARM_UP, folder)
     with suppress(CommandError):
@@ -106,7 +106,7 @@ def _warm_up(folder: Path, model: str, preset: str) -> None:
 def _once_more(
     so_far: ScalingRun, folder: Path, model: str, repetitions: int, limit_seconds: float | None
 ) -> ScalingRun:
-    """The times of one more round of steps added; in the first round the whole command too."""
+    """Return the times of one more round of steps added; in the first round the whole command too."""
     if so_far.failure is not None:
         return so_far
     threads, new = so_far.threads, {}
@@ -123,7 +123,7 @@ def _once_more(
 
 
 def _with_core(found: Sequence[ScalingRun], model: str, precision: str, repetitions: int) -> list[ScalingRun]:
-    """The times of one more round of the compute added to the runs of one size, where the rest did not fail."""
+    """Add the compute times of one more round to the successful runs of one size."""
     counts = [run.threads for run in found if run.failure is None]
     if not counts:
         return list(found)
@@ -161,17 +161,17 @@ def _command(folder: Path, threads: int, model: str, preset: str, limit_seconds:
     files = (f"--{name}={folder / name}.nii.gz" for name in ("fixed", "moving"))
     options = (f"--out={out}", f"--model={model}", "--init=none", f"--preset={preset}", f"--threads={threads}")
     taken = run((sys.executable, "-m", "lightcrcf", "register", *files, *options), limit_seconds, limited(threads))
-    told = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    record = json.loads((out / "run.json").read_text(encoding="utf-8"))
     return {
         "command_seconds": taken.seconds,
         "command_peak_mib": taken.peak_mib,
-        "estimate_mib": told["estimated_memory_mb"],
-        "working_voxels": int(np.prod(told["working_grid"]["shape"])),
+        "estimate_mib": record["estimated_memory_mb"],
+        "working_voxels": int(np.prod(record["working_grid"]["shape"])),
         "load_before": taken.load_before,
     }
 
 
-def _told(found: ScalingRun) -> str:
+def _summary_text(found: ScalingRun) -> str:
     size = f"{'x'.join(map(str, found.shape))}, {found.threads} threads"
     if found.core is None or found.step is None:
         return f"{size}: {found.failure}"

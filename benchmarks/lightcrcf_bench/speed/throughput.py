@@ -1,4 +1,4 @@
-"""How many pairs an hour `lightcrcf batch` does, and where the time goes: `lightcrcf bench throughput`.
+"""`lightcrcf bench throughput`: pairs per hour of `lightcrcf batch`, and the time of each stage.
 
 Many images onto one template, through the command line, with the affine alignment and without, by one worker of one
 thread, one of all threads, and several of one thread. All take turns, so that they meet the same machine.
@@ -23,7 +23,8 @@ from lightcrcf.run_record.environment import usable_cores
 from lightcrcf_bench.measure import circumstances, run
 from lightcrcf_bench.publish.markdown import table
 from lightcrcf_bench.records.history import newest, parsed
-from lightcrcf_bench.records.schema import BUSY, Measurement, Strict
+from lightcrcf_bench.records.parts import Measurement, Strict
+from lightcrcf_bench.records.schema import BUSY
 
 __all__ = ["THROUGHPUT", "Setting", "ThroughputRecord", "latest_throughput", "measure_throughput", "throughput_text"]
 
@@ -53,7 +54,7 @@ class Setting(Strict):
 
 
 class Took(Strict):
-    """What a setting took.
+    """Time of a setting.
 
     Args:
         setting: the setting.
@@ -79,16 +80,16 @@ class ThroughputRecord(Measurement):
     settings: tuple[Took, ...]
 
     def per_hour(self, took: Took) -> float:
-        """Pairs, by the median repetition."""
+        """Return pairs per hour, by the median repetition."""
         return 3600 * self.pairs / median(took.seconds)
 
     def speedup(self, init: Init, workers: int) -> float | None:
-        """Pairs an hour of `workers` workers of one thread over those of one; None if either is missing."""
+        """Return pairs an hour of `workers` workers of one thread over those of one; None if either is missing."""
         alone, together = (self._find(Setting(init=init, workers=n, threads=1)) for n in (1, workers))
         return self.per_hour(together) / self.per_hour(alone) if alone and together else None
 
     def steady_speedup(self, init: Init, workers: int) -> float | None:
-        """The same by the median time of a pair in its worker: without the start, which long cohorts do not feel."""
+        """Return the speed-up by the median time of a pair in its worker, without the start of workers."""
         alone, together = (self._find(Setting(init=init, workers=n, threads=1)) for n in (1, workers))
         return workers * alone.stages_s["total"] / together.stages_s["total"] if alone and together else None
 
@@ -103,7 +104,7 @@ def measure_throughput(
     pairs: int,
     repetitions: int,
     note: str = "",
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> ThroughputRecord:
     """Register images onto the first of them, in every setting.
 
@@ -113,7 +114,7 @@ def measure_throughput(
         pairs: in each run.
         repetitions: of each setting.
         note: what else the machine did.
-        say: told what goes on.
+        log: called with a line for each setting.
 
     Raises:
         InputError: for fewer than two images.
@@ -128,7 +129,7 @@ def measure_throughput(
     for _ in range(repetitions):
         for n, setting in enumerate(settings):
             taken[n].append(_run(images, pairs, setting))
-            say(f"{setting}: {3600 * pairs / taken[n][-1].seconds:.0f} pairs an hour")
+            log(f"{setting}: {3600 * pairs / taken[n][-1].seconds:.0f} pairs an hour")
     return ThroughputRecord(
         **circumstances(),
         protocol=PROTOCOL,
@@ -144,7 +145,7 @@ def measure_throughput(
 
 
 def latest_throughput(folder: Path) -> ThroughputRecord:
-    """The newest record in a folder of `DATE-throughput.json` files.
+    """Return the newest record in a folder of `DATE-throughput.json` files.
 
     Raises:
         InputError: if there is none, or it is no valid record.
@@ -153,7 +154,7 @@ def latest_throughput(folder: Path) -> ThroughputRecord:
 
 
 def throughput_text(record: ThroughputRecord) -> str:
-    """A row for each setting, and how much several workers bring."""
+    """Return a row for each setting, and how much several workers bring."""
     stages = _stages(record)
     header = ("affine", "workers", "threads of each", "pairs an hour", "lowest, highest", "peak, MiB", *stages)
     rows = []
@@ -177,12 +178,12 @@ def throughput_text(record: ThroughputRecord) -> str:
         "Stages: median seconds of a pair in its worker.",
         f"{machine.cpu}, {machine.cores} cores, {record.measured.isoformat()}. {record.note}".strip(),
     ]
-    for init, told in zip(INITS, ("with the affine alignment", "without"), strict=True):
+    for init, content in zip(INITS, ("with the affine alignment", "without"), strict=True):
         gain = record.speedup(init, machine.cores)
         steady = record.steady_speedup(init, machine.cores)
         if gain is not None:
             notes.append(
-                f"{machine.cores} workers of one thread do {gain:.2f} times what one does, {told}; "
+                f"{machine.cores} workers of one thread do {gain:.2f} times what one does, {content}; "
                 f"{steady:.2f} times once they have started."
             )
     return "\n".join([*table(header, rows), "", *(f"- {note}" for note in notes)])
@@ -225,6 +226,6 @@ def _took(setting: Setting, runs: Sequence[_Run]) -> Took:
 
 
 def _stages(record: ThroughputRecord) -> list[str]:
-    """Those that take a hundredth of a second somewhere, in their order."""
+    """Return the stages of at least 0.01 s in some setting, in order."""
     found = dict.fromkeys(name for took in record.settings for name in took.stages_s)
     return [name for name in found if any(took.stages_s.get(name, 0.0) >= 0.01 for took in record.settings)]

@@ -1,4 +1,4 @@
-"""Ctrl-C and kill -9 at random moments of `lightcrcf register`: results are whole or absent, and can be made again.
+"""Interruption test: SIGINT and SIGKILL at random moments of `lightcrcf register` leave whole results or none.
 
 Every second moment lies within the writing of results, which takes a small part of the time.
 """
@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 from lightcrcf.errors import InputError
 from lightcrcf.run_record.replay import read_run
-from lightcrcf_bench.stress.trials import Subjects, Tried, command, ended, faults_of, left_in, said, started
+from lightcrcf_bench.stress.trials import Subjects, TrialResult, command, ended, faults_of, left_in, said, started
 
 __all__ = ["interrupt"]
 
@@ -34,8 +34,8 @@ class _Undisturbed:
     writing: float
 
 
-def interrupt(subjects: Subjects, numbers: Sequence[int]) -> list[Tried]:
-    """Disturb one run for each number, which says by which signal and when; after some of them run undisturbed.
+def interrupt(subjects: Subjects, numbers: Sequence[int]) -> list[TrialResult]:
+    """Interrupt one run per number, which determines signal and time; repeat some of them without interruption.
 
     Returns:
         a trial for each signal, with how many folders were whole and absent; and one for the runs afterwards.
@@ -49,16 +49,16 @@ def interrupt(subjects: Subjects, numbers: Sequence[int]) -> list[Tried]:
         repeats = 0
         for done, number in enumerate(numbers, 1):
             sent = list(_SIGNALS)[number // 2 % 2]
-            code, told = _disturbed(subjects, out, number, sent, usual)
-            found = [*_faults_of_end(code, told, sent), *faults_of(out, usual.files)]
+            code, stderr = _disturbed(subjects, out, number, sent, usual)
+            found = [*_faults_of_end(code, stderr, sent), *faults_of(out, usual.files)]
             faults[_SIGNALS[sent]] += [f"{number}: {fault}" for fault in found]
             states[_SIGNALS[sent]]["whole" if out.exists() else "absent"] += 1
             shutil.rmtree(out, ignore_errors=True)
             if done % _BEFORE_REPEAT == 0 or done == len(numbers):
                 faults["afterwards"] += _again(subjects, out, usual)
                 repeats += 1
-    tried = [Tried(kind, sum(states[kind].values()), tuple(faults[kind]), detail=states[kind]) for kind in states]
-    return [*tried, Tried("a run after these", repeats, tuple(faults["afterwards"]))]
+    tried = [TrialResult(kind, sum(states[kind].values()), tuple(faults[kind]), detail=states[kind]) for kind in states]
+    return [*tried, TrialResult("a run after these", repeats, tuple(faults["afterwards"]))]
 
 
 def _undisturbed(subjects: Subjects, out: Path) -> _Undisturbed:
@@ -66,9 +66,9 @@ def _undisturbed(subjects: Subjects, out: Path) -> _Undisturbed:
     process = started(command(subjects, out))
     _wait_for_writing(process, out)
     writing = time.monotonic()
-    code, told = ended(process)
+    code, stderr = ended(process)
     if code:
-        raise InputError(str(subjects.fixed), expected="a pair that registers", got=told, remedy="choose another")
+        raise InputError(str(subjects.fixed), expected="a pair that registers", got=stderr, remedy="choose another")
     now = time.monotonic()
     files = read_run(out).files_sha256
     shutil.rmtree(out)
@@ -76,7 +76,7 @@ def _undisturbed(subjects: Subjects, out: Path) -> _Undisturbed:
 
 
 def _disturbed(subjects: Subjects, out: Path, number: int, sent: int, usual: _Undisturbed) -> tuple[int, str]:
-    """Exit code and stderr of a run that got a signal at its random moment, unless it was done before."""
+    """Return exit code and stderr of a run with a signal at a random moment, unless it ended before."""
     chance = random.Random(number).random()
     process = started(command(subjects, out))
     if number % 2:
@@ -96,22 +96,22 @@ def _wait_for_writing(process: subprocess.Popen[str], out: Path) -> None:
         time.sleep(0.001)
 
 
-def _faults_of_end(code: int, told: str, sent: int) -> list[str]:
-    """Faults of how a disturbed run ended: done, interrupted in one line, or killed."""
-    early = code == -sent and not told  # before Python listens, the system ends it
-    interrupted = sent == signal.SIGINT and code == 130 and said(told) == "interrupted\n"
-    done = code == 0 and "Traceback" not in told
+def _faults_of_end(code: int, stderr: str, sent: int) -> list[str]:
+    """Return failures in how an interrupted run ended: done, interrupted in one line, or killed."""
+    early = code == -sent and not stderr  # before Python listens, the system ends it
+    interrupted = sent == signal.SIGINT and code == 130 and said(stderr) == "interrupted\n"
+    done = code == 0 and "Traceback" not in stderr
     if early or interrupted or done or (sent == signal.SIGKILL and code == -sent):
         return []
-    if "Traceback" in told and "lightcrcf" not in told.replace("-m lightcrcf", ""):
+    if "Traceback" in stderr and "lightcrcf" not in stderr.replace("-m lightcrcf", ""):
         return []  # Python itself was starting, before a line of ours
-    return [f"exit {code}, {' '.join(told.split())[-300:]!r}"]
+    return [f"exit {code}, {' '.join(stderr.split())[-300:]!r}"]
 
 
 def _again(subjects: Subjects, out: Path, usual: _Undisturbed) -> list[str]:
-    """Faults of an undisturbed run afterwards: it succeeds, gives the same bytes and leaves nothing else."""
-    code, told = ended(started(command(subjects, out)))
-    faults = [f"exit {code}, {' '.join(told.split())[-200:]!r}"] if code else []
+    """Return failures of an uninterrupted run afterwards: it succeeds with the same bytes and no other files."""
+    code, stderr = ended(started(command(subjects, out)))
+    faults = [f"exit {code}, {' '.join(stderr.split())[-200:]!r}"] if code else []
     faults += faults_of(out, usual.files) + [f"left behind: {name}" for name in left_in(out.parent, out.name)]
     shutil.rmtree(out.parent)
     out.parent.mkdir()

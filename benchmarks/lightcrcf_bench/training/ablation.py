@@ -1,4 +1,4 @@
-"""What each part of the network is worth: the same recipe trained with variants and seeds, `lightcrcf bench ablation`.
+"""`lightcrcf bench ablation`: one recipe trained with variants of the network and several seeds.
 
 Every run is one training of the recipe's schedule, shortened, and is judged as training judges itself: by the mean
 Dice of the recipe's watched persons, with the network alone. Held-out persons are not looked at. Runs that `work`
@@ -8,7 +8,7 @@ already holds are not repeated, so that a long comparison can be made in parts.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,18 +37,18 @@ def measure_ablation(
     seeds: int = 3,
     steps: int | None = None,
     note: str = "",
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> AblationRecord:
     """Train every variant with every seed.
 
     Args:
-        recipe: TOML training configuration, with watched persons.
-        work: folder of the runs; finished ones are taken over, interrupted ones resumed.
+        recipe: TOML training configuration, with validation subjects.
+        work: folder of the runs; finished ones are reused, interrupted ones resumed.
         variants: as in `variants_like` of the recipe's; all by default.
         seeds: of each variant: 0, 1, ...
         steps: of each run; the recipe's by default.
         note: what else the machine did.
-        say: told what goes on.
+        log: called with a line for each run.
 
     Raises:
         InputError: for a bad recipe, one without watched persons or one that starts from a model, or bad data.
@@ -58,21 +58,14 @@ def measure_ablation(
 
     config = load_config(recipe)
     known = variants_like(config.variant)
-    for name in variants:
-        if name not in known:
-            raise UsageError("--variants", expected=f"some of {', '.join(known)}", got=name, remedy="correct the name")
-    if config.start is not None or not any(cohort.monitor for cohort in config.data.cohorts):
-        raise InputError(
-            str(recipe), expected="a recipe that starts from nothing and has monitor subjects", got="another",
-            remedy="use one that compares networks fairly",
-        )  # fmt: skip
+    _check(recipe, config, variants, known)
     total = sum(stage.steps for stage in config.stages)
     stages = shortened(config.stages, steps or total)
     runs = []
     for seed in range(seeds):
         for name in variants or known:
             runs.append(_run(config, known[name], name, seed, stages, work))
-            say(f"{name}, seed {seed}: Dice {runs[-1].dice:.4f}, folding {runs[-1].folding_percent:.4f} %")
+            log(f"{name}, seed {seed}: Dice {runs[-1].dice:.4f}, folding {runs[-1].folding_percent:.4f} %")
     chosen = f" --variants {','.join(variants)}" if variants else ""
     return AblationRecord(
         name=f"{config.name}-ablation",
@@ -89,8 +82,20 @@ def measure_ablation(
     )
 
 
+def _check(recipe: Path, config: TrainingConfig, variants: Sequence[str], known: Mapping[str, str]) -> None:
+    """Check that the variants are known, and that the recipe compares networks fairly."""
+    for name in variants:
+        if name not in known:
+            raise UsageError("--variants", expected=f"some of {', '.join(known)}", got=name, remedy="correct the name")
+    if config.start is not None or not any(cohort.monitor for cohort in config.data.cohorts):
+        raise InputError(
+            str(recipe), expected="a recipe that starts from nothing and has monitor subjects", got="another",
+            remedy="use one that compares networks fairly",
+        )  # fmt: skip
+
+
 def variants_like(variant: str) -> dict[str, str]:
-    """Short names of the variants that pool like `variant`, and what `VARIANTS` calls them.
+    """Return the variants with the downsampling factors of `variant`: short names, and those in `VARIANTS`.
 
     Example:
         >>> variants_like("thick-slices")["no-tarep"]
@@ -103,7 +108,7 @@ def variants_like(variant: str) -> dict[str, str]:
 
 
 def shortened(stages: Sequence[Stage], steps: int) -> list[Stage]:
-    """The stages with `steps` in all, shared out as before; warming up is shortened too.
+    """Return the stages with `steps` in all, shared out as before; warming up is shortened too.
 
     Raises:
         UsageError: if some stage would be left without a step.
@@ -152,7 +157,7 @@ def _run(
 
 
 def _share_affines(common: Path, own: Path) -> None:
-    """All runs align the same images: let them keep the affines in one place."""
+    """Return all runs align the same images: let them keep the affines in one place."""
     common.mkdir(parents=True, exist_ok=True)
     own.parent.mkdir(exist_ok=True)
     if not own.exists():

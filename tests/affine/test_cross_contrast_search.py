@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from lightcrcf.affine import selection
 from lightcrcf.affine.align import Alignment, align
 from lightcrcf.affine.pyramid import AlignmentImage
 from lightcrcf.affine.search import PairPyramid, search
 from lightcrcf.geometry.grid import Grid
+from lightcrcf.geometry.matrices import rotation_about_axes
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.volumes import Volume
 
@@ -31,19 +31,11 @@ def other(brain: tuple[Volume, Volume], contrast: str = "inverted", seed: int = 
     return Volume(np.where(labels.data > 0, np.maximum(values + noise, 1), 0).astype(np.int16), image.grid, contrast)
 
 
-def turned(degrees: Triple) -> NDArray[np.float64]:
-    matrix = np.eye(3)
-    for axis, angle in enumerate(np.radians(degrees)):
-        c, s, step = np.cos(angle), np.sin(angle), np.eye(3)
-        a, b = (axis + 1) % 3, (axis + 2) % 3
-        step[[a, a, b, b], [a, b, a, b]] = c, -s, s, c
-        matrix = step @ matrix
-    return matrix
-
-
 def error_mm(found: Alignment, turn: Triple, shift_mm: Triple) -> float:
     points = np.array(np.meshgrid(*[(-50.0, 0.0, 50.0)] * 3, indexing="ij")).reshape(3, -1).T
-    return float(np.linalg.norm(found.affine.points(points) - points @ turned(turn).T - shift_mm, axis=-1).max())
+    return float(
+        np.linalg.norm(found.affine.points(points) - points @ rotation_about_axes(turn).T - shift_mm, axis=-1).max()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +68,7 @@ def test_a_rigid_movement_is_found_across_contrasts(
     where = grids((70, 64, 66), (3.0, 3.2, 2.9), axes="ASR", turn=(10, 5, -5), centre=shift_mm)
     found = align(fixed, other(brains(where, turn=turn, shift_mm=shift_mm), contrast), transform=transform)
     assert error_mm(found, turn, shift_mm) < 1.5
-    assert found.across
+    assert found.cross_contrast
     assert found.measure.startswith("normalised mutual information")
     assert found.similarity_after > found.similarity_before > 1
     assert found.contrast.mapped > 0.7
@@ -113,11 +105,11 @@ def test_the_same_contrast_gets_what_its_own_search_finds(
     def never(*_: object, **__: object) -> None:
         pytest.fail("searched across contrasts")
 
-    monkeypatch.setattr(selection, "search_across", never)
+    monkeypatch.setattr(selection, "search_cross_contrast", never)
     found = align(*pair)
     assert np.array_equal(found.affine.matrix, own.fit.matrix)
     assert found.similarity_after == own.similarity
-    assert not found.across
+    assert not found.cross_contrast
     assert found.contrast.plain == own.similarity
     assert found.contrast.ratio > 0.9
 
@@ -136,7 +128,7 @@ def test_the_swapped_pair_gives_the_inverse(fixed: Volume, near: Volume) -> None
     there, back = align(fixed, near), align(near, fixed)
     points = fixed.grid.world(np.argwhere(fixed.data > 0)[::50])
     assert np.linalg.norm(back.affine.inverse().points(points) - there.affine.points(points), axis=1).max() < 1.0
-    assert back.across
+    assert back.cross_contrast
 
 
 def test_masked_and_unknown_voxels_count_in_no_histogram(fixed: Volume, near: Volume) -> None:
@@ -151,7 +143,7 @@ def test_masked_and_unknown_voxels_count_in_no_histogram(fixed: Volume, near: Vo
     )
     unknown = align(fixed, Volume(np.where(lesion, np.nan, near.data).astype(np.float32), near.grid), transform="rigid")
     for found in (masked, again, unknown):
-        assert found.across
+        assert found.cross_contrast
         assert error_mm(found, (5, -4, 8), (6, -4, 3)) < 1.5
 
 
@@ -170,7 +162,7 @@ def test_persons_are_aligned_across_contrasts(fixed: Volume, brains: BrainMaker,
     plain, found = align(fixed, brain[0]), align(fixed, other(brain))
     points = fixed.grid.world(np.argwhere(fixed.data > 0)[::50])
     assert np.linalg.norm(plain.affine.points(points) - found.affine.points(points), axis=1).mean() < 2.0
-    assert found.across
+    assert found.cross_contrast
 
 
 def test_a_brain_is_laid_rigidly_into_a_head(brains: BrainMaker, grids: GridMaker) -> None:

@@ -1,8 +1,8 @@
-"""One pair of volumes written in many ways, registered each time: the results must meet in the same place of the world.
+"""Invariance to orientation: one pair with all axis orders must give the same points in world coordinates.
 
 The greatest deviation is that of 1000 points of the fixed image, taken to the moving one, from where the pair as it is
 takes them. Thick slices see less of the anatomy, and theirs is another, coarser registration: half of the points are
-within the figure that is told of them.
+within the reported distance.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.geometry.grid import AxisOrder, Grid
+from lightcrcf.geometry.matrices import rotation_about_axes
 from lightcrcf.registration.register import Registration, register
 from lightcrcf.volumes import Volume, read
-from lightcrcf_bench.stress.trials import Subjects, Tried
+from lightcrcf_bench.stress.trials import Subjects, TrialResult
 
-__all__ = ["ORDERS", "arrange", "rotation_about_axes"]
+__all__ = ["ORDERS", "arrange"]
 
 Float = NDArray[np.float64]
 Moves = Callable[[Float], Float]
@@ -38,7 +39,7 @@ _EXACT_MM, _FILE_MM, _TURNED_MM, _THICK_MM = 1e-3, 1e-2, 0.3, 2.5
 _THICK = 5
 
 
-def arrange(subjects: Subjects, orders: Sequence[int]) -> list[Tried]:
+def arrange(subjects: Subjects, orders: Sequence[int]) -> list[TrialResult]:
     """Register the pair in these axis orders, turned, with thick slices, and from files of other kinds."""
     fixed, moving = read(subjects.fixed), read(subjects.moving)
     native = register(fixed, moving)
@@ -46,7 +47,7 @@ def arrange(subjects: Subjects, orders: Sequence[int]) -> list[Tried]:
     wanted = native.transform.points(points)
 
     def deviation(found: Registration, moves: Moves = lambda at: at, share: float = 1.0) -> float:
-        """Distance in mm within which that share of the points is, if all of the world was moved."""
+        """Return the quantile of the distances of points in mm after a transform of the world."""
         apart = np.linalg.norm(found.transform.points(moves(points)) - moves(wanted), axis=1)
         return float(np.quantile(apart, share))
 
@@ -55,7 +56,8 @@ def arrange(subjects: Subjects, orders: Sequence[int]) -> list[Tried]:
     ]
     turned = []
     for angles in _TURNS:
-        matrix = rotation_about_axes(angles)
+        matrix = np.eye(4)
+        matrix[:3, :3] = rotation_about_axes(angles)
         pair = (_placed(volume, matrix) for volume in (fixed, moving))
         turned.append(deviation(register(*pair), lambda at, matrix=matrix: at @ matrix[:3, :3].T))  # type: ignore[misc]
     thick = [deviation(register(_thick(fixed, axis), _thick(moving, axis)), share=0.5) for axis in range(3)]
@@ -71,25 +73,14 @@ def arrange(subjects: Subjects, orders: Sequence[int]) -> list[Tried]:
     return rows
 
 
-def _row(what: str, deviations: Sequence[float], limit_mm: float) -> Tried:
+def _row(what: str, deviations: Sequence[float], limit_mm: float) -> TrialResult:
     faults = tuple(f"{n}: {mm:.4g} mm" for n, mm in enumerate(deviations) if not mm <= limit_mm)
     worst = {"mm": float(f"{max(deviations):.3g}")}
-    return Tried(what, len(deviations), faults, worst, {"limit_mm": limit_mm})
+    return TrialResult(what, len(deviations), faults, worst, {"limit_mm": limit_mm})
 
 
 def _reordered(volume: Volume, order: AxisOrder) -> Volume:
     return Volume(order.array(volume.data), order.grid(volume.grid), volume.source)
-
-
-def rotation_about_axes(degrees: Sequence[float]) -> Float:
-    """(4, 4) turn of the world about each axis in turn."""
-    matrix = np.eye(4)
-    for axis, angle in enumerate(np.radians(degrees)):
-        a, b = (axis + 1) % 3, (axis + 2) % 3
-        turn = np.eye(4)
-        turn[[a, a, b, b], [a, b, a, b]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
-        matrix = turn @ matrix
-    return matrix
 
 
 def _placed(volume: Volume, matrix: Float) -> Volume:
@@ -97,7 +88,7 @@ def _placed(volume: Volume, matrix: Float) -> Volume:
 
 
 def _thick(volume: Volume, axis: int) -> Volume:
-    """Means of five voxels along an axis; what is left over at the end goes."""
+    """Return means of five voxels along an axis; a remainder is dropped."""
     count = volume.data.shape[axis] // _THICK
     data = np.moveaxis(volume.data, axis, 0)[: count * _THICK].astype(np.float32)
     data = np.moveaxis(data.reshape(count, _THICK, *data.shape[1:]).mean(axis=1), 0, axis)
@@ -108,7 +99,7 @@ def _thick(volume: Volume, axis: int) -> Volume:
 
 
 def _written(path: Path, volume: Volume, *, order: Literal["<", ">"] = "<", forms: tuple[int, int] = (1, 1)) -> Path:
-    """A NIfTI file with that byte order, and with the sform and qform that have a code."""
+    """Return a NIfTI file with that byte order, and with the sform and qform that have a code."""
     header = nib.Nifti1Header(endianness=order)
     header.set_data_dtype(volume.data.dtype)
     header.set_data_shape(volume.data.shape)
