@@ -82,10 +82,12 @@ void convolve_strided_bfloat16(const Channels<int32_t>& source, const Weights<in
   const StridedGrid grid = strided_grid(source.shape, out.shape, stride);
   const int64_t row = from.row(), plane = from.plane(), width = out.shape[2];
   const float slope = weights.slope;
+  // Both channels of all pairs are computed, those of padding as zeros.
+  const int64_t outputs = padded_outputs(weights.outputs);
+  const Weights<int32_t> padded{weights.weight, weights.bias, slope, outputs};
   const auto row_of = [&](int64_t c, int64_t i, int64_t j) { return source.data[c] + (i + 1) * plane + (j + 1) * row + 1; };
   const auto write = [&](float* sums, int64_t between, int64_t i, int64_t j, int64_t count) {
-    const int64_t outputs = padded_outputs(weights.outputs), last = outputs * between;
-    for (int64_t n = 0; n < last; n += lanes) store(sums + n, leaky_relu(load(sums + n), slope));
+    for (int64_t n = 0; n < outputs * between; n += lanes) store(sums + n, leaky_relu(load(sums + n), slope));
     for (int64_t p = 0; 2 * p < outputs; ++p) {
       for (int64_t r = 0; r < count; ++r) {
         const float* low = sums + 2 * p * between + r * grid.span;
@@ -93,7 +95,7 @@ void convolve_strided_bfloat16(const Channels<int32_t>& source, const Weights<in
       }
     }
   };
-  convolve_with_strides<Bfloat16Arithmetic>(grid, source.count, weights, row_of, write);
+  convolve_with_strides<Bfloat16Arithmetic>(grid, source.count, padded, row_of, write);
 }
 
 void convolve_flow_bfloat16(const Channels<int32_t>& source, const Weights<int32_t>& weights, Field out) {
