@@ -288,7 +288,7 @@ def _register(pair: Images, bench: Bench, options: tuple[str, ...], folder: Path
     except CommandError as error:
         return Outcome(_stamp(failure=error.reason))
     told = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    versions = {package: told["versions"][package] for package in ("lightcrcf", "openvino", "numba")}
+    versions = {package: told["versions"][package] for package in ("lightcrcf", "numba")}
     if told["model"]["name"]:
         versions[f"model {told['model']['name']}"] = told["model"]["sha256"][:12]
     return Outcome(_stamp(taken, versions=versions), read_transform_folder(folder))

@@ -136,7 +136,7 @@ def local_cluster(workers: int, threads: int) -> Iterator[Client]:
 
     # Dask leaves the workers' environment in this process; Numba must not take its threads from there.
     numba.get_num_threads()
-    # Numba and OpenVINO start as many threads as there are cores unless told before they are imported.
+    # Numba and OpenBLAS start as many threads as there are cores unless told before they are imported.
     limits = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
     # Dask tells malloc to give all memory back at once; a quarter of a worker's time then went into fetching it again.
     keep = {"MALLOC_TRIM_THRESHOLD_": str(_KEPT_BYTES), "MALLOC_MMAP_THRESHOLD_": str(_KEPT_BYTES // 2)}

@@ -82,7 +82,9 @@ class Bfloat16Layers(Layers):
         outputs, inputs = weight.shape[:2]
         even = pad_outputs(_pad_parts(np.asarray(weight, np.float32), parts))
         pairs = pack_pairs(even[:, 0::2], even[:, 1::2])
-        return Convolution(name, inputs, outputs, group_outputs(pairs), pad_outputs(np.asarray(bias, np.float32)), slope)
+        return Convolution(
+            name, inputs, outputs, group_outputs(pairs), pad_outputs(np.asarray(bias, np.float32)), slope
+        )
 
     def features(self, channels: int, shape: Shape, memory: Features | None = None) -> Bfloat16Features:
         """Return features, initially zero or in `memory`."""
@@ -92,6 +94,7 @@ class Bfloat16Layers(Layers):
 
     def space_to_depth(self, image: Float32, pool: Shape, out: Features) -> None:
         """Rearrange as `Layers.space_to_depth`."""
+        _check_grid([out], _divided(image.shape, pool))
         _core.space_to_depth_bfloat16(image, pool, out.data)
 
     def convolve(
@@ -103,9 +106,10 @@ class Bfloat16Layers(Layers):
         start: Features | None = None,
     ) -> Bfloat16Features:
         """Convolve as `Layers.convolve`, without `start`."""
-        data, pairs = [source.data for source in sources], [source.pairs for source in sources]
+        data, pairs, shape = _described(sources)
+        _check_grid([out], _divided(shape, stride))
         _core.convolve_bfloat16(
-            data, pairs, sources[0].shape, convolution.weight, convolution.bias, convolution.slope,
+            data, pairs, shape, convolution.weight, convolution.bias, convolution.slope,
             convolution.outputs, stride, out.data,
         )  # fmt: skip
         result: Bfloat16Features = out
@@ -113,7 +117,8 @@ class Bfloat16Layers(Layers):
 
     def flow(self, sources: Sequence[Features], convolution: Convolution, out: Float32) -> Float32:
         """Convolve as `Layers.flow`."""
-        data, pairs = [source.data for source in sources], [source.pairs for source in sources]
+        data, pairs, _ = _described(sources)
+        _check_grid(sources[:1], out.shape[1:])
         _core.convolve_flow_bfloat16(data, pairs, convolution.weight, convolution.bias, out)
         return out
 
@@ -123,18 +128,22 @@ class Bfloat16Layers(Layers):
 
     def to_channels_last(self, features: Features, out: NDArray[Any]) -> None:
         """Convert as `Layers.to_channels_last`."""
+        _check_grid([features], out.shape[1:4])
         _core.to_channels_last_bfloat16(features.data, features.pairs, out)
 
     def warp(self, features: NDArray[Any], field: Float32, out: Features) -> None:
         """Warp as `Layers.warp`."""
+        _check_grid([out], field.shape[1:])
         _core.warp_channels_last_bfloat16(features, field, out.pairs, out.data)
 
     def correlate(self, fixed: Features, warped: Features, out: Features) -> None:
         """Correlate as `Layers.correlate`."""
+        _check_grid([warped, out], fixed.shape)
         _core.correlate_bfloat16(fixed.data, warped.data, fixed.shape, fixed.channels, out.data)
 
     def repeat(self, features: Features, pool: Shape, out: Features) -> None:
         """Upsample as `Layers.repeat`."""
+        _check_grid([features], _divided(out.shape, pool))
         _core.repeat_bfloat16(features.data, features.shape, features.pairs, pool, out.data)
 
     def input_features(self, channels: int, shape: Shape) -> Bfloat16Features:
@@ -144,9 +153,27 @@ class Bfloat16Layers(Layers):
     def to_features(self, values: Float32, memory: Features | None) -> Bfloat16Features:
         """Round the values to bfloat16 in `memory`, and return that."""
         assert memory is not None
+        _check_grid([memory], values.shape[1:])
         _core.pack_bfloat16(values, memory.data)
         result: Bfloat16Features = memory
         return result
+
+
+def _described(sources: Sequence[Bfloat16Features]) -> tuple[list[Int32], list[int], Shape]:
+    """Return the memory and the pairs of each source, and their grid."""
+    _check_grid(sources, sources[0].shape)
+    return [source.data for source in sources], [source.pairs for source in sources], sources[0].shape
+
+
+def _divided(shape: Sequence[int], factors: Shape) -> tuple[int, ...]:
+    return tuple(-(-n // factor) for n, factor in zip(shape, factors, strict=True))
+
+
+def _check_grid(features: Sequence[Bfloat16Features], shape: Sequence[int]) -> None:
+    """Raise ValueError for features on another grid; kernels see their memory only."""
+    for each in features:
+        if each.shape != tuple(shape):
+            raise ValueError(f"features on a grid {tuple(shape)}, not {each.shape}")
 
 
 def _pad_parts(weight: Float32, parts: Sequence[int]) -> Float32:

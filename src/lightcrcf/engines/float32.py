@@ -34,7 +34,9 @@ class Float32Layers(Layers):
         padded = pad_outputs(np.asarray(weight, np.float32))
         packed = transform_rows(padded) if tuple(stride) == _NO_STRIDE else padded
         outputs, inputs = weight.shape[:2]
-        return Convolution(name, inputs, outputs, group_outputs(packed), pad_outputs(np.asarray(bias, np.float32)), slope)
+        return Convolution(
+            name, inputs, outputs, group_outputs(packed), pad_outputs(np.asarray(bias, np.float32)), slope
+        )
 
     def features(self, channels: int, shape: Shape, memory: Features | None = None) -> Float32:
         """Return an array, or a view of `memory`."""

@@ -31,9 +31,7 @@ class NativeEngine(Engine):
 
     def __init__(self, weights: Weights, *, precision: str, threads: int | None) -> None:
         if precision == "bf16" and not bfloat16_is_native():
-            raise UsageError(
-                "precision bf16", expected="a processor with AVX512-BF16", got="none", remedy="choose f32"
-            )
+            raise UsageError("precision bf16", expected="a processor with AVX512-BF16", got="none", remedy="choose f32")
         super().__init__("native", "cpu", precision, weights.config)
         self.layers: Layers = Bfloat16Layers() if precision == "bf16" else Float32Layers()
         self._weights, self._threads = weights, threads
