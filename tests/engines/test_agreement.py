@@ -20,7 +20,7 @@ ODD = {
     "odd-dual": NetworkConfig(encoder=(3, 5, 7, 1), decoder=(1, 3, 5, 2), slope=0.1),
     "odd-single": NetworkConfig(stream="single", encoder=(3, 5, 7, 1), decoder=(1, 3, 5, 2)),
     "odd-correlation": NetworkConfig(correlation=True, encoder=(1, 2, 3, 5), decoder=(5, 1, 2, 3)),
-    "odd-passes": NetworkConfig(correlation=True, encoder=(4, 2, 3, 5), decoder=(5, 1, 2, 3), passes=(2, 3, 1, 1)),
+    "odd-passes": NetworkConfig(correlation=True, encoder=(4, 2, 3, 5), decoder=(5, 1, 2, 3), passes=(2, 1, 1, 1)),
     "wide": NetworkConfig(encoder=(17, 33, 24, 40), decoder=(35, 16, 18, 9)),
 }
 Make = Callable[[NetworkConfig], Weights]

@@ -1,4 +1,4 @@
-"""The layers of the network, in each precision and with each instruction set, against PyTorch's, on grids of all kinds."""
+"""The layers of the network, in each precision and with each instruction set, against PyTorch's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from lightcrcf.network.config import Shape
 from lightcrcf.network.model import correlate, space_to_depth
 
 Float32 = NDArray[np.float32]
-SHAPES = [(3, 4, 1), (1, 1, 1), (5, 7, 13), (5, 7, 11), (4, 3, 80), (2, 3, 575), (2, 2, 1300), (19, 40, 6), (2, 133, 3), (2, 25, 80)]  # fmt: skip
+SHAPES = [
+    (3, 4, 1), (1, 1, 1), (5, 7, 13), (5, 7, 11), (4, 3, 80), (2, 3, 575), (2, 2, 1300), (19, 40, 6), (2, 133, 3),
+    (2, 25, 80),
+]  # fmt: skip
 STRIDES = [(1, 1, 1), (2, 2, 2), (2, 2, 1), (1, 2, 2)]
 ROUNDING = 2**-8  # of a bfloat16, relative
 
@@ -212,17 +215,17 @@ def test_pairs_are_rounded_as_pytorch_rounds(rng: np.random.Generator) -> None:
 
 def test_shapes_that_do_not_fit_are_refused(rng: np.random.Generator, layers: Layers) -> None:
     shape, other = (4, 5, 6), (4, 5, 7)
-    source, packed = filled(layers, normal(rng, 4, *shape)), layers.convolution("any", normal(rng, 8, 4, 3, 3, 3), normal(rng, 8), 0.2, (4,))  # fmt: skip
-    with pytest.raises(ValueError):  # noqa: PT011  # float32: another grid; bfloat16: too little memory
+    source, bias = filled(layers, normal(rng, 4, *shape)), normal(rng, 8)
+    packed = layers.convolution("any", normal(rng, 8, 4, 3, 3, 3), bias, 0.2, (4,))
+    square = layers.convolution("any", normal(rng, 4, 4, 3, 3, 3), bias[:4], 0.2, (4,))
+    with pytest.raises(ValueError):  # noqa: PT011
         layers.convolve([source], packed, layers.features(8, (4, 5, 5)))
     with pytest.raises(ValueError, match="weights do not fit"):
         layers.convolve([source, source], packed, layers.features(8, shape))
     with pytest.raises(ValueError):  # noqa: PT011
         layers.convolve([source], packed, layers.features(8, shape), (2, 3, 2))
     with pytest.raises(ValueError, match="may not be an input"):
-        layers.convolve(
-            [source], layers.convolution("any", normal(rng, 4, 4, 3, 3, 3), normal(rng, 4), 0.2, (4,)), source
-        )
+        layers.convolve([source], square, source)
     with pytest.raises(ValueError):  # noqa: PT011
         layers.warp(layers.channels_last(4, other), np.zeros((3, *shape), np.float32), layers.features(4, shape))
     with pytest.raises(ValueError, match="three channels"):

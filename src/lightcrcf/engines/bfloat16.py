@@ -150,9 +150,8 @@ class Bfloat16Layers(Layers):
         """Return new features."""
         return Bfloat16Features(channels, shape)
 
-    def to_features(self, values: Float32, memory: Features | None) -> Bfloat16Features:
+    def to_features(self, values: Float32, memory: Features) -> Bfloat16Features:
         """Round the values to bfloat16 in `memory`, and return that."""
-        assert memory is not None
         _check_grid([memory], values.shape[1:])
         _core.pack_bfloat16(values, memory.data)
         result: Bfloat16Features = memory

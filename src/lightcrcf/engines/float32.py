@@ -93,6 +93,6 @@ class Float32Layers(Layers):
     def input_features(self, channels: int, shape: Shape) -> None:
         """Return None: float32 arrays are features."""
 
-    def to_features(self, values: Float32, memory: Features | None) -> Float32:
+    def to_features(self, values: Float32, memory: Features) -> Float32:
         """Return the values themselves."""
         return values

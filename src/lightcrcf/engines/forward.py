@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -33,17 +34,17 @@ class Forward:
         self._single = config.stream == "single"
         sizes = [config.coarser(shape, level + 1) for level in range(LEVELS)]
         self._encoder = _Encoder(config, arrays, sizes, layers)
-        kind = _SingleLevel if self._single else _DualLevel
-        self._levels = [kind(config, arrays, n, sizes[n], layers, self._encoder.blocks[0]) for n in range(LEVELS)]
+        kind: type[_Level] = _SingleLevel if self._single else _DualLevel
+        self._levels: list[_Level] = [
+            kind(config, arrays, n, sizes[n], layers, self._encoder.blocks[0]) for n in range(LEVELS)
+        ]
 
     def displacement(self, fixed: Float32, moving: Float32) -> Float32:
         """Return `engines.base.Engine.displacement`, (3, D/2, H/2, W/2) float32."""
+        for n, images in enumerate([(fixed, moving)] if self._single else [(fixed,), (moving,)]):
+            self._encoder.encode(images, [level.encoded[n] for level in self._levels])
         if self._single:
-            self._encoder.encode((fixed, moving), [level.joint for level in self._levels])
             _pool_images((fixed, moving), [level.images for level in self._levels])
-        else:
-            self._encoder.encode((fixed,), [level.fixed for level in self._levels])
-            self._encoder.encode((moving,), [level.moving for level in self._levels])
         field, context = self._levels[-1].coarsest()
         for level in self._levels[-2::-1]:
             field, context = level.decode(field, context)
@@ -117,7 +118,37 @@ class _Decoder:
         return self._layers.flow([self.features], self._head, self._flow)
 
 
-class _DualLevel:
+class _Level(ABC):
+    """A level of the network.
+
+    Args:
+        config, arrays: of the network.
+        level: 0 for the finest.
+        shape: of its grid.
+        layers: of a precision.
+        blocks: features that are free during decoding.
+    """
+
+    encoded: tuple[Features, ...]
+    """Features of each image, or joint ones, from the encoder."""
+    images: Float32
+    """The fixed and the moving image (2, D, H, W), for one stream."""
+
+    @abstractmethod
+    def __init__(
+        self, config: NetworkConfig, arrays: Arrays, level: int, shape: Shape, layers: Layers, blocks: Features
+    ) -> None: ...
+
+    @abstractmethod
+    def coarsest(self) -> tuple[Float32, Features | None]:
+        """Return the flow of the coarsest level, without warping, and decoder features for the next level."""
+
+    @abstractmethod
+    def decode(self, coarse: Float32, context: Features | None) -> tuple[Float32, Features | None]:
+        """Return the field of the level, and decoder features for the next, from those of the coarser level."""
+
+
+class _DualLevel(_Level):
     """A level of a network with two streams: fixed features, warped moving features or correlations, flow."""
 
     def __init__(
@@ -125,40 +156,40 @@ class _DualLevel:
     ) -> None:
         width, coarsest = config.encoder[level], level == LEVELS - 1
         self._layers, self._pool, self._passes, self._shape = layers, config.pool, config.passes[level], shape
-        self.fixed, self.moving = layers.features(width, shape), layers.features(width, shape)
-        self._channels_last = None if coarsest else layers.channels_last(width, shape)
-        self._warped = self.moving if coarsest else layers.features(width, shape, self.moving)
+        self._fixed, self._moving = self.encoded = (layers.features(width, shape), layers.features(width, shape))
+        self._channels_last = layers.channels_last(0 if coarsest else width, shape)
+        self._warped = self._moving if coarsest else layers.features(width, shape, self._moving)
         self._correlated = layers.features(_CORRELATIONS, shape) if config.correlation else None
         self._flow = None if coarsest else layers.input_features(3, shape)
         parts = (width, _CORRELATIONS if config.correlation else width, *(() if coarsest else (3,)))
         shared = layers.splits and self._passes > 1
         # Once its sums are computed, nothing reads the fixed features; but correlations do.
-        memory = (blocks, self.fixed if shared and not config.correlation else None)
+        memory = (blocks, self._fixed if shared and not config.correlation else None)
         self._decoder = _Decoder(config, arrays, level, shape, layers, parts, memory, shared)
 
     def coarsest(self) -> tuple[Float32, None]:
-        """Return the flow of the coarsest level, without warping."""
-        return self._decoder.predict([self.fixed, self._matched()]).copy(), None
+        """Return the flow."""
+        return self._decoder.predict([self._fixed, self._matched()]).copy(), None
 
-    def decode(self, coarse: Float32, _: None) -> tuple[Float32, None]:
-        """Return the field of the level from that of the coarser level."""
+    def decode(self, coarse: Float32, context: Features | None) -> tuple[Float32, None]:
+        """Return the field, after all passes."""
         field = self._layers.upsample(coarse, self._shape, self._pool)
-        self._layers.to_channels_last(self.moving, self._channels_last)
-        self._decoder.begin(self.fixed)
+        self._layers.to_channels_last(self._moving, self._channels_last)
+        self._decoder.begin(self._fixed)
         for _pass in range(self._passes):
             self._layers.warp(self._channels_last, field, self._warped)
-            sources = [self.fixed, self._matched(), self._layers.to_features(field, self._flow)]
+            sources = [self._fixed, self._matched(), self._layers.to_features(field, self._flow)]
             field = self._layers.compose(field, self._decoder.predict(sources))
         return field, None
 
     def _matched(self) -> Features:
         if self._correlated is None:
             return self._warped
-        self._layers.correlate(self.fixed, self._warped, self._correlated)
+        self._layers.correlate(self._fixed, self._warped, self._correlated)
         return self._correlated
 
 
-class _SingleLevel:
+class _SingleLevel(_Level):
     """A level of a network with one stream: joint features, coarser decoder features, both images, flow."""
 
     def __init__(
@@ -166,10 +197,9 @@ class _SingleLevel:
     ) -> None:
         coarsest = level == LEVELS - 1
         self._layers, self._pool, self._shape = layers, config.pool, shape
-        self.joint = layers.features(config.encoder[level], shape)
-        self.images = np.empty((2, *shape), np.float32)
-        """The fixed and the moving image."""
-        self._pair = self.images.copy()
+        self._joint = layers.features(config.encoder[level], shape)
+        self.encoded = (self._joint,)
+        self.images, self._pair = (np.empty((2, *shape), np.float32) for _ in range(2))
         self._image_features = layers.input_features(2, shape)
         self._context = None if coarsest else layers.features(config.decoder[level + 1], shape)
         self._flow = None if coarsest else layers.input_features(3, shape)
@@ -177,12 +207,12 @@ class _SingleLevel:
         self._decoder = _Decoder(config, arrays, level, shape, layers, parts, (blocks, None), False)
 
     def coarsest(self) -> tuple[Float32, Features]:
-        """Return the flow of the coarsest level, without warping, and the decoder's features."""
+        """Return the flow and the decoder's features."""
         images = self._layers.to_features(self.images, self._image_features)
-        return self._decoder.predict([self.joint, images]).copy(), self._decoder.features
+        return self._decoder.predict([self._joint, images]).copy(), self._decoder.features
 
-    def decode(self, coarse: Float32, context: Features) -> tuple[Float32, Features]:
-        """Return the field of the level, and the decoder's features, from those of the coarser level."""
+    def decode(self, coarse: Float32, context: Features | None) -> tuple[Float32, Features]:
+        """Return the field and the decoder's features."""
         field = self._layers.upsample(coarse, self._shape, self._pool)
         self._layers.repeat(context, self._pool, self._context)
         self._pair[0] = self.images[0]
@@ -191,7 +221,7 @@ class _SingleLevel:
             self._layers.to_features(self._pair, self._image_features),
             self._layers.to_features(field, self._flow),
         )
-        residual = self._decoder.predict([self.joint, self._context, images, flow])
+        residual = self._decoder.predict([self._joint, self._context, images, flow])
         return self._layers.compose(field, residual), self._decoder.features
 
 
@@ -206,4 +236,4 @@ def _pool_images(images: Sequence[Float32], targets: Sequence[Float32]) -> None:
         for source, out in zip(sources, target, strict=True):
             pool = tuple(n // m for n, m in zip(source.shape, out.shape, strict=True))
             _core.average_pool(source, pool, out)
-        sources = target
+        sources = list(target)

@@ -91,8 +91,8 @@ class Layers(ABC):
         """Return memory for `to_features`; None if it needs none."""
 
     @abstractmethod
-    def to_features(self, values: Float32, memory: Features | None) -> Features:
-        """Return float32 values (C, D, H, W), such as a field, as features."""
+    def to_features(self, values: Float32, memory: Features) -> Features:
+        """Return float32 values (C, D, H, W), such as a field, as features; memory from `input_features`."""
 
     def upsample(self, field: Float32, shape: Shape, pool: Shape) -> Float32:
         """Return `geometry.kernels.upsample`: a field in voxels of a finer grid."""

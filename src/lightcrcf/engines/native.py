@@ -40,10 +40,14 @@ class NativeEngine(Engine):
 
     def prepare(self, shape: Shape) -> None:
         """Pack the weights and allocate buffers for images of this shape."""
-        if shape != self._shape:
+        self._prepared(shape)
+
+    def _prepared(self, shape: Shape) -> Forward:
+        if self._forward is None or shape != self._shape:
             self.release()
             self._forward = Forward(self._weights.config, self._weights.arrays, shape, self.layers)
             self._shape = shape
+        return self._forward
 
     def release(self) -> None:
         """Free the buffers and the packed weights."""
@@ -51,7 +55,6 @@ class NativeEngine(Engine):
 
     def _displacement(self, fixed: Float32, moving: Float32) -> Float32:
         depth, height, width = fixed.shape
-        self.prepare((depth, height, width))
-        assert self._forward is not None
+        forward = self._prepared((depth, height, width))
         with use_threads(self._threads):
-            return self._forward.displacement(fixed, moving)
+            return forward.displacement(fixed, moving)

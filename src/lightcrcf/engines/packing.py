@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Convolution", "group_outputs", "pad_outputs", "transform_rows"]
+__all__ = ["HALF_GROUP", "Convolution", "group_outputs", "pad_outputs", "transform_rows"]
 
 Float32 = NDArray[np.float32]
 
@@ -56,4 +56,5 @@ def group_outputs(values: NDArray[Any]) -> NDArray[Any]:
 
 def transform_rows(weight: Float32) -> Float32:
     """Return weights (O, I, 3, 3, 3) transformed across rows: (O, 6, I, 3, 3)."""
-    return np.einsum("mb,oiabc->omiac", _WINOGRAD, weight.astype(np.float64)).astype(np.float32)
+    transformed: Float32 = np.einsum("mb,oiabc->omiac", _WINOGRAD, weight.astype(np.float64)).astype(np.float32)
+    return transformed
