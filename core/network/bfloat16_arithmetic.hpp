@@ -35,8 +35,4 @@ struct Bfloat16Arithmetic {
   }
 }
 
-[[gnu::always_inline]] inline Vector leaky_relu(Vector values, float slope) {
-  return select_above(values, Vector{}, values, slope * values);
-}
-
 }  // namespace lightcrcf::LIGHTCRCF_ISA

@@ -105,7 +105,7 @@ template <bool Started>
   for (int r = 0; r < kRows; ++r) {
     y[r] += finish.bias;
     if (Started) y[r] += load_first(finish.start[r] + n, count);
-    store_first(finish.to[r] + n, select_above(y[r], Vector{}, y[r], finish.slope * y[r]), count);
+    store_first(finish.to[r] + n, leaky_relu(y[r], finish.slope), count);
   }
 }
 

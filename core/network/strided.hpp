@@ -10,14 +10,11 @@
 
 namespace lightcrcf::LIGHTCRCF_ISA {
 
-// The axis of a gathered input: positions of class 0 (odd ones with a stride of 2, from -1 on) and of class 1 (even).
+// An axis of a gathered input. With a stride of 2, class 0 is of odd positions, from -1 on, and class 1 of even ones.
 struct StridedAxis {
   int64_t stride, inputs, outputs;
 
-  int64_t classes() const { return stride; }
-  // Return the input index of the n-th position of a class.
-  int64_t input(int64_t kind, int64_t n) const { return stride == 2 ? 2 * n + kind - 1 : n - 1; }
-  // Return the class and position of tap t of the first output.
+  // Return the class and the position of tap t of the first output.
   int64_t kind(int64_t t) const { return stride == 2 && t == 1 ? 1 : 0; }
   int64_t position(int64_t t) const { return stride == 2 ? t / 2 : t; }
 };
@@ -38,36 +35,44 @@ inline StridedGrid strided_grid(const int64_t (&inputs)[3], const int64_t* outpu
   return grid;
 }
 
-// Gather positions of one class from a row of the input (null: outside).
+// Gather a row of `inputs` values: even positions to `even`, odd ones from -1 on to `odd`; zeros outside.
 template <typename T>
-inline void gather_row(const T* __restrict row, const StridedAxis& axis, int64_t kind, int64_t span, T* __restrict to) {
-  const int64_t begin = axis.input(kind, 0) < 0 ? 1 : 0;
-  int64_t end = (axis.inputs - 1 - axis.input(kind, 0)) / axis.stride + 1;
-  end = row == nullptr ? begin : end < span ? end : span;
-  if (begin) to[0] = T{};
-  const T* __restrict from = row == nullptr ? row : row + axis.input(kind, begin);
-  const int32_t count = static_cast<int32_t>(end - begin);
-  T* __restrict inside = to + begin;
-  if (axis.stride == 2) {
-    for (int32_t n = 0; n < count; ++n) inside[n] = from[2 * n];
-  } else {
-    for (int32_t n = 0; n < count; ++n) inside[n] = from[n];
+inline void split_row(const T* __restrict row, int32_t inputs, int32_t span, T* __restrict odd, T* __restrict even) {
+  const int32_t pairs = inputs / 2;
+  odd[0] = T{};
+  for (int32_t n = 0; n < pairs; ++n) {
+    even[n] = row[2 * n];
+    odd[n + 1] = row[2 * n + 1];
   }
-  for (int64_t n = end; n < span; ++n) to[n] = T{};
+  if (inputs % 2) even[pairs] = row[inputs - 1];
+  for (int32_t n = pairs + inputs % 2; n < span; ++n) even[n] = T{};
+  for (int32_t n = pairs + 1; n < span; ++n) odd[n] = T{};
+}
+
+// Gather a row with a zero before and after.
+template <typename T>
+inline void pad_row(const T* __restrict row, int64_t inputs, T* __restrict to) {
+  to[0] = T{};
+  std::memcpy(to + 1, row, inputs * sizeof(T));
+  to[inputs + 1] = T{};
 }
 
 // Gather plane i of a channel; row_of(i, j) is the address of a row of the input.
 template <typename T, typename RowOf>
 inline void gather_plane(const StridedGrid& grid, int64_t i, int64_t first, RowOf row_of, T* to) {
   const bool inside = i >= 0 && i < grid.z.inputs;
-  for (int64_t rows = 0; rows < grid.y.classes(); ++rows) {
-    for (int64_t r = 0; r < grid.rows + 2; ++r) {
-      const int64_t j = grid.y.input(rows, first + r);
-      const T* row = inside && j >= 0 && j < grid.y.inputs ? row_of(i, j) : nullptr;
-      for (int64_t kind = 0; kind < grid.x.classes(); ++kind) {
-        T* block = to + (rows * grid.x.classes() + kind) * grid.block;
-        gather_row(row, grid.x, kind, grid.span, block + r * grid.span);
-      }
+  const int64_t rows = grid.y.stride * (grid.rows - 1) + 3;
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t j = grid.y.stride * first - 1 + r;
+    T* line = to + r % grid.y.stride * grid.x.stride * grid.block + r / grid.y.stride * grid.span;
+    if (!inside || j < 0 || j >= grid.y.inputs) {
+      std::memset(line, 0, grid.span * sizeof(T));
+      if (grid.x.stride == 2) std::memset(line + grid.block, 0, grid.span * sizeof(T));
+    } else if (grid.x.stride == 2) {
+      split_row(row_of(i, j), static_cast<int32_t>(grid.x.inputs), static_cast<int32_t>(grid.span), line,
+                line + grid.block);
+    } else {
+      pad_row(row_of(i, j), grid.x.inputs, line);
     }
   }
 }
@@ -76,7 +81,7 @@ inline void gather_plane(const StridedGrid& grid, int64_t i, int64_t first, RowO
 inline void strided_offsets(const StridedGrid& grid, int64_t (&offsets)[27]) {
   for (int64_t t = 0; t < 27; ++t) {
     const int64_t a = t / 9, b = t / 3 % 3, c = t % 3;
-    const int64_t block = grid.y.kind(b) * grid.x.classes() + grid.x.kind(c);
+    const int64_t block = grid.y.kind(b) * grid.x.stride + grid.x.kind(c);
     offsets[t] = a * grid.plane + block * grid.block + grid.y.position(b) * grid.span + grid.x.position(c);
   }
 }
@@ -96,7 +101,6 @@ inline void convolve_with_strides(const StridedGrid& grid, int64_t channels,
     Scratch<Value> gathered(channels * size + slack);
     Scratch<float> sums(padded_outputs(weights.outputs) * between);
     Scratch<const Value*> addresses(channels);
-    std::memset(gathered.get(), 0, (channels * size + slack) * sizeof(Value));
     for (int64_t c = 0; c < channels; ++c) {
       addresses[c] = &gathered[c * size];
       for (int64_t a = 0; a < 3; ++a) {

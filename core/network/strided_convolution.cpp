@@ -9,14 +9,12 @@ void convolve_strided(const Channels<float>& source, const Weights<float>& weigh
   const auto row_of = [&](int64_t c, int64_t i, int64_t j) {
     return source.data[c] + (i * source.shape[1] + j) * source.shape[2];
   };
-  const int32_t width = static_cast<int32_t>(out.shape[3]);
   const float slope = weights.slope;
-  const auto write = [&](const float* sums, int64_t between, int64_t i, int64_t j, int64_t count) {
+  const auto write = [&](float* sums, int64_t between, int64_t i, int64_t j, int64_t count) {
     for (int64_t o = 0; o < out.shape[0]; ++o) {
+      for (int64_t n = o * between; n < (o + 1) * between; n += lanes) store(sums + n, leaky_relu(load(sums + n), slope));
       for (int64_t r = 0; r < count; ++r) {
-        const float* __restrict from = sums + o * between + r * grid.span;
-        float* __restrict row = out.at(o, i, j + r);
-        for (int32_t k = 0; k < width; ++k) row[k] = from[k] > 0.0f ? from[k] : slope * from[k];
+        std::memcpy(out.at(o, i, j + r), sums + o * between + r * grid.span, out.shape[3] * sizeof(float));
       }
     }
   };

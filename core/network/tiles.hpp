@@ -19,6 +19,10 @@ constexpr bool many_registers = false;
 template <int Outputs>
 constexpr int tile_vectors = many_registers && Outputs <= 4 ? 6 : 3;
 
+[[gnu::always_inline]] inline Vector leaky_relu(Vector values, float slope) {
+  return select_above(values, Vector{}, values, slope * values);
+}
+
 // Float32 products; bfloat16_arithmetic.hpp has the other kind.
 struct Float32Arithmetic {
   using Value = float;
