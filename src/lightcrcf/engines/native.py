@@ -44,7 +44,7 @@ class NativeEngine(Engine):
 
     def _prepared(self, shape: Shape) -> Forward:
         if self._forward is None or shape != self._shape:
-            self.release()
+            self._forward = None  # frees its buffers first
             self._forward = Forward(self._weights.config, self._weights.arrays, shape, self.layers)
             self._shape = shape
         return self._forward
