@@ -29,8 +29,8 @@ struct Bfloat16Arithmetic {
 // out[0 : count] = pairs of two rows.
 [[gnu::always_inline]] inline void pack_rows(const float* low, const float* high, int64_t count, int32_t* out) {
   for (int64_t k = 0; k < count; k += lanes) {
-    const __m512i pairs = pack(load_first(low + k, count - k), high == nullptr ? Vector{} : load_first(high + k, count - k));
     const int64_t left = count - k;
+    const __m512i pairs = pack(load_first(low + k, left), high == nullptr ? Vector{} : load_first(high + k, left));
     _mm512_mask_storeu_epi32(out + k, left >= lanes ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1), pairs);
   }
 }

@@ -85,7 +85,9 @@ void convolve_strided_bfloat16(const Channels<int32_t>& source, const Weights<in
   // Both channels of all pairs are computed, those of padding as zeros.
   const int64_t outputs = padded_outputs(weights.outputs);
   const Weights<int32_t> padded{weights.weight, weights.bias, slope, outputs};
-  const auto row_of = [&](int64_t c, int64_t i, int64_t j) { return source.data[c] + (i + 1) * plane + (j + 1) * row + 1; };
+  const auto row_of = [&](int64_t c, int64_t i, int64_t j) {
+    return source.data[c] + (i + 1) * plane + (j + 1) * row + 1;
+  };
   const auto write = [&](float* sums, int64_t between, int64_t i, int64_t j, int64_t count) {
     for (int64_t n = 0; n < outputs * between; n += lanes) store(sums + n, leaky_relu(load(sums + n), slope));
     for (int64_t p = 0; 2 * p < outputs; ++p) {

@@ -9,9 +9,8 @@ namespace {
 
 constexpr int64_t kBlockPairs = 4;
 
-// Even and odd values of 32, from `row` on.
-void split_pairs(const float* row, int64_t width, int32_t* out) {
-  // Neighbours along a row are the channels of a pair: rounded where they are.
+// Round `width` pairs of neighbours along a row: they are the channels of a pair.
+void round_neighbours(const float* row, int64_t width, int32_t* out) {
   for (int64_t k = 0; k < width; k += lanes) {
     const int64_t left = 2 * (width - k);
     const Vector first = load_first(row + 2 * k, left), second = load_first(row + 2 * k + lanes, left - lanes);
@@ -69,11 +68,13 @@ void join_pairs(const int32_t* __restrict a, const int32_t* __restrict b, const 
 void space_to_depth_bfloat16(ConstVolume image, const int64_t (&pool)[3], Pairs<int32_t> out) {
   const int64_t height = out.shape[1], width = out.shape[2], rows = pool[0] * pool[1];
   parallel_for(out.shape[0], [&](int64_t i) {
-    const auto row_of = [&](int64_t n, int64_t j) { return image.at(pool[0] * i + n / pool[1], pool[1] * j + n % pool[1]); };
+    const auto row_of = [&](int64_t n, int64_t j) {
+      return image.at(pool[0] * i + n / pool[1], pool[1] * j + n % pool[1]);
+    };
     for (int64_t j = 0; j < height; ++j) {
       for (int64_t p = 0; p < out.count; ++p) {
         if (pool[2] == 2) {
-          if (p < rows) split_pairs(row_of(p, j), width, out.at(p, i, j));
+          if (p < rows) round_neighbours(row_of(p, j), width, out.at(p, i, j));
         } else if (2 * p < rows) {
           pack_rows(row_of(2 * p, j), 2 * p + 1 < rows ? row_of(2 * p + 1, j) : nullptr, width, out.at(p, i, j));
         }
@@ -124,7 +125,9 @@ void correlate_bfloat16(Pairs<const int32_t> fixed, Pairs<const int32_t> warped,
           store(&sums[n * span + k], sum / static_cast<float>(channels));
         }
       }
-      for (int64_t p = 0; p < 14; ++p) pack_rows(&sums[2 * p * span], &sums[(2 * p + 1) * span], width, out.at(p, i, j));
+      for (int64_t p = 0; p < 14; ++p) {
+        pack_rows(&sums[2 * p * span], &sums[(2 * p + 1) * span], width, out.at(p, i, j));
+      }
     }
   });
 }

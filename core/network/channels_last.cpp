@@ -53,18 +53,14 @@ void join_channels(const float* in, int64_t width, int64_t channels, int64_t bet
 void interpolate_voxels(const float* block, const Steps& steps, Cells cells, int64_t width, float* voxels) {
   const int64_t right = steps.right;
   for (int64_t k = 0; k < width; ++k) {
-    const Eight found = interpolate_eight(kBlock * int64_t{cells.corner[k]}, steps, cells.z[k], cells.y[k], cells.x[k],
-                                          [block, right](int64_t at) {
-                                            Sixteen two;
-                                            if (right) {
-                                              std::memcpy(&two, block + at, sizeof two);
-                                            } else {
-                                              const Eight one = load_eight(block + at);
-                                              two = __builtin_shufflevector(one, one, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-                                            }
-                                            return two;
-                                          });
-    store_eight(voxels + k * kBlock, found);
+    const int64_t corner = kBlock * int64_t{cells.corner[k]};
+    const auto load = [block, right](int64_t at) {
+      Sixteen two;
+      std::memcpy(&two, block + at, sizeof(Eight));
+      std::memcpy(reinterpret_cast<char*>(&two) + sizeof(Eight), block + at + right, sizeof(Eight));
+      return two;
+    };
+    store_eight(voxels + k * kBlock, interpolate_eight(corner, steps, cells.z[k], cells.y[k], cells.x[k], load));
   }
 }
 

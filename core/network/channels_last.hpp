@@ -73,7 +73,8 @@ inline Steps steps_of(const int64_t (&shape)[3], int64_t each) {
 
 // Interpolate eight channels in the k-th cell; load(p) returns the channels of two neighbours along a row.
 template <typename Load>
-[[gnu::always_inline]] inline Eight interpolate_eight(int64_t corner, const Steps& steps, float z, float y, float x, Load load) {
+[[gnu::always_inline]] inline Eight interpolate_eight(int64_t corner, const Steps& steps, float z, float y, float x,
+                                                      Load load) {
   const Sixteen a = load(corner), b = load(corner + steps.down), c = load(corner + steps.back),
                 d = load(corner + steps.back + steps.down);
   const Sixteen top = a + y * (b - a), bottom = c + y * (d - c), both = top + z * (bottom - top);

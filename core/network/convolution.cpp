@@ -100,7 +100,8 @@ template <bool Started>
   const Vector s0 = load(sums + n), s1 = load(sums + n + kStride), s2 = load(sums + n + 2 * kStride),
                s3 = load(sums + n + 3 * kStride), s4 = load(sums + n + 4 * kStride), s5 = load(sums + n + 5 * kStride);
   const Vector plus = s1 + s2, minus = s1 - s2, far_plus = s3 + s4, far_minus = s3 - s4;
-  Vector y[kRows] = {s0 + plus + far_plus, minus + 2.0f * far_minus, plus + 4.0f * far_plus, minus + 8.0f * far_minus + s5};
+  Vector y[kRows] = {s0 + plus + far_plus, minus + 2.0f * far_minus, plus + 4.0f * far_plus,
+                     minus + 8.0f * far_minus + s5};
 #pragma GCC unroll 4
   for (int r = 0; r < kRows; ++r) {
     y[r] += finish.bias;
@@ -145,7 +146,8 @@ void sum_plane(const Channels<float>& transformed, const Weights<float>& weights
     for (int64_t t = 0; t < 9; ++t) offsets[t] = (i + 2 + t / 3) % 3 * plane + line * kStride + t % 3;
     const Neighbours<float> from{transformed.data, transformed.count, offsets, 9};
     for (int64_t o = 0; o < weights.outputs; o += kGroup) {
-      const int64_t left = weights.outputs - o, each = 9 * transformed.count * (left > kHalfGroup ? kGroup : kHalfGroup);
+      const int64_t left = weights.outputs - o;
+      const int64_t each = 9 * transformed.count * (left > kHalfGroup ? kGroup : kHalfGroup);
       const float* weight = weights.weight + o * kLines * 9 * transformed.count + line * each;
       float* to = sums + o * kChannel + line * kStride;
       sum_group<Float32Arithmetic>(left, vectors, from, weight, zeros, [to](auto& tile, int first, int64_t at) {

@@ -25,7 +25,10 @@ struct StridedGrid {
 };
 
 inline StridedGrid strided_grid(const int64_t (&inputs)[3], const int64_t* outputs, const int64_t (&stride)[3]) {
-  StridedGrid grid{{stride[0], inputs[0], outputs[0]}, {stride[1], inputs[1], outputs[1]}, {stride[2], inputs[2], outputs[2]}, 0, 0, 0, 0};
+  StridedGrid grid{};
+  grid.z = {stride[0], inputs[0], outputs[0]};
+  grid.y = {stride[1], inputs[1], outputs[1]};
+  grid.x = {stride[2], inputs[2], outputs[2]};
   grid.span = outputs[2] + 2;
   grid.rows = 416 / grid.span;  // about 20 KB for a plane of a channel
   grid.rows = grid.rows < 1 ? 1 : grid.rows > 8 ? 8 : grid.rows;

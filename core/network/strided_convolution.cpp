@@ -12,9 +12,10 @@ void convolve_strided(const Channels<float>& source, const Weights<float>& weigh
   const float slope = weights.slope;
   const auto write = [&](float* sums, int64_t between, int64_t i, int64_t j, int64_t count) {
     for (int64_t o = 0; o < out.shape[0]; ++o) {
-      for (int64_t n = o * between; n < (o + 1) * between; n += lanes) store(sums + n, leaky_relu(load(sums + n), slope));
+      float* channel = sums + o * between;
+      for (int64_t n = 0; n < between; n += lanes) store(channel + n, leaky_relu(load(channel + n), slope));
       for (int64_t r = 0; r < count; ++r) {
-        std::memcpy(out.at(o, i, j + r), sums + o * between + r * grid.span, out.shape[3] * sizeof(float));
+        std::memcpy(out.at(o, i, j + r), channel + r * grid.span, out.shape[3] * sizeof(float));
       }
     }
   };

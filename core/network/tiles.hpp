@@ -108,7 +108,8 @@ inline void sum_line(int64_t vectors, const Neighbours<typename Arithmetic::Valu
     sum_and_store<Arithmetic, Outputs, Step, most>(from, n * lanes, weight + first, initial + first, first, store);
   }
   if (n < vectors) {
-    sum_rest<Arithmetic, Outputs, Step, most>(vectors - n, from, n * lanes, weight + first, initial + first, first, store);
+    sum_rest<Arithmetic, Outputs, Step, most>(vectors - n, from, n * lanes, weight + first, initial + first, first,
+                                              store);
   }
 }
 
