@@ -13,7 +13,8 @@ from lightcrcf import memory
 from lightcrcf.affine.pyramid import count_finest_samples
 from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.cli.main import run as command
-from lightcrcf.engines.openvino import OpenVINOEngine, bfloat16_is_native
+from lightcrcf.engines.bfloat16 import bfloat16_is_native
+from lightcrcf.engines.native import NativeEngine
 from lightcrcf.errors import MemoryEstimateError, UsageError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.memory import MemoryEstimate, check_memory_estimate
@@ -197,12 +198,12 @@ def test_the_network_gives_its_memory_back_unless_it_is_shared(
     pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     released: list[str] = []
-    monkeypatch.setattr(OpenVINOEngine, "release", lambda engine: released.append(engine.name))
+    monkeypatch.setattr(NativeEngine, "release", lambda engine: released.append(engine.name))
     options = {"model": "brain-t1", "init": "none", "preset": "fast"}
     register(*pair, **options)  # type: ignore[arg-type]
-    assert released == ["openvino"]
+    assert released == ["native"]
     register(*pair, **options, shared=RegistrationCache())  # type: ignore[arg-type]
-    assert released == ["openvino"]
+    assert released == ["native"]
 
 
 def test_the_affine_of_a_large_grid_with_little_in_it_is_counted() -> None:

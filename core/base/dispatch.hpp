@@ -17,10 +17,15 @@
   namespace avx2 { result name parameters; }                                              \
   namespace avx512 { result name parameters; }                                            \
   inline constexpr ::lightcrcf::Dispatcher<result(*) parameters> name{baseline::name, avx2::name, avx512::name};
+#define LIGHTCRCF_BFLOAT16_KERNEL(result, name, parameters) \
+  namespace avx512bf16 { result name parameters; }          \
+  inline constexpr ::lightcrcf::Bfloat16Kernel<result(*) parameters> name{avx512bf16::name};
 #else
 #define LIGHTCRCF_KERNEL(result, name, parameters) \
   namespace baseline { result name parameters; }   \
   inline constexpr ::lightcrcf::Dispatcher<result(*) parameters> name{baseline::name, baseline::name, baseline::name};
+#define LIGHTCRCF_BFLOAT16_KERNEL(result, name, parameters) \
+  inline constexpr ::lightcrcf::Bfloat16Kernel<result(*) parameters> name{nullptr};
 #endif
 
 namespace lightcrcf {
@@ -34,6 +39,20 @@ struct Dispatcher {
     const Isa level = isa();
     const Function chosen = level >= Isa::avx512 ? avx512 : level == Isa::avx2 ? avx2 : baseline;
     return chosen(static_cast<Arguments&&>(arguments)...);
+  }
+};
+
+// A kernel that exists for AVX512-BF16 only, in a file with "bfloat16" in its name.
+template <typename Function>
+struct Bfloat16Kernel {
+  Function function;
+
+  // Return whether this processor can run it; otherwise it must not be called.
+  bool available() const { return function != nullptr && isa() >= Isa::avx512bf16; }
+
+  template <typename... Arguments>
+  auto operator()(Arguments&&... arguments) const {
+    return function(static_cast<Arguments&&>(arguments)...);
   }
 };
 

@@ -34,7 +34,16 @@ typedef int32_t IntVector __attribute__((vector_size(lanes * sizeof(float))));
 // to[0 : lanes] = values.
 [[gnu::always_inline]] inline void store(float* to, Vector values) { std::memcpy(to, &values, sizeof values); }
 
-[[gnu::always_inline]] inline Vector broadcast(float value) { return Vector{} + value; }
+// Return `value` in all lanes: one load, where `Vector{} + value` also adds, since 0 + -0 is not -0.
+[[gnu::always_inline]] inline Vector broadcast(float value) {
+#if defined(__AVX512F__)
+  return (Vector)_mm512_set1_ps(value);
+#elif defined(__AVX2__)
+  return (Vector)_mm256_set1_ps(value);
+#else
+  return Vector{value, value, value, value};
+#endif
+}
 
 // Return the first `count` values, and 0 in the other lanes. Reads no memory after them.
 [[gnu::always_inline]] inline Vector load_first(const float* from, int64_t count) {

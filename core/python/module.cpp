@@ -37,4 +37,5 @@ NB_MODULE(_core, module) {
   lightcrcf::python::bind_affine(module);
   lightcrcf::python::bind_labels(module);
   lightcrcf::python::bind_network(module);
+  lightcrcf::python::bind_bfloat16(module);
 }

@@ -20,8 +20,7 @@ __all__ = ["MemoryEstimate", "check_memory_estimate", "limit_malloc_arenas"]
 # Bytes, measured stage by stage on pairs of 0.1 to 157 million voxels; tests and `lightcrcf bench scaling` measure the
 # error of the sum. `_VOXEL` is per voxel of the file, `_WORKING` per voxel of the working grid.
 _PROGRAM = 175 << 20  # interpreter, libraries and compiled kernels
-_NETWORK = 65 << 20  # OpenVINO, its graphs and their threads
-_NETWORK_BF16 = 25 << 20  # the same for a network in bfloat16 in native kernels
+_NETWORK = 8 << 20  # the weights of a network and its kernels' scratch, and what the allocator does not return
 _NORMALIZED_VOXEL = 4  # a normalised image in float32
 _NORMALIZING_VOXEL = 13  # while it is computed: copies in float32, the foreground, the percentiles
 _AFFINE_SAMPLE = 55  # per voxel of both images at the finest level of the affine alignment: masks, levels, local means
@@ -30,8 +29,8 @@ _IMAGES_WORKING = 12  # both images, and the moving one under the alignment of t
 _MASKS_WORKING = 12  # the same for masks
 _SIMILARITY_WORKING = 10  # of measuring the similarity of the images, which the allocator does not return
 _MASKED_REFINEMENT = 12  # and for weights of the refinement by masks, or by masked background
-_NETWORK_WORKING = 48  # features of all levels
-_NETWORK_WORKING_BF16 = 34
+_NETWORK_WORKING = 33  # features of all levels
+_NETWORK_WORKING_BF16 = 22
 _REFINEMENT_WORKING = 60  # the field, and the workspace of a step
 _CONTRAST_WORKING = 28  # the similarity terms of local contrast, and its two images
 _CROSS_CONTRAST_WORKING = 24  # window sums of the fixed image, and one more term
@@ -144,15 +143,14 @@ class MemoryEstimate:
     @property
     def _network(self) -> int:
         """Return the bytes of the running network."""
-        library, features = (_NETWORK_BF16, _NETWORK_WORKING_BF16) if self.native_bf16 else (_NETWORK, _NETWORK_WORKING)
-        return library + features * self.working.size
+        return _NETWORK + (_NETWORK_WORKING_BF16 if self.native_bf16 else _NETWORK_WORKING) * self.working.size
 
     @property
     def _left_of_network(self) -> int:
-        """Return the bytes that stay after the network: its libraries, and its features if the engine is retained."""
+        """Return the bytes that stay after the network, with its features if the engine is retained."""
         if not self.network:
             return 0
-        return self._network if self.retain_engine else _NETWORK_BF16 if self.native_bf16 else _NETWORK
+        return self._network if self.retain_engine else _NETWORK
 
     @property
     def _refinement_working(self) -> int:

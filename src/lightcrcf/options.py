@@ -56,7 +56,7 @@ class Options:
     diffeomorphic: bool = _option(False, "Change the field a little so that it folds nowhere.")
     inverse: bool = _option(False, "Write the inverse displacement field too.")
     coarsen: int = _option(1, "Make the voxels of the working grid so many times larger, to save memory.", min=1)
-    engine: Literal["auto", "openvino", "torch"] = _option("auto", "What runs the network.")
+    engine: Literal["auto", "native", "torch"] = _option("auto", "What runs the network.")
     device: Literal["cpu", "cuda"] = _option("cpu", "Where the network runs.")
     precision: Literal["auto", "f32", "bf16"] = _option("auto", "Arithmetic of the network.")
     threads: int | None = _option(None, "Threads to use [default: all].", min=1)

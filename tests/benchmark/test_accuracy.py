@@ -77,7 +77,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
             if model == "none":
                 (out / FIELD_NAME).unlink()
             told = {"name": None} if model == "none" else {"name": "brain", "sha256": "0123456789abcdef"}
-            versions = {"lightcrcf": "0.1", "numba": "0.60", "openvino": "2026.1", "numpy": "2.0"}
+            versions = {"lightcrcf": "0.1", "numpy": "2.0"}
             stages = {
                 "affine": {"measure": "correlation"},
                 "engine": None if model == "none" else {"precision": "f32"},
@@ -160,7 +160,6 @@ def test_our_rows_tell_model_and_training(data: Path, commands: list[list[str]],
     assert (network.ours, network.model, network.training) == (True, "brain-t1", "unsupervised")
     assert network.versions == {
         "lightcrcf": "0.1",
-        "openvino": "2026.1",
         "numba": "0.60",
         "model brain": "0123456789ab",
     }

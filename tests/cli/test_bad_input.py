@@ -338,7 +338,7 @@ def test_a_folder_that_cannot_be_made_is_3(good: Good, refused: Callable) -> Non
         ("--refine", "some"),
         ("--engine", "onnx"),
         ("--device", "tpu"),
-        ("--device", "cuda", "--engine", "openvino"),
+        ("--device", "cuda", "--engine", "native"),
         ("--model", "brain-t9"),
         ("--model", ""),
         ("--force",),

@@ -74,7 +74,7 @@ def test_an_unknown_model_is_2(capsys: pytest.CaptureFixture[str]) -> None:
 def test_info_tells_versions_and_engines(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["info", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["engines"][0] == "openvino"
+    assert facts["engines"][0] == "native"
     assert facts["threads"] >= 1
     assert "numpy" in facts["packages"]
     assert list(facts["models"]) == names()

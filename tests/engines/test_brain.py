@@ -1,4 +1,4 @@
-"""The network that finds brains: OpenVINO's graph computes what PyTorch trains, whatever the number of threads."""
+"""The network that finds brains: the native kernels compute what PyTorch trains, whatever the number of threads."""
 
 from __future__ import annotations
 

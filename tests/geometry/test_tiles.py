@@ -4,21 +4,9 @@ from __future__ import annotations
 
 import llvmlite.binding
 import numba
-import numpy as np
 import pytest
-import torch
 
-from lightcrcf.geometry.tiles import dot_product_is_native, pack_pairs, vectors_are_long
-
-
-def test_pairs_are_rounded_as_pytorch_rounds(rng: np.random.Generator) -> None:
-    edges = np.array([0.0, -0.0, 1.00390625, 1.01171875, -1.00390625, 3e38, 1e-30], np.float32)  # two ties among them
-    low = np.concatenate([edges, rng.normal(size=1000).astype(np.float32) * np.float32(1e3)])
-    high = low[::-1]
-    halves = pack_pairs(low, high).view(np.uint32)
-    for got, wanted in ((halves << np.uint32(16), low), (halves & np.uint32(0xFFFF0000), high)):
-        expected = torch.from_numpy(wanted.copy()).bfloat16().float().numpy()
-        np.testing.assert_array_equal(got.view(np.float32), expected)
+from lightcrcf.geometry.tiles import dot_product_is_native, vectors_are_long
 
 
 def test_a_processor_without_the_instruction_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ def test_it_is_plain_json(record: dict[str, Any], registration: Registration) ->
 
 
 def test_it_names_versions_machine_and_options(record: dict[str, Any], coarse_model: Path) -> None:
-    assert {"lightcrcf", "python", "numpy", "numba", "openvino"} <= record["versions"].keys()
+    assert {"lightcrcf", "python", "numpy", "numba"} <= record["versions"].keys()
     assert record["machine"]["cores"] >= 1
     assert record["options"] == {
         "model": str(coarse_model), "init": "auto", "preset": "default", "refine": None,
@@ -59,7 +59,7 @@ def test_it_names_the_model_by_its_hash(record: dict[str, Any], coarse_model: Pa
         "preparation": {"spacing_mm": [3.0, 3.0, 3.0], "view": "foreground", "window": None, "align": True,
         "refinement_init": "network", "contrast": 0.0},
     }  # fmt: skip
-    assert record["engine"] == {"name": "openvino", "device": "cpu", "precision": "f32"}
+    assert record["engine"] == {"name": "native", "device": "cpu", "precision": "f32"}
 
 
 def test_it_tells_grids_and_preprocessing(record: dict[str, Any], pair: tuple[Volume, Volume]) -> None:

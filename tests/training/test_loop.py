@@ -84,10 +84,10 @@ def test_the_run_leaves_a_model_that_both_engines_read(recipe: Callable[..., Pat
     )
     rng = np.random.default_rng(0)
     fixed, moving = rng.random((2, 32, 48, 32), dtype=np.float32)
-    torch_field, openvino_field = (
-        open_engine(weights, name=name).displacement(fixed, moving) for name in ("torch", "openvino")
+    torch_field, native_field = (
+        open_engine(weights, name=name).displacement(fixed, moving) for name in ("torch", "native")
     )
-    assert np.abs(torch_field - openvino_field).max() < 1e-3
+    assert np.abs(torch_field - native_field).max() < 1e-3
     scores = lines(config)[-1]["monitor"]
     assert isinstance(scores, dict)
     assert 0.3 < scores["dice_affine"] <= 1

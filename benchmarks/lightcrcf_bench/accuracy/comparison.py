@@ -126,7 +126,7 @@ def measure_forwards(
 def _ours(model: str, shape: Shape, threads: int) -> Forward:
     options = {
         "shape": shape, "model": model, "threads": threads, "precision": "f32", "repetitions": _OWN_PASSES,
-        "engine": "openvino", "device": "cpu",
+        "engine": "native", "device": "cpu",
     }  # fmt: skip
     content, taken = measured("core", options, threads)
     return Forward(

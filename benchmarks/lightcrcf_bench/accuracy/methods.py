@@ -298,7 +298,7 @@ def _register(pair: Images, bench: BenchSettings, options: tuple[str, ...], fold
     except CommandError as error:
         return MethodResult(_metadata(failure=error.reason))
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    versions = {package: record["versions"][package] for package in ("lightcrcf", "openvino", "numba")}
+    versions = {"lightcrcf": record["versions"]["lightcrcf"]}
     if record["model"]["name"]:
         versions[f"model {record['model']['name']}"] = record["model"]["sha256"][:12]
     metadata = _metadata(taken, versions=versions, stages=stages_of(record))

@@ -44,7 +44,7 @@ def core(
     precision: Annotated[Precision, typer.Option(help="all: those that this processor has.")] = Precision.all,
     model: Annotated[str, typer.Option(help="A name or a .safetensors file.")] = "brain-t1",
     repetitions: Annotated[int, typer.Option(min=1, help="That count.")] = 15,
-    engine: Annotated[str, typer.Option(help="openvino or torch.")] = "openvino",
+    engine: Annotated[str, typer.Option(help="native or torch.")] = "native",
     device: Annotated[str, typer.Option(help="cpu, or cuda with --engine torch.")] = "cpu",
     gemm_size: Gemm = 3072,
     out: Out = None,

@@ -94,9 +94,9 @@ class CoreRun(Strict):
         precision: of the convolutions.
         times: of the whole.
         parts: of it.
-        gflop: of the convolutions, counted in the graphs that run; a multiply-add is two.
+        gflop: of the convolutions that are needed; a multiply-add is two. What passes share counts once.
         mb: of the arrays that go in and come out, in 10^6 bytes.
-        prepare_ms: compiling the graphs for this shape, before.
+        prepare_ms: packing weights and allocating buffers for this shape, before.
         peak_mib: largest resident memory of the process.
         device_peak_mib: largest memory that was taken of an accelerator.
         load_before: one-minute load average when it began.

@@ -11,23 +11,23 @@ from typing import Any
 import numpy as np
 
 from lightcrcf.engines.base import Engine, open_engine
-from lightcrcf.engines.bfloat16_network import runs_in_bfloat16
-from lightcrcf.engines.graphs import encoder_graph, level_graph
-from lightcrcf.engines.native_levels import native_level_count
+from lightcrcf.engines.bfloat16 import bfloat16_is_native
+from lightcrcf.engines.native import NativeEngine
 from lightcrcf.geometry.kernels import resample, warp_upsampled
 from lightcrcf.geometry.threads import use_threads
-from lightcrcf.network.config import LEVELS, VARIANTS, NetworkConfig, multiply_adds, tensor_shapes
+from lightcrcf.network.config import VARIANTS, NetworkConfig, multiply_adds, tensor_shapes
 from lightcrcf.run_record.environment import versions
-from lightcrcf.weights.store import Weights, load
+from lightcrcf.weights.store import load
 from lightcrcf_bench.measure import circumstances
 from lightcrcf_bench.records.cost import CoreRecord, CoreRun, Peaks, Times
+from lightcrcf_bench.speed.layers import TimedLayers, Timer
 from lightcrcf_bench.speed.parts import parts
-from lightcrcf_bench.speed.tracing import Labeller, trace
+from lightcrcf_bench.speed.tracing import Event
 from lightcrcf_bench.speed.worker import measured
 from lightcrcf_bench.speed.workload import Workload, workload
 
 __all__ = [
-    "PROTOCOL", "compute", "compute_alternately", "fitted", "measure_core", "native_precisions", "part_flops",
+    "PROTOCOL", "compute", "compute_alternately", "fitted", "measure_core", "native_precisions", "necessary_gflop",
     "register_arrays",
 ]  # fmt: skip
 
@@ -40,7 +40,6 @@ PROTOCOL = (
 )
 _WARM_UP = 2
 _TRACED = 5
-_ENCODER, _ENCODER_OF_IMAGE = "encoder 1/2", "encoder, one image"
 Shape = tuple[int, int, int]
 
 
@@ -51,7 +50,7 @@ def measure_core(
     threads: int,
     precisions: Sequence[str],
     repetitions: int,
-    engine: str = "openvino",
+    engine: str = "native",
     device: str = "cpu",
     gemm_size: int = 3072,
     note: str = "",
@@ -130,15 +129,12 @@ def compute(
         for _ in range(_WARM_UP):
             results = once()
         times = [_milliseconds(once) for _ in range(repetitions)]
-        traces = [trace(once, _watched(pair.fixed.shape)) for _ in range(_TRACED)]
-    flops = part_flops(weights, shape3, precision) if engine == "openvino" else {}
+        found = parts(_traces(network, pair))
     arrays = (pair.fixed, pair.moving, pair.labels, *results)
-    found = parts(traces, flops)
-    total = sum(part.gflop for part in found) if flops else 2 * multiply_adds(weights.config, shape3) / 1e9
     return {
         "times": Times(each_ms=tuple(times)).model_dump(),
         "parts": [part.model_dump() for part in found],
-        "gflop": round(total, 4),
+        "gflop": round(necessary_gflop(weights.config, shape3), 4),
         "mb": round(sum(array.nbytes for array in arrays) / 1e6, 3),
         "prepare_ms": round(prepare_ms, 1),
         "device_peak_mib": network.device_peak_mib(),
@@ -164,138 +160,63 @@ def compute_alternately(
     return times
 
 
-def register_arrays(network: Engine, pair: Workload) -> tuple[Any, Any, Any]:
-    """Return the field, the moved image and the moved labels."""
-    shape, pool = pair.fixed.shape, network.config.pool
+def register_arrays(network: Engine, pair: Workload, timer: Timer | None = None) -> tuple[Any, Any, Any]:
+    """Return the field, the moved image and the moved labels; the timer, if any, gets an event for each step."""
+    timer, shape, pool = timer or Timer(pair.fixed.shape), pair.fixed.shape, network.config.pool
     field = network.displacement(pair.fixed, pair.moving)
-    moved = warp_upsampled(pair.moving[None], field, pool)[0]
+    moved = timer.call("upsample field and warp image", warp_upsampled, pair.moving[None], field, pool)[0]
     step = np.diag([1.0 / p for p in pool])
     onto_field = np.column_stack([step, [0.5 / p - 0.5 for p in pool]])
-    labels = resample(
-        pair.labels, (shape[0], shape[1], shape[2]), np.eye(3, 4), field=field, field_matrix=onto_field,
-        vector_matrix=np.diag([float(p) for p in pool]), interpolation="nearest",
+    labels = timer.call(
+        "upsample field and warp labels", resample, pair.labels, (shape[0], shape[1], shape[2]), np.eye(3, 4),
+        field=field, field_matrix=onto_field, vector_matrix=np.diag([float(p) for p in pool]), interpolation="nearest",
     )  # fmt: skip
     return field, moved, labels
 
 
-def part_flops(weights: Weights, shape: Shape, precision: str) -> dict[str, float]:
-    """Count the 10^9 operations of convolutions in each part; a multiply-add is two. Graphs are counted as they run.
+def _traces(network: Engine, pair: Workload) -> list[list[Event]]:
+    """Return the events of several runs: of each layer of the native network, or of PyTorch's as a whole."""
+    traces = []
+    if isinstance(network, NativeEngine):
+        network.release()  # it runs with other layers from here on
+        network.layers = timed = TimedLayers(network.layers, Timer(pair.fixed.shape))  # type: ignore[assignment]
+        register_arrays(network, pair)
+    for _ in range(_TRACED):
+        timer = Timer(pair.fixed.shape)
+        if isinstance(network, NativeEngine):
+            timed.timer = timer
+            register_arrays(network, pair, timer)
+        else:
+            timer.call("network, PyTorch", network.displacement, pair.fixed, pair.moving)
+            register_arrays(network, pair, timer)
+        traces.append(timer.events)
+    return traces
+
+
+def necessary_gflop(config: NetworkConfig, shape: Shape) -> float:
+    """Count the 10^9 operations of convolutions, a multiply-add is two; what passes share of the fixed image counts once.
 
     Example:
-        >>> from lightcrcf.network.config import multiply_adds
-        >>> weights, shape = load("brain-t1"), (32, 48, 32)
-        >>> counted, passes = part_flops(weights, shape, "f32"), weights.config.passes
-        >>> encoders = sum(flops for part, flops in counted.items() if part.startswith("encoder"))
-        >>> decoders = sum(
-        ...     n * (counted[f"decoder 1/{2**i}"] + counted.get(f"decoder 1/{2**i}, fixed image", 0))
-        ...     for i, n in enumerate(passes, 1)
-        ... )
-        >>> round(encoders + decoders, 9) == round(2 * multiply_adds(weights.config, shape) / 1e9, 9)  # as published
-        True
+        >>> round(necessary_gflop(VARIANTS["default"], (160, 192, 160)), 1)
+        23.8
     """
-    config, arrays = weights.config, weights.arrays
-    sizes = [config.coarser(shape, level + 1) for level in range(LEVELS)]
-    if precision == "bf16" and runs_in_bfloat16(config):
-        return _paired_flops(weights, sizes)
-    own, counted = native_level_count(config, precision), {}
-    if own:
-        counted[_ENCODER] = 2 * _own("encoder.0", weights, sizes[0])
-    for level in range(own):
-        scale = 2 ** (level + 1)
-        begin = _of_fixed(level, weights, sizes[level])
-        counted[_begin(scale)], counted[_at("decoder", scale)] = begin, _decoder(level, weights, sizes[level]) - begin
-    counted["encoder"] = _flops(encoder_graph(config, arrays, sizes[0], first=min(own, 1)))
-    for level in range(own, LEVELS):
-        counted[_at("decoder", 2 ** (level + 1))] = _flops(level_graph(config, arrays, level, sizes[level]))
-    return counted
-
-
-def _paired_flops(weights: Weights, sizes: Sequence[Shape]) -> dict[str, float]:
-    """Count operations in bfloat16; repeated passes over the fixed image count once, as elsewhere."""
-    counted = {_ENCODER_OF_IMAGE: sum(_own(f"encoder.{level}", weights, sizes[level]) for level in range(LEVELS))}
-    for level, passes in enumerate(weights.config.passes):
-        again = (passes - 1) / passes * _of_fixed(level, weights, sizes[level])
-        counted[_at("decoder", 2 ** (level + 1))] = _decoder(level, weights, sizes[level]) - again
-    return counted
-
-
-def _decoder(level: int, weights: Weights, shape: Shape) -> float:
-    return sum(_own(f"levels.{level}.{name}", weights, shape) for name in ("first", "second", "head"))
-
-
-def _of_fixed(level: int, weights: Weights, shape: Shape) -> float:
-    """Return the cost of the fixed image's features in the first convolution."""
-    inputs = weights.arrays[f"levels.{level}.first.weight"].shape[1]
-    return _own(f"levels.{level}.first", weights, shape) * weights.config.encoder[level] / int(inputs)
-
-
-def _own(name: str, weights: Weights, shape: Shape) -> float:
-    """Return the cost of one convolution of one image in native kernels."""
-    return 2 * weights.arrays[f"{name}.weight"].size * prod(shape) / 1e9
+    total = multiply_adds(config, shape)
+    if config.stream == "dual":
+        for level, passes in enumerate(config.passes):
+            kernel = 27 * config.encoder[level] * config.decoder[level]
+            total -= (passes - 1) * kernel * prod(config.coarser(shape, level + 1))
+    return 2 * total / 1e9
 
 
 def native_precisions() -> list[str]:
     """Return the precisions that this processor supports in hardware."""
-    from lightcrcf.engines.openvino import bfloat16_is_native
-
     return ["f32", "bf16"] if bfloat16_is_native() else ["f32"]
-
-
-def _flops(graph: Any) -> float:
-    total = 0
-    for node in graph.get_ordered_ops():
-        if node.get_type_name() == "Convolution":
-            kernel = list(node.input(1).get_shape())
-            total += 2 * prod(node.output(0).get_shape()) * prod(kernel[1:])
-    return total / 1e9
 
 
 def _milliseconds(call: Any) -> float:
     start = time.perf_counter()
     call()
     return round(1e3 * (time.perf_counter() - start), 3)
-
-
-def _at(name: str, scale: int) -> str:
-    return f"{name} 1/{scale}" if scale > 1 else name
-
-
-def _begin(scale: int) -> str:
-    return f"{_at('decoder', scale)}, fixed image"
-
-
-def _watched(shape: tuple[int, ...]) -> dict[tuple[str, str], Labeller]:
-    def scale(got: Sequence[int]) -> int:
-        return max(round(n / m) for n, m in zip(shape, got, strict=True))
-
-    def graph(arguments: Mapping[str, Any]) -> str:
-        inputs = arguments["inputs"]
-        return "encoder" if len(inputs) == 1 else _at("decoder", scale(inputs[0].shape[2:]))
-
-    kernels, features, engines = "geometry/kernels.py", "geometry/feature_kernels.py", "engines"
-    return {
-        (f"{engines}/openvino.py", "_run"): graph,
-        (f"{engines}/native_levels.py", "_encode"): lambda _: _ENCODER,
-        (f"{engines}/native_levels.py", "_convolve_fixed"): lambda a: _begin(scale(a["fixed"].shape[1:])),
-        (f"{engines}/native_levels.py", "_predict"): lambda a: _at("decoder", scale(a["warped"].shape[1:])),
-        (f"{engines}/bfloat16_network.py", "_encode"): lambda _: _ENCODER_OF_IMAGE,
-        (f"{engines}/bfloat16_network.py", "_predict"): lambda a: _at("decoder", scale(a["inputs"].shape)),
-        (f"{engines}/bfloat16_features.py", "to_channels_last"): lambda a: _at(
-            "features side by side", scale(a["out"].shape[1:4])
-        ),
-        (f"{engines}/bfloat16_features.py", "warp_bfloat16"): lambda a: _at(
-            "warp features", scale(a["displacement"].shape[1:])
-        ),
-        (f"{engines}/blocks.py", "space_to_depth"): lambda _: "space to depth",
-        (f"{engines}/torch.py", "_displacement"): lambda _: "network, PyTorch",
-        (kernels, "upsample"): lambda a: _at("upsample flow", scale(a["shape"])),
-        (kernels, "warp"): lambda a: _at("warp features", scale(a["features"].shape[1:])),
-        (features, "store"): lambda a: _at("features side by side", scale(a["features"].shape[1:])),
-        (features, "warp"): lambda a: _at("warp features", scale(a["displacement"].shape[1:])),
-        (kernels, "compose"): lambda a: _at("compose flows", scale(a["v"].shape[1:])),
-        (kernels, "warp_upsampled"): lambda _: "upsample field and warp image",
-        (kernels, "resample"): lambda _: "upsample field and warp labels",
-    }
 
 
 def _training_parameters(config: NetworkConfig) -> int | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from lightcrcf.engines.graphs import op, openvino
+from lightcrcf.errors import UsageError, how_to_install
 from lightcrcf_bench.records.cost import Peaks
 
 __all__ = ["measure_peaks"]
@@ -19,34 +19,46 @@ _REPETITIONS = 5
 
 
 def measure_peaks(threads: int, precisions: Sequence[str], *, size: int = 3072) -> Peaks:
-    """Measure the best of several repetitions; the matrix product by NumPy or OpenVINO, whichever is faster.
+    """Measure the best of several repetitions; the matrix product by NumPy or PyTorch, whichever is faster.
 
     Args:
         threads: to use; NumPy's library takes them from the environment of the process.
         precisions: f32, bf16.
         size: rows and columns of the matrices.
+
+    Raises:
+        UsageError: for bf16 without PyTorch.
     """
     gflop = 2 * size**3 / 1e9
     rng = np.random.default_rng(1)
     a, b = (rng.standard_normal((size, size), dtype=np.float32) for _ in range(2))
-    gflops = {precision: gflop / _best(_product(a, b, precision, threads)) for precision in precisions}
-    if "f32" in gflops:
-        out = np.empty_like(a)
-        gflops["f32"] = max(gflops["f32"], gflop / _best(lambda: np.matmul(a, b, out=out)))
+    gflops = {}
+    for precision in precisions:
+        gflops[precision] = gflop / min(_best(product) for product in _products(a, b, precision, threads))
     rounded = {precision: round(value, 1) for precision, value in gflops.items()}
     return Peaks(threads=threads, gemm_size=size, gflops=rounded, copy_gb_per_s=round(_copy(threads), 2))
 
 
-def _product(a: Any, b: Any, precision: str, threads: int) -> Callable[[], object]:
-    inputs = [op.parameter(list(a.shape), np.float32) for _ in range(2)]
-    graph = openvino.Model([op.result(op.matmul(*inputs, False, False))], inputs)
-    properties = {
-        "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads,
-    }  # fmt: skip
-    request = openvino.Core().compile_model(graph, "CPU", properties).create_infer_request()
-    for index, array in enumerate((a, b)):
-        request.set_input_tensor(index, openvino.Tensor(array, shared_memory=True))
-    return request.infer  # type: ignore[no-any-return]
+def _products(a: Any, b: Any, precision: str, threads: int) -> Iterator[Callable[[], object]]:
+    """Yield products of two matrices by the libraries that are installed."""
+    if precision == "f32":
+        out = np.empty_like(a)
+        yield lambda: np.matmul(a, b, out=out)
+    try:
+        import torch
+    except ModuleNotFoundError:
+        if precision != "f32":
+            raise UsageError(
+                "peak of bf16",
+                expected="PyTorch to be installed",
+                got="no such package",
+                remedy=how_to_install("train"),
+            ) from None
+        return
+    torch.set_num_threads(threads)
+    kind = {"f32": torch.float32, "bf16": torch.bfloat16}[precision]
+    left, right = (torch.from_numpy(matrix).to(kind) for matrix in (a, b))
+    yield lambda: left @ right
 
 
 def _copy(threads: int) -> float:

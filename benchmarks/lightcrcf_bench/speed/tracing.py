@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import lightcrcf
 from lightcrcf.engines.bfloat16 import Bfloat16Features
 
-__all__ = ["Event", "Labeller", "trace"]
+__all__ = ["Event", "Labeller", "nbytes", "trace"]
 
 _PACKAGE = Path(lightcrcf.__file__).resolve().parent
 Labeller = Callable[[Mapping[str, Any]], str]
@@ -32,12 +32,14 @@ class Event:
         start: when it began, in seconds of `time.perf_counter`.
         seconds: it took.
         bytes_moved: of the arrays that went in and came out.
+        gflop: 10^9 operations of its convolution; a multiply-add is two.
     """
 
     label: str
     start: float
     seconds: float
     bytes_moved: int
+    gflop: float = 0.0
 
 
 def trace(
@@ -75,9 +77,7 @@ def trace(
                 events.append(Event(labeller(arguments[-1]), time.perf_counter(), 0.0, 0))
         elif event == "return" and outer and outer[-1] is frame:
             events[-1].seconds = time.perf_counter() - events[-1].start
-            # What is written into an argument may be returned as well.
-            arrays = {id(array): array for array in _arrays([*arguments.pop().values(), value])}
-            events[-1].bytes_moved = sum(array.nbytes for array in arrays.values())
+            events[-1].bytes_moved = nbytes([*arguments.pop().values(), value])
             outer.pop()
 
     before = sys.getprofile()
@@ -87,6 +87,11 @@ def trace(
     finally:
         sys.setprofile(before)
     return events
+
+
+def nbytes(values: list[Any]) -> int:
+    """Return the bytes of all arrays; what is written into an argument may be returned as well, and counts once."""
+    return sum(array.nbytes for array in {id(array): array for array in _arrays(values)}.values())
 
 
 def _arrays(value: Any) -> Iterator[NDArray[Any]]:

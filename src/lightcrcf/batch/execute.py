@@ -151,13 +151,10 @@ def local_cluster(workers: int, threads: int) -> Iterator[Client]:
     import logging
 
     import dask
-    import numba
     from distributed import Client, LocalCluster
 
-    # Dask sets the workers' environment in this process; Numba must read its number of threads before.
-    numba.get_num_threads()
-    # Numba and OpenVINO read these on import; by default they start one thread per core.
-    limits = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+    # OpenBLAS and PyTorch read these on import; by default they start one thread per core.
+    limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
     # Dask makes malloc return all memory at once; a quarter of the time of a worker was then spent on page faults.
     keep = {"MALLOC_TRIM_THRESHOLD_": str(_MALLOC_TRIM_BYTES), "MALLOC_MMAP_THRESHOLD_": str(_MALLOC_TRIM_BYTES // 2)}
     environment = {"OMP_WAIT_POLICY": "PASSIVE", **limits, **keep}

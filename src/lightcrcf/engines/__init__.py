@@ -1,1 +1,1 @@
-"""Inference engines: OpenVINO (CPU, the default) and PyTorch (CPU and CUDA, the reference)."""
+"""Inference engines: native kernels (CPU, the default) and PyTorch (CPU and CUDA, the reference)."""

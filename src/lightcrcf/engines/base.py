@@ -1,4 +1,4 @@
-"""The interface of inference engines, and their factory; imports neither OpenVINO nor PyTorch."""
+"""The interface of inference engines, and their factory; does not import PyTorch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["ENGINES", "Engine", "Shape", "available", "check_engine", "installed
 
 Float32 = NDArray[np.float32]
 
-ENGINES = ("openvino", "torch")
+ENGINES = ("native", "torch")
 
 
 class Engine(ABC):
@@ -80,8 +80,8 @@ def _check(subject: str, image: Float32, shape: tuple[int, ...], multiples: Shap
 
 
 def available() -> dict[str, str]:
-    """Return the installed engines and the versions of their libraries, the default first; nothing is imported."""
-    return installed(ENGINES)
+    """Return the installed engines and the versions of their packages, the default first; nothing is imported."""
+    return {"native": version("lightcrcf"), **installed(ENGINES[1:])}
 
 
 def installed(packages: Iterable[str]) -> dict[str, str]:
@@ -98,7 +98,7 @@ def installed(packages: Iterable[str]) -> dict[str, str]:
 def open_engine(
     weights: Weights,
     *,
-    name: Literal["auto", "openvino", "torch"] = "auto",
+    name: Literal["auto", "native", "torch"] = "auto",
     device: Literal["cpu", "cuda"] = "cpu",
     precision: Literal["auto", "f32", "bf16"] = "auto",
     threads: int | None = None,
@@ -107,7 +107,7 @@ def open_engine(
 
     Args:
         weights: from `lightcrcf.weights.store.load`.
-        name: auto selects openvino on the CPU and torch on CUDA.
+        name: auto selects native on the CPU and torch on CUDA.
         device: cpu or cuda.
         precision: of the convolutions; auto is f32, whose results depend least on the processor. Where supported, bf16
             takes half the time and changes displacements by a few thousandths of a voxel.
@@ -126,7 +126,7 @@ def check_engine(name: str, device: str, precision: str, threads: int | None) ->
     Raises:
         UsageError: if it is not installed, or the options are incompatible.
     """
-    chosen = name if name != "auto" else "torch" if device == "cuda" else "openvino"
+    chosen = name if name != "auto" else "torch" if device == "cuda" else "native"
     _check_choice("engine", chosen, ENGINES)
     _check_choice("device", device, ("cpu", "cuda"))
     _check_choice("precision", precision, ("auto", "f32", "bf16"))
@@ -135,10 +135,10 @@ def check_engine(name: str, device: str, precision: str, threads: int | None) ->
     if chosen not in available():
         raise UsageError(
             f"engine {chosen}", expected=f"{chosen} to be installed", got="no such package",
-            remedy=how_to_install("train") if chosen == "torch" else "install lightcrcf with its dependencies",
+            remedy=how_to_install("train"),
         )  # fmt: skip
-    if chosen == "openvino" and device != "cpu":
-        raise UsageError("engine openvino", expected="device cpu", got=device, remedy="choose engine torch")
+    if chosen == "native" and device != "cpu":
+        raise UsageError("engine native", expected="device cpu", got=device, remedy="choose engine torch")
     return chosen
 
 
@@ -152,6 +152,6 @@ def _open(weights: Weights, name: str, device: str, precision: str, threads: int
         from lightcrcf.engines.torch import TorchEngine
 
         return TorchEngine(weights, device=device, precision=precision, threads=threads)
-    from lightcrcf.engines.openvino import OpenVINOEngine
+    from lightcrcf.engines.native import NativeEngine
 
-    return OpenVINOEngine(weights, precision=precision, threads=threads)
+    return NativeEngine(weights, precision=precision, threads=threads)

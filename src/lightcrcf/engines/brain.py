@@ -1,24 +1,27 @@
-"""Brain extraction with OpenVINO: one graph, compiled for the last shape."""
+"""Brain extraction: the forward pass of `network.brain.BrainNet` with the native kernels."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
-from typing import Any
+from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.engines.graphs import op, openvino
-from lightcrcf.geometry.threads import threads_in_use
+from lightcrcf import _core
+from lightcrcf.engines.float32 import Float32Layers
+from lightcrcf.engines.packing import Convolution
+from lightcrcf.geometry.arrays import contiguous
 from lightcrcf.network.brain_config import BLOCKS, CONVOLUTIONS, MULTIPLE, SLOPE
 from lightcrcf.weights.brain import brain_weights
 
-__all__ = ["brain_graph", "brain_logits"]
+__all__ = ["brain_logits"]
 
 Float32 = NDArray[np.float32]
-Shape = tuple[int, int, int]
-Node = Any
+Packed = Mapping[str, Convolution]
+
+_LAYERS = Float32Layers()
+_POOL = (BLOCKS, BLOCKS, BLOCKS)
 
 
 def brain_logits(image: Float32, known: Float32, arrays: Mapping[str, Float32] | None = None) -> Float32:
@@ -32,56 +35,53 @@ def brain_logits(image: Float32, known: Float32, arrays: Mapping[str, Float32] |
     Raises:
         ValueError: for other sizes.
     """
-    depth, height, width = image.shape
     if any(n % MULTIPLE for n in image.shape):
         raise ValueError(f"sizes that are multiples of {MULTIPLE}, not {image.shape}")
-    shape = (depth, height, width)
-    threads = threads_in_use()
-    request = _request(shape, threads) if arrays is None else _compiled(arrays, shape, threads)
-    source = openvino.Tensor(np.stack([image, known])[None])
-    return np.array(request.infer([source])[0][0, 0], np.float32)
-
-
-@lru_cache(maxsize=2)
-def _request(shape: Shape, threads: int) -> Any:
-    return _compiled(brain_weights(), shape, threads)
-
-
-def _compiled(arrays: Mapping[str, Float32], shape: Shape, threads: int) -> Any:
-    properties = {
-        "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": False,
-        "INFERENCE_NUM_THREADS": threads,
-    }  # fmt: skip
-    return openvino.Core().compile_model(brain_graph(arrays, shape), "CPU", properties).create_infer_request()
-
-
-def brain_graph(arrays: Mapping[str, Float32], shape: Shape) -> Any:
-    """Return the graph of `network.brain.BrainNet`: input (1, 2, *shape), output logits (1, 1, *shape)."""
-
-    def layer(name: str, x: Node) -> Node:
-        weight, bias = arrays[f"{name}.weight"], arrays[f"{name}.bias"]
-        strides, ones = [CONVOLUTIONS[name][2]] * 3, [1, 1, 1]
-        convolved = op.convolution(x, op.constant(weight), strides, ones, ones, ones)
-        return op.add(convolved, op.constant(bias.reshape(1, -1, 1, 1, 1)))
-
-    def at(name: str, x: Node) -> Node:
-        return op.prelu(layer(name, x), op.constant(np.array([SLOPE], np.float32)))
-
-    source = op.parameter([1, 2, *shape], np.float32)
-    down = [at("down0", op.space_to_depth(source, "depth_first", BLOCKS))]
+    packed = _shipped() if arrays is None else _pack(arrays)
+    down = [_layer(packed, "down0", [_space_to_depth(image), _space_to_depth(known)])]
     for level in (1, 2, 3):
-        down.append(at(f"same{level}", at(f"down{level}", down[-1])))
+        down.append(_layer(packed, f"same{level}", [_layer(packed, f"down{level}", down[-1:])]))
     y = down.pop()
     for level in (2, 1, 0):
-        skip = down.pop()
-        y = at(f"up{level}", op.concat([_upsample(y), skip], 1))
-    blocks = layer("head", at("last", y))
-    return openvino.Model([op.result(op.depth_to_space(blocks, "blocks_first", BLOCKS))], [source])
+        y = _layer(packed, f"up{level}", [_upsample(y), down.pop()])
+    blocks = _layer(packed, "head", [_layer(packed, "last", [y])])
+    logits = np.empty(image.shape, np.float32)
+    _core.depth_to_space(blocks, _POOL, logits)
+    return logits
 
 
-def _upsample(x: Node) -> Node:
+@cache
+def _shipped() -> Packed:
+    return _pack(brain_weights())
+
+
+def _pack(arrays: Mapping[str, Float32]) -> Packed:
+    return {
+        name: _LAYERS.convolution(
+            name, arrays[f"{name}.weight"], arrays[f"{name}.bias"], 1.0 if name == "head" else SLOPE, (inputs,),
+            (stride,) * 3,
+        )
+        for name, (inputs, _, stride) in CONVOLUTIONS.items()
+    }  # fmt: skip
+
+
+def _layer(packed: Packed, name: str, sources: Sequence[Float32]) -> Float32:
+    _, outputs, stride = CONVOLUTIONS[name]
+    depth, height, width = (n // stride for n in sources[0].shape[1:])
+    out = np.empty((outputs, depth, height, width), np.float32)
+    return _LAYERS.convolve(sources, packed[name], out, (stride,) * 3)
+
+
+def _space_to_depth(image: Float32) -> Float32:
+    depth, height, width = (n // BLOCKS for n in image.shape)
+    out = np.empty((BLOCKS**3, depth, height, width), np.float32)
+    _LAYERS.space_to_depth(contiguous(image), _POOL, out)
+    return out
+
+
+def _upsample(features: Float32) -> Float32:
     """Upsample by nearest neighbour, factor 2."""
-    scales, axes = op.constant(np.full(3, 2, np.float32)), op.constant(np.array([2, 3, 4]))
-    return op.interpolate(
-        x, scales, "nearest", "scales", axes=axes, coordinate_transformation_mode="asymmetric", nearest_mode="floor"
-    )
+    channels, depth, height, width = features.shape
+    out = np.empty((channels, BLOCKS * depth, BLOCKS * height, BLOCKS * width), np.float32)
+    _LAYERS.repeat(features, _POOL, out)
+    return out

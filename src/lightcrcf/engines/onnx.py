@@ -1,6 +1,6 @@
 """Export of the network as one ONNX graph, from plain arrays, without PyTorch.
 
-Unlike the OpenVINO graphs it includes the warps (GridSample supports volumes since operator set 20), and image sizes
+It includes the warps (GridSample supports volumes since operator set 20), and image sizes
 are dynamic.
 """
 

@@ -117,7 +117,7 @@ def find_brain(volume: Volume, extent: Extent) -> Brain:
     Args:
         volume, extent: as from `validity.examine`.
     """
-    from lightcrcf.engines.brain import brain_logits  # OpenVINO takes a moment to import
+    from lightcrcf.engines.brain import brain_logits
 
     image, known, grid = _network_input(volume, extent)
     inside = known.astype(np.float32)

@@ -191,11 +191,7 @@ def _field_grid(fixed: Grid, working: Grid, weights: Weights | None, refinement:
 
 def _uses_native_bf16(selection: ModelSelection, options: Options) -> bool:
     """Return whether the model would run in bfloat16 in our own kernels."""
-    if selection.weights is None or options.precision != "bf16" or options.engine == "torch":
-        return False
-    from lightcrcf.engines.bfloat16_network import runs_in_bfloat16
-
-    return runs_in_bfloat16(selection.weights.config)
+    return selection.weights is not None and options.precision == "bf16" and options.engine != "torch"
 
 
 def _grids(inputs: Inputs, weights: Weights | None, options: Options, cache: RegistrationCache) -> list[Grid]:

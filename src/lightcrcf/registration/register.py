@@ -96,7 +96,7 @@ def register(
     also: Sequence[Any] = (),
     diffeomorphic: bool = False,
     inverse: bool = False,
-    engine: Literal["auto", "openvino", "torch"] = "auto",
+    engine: Literal["auto", "native", "torch"] = "auto",
     coarsen: int = 1,
     device: Literal["cpu", "cuda"] = "cpu",
     precision: Literal["auto", "f32", "bf16"] = "auto",

@@ -17,7 +17,7 @@ from lightcrcf.weights.store import load, names
 __all__ = ["cpu_name", "describe_environment", "peak_memory_mb", "usable_cores", "versions"]
 
 _PACKAGES = (
-    "numpy", "numba", "openvino", "nibabel", "SimpleITK", "safetensors", "isal", "zlib-ng", "torch"
+    "numpy", "numba", "nibabel", "SimpleITK", "safetensors", "isal", "zlib-ng", "torch"
 )  # fmt: skip
 
 
