@@ -133,7 +133,7 @@ def merge_by_local_similarity(solver: LevelSolver, fields: Sequence[Float32]) ->
         fields: each (3, D, H, W) voxels.
     """
     taps, moved = gaussian_taps((_MERGE_SIGMA,) * 3), np.empty(fields[0].shape[1:], np.float32)
-    similarity = np.zeros((len(fields), *moved.shape), np.float32)
+    similarity: Float32 = np.zeros((len(fields), *moved.shape), np.float32)
     smoothed = np.empty_like(similarity)
     for field, of_field in zip(fields, similarity, strict=True):
         for pair in solver.objective.pairs:
