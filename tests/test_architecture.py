@@ -131,7 +131,7 @@ DOORS: dict[str, tuple[str, set[str]]] = {
     ),
     "sampling": (
         r"\bdef .*(trilinear|catmull|bilinear)|\bmap_coordinates\b|\bgrid_sample\(",
-        {"geometry/sampling.py", "network/sampling.py", "lightcrcf_bench/accuracy/networks.py"},
+        {"network/sampling.py", "lightcrcf_bench/accuracy/networks.py"},
     ),
     "downloads": (r"\b(urllib\.request|requests|httpx|urlopen|http\.client|hf_hub)\b", set()),
     "shells": (r"shell=True|os\.system\(", set()),

@@ -2,6 +2,9 @@
 
 #include <atomic>
 #include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <initializer_list>
 
 #if LIGHTCRCF_X86
 #include <cpuid.h>
@@ -52,8 +55,17 @@ Isa detect() {
 Isa detect() { return Isa::baseline; }
 #endif
 
+// Return the detected instruction set, or a lower one that LIGHTCRCF_ISA names, for tests.
+Isa initial_isa() {
+  const char* limit = std::getenv("LIGHTCRCF_ISA");
+  for (Isa level : {Isa::baseline, Isa::avx2, Isa::avx512}) {
+    if (limit != nullptr && level < detected_isa() && std::strcmp(limit, isa_name(level)) == 0) return level;
+  }
+  return detected_isa();
+}
+
 std::atomic<Isa>& current() {
-  static std::atomic<Isa> value{detected_isa()};
+  static std::atomic<Isa> value{initial_isa()};
   return value;
 }
 
@@ -62,6 +74,11 @@ std::atomic<Isa>& current() {
 Isa detected_isa() {
   static const Isa value = detect();
   return value;
+}
+
+const char* isa_name(Isa level) {
+  constexpr const char* names[] = {"baseline", "avx2", "avx512", "avx512bf16"};
+  return names[static_cast<int>(level)];
 }
 
 Isa isa() { return current().load(std::memory_order_relaxed); }

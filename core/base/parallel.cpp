@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <cstdlib>
 #include <deque>
 #include <mutex>
 #include <system_error>
@@ -17,9 +18,17 @@ namespace {
 
 constexpr int kMostThreads = 256;
 
-thread_local int threads_wanted = 0;  // 0: all usable cores
+thread_local int threads_wanted = 0;  // 0: the default
 thread_local bool within_loop = false;
-const int all_cores = std::min(usable_cores(), kMostThreads);
+
+// Return the number that OMP_NUM_THREADS gives, as other libraries do, or the largest one.
+int environment_threads() {
+  const char* text = std::getenv("OMP_NUM_THREADS");
+  const int count = text == nullptr ? 0 : std::atoi(text);
+  return count > 0 ? count : kMostThreads;
+}
+
+const int default_threads = std::min({usable_cores(), environment_threads(), kMostThreads});
 
 // One loop: its bodies are taken one by one, by the caller and by workers.
 struct Loop {
@@ -109,7 +118,7 @@ int thread_count() {
 #if defined(__EMSCRIPTEN__)
   return 1;
 #else
-  return threads_wanted > 0 ? threads_wanted : all_cores;
+  return threads_wanted > 0 ? threads_wanted : default_threads;
 #endif
 }
 

@@ -8,7 +8,7 @@ namespace lightcrcf {
 // Return the number of threads of loops that the calling thread starts.
 int thread_count();
 
-// Set that number for the calling thread, at most 256; 0 for all usable cores.
+// Set that number for the calling thread, at most 256; 0 for all usable cores, or OMP_NUM_THREADS of them.
 void set_thread_count(int count);
 
 // Return the number of cores that this process may use: by its affinity, and by the limit of its container.

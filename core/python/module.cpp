@@ -10,13 +10,13 @@ namespace nb = nanobind;
 
 namespace {
 
-const char* const kNames[] = {"baseline", "avx2", "avx512", "avx512bf16"};
+using lightcrcf::Isa;
 
-const char* isa_name() { return kNames[static_cast<int>(lightcrcf::isa())]; }
+const char* isa_name() { return lightcrcf::isa_name(lightcrcf::isa()); }
 
 void limit_isa(const std::string& name) {
-  for (int level = 0; level < 4; ++level) {
-    if (name == kNames[level]) return lightcrcf::limit_isa(static_cast<lightcrcf::Isa>(level));
+  for (Isa level : {Isa::baseline, Isa::avx2, Isa::avx512, Isa::avx512bf16}) {
+    if (name == lightcrcf::isa_name(level)) return lightcrcf::limit_isa(level);
   }
   throw nb::value_error("no such instruction set");
 }
@@ -30,7 +30,7 @@ NB_MODULE(_core, module) {
   module.def("usable_cores", &lightcrcf::usable_cores, "Return the number of cores that this process may use.");
   module.def("thread_count", &lightcrcf::thread_count, "Return the number of threads of kernels called from this thread.");
   module.def("set_thread_count", &lightcrcf::set_thread_count, nb::arg("count"),
-             "Set the number of threads of kernels called from this thread; 0 for all usable cores.");
+             "Set the number of threads of kernels called from this thread; 0 for all usable cores, or OMP_NUM_THREADS of them.");
   lightcrcf::python::bind_sampling(module);
   lightcrcf::python::bind_fields(module);
   lightcrcf::python::bind_refinement(module);

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import nibabel as nib
-import numba
 import numpy as np
 import pytest
 import torch
@@ -59,16 +58,13 @@ def command(done: Any, out: Path, model: Path) -> list[str]:
 
 @contextmanager
 def another_state() -> Iterator[None]:
-    """What belongs to the process and other work may have changed: threads of BLAS and of Numba, denormal numbers."""
-    threads = numba.get_num_threads()
+    """What belongs to the process and other work may have changed: threads of BLAS and of kernels, denormal numbers."""
     torch.set_flush_denormal(True)
-    numba.set_num_threads(1)
     try:
-        with threadpool_limits(1, "blas"):
+        with threadpool_limits(1, "blas"), use_threads(1):
             yield
     finally:
         torch.set_flush_denormal(False)
-        numba.set_num_threads(threads)
 
 
 def test_a_process_of_its_own_gives_the_same_bytes(coarse_run: Any, coarse_model: Path, tmp_path: Path) -> None:

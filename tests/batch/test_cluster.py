@@ -39,7 +39,7 @@ class Cluster:
 
     def __init__(self, folder: Path, workers: int = 2) -> None:
         self.file = folder / "scheduler.json"
-        quiet = {**os.environ, "DASK_LOGGING__DISTRIBUTED": "critical", "NUMBA_NUM_THREADS": "1"}
+        quiet = {**os.environ, "DASK_LOGGING__DISTRIBUTED": "critical", "OMP_NUM_THREADS": "1"}
         common = ["--scheduler-file", str(self.file), "--no-dashboard"]
         dask = [sys.executable, "-m", "dask"]
         local = ["--host", "127.0.0.1", "--port", "0"]
@@ -86,10 +86,10 @@ def test_workers_keep_memory_for_the_next_pair(client: Client) -> None:
 
 
 def test_the_workers_environment_does_not_stay_here() -> None:
-    names = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_")
+    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_")
     before = [os.environ.get(name) for name in names]
     with local_cluster(1, 1) as client:
-        assert client.run(lambda: os.environ.get("NUMBA_NUM_THREADS")).popitem()[1] == "1"
+        assert client.run(lambda: os.environ.get("OPENBLAS_NUM_THREADS")).popitem()[1] == "1"
         assert [os.environ.get(name) for name in names] == before
     assert [os.environ.get(name) for name in names] == before
 
@@ -177,9 +177,9 @@ def _dies_of_seven(number: int) -> int:
 
 
 def _threads(_: int) -> tuple[int, str | None]:
-    import numba
+    from lightcrcf.geometry.threads import threads_in_use
 
-    return numba.config.NUMBA_NUM_THREADS, os.environ.get("OMP_NUM_THREADS")
+    return threads_in_use(), os.environ.get("OMP_NUM_THREADS")
 
 
 def test_what_workers_die_of_takes_nothing_with_it(client: Client) -> None:

@@ -160,7 +160,6 @@ def test_our_rows_tell_model_and_training(data: Path, commands: list[list[str]],
     assert (network.ours, network.model, network.training) == (True, "brain-t1", "unsupervised")
     assert network.versions == {
         "lightcrcf": "0.1",
-        "numba": "0.60",
         "model brain": "0123456789ab",
     }
     assert network.command.endswith("--model brain-t1 --preset fast --threads 2")

@@ -17,25 +17,15 @@ from lightcrcf.volumes import Volume, write
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
-# Sends itself the signal a moment after the stage has begun, when the files are being written, or from inside LLVM,
-# which has just compiled a kernel and asks Python to keep it; from an object that is being freed or from a library that
-# catches all, where what is raised is dropped; or before something that takes its time to tidy up.
+# Sends itself the signal a moment after the stage has begun, when the files are being written; from an object that is being freed
+# or from a library that catches all, where what is raised is dropped; or before something that takes its time to tidy up.
 # A shell that starts the tests in the background would have it ignore SIGINT.
 SCRIPT = """
 import os, signal, sys, threading, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from llvmlite.binding import ExecutionEngine
 
 number, wanted = int(sys.argv.pop(1)), sys.argv.pop(1)
 
-def caching(self, notify, getbuffer):
-    def kept(module):
-        if wanted == "compile":
-            os.kill(os.getpid(), number)
-        return getbuffer(module)
-    cache(self, notify, kept)
-
-cache, ExecutionEngine.set_object_cache = ExecutionEngine.set_object_cache, caching
 from lightcrcf.cli.main import main
 from lightcrcf import progress
 from lightcrcf.registration import save as outputs
@@ -111,8 +101,6 @@ def interrupted(inputs: Path, out: Path, number: int, stage: str) -> subprocess.
         (signal.SIGINT, "write", 130, "interrupted\n"),
         (signal.SIGTERM, "network", 143, "terminated\n"),
         (signal.SIGTERM, "write", 143, "terminated\n"),
-        (signal.SIGINT, "compile", 130, "interrupted\n"),
-        (signal.SIGTERM, "compile", 143, "terminated\n"),
         (signal.SIGINT, "freed", 130, "interrupted\n"),
         (signal.SIGTERM, "freed", 143, "terminated\n"),
         (signal.SIGINT, "swallowed", 130, "interrupted\n"),
@@ -127,11 +115,7 @@ def test_a_signal_leaves_nothing_behind(
     line: str,
     inputs: Path,
     tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if stage == "compile":
-        monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path_factory.mktemp("kernels")))
     done = interrupted(inputs, tmp_path / "study" / "run", number, stage)
     assert (done.returncode, done.stdout, LOG.sub("", done.stderr)) == (code, "", line)
     assert list(tmp_path.iterdir()) == []

@@ -28,11 +28,8 @@ for _command in (bench_costs.core, bench_costs.refine, bench_costs.scaling):
 
 
 @app.callback()
-def _allow_scipy() -> None:
+def _root() -> None:
     """Measure LightCRCF and other tools."""
-    # `lightcrcf` blocks the import of SciPy, which Numba would load for its BLAS; the statistics here need it.
-    if sys.modules.get("scipy", app) is None:
-        del sys.modules["scipy"]
 
 
 @app.command()

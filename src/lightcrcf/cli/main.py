@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import errno
 import gc
 import os
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
-from typing import Annotated, Any, NoReturn, TextIO, cast
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
@@ -22,7 +20,6 @@ from lightcrcf.cli.commands.images import apply, brain, demo, evaluate, info, po
 from lightcrcf.cli.commands.models import data, export, models, train
 from lightcrcf.cli.console import print_message
 from lightcrcf.errors import InputError, LightCRCFError, UsageError
-from lightcrcf.geometry.kernel_cache import compilation_announced
 
 __all__ = ["app", "main", "run"]
 
@@ -68,25 +65,13 @@ def main() -> NoReturn:
         sys.stdout.flush()
     except OSError as error:
         code = code or _report(error, debug=False)
-    _exit(code)
-
-
-def _exit(code: int) -> NoReturn:
-    """Exit without the clean-up of Python and LLVM, which takes a third of a second."""
-    atexit._run_exitfuncs()  # clean-up of libraries
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code)
+    sys.exit(code)
 
 
 def _speed_up() -> None:
     """Set up this process for a faster start, and for a machine under load."""
-    # Numba and PyTorch read this when they start threads. On a machine under load, spinning threads made a step on a
-    # small grid twenty times slower; on an idle machine passive waiting costs nothing.
+    # PyTorch reads this when it starts threads: on a machine under load, spinning threads slow each other down.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Numba would import half of SciPy for its BLAS; no kernel here uses BLAS.
-    sys.modules.setdefault("scipy", cast(Any, None))
     gc.set_threshold(20_000, 10, 10)  # imported objects are permanent; fewer collections save time
 
 
@@ -99,7 +84,7 @@ def run(arguments: Sequence[str]) -> int:
         0
     """
     state: dict[str, Any] = {"debug": False, "arguments": list(arguments)}
-    with warnings.catch_warnings(), compilation_announced(print_message, always=sys.stderr.isatty()):
+    with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
             _check_words(arguments)

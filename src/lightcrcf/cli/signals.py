@@ -10,7 +10,6 @@ from types import FrameType
 
 __all__ = ["Terminated", "acknowledge", "ignore", "install"]
 
-_LLVM_S = 0.02  # seconds; LLVM compiles a function within milliseconds
 _DROPPED_S = 0.2
 _pending: set[int] = set()  # signals raised and not yet acknowledged
 _scheduled: set[int] = set()  # signals that a timer will raise again
@@ -44,21 +43,16 @@ def ignore() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _on_signal(number: int, frame: FrameType | None) -> None:
+def _on_signal(number: int, _frame: FrameType | None) -> None:
     again = number in _resent
     _resent.discard(number)
     if again and number not in _pending:
         return
     if again and _is_unwinding():
-        _raise_later(number, _DROPPED_S)
+        _raise_later(number)
         return
     _pending.add(number)
-    if _is_in_llvm(frame):
-        # LLVM calls back into Python for its caches. An exception is dropped there together with the return value,
-        # and the process crashes with a null pointer: raise the signal a moment later instead.
-        _raise_later(number, _LLVM_S)
-        return
-    _raise_later(number, _DROPPED_S)
+    _raise_later(number)
     raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
@@ -75,7 +69,7 @@ def _is_unwinding() -> bool:
     return error is not None
 
 
-def _raise_later(number: int, seconds: float) -> None:
+def _raise_later(number: int) -> None:
     def signalled() -> None:
         _scheduled.discard(number)
         _resent.add(number)
@@ -83,15 +77,6 @@ def _raise_later(number: int, seconds: float) -> None:
 
     if number not in _scheduled:
         _scheduled.add(number)
-        again = threading.Timer(seconds, signalled)
+        again = threading.Timer(_DROPPED_S, signalled)
         again.daemon = True
         again.start()
-
-
-def _is_in_llvm(frame: FrameType | None) -> bool:
-    """Return whether the call stack of this frame contains LLVM."""
-    while frame is not None:
-        if frame.f_globals.get("__name__", "").startswith("llvmlite."):
-            return True
-        frame = frame.f_back
-    return False

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.errors import UsageError
-from lightcrcf.geometry.compiled import ready
+from lightcrcf.geometry.arrays import contiguous
 from lightcrcf.preprocessing.noise import Noise
 from lightcrcf.refinement.ascent import LevelSolver
 from lightcrcf.refinement.candidates import Candidates
@@ -128,7 +128,7 @@ def refine_together(
         UsageError: as `refine`.
     """
     _check(schedule, 8 if displacement is None else 2)
-    pairs = [replace(pair, fixed=ready(pair.fixed), moving=ready(pair.moving)) for pair in pairs]
+    pairs = [replace(pair, fixed=contiguous(pair.fixed), moving=contiguous(pair.moving)) for pair in pairs]
     candidates = Candidates(pairs, pool, schedule[0].scale, displacement)
     steps, seconds = list[int](), list[float]()
     for level, following in zip(schedule, [*schedule[1:], None], strict=True):

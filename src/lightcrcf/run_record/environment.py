@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from lightcrcf import _core
 from lightcrcf.engines.base import available, installed
-from lightcrcf.errors import InputError
-from lightcrcf.geometry.kernel_cache import kernel_cache
 from lightcrcf.weights.store import load, names
 
 __all__ = ["cpu_name", "describe_environment", "peak_memory_mb", "usable_cores", "versions"]
 
 _PACKAGES = (
-    "numpy", "numba", "nibabel", "SimpleITK", "safetensors", "isal", "zlib-ng", "torch"
+    "numpy", "nibabel", "SimpleITK", "safetensors", "isal", "zlib-ng", "torch"
 )  # fmt: skip
 
 
@@ -29,19 +27,11 @@ def describe_environment() -> dict[str, Any]:
         "system": platform.platform(),
         "cpu": cpu_name(),
         "threads": usable_cores(),
-        "kernel_cache": _kernel_cache(),
+        "instruction_set": _core.isa(),
         "engines": list(available()),
         "models": {name: load(name).sha256 for name in names()},
         "packages": versions(),
     }
-
-
-def _kernel_cache() -> str:
-    """Return the folder of compiled kernels, or the error that prevents one."""
-    try:
-        return str(kernel_cache())
-    except InputError as error:
-        return f"error: {error}"
 
 
 def versions() -> dict[str, str]:
@@ -51,7 +41,7 @@ def versions() -> dict[str, str]:
 
 def usable_cores() -> int:
     """Return the number of processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return _core.usable_cores()
 
 
 def cpu_name() -> str:

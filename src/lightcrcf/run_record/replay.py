@@ -19,7 +19,7 @@ __all__ = ["arguments_to_repeat", "check_unchanged", "command_line", "difference
 
 _MAX_BYTES = 16 << 20
 _SINGLE, _SEVERAL = ("fixed_mask", "moving_mask", "fixed_labels"), ("fixed", "moving", "moving_labels", "also")
-_COMPARED = ("lightcrcf", "numpy", "numba", "nibabel", "SimpleITK")
+_COMPARED = ("lightcrcf", "numpy", "nibabel", "SimpleITK")
 
 
 def read_run(path: str | os.PathLike[str]) -> RunRecord:

@@ -126,12 +126,3 @@ def test_what_is_read_is_never_written_over(taken: str, folder: Path, capsys: py
     assert run(given) == 2
     assert f"another file for --output than {taken}" in capsys.readouterr().err
     assert path.read_bytes() == before
-
-
-def test_a_process_of_our_own_does_not_load_scipy_for_numba(folder: Path) -> None:
-    pytest.importorskip("scipy")
-    tell = "print([name in sys.modules for name in ('numba.np.arraymath', 'scipy.linalg')])"
-    code = f"import atexit, sys; atexit.register(lambda: {tell}); from lightcrcf.__main__ import main; main()"
-    done = subprocess.run([sys.executable, "-c", code, *words(folder, "image.nii.gz")], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.endswith("[True, False]\n")
