@@ -18,6 +18,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from lightcrcf.cli.main import run
+from lightcrcf.geometry.threads import use_threads
 from lightcrcf.registration.register import register
 from lightcrcf.volumes import read
 

@@ -27,9 +27,7 @@ def test_a_log_has_the_title_once_the_inputs_are_good_and_then_a_stage_now_and_t
     assert capsys.readouterr() == ("", "registering b with a ...\nrefine (50%)\n")
 
 
-def test_a_terminal_sees_stages(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_terminal_sees_stages(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
     with show_progress("a title for logs") as progress:

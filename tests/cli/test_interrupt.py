@@ -17,8 +17,9 @@ from lightcrcf.volumes import Volume, write
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
-# Sends itself the signal a moment after the stage has begun, when the files are being written; from an object that is being freed
-# or from a library that catches all, where what is raised is dropped; or before something that takes its time to tidy up.
+# Sends itself the signal a moment after the stage has begun, when the files are being written; from an object that is
+# being freed or from a library that catches all, where what is raised is dropped; or before something that takes its
+# time to tidy up.
 # A shell that starts the tests in the background would have it ignore SIGINT.
 SCRIPT = """
 import os, signal, sys, threading, time

@@ -194,7 +194,7 @@ def _traces(network: Engine, pair: Workload) -> list[list[Event]]:
 
 
 def necessary_gflop(config: NetworkConfig, shape: Shape) -> float:
-    """Count the 10^9 operations of convolutions, a multiply-add is two; what passes share of the fixed image counts once.
+    """Count 10^9 operations of convolutions (a multiply-add is two); what passes share of the fixed image counts once.
 
     Example:
         >>> round(necessary_gflop(VARIANTS["default"], (160, 192, 160)), 1)
