@@ -1,4 +1,4 @@
-"""Everything that LightCRCF raises on purpose.
+"""Exceptions of LightCRCF, with their exit codes.
 
 LightCRCFError            exit code 1, never raised itself
 ├── UsageError            2   an option or a combination of options is wrong
@@ -15,13 +15,13 @@ __all__ = ["InputError", "LightCRCFError", "MemoryEstimateError", "QualityError"
 
 
 class LightCRCFError(Exception):
-    """Base of all errors raised on purpose; its text is one line.
+    """Base class of all errors of LightCRCF; the message is one line.
 
     Args:
-        subject: what is wrong, usually a file or option name.
-        expected: what a valid value looks like.
-        got: what came instead.
-        remedy: what the user can do about it.
+        subject: of the error, usually a file or option name.
+        expected: description of a valid value.
+        got: the invalid value.
+        remedy: advice to the user.
 
     Example:
         >>> print(InputError("brain.nii", expected="a 3-D volume", got="4-D (2, 2, 2, 9)",
@@ -37,11 +37,11 @@ class LightCRCFError(Exception):
         super().__init__(" ".join(text.split()))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Workers in other processes send errors home; without this only `args` would go, which is the text.
-        return _rebuilt, (type(self), self.subject, self.expected, self.got, self.remedy)
+        # For pickling between processes: by default only `args`, the message, would be preserved.
+        return _rebuild, (type(self), self.subject, self.expected, self.got, self.remedy)
 
 
-def _rebuilt(kind: type[LightCRCFError], subject: str, expected: str, got: str, remedy: str) -> LightCRCFError:
+def _rebuild(kind: type[LightCRCFError], subject: str, expected: str, got: str, remedy: str) -> LightCRCFError:
     return kind(subject, expected=expected, got=got, remedy=remedy)
 
 
@@ -70,7 +70,7 @@ class MemoryEstimateError(LightCRCFError):
 
 
 def how_to_install(extra: str) -> str:
-    """Say how to install an optional part of the package; the one place that knows where the package comes from.
+    """Return instructions for installing an extra; the only place that knows the source of the package.
 
     Args:
         extra: a name from `project.optional-dependencies` in pyproject.toml.

@@ -34,7 +34,7 @@ _NETWORK_WORKING = 48  # features of all levels
 _NETWORK_WORKING_BF16 = 34
 _REFINEMENT_WORKING = 60  # the field, and the workspace of a step
 _CONTRAST_WORKING = 28  # the similarity terms of local contrast, and its two images
-_ACROSS_WORKING = 24  # window sums of the fixed image, and one more term
+_CROSS_CONTRAST_WORKING = 24  # window sums of the fixed image, and one more term
 _FURTHER_PAIR_WORKING = 16  # per further pair: the moved image, and terms of the force
 _MULTI_START_WORKING = 12  # the fields of several candidates, and the workspace of the merge
 _RETAINED_MULTI_START_WORKING = 28  # that the allocator does not return after several candidates with local contrast
@@ -64,7 +64,7 @@ class MemoryEstimate:
         retain_engine: whether the network stays loaded for further registrations.
         affine_samples: voxels of both images at the finest level of the affine alignment; 0 without it.
         contrast: whether the refinement uses local contrast at full resolution.
-        across: whether the images have different contrasts.
+        cross_contrast: whether the images have different contrasts.
         further: the same for each further pair of images.
         native_bf16: whether the network runs in bfloat16 in native kernels.
         multi_start: whether the refinement has several candidates.
@@ -94,7 +94,7 @@ class MemoryEstimate:
     retain_engine: bool = False
     affine_samples: int = 0
     contrast: bool = False
-    across: bool = False
+    cross_contrast: bool = False
     further: Sequence[bool] = ()
     native_bf16: bool = False
     multi_start: bool = False
@@ -157,7 +157,10 @@ class MemoryEstimate:
     @property
     def _refinement_working(self) -> int:
         masked = (self.masks or self.edges) * _MASKED_REFINEMENT
-        each = [masked + self.contrast * _CONTRAST_WORKING + a * _ACROSS_WORKING for a in (self.across, *self.further)]
+        each = [
+            masked + self.contrast * _CONTRAST_WORKING + a * _CROSS_CONTRAST_WORKING
+            for a in (self.cross_contrast, *self.further)
+        ]
         further = len(self.further) * _FURTHER_PAIR_WORKING
         return _REFINEMENT_WORKING + sum(each) + further + self.multi_start * _MULTI_START_WORKING
 

@@ -14,23 +14,23 @@ __all__ = [
 ]  # fmt: skip
 
 Fill = float | Literal["auto", "nan"]
-"""What voxels without data become; "auto" for the image's own background, "nan" (JSON has no NaN) for NaN."""
+"""Value of voxels without data: a number, "auto" for the background of the image, or "nan" (JSON has no NaN)."""
 Preset = Literal["fast", "default", "accurate"]
-"""How much time to spend after the affine alignment."""
+"""Time budget after the affine alignment."""
 Similarity = Literal["auto", "same", "any"]
-"""Whether images are compared across contrasts: "auto" decides after the affine, "same" never, "any" always."""
+"""Similarity measure: for one contrast ("same"), for any two ("any"), or chosen after the affine ("auto")."""
 Transform = Literal["rigid", "similarity", "affine", "deformable"]
-"""What may move: 6 parameters, 7, 12, or an affine and each voxel."""
+"""Transform model: 6, 7 or 12 parameters, or an affine with a displacement field."""
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 TRANSFORMS: tuple[Transform, ...] = get_args(Transform)
 SIMILARITIES: tuple[Similarity, ...] = get_args(Similarity)
 MIN_SMOOTHNESS, MAX_SMOOTHNESS = 0.1, 10.0
-"""Of `Options.smoothness`: beyond them nothing changes any more, or Gaussians are as wide as what they smooth."""
-_MAX_FLOAT32 = 3.4028235e38  # that moved images can hold
+"""Range of `Options.smoothness`: beyond it results do not change, or Gaussians are as wide as the structures."""
+_MAX_FLOAT32 = 3.4028235e38  # the largest value of a moved image
 
 
 def _option(default: Any, help: str, **limits: float) -> Any:
-    """A field with what the command line says of it, and the least and largest value."""
+    """Return a field with its help on the command line, and its minimum and maximum."""
     return field(default=default, metadata={"help": help, **limits})
 
 
@@ -76,14 +76,14 @@ class Options:
     brain_mask: bool = _option(False, "Write the fixed image's brain mask; the moving one's too, if made.")
 
     def record(self) -> dict[str, Any]:
-        """Return what `run.json` says of them."""
+        """Return the options as in `run.json`."""
         return {**asdict(self), "channel_weights": list(self.channel_weights)}
 
     def check(self) -> None:
-        """Refuse values that no pair could be registered with.
+        """Check all values.
 
         Raises:
-            UsageError: for values that are none, or do not fit together.
+            UsageError: for invalid values or combinations.
         """
         if self.preset not in PRESETS:
             raise UsageError(
@@ -98,9 +98,9 @@ class Options:
         self._check_transform()
         self._check_weights()
         fill_value(self.fill)
-        from lightcrcf.engines.base import check_engine  # NumPy is not for --help
+        from lightcrcf.engines.base import check_engine  # deferred: imports NumPy
 
-        check_engine(self.engine, self.device, self.precision, self.threads)  # also where a pair will need none
+        check_engine(self.engine, self.device, self.precision, self.threads)  # even if no network will run
 
     def _check_similarity(self) -> None:
         if self.similarity not in SIMILARITIES:
@@ -169,7 +169,7 @@ class Options:
 
 
 def fill_value(fill: str | float) -> Fill:
-    """Return a number, "auto" or "nan" from what was typed.
+    """Parse a fill value: a number, "auto" or "nan".
 
     Raises:
         UsageError: for anything else.
@@ -192,13 +192,13 @@ def fill_value(fill: str | float) -> Fill:
 
 
 def help_of(name: str) -> str:
-    """Return what the command line says of an option."""
+    """Return the help text of an option."""
     text: str = next(f for f in fields(Options) if f.name == name).metadata["help"]
     return text
 
 
 def word_of(name: str) -> str:
-    """Return the word of the command line for a Python argument.
+    """Return the command-line option of a Python argument.
 
     Example:
         >>> word_of("brain_mask"), word_of("channel_weights")

@@ -19,11 +19,11 @@ from distributed import Client
 from lightcrcf.batch import execute
 from lightcrcf.batch.execute import LostWorkerError, connect, local_cluster, on_cluster
 from lightcrcf.batch.many import register_many
-from lightcrcf.batch.options import Options
+from lightcrcf.batch.options import BatchOptions
 from lightcrcf.batch.pairs import all_pairs, many_to_one
+from lightcrcf.batch.progress import BatchProgress
 from lightcrcf.batch.run import run_batch
-from lightcrcf.batch.tally import Tally
-from lightcrcf.batch.work import Task, lost
+from lightcrcf.batch.work import Task, lost_result
 from lightcrcf.errors import InputError, UsageError, how_to_install
 from lightcrcf.run_record.environment import usable_cores
 from lightcrcf.volumes import read
@@ -95,13 +95,13 @@ def test_the_workers_environment_does_not_stay_here() -> None:
 
 
 def test_a_worker_that_is_killed_in_the_middle_costs_nothing(
-    cluster: Cluster, people: list[Path], quick: Options, tmp_path: Path, tree: Tree
+    cluster: Cluster, people: list[Path], quick: BatchOptions, tmp_path: Path, tree: Tree
 ) -> None:
     pairs = all_pairs(people[:4])
     run_batch(pairs, tmp_path / "here" / "out", quick)
 
-    def kill_one(tally: Tally) -> None:
-        if tally.done == 3:
+    def kill_one(state: BatchProgress) -> None:
+        if state.done == 3:
             os.kill(cluster.workers[0].pid, signal.SIGKILL)
 
     there = tmp_path / "there" / "out"
@@ -114,10 +114,10 @@ def test_a_worker_that_is_killed_in_the_middle_costs_nothing(
 
 
 def test_a_cluster_that_goes_away_is_one_error_and_can_be_gone_on_with(
-    cluster: Cluster, people: list[Path], quick: Options, tmp_path: Path
+    cluster: Cluster, people: list[Path], quick: BatchOptions, tmp_path: Path
 ) -> None:
-    def lose(tally: Tally) -> None:
-        if tally.done == 2:
+    def lose(state: BatchProgress) -> None:
+        if state.done == 2:
             cluster.scheduler.kill()
 
     pairs = all_pairs(people[:4])
@@ -160,7 +160,9 @@ def test_without_dask_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.skipif(usable_cores() < 2, reason="one core only")
-def test_two_processes_leave_what_one_leaves(people: list[Path], quick: Options, tmp_path: Path, tree: Tree) -> None:
+def test_two_processes_leave_what_one_leaves(
+    people: list[Path], quick: BatchOptions, tmp_path: Path, tree: Tree
+) -> None:
     pairs = all_pairs(people[:3])
     run_batch(pairs, tmp_path / "one" / "out", quick)
     run_batch(pairs, tmp_path / "two" / "out", quick, workers=2)
@@ -186,9 +188,9 @@ def test_what_workers_die_of_takes_nothing_with_it(client: Client) -> None:
     assert found == {n: n * n for n in range(20) if n != 7}
 
 
-def test_a_pair_that_workers_die_of_has_a_record(people: list[Path], quick: Options, tmp_path: Path) -> None:
+def test_a_pair_that_workers_die_of_has_a_record(people: list[Path], quick: BatchOptions, tmp_path: Path) -> None:
     (pair,) = many_to_one(people[0], people[1:2])
-    record = lost(Task(pair, tmp_path, quick)).record
+    record = lost_result(Task(pair, tmp_path, quick)).record
     assert record["error"]["exit_code"] == 5
     assert "memory" in record["error"]["message"]
     assert record["inputs"]["fixed"]["sha256"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightcrcf.batch.options import Options
+from lightcrcf.batch.options import BatchOptions
 from lightcrcf.batch.pairs import many_to_one
 from lightcrcf.batch.run import run_batch
 from lightcrcf.evaluation.metrics import dice
@@ -20,7 +20,7 @@ from lightcrcf.labels.atlases import Atlas
 from lightcrcf.labels.labelling import label
 from lightcrcf.volumes import Volume, read, write
 
-OPTIONS = Options(model="none", preset="default", threads=1)
+OPTIONS = BatchOptions(model="none", preset="default", threads=1)
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ import pytest
 
 from lightcrcf.batch import run as batch_module
 from lightcrcf.batch.manifest import Manifest
-from lightcrcf.batch.options import Options
+from lightcrcf.batch.options import BatchOptions
 from lightcrcf.batch.pairs import Pair, all_pairs, many_to_one
+from lightcrcf.batch.progress import BatchProgress
 from lightcrcf.batch.run import run_batch
-from lightcrcf.batch.tally import Tally
 from lightcrcf.cache import volumes as kept
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.refinement import working_pair as pair_module
@@ -53,8 +53,8 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def test_what_a_batch_leaves(people: list[Path], quick: Options, tmp_path: Path) -> None:
-    pairs, tallies = labelled(many_to_one(people[0], people[1:4])), list[Tally]()
+def test_what_a_batch_leaves(people: list[Path], quick: BatchOptions, tmp_path: Path) -> None:
+    pairs, tallies = labelled(many_to_one(people[0], people[1:4])), list[BatchProgress]()
     summary = run_batch(pairs, tmp_path / "out", quick, progress=tallies.append)
     assert summary.pairs == sum(summary.counts.values()) == 3
     assert summary.failures == {}
@@ -77,7 +77,7 @@ def test_what_a_batch_leaves(people: list[Path], quick: Options, tmp_path: Path)
     assert all(f"pairs/{p.id}/picture.svg" in page for p in pairs)
 
 
-def test_a_pair_of_a_batch_is_what_it_is_alone(people: list[Path], quick: Options, tmp_path: Path) -> None:
+def test_a_pair_of_a_batch_is_what_it_is_alone(people: list[Path], quick: BatchOptions, tmp_path: Path) -> None:
     options = replace(quick, init="auto", preset="default")
     run_batch(many_to_one(people[0], people[1:3]), tmp_path / "out", options)
     for moving in people[1:3]:
@@ -90,7 +90,7 @@ def test_a_pair_of_a_batch_is_what_it_is_alone(people: list[Path], quick: Option
 
 
 def test_pairs_of_a_batch_may_have_several_contrasts(
-    people: list[Path], quick: Options, tmp_path: Path, worked: list[str]
+    people: list[Path], quick: BatchOptions, tmp_path: Path, worked: list[str]
 ) -> None:
     others = []
     for path in people[:2]:
@@ -111,7 +111,7 @@ def test_pairs_of_a_batch_may_have_several_contrasts(
 
 
 def test_weights_of_contrasts_hold_for_all_rows(
-    people: list[Path], quick: Options, tmp_path: Path, worked: list[str]
+    people: list[Path], quick: BatchOptions, tmp_path: Path, worked: list[str]
 ) -> None:
     one, two = many_to_one(people[0], people[1:3])
     pairs, options = [one, replace(two, fixed_2=people[3], moving_2=people[4])], replace(quick, channel_weights=(3, 1))
@@ -128,7 +128,7 @@ def test_weights_of_contrasts_hold_for_all_rows(
 
 
 def test_a_template_is_read_and_prepared_once(
-    people: list[Path], quick: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    people: list[Path], quick: BatchOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked_at: list[str] = []
     for module, name in ((kept, "as_volume"), (pair_module, "normalize")):
@@ -146,7 +146,7 @@ def test_a_template_is_read_and_prepared_once(
 
 
 def test_resuming_does_what_is_left_and_ends_the_same(
-    people: list[Path], quick: Options, tmp_path: Path, tree: Tree, worked: list[str]
+    people: list[Path], quick: BatchOptions, tmp_path: Path, tree: Tree, worked: list[str]
 ) -> None:
     pairs = all_pairs(people[:3])
     whole, parts = tmp_path / "whole" / "out", tmp_path / "parts" / "out"
@@ -164,7 +164,7 @@ def test_resuming_does_what_is_left_and_ends_the_same(
 
 
 def test_changed_inputs_and_lost_results_are_done_again(
-    people: list[Path], quick: Options, tmp_path: Path, worked: list[str]
+    people: list[Path], quick: BatchOptions, tmp_path: Path, worked: list[str]
 ) -> None:
     images = [Path(shutil.copy(path, tmp_path / path.name)) for path in people[:4]]
     pairs = many_to_one(images[0], images[1:])
@@ -180,7 +180,7 @@ def test_changed_inputs_and_lost_results_are_done_again(
 
 
 def test_failures_are_kept_with_their_reason_and_stop_nothing(
-    people: list[Path], quick: Options, tmp_path: Path, worked: list[str]
+    people: list[Path], quick: BatchOptions, tmp_path: Path, worked: list[str]
 ) -> None:
     images = [Path(shutil.copy(path, tmp_path / path.name)) for path in people[:4]]
     images[1].write_bytes(b"no image")
@@ -210,7 +210,7 @@ def test_failures_are_kept_with_their_reason_and_stop_nothing(
 
 
 def test_an_error_of_our_own_is_one_failure_too(
-    people: list[Path], quick: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    people: list[Path], quick: BatchOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(fixed: list[Path], moving: list[Path], **options: Any) -> Any:
         raise MemoryError if "person1" in moving[0].name else ZeroDivisionError("by\nzero")
@@ -221,8 +221,8 @@ def test_an_error_of_our_own_is_one_failure_too(
     assert failures["person2"] == {"exit_code": 1, "message": "internal error: ZeroDivisionError: by zero"}
 
 
-def test_what_was_interrupted_can_be_looked_at(people: list[Path], quick: Options, tmp_path: Path) -> None:
-    def stop(tally: Tally) -> None:
+def test_what_was_interrupted_can_be_looked_at(people: list[Path], quick: BatchOptions, tmp_path: Path) -> None:
+    def stop(state: BatchProgress) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -230,7 +230,7 @@ def test_what_was_interrupted_can_be_looked_at(people: list[Path], quick: Option
     assert [row["id"] for row in rows(tmp_path / "out")] == ["person1"]
 
 
-def test_wrong_options_stop_all_before_any_work(people: list[Path], quick: Options, tmp_path: Path) -> None:
+def test_wrong_options_stop_all_before_any_work(people: list[Path], quick: BatchOptions, tmp_path: Path) -> None:
     pairs, out = many_to_one(people[0], people[1:2]), tmp_path / "out"
     for options in (replace(quick, model="no-such"), replace(quick, engine="torch", precision="f16")):
         with pytest.raises(UsageError):
@@ -244,7 +244,9 @@ def test_wrong_options_stop_all_before_any_work(people: list[Path], quick: Optio
     assert not out.exists()
 
 
-def test_a_folder_holds_one_batch_with_one_set_of_options(people: list[Path], quick: Options, tmp_path: Path) -> None:
+def test_a_folder_holds_one_batch_with_one_set_of_options(
+    people: list[Path], quick: BatchOptions, tmp_path: Path
+) -> None:
     pairs, out = many_to_one(people[0], people[1:2]), tmp_path / "out"
     run_batch(pairs, out, quick)
     with pytest.raises(UsageError, match="--resume"):
@@ -257,7 +259,7 @@ def test_a_folder_holds_one_batch_with_one_set_of_options(people: list[Path], qu
 
 
 def test_what_a_killed_batch_left_is_cleared_away(
-    people: list[Path], quick: Options, tmp_path: Path, temporary: Callable[[Path], Path]
+    people: list[Path], quick: BatchOptions, tmp_path: Path, temporary: Callable[[Path], Path]
 ) -> None:
     out = tmp_path / "out"
     (out / "pairs").mkdir(parents=True)
@@ -273,7 +275,7 @@ def test_what_a_killed_batch_left_is_cleared_away(
 
 
 def test_what_a_worker_left_that_died_is_cleared_away(
-    people: list[Path], quick: Options, tmp_path: Path, temporary: Callable[[Path], Path]
+    people: list[Path], quick: BatchOptions, tmp_path: Path, temporary: Callable[[Path], Path]
 ) -> None:
     pairs = tmp_path / "out" / "pairs"
     run_batch(
@@ -286,7 +288,7 @@ def test_what_a_worker_left_that_died_is_cleared_away(
 
 
 def test_pairs_of_one_fixed_image_are_done_together(
-    people: list[Path], quick: Options, tmp_path: Path, worked: list[str]
+    people: list[Path], quick: BatchOptions, tmp_path: Path, worked: list[str]
 ) -> None:
     a, b, c, d = people[:4]
     pairs = [Pair("1", a, c), Pair("2", b, c), Pair("3", a, d), Pair("4", b, d)]

@@ -70,7 +70,7 @@ def recipe(
 def test_each_variant_is_trained_with_each_seed_and_only_once(recipe: Callable[..., Path], tmp_path: Path) -> None:
     told: list[str] = []
     path, work = recipe(), tmp_path / "work"
-    record = measure_ablation(path, work, variants=["default", "no-tarep"], seeds=2, steps=3, say=told.append)
+    record = measure_ablation(path, work, variants=["default", "no-tarep"], seeds=2, steps=3, log=told.append)
     assert [(run.variant, run.seed) for run in record.runs] == [
         ("default", 0), ("default", 1), ("no-tarep", 0), ("no-tarep", 1),
     ]  # fmt: skip
@@ -82,7 +82,7 @@ def test_each_variant_is_trained_with_each_seed_and_only_once(recipe: Callable[.
 
     logs = {path: path.read_bytes() for path in work.glob("*/log.jsonl")}
     assert len(logs) == 4
-    again = measure_ablation(path, work, variants=["default", "no-tarep"], seeds=2, steps=3, say=told.append)
+    again = measure_ablation(path, work, variants=["default", "no-tarep"], seeds=2, steps=3, log=told.append)
     assert again.runs == record.runs
     assert {path: path.read_bytes() for path in work.glob("*/log.jsonl")} == logs
 

@@ -94,13 +94,13 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 def measure(data: Path, names: Sequence[str], bench: Bench, note: str = "") -> Record:
-    return accuracy.measure(BRAIN, data, names, bench, note=note, say=lambda _: None)
+    return accuracy.measure(BRAIN, data, names, bench, note=note, log=lambda _: None)
 
 
 def test_every_method_is_run_and_scored(data: Path, commands: list[list[str]], tmp_path: Path) -> None:
     said: list[str] = []
     bench = Bench(tmp_path / "work", threads=3)
-    record = accuracy.measure(BRAIN, data, (), bench, note="idle otherwise", say=said.append)
+    record = accuracy.measure(BRAIN, data, (), bench, note="idle otherwise", log=said.append)
     assert [method.name for method in record.methods] == list(methods.contenders(BRAIN, bench))
     assert record.name == "brain-accuracy"
     assert record.summary["identity"]["dice"].mean < 0.8
@@ -133,7 +133,7 @@ def test_a_slow_method_can_be_measured_on_the_first_pairs(
 ) -> None:
     bench = Bench(tmp_path / "work", threads=2, reuse=True)
     for count in (1, 2):  # one more another time; what was done is there
-        record = accuracy.measure(BRAIN, data, ["ants-syncc"], bench, count=count, say=lambda _: None)
+        record = accuracy.measure(BRAIN, data, ["ants-syncc"], bench, count=count, log=lambda _: None)
         assert [case.fixed for case in record.cases] == SUBJECTS[:count]
         assert len(record.timings) == len(commands) == count
         assert record.data == BRAIN.data
@@ -225,7 +225,7 @@ def test_only_what_is_recorded_is_timed_again(data: Path, commands: list[list[st
 
 def test_times_are_of_pairs_that_were_scored(data: Path, commands: list[list[str]], tmp_path: Path) -> None:
     bench = Bench(tmp_path / "work", threads=2)
-    slow = accuracy.measure(BRAIN, data, ["ants-syncc"], bench, count=1, say=lambda _: None)
+    slow = accuracy.measure(BRAIN, data, ["ants-syncc"], bench, count=1, log=lambda _: None)
     old = records.merge(measure(data, ["ants-syn"], bench), slow)
     commands.clear()
     with pytest.raises(InputError, match="ants-syncc; measure them first"):

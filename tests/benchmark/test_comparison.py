@@ -85,7 +85,7 @@ def order(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def compared(data: Path, tmp_path: Path) -> Record:
     bench = Bench(tmp_path / "work", threads=2, environments=Environments(tmp_path))
-    return compare("chaos-t2", data, METHODS, bench, count=2, forwards=FORWARDS, say=lambda _: None)
+    return compare("chaos-t2", data, METHODS, bench, count=2, forwards=FORWARDS, log=lambda _: None)
 
 
 def test_tools_run_in_turn_and_what_cannot_be_installed_is_told(data: Path, order: list[str], tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_tools_run_in_turn_and_what_cannot_be_installed_is_told(data: Path, orde
 
 def test_an_interrupted_comparison_goes_on(data: Path, order: list[str], tmp_path: Path) -> None:
     bench = Bench(tmp_path / "work", threads=2, reuse=True, environments=Environments(tmp_path))
-    first, again = (compare("chaos-t2", data, METHODS, bench, count=n, say=lambda _: None) for n in (1, 2))
+    first, again = (compare("chaos-t2", data, METHODS, bench, count=n, log=lambda _: None) for n in (1, 2))
     assert order == ["ours", "demons", "ours", "ours", "ours", "demons", "ours"]  # demons not a second time
     assert again.of("demons")[:1] == first.of("demons")
     assert len(again.timings) == 4
@@ -170,7 +170,7 @@ def test_forward_passes_run_in_turn(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
     monkeypatch.setattr(comparison, "run", run)
     monkeypatch.setattr(comparison, "measured", measured)
-    forwards = measure_forwards("brain-t1", (16, 16, 16), 2, Environments(None), rounds=2, say=lambda _: None)
+    forwards = measure_forwards("brain-t1", (16, 16, 16), 2, Environments(None), rounds=2, log=lambda _: None)
     assert seen == ["voxelmorph", "eoir-8", "lapirn", "transmorph"] * 2
     by_name = {forward.name: forward for forward in forwards}
     assert (by_name["lightcrcf"].each_ms, by_name["lightcrcf"].gmac) == ((3.0,) * 20, 13.0)

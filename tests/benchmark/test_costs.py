@@ -113,7 +113,7 @@ def test_refinement_is_compared_with_greedy(tmp_path: Path) -> None:
     pytest.importorskip("picsl_greedy", reason="needs the extra `peers`")
     record = measure_refinement(
         None, "made up", shape=(32, 40, 24), threads=1, count=4, repetitions=1,
-        environments=Environments(None), say=lambda _: None, gemm_size=128,
+        environments=Environments(None), log=lambda _: None, gemm_size=128,
     )  # fmt: skip
     assert [run.scale for run in record.runs] == [2, 1]
     assert [run.greedy.command for run in record.runs] == [
@@ -134,7 +134,7 @@ def test_greedy_that_is_missing_is_told(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(Environments, "python", missing)
     record = measure_refinement(
         None, "made up", shape=(32, 40, 24), threads=1, count=3, repetitions=1,
-        environments=Environments(tmp_path), say=lambda _: None, gemm_size=128,
+        environments=Environments(tmp_path), log=lambda _: None, gemm_size=128,
     )  # fmt: skip
     assert record.runs[0].greedy.times is None
     assert "greedy: greedy: expected it, got nothing" in refine_text(record)
@@ -221,7 +221,7 @@ def test_sizes_that_fail_stay_in_the_record(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(scaling, "run", fail)
     record = scaling.measure_scaling(
-        [(16, 24, 32)], [1], model="brain-t1", precision="f32", preset="fast", repetitions=1, say=lambda _: None
+        [(16, 24, 32)], [1], model="brain-t1", precision="f32", preset="fast", repetitions=1, log=lambda _: None
     )
     assert record.runs[0].failure == "error: not enough memory"
     assert record.runs[0].core is None

@@ -29,7 +29,7 @@ def folder(grids: Callable[..., Grid], brains: Callable[..., tuple[Volume, Volum
 def test_a_record_holds_what_follows_from_its_cases(folder: Path) -> None:
     told: list[str] = []
     words = ["--data", str(folder), "--out", str(folder / "record.json"), "--threads", "1"]
-    assert labelling.main(words, say=told.append) == 0
+    assert labelling.main(words, log=told.append) == 0
     record = json.loads((folder / "record.json").read_text())
     (case,) = record["cases"]
     assert (case["image"], sorted(case["atlases"])) == ("sub-0", ["sub-1", "sub-2"])

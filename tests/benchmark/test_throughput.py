@@ -34,7 +34,7 @@ def people(tmp_path: Path, grids: Callable[..., Grid], brains: Callable[..., tup
 
 def test_counts_the_pairs_of_whole_commands(people: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throughput, "usable_cores", lambda: 1)
-    record = measure_throughput(people, data="persons", pairs=5, repetitions=1, say=lambda _: None)
+    record = measure_throughput(people, data="persons", pairs=5, repetitions=1, log=lambda _: None)
     assert [took.setting for took in record.settings] == [
         Setting(init="auto", workers=1, threads=1), Setting(init="none", workers=1, threads=1),
     ]  # fmt: skip

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from lightcrcf.batch import run as batch_module
 from lightcrcf.batch.carried import CarriedPair
 from lightcrcf.batch.manifest import Manifest
-from lightcrcf.batch.options import Options
+from lightcrcf.batch.options import BatchOptions
 from lightcrcf.bids.dataset import DataSet
-from lightcrcf.bids.publish import Template
+from lightcrcf.bids.publish import BidsTemplate
 from lightcrcf.bids.register import ParticipantSummary, register_participants
 from lightcrcf.cli.main import run
 from lightcrcf.errors import UsageError
@@ -92,10 +92,10 @@ def worked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def registered(
-    raw: Path, template: Path, options: Options, *participants: str, contrasts: tuple[str, ...] = ("T2w",)
+    raw: Path, template: Path, options: BatchOptions, *participants: str, contrasts: tuple[str, ...] = ("T2w",)
 ) -> ParticipantSummary:
     return register_participants(
-        DataSet.open(raw), raw.parent / "out", Template(template, "TPL"), options, contrasts=contrasts,
+        DataSet.open(raw), raw.parent / "out", BidsTemplate(template, "TPL"), options, contrasts=contrasts,
         participants=participants,
     )  # fmt: skip
 
@@ -105,7 +105,7 @@ def told(path: Path) -> dict[str, Any]:
     return found
 
 
-def test_a_t2_goes_by_the_t1_in_one_step(raw: Path, template: Path, quick: Options, tmp_path: Path) -> None:
+def test_a_t2_goes_by_the_t1_in_one_step(raw: Path, template: Path, quick: BatchOptions, tmp_path: Path) -> None:
     options = replace(quick, preset="default", init="auto", inverse=True, report=True)
     summary = registered(raw, template, options, "01")
     assert set(summary.participants["01"]) == {"T1w", "T2w"}
@@ -147,7 +147,7 @@ def test_a_t2_goes_by_the_t1_in_one_step(raw: Path, template: Path, quick: Optio
 
 
 def test_series_are_represented_by_one_volume(
-    raw: Path, template: Path, quick: Options, tmp_path: Path, worked: list[str]
+    raw: Path, template: Path, quick: BatchOptions, tmp_path: Path, worked: list[str]
 ) -> None:
     everything = ("T2w", "FLAIR", "bold", "dwi")
     summary = registered(raw, template, quick, contrasts=everything)
@@ -185,7 +185,7 @@ def test_series_are_represented_by_one_volume(
     assert worked == ["sub-01_T1w-to-TPL", "sub-01_T2w-to-TPL"]
 
 
-def test_a_reference_of_the_scanner_goes_before_the_mean(raw: Path, template: Path, quick: Options) -> None:
+def test_a_reference_of_the_scanner_goes_before_the_mean(raw: Path, template: Path, quick: BatchOptions) -> None:
     reference = raw / "sub-01/func/sub-01_task-rest_sbref.nii.gz"
     write(reference, read(raw / f"{ANAT}_T2w.nii.gz"))
     registered(raw, template, quick, "01", contrasts=("bold",))
@@ -210,7 +210,7 @@ def test_what_goes_along_and_what_does_not(raw: Path) -> None:
     ]  # fmt: skip
 
 
-def test_what_cannot_go_along_fails_alone(raw: Path, template: Path, quick: Options, tmp_path: Path) -> None:
+def test_what_cannot_go_along_fails_alone(raw: Path, template: Path, quick: BatchOptions, tmp_path: Path) -> None:
     registered(raw, template, quick, "01", contrasts=("T2w", "bold"))
     func, anat = (tmp_path / f"out/sub-01/{kind}" for kind in ("func", "anat"))
     assert list(func.glob("*boldref.nii.gz"))
@@ -235,7 +235,7 @@ def lone(raw: Path) -> Path:
     return raw
 
 
-def test_what_nothing_takes_along_is_named(lone: Path, template: Path, quick: Options) -> None:
+def test_what_nothing_takes_along_is_named(lone: Path, template: Path, quick: BatchOptions) -> None:
     with pytest.warns(UserWarning, match="left out") as warned:
         summary = registered(lone, template, quick, contrasts=("T2w", "dwi"))
     texts = [str(warning.message) for warning in warned]
@@ -246,7 +246,7 @@ def test_what_nothing_takes_along_is_named(lone: Path, template: Path, quick: Op
     }  # fmt: skip
 
 
-def test_the_verdict_is_no_better_than_that_on_the_t1(raw: Path, template: Path, quick: Options) -> None:
+def test_the_verdict_is_no_better_than_that_on_the_t1(raw: Path, template: Path, quick: BatchOptions) -> None:
     registered(raw, template, quick, "01", contrasts=())
     results = raw.parent / "out/lightcrcf/pairs/sub-01_T1w-to-TPL"
     record = told(results / "run.json")
@@ -272,7 +272,7 @@ def test_the_command_line(raw: Path, template: Path, tmp_path: Path, capsys: pyt
     assert "4 images: " in stderr
 
 
-def test_two_batches_do_not_share_a_participant(raw: Path, template: Path, quick: Options, tmp_path: Path) -> None:
+def test_two_batches_do_not_share_a_participant(raw: Path, template: Path, quick: BatchOptions, tmp_path: Path) -> None:
     with (
         Manifest(tmp_path / "out/lightcrcf/contrasts", ["-sub-01"]).lock(),
         pytest.raises(UsageError, match="another batch"),

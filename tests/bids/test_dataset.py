@@ -17,10 +17,10 @@ import pytest
 import SimpleITK as sitk
 
 from lightcrcf.batch.manifest import Manifest
-from lightcrcf.batch.options import Options
+from lightcrcf.batch.options import BatchOptions
 from lightcrcf.bids.dataset import DataSet
-from lightcrcf.bids.names import ImageName, label, template_label
-from lightcrcf.bids.publish import Template
+from lightcrcf.bids.names import ImageName, parse_label, template_label
+from lightcrcf.bids.publish import BidsTemplate
 from lightcrcf.bids.register import register_participants
 from lightcrcf.cli.main import run
 from lightcrcf.errors import InputError, UsageError
@@ -70,14 +70,14 @@ def small(people: list[Path], tmp_path: Path) -> Path:
 
 
 def registered(
-    small: Path, out: Path, template: Path, options: Options, *participants: str, contrasts: tuple[str, ...] = ()
+    small: Path, out: Path, template: Path, options: BatchOptions, *participants: str, contrasts: tuple[str, ...] = ()
 ) -> Any:
     return register_participants(
-        DataSet.open(small), out, Template(template, "TPL"), options, contrasts=contrasts, participants=participants
+        DataSet.open(small), out, BidsTemplate(template, "TPL"), options, contrasts=contrasts, participants=participants
     )
 
 
-def test_names_of_the_derivatives(small: Path, people: list[Path], quick: Options, tmp_path: Path) -> None:
+def test_names_of_the_derivatives(small: Path, people: list[Path], quick: BatchOptions, tmp_path: Path) -> None:
     options = replace(quick, preset="default", inverse=True, report=True, jacobian=True)
     summary = registered(small, tmp_path / "out", people[0], options)
     assert summary.pairs == 3
@@ -109,7 +109,9 @@ def test_names_of_the_derivatives(small: Path, people: list[Path], quick: Option
     assert 0.2 < ratio.data.min() < 1 < ratio.data.max() < 5
 
 
-def test_what_may_move_is_in_names_and_words(small: Path, people: list[Path], quick: Options, tmp_path: Path) -> None:
+def test_what_may_move_is_in_names_and_words(
+    small: Path, people: list[Path], quick: BatchOptions, tmp_path: Path
+) -> None:
     out, options = tmp_path / "out", replace(quick, init="auto", transform="rigid")
     assert registered(small, out, people[0], options, "01").failures == {}
     assert sorted(path.name for path in (out / "sub-01" / "anat").iterdir()) == [
@@ -127,7 +129,7 @@ def test_what_may_move_is_in_names_and_words(small: Path, people: list[Path], qu
 
 
 def test_itk_applies_the_transforms_as_the_readme_says(
-    small: Path, people: list[Path], quick: Options, tmp_path: Path
+    small: Path, people: list[Path], quick: BatchOptions, tmp_path: Path
 ) -> None:
     registered(small, tmp_path / "out", people[0], replace(quick, preset="default", init="auto"), "01")
     anat = tmp_path / "out" / "sub-01" / "anat"
@@ -144,7 +146,7 @@ def test_itk_applies_the_transforms_as_the_readme_says(
 
 
 def test_one_participant_at_a_time_ends_as_all_at_once(
-    small: Path, people: list[Path], quick: Options, tmp_path: Path
+    small: Path, people: list[Path], quick: BatchOptions, tmp_path: Path
 ) -> None:
     registered(small, tmp_path / "all", people[0], quick)
     for participant in ("02", "01"):
@@ -160,7 +162,7 @@ def test_one_participant_at_a_time_ends_as_all_at_once(
 
 
 def test_what_cannot_be_registered_any_more_leaves_no_old_result(
-    small: Path, people: list[Path], quick: Options, tmp_path: Path
+    small: Path, people: list[Path], quick: BatchOptions, tmp_path: Path
 ) -> None:
     registered(small, tmp_path / "out", people[0], quick, "01")
     anat = tmp_path / "out" / "sub-01" / "anat"
@@ -171,7 +173,7 @@ def test_what_cannot_be_registered_any_more_leaves_no_old_result(
 
 
 def test_others_may_work_on_other_participants(
-    small: Path, people: list[Path], quick: Options, tmp_path: Path, temporary: Callable[[Path], Path]
+    small: Path, people: list[Path], quick: BatchOptions, tmp_path: Path, temporary: Callable[[Path], Path]
 ) -> None:
     work = tmp_path / "out" / "lightcrcf"
     with Manifest(work, ["-sub-02"]).lock():
@@ -184,7 +186,9 @@ def test_others_may_work_on_other_participants(
             registered(small, tmp_path / "out", people[0], quick)
 
 
-def test_what_is_no_bids_data_set_is_refused(small: Path, people: list[Path], quick: Options, tmp_path: Path) -> None:
+def test_what_is_no_bids_data_set_is_refused(
+    small: Path, people: list[Path], quick: BatchOptions, tmp_path: Path
+) -> None:
     with pytest.raises(InputError, match=r"dataset_description\.json"):
         DataSet.open(tmp_path)
     with pytest.raises(InputError, match="sub-09"):
@@ -200,9 +204,9 @@ def test_what_is_no_bids_name(name: str) -> None:
 
 
 def test_labels() -> None:
-    assert [label(text, "--participant-label") for text in ("01", "sub-01", "A9+")] == ["01", "01", "A9+"]
+    assert [parse_label(text, "--participant-label") for text in ("01", "sub-01", "A9+")] == ["01", "01", "A9+"]
     with pytest.raises(UsageError, match="letters and digits"):
-        label("0 1", "--participant-label")
+        parse_label("0 1", "--participant-label")
     assert template_label(Path("____.nii.gz")) == "template"
 
 
@@ -252,7 +256,7 @@ def test_the_validator_finds_nothing_wrong_with_derivatives_of_real_brains(
     (raw / "sub-1104/dwi/sub-1104_dwi.bval").write_text("0 1000\n")
     (raw / "sub-1104/dwi/sub-1104_dwi.bvec").write_text("0 1\n0 0\n0 0\n")
     assert validated(raw)["error"] == []
-    options = Options(model=str(coarse_model), preset="fast", inverse=True, report=True, jacobian=True)
+    options = BatchOptions(model=str(coarse_model), preset="fast", inverse=True, report=True, jacobian=True)
     along = ("T2w", "bold", "dwi")
     summary = registered(raw, tmp_path / "out", tmp_path / "1101.nii.gz", options, contrasts=along)
     assert summary.failures == {}

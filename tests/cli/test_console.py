@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lightcrcf import progress as throttle
-from lightcrcf.cli.console import print_json, print_table, progress_shown, say
+from lightcrcf.cli.console import print_json, print_message, print_table, show_progress
 from lightcrcf.geometry.kernel_cache import compilation_announced
 
 
@@ -19,7 +19,7 @@ def test_a_log_has_the_title_once_the_inputs_are_good_and_then_a_stage_now_and_t
 ) -> None:
     now = [0.0]
     monkeypatch.setattr(throttle.time, "monotonic", lambda: now[0])
-    with progress_shown("registering b with a") as progress:
+    with show_progress("registering b with a") as progress:
         for stage in ("read", "choose model"):
             progress(stage, 0.0)
         assert capsys.readouterr() == ("", "")
@@ -34,7 +34,7 @@ def test_a_terminal_sees_stages_and_hears_of_compilation_once(
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
-    with compilation_announced(say), progress_shown("a title for logs") as progress:
+    with compilation_announced(print_message), show_progress("a title for logs") as progress:
         progress("affine", 0.25)
         for step in (1, 2):
             assert numba.njit(lambda x, step=step: x + step)(1) == 1 + step

@@ -34,11 +34,11 @@ def test_two_that_are_right_outvote_one(method: str) -> None:
     fused = fuse(target, images, labels, (1.0, 1.0, 2.5), method)
     np.testing.assert_array_equal(fused.labels, truth)
     assert fused.labels.dtype == np.int16
-    assert fused.disputed == np.count_nonzero(labels[0] != labels[1])
+    assert fused.disagreements == np.count_nonzero(labels[0] != labels[1])
     assert sum(fused.weights) == pytest.approx(1)
-    disputed = labels[0] != labels[1]
-    assert (fused.confidence[~disputed] == 1).all()
-    assert (fused.confidence[disputed] < 1).all()
+    disagreements = labels[0] != labels[1]
+    assert (fused.confidence[~disagreements] == 1).all()
+    assert (fused.confidence[disagreements] < 1).all()
 
 
 @pytest.mark.parametrize("method", ["weighted", "joint"])
@@ -54,7 +54,7 @@ def test_one_atlas_is_its_own_result() -> None:
     image, labels = squares(1, 0)
     fused = fuse(image, [image], [labels], (1, 1, 1), "joint")
     np.testing.assert_array_equal(fused.labels, labels)
-    assert (fused.disputed, fused.weights) == (0, (1.0,))
+    assert (fused.disagreements, fused.weights) == (0, (1.0,))
 
 
 @pytest.mark.parametrize(("code", "kind"), [(255, np.uint8), (256, np.int16), (-2, np.int16), (40_000, np.int32)])

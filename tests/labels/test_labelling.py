@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import lightcrcf
-from lightcrcf.batch.options import Options
+from lightcrcf.batch.options import BatchOptions
 from lightcrcf.errors import InputError, MemoryEstimateError, QualityError, UsageError
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.labels import labelling
@@ -38,7 +38,7 @@ def atlases(people: list[Path]) -> list[Atlas]:
 @pytest.fixture(scope="module")
 def found(people: list[Path], atlases: list[Atlas]) -> Labelling:
     """Person 0, refined so that the atlases fit."""
-    return lightcrcf.label(people[0], atlases, options=Options(model="none", init="none", threads=1))
+    return lightcrcf.label(people[0], atlases, options=BatchOptions(model="none", init="none", threads=1))
 
 
 def test_labels_lie_on_the_image_and_are_better_than_one_atlas(
@@ -48,19 +48,19 @@ def test_labels_lie_on_the_image_and_are_better_than_one_atlas(
     assert found.labels.grid.isclose(truth.grid)
     assert found.labels.data.dtype == np.uint8
     fused = np.mean(list(dice(truth.data, found.labels.data).values()))
-    options = Options(model="none", init="none", threads=1)
-    single = [labelling.move(atlas, people[0], options) for atlas in atlases]
+    options = BatchOptions(model="none", init="none", threads=1)
+    single = [labelling.propagate(atlas, people[0], options) for atlas in atlases]
     assert fused > np.mean([np.mean(list(dice(truth.data, moved.labels).values())) for moved in single])
 
 
 def test_atlases_of_one_person_are_laid_on_rigidly(people: list[Path], atlases: list[Atlas]) -> None:
     rigid, deformed = (
-        lightcrcf.label(people[0], atlases, options=Options(model="none", transform=transform, threads=1))
+        lightcrcf.label(people[0], atlases, options=BatchOptions(model="none", transform=transform, threads=1))
         for transform in ("rigid", "deformable")
     )
     assert rigid.record["options"]["transform"] == "rigid"
     assert np.count_nonzero(rigid.labels.data != deformed.labels.data) > 100
-    own = [labelling.move(a, people[0], Options(model="none", transform="rigid", threads=1)) for a in atlases]
+    own = [labelling.propagate(a, people[0], BatchOptions(model="none", transform="rigid", threads=1)) for a in atlases]
     assert all(m.correlation > 0 for m in own)
     truth = read(labels_of(people[0]))
     assert min(dice(truth.data, rigid.labels.data).values()) > 0.3
@@ -71,19 +71,19 @@ def test_atlases_of_another_contrast_are_compared_in_the_shades_of_the_image(
 ) -> None:
     image = read(people[0])
     write(tmp_path / "t2.nii.gz", replace(image, data=np.where(image.data > 20, 700 - image.data, 0)))
-    options = Options(model="none", similarity="any", threads=1)
+    options = BatchOptions(model="none", similarity="any", threads=1)
     found = lightcrcf.label(tmp_path / "t2.nii.gz", atlases, options=options)
     assert {atlas["contrasts"] for atlas in found.record["atlases"]} == {"any"}
     truth = read(labels_of(people[0])).data
-    moved = [labelling.move(atlas, tmp_path / "t2.nii.gz", options) for atlas in atlases]
-    target = labelling.unit_intensities(read(tmp_path / "t2.nii.gz"), moved[0].window)
+    moved = [labelling.propagate(atlas, tmp_path / "t2.nii.gz", options) for atlas in atlases]
+    target = labelling.scale_intensities(read(tmp_path / "t2.nii.gz"), moved[0].window)
     inside = truth > 0
     for each in moved:
         before, after = (
-            np.corrcoef(target[inside], seen[inside])[0, 1] for seen in (each.image, each.comparable(target))
+            np.corrcoef(target[inside], seen[inside])[0, 1] for seen in (each.image, each.in_target_contrast(target))
         )
         assert before < -0.2 < 0.5 < after
-        assert replace(each, across=False).comparable(target) is each.image
+        assert replace(each, cross_contrast=False).in_target_contrast(target) is each.image
     plain = fuse(target, [m.image for m in moved], [m.labels for m in moved], image.grid.spacing_mm.tolist(), "joint")
     overlaps = [np.mean(list(dice(truth, labels).values())) for labels in (plain.labels, found.labels.data)]
     assert overlaps[1] > overlaps[0] + 0.003
@@ -95,14 +95,14 @@ def test_voxels_without_data_hardly_change_a_label(
     """NaN in the background reaches no patch that is compared; the registrations differ a little, by their weights."""
     image = read(people[0])
     holed = image.data.astype(np.float32)
-    beside = np.zeros(holed.shape, np.bool_)
-    beside[:2, :2, :2] = True
-    assert not found.labels.data[beside].any()
-    holed[beside] = np.nan
+    neighbour_weights = np.zeros(holed.shape, np.bool_)
+    neighbour_weights[:2, :2, :2] = True
+    assert not found.labels.data[neighbour_weights].any()
+    holed[neighbour_weights] = np.nan
     write(tmp_path / "holed.nii.gz", Volume(holed, image.grid))
-    options = Options(model="none", init="none", threads=1)
+    options = BatchOptions(model="none", init="none", threads=1)
     again = lightcrcf.label(tmp_path / "holed.nii.gz", atlases, options=options)
-    assert not again.labels.data[beside].any()
+    assert not again.labels.data[neighbour_weights].any()
     assert min(dice(found.labels.data, again.labels.data).values()) > 0.95
 
 
@@ -153,7 +153,7 @@ def test_no_input_is_replaced(found: Labelling, tmp_path: Path) -> None:
         save_labelling(found, tmp_path)
 
 
-def test_the_image_itself_is_no_atlas(people: list[Path], quick: Options) -> None:
+def test_the_image_itself_is_no_atlas(people: list[Path], quick: BatchOptions) -> None:
     pairs = [(image, labels_of(image)) for image in people[:2]]
     with pytest.warns(UserWarning, match=r"person0.nii.gz: is one of the atlases"):
         assert len(lightcrcf.label(people[0], pairs, options=quick).record["atlases"]) == 1
@@ -166,18 +166,18 @@ def test_the_image_itself_is_no_atlas(people: list[Path], quick: Options) -> Non
 
 def judged(monkeypatch: pytest.MonkeyPatch, failing: list[Path]) -> None:
     """Let quality control fail for some atlases."""
-    move = labelling.move
+    original = labelling.propagate
 
-    def judging(atlas: Atlas, image: Path, options: Options) -> Any:
+    def judging(atlas: Atlas, image: Path, options: BatchOptions) -> Any:
         verdict = "fail" if atlas.image in failing else "pass"
-        found = move(atlas, image, options)
+        found = original(atlas, image, options)
         return replace(found, quality=replace(found.quality, verdict=verdict, reasons=("of a test",)))
 
-    monkeypatch.setattr(labelling, "move", judging)
+    monkeypatch.setattr(labelling, "propagate", judging)
 
 
 def test_atlases_that_fail_are_named_and_left_out(
-    people: list[Path], atlases: list[Atlas], quick: Options, monkeypatch: pytest.MonkeyPatch
+    people: list[Path], atlases: list[Atlas], quick: BatchOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged(monkeypatch, [atlases[0].image])
     with pytest.warns(UserWarning, match=r"person1.nii.gz: left out, quality control failed: of a test"):
@@ -189,21 +189,21 @@ def test_atlases_that_fail_are_named_and_left_out(
         lightcrcf.label(people[0], atlases[:2], options=quick)
 
 
-def test_labels_that_are_no_labels(people: list[Path], quick: Options, tmp_path: Path) -> None:
+def test_labels_that_are_no_labels(people: list[Path], quick: BatchOptions, tmp_path: Path) -> None:
     image = read(people[1])
     write(tmp_path / "half.nii.gz", Volume(np.full(image.grid.shape, 0.5, np.float32), image.grid))
     with pytest.raises(InputError, match=r"half\.nii\.gz"):
         lightcrcf.label(people[0], [(people[1], tmp_path / "half.nii.gz")], options=quick)
 
 
-@pytest.mark.parametrize("wrong", [{"fusion": "guess"}, {"workers": 0}, {"options": Options(model="no-such")}])
+@pytest.mark.parametrize("wrong", [{"fusion": "guess"}, {"workers": 0}, {"options": BatchOptions(model="no-such")}])
 def test_options_that_do_not_fit(wrong: dict[str, Any], people: list[Path], atlases: list[Atlas]) -> None:
     with pytest.raises(UsageError):
         lightcrcf.label(people[0], atlases, **wrong)
 
 
 def test_more_atlases_than_memory_holds(
-    people: list[Path], atlases: list[Atlas], quick: Options, monkeypatch: pytest.MonkeyPatch
+    people: list[Path], atlases: list[Atlas], quick: BatchOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enough = 2 * read(people[0]).data.nbytes  # to read one, not to fuse three
     monkeypatch.setattr(volume_limits, "available_memory", lambda: enough)
@@ -212,7 +212,7 @@ def test_more_atlases_than_memory_holds(
 
 
 @pytest.mark.skipif(find_spec("distributed") is None, reason="Dask is not installed")
-def test_workers_find_the_same(people: list[Path], atlases: list[Atlas], quick: Options) -> None:
+def test_workers_find_the_same(people: list[Path], atlases: list[Atlas], quick: BatchOptions) -> None:
     alone = lightcrcf.label(people[0], atlases, options=quick)
     together = lightcrcf.label(people[0], atlases, options=quick, workers=2)
     np.testing.assert_array_equal(alone.labels.data, together.labels.data)

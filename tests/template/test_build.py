@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightcrcf.batch.options import Options
+from lightcrcf.batch.options import BatchOptions
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.template import stages as template_builder
 from lightcrcf.template.build import build
-from lightcrcf.template.mean import mean_shift
+from lightcrcf.template.mean import mean_displacement
 from lightcrcf.template.recipe import Recipe
 from lightcrcf.transforms.itk import read_transform_folder
 from lightcrcf.volumes import Volume, read, write
 
-RECIPE = Recipe(iterations=2, options=Options(model="none", init="none", preset="default", refine=2, threads=1))
+RECIPE = Recipe(iterations=2, options=BatchOptions(model="none", init="none", preset="default", refine=2, threads=1))
 Tree = Callable[[Path], dict[str, str]]
 
 
@@ -76,7 +76,7 @@ def test_the_images_lie_evenly_around_it(built: tuple[Path, dict[str, Any]]) -> 
     assert second["change_rms"] < 0.3 * first["change_rms"]
     template = read(out / "template.nii.gz")
     chains = [read_transform_folder(folder) for folder in sorted((out / "transforms").iterdir())]
-    left = mean_shift(chains, template.grid).length_mm[template.data > 0.05]
+    left = mean_displacement(chains, template.grid).length_mm[template.data > 0.05]
     assert np.sqrt(np.mean(left**2)) < 0.05 * first["mean_shift_rms_mm"]
 
 
@@ -129,7 +129,7 @@ def test_it_goes_on_where_it_stopped(
 
 
 def test_an_image_that_fails_is_named_and_left_out(
-    persons: list[Path], tmp_path: Path, grids: Callable[..., Grid], quick: Options
+    persons: list[Path], tmp_path: Path, grids: Callable[..., Grid], quick: BatchOptions
 ) -> None:
     elsewhere = tmp_path / "elsewhere.nii.gz"
     there = read(persons[0])
@@ -142,7 +142,7 @@ def test_an_image_that_fails_is_named_and_left_out(
 
 
 def test_too_few_that_can_be_registered_is_an_error(
-    persons: list[Path], tmp_path: Path, quick: Options, monkeypatch: pytest.MonkeyPatch
+    persons: list[Path], tmp_path: Path, quick: BatchOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(template_builder, "_why_not", lambda record: "quality control failed: far apart")
     with pytest.warns(UserWarning, match="far apart"), pytest.raises(InputError, match=r"0 of 2; quality control"):
@@ -163,7 +163,7 @@ def test_contrasts_are_not_averaged(persons: list[Path], tmp_path: Path) -> None
     image = read(persons[2])
     other = tmp_path / "other.nii.gz"
     write(other, replace(image, data=np.where(image.data > 20, 700 - image.data, 0).astype(np.int16)))
-    options = Options(model="none", preset="fast", threads=1)
+    options = BatchOptions(model="none", preset="fast", threads=1)
     with pytest.raises(InputError, match=r"other.nii.gz: expected the contrast of .*, got another one, as 1 of 3"):
         build([*persons[:2], other], tmp_path / "out", Recipe(1, options=options))
     assert not (tmp_path / "out" / "work").exists()

@@ -8,7 +8,7 @@ from scipy.linalg import expm
 
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.template.mean import centred, centring, group_mean, mean_shift, stretch
+from lightcrcf.template.mean import group_mean, mean_displacement, shape_update, stretch, update_shape
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.field import DisplacementField
@@ -67,13 +67,13 @@ def test_an_image_upside_down_is_named() -> None:
 def test_a_common_turn_or_shift_is_no_shift() -> None:
     turn = affine(3).matrix.copy()
     turn[:3, :3] = turn[:3, :3] @ np.linalg.inv(stretch(Affine(turn)))
-    shift = mean_shift([Chain(Affine.identity(), None, Affine(turn))], GRID)
+    shift = mean_displacement([Chain(Affine.identity(), None, Affine(turn))], GRID)
     assert shift.length_mm.max() < 1e-3
 
 
 def test_the_mean_shift_is_that_of_the_points() -> None:
     chains = [Chain(Affine.identity(), smooth(GRID, n), affine(n, 0.05)) for n in range(3)]
-    shift = mean_shift(chains, GRID)
+    shift = mean_displacement(chains, GRID)
     middle, total = GRID.world((np.array(GRID.shape) - 1) / 2), np.zeros((200, 3))
     points = GRID.world(np.random.default_rng(1).integers(1, 18, size=(200, 3)))
     for chain in chains:
@@ -88,20 +88,20 @@ def test_the_mean_shift_is_that_of_the_points() -> None:
 @pytest.mark.parametrize("grid", [GRID, HALF], ids=["whole", "half"])
 def test_centred_maps_have_no_mean_shift(grid: Grid) -> None:
     chains = [Chain(Affine.identity(), smooth(grid, n), affine(n, 0.03)) for n in range(4)]
-    shift = mean_shift(chains, GRID)
-    whole = [centred(chain, centring(shift, 1.0)) for chain in chains]
-    quarter = [centred(chain, centring(shift, 0.25)) for chain in chains]
+    shift = mean_displacement(chains, GRID)
+    whole = [update_shape(chain, shape_update(shift, 1.0)) for chain in chains]
+    quarter = [update_shape(chain, shape_update(shift, 0.25)) for chain in chains]
     inside = (slice(4, -4),) * 3
     before = shift.length_mm[inside].mean()
     assert before > 0.3
-    assert mean_shift(whole, GRID).length_mm[inside].max() < 0.03 * before
-    assert 0.7 < mean_shift(quarter, GRID).length_mm[inside].mean() / before < 0.8
+    assert mean_displacement(whole, GRID).length_mm[inside].max() < 0.03 * before
+    assert 0.7 < mean_displacement(quarter, GRID).length_mm[inside].mean() / before < 0.8
 
 
 def test_a_map_without_a_field_can_be_centred() -> None:
     back = smooth(GRID, 1)
     points = inner_points()
-    chain = centred(Chain(Affine.identity(), None, affine(2)), back)
+    chain = update_shape(Chain(Affine.identity(), None, affine(2)), back)
     assert np.allclose(chain.points(points), affine(2).points(back.points(points)))
 
 
@@ -109,4 +109,4 @@ def test_centring_composes_with_what_was_there() -> None:
     chain = Chain(Affine.identity(), smooth(GRID, 1), affine(2))
     back = smooth(GRID, 7)
     points = GRID.world(np.random.default_rng(1).integers(3, 15, size=(100, 3)))
-    assert np.allclose(centred(chain, back).points(points), chain.points(back.points(points)), atol=1e-3)
+    assert np.allclose(update_shape(chain, back).points(points), chain.points(back.points(points)), atol=1e-3)

@@ -29,7 +29,7 @@ _OWN_PASSES = 10
 _NETWORKS = Path(__file__).with_name("networks.py")  # not imported: that would need PyTorch here
 _SIDE_BY_SIDE = " Methods ran in turn, pair after pair, each in a process and an environment of its own."
 Shape = tuple[int, int, int]
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 def peers_name(data: str) -> str:
@@ -46,7 +46,7 @@ def compare(
     count: int,
     forwards: Sequence[Forward] = (),
     note: str = "",
-    say: Say = print,
+    log: Log = print,
 ) -> Record:
     """Run methods in turn on the first pairs of a data set, time them and score them.
 
@@ -58,7 +58,7 @@ def compare(
         count: of pairs.
         forwards: of networks, to go with them.
         note: what else the machine did.
-        say: gets a line for each run.
+        log: gets a line for each run.
 
     Raises:
         InputError: if the data are not there.
@@ -71,7 +71,7 @@ def compare(
     def keep(contender: Contender, pair: Pair, outcome: Outcome) -> None:
         cases.append(score(contender.name, pair, outcome))
         told = cases[-1].failure or f"Dice {cases[-1].dice:.4f}"
-        say(f"{data} {cases[-1].method} {cases[-1].fixed} <- {cases[-1].moving}: {told}")
+        log(f"{data} {cases[-1].method} {cases[-1].fixed} <- {cases[-1].moving}: {told}")
 
     outcomes = alternately(run_here, todo, bench, keep)
     return Record(
@@ -98,7 +98,7 @@ def _first(protocol: Protocol, count: int) -> Data:
 
 
 def measure_forwards(
-    model: str, shape: Shape, threads: int, environments: Environments, *, rounds: int, say: Say = print
+    model: str, shape: Shape, threads: int, environments: Environments, *, rounds: int, log: Log = print
 ) -> list[Forward]:
     """Time forward passes in turn: our network's, with its warp, and those without public weights.
 
@@ -109,7 +109,7 @@ def measure_forwards(
         environments: where the packages are.
         rounds: each has a process of its own in every round and makes one pass after one that does not count; ours,
             which takes a fraction of a second, ten.
-        say: gets a line for each run.
+        log: gets a line for each run.
     """
     found: dict[str, list[Forward]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -119,7 +119,7 @@ def measure_forwards(
             for name in _FORWARDS:
                 one = _forward(name, Path(folder), shape, threads, environments)
                 found.setdefault(name, []).append(one)
-                say(f"forward {name}: {one.failure or f'{one.each_ms[0]:.0f} ms'}")
+                log(f"forward {name}: {one.failure or f'{one.each_ms[0]:.0f} ms'}")
     return [_joined(runs) for runs in found.values()]
 
 

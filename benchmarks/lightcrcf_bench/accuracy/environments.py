@@ -34,11 +34,11 @@ class Environments:
 
     Args:
         folder: that holds them; None runs every tool in this process's own environment.
-        say: gets a line before one is made.
+        log: gets a line before one is made.
     """
 
     folder: Path | None
-    say: Callable[[str], None] = print
+    log: Callable[[str], None] = print
 
     def python(self, tool: str) -> Path:
         """The interpreter that has a tool.
@@ -54,7 +54,7 @@ class Environments:
         place, wanted = self.folder / tool, "\n".join(REQUIREMENTS[tool]) + "\n"
         stamp, python = place / _STAMP, place / "bin" / "python"
         if not stamp.is_file() or stamp.read_text(encoding="utf-8") != wanted:
-            self.say(f"installing {', '.join(REQUIREMENTS[tool])} into {place}")
+            self.log(f"installing {', '.join(REQUIREMENTS[tool])} into {place}")
             self._make(tool, place)
             stamp.write_text(wanted, encoding="utf-8")
         return python

@@ -26,7 +26,7 @@ SCORING = (
     "voxels with a Jacobian determinant <= 0 by central differences, over the fixed grid and among labelled voxels; "
     "SDlogJ over the fixed grid; non-diffeomorphic volume among labelled voxels."
 )
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 def record_name(protocol: Protocol) -> str:
@@ -42,7 +42,7 @@ def measure(
     *,
     count: int | None = None,
     note: str = "",
-    say: Say = print,
+    log: Log = print,
 ) -> Record:
     """Run and score methods on a protocol's pairs.
 
@@ -53,7 +53,7 @@ def measure(
         bench: where and how to run.
         count: of pairs, the first ones; None for all.
         note: added to what the record says of the timing.
-        say: gets a line for each pair.
+        log: gets a line for each pair.
 
     Raises:
         InputError: if the data are not there.
@@ -70,7 +70,7 @@ def measure(
             outcomes.append(contender.run(pair, bench))
             cases.append(score(contender.name, pair, outcomes[-1]))
             told = cases[-1].failure or f"Dice {cases[-1].dice:.4f}"
-            say(f"{protocol.name} {contender.name} {pair.fixed} <- {pair.moving}: {told}")
+            log(f"{protocol.name} {contender.name} {pair.fixed} <- {pair.moving}: {told}")
         timings += timings_of(contender.name, todo, outcomes)
         methods.append(describe(contender, outcomes, note))
     return Record(

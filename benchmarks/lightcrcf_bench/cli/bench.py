@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lightcrcf.cli.app import App
-from lightcrcf.cli.console import say
+from lightcrcf.cli.console import print_message
 from lightcrcf.errors import UsageError
 from lightcrcf_bench.cli import costs as bench_costs
 
@@ -104,8 +104,8 @@ def peers(
     with tempfile.TemporaryDirectory() as temporary:
         kept = work is not None
         bench = Bench(work or Path(temporary), threads, reuse=kept, limit_seconds=limit, environments=places)
-        forwards = measure_forwards(model, size, threads, places, rounds=rounds, say=say) if rounds else []
-        record = compare(data, folder, names, bench, count=pairs, forwards=forwards, note=note, say=say)
+        forwards = measure_forwards(model, size, threads, places, rounds=rounds, log=print_message) if rounds else []
+        record = compare(data, folder, names, bench, count=pairs, forwards=forwards, note=note, log=print_message)
     records.write(out, record)
 
 
@@ -123,7 +123,7 @@ def ablation(
     from lightcrcf_bench.training.ablation import measure_ablation
 
     names = [name for name in variants.replace(",", " ").split() if name]
-    measure_ablation(recipe, work, variants=names, seeds=seeds, steps=steps, note=note, say=say).write(out)
+    measure_ablation(recipe, work, variants=names, seeds=seeds, steps=steps, note=note, log=print_message).write(out)
 
 
 @app.command()
@@ -139,7 +139,7 @@ def throughput(
 
     images = sorted((data / "oasis").glob("sub-10[01]?_T1w.nii.gz"))
     told = f"oasis, {len(images)} skull-stripped brains"
-    measure_throughput(images, data=told, pairs=pairs, repetitions=repetitions, note=note, say=say).write(out)
+    measure_throughput(images, data=told, pairs=pairs, repetitions=repetitions, note=note, log=print_message).write(out)
 
 
 @app.command()
@@ -179,5 +179,5 @@ def _measure(
     from lightcrcf_bench.records import schema as records
 
     for name in accuracy.chosen(protocol, names, bench):  # each is written when it is done: some take hours
-        record = accuracy.measure(protocol, data, [name], bench, count=count, note=note, say=say)
+        record = accuracy.measure(protocol, data, [name], bench, count=count, note=note, log=print_message)
         records.write(out, records.merge(records.read(out), record) if out.exists() else record)

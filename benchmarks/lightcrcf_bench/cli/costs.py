@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lightcrcf.cli.console import print_json, say
+from lightcrcf.cli.console import print_json, print_message
 from lightcrcf.errors import UsageError
 from lightcrcf.options import Preset
 
@@ -101,7 +101,7 @@ def refine(
         count=steps,
         repetitions=repetitions,
         environments=environments(environments_at),
-        say=say,
+        log=print_message,
         gemm_size=gemm_size,
         note=note,
     )
@@ -137,7 +137,7 @@ def scaling(
         preset=preset,
         repetitions=repetitions,
         limit_seconds=limit,
-        say=say,
+        log=print_message,
         note=note,
     )
     _deliver(record, scaling_text(record), out, json)
@@ -147,7 +147,7 @@ def environments(folder: Path | None) -> Environments:
     """Where other tools are installed: below `folder`, or in the user's cache."""
     from lightcrcf_bench.accuracy.environments import Environments
 
-    return Environments(folder or Path.home() / ".cache" / "lightcrcf" / "peers", say)
+    return Environments(folder or Path.home() / ".cache" / "lightcrcf" / "peers", print_message)
 
 
 def _numbers(text: str) -> Sequence[int]:
@@ -163,4 +163,4 @@ def _deliver(record: CostRecord, text: str, out: Path | None, json: bool) -> Non
     if json:
         print_json(record.model_dump(mode="json"))
     else:
-        say(text)
+        print_message(text)

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.batch.options import Options
+from lightcrcf.batch.options import BatchOptions
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.files import write_json
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.labels.atlases import TABLE, Atlas
 from lightcrcf.labels.fusion import FUSIONS, fuse
-from lightcrcf.labels.labelling import Moved, move, unit_intensities
+from lightcrcf.labels.labelling import PropagatedAtlas, propagate, scale_intensities
 from lightcrcf.run_record.environment import usable_cores
 from lightcrcf.volumes import read
 from lightcrcf_bench.accuracy.oasis import DATA, TERMS, oasis_files
@@ -63,12 +63,12 @@ def measure_case(image: Path, truth: Path, atlases: Sequence[Atlas], threads: in
     found, taken = _command(image, atlases, threads)
     fixed, manual = read(image), read(truth).data
     with use_threads(threads):
-        moved = [move(atlas, image, Options(threads=threads)) for atlas in atlases]
+        moved = [propagate(atlas, image, BatchOptions(threads=threads)) for atlas in atlases]
         moved = sorted(
             (m for m in moved if m.quality.verdict != "fail"), key=lambda m: (-m.correlation, str(m.atlas.image))
         )
         single = [_mean_dice(manual, m.labels) for m in moved]
-        target, spacing = unit_intensities(fixed, moved[0].window), fixed.grid.spacing_mm
+        target, spacing = scale_intensities(fixed, moved[0].window), fixed.grid.spacing_mm
         fused = {method: _fused(target, moved, spacing, method, manual) for method in FUSIONS}
     return {
         "image": _name(image),
@@ -155,7 +155,7 @@ def _command(image: Path, atlases: Sequence[Atlas], threads: int) -> tuple[Any, 
 
 
 def _fused(
-    target: NDArray[np.float32], moved: Sequence[Moved], spacing: Any, method: str, manual: NDArray[Any]
+    target: NDArray[np.float32], moved: Sequence[PropagatedAtlas], spacing: Any, method: str, manual: NDArray[Any]
 ) -> tuple[float, float]:
     """Dice and seconds of a fusion, the second time that it runs."""
     for _ in range(2):
@@ -173,7 +173,7 @@ def _name(path: Path) -> str:
     return path.name.removesuffix("_T1w.nii.gz")
 
 
-def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = print) -> int:
+def main(arguments: Sequence[str] | None = None, log: Callable[[str], None] = print) -> int:
     """Measure and write the record; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     for name in ("--data", "--out"):
@@ -187,7 +187,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
     cases = []
     for image, truth in images[: options.images]:
         cases.append(measure_case(image, truth, atlases, options.threads))
-        say(f"{cases[-1]['image']}: {cases[-1]['dice']}, {cases[-1]['command']['seconds']:.1f} s")
+        log(f"{cases[-1]['image']}: {cases[-1]['dice']}, {cases[-1]['command']['seconds']:.1f} s")
     record = {
         **plain_header(FORMAT),
         "data": {"name": DATA, "terms": TERMS, "split": "images of val, atlases of train", "structures": 138},
@@ -201,7 +201,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
         "cases": cases,
     }
     write_json(options.out, record)
-    say(json.dumps(record["summary"]))
+    log(json.dumps(record["summary"]))
     return 0
 
 

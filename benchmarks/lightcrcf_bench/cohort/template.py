@@ -1,4 +1,4 @@
-"""What a template is worth beside the affine mean that it began from: sharpness, centring, and labels that agree on it.
+"""Template against its affine mean: sharpness, residual mean displacement, and overlap of labels.
 
 python -m lightcrcf_bench.cohort.template --data ../shared/data --out benchmarks/history/DATE-template.json
 
@@ -29,7 +29,7 @@ from lightcrcf.preprocessing.normalization import normalize
 from lightcrcf.registration.register import register
 from lightcrcf.run_record.environment import usable_cores
 from lightcrcf.template.average import sharpness
-from lightcrcf.template.mean import mean_shift
+from lightcrcf.template.mean import mean_displacement
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.itk import read_transform_folder
@@ -183,7 +183,7 @@ def _measured(out: Path, persons: Sequence[Files], others: Sequence[Files], pres
 
 def _shifts(known: Mapping[str, Any], template: Path, chains: Sequence[Chain]) -> dict[str, float]:
     image = read(template)
-    left = mean_shift(chains, image.grid).length_mm[foreground(image.data)]
+    left = mean_displacement(chains, image.grid).length_mm[foreground(image.data)]
     stages = [stage["figures"]["mean_shift_rms_mm"] for stage in known["iterations"]]
     written = float(np.sqrt(np.mean(np.square(left), dtype=np.float64)))
     return {"affine_mean": stages[0], "template": stages[-1], "written_transforms": round(written, 6)}
@@ -194,7 +194,7 @@ def _sharpness_of(path: Path) -> float:
     return round(sharpness(Volume(prepared.data, prepared.grid), foreground(prepared.data)), 6)
 
 
-def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = print) -> int:
+def main(arguments: Sequence[str] | None = None, log: Callable[[str], None] = print) -> int:
     """Build, measure and write the record; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     for name in ("--data", "--out"):
@@ -215,7 +215,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
         images = [str(image) for image, _ in persons]
         command = (sys.executable, "-m", "lightcrcf", "template", *images, f"--out={out}", "--resume", *chosen)
         taken = run(command, environment=limited(given.threads))
-        say(f"built in {taken.seconds:.0f} s")
+        log(f"built in {taken.seconds:.0f} s")
         with use_threads(given.threads):
             found = _measured(out, persons, others, given.preset)
     record = {
@@ -233,7 +233,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
         **found,
     }
     write_json(given.out, record)
-    say(json.dumps({name: found[name] for name in ("affine_mean", "template", "mean_shift_rms_mm")}))
+    log(json.dumps({name: found[name] for name in ("affine_mean", "template", "mean_shift_rms_mm")}))
     return 0
 
 

@@ -27,7 +27,7 @@ from lightcrcf_bench.smoothness.record import (
 __all__ = ["Planned", "Ready", "Rung", "Split", "Study", "chosen", "grow", "subjects"]
 
 Split = Literal["train", "val"]
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 _SIGNIFICANT = 6
 
 
@@ -122,7 +122,7 @@ def grow(
     count: int | None = None,
     again: bool = False,
     note: str = "",
-    say: Say = print,
+    log: Log = print,
 ) -> None:
     """Run methods on cases, in turn on each, and write every run into the record as soon as it is done.
 
@@ -134,7 +134,7 @@ def grow(
         count: of cases, the first ones; None for all.
         again: run also what the record holds.
         note: what else the machine did.
-        say: gets a line for each run.
+        log: gets a line for each run.
 
     Raises:
         InputError: if the record is of something else.
@@ -145,7 +145,7 @@ def grow(
     for case in study.planned[:count]:
         done = set() if record is None or again else _done(record, case.name)
         todo = [rung for rung in rungs if rung.contender.name not in done]
-        ready = _ready(case, bench, say) if todo else None
+        ready = _ready(case, bench, log) if todo else None
         if ready is None:
             continue
         for rung in todo:
@@ -156,19 +156,19 @@ def grow(
             new = _record(study, rung, _trial(rung, case, ready, outcome), outcome, note)
             record = merged(record, new) if record else new
             write_smoothness(path, record)
-            say(_told(study, new.trials[0]))
+            log(_told(study, new.trials[0]))
 
 
 def _done(record: SmoothnessRecord, case: str) -> set[str]:
     return {trial.method for trial in record.trials if trial.case == case and trial.failure is None}
 
 
-def _ready(case: Planned, bench: Bench, say: Say) -> Ready | None:
+def _ready(case: Planned, bench: Bench, log: Log) -> Ready | None:
     """None where it cannot be made; the next one may be."""
     try:
         return case.prepare(bench)
     except InputError as error:
-        say(f"{case.name}: {error}")
+        log(f"{case.name}: {error}")
         return None
 
 

@@ -58,7 +58,7 @@ def measure_refinement(
     count: int,
     repetitions: int,
     environments: Environments,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
     gemm_size: int = 3072,
     note: str = "",
 ) -> RefineRecord:
@@ -72,7 +72,7 @@ def measure_refinement(
         count: of steps in each run, at most.
         repetitions: runs, of ours and of greedy.
         environments: where greedy is installed.
-        say: gets a line for each resolution.
+        log: gets a line for each resolution.
         gemm_size: as for `bench core`.
         note: what else the machine did.
 
@@ -87,7 +87,7 @@ def measure_refinement(
         measured("pair", {"files": files, "shape": shape, "folder": folder}, threads)
         for level in (_level(scale) for scale in (2, 1)):
             runs.append(_run(Path(folder), level, threads, count, repetitions, environments))
-            say(f"scale 1/{level.scale}: {runs[-1].times.median_ms:.1f} ms a step")
+            log(f"scale 1/{level.scale}: {runs[-1].times.median_ms:.1f} ms a step")
     return RefineRecord(
         **circumstances(),
         protocol=PROTOCOL,

@@ -45,7 +45,7 @@ def measure_scaling(
     preset: str,
     repetitions: int,
     limit_seconds: float | None = None,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
     note: str = "",
 ) -> ScalingRecord:
     """Measure every size with every number of threads; what does not fit stays in the record with its reason.
@@ -58,7 +58,7 @@ def measure_scaling(
         preset: of the whole command.
         repetitions: of the compute.
         limit_seconds: after which a command is stopped and counts as failed.
-        say: gets a line for each run.
+        log: gets a line for each run.
         note: what else the machine did.
     """
     found = {
@@ -72,7 +72,7 @@ def measure_scaling(
                 apart = [_once_more(found[shape, n], folder, model, repetitions, limit_seconds) for n in threads]
                 for run_of in _with_core(apart, model, precision, repetitions):
                     found[shape, run_of.threads] = run_of
-                    say(_told(run_of))
+                    log(_told(run_of))
     runs = tuple(found.values())
     sizes = " ".join("x".join(map(str, shape)) for shape in shapes)
     return ScalingRecord(

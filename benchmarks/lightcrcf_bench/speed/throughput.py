@@ -103,7 +103,7 @@ def measure_throughput(
     pairs: int,
     repetitions: int,
     note: str = "",
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> ThroughputRecord:
     """Register images onto the first of them, in every setting.
 
@@ -113,7 +113,7 @@ def measure_throughput(
         pairs: in each run.
         repetitions: of each setting.
         note: what else the machine did.
-        say: told what goes on.
+        log: told what goes on.
 
     Raises:
         InputError: for fewer than two images.
@@ -128,7 +128,7 @@ def measure_throughput(
     for _ in range(repetitions):
         for n, setting in enumerate(settings):
             taken[n].append(_run(images, pairs, setting))
-            say(f"{setting}: {3600 * pairs / taken[n][-1].seconds:.0f} pairs an hour")
+            log(f"{setting}: {3600 * pairs / taken[n][-1].seconds:.0f} pairs an hour")
     return ThroughputRecord(
         **circumstances(),
         protocol=PROTOCOL,

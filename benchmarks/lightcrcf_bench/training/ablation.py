@@ -37,7 +37,7 @@ def measure_ablation(
     seeds: int = 3,
     steps: int | None = None,
     note: str = "",
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> AblationRecord:
     """Train every variant with every seed.
 
@@ -48,7 +48,7 @@ def measure_ablation(
         seeds: of each variant: 0, 1, ...
         steps: of each run; the recipe's by default.
         note: what else the machine did.
-        say: told what goes on.
+        log: told what goes on.
 
     Raises:
         InputError: for a bad recipe, one without watched persons or one that starts from a model, or bad data.
@@ -72,7 +72,7 @@ def measure_ablation(
     for seed in range(seeds):
         for name in variants or known:
             runs.append(_run(config, known[name], name, seed, stages, work))
-            say(f"{name}, seed {seed}: Dice {runs[-1].dice:.4f}, folding {runs[-1].folding_percent:.4f} %")
+            log(f"{name}, seed {seed}: Dice {runs[-1].dice:.4f}, folding {runs[-1].folding_percent:.4f} %")
     chosen = f" --variants {','.join(variants)}" if variants else ""
     return AblationRecord(
         name=f"{config.name}-ablation",

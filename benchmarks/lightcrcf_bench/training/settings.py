@@ -146,7 +146,7 @@ def _changes(full: Level) -> dict[str, dict[str, Any]]:
 
 
 def measure_settings(
-    pairs: Sequence[Pair], weights: Weights, threads: int, say: Callable[[str], None] = print
+    pairs: Sequence[Pair], weights: Weights, threads: int, log: Callable[[str], None] = print
 ) -> list[dict[str, Any]]:
     """A row for each setting: Dice, folding and seconds of each pair.
 
@@ -154,7 +154,7 @@ def measure_settings(
         pairs: with labels, fixed and moving.
         weights: of the model.
         threads: of everything.
-        say: told of each pair.
+        log: told of each pair.
 
     Raises:
         InputError: if a file cannot be used.
@@ -172,7 +172,7 @@ def measure_settings(
                 rows[name]["seconds"].append(round(time.perf_counter() - began, 3))
                 rows[name]["dice"].append(round(_dice(ready, field), 5))
                 rows[name]["folding_percent"].append(0.0 if field is None else round(folding_percent(field), 6))
-            say(f"{_name(fixed)} <- {_name(moving)}: {rows['affine alone']['dice'][-1]}, {rows[_BASE]['dice'][-1]}")
+            log(f"{_name(fixed)} <- {_name(moving)}: {rows['affine alone']['dice'][-1]}, {rows[_BASE]['dice'][-1]}")
     return list(rows.values())
 
 
@@ -262,7 +262,7 @@ def _name(scan: Any) -> str:
     return str(scan.image.name.partition(".")[0])
 
 
-def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = print) -> int:
+def main(arguments: Sequence[str] | None = None, log: Callable[[str], None] = print) -> int:
     """Measure and write the record; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--recipe", type=Path, required=True, help="training configuration with watched persons")
@@ -285,10 +285,10 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
         "note": options.note,
         "threads": options.threads,
         "pairs": [[_name(fixed), _name(moving)] for fixed, moving in pairs],
-        "rows": measure_settings(pairs, weights, options.threads, say),
+        "rows": measure_settings(pairs, weights, options.threads, log),
     }
     write_json(options.out, record)
-    say(settings_text(record))
+    log(settings_text(record))
     return 0
 
 

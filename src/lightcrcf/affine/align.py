@@ -42,7 +42,7 @@ class Alignment:
         similarity_before: similarity under the alignment of the headers.
         similarity_after: similarity under `affine`, never below `similarity_before`.
         measure: description of the similarity measure.
-        across: whether the images have different contrasts and were aligned by a measure that allows for it.
+        cross_contrast: whether the images have different contrasts and were aligned by a measure that allows for it.
         contrast: correlation under `affine`, plain and after intensity mapping; the weighted mean of several pairs.
         contrasts: the same for each pair.
         start: name of the winning start; "header" if the alignment of the headers was kept or refined, "outline" if
@@ -58,7 +58,7 @@ class Alignment:
     similarity_before: float
     similarity_after: float
     measure: str
-    across: bool
+    cross_contrast: bool
     contrast: ContrastSimilarity
     contrasts: tuple[ContrastSimilarity, ...]
     start: str
@@ -79,14 +79,14 @@ def align(
     extents: tuple[Extent, Extent] | None = None,
     transform: str = "affine",
     further: Sequence[tuple[AlignmentImage, AlignmentImage]] = (),
-    shares: Sequence[float] = (1.0,),
+    weights: Sequence[float] = (1.0,),
 ) -> Alignment:
     """Compute the affine that aligns `moving` with `fixed`, whatever their initial orientation.
 
     Starts are refined at about 10 mm by global correlation. The best few are refined at 5 mm, where local correlation
     selects one. The last steps are at 2.5 mm, with samples weighted by local agreement.
     If the correlation there is low, or much higher after intensity mapping, the images have different contrasts, and
-    `search_across.search_across` aligns them. If that fails for a skull-stripped brain and a whole head, the brain is
+    `cross_contrast_search.search_cross_contrast` aligns them. If that fails for a skull-stripped brain and a whole head, the brain is
     aligned with the outline of the head. The result depends neither on the order of axes nor on the number of threads.
 
     Args:
@@ -97,7 +97,7 @@ def align(
         further: more contrasts of the same two subjects in the same two spaces, on any grids. Starts and outline come
             from the first pair; every other measure is the weighted mean of all pairs. If that finds different
             contrasts, all pairs are aligned across contrasts; pairs of equal contrast lose little by it.
-        shares: weights of all pairs, the first pair first; they sum to 1.
+        weights: of all pairs, the first pair first; they sum to 1.
 
     Raises:
         InputError: if an image is constant, a mask is on another grid or leaves nothing, or nothing can be compared.
@@ -109,7 +109,7 @@ def align(
         AlignmentImage.prepare(fixed, fixed_mask, extents[0]),
         AlignmentImage.prepare(moving, moving_mask, extents[1]),
     )
-    images = PairPyramid.build(*sources, further, shares)
+    images = PairPyramid.build(*sources, further, weights)
     best = select_alignment(images, transform)
     if not np.isfinite(best.found.fit.cost):
         raise InputError(
@@ -119,18 +119,28 @@ def align(
             remedy="check that both show the same part of the body, and the masks",
         )
     by_outline = None
-    if not best.across and best.found.similarity < _MIN_CORRELATION:
+    if not best.cross_contrast and best.found.similarity < _MIN_CORRELATION:
         by_outline = _outline_alignment(*sources, transform)
-    found, before, measure = by_outline or _keep_better_of_header(best)
+    return _alignment(images, best, by_outline or _keep_better_of_header(best), sources)
+
+
+def _alignment(
+    images: PairPyramid,
+    best: Candidate,
+    chosen: tuple[SearchResult, float, str],
+    sources: tuple[AlignmentImage, AlignmentImage],
+) -> Alignment:
+    """Return the alignment of a search result, the similarity under the headers, and the name of the measure."""
+    found, before, measure = chosen
     matrix = found.fit.matrix
-    each = ContrastSimilarity.of_each(images.fine, images.local_fine, matrix) if further else ()
-    contrast = (best if found is best.found else Candidate(images, found, best.across)).contrast
+    each = ContrastSimilarity.of_each(images.fine, images.local_fine, matrix) if len(images.fine.all_pairs) > 1 else ()
+    contrast = (best if found is best.found else Candidate(images, found, best.cross_contrast)).contrast
     return Alignment(
         affine=Affine(matrix),
         similarity_before=before,
         similarity_after=found.similarity,
         measure=measure,
-        across=best.across,
+        cross_contrast=best.cross_contrast,
         contrast=contrast,
         contrasts=each or (contrast,),
         start=found.start.name,
@@ -145,7 +155,7 @@ def _keep_better_of_header(best: Candidate) -> tuple[SearchResult, float, str]:
     """Return the candidate, or the headers if they are no worse; the similarity under the headers; and its measure."""
     images, headers = best.images, np.eye(4)
     spacing = float(np.prod(images.local_fine.fixed.grid.spacing_mm) ** (1 / 3))
-    if best.across:
+    if best.cross_contrast:
         before = information(images.fine, headers)
         measure = f"normalised mutual information at {spacing:.1f} mm, mean of both directions"
     else:

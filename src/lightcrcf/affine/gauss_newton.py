@@ -30,7 +30,7 @@ Float64 = NDArray[np.float64]
 DEGREES_OF_FREEDOM = {"translation": 3, "rigid": 6, "similarity": 7, "affine": 12}
 # Largest stretch along any direction; anatomy never needs more.
 _MAX_STRETCH = 2.0
-# Overlap as a share of the smaller foreground: the least allowed, and the least at which correlations are not reduced.
+# Overlap as a fraction of the smaller foreground: the least allowed, and the least at which correlations are not reduced.
 _MIN_OVERLAP, FULL_OVERLAP = 0.1, 0.5
 _MIN_VARIANCE = 1e-9
 
@@ -75,7 +75,7 @@ def fit(
     """Minimise the cost from `start` by Levenberg-Marquardt steps in one family of transforms.
 
     The cost is 1 - correlation squared, averaged over both directions and by weight over all pairs, plus `prior` times
-    the squared logarithmic strain. The squared correlation is the share of variance that a linear regression of one
+    the squared logarithmic strain. The squared correlation is the fraction of variance that a linear regression of one
     image on the other explains; its slope and intercept are eliminated (Kaufman's variable projection).
 
     Args:
@@ -169,12 +169,12 @@ def _weighted_system(
         return first
     costs = [each.cost if np.isfinite(each.cost) else uninformative for each in (first, *more)]
     defined = [
-        (p.share, each) for p, each in zip(pair.all_pairs, (first, *more), strict=True) if np.isfinite(each.cost)
+        (p.weight, each) for p, each in zip(pair.all_pairs, (first, *more), strict=True) if np.isfinite(each.cost)
     ]
     return System(
-        sum(p.share * cost for p, cost in zip(pair.all_pairs, costs, strict=True)),
-        np.asarray(sum(share * each.hessian for share, each in defined)),
-        np.asarray(sum(share * each.descent for share, each in defined)),
+        sum(p.weight * cost for p, cost in zip(pair.all_pairs, costs, strict=True)),
+        np.asarray(sum(weight * each.hessian for weight, each in defined)),
+        np.asarray(sum(weight * each.descent for weight, each in defined)),
     )
 
 
@@ -242,7 +242,7 @@ def correlations(pair: LevelPair, matrices: Float64) -> Float64:
 
     They fall linearly to 0 where less than half of the smaller foreground overlaps.
     """
-    return np.asarray(sum(each.share * _correlations(each, matrices) for each in pair.all_pairs), dtype=np.float64)
+    return np.asarray(sum(each.weight * _correlations(each, matrices) for each in pair.all_pairs), dtype=np.float64)
 
 
 def _correlations(pair: LevelPair, matrices: Float64) -> Float64:

@@ -152,8 +152,8 @@ def depth_map(head: AlignmentImage) -> Volume:
 def brain_surface(brain: AlignmentImage) -> BrainSurface:
     """Extract the surface of a skull-stripped brain, with the expected depths."""
     tissue = foreground(brain.volume.data)
-    share, grid = downsample_volume(Volume(tissue, brain.volume.grid), spacing_mm=_SPACING_MM)
-    inside = _largest_component(np.pad(share >= 0.5, _EXTENSION))[(slice(_EXTENSION, -_EXTENSION),) * 3]
+    fraction, grid = downsample_volume(Volume(tissue, brain.volume.grid), spacing_mm=_SPACING_MM)
+    inside = _largest_component(np.pad(fraction >= 0.5, _EXTENSION))[(slice(_EXTENSION, -_EXTENSION),) * 3]
     where = inside & (window_mean(inside[None].astype(np.float32), 1)[0] < 0.999)
     row, column = _directions(grid.world(np.argwhere(where)))
     depth, spread = (np.zeros(inside.shape, np.float32) for _ in range(2))

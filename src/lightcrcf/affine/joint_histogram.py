@@ -27,8 +27,8 @@ Float64 = NDArray[np.float64]
 
 # Bins of the joint histograms, and the largest value of `PyramidLevel.image`.
 _BINS, TOP = 24, 1.2
-# Prior count of a bin at the overall mean, as a share of the mean count, so that empty bins have a defined mean.
-_PRIOR_SHARE = 1e-4
+# Prior count of a bin at the overall mean, as a fraction of the mean count, so that empty bins have a defined mean.
+_PRIOR_PROBABILITY = 1e-4
 SAME_CONTRAST = 0.75
 """Least `ContrastSimilarity.ratio` of two images of the same contrast."""
 
@@ -54,7 +54,7 @@ class ContrastSimilarity:
     @classmethod
     def of_each(cls, pair: LevelPair, local: LevelPair, matrix: Float64) -> tuple[ContrastSimilarity, ...]:
         """Measure each pair separately, the first one first."""
-        alone = [[replace(each, share=1.0, further=()) for each in which.all_pairs] for which in (pair, local)]
+        alone = [[replace(each, weight=1.0, further=()) for each in which.all_pairs] for which in (pair, local)]
         return tuple(cls.of(each, its, matrix) for each, its in zip(*alone, strict=True))
 
     @property
@@ -115,7 +115,7 @@ def information(pair: LevelPair, matrix: Float64) -> float:
 
     It falls to 1 where too little overlaps, as `correlations` fall to 0.
     """
-    return sum(each.share * _pair_information(each, matrix) for each in pair.all_pairs)
+    return sum(each.weight * _pair_information(each, matrix) for each in pair.all_pairs)
 
 
 def _pair_information(pair: LevelPair, matrix: Float64) -> float:
@@ -153,7 +153,7 @@ def conditional_mean(joint: Float64) -> Float64:
     """
     centres = np.linspace(0, TOP, len(joint))
     count, total = _smoothed(joint.sum(axis=0)), _smoothed(centres @ joint)
-    prior = max(_PRIOR_SHARE * float(count.mean()), 1e-30)
+    prior = max(_PRIOR_PROBABILITY * float(count.mean()), 1e-30)
     mean = float(total.sum()) / max(float(count.sum()), 1e-30)
     return np.asarray((total + prior * mean) / (count + prior))
 
@@ -173,11 +173,11 @@ def normalised_mutual_information(joint: Float64) -> float:
         >>> round(normalised_mutual_information(np.eye(3)), 6), round(normalised_mutual_information(np.ones((3, 3))), 6)
         (2.0, 1.0)
     """
-    share = joint / max(joint.sum(), 1e-30)
-    both = _entropy(share)
-    return (_entropy(share.sum(axis=0)) + _entropy(share.sum(axis=1))) / both if both > 0 else 0.0
+    probability = joint / max(joint.sum(), 1e-30)
+    both = _entropy(probability)
+    return (_entropy(probability.sum(axis=0)) + _entropy(probability.sum(axis=1))) / both if both > 0 else 0.0
 
 
-def _entropy(share: Float64) -> float:
-    some = share[share > 0]
+def _entropy(probability: Float64) -> float:
+    some = probability[probability > 0]
     return float(-(some * np.log(some)).sum())

@@ -17,7 +17,7 @@ Float64 = NDArray[np.float64]
 # Bins, and the standard deviation in bins of the Gaussian that smooths the histogram.
 _BINS, _SIGMA = 32, 1.0
 # Prior probability of each pair of bins, so that logarithms are finite.
-_PRIOR_SHARE = 1e-7
+_PRIOR_PROBABILITY = 1e-7
 
 
 def information_system(pair: LevelPair, matrix: Float64, basis: Float64, prior: float) -> System:
@@ -55,10 +55,10 @@ def _one_sided_system(
 def _log_ratio(joint: Float64) -> tuple[Float64, float]:
     """Return (bins, bins) log p(f, m) / (p(f) p(m)) of the smoothed histogram, and its mean, the mutual information."""
     smooth = _GAUSSIAN @ joint @ _GAUSSIAN.T
-    share = smooth / smooth.sum() + _PRIOR_SHARE
-    share /= share.sum()
-    ratio = np.log(share) - np.log(share.sum(axis=1))[:, None] - np.log(share.sum(axis=0))
-    return ratio, float((share * ratio).sum())
+    probability = smooth / smooth.sum() + _PRIOR_PROBABILITY
+    probability /= probability.sum()
+    ratio = np.log(probability) - np.log(probability.sum(axis=1))[:, None] - np.log(probability.sum(axis=0))
+    return ratio, float((probability * ratio).sum())
 
 
 def _gaussian(bins: int, sigma: float) -> Float64:

@@ -40,13 +40,13 @@ Float64 = NDArray[np.float64]
 
 # Samples per foreground at the finest level: about 2.5 mm apart in a brain, 3.5 in a head, 1 in a hippocampus.
 _SAMPLES = 80_000
-# Radius of the local normalisation in voxels, and the epsilon of its standard deviation, as a share of the range.
+# Radius of the local normalisation in voxels, and the epsilon of its standard deviation, as a fraction of the range.
 _WINDOW, _EPSILON = 2, 0.05
 # Voxels at the edge of the foreground that local normalisation excludes: two brain masks differ there, and in images
 # without a mask skin and fat lie there, which deform.
 _EDGE_MASKED, _EDGE = 1, 2
-# Least share of samples that must remain when windows that reach unknown voxels are excluded.
-_MIN_SAMPLE_SHARE = 0.5
+# Least fraction of samples that must remain when windows that reach unknown voxels are excluded.
+_MIN_SAMPLE_FRACTION = 0.5
 # Voxels of background added around masked anatomy whose grid is cut at another face.
 _PADDING = 8
 # Radius of the local agreement in voxels, and the least weight.
@@ -114,7 +114,7 @@ class LevelPair:
         outlines: whether the outlines of both foregrounds are compared.
         mapped: the fixed image mapped to the contrast of the moving one, and the moving image to that of the fixed one;
             None to compare the images themselves.
-        share: weight of this pair among all pairs.
+        weight: of this pair among all pairs.
         further: more contrasts of the same two subjects, in the same two spaces, each on its own grids.
     """
 
@@ -122,7 +122,7 @@ class LevelPair:
     moving: PyramidLevel
     outlines: bool
     mapped: tuple[PyramidLevel, PyramidLevel] | None = None
-    share: float = 1.0
+    weight: float = 1.0
     further: tuple[LevelPair, ...] = ()
 
     @property
@@ -195,7 +195,7 @@ def count_finest_samples(volumes: tuple[Volume, Volume], types: tuple[ImageType,
 
 
 def build_pyramids(
-    fixed: AlignmentImage, moving: AlignmentImage, share: float = 1.0
+    fixed: AlignmentImage, moving: AlignmentImage, weight: float = 1.0
 ) -> tuple[LevelPair, LevelPair, LevelPair]:
     """Build pyramids of two images: three levels, the coarsest first, each at about half the resolution of the next.
 
@@ -205,7 +205,7 @@ def build_pyramids(
 
     Args:
         fixed, moving: the images.
-        share: weight of this pair among several.
+        weight: of this pair among several.
 
     Raises:
         InputError: if nothing of an image is left under its mask.
@@ -213,7 +213,9 @@ def build_pyramids(
     masked = fixed.image_type.masked, moving.image_type.masked
     spacing_mm = (max if masked[0] == masked[1] else min)(fixed.spacing_mm(), moving.spacing_mm())
     levels = [_pyramid(s, spacing_mm, both_masked=all(masked)) for s in (fixed, moving)]
-    coarse, middle, fine = (LevelPair(f, m, masked[0] == masked[1], share=share) for f, m in zip(*levels, strict=True))
+    coarse, middle, fine = (
+        LevelPair(f, m, masked[0] == masked[1], weight=weight) for f, m in zip(*levels, strict=True)
+    )
     return coarse, middle, fine
 
 
@@ -242,7 +244,7 @@ def _pyramid(source: AlignmentImage, spacing_mm: float, *, both_masked: bool) ->
     for factor in (2, 4):
         coarser = [downsample_volume(Volume(plane, grid), spacing_mm=spacing_mm * factor) for plane in planes]
         planes, grid = [data for data, _ in coarser], coarser[0][1]
-        planes[1:] = [np.asarray(share >= min(0.5, float(share.max()))) for share in planes[1:]]
+        planes[1:] = [np.asarray(fraction >= min(0.5, float(fraction.max()))) for fraction in planes[1:]]
         levels.append(_level(planes, grid, outline, edge, blank_outside))
     return levels[::-1]
 
@@ -291,15 +293,15 @@ def normalise_locally(level: PyramidLevel) -> PyramidLevel:
     whose windows reach unknown voxels, since the windows of the other image hold more there.
     """
     smooth = _box_mean(level.image, 1) / _box_mean(np.ones_like(level.image), 1)
-    share = np.maximum(_box_mean(level.valid, _WINDOW), 1e-4)
-    offset = (smooth - _box_mean(smooth * level.valid, _WINDOW) / share) * level.valid
-    deviation = np.sqrt(np.maximum(_box_mean(offset * offset, _WINDOW), 0) / share + _EPSILON**2)
+    fraction = np.maximum(_box_mean(level.valid, _WINDOW), 1e-4)
+    offset = (smooth - _box_mean(smooth * level.valid, _WINDOW) / fraction) * level.valid
+    deviation = np.sqrt(np.maximum(_box_mean(offset * offset, _WINDOW), 0) / fraction + _EPSILON**2)
     core = (_box_mean(level.foreground, level.edge) > 0.999).astype(np.float32)
     if core.sum() < 0.3 * level.foreground.sum():
         core = level.foreground
     samples, valid = core * level.samples, level.valid
-    whole = (share > 0.999).astype(np.float32)
-    if not level.blank_outside and (whole * samples).sum() > _MIN_SAMPLE_SHARE * samples.sum():
+    whole = (fraction > 0.999).astype(np.float32)
+    if not level.blank_outside and (whole * samples).sum() > _MIN_SAMPLE_FRACTION * samples.sum():
         samples, valid = samples * whole, valid * whole
     return replace(level, image=(offset / deviation).astype(np.float32), samples=samples, valid=valid)
 

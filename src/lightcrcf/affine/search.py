@@ -17,8 +17,8 @@ __all__ = ["COARSE_STARTS", "MIDDLE_STARTS", "STRAIN_PRIOR", "PairPyramid", "Sea
 STRAIN_PRIOR = 0.05
 # Starts of each kind (upright, turned) that are refined at the coarse and at the middle level.
 COARSE_STARTS, MIDDLE_STARTS = 6, 3
-# Alignments that differ by less than this share of the radius are duplicates.
-_DUPLICATE_SHARE = 0.1
+# Alignments that differ by less than this fraction of the radius are duplicates.
+_DUPLICATE_FRACTION = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,20 +49,20 @@ class PairPyramid:
         fixed: AlignmentImage,
         moving: AlignmentImage,
         further: Sequence[tuple[AlignmentImage, AlignmentImage]] = (),
-        shares: Sequence[float] = (1.0,),
+        weights: Sequence[float] = (1.0,),
     ) -> PairPyramid:
         """Build the pyramids of all pairs.
 
         Args:
             fixed, moving: the first pair, which gives the starts and the centre of rotations.
             further: pairs of other contrasts.
-            shares: weights of all pairs, the first pair first; they sum to 1.
+            weights: of all pairs, the first pair first; they sum to 1.
 
         Raises:
             InputError: if nothing of an image is left under its mask.
         """
         pairs = ((fixed, moving), *further)
-        levels = [build_pyramids(*pair, share) for pair, share in zip(pairs, shares, strict=True)]
+        levels = [build_pyramids(*pair, weight) for pair, weight in zip(pairs, weights, strict=True)]
         coarse, middle, fine = (replace(first, further=tuple(more)) for first, *more in zip(*levels, strict=True))
         return cls(coarse, middle, fine, middle.normalise_locally(), fine.normalise_locally())
 
@@ -111,6 +111,8 @@ def drop_duplicates(refined: list[tuple[Start, Fit]], pair: LevelPair) -> list[t
     corners[:3] = pair.fixed.centroid_mm[:, None] + radius_mm * np.eye(3, 4)
     kept: list[tuple[Start, Fit]] = []
     for start, at in sorted(refined, key=lambda r: r[1].cost):
-        if all(np.abs((at.matrix - other.matrix) @ corners).max() > _DUPLICATE_SHARE * radius_mm for _, other in kept):
+        if all(
+            np.abs((at.matrix - other.matrix) @ corners).max() > _DUPLICATE_FRACTION * radius_mm for _, other in kept
+        ):
             kept.append((start, at))
     return kept

@@ -7,9 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
+from lightcrcf.affine.cross_contrast_search import search_cross_contrast
 from lightcrcf.affine.joint_histogram import ContrastSimilarity, information
 from lightcrcf.affine.search import PairPyramid, SearchResult, search
-from lightcrcf.affine.search_across import search_across
 
 __all__ = ["Candidate", "select_alignment"]
 
@@ -37,12 +37,12 @@ class Candidate:
     Args:
         images: pyramids of both.
         found: the alignment.
-        across: whether the search was across contrasts.
+        cross_contrast: whether the search was across contrasts.
     """
 
     images: PairPyramid
     found: SearchResult
-    across: bool
+    cross_contrast: bool
 
     @cached_property
     def contrast(self) -> ContrastSimilarity:
@@ -83,11 +83,11 @@ def select_alignment(images: PairPyramid, transform: str) -> Candidate:
         if plain.contrast.plain >= _LIKELY_CORRELATION:
             min_information = information(images.coarse, plain.found.fit.matrix)
     thorough = plain.contrast.similarity < _FAILED_SIMILARITY
-    found = search_across(images, transform, min_information=min_information, thorough=thorough)
+    found = search_cross_contrast(images, transform, min_information=min_information, thorough=thorough)
     if found is None:
         return plain
-    across = Candidate(images, found, across=True)
-    return across if across.is_better_than(plain) else plain
+    other = Candidate(images, found, cross_contrast=True)
+    return other if other.is_better_than(plain) else plain
 
 
 def _search_same_contrast(images: PairPyramid, transform: str) -> tuple[Candidate, bool]:
@@ -97,5 +97,5 @@ def _search_same_contrast(images: PairPyramid, transform: str) -> tuple[Candidat
     if not sure:
         turned, _ = search(images, transform, upright=False)
         if turned.similarity > upright.similarity + _TURNED_MIN_GAIN:
-            return Candidate(images, turned, across=False), False
-    return Candidate(images, upright, across=False), sure
+            return Candidate(images, turned, cross_contrast=False), False
+    return Candidate(images, upright, cross_contrast=False), sure

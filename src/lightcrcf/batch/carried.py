@@ -1,4 +1,4 @@
-"""Further contrasts of a person: aligned with one image, and carried to the template by that image's transform."""
+"""Further contrasts of a subject: aligned with a lead image, whose transform carries them to the template."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ CARRIED, CARRIED_AFFINE, CARRIED_PICTURE = "carried.nii.gz", "carried.tfm", "car
 
 @dataclass(frozen=True, kw_only=True)
 class CarriedPair(Pair):
-    """Two images of one person; the fixed one was registered to a template, and takes the moving one along.
+    """Two images of one subject; the fixed one, the lead, was registered to a template and carries the moving one.
 
     Args:
-        through: the folder of that registration.
+        through: folder of the lead's registration.
     """
 
     through: Path
 
-    def beside(self) -> dict[str, Path]:
-        """The transform onto the template, as far as it is there."""
+    def further_inputs(self) -> dict[str, Path]:
+        """Return the existing files of the lead's transform to the template, by role."""
         files = {"template_affine": self.through / AFFINE_NAME, "template_warp": self.through / FIELD_NAME}
         return {role: path for role, path in files.items() if path.is_file()}
 
 
 @dataclass(frozen=True, eq=False)
 class Carrier:
-    """The registration that takes further contrasts along.
+    """The registration of a lead image to the template.
 
     Args:
-        chain: template points to points of the person's image.
-        onto: that image on the template's grid.
-        verdict: of quality control on that registration.
+        chain: from template points to points of the lead image.
+        onto: the lead image on the template's grid.
+        verdict: of quality control on the registration.
     """
 
     chain: Chain
@@ -55,10 +55,10 @@ class Carrier:
 
     @classmethod
     def of(cls, pair: Pair) -> Carrier | None:
-        """The registration that takes the pair's moving image along; None if there is no such thing.
+        """Read the lead's registration; None unless the pair is a `CarriedPair`.
 
         Raises:
-            InputError: if it has failed.
+            InputError: if it failed.
         """
         if not isinstance(pair, CarriedPair):
             return None
@@ -71,25 +71,29 @@ class Carrier:
         return cls(read_transform_folder(pair.through), onto, read_run(pair.through).qc.verdict)
 
     def through(self, aligned: Chain) -> Chain:
-        """Template points to points of the further image; `aligned` takes points of the person's image there."""
+        """Return the chain from template points to points of the further image.
+
+        Args:
+            aligned: from points of the lead image to points of the further image.
+        """
         return Chain(self.chain.before, self.chain.field, aligned.after.compose(self.chain.after))
 
-    def files(self, registration: Registration, shared: RegistrationCache) -> dict[str, Callable[[Path], None]]:
-        """What to write of the further image on the template: itself, its affine and a picture."""
+    def files(self, registration: Registration, cache: RegistrationCache) -> dict[str, Callable[[Path], None]]:
+        """Return writers of the further image on the template, its affine and a picture, by file name."""
         chain = self.through(registration.transform)
         carried = move(chain, registration.moving, self.onto, "linear", registration.record.options.fill)
         return {
             CARRIED: lambda path: write(path, carried, like=self.onto),
             CARRIED_AFFINE: lambda path: write_affine(path, chain.after),
-            CARRIED_PICTURE: lambda path: write_thumbnail(path, self.onto, carried, shared),
+            CARRIED_PICTURE: lambda path: write_thumbnail(path, self.onto, carried, cache),
         }
 
-    def judged(self, quality: Quality, lead: str) -> Quality:
-        """The verdict on the further image on the template: no better than that on the image that takes it along.
+    def combined_verdict(self, quality: Quality, lead: str) -> Quality:
+        """Return the verdict on the further image on the template: the worse of its own and the lead's.
 
         Args:
             quality: of the alignment of the two images.
-            lead: the image that takes it along, for the reason.
+            lead: name of the lead image, for the reason.
         """
         if SEVERITY.index(self.verdict) >= SEVERITY.index(quality.verdict):
             return quality

@@ -1,4 +1,4 @@
-"""Where work is done: here, one piece after another, or on the workers of a Dask cluster."""
+"""Execution of tasks on the workers of a Dask cluster."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lightcrcf.errors import InputError, UsageError, how_to_install
 
@@ -22,74 +22,94 @@ __all__ = ["LostWorkerError", "connect", "local_cluster", "on_cluster"]
 T = TypeVar("T")
 R = TypeVar("R")
 
-_AHEAD = 2  # pieces of work for each of the cluster's threads, so that none waits for the next
+_TASKS_PER_THREAD = 2  # queued tasks per thread of the cluster, so that no thread waits
 _CONNECT_S = 20
-_DEATHS = 1  # worker deaths that a piece of work may see before it is put aside
+_MAX_WORKER_DEATHS = 1  # worker deaths after which a task is postponed
 
-_KEPT_BYTES = 2**26  # what malloc keeps at most by itself, once it has seen large arrays
+_MALLOC_TRIM_BYTES = 2**26  # the largest threshold that malloc adapts to by itself
 
 
 class LostWorkerError(Exception):
-    """Workers died again and again while they did one piece of work, alone."""
+    """A task killed its workers repeatedly, even when run alone."""
 
 
 def on_cluster(
     client: Client, function: Callable[[T], R], items: Iterable[T]
 ) -> Iterator[tuple[T, R | LostWorkerError]]:
-    """Results of `function` for all items as they come, each with its item; failures as exceptions in their place.
+    """Yield the result of `function` for each item as it finishes.
 
-    Items are taken only as workers become free. What was in the hands of workers that died is done again elsewhere, in
-    the end alone, so that a piece of work that workers die of takes no others with it.
+    Items are consumed as workers become free. Tasks of a worker that died are retried on another; tasks that keep
+    killing workers are retried last, one at a time, so that they cannot take others down.
 
     Args:
         client: of the cluster.
-        function: importable on the workers; its errors end the iteration.
-        items: what to work on.
+        function: importable on the workers; its exceptions end the iteration.
+        items: arguments of the tasks.
 
     Raises:
-        InputError: if the cluster goes away.
+        InputError: if the connection to the cluster is lost.
 
     Returns:
-        (item, result); the result is a `LostWorkerError` where workers died.
+        (item, result); the result is a `LostWorkerError` if its workers died.
     """
-    from distributed import as_completed
-
-    waiting, running, suspects = iter(items), {}, list[T]()
-    done = as_completed(loop=client.loop)
-
-    def submit(item: T) -> None:
-        future = client.submit(function, item, pure=False)
-        running[future] = item
-        done.add(future)
-
-    def finished(future: Any) -> T:
-        item = running.pop(future)
-        future.release()
-        return item
-
+    queue: _TaskQueue[T, R] = _TaskQueue(client, function)
+    waiting, suspects = iter(items), list[T]()
     try:
-        for item in islice(waiting, _wanted(client)):
-            submit(item)
-        while running:
-            future = next(done)
-            result = _outcome(future)
+        queue.submit(islice(waiting, _queue_length(client)))
+        while len(queue):
+            item, result = queue.next_result()
             if isinstance(result, LostWorkerError):
-                suspects.append(finished(future))
+                suspects.append(item)
             else:
-                yield finished(future), result
-            for item in islice(waiting, max(0, _wanted(client) - len(running))):
-                submit(item)
+                yield item, result
+            queue.submit(islice(waiting, max(0, _queue_length(client) - len(queue))))
         for item in suspects:
-            submit(item)
-            future = next(done)
-            result = _outcome(future)
-            yield finished(future), result
+            queue.submit([item])
+            yield queue.next_result()
     finally:
-        client.cancel(list(running))
+        queue.cancel()
 
 
-def _outcome(future: Any) -> Any:
-    """The result of a future that is done, or what became of its workers."""
+class _TaskQueue(Generic[T, R]):
+    """Tasks of a cluster that are submitted and not finished.
+
+    Args:
+        client: of the cluster.
+        function: of each task, importable on the workers.
+    """
+
+    def __init__(self, client: Client, function: Callable[[T], R]) -> None:
+        from distributed import as_completed
+
+        self._client, self._function = client, function
+        self._running: dict[Any, T] = {}
+        self._finished = as_completed(loop=client.loop)
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def submit(self, items: Iterable[T]) -> None:
+        """Submit a task for each item."""
+        for item in items:
+            future = self._client.submit(self._function, item, pure=False)
+            self._running[future] = item
+            self._finished.add(future)
+
+    def next_result(self) -> tuple[T, R | LostWorkerError]:
+        """Wait for the next task to finish; return its item and result."""
+        future = next(self._finished)
+        result = _result_of(future)
+        item = self._running.pop(future)
+        future.release()
+        return item, result
+
+    def cancel(self) -> None:
+        """Cancel all tasks."""
+        self._client.cancel(list(self._running))
+
+
+def _result_of(future: Any) -> Any:
+    """Return the result of a finished future, or a `LostWorkerError`."""
     from distributed import KilledWorker
 
     try:
@@ -97,32 +117,32 @@ def _outcome(future: Any) -> Any:
     except KilledWorker:
         return LostWorkerError()
     except CancelledError:
-        raise _gone() from None
+        raise _connection_lost_result() from None
 
 
-def _gone() -> InputError:
+def _connection_lost_result() -> InputError:
     return InputError(
         "the cluster", expected="a scheduler that answers until all is done", got="a lost connection",
         remedy="start it again, and go on with --resume",
     )  # fmt: skip
 
 
-def _wanted(client: Client) -> int:
-    """How much work should be in the hands of the cluster; it may have grown or shrunk."""
+def _queue_length(client: Client) -> int:
+    """Return the number of tasks to keep queued, for the current number of workers."""
     try:
         threads: int = sum(client.nthreads().values())
     except OSError:
-        raise _gone() from None
-    return max(2, _AHEAD * threads)
+        raise _connection_lost_result() from None
+    return max(2, _TASKS_PER_THREAD * threads)
 
 
 @contextmanager
 def local_cluster(workers: int, threads: int) -> Iterator[Client]:
-    """A cluster of processes on this machine, gone when the block ends.
+    """Start a cluster of processes on this machine, and stop it when the block ends.
 
     Args:
-        workers: processes.
-        threads: that each may use.
+        workers: number of processes.
+        threads: of each process.
 
     Raises:
         UsageError: if Dask is not installed.
@@ -134,21 +154,21 @@ def local_cluster(workers: int, threads: int) -> Iterator[Client]:
     import numba
     from distributed import Client, LocalCluster
 
-    # Dask leaves the workers' environment in this process; Numba must not take its threads from there.
+    # Dask sets the workers' environment in this process; Numba must read its number of threads before.
     numba.get_num_threads()
-    # Numba and OpenVINO start as many threads as there are cores unless told before they are imported.
+    # Numba and OpenVINO read these on import; by default they start one thread per core.
     limits = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
-    # Dask tells malloc to give all memory back at once; a quarter of a worker's time then went into fetching it again.
-    keep = {"MALLOC_TRIM_THRESHOLD_": str(_KEPT_BYTES), "MALLOC_MMAP_THRESHOLD_": str(_KEPT_BYTES // 2)}
+    # Dask makes malloc return all memory at once; a quarter of the time of a worker was then spent on page faults.
+    keep = {"MALLOC_TRIM_THRESHOLD_": str(_MALLOC_TRIM_BYTES), "MALLOC_MMAP_THRESHOLD_": str(_MALLOC_TRIM_BYTES // 2)}
     environment = {"OMP_WAIT_POLICY": "PASSIVE", **limits, **keep}
     settings: dict[str, Any] = {
-        "distributed.scheduler.allowed-failures": _DEATHS,
+        "distributed.scheduler.allowed-failures": _MAX_WORKER_DEATHS,
         "distributed.worker.multiprocessing-method": "spawn",  # OpenMP's threads do not survive a fork
         "distributed.worker.preload": ["lightcrcf.batch.worker_start"],
         **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in environment.items()},
     }
     with (
-        _own_environment(environment) as restore,
+        _restored_environment(environment) as restore,
         dask.config.set(settings),
         LocalCluster(
             n_workers=workers,
@@ -166,8 +186,8 @@ def local_cluster(workers: int, threads: int) -> Iterator[Client]:
 
 
 @contextmanager
-def _own_environment(names: Iterable[str]) -> Iterator[Callable[[], None]]:
-    """Gives back to this process what these variables were, when it is told to and in the end."""
+def _restored_environment(names: Iterable[str]) -> Iterator[Callable[[], None]]:
+    """Restore these environment variables when the yielded function is called, and at the end of the block."""
     before = {name: os.environ.get(name) for name in names}
 
     def restore() -> None:
@@ -185,10 +205,10 @@ def _own_environment(names: Iterable[str]) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def connect(address: str) -> Iterator[Client]:
-    """A client of a running cluster.
+    """Connect to a running cluster.
 
     Args:
-        address: of its scheduler, as tcp://host:port, or the file that it was told to write (--scheduler-file).
+        address: tcp://host:port of its scheduler, or its --scheduler-file.
 
     Raises:
         UsageError: if Dask is not installed.
@@ -199,12 +219,12 @@ def connect(address: str) -> Iterator[Client]:
 
     from distributed import Client
 
-    for name in ("distributed", "distributed.client"):  # what goes wrong is said in one line, by us
+    for name in ("distributed", "distributed.client"):  # errors are reported here, in one line
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     where = {"address": address} if "://" in address else {"scheduler_file": address}
     try:
         if "scheduler_file" in where:
-            Path(address).read_bytes()  # the client would wait for it without end
+            Path(address).read_bytes()  # the client would wait for it forever
         client = Client(**where, timeout=_CONNECT_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The folder of a cohort: what is finished, what it was made from, and what is left to do."""
+"""The folder of a cohort: records of finished pairs with their inputs, and pending pairs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from lightcrcf.batch.options import Options
+from lightcrcf.batch.options import BatchOptions
 from lightcrcf.batch.pairs import Pair
-from lightcrcf.batch.work import Outcome
+from lightcrcf.batch.work import TaskResult
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.files import read_json, remove_temporaries, write_json
 from lightcrcf.registration.save import check_output_folder
@@ -23,28 +23,28 @@ SCHEMA = "lightcrcf-cohort-1"
 
 
 class Manifest:
-    """The records of all pairs of a cohort, one file each, and the options that they share.
+    """Records of the pairs of a cohort, one file each, and their common options.
 
     `DIR/batch.json` holds the options, `DIR/manifest/ID.json` a record, `DIR/pairs/ID/` its results, and
-    `DIR/timings.jsonl` what each pair took each time. A record appears when its results are complete, and goes before
-    they do.
+    `DIR/timings.jsonl` the time of each pair and run. A record is written after its results are complete, and removed
+    before they are.
 
     Args:
         folder: DIR.
-        claims: parts of the cohort that this batch is about, where several work in one folder; all of it by default.
+        claims: parts of the cohort to lock, if several batches work in one folder; all by default.
     """
 
     def __init__(self, folder: Path, claims: Sequence[str] = ("",)) -> None:
         self.folder, self._claims = folder.absolute(), claims
         self._hashes: dict[Path, str | None] = {}
 
-    def begin(self, options: Options, pairs: Sequence[Pair], *, resume: bool) -> None:
-        """Make the folder ready, or go on in it.
+    def begin(self, options: BatchOptions, pairs: Sequence[Pair], *, resume: bool) -> None:
+        """Create the folder, or resume in it.
 
         Raises:
-            UsageError: if it holds a cohort and `resume` is not set, or one that was made with other options.
+            UsageError: if it holds a cohort and `resume` is not set, or one with other options.
         """
-        wanted, begun = options.identity(), self._options_so_far()
+        wanted, begun = options.identity(), self._stored_options()
         if begun is not None and not resume:
             raise UsageError(
                 str(self.folder),
@@ -61,7 +61,7 @@ class Manifest:
             write_json(self.folder / "batch.json", {"schema": SCHEMA, "options": wanted})
 
     def clear(self, pairs: Sequence[Pair]) -> None:
-        """Remove what killed processes left half made of these pairs; nobody may be working on them."""
+        """Remove temporary files of killed processes for these pairs; no process may be working on them."""
         remove_temporaries(self.folder / "pairs", (pair.id for pair in pairs))
         remove_temporaries(self._records, (f"{pair.id}.json" for pair in pairs))
 
@@ -77,10 +77,10 @@ class Manifest:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Make the folder and keep a second batch out of it, for as long as this process lives.
+        """Create the folder and lock it against a second batch within the block.
 
         Raises:
-            UsageError: if another process is at work there.
+            UsageError: if another process holds the lock.
             InputError: if it cannot be written to.
         """
         check_output_folder(self.folder)
@@ -101,31 +101,31 @@ class Manifest:
             yield
 
     def results(self, pair: Pair) -> Path:
-        """Where the results of a pair go."""
+        """Return the folder of the results of a pair."""
         return self.folder / "pairs" / pair.id
 
-    def left(self, pairs: Sequence[Pair], *, retry_failed: bool) -> list[Pair]:
-        """The pairs that are not finished, whose inputs or results have changed, or that failed and may try again."""
+    def pending(self, pairs: Sequence[Pair], *, retry_failed: bool) -> list[Pair]:
+        """Return unfinished pairs, those with changed inputs or results and, if `retry_failed`, failed ones."""
         return [pair for pair in pairs if not self._is_finished(pair, retry_failed)]
 
     def start(self, pair: Pair) -> None:
-        """Forget what is known of a pair and remove its results, before it is done anew."""
+        """Remove the record and the results of a pair before it is registered again."""
         self._record_path(pair.id).unlink(missing_ok=True)
         rmtree(self.results(pair), ignore_errors=True)
 
-    def finish(self, outcome: Outcome) -> None:
-        """Keep the record of a pair, and what it took."""
+    def finish(self, outcome: TaskResult) -> None:
+        """Write the record of a pair, and append its times."""
         line = {"id": outcome.record["id"], "status": outcome.record["status"], "seconds": outcome.seconds}
         with (self.folder / "timings.jsonl").open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
         write_json(self._record_path(outcome.record["id"]), outcome.record)
 
     def record(self, pair: Pair) -> dict[str, Any] | None:
-        """What is known of a pair, None if nothing."""
+        """Return the record of a pair; None if there is none."""
         return read_json(self._record_path(pair.id))
 
     def records(self) -> list[dict[str, Any]]:
-        """What is known of all pairs that any batch in this folder was about, sorted by id."""
+        """Return the records of all pairs of all batches in this folder, sorted by id."""
         found = (read_json(path) for path in sorted(self._records.glob("*.json")))
         return [record for record in found if record is not None]
 
@@ -136,7 +136,7 @@ class Manifest:
     def _record_path(self, pair_id: str) -> Path:
         return self._records / f"{pair_id}.json"
 
-    def _options_so_far(self) -> dict[str, Any] | None:
+    def _stored_options(self) -> dict[str, Any] | None:
         found = read_json(self.folder / "batch.json")
         if found is None:
             return None
@@ -157,7 +157,7 @@ class Manifest:
         return all((self.results(pair) / name).is_file() for name in record["files"])
 
     def _input(self, path: Path) -> dict[str, str | None]:
-        """As in a record; the content of a file that many pairs have is looked at once."""
+        """Return path and SHA-256 as in a record; a file of several pairs is hashed once."""
         if path not in self._hashes:
             self._hashes[path] = None
             with suppress(OSError):

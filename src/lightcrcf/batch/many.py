@@ -1,4 +1,4 @@
-"""Many registrations from Python, as they finish."""
+"""Registration of many pairs from Python; results are yielded as they finish."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from lightcrcf.batch.execute import LostWorkerError, on_cluster
-from lightcrcf.batch.work import shared_here
+from lightcrcf.batch.work import thread_cache
 from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.errors import UsageError
 from lightcrcf.registration.register import Registration, register
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 __all__ = ["PairResult", "register_many"]
 
 _OPTIONS = frozenset(signature(register).parameters) - {"progress", "shared"}
-_OF_A_PAIR = ("fixed", "moving", "fixed_mask", "moving_mask", "fixed_labels", "moving_labels", "also")
+_PAIR_ARGUMENTS = ("fixed", "moving", "fixed_mask", "moving_mask", "fixed_labels", "moving_labels", "also")
 
 
 @dataclass(frozen=True, eq=False)
 class PairResult:
-    """One of many registrations.
+    """Result of one of many registrations.
 
     Args:
-        index: the pair's place in what was given, from 0.
-        registration: the result; None if there is none.
-        error: why there is none.
+        index: position of the pair in the input, from 0.
+        registration: the result; None if the pair failed.
+        error: reason of a failure, else None.
     """
 
     index: int
@@ -44,16 +44,16 @@ def register_many(
     """Register pairs and yield results as they finish; a pair that fails does not stop the others.
 
     Args:
-        pairs: (fixed, moving) of whatever `register` takes, or mappings with `fixed`, `moving` and the other arguments
-            that belong to a pair (masks, labels, `also`). They are taken when there is somebody to work on them.
-        client: of a Dask cluster (the extra `cluster`) that does the work; paths must lead to the same files there.
-            Without one the pairs are registered here, one after another. The results of a cluster come in the order in
-            which they finish, and whole: for cohorts whose volumes need not come home, `lightcrcf batch` writes them
-            where they are made.
-        options: of `register`, but for `progress`, for all pairs; on a cluster `threads` is 1 unless given.
+        pairs: (fixed, moving) in any form that `register` accepts, or mappings with `fixed`, `moving` and the other
+            arguments of a pair (masks, labels, `also`). Consumed lazily, as workers become free.
+        client: of a Dask cluster (the extra `cluster`); paths must name the same files on its workers. None registers
+            pairs sequentially in this process. Results of a cluster are yielded in the order of completion and are sent
+            to this process in full; `lightcrcf batch` writes them on the workers instead.
+        options: of `register` except `progress`, for all pairs; on a cluster `threads` is 1 by default.
 
     Raises:
-        UsageError: while iterating, for options that do not fit.
+        UsageError: while iterating, for invalid options.
+        TypeError: for an unknown keyword argument.
 
     Example:
         >>> import lightcrcf
@@ -62,39 +62,39 @@ def register_many(
         0 a.nii.gz: expected a readable file, got no such file; check the name
     """
     for name in options:
-        if name in _OF_A_PAIR or name not in _OPTIONS:
+        if name in _PAIR_ARGUMENTS or name not in _OPTIONS:
             raise TypeError(f"register_many() got an unexpected keyword argument {name!r}")
     items = ((index, _arguments(pair)) for index, pair in enumerate(pairs))
     if client is None:
-        shared = RegistrationCache()
+        cache = RegistrationCache()
         for item in items:
-            yield _registered(item, {"shared": shared, **options})
+            yield _register_pair(item, {"shared": cache, **options})
         return
-    for (index, _), result in on_cluster(client, partial(_registered_there, options=options), items):
+    for (index, _), result in on_cluster(client, partial(_register_on_worker, options=options), items):
         yield PairResult(index, None, result) if isinstance(result, LostWorkerError) else result
 
 
 def _arguments(pair: tuple[Any, Any] | Mapping[str, Any]) -> dict[str, Any]:
     named = dict(pair) if isinstance(pair, Mapping) else dict(zip(("fixed", "moving"), pair, strict=True))
-    strange = [name for name in named if name not in _OF_A_PAIR]
+    strange = [name for name in named if name not in _PAIR_ARGUMENTS]
     if strange or not {"fixed", "moving"} <= set(named):
         raise UsageError(
-            "pair", expected=f"(fixed, moving), or a mapping with some of {', '.join(_OF_A_PAIR)}",
+            "pair", expected=f"(fixed, moving), or a mapping with some of {', '.join(_PAIR_ARGUMENTS)}",
             got=f"a mapping with {', '.join(map(str, named))}", remedy="correct the names",
         )  # fmt: skip
     return named
 
 
-def _registered_there(item: tuple[int, dict[str, Any]], options: dict[str, Any]) -> PairResult:
-    """On a worker, where Dask counts one thread for each piece of work."""
-    return _registered(item, {"threads": 1, "shared": shared_here(), **options})
+def _register_on_worker(item: tuple[int, dict[str, Any]], options: dict[str, Any]) -> PairResult:
+    """Register on a worker; one thread by default, since Dask counts one per task."""
+    return _register_pair(item, {"threads": 1, "shared": thread_cache(), **options})
 
 
-def _registered(item: tuple[int, dict[str, Any]], options: dict[str, Any]) -> PairResult:
+def _register_pair(item: tuple[int, dict[str, Any]], options: dict[str, Any]) -> PairResult:
     index, arguments = item
     try:
         return PairResult(index, register(**arguments, **options), None)
     except UsageError:
         raise
-    except Exception as error:  # whatever happens to one pair, the others go on
+    except Exception as error:  # one pair must not stop the others
         return PairResult(index, None, error)

@@ -1,4 +1,4 @@
-"""How all pairs of a cohort are registered."""
+"""Options of the registrations of a cohort."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from lightcrcf.run_record.input_files import fingerprint
 from lightcrcf.transforms.itk import read_affine
 from lightcrcf.weights.store import load
 
-__all__ = ["Options"]
+__all__ = ["BatchOptions"]
 
 
 @dataclass(frozen=True)
-class Options(options.Options):
-    """Options of `lightcrcf.register` that hold for every pair, and whether each gets a report.
+class BatchOptions(options.Options):
+    """Options of `lightcrcf.register` for all pairs, and whether to write a report of each.
 
     Args:
-        threads: of each pair; None shares the cores out.
+        threads: of each pair; None divides the cores among the workers.
+        report: whether to write report.html for each pair.
     """
 
     report: bool = False
 
     def check(self) -> None:
-        """Refuse at once what every pair would refuse.
+        """Check options before any pair is registered.
 
         Raises:
-            UsageError: for an unknown model, and as for one pair.
+            UsageError: for an unknown model, and as `options.Options.check`.
             InputError: for a damaged model, or an affine file that cannot be read.
         """
         super().check()
@@ -38,19 +39,19 @@ class Options(options.Options):
             read_affine(self.init)
 
     def for_register(self, pairs: int | None = None) -> dict[str, Any]:
-        """What `register` takes.
+        """Return the keyword arguments for `register`.
 
         Args:
-            pairs: of images that are registered together, if the weights may be of more.
+            pairs: number of image pairs registered together; further channel weights are dropped.
         """
         named = {name: value for name, value in asdict(self).items() if name != "report"}
         return {**named, "channel_weights": self.channel_weights[:pairs]}
 
     def identity(self) -> dict[str, Any]:
-        """What results depend on: all but threads, files by their content, and the version of LightCRCF."""
+        """Return the options on which results depend, files by their SHA-256, with the version; without threads."""
         named = {name: value for name, value in asdict(self).items() if name != "threads" and value != ()}
         if self.channel_weights:
-            named["channel_weights"] = list(self.channel_weights)  # as JSON has it
+            named["channel_weights"] = list(self.channel_weights)  # as JSON stores it
         if self.model not in ("auto", "none"):
             weights = load(self.model)
             named["model"] = {"name": weights.name, "sha256": weights.sha256}

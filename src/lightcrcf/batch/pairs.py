@@ -1,4 +1,4 @@
-"""Which volumes go with which: from a table, onto one template, or each with each."""
+"""Pairs of volumes: from a table, all images to one template, or all pairs of images."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,149}")
 
 @dataclass(frozen=True)
 class Pair:
-    """Two volumes to align and what goes with them; the `id` names the folder of the result.
+    """Two volumes to align with their masks and labels; `id` names the folder of the result.
 
-    Volumes with a number are further contrasts of the same two persons, pair by pair.
+    Numbered volumes are further contrasts of the same two subjects, pair by pair.
     """
 
     id: str
@@ -38,34 +38,34 @@ class Pair:
     moving_3: Path | None = None
 
     def channels(self, role: str) -> list[Path]:
-        """All volumes that are "fixed", or all that are "moving", in order."""
+        """Return all volumes of role "fixed" or "moving", in order."""
         named = (getattr(self, name) for name in (role, f"{role}_2", f"{role}_3"))
         return [path for path in named if path is not None]
 
     def inputs(self) -> dict[str, Path]:
-        """The files that are there, by role."""
-        return {role: getattr(self, role) for role in ROLES if getattr(self, role) is not None} | self.beside()
+        """Return all given files by role."""
+        return {role: getattr(self, role) for role in ROLES if getattr(self, role) is not None} | self.further_inputs()
 
-    def beside(self) -> dict[str, Path]:
-        """Files by role that the results depend on besides the volumes."""
+    def further_inputs(self) -> dict[str, Path]:
+        """Return further files by role on which the results depend."""
         return {}
 
 
 ROLES = tuple(f.name for f in fields(Pair) if f.name != "id")
-"""Columns of a table of pairs, `id` apart."""
+"""Columns of a table of pairs, without `id`."""
 
 _OPTIONAL = ("id", *ROLES[2:])
 
 
 def read_pairs(table: Path) -> list[Pair]:
-    """Pairs from a CSV file with a header; commas, semicolons or tabs between cells.
+    """Read pairs from a CSV file with a header, separated by commas, semicolons or tabs.
 
-    Columns are `fixed` and `moving` and, if wanted, `id` and the other `ROLES`. Relative paths start at the table's
+    Columns are `fixed`, `moving` and, optionally, `id` and the other `ROLES`. Relative paths start at the table's
     folder. Without `id` pairs are named after their files.
 
     Raises:
-        InputError: if the table cannot be read, has a column that is none of these, or a row lacks what it needs; the
-            message has the column or the line's number.
+        InputError: if the table cannot be read or has an unknown column, or a row lacks a required cell; the message
+            names the column or the line number.
     """
     rows = list(read_table(table, ("fixed", "moving"), _OPTIONAL, what="a CSV file of pairs"))
     if not rows:
@@ -85,7 +85,7 @@ def read_pairs(table: Path) -> list[Pair]:
 
 
 def _check_channels(where: str, row: Mapping[str, str]) -> None:
-    """Refuse a further fixed volume without its moving one, and a third pair without a second."""
+    """Check that further volumes come in pairs, and a third pair after a second."""
     given = [[bool(row.get(f"{role}_{n}")) for role in ("fixed", "moving")] for n in (2, 3)]
     for n, both in zip((2, 3), given, strict=True):
         if any(both) and not all(both):
@@ -96,7 +96,7 @@ def _check_channels(where: str, row: Mapping[str, str]) -> None:
 
 
 def many_to_one(template: Path, images: Sequence[Path]) -> list[Pair]:
-    """Each image onto the template; named after the images.
+    """Return pairs of each image to the template, named after the images.
 
     Raises:
         UsageError: if an image is given twice, or a folder of images for one.
@@ -109,7 +109,7 @@ def many_to_one(template: Path, images: Sequence[Path]) -> list[Pair]:
 
 
 def all_pairs(images: Sequence[Path]) -> list[Pair]:
-    """Each image onto each other one, in both directions: n (n - 1) pairs, grouped by the fixed image.
+    """Return all ordered pairs of n images: n (n - 1) pairs, grouped by the fixed image.
 
     Raises:
         UsageError: if there are fewer than two images, one is given twice, or a folder of images for one.
@@ -124,14 +124,14 @@ def all_pairs(images: Sequence[Path]) -> list[Pair]:
 
 
 def refuse_folders(images: Sequence[Path], more: str = "") -> None:
-    """Refuse a folder of image files where images are wanted; a folder of DICOM slices is one image.
+    """Raise an error for a folder of image files in place of an image; a folder of DICOM slices is one image.
 
     Args:
         images: as the user named them.
-        more: what to write after the images, for the message.
+        more: further arguments after the images, for the message.
 
     Raises:
-        UsageError: with the words that name its images, or the command for BIDS data sets.
+        UsageError: stating the arguments that name its images, or the command for BIDS data sets.
     """
     for folder in (path for path in images if path.is_dir()):
         found = sorted(path for path in folder.iterdir() if path.name.lower().endswith(_SUFFIXES))
@@ -147,20 +147,20 @@ def refuse_folders(images: Sequence[Path], more: str = "") -> None:
 
 
 def _names(pairs: Sequence[tuple[Path, Path]]) -> list[str]:
-    """A name for each pair of files: MOVING-to-FIXED."""
+    """Return a name for each pair of files: MOVING-to-FIXED."""
     short = _distinct(dict.fromkeys(itertools.chain(*pairs)))
     return [f"{short[moving]}-to-{short[fixed]}" for fixed, moving in pairs]
 
 
 def _distinct(paths: Iterable[Path]) -> dict[Path, str]:
-    """The shortest end of each path that no other path has, as a name."""
+    """Return the shortest unique end of each path as a name."""
     paths = list(paths)
     names: dict[Path, str] = {}
     for depth in range(1, max((len(p.parts) for p in paths), default=0) + 1):
         tried = {p: _name(p, depth) for p in paths if p not in names}
         counts = Counter(name.lower() for name in (*tried.values(), *names.values()))
         names |= {p: name for p, name in tried.items() if counts[name.lower()] == 1}
-    for p in paths:  # only characters that a name cannot hold tell these apart
+    for p in paths:  # they differ only in characters that names exclude
         names.setdefault(p, f"{_name(p, 1)}_{paths.index(p) + 1}")
     return {p: names[p] for p in paths}
 
@@ -178,7 +178,7 @@ def _refuse_twice(images: Sequence[Path]) -> None:
 
 
 def _first_twice(names: Sequence[str]) -> str | None:
-    """The first that is there twice; file systems may not tell capitals from small letters."""
+    """Return the first repeated name, ignoring case, as some file systems do; None if all are unique."""
     counts = Counter(name.lower() for name in names)
     return next((name for name in names if counts[name.lower()] > 1), None)
 

@@ -1,4 +1,4 @@
-"""How all pairs of a cohort stand: a table for programs and a page of pictures for people."""
+"""Summary of a cohort: a CSV table and a contact sheet."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _STATES = ("pass", "check", "fail", "failed")
 
 @dataclass(frozen=True)
 class Summary:
-    """How a cohort stands.
+    """State of a cohort.
 
     Args:
-        pairs: how many there are.
-        counts: pairs by verdict ("pass", "check", "fail"), or "failed" where there is no result.
+        pairs: number of pairs.
+        counts: number of pairs by verdict ("pass", "check", "fail"), or "failed" without a result.
         failures: id and error of those without a result; see `work.failure`.
     """
 
@@ -41,7 +41,7 @@ class Summary:
     failures: dict[str, dict[str, Any]]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return a JSON-serialisable dictionary."""
         return {"pairs": self.pairs, **self.counts, "failures": self.failures}
 
     def __str__(self) -> str:
@@ -67,12 +67,16 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
     if record["status"] == "failed":
         return {**row, "reasons": record["error"]["message"]}
     metrics = {name: _number(record["metrics"].get(name)) for name in _METRICS}
-    told = {"verdict": record["qc"]["verdict"], "reasons": "; ".join(record["qc"]["reasons"]), "model": record["model"]}
-    return {**row, **told, "mean_dice": _number(mean_dice(record)), **metrics, "folder": folder_of(record)}
+    judged = {
+        "verdict": record["qc"]["verdict"],
+        "reasons": "; ".join(record["qc"]["reasons"]),
+        "model": record["model"],
+    }
+    return {**row, **judged, "mean_dice": _number(mean_dice(record)), **metrics, "folder": folder_of(record)}
 
 
 def _card(record: Mapping[str, Any]) -> Card:
-    """A card of the contact sheet, whose picture and page are files of the pair's folder."""
+    """Return the contact-sheet card of a pair; picture and page are files of its folder."""
     state = state_of(record)
     if state == "failed":
         return Card(record["id"], state, missing="there is no result", reasons=[record["error"]["message"]])

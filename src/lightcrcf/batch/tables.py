@@ -1,4 +1,4 @@
-"""Read tables of files: CSV as spreadsheets and other programs write it, with a header that is checked."""
+"""Reader of CSV tables of files, with a checked header."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _check_columns(
 
 
 def _nearest(name: str, candidates: Sequence[str]) -> str | None:
-    """The candidate most like `name`, whatever the case and the separators; None if there is none."""
+    """Return the candidate closest to `name`, ignoring case and separators; None if none is close."""
     plain = {"".join(filter(str.isalnum, c.lower())): c for c in candidates}
     found = get_close_matches("".join(filter(str.isalnum, name.lower())), plain, n=1)
     return plain[found[0]] if found else None

@@ -1,4 +1,4 @@
-"""What a worker does with one pair: read, register, write, and tell how it went."""
+"""The task of a worker: read, register and write one pair, and return its record."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lightcrcf.batch.carried import Carrier
-from lightcrcf.batch.options import Options
+from lightcrcf.batch.options import BatchOptions
 from lightcrcf.batch.pairs import Pair
 from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.errors import LightCRCFError, UsageError
@@ -23,7 +23,16 @@ from lightcrcf.run_record.input_files import Source, fingerprint
 from lightcrcf.run_record.schema import to_json
 
 __all__ = [
-    "PICTURE", "Outcome", "Task", "failure", "folder_of", "inputs_of", "lost", "mean_dice", "shared_here", "state_of",
+    "PICTURE",
+    "Task",
+    "TaskResult",
+    "failure",
+    "folder_of",
+    "input_checksums",
+    "lost_result",
+    "mean_dice",
+    "state_of",
+    "thread_cache",
     "work",
 ]  # fmt: skip
 
@@ -37,67 +46,67 @@ class Task:
     """One pair to register.
 
     Args:
-        pair: what to align.
-        folder: for the results.
-        options: how.
+        pair: images to align.
+        folder: of the results.
+        options: of the registration.
     """
 
     pair: Pair
     folder: Path
-    options: Options
+    options: BatchOptions
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a task went.
+class TaskResult:
+    """Result of a task.
 
     Args:
-        record: what is known about the pair: the same whenever it is done with as many threads.
-        seconds: what each stage took this time.
+        record: record of the pair, reproducible for a number of threads.
+        seconds: time of each stage.
     """
 
     record: dict[str, Any]
     seconds: dict[str, float]
 
 
-class _Kept(threading.local):
-    """What a thread keeps from one pair to the next."""
+class _ThreadState(threading.local):
+    """State that a thread retains between pairs."""
 
     def __init__(self) -> None:
-        self.shared = RegistrationCache()
+        self.cache = RegistrationCache()
 
 
-_kept = _Kept()
+_thread = _ThreadState()
 
 
-def shared_here() -> RegistrationCache:
-    """What registrations in this thread share, for as long as it lives."""
-    return _kept.shared
+def thread_cache() -> RegistrationCache:
+    """Return the cache of this thread, which consecutive registrations use."""
+    return _thread.cache
 
 
-def work(task: Task, threads: int | None = None) -> Outcome:
-    """Register one pair and write its folder; whatever is wrong with the pair becomes part of the outcome.
+def work(task: Task, threads: int | None = None) -> TaskResult:
+    """Register one pair and write its folder; any error of the pair is recorded in the result.
 
     Args:
         task: the pair.
         threads: to use; all by default.
 
     Raises:
-        UsageError: if the options are wrong, with which no other pair would get on.
+        UsageError: for invalid options, which would fail for every pair.
     """
     start = time.perf_counter()
     try:
-        found, seconds = _registered(task, threads)
+        found, seconds = _register_pair(task, threads)
     except UsageError:
         raise
-    except Exception as error:  # one pair must not stop the others, whatever happens to it
-        found, seconds = {"inputs": inputs_of(task.pair), **failure(error)}, {}
+    except Exception as error:  # one pair must not stop the others
+        found, seconds = {"inputs": input_checksums(task.pair), **failure(error)}, {}
     record = {"schema": SCHEMA, "id": task.pair.id, **found}
-    return Outcome(record, {**seconds, "total": round(time.perf_counter() - start, 4)})
+    return TaskResult(record, {**seconds, "total": round(time.perf_counter() - start, 4)})
 
 
-def inputs_of(pair: Pair) -> dict[str, dict[str, str | None]]:
-    """Path and SHA-256 of each input by role; None for what cannot be read."""
+def input_checksums(pair: Pair) -> dict[str, dict[str, str | None]]:
+    """Return path and SHA-256 of each input by role; None for unreadable files."""
     return _fingerprints(pair.inputs())
 
 
@@ -111,7 +120,7 @@ def _fingerprints(files: Mapping[str, Path]) -> dict[str, dict[str, str | None]]
 
 
 def failure(error: BaseException) -> dict[str, Any]:
-    """What the record of a pair that failed says."""
+    """Return status and error for the record of a failed pair."""
     if isinstance(error, LightCRCFError):
         code, message = error.exit_code, str(error)
     elif isinstance(error, MemoryError):
@@ -121,31 +130,31 @@ def failure(error: BaseException) -> dict[str, Any]:
     return {"status": "failed", "error": {"exit_code": code, "message": " ".join(message.split())}}
 
 
-def lost(task: Task) -> Outcome:
-    """The outcome of a pair that workers died of again and again."""
+def lost_result(task: Task) -> TaskResult:
+    """Return the result of a pair that repeatedly killed its worker."""
     message = "the worker died of this pair, mostly for want of memory; run fewer workers, or crop the volumes"
     found = {"status": "failed", "error": {"exit_code": _OUT_OF_MEMORY, "message": message}}
-    return Outcome({"schema": SCHEMA, "id": task.pair.id, "inputs": inputs_of(task.pair), **found}, {})
+    return TaskResult({"schema": SCHEMA, "id": task.pair.id, "inputs": input_checksums(task.pair), **found}, {})
 
 
 def state_of(record: Mapping[str, Any]) -> str:
-    """Where a pair stands: the verdict of quality control ("pass", "check" or "fail"), or "failed" without a result."""
+    """Return the state of a pair: its verdict ("pass", "check" or "fail"), or "failed" without a result."""
     return "failed" if record["status"] == "failed" else str(record["qc"]["verdict"])
 
 
 def folder_of(record: Mapping[str, Any]) -> str:
-    """Where the results of a pair are, relative to the summary."""
+    """Return the folder of the results of a pair, relative to the summary."""
     return str(record.get("folder", f"pairs/{record['id']}"))
 
 
 def mean_dice(record: Mapping[str, Any]) -> float | None:
-    """Mean overlap of the structures that both label maps have, None without them."""
+    """Return the mean Dice of the structures in both label maps; None without any."""
     values = list(record.get("dice", {}).values())
     return sum(values) / len(values) if values else None
 
 
-def _registered(task: Task, threads: int | None) -> tuple[dict[str, Any], dict[str, float]]:
-    """What the record of a pair that went well says, and the seconds of each stage."""
+def _register_pair(task: Task, threads: int | None) -> tuple[dict[str, Any], dict[str, float]]:
+    """Register and save a pair; return the entries of its record and the seconds of each stage."""
     pair = task.pair
     carrier = Carrier.of(pair)
     registration = register(
@@ -155,15 +164,15 @@ def _registered(task: Task, threads: int | None) -> tuple[dict[str, Any], dict[s
         moving_mask=pair.moving_mask,
         fixed_labels=pair.fixed_labels,
         moving_labels=[pair.moving_labels] if pair.moving_labels else [],
-        shared=shared_here(),
+        shared=thread_cache(),
         **{**task.options.for_register(len(pair.channels("fixed"))), "threads": threads},
     )
     start = time.perf_counter()
     record = save(registration, task.folder, extra_files=_further_files(task, registration, carrier))
-    quality = carrier.judged(record.qc, pair.fixed.name) if carrier else record.qc
+    quality = carrier.combined_verdict(record.qc, pair.fixed.name) if carrier else record.qc
     seconds = {**record.timings_s, "write": round(time.perf_counter() - start, 4)}
     return {
-        "inputs": _inputs(record.sources) | _fingerprints(pair.beside()),
+        "inputs": _inputs(record.sources) | _fingerprints(pair.further_inputs()),
         "status": "done",
         "qc": to_json(quality),
         "metrics": to_json(record.metrics),
@@ -174,7 +183,7 @@ def _registered(task: Task, threads: int | None) -> tuple[dict[str, Any], dict[s
 
 
 def _inputs(sources: Iterable[Source]) -> dict[str, dict[str, Any]]:
-    """By the columns of a table of pairs; without what all pairs have alike, the model and the first affine."""
+    """Return path and SHA-256 by column of the table of pairs; without model and initial affine."""
     found, times = dict[str, dict[str, Any]](), Counter[str]()
     for source in sources:
         times[source.role] += 1
@@ -188,12 +197,12 @@ def _inputs(sources: Iterable[Source]) -> dict[str, dict[str, Any]]:
 def _further_files(
     task: Task, registration: Registration, carrier: Carrier | None
 ) -> dict[str, Callable[[Path], None]]:
-    fixed, moved, shared = registration.fixed, registration.moved, shared_here()
-    files: dict[str, Callable[[Path], None]] = {PICTURE: lambda path: write_thumbnail(path, fixed, moved, shared)}
+    fixed, moved, cache = registration.fixed, registration.moved, thread_cache()
+    files: dict[str, Callable[[Path], None]] = {PICTURE: lambda path: write_thumbnail(path, fixed, moved, cache)}
     if carrier:
-        files |= carrier.files(registration, shared)
+        files |= carrier.files(registration, cache)
     if task.options.report:
-        from lightcrcf.report.html import report_files  # its pictures take a while to import
+        from lightcrcf.report.html import report_files  # imports Pillow and contourpy
 
         files |= report_files(registration, out=str(task.folder))
     return files

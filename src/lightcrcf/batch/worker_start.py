@@ -1,4 +1,4 @@
-"""What each worker process on this machine does first; Dask imports it by name."""
+"""Setup of each worker process on this machine; Dask imports this module by name."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["dask_setup"]
 
 
 def dask_setup(worker: Any) -> None:
-    """Leave Ctrl-C, which a terminal sends to all processes at once, to the one that started the batch.
+    """Ignore SIGINT, which a terminal sends to all processes; the process that started the batch handles it.
 
-    The first worker says when it compiles kernels that no later run will find: its stderr is that of the batch.
+    The first worker reports on stderr when it compiles kernels that cannot be cached.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if worker.name == 0:

@@ -1,4 +1,4 @@
-"""Which further images of a participant go along with which image that is registered to the template."""
+"""Further images of a participant, and the lead image that carries each to the template."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lightcrcf.batch.carried import CarriedPair
-from lightcrcf.batch.options import Options
-from lightcrcf.bids.dataset import DataSet, Image
+from lightcrcf.batch.options import BatchOptions
+from lightcrcf.bids.dataset import DataSet, NamedImage
 from lightcrcf.bids.names import ImageName
 from lightcrcf.errors import LightCRCFError
 from lightcrcf.files import read_json, write_json
@@ -19,10 +19,10 @@ from lightcrcf.volumes import write
 from lightcrcf.volumes.formats.nifti import nifti_shape
 from lightcrcf.volumes.series import mean_volume
 
-__all__ = ["Contrast", "Lead", "aligned_by", "contrasts_of"]
+__all__ = ["Contrast", "Lead", "alignment_options", "contrasts_of"]
 
-# A diffusion volume counts as without diffusion weighting up to here, in s/mm2, as scanners do not write 0 only.
-_MOST_B0 = 50.0
+# Largest b-value of a volume without diffusion weighting, in s/mm2; some scanners write small values instead of 0.
+_MAX_B0 = 50.0
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,10 @@ class Lead:
     """An image that is registered to the template itself.
 
     Args:
-        path, name: of the image.
+        path: of the image.
+        name: its BIDS name.
         results: folder of its registration.
-        state: the verdict on it, or "failed"; see `work.state_of`.
+        state: its verdict, or "failed"; see `work.state_of`.
     """
 
     path: Path
@@ -46,11 +47,11 @@ class Contrast:
     """A further image of a participant.
 
     Args:
-        source: the file of the data set.
-        name: of what is registered: of a series that of the volume that stands for it.
-        image: the volume that is registered: the file itself, or one made of it.
-        lead: the image that takes it along.
-        pair: to align it with that image and to carry it along.
+        source: file of the data set.
+        name: of the registered volume; for a series, of its representative volume.
+        image: the registered volume: the file itself, or one computed from it.
+        lead: the image that carries it to the template.
+        pair: the alignment with the lead image.
     """
 
     source: Path
@@ -60,25 +61,25 @@ class Contrast:
     pair: CarriedPair
 
 
-def aligned_by(options: Options) -> Options:
-    """How further images are aligned with the one that takes them along: they show the same person."""
-    return Options(
+def alignment_options(options: BatchOptions) -> BatchOptions:
+    """Return the options for aligning further images with their lead: rigid, since both show one subject."""
+    return BatchOptions(
         transform="rigid", coarsen=options.coarsen, engine=options.engine, device=options.device,
         precision=options.precision, threads=options.threads, fill=options.fill, report=options.report,
     )  # fmt: skip
 
 
 def contrasts_of(
-    source: DataSet, images: Sequence[Image], leads: Sequence[Lead], out: Path, template: str
+    source: DataSet, images: Sequence[NamedImage], leads: Sequence[Lead], out: Path, template: str
 ) -> list[Contrast]:
-    """The further images with what takes each along; a warning names those for which there is nothing.
+    """Assign a lead image to each further image; warn about images without one.
 
     Args:
         source: the data set.
-        images: as `DataSet.contrasts` finds them.
-        leads: what is registered to the template.
-        out: the data set of derivatives, for the mean volumes of series.
-        template: its label.
+        images: from `DataSet.contrasts`.
+        leads: images registered to the template.
+        out: the derivatives data set, for the mean volumes of series.
+        template: label of the template.
     """
     found = []
     for path, name in images:
@@ -97,7 +98,7 @@ def contrasts_of(
 
 
 def _lead_of(name: ImageName, leads: Sequence[Lead]) -> Lead | None:
-    """The participant's image that takes an image along: one with a result, of the same session, that does not fail."""
+    """Return the lead image of the participant: with a result, of the same session and not failing, if possible."""
 
     def rank(lead: Lead) -> tuple[bool, ...]:
         elsewhere = lead.name.entities.get("ses") != name.entities.get("ses")
@@ -107,26 +108,26 @@ def _lead_of(name: ImageName, leads: Sequence[Lead]) -> Lead | None:
 
 
 def _volume_of(source: DataSet, path: Path, name: ImageName, out: Path) -> Path | None:
-    """The file to register: of a series its single-band reference, or a mean volume; None if it has no b=0 volumes.
+    """Return the file to register: of a series its single-band reference or a mean volume; None without b=0 volumes.
 
-    What cannot be read stays as it is: its registration will tell. No mean volume of an earlier series is left.
+    An unreadable file is returned as it is: its registration reports the error. Outdated mean volumes are removed.
     """
     if name.suffix not in ("bold", "dwi"):
         return path
     shown, what = name.representative, "mean" if name.suffix == "bold" else "b0"
     target = out / name.folder / f"{shown.stem}_desc-{what}_{shown.suffix}.nii.gz"
-    image = _of_series(source, path, name, target)
+    image = _series_volume(source, path, name, target)
     if image != target:
         for stale in (_sidecar(target), target):
             stale.unlink(missing_ok=True)
     return image
 
 
-def _of_series(source: DataSet, path: Path, name: ImageName, target: Path) -> Path | None:
+def _series_volume(source: DataSet, path: Path, name: ImageName, target: Path) -> Path | None:
     reference = path.with_name(path.name.replace("_bold.nii", "_sbref.nii"))
     if name.suffix == "bold" and reference != path and reference.is_file():
         return reference
-    numbers = _without_diffusion(path) if name.suffix == "dwi" else None
+    numbers = _b0_volumes(path) if name.suffix == "dwi" else None
     if name.suffix == "dwi" and not numbers:
         return None
     try:
@@ -138,21 +139,21 @@ def _of_series(source: DataSet, path: Path, name: ImageName, target: Path) -> Pa
     return target
 
 
-def _without_diffusion(path: Path) -> list[int]:
-    """Numbers of the volumes of a diffusion series that are not weighted; none if no file tells."""
+def _b0_volumes(path: Path) -> list[int]:
+    """Return the indices of the b=0 volumes of a diffusion series; empty without a readable .bval file."""
     table = path.with_name(f"{path.name.partition('.')[0]}.bval")
     try:
         values = [float(word) for word in table.read_text(encoding="utf-8").split()]
     except (OSError, ValueError):
         return []
-    return [number for number, value in enumerate(values) if value <= _MOST_B0]
+    return [number for number, value in enumerate(values) if value <= _MAX_B0]
 
 
 def _write_mean(source: DataSet, path: Path, numbers: list[int] | None, target: Path) -> None:
-    """Write the mean volume of a series, and what it was made of; nothing to do if the series is the same still.
+    """Write the mean volume of a series with its sidecar; skip it if the series is unchanged.
 
     Raises:
-        LightCRCFError: if it cannot be made.
+        LightCRCFError: if the series cannot be read.
     """
     known: dict[str, Any] = {"SourceSHA256": fingerprint(path), "Volumes": "all" if numbers is None else numbers}
     found = read_json(_sidecar(target))

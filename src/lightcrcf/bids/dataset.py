@@ -11,29 +11,29 @@ from typing import Any
 from lightcrcf.bids.names import ImageName
 from lightcrcf.errors import InputError, UsageError
 
-__all__ = ["CONTRASTS", "DataSet", "Image", "chosen_contrasts"]
+__all__ = ["CONTRASTS", "DataSet", "NamedImage", "parse_contrasts"]
 
 CONTRASTS = {
     "T1w": "anat", "T2w": "anat", "FLAIR": "anat", "PDw": "anat", "T2starw": "anat", "inplaneT1": "anat",
     "inplaneT2": "anat", "bold": "func", "dwi": "dwi",
 }  # fmt: skip
-"""Suffixes of the images that go along with the one that is registered to the template, and where they lie."""
+"""Suffixes of further contrasts, with their BIDS data type."""
 
-Image = tuple[Path, ImageName]
+NamedImage = tuple[Path, ImageName]
 
 
-def chosen_contrasts(text: str, lead: str) -> tuple[str, ...]:
-    """The suffixes that "all", "none" or a list such as "T2w,FLAIR" names.
+def parse_contrasts(text: str, lead: str) -> tuple[str, ...]:
+    """Parse "all", "none" or a list of suffixes such as "T2w,FLAIR".
 
     Args:
-        text: what was typed.
-        lead: the suffix that is registered to the template itself.
+        text: value of the option.
+        lead: suffix of the lead image, which is excluded.
 
     Raises:
-        UsageError: for a suffix that cannot go along.
+        UsageError: for an unknown suffix.
 
     Example:
-        >>> chosen_contrasts("FLAIR, bold", "T1w"), chosen_contrasts("none", "T1w")
+        >>> parse_contrasts("FLAIR, bold", "T1w"), parse_contrasts("none", "T1w")
         (('FLAIR', 'bold'), ())
     """
     if text == "none":
@@ -54,7 +54,7 @@ class DataSet:
 
     Args:
         folder: of the data set.
-        description: what its dataset_description.json holds.
+        description: content of its dataset_description.json.
     """
 
     folder: Path
@@ -62,10 +62,10 @@ class DataSet:
 
     @classmethod
     def open(cls, folder: Path) -> DataSet:
-        """Look at a folder.
+        """Open a folder.
 
         Raises:
-            InputError: if it is no BIDS data set.
+            InputError: if it is not a BIDS data set.
         """
         folder = folder.absolute()
         try:
@@ -78,16 +78,20 @@ class DataSet:
             ) from None  # fmt: skip
 
     def uri(self, path: Path) -> str:
-        """A file of the data set, as derivatives name it."""
+        """Return the BIDS URI of a file of the data set, for derivatives."""
         return f"bids:source:{path.relative_to(self.folder).as_posix()}"
 
-    def images(self, suffix: str, participants: Sequence[str] = ()) -> list[Image]:
-        """Anatomical images with that suffix, of those participants or of all, sorted; not those in another space.
+    def images(self, suffix: str, participants: Sequence[str] = ()) -> list[NamedImage]:
+        """Return anatomical images with this suffix, sorted; without images that have a `space` entity.
+
+        Args:
+            suffix: BIDS suffix.
+            participants: labels; all if empty.
 
         Raises:
-            InputError: if there is none, of one of the participants.
+            InputError: if there are none for one of the participants.
         """
-        found = [(path, name) for path, name in self._named("anat") if name.suffix == suffix]
+        found = [(path, name) for path, name in self._images_in("anat") if name.suffix == suffix]
         there = {name.entities["sub"] for _, name in found}
         for wanted in sorted(set(participants) - there) or ([] if there else ["LABEL"]):
             raise InputError(
@@ -96,16 +100,19 @@ class DataSet:
             )  # fmt: skip
         return [(p, name) for p, name in found if not participants or name.entities["sub"] in participants]
 
-    def contrasts(self, suffixes: Sequence[str], participants: Sequence[str] = ()) -> list[Image]:
-        """Images and series with those suffixes, of those participants or of all, sorted.
+    def contrasts(self, suffixes: Sequence[str], participants: Sequence[str] = ()) -> list[NamedImage]:
+        """Return images and series with these suffixes, sorted.
 
-        Left out: what somebody has processed (`desc-`), parts of complex images other than the magnitude, and all but
-        the first of several echoes.
+        Processed images (`desc-`), parts of complex images other than the magnitude, and later echoes are excluded.
+
+        Args:
+            suffixes: BIDS suffixes.
+            participants: labels; all if empty.
         """
         found = [
             (path, name)
             for datatype in dict.fromkeys(CONTRASTS[suffix] for suffix in suffixes)
-            for path, name in self._named(datatype)
+            for path, name in self._images_in(datatype)
             if name.suffix in suffixes
             and CONTRASTS[name.suffix] == datatype
             and "desc" not in name.entities
@@ -114,8 +121,8 @@ class DataSet:
         ]
         return _first_echoes(found)
 
-    def _named(self, datatype: str) -> Iterator[Image]:
-        """All images of a datatype that have a BIDS name, sorted; not those in another space."""
+    def _images_in(self, datatype: str) -> Iterator[NamedImage]:
+        """Yield all images of a datatype with a BIDS name, sorted; without images that have a `space` entity."""
         paths = (*self.folder.glob(f"sub-*/{datatype}/*"), *self.folder.glob(f"sub-*/ses-*/{datatype}/*"))
         for path in sorted(paths):
             name = ImageName.parse(path)
@@ -123,9 +130,9 @@ class DataSet:
                 yield path, name
 
 
-def _first_echoes(images: Sequence[Image]) -> list[Image]:
-    """The images without those that differ from another one by a later echo alone."""
-    first: dict[tuple[Any, ...], Image] = {}
+def _first_echoes(images: Sequence[NamedImage]) -> list[NamedImage]:
+    """Return the images without those that differ from another one only by a later echo."""
+    first: dict[tuple[Any, ...], NamedImage] = {}
     for path, name in images:
         rest = tuple((key, value) for key, value in name.entities.items() if key != "echo")
         _, other = first.setdefault((name.suffix, rest), (path, name))

@@ -1,4 +1,4 @@
-"""File names as the Brain Imaging Data Structure (BIDS) wants them."""
+"""File names of the Brain Imaging Data Structure (BIDS)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 from lightcrcf.errors import UsageError
 
-__all__ = ["ImageName", "label", "template_label"]
+__all__ = ["ImageName", "parse_label", "template_label"]
 
 _DATATYPES = ("anat", "func", "dwi")
-# A series of volumes is represented by one: what that is called, as fMRIPrep and QSIPrep call it.
+# Suffix of the volume that represents a series, as in fMRIPrep and QSIPrep.
 _REPRESENTED = {"bold": "boldref", "sbref": "boldref", "dwi": "dwiref"}
-# Entities that an image may have, in the order of the specification, up to where `space` comes in.
+# Entities of images before `space`, in the order of the specification.
 _BEFORE_SPACE = (
     "sub", "ses", "sample", "task", "tracksys", "acq", "ce", "trc", "stain", "rec", "dir", "run", "mod", "echo", "flip",
     "inv", "mt", "part", "proc", "hemi",
@@ -23,12 +23,12 @@ _NAME = re.compile(r"((?:[a-z]+-[A-Za-z0-9+]+_)+)([A-Za-z0-9]+)(\.nii(?:\.gz)?)"
 
 @dataclass(frozen=True)
 class ImageName:
-    """The name of an image, taken apart.
+    """A parsed file name of an image.
 
     Args:
         entities: such as {"sub": "01", "run": "1"}, in the order of the name.
-        suffix: what kind of image it is, such as T1w.
-        datatype: the folder that such images lie in: anat, func or dwi.
+        suffix: of the modality, such as T1w.
+        datatype: anat, func or dwi.
     """
 
     entities: dict[str, str]
@@ -37,7 +37,7 @@ class ImageName:
 
     @classmethod
     def parse(cls, path: Path) -> ImageName | None:
-        """The parts of a name; None if it is no BIDS name of a NIfTI file.
+        """Parse the name of a file; None if it is not a BIDS name of a NIfTI file.
 
         Example:
             >>> ImageName.parse(Path("sub-01/ses-a/anat/sub-01_ses-a_run-2_T1w.nii.gz"))
@@ -52,13 +52,13 @@ class ImageName:
 
     @property
     def folder(self) -> str:
-        """Where files about the image go: sub-01/ses-a/anat."""
+        """Folder of the image in a data set, as sub-01/ses-a/anat."""
         session = f"/ses-{self.entities['ses']}" if "ses" in self.entities else ""
         return f"sub-{self.entities['sub']}{session}/{self.datatype}"
 
     @property
     def representative(self) -> ImageName:
-        """The name of the one volume that stands for a series; of any other image its own.
+        """Name of the volume that represents a series; of any other image, its own name.
 
         Example:
             >>> ImageName({"sub": "01", "task": "rest"}, "bold", "func").representative.suffix
@@ -68,11 +68,15 @@ class ImageName:
 
     @property
     def stem(self) -> str:
-        """Entities that say which image it is, without those that say what was done to it."""
+        """Entities that identify the image, without those that describe processing."""
         return "_".join(f"{key}-{self.entities[key]}" for key in _BEFORE_SPACE if key in self.entities)
 
     def registered(self, space: str, what: str = "registered") -> str:
-        """Name without ending of the image on a template's grid, or of what was measured of it there.
+        """Return the name, without extension, of the image on the grid of a template, or of a map computed there.
+
+        Args:
+            space: label of the template.
+            what: value of the `desc` entity.
 
         Example:
             >>> ImageName({"sub": "01", "run": "2"}, "T1w").registered("MNI152NLin2009aSym")
@@ -81,7 +85,12 @@ class ImageName:
         return f"{self.stem}_space-{space}_desc-{what}_{self.suffix}"
 
     def transform(self, space: str, part: str = "", *, back: bool = False) -> str:
-        """Name without ending of a transform that moves images, or of a part of it.
+        """Return the name, without extension, of a transform of images, or of a part of it.
+
+        Args:
+            space: label of the template.
+            part: value of the `desc` entity.
+            back: whether the transform maps from the template to the image.
 
         Example:
             >>> ImageName({"sub": "01"}, "T1w").transform("TPL", "warp", back=True)
@@ -91,11 +100,15 @@ class ImageName:
         return f"{self.stem}_from-{ends[0]}_to-{ends[1]}_mode-image{f'_desc-{part}' if part else ''}_xfm"
 
 
-def label(text: str, what: str) -> str:
-    """`text` without a prefix such as sub-, checked.
+def parse_label(text: str, what: str) -> str:
+    """Return a label without prefix such as sub-.
+
+    Args:
+        text: the label.
+        what: its origin, for the message.
 
     Raises:
-        UsageError: if it is no label.
+        UsageError: if it is not a BIDS label.
     """
     bare = text.partition("-")[2] if "-" in text else text
     if not re.fullmatch(r"[A-Za-z0-9+]+", bare):
@@ -104,7 +117,7 @@ def label(text: str, what: str) -> str:
 
 
 def template_label(path: Path) -> str:
-    """What a template is called: after tpl- in its name, or the letters and digits of the name.
+    """Return the label of a template: after tpl- in its file name, or the letters and digits of the name.
 
     Example:
         >>> template_label(Path("tpl-MNI152NLin6Asym_res-01_T1w.nii.gz")), template_label(Path("our mean_2.nii"))

@@ -1,4 +1,4 @@
-"""Results under BIDS names, and what says of a folder that it is a BIDS data set of derivatives."""
+"""Publication of results as a BIDS derivatives data set: file names, sidecars and description."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from lightcrcf.errors import InputError
 from lightcrcf.files import atomic_path, read_json, write_json
 from lightcrcf.transforms.itk import AFFINE_NAME, FIELD_NAME, INVERSE_FIELD_NAME
 
-__all__ = ["WORK", "Template", "check_ours", "describe", "publish_contrast", "publish_lead"]
+__all__ = ["WORK", "BidsTemplate", "check_derivatives_folder", "describe", "publish_contrast", "publish_lead"]
 
 BIDS_VERSION = "1.10.0"
 WORK = "lightcrcf"
-# The specification has neither transforms nor volumes that stand for a series, and fMRIPrep lists its own like this.
+# The specification has neither transforms nor reference volumes of series; fMRIPrep ignores its own in the same way.
 _IGNORED = ("*_xfm.*", "*_boldref.*", "*_dwiref.*", "*.html", f"/{WORK}")
 _README = """LightCRCF derivatives
 =====================
@@ -43,7 +43,7 @@ Images of the source data set, registered to a template with LightCRCF {version}
 LightCRCF is a research tool and no medical device.
 """
 _STRIPPED = "skull-stripped brain"
-_MEASURED = {"moved.nii.gz": "registered", "jacobian.nii.gz": "jacobian", "log_jacobian.nii.gz": "logjacobian"}
+_MAPS = {"moved.nii.gz": "registered", "jacobian.nii.gz": "jacobian", "log_jacobian.nii.gz": "logjacobian"}
 _FIELDS = """\
 - *_from-A_to-B_mode-image_desc-affine_xfm.txt and ..._desc-warp_xfm.nii.gz: ITK transforms that move images from A
   to B. Points of B go through the warp first; antsApplyTransforms takes them as "-t WARP -t AFFINE". The way back has
@@ -54,46 +54,47 @@ _MATRICES = """\
 
 
 @dataclass(frozen=True)
-class Template:
-    """What images are registered to.
+class BidsTemplate:
+    """The template of a derivatives data set.
 
     Args:
         path: of the file.
-        label: its name in BIDS, letters and digits.
+        label: its BIDS label, letters and digits.
     """
 
     path: Path
     label: str
 
 
-def publish_lead(lead: Lead, source: DataSet, out: Path, template: Template) -> None:
-    """Give the results of an image its BIDS names; where there are none, none is left of an earlier run."""
+def publish_lead(lead: Lead, source: DataSet, out: Path, template: BidsTemplate) -> None:
+    """Link the results of a lead image under BIDS names, and remove outdated files."""
     name, results, space = lead.name, lead.results, template.label
     folder = _folder(out / name.folder, results)
-    measured = {file: name.registered(space, what) for file, what in _MEASURED.items()}
+    maps = {file: name.registered(space, what) for file, what in _MAPS.items()}
     for file, published in {
         AFFINE_NAME: f"{name.transform(space, 'affine')}.txt",
         FIELD_NAME: f"{name.transform(space, 'warp')}.nii.gz",
         INVERSE_FIELD_NAME: f"{name.transform(space, 'warp', back=True)}.nii.gz",
-        **{file: f"{stem}.nii.gz" for file, stem in measured.items()},
+        **{file: f"{stem}.nii.gz" for file, stem in maps.items()},
     }.items():
         _link(results / file, folder / published)
     _link(results / "report.html", out / f"{name.registered(space)}.html")
     run, origin = read_json(results / "run.json"), source.uri(lead.path)
-    for file, stem in measured.items():
-        there = run is not None and (results / file).is_file()
-        _tell(folder / f"{stem}.json", _about(run, file, lead, template, origin) if run and there else None)
+    for file, stem in maps.items():
+        exists = run is not None and (results / file).is_file()
+        content = _sidecar_content(run, file, lead, template, origin) if run and exists else None
+        _write_sidecar(folder / f"{stem}.json", content)
 
 
 def publish_contrast(
-    contrast: Contrast, results: Path, verdict: str, source: DataSet, out: Path, template: Template
+    contrast: Contrast, results: Path, verdict: str, source: DataSet, out: Path, template: BidsTemplate
 ) -> None:
-    """Give the results of a further image its BIDS names; where there are none, none is left of an earlier run.
+    """Link the results of a further image under BIDS names, and remove outdated files.
 
     Args:
-        contrast: which.
-        results: folder of its alignment with the image that takes it along.
-        verdict: on it, for the description.
+        contrast: the image.
+        results: folder of its alignment with the lead image.
+        verdict: of its quality control, for the description.
         source, out, template: as for `publish_lead`.
     """
     name, lead, space = contrast.name, contrast.lead, template.label
@@ -128,26 +129,31 @@ def publish_contrast(
             "SpatialReference": reference,
             "SkullStripped": run is not None and run["inputs"]["moving"]["content"]["kind"] == _STRIPPED,
         }
-        _tell(folder / f"{stem}.json", about if run else None)
+        _write_sidecar(folder / f"{stem}.json", about if run else None)
 
 
 def _folder(folder: Path, results: Path) -> Path:
-    """The folder, made if there is something to publish."""
+    """Return the folder, created if there are results."""
     if results.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def _tell(path: Path, about: Mapping[str, Any] | None) -> None:
+def _write_sidecar(path: Path, about: Mapping[str, Any] | None) -> None:
     if about is None:
         path.unlink(missing_ok=True)
     else:
         write_json(path, dict(about))
 
 
-def _about(run: Mapping[str, Any], file: str, lead: Lead, template: Template, origin: str) -> dict[str, Any]:
-    """What BIDS wants to know of an image on the template's grid."""
-    how, suffix = f"onto {template.label} with LightCRCF, {_how(run['options']['transform'])}", lead.name.suffix
+def _sidecar_content(
+    run: Mapping[str, Any], file: str, lead: Lead, template: BidsTemplate, origin: str
+) -> dict[str, Any]:
+    """Return the BIDS sidecar of an image on the grid of the template."""
+    how, suffix = (
+        f"onto {template.label} with LightCRCF, {_transform_phrase(run['options']['transform'])}",
+        lead.name.suffix,
+    )
     what = {
         "moved.nii.gz": f"{suffix} image moved {how}",
         "jacobian.nii.gz": f"local volume change of the {suffix} image, affine included, moved {how}",
@@ -155,21 +161,21 @@ def _about(run: Mapping[str, Any], file: str, lead: Lead, template: Template, or
     }
     moving = run["inputs"]["moving"]
     return {
-        "Description": f"{what[file]}{_by_brain(moving.get('brain'))}; quality control: {run['qc']['verdict']}",
+        "Description": f"{what[file]}{_brain_phrase(moving.get('brain'))}; quality control: {run['qc']['verdict']}",
         "Sources": [origin],
         "SpatialReference": template.path.absolute().as_uri(),
         "SkullStripped": moving["content"]["kind"] == _STRIPPED,
     }
 
 
-def _by_brain(brain: Mapping[str, Any] | None) -> str:
-    """Whether a head was registered by its brain alone, in words."""
+def _brain_phrase(brain: Mapping[str, Any] | None) -> str:
+    """Return a phrase for a head that was registered by its brain alone; empty for other images."""
     alone = brain is not None and brain["registered_alone"]
     return f"; a head, registered by its brain of {brain['litres']:.2f} l alone" if brain and alone else ""
 
 
 def _link(source: Path, target: Path) -> None:
-    """The same file under another name, or a copy where links cannot be; nothing of the name where there is no file."""
+    """Hard-link a file, or copy it if that is impossible; remove the target if there is no source."""
     if not source.is_file():
         target.unlink(missing_ok=True)
         return
@@ -180,8 +186,8 @@ def _link(source: Path, target: Path) -> None:
             shutil.copyfile(source, temporary)
 
 
-def check_ours(out: Path) -> None:
-    """Refuse to mix with what somebody else made.
+def check_derivatives_folder(out: Path) -> None:
+    """Check that a folder is new or a derivatives data set of LightCRCF.
 
     Raises:
         InputError: if the folder holds another data set.
@@ -200,8 +206,8 @@ def check_ours(out: Path) -> None:
         )  # fmt: skip
 
 
-def _how(transform: str) -> str:
-    """In words: "deformably", "by a rigid transform"."""
+def _transform_phrase(transform: str) -> str:
+    """Return a phrase such as "deformably" or "by a rigid transform"."""
     return (
         "deformably"
         if transform == "deformable"
@@ -210,7 +216,7 @@ def _how(transform: str) -> str:
 
 
 def describe(source: DataSet, out: Path, transform: str) -> None:
-    """Write what says of a folder that it is a BIDS data set, and of what."""
+    """Write dataset_description.json, README and .bidsignore of the derivatives."""
     origin = {key: source.description[key] for key in ("DatasetDOI",) if key in source.description}
     description = {
         "Name": f"LightCRCF registrations of {source.description['Name']}",
@@ -229,7 +235,7 @@ def describe(source: DataSet, out: Path, transform: str) -> None:
     }
     write_json(out / "dataset_description.json", description)
     parts = _FIELDS if transform == "deformable" else _MATRICES
-    readme = _README.format(version=version("lightcrcf"), how=_how(transform), transforms=parts)
+    readme = _README.format(version=version("lightcrcf"), how=_transform_phrase(transform), transforms=parts)
     for name, text in (("README", readme), (".bidsignore", "\n".join(_IGNORED) + "\n")):
         if not (out / name).exists():
             with atomic_path(out / name) as temporary:

@@ -1,4 +1,4 @@
-"""A BIDS data set onto a template: one image of each participant by itself, its other contrasts along with it."""
+"""Registration of a BIDS data set to a template: a lead image per participant, which carries its other contrasts."""
 
 from __future__ import annotations
 
@@ -9,16 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from lightcrcf.batch.manifest import Manifest
-from lightcrcf.batch.options import Options
+from lightcrcf.batch.options import BatchOptions
 from lightcrcf.batch.pairs import Pair
+from lightcrcf.batch.progress import BatchProgress
 from lightcrcf.batch.run import run_batch
 from lightcrcf.batch.summary import Summary, write_summary
-from lightcrcf.batch.tally import Tally
 from lightcrcf.batch.work import state_of
-from lightcrcf.bids.contrasts import Lead, aligned_by, contrasts_of
-from lightcrcf.bids.dataset import DataSet, Image
+from lightcrcf.bids.contrasts import Lead, alignment_options, contrasts_of
+from lightcrcf.bids.dataset import DataSet, NamedImage
 from lightcrcf.bids.names import ImageName
-from lightcrcf.bids.publish import WORK, Template, check_ours, describe, publish_contrast, publish_lead
+from lightcrcf.bids.publish import (
+    WORK,
+    BidsTemplate,
+    check_derivatives_folder,
+    describe,
+    publish_contrast,
+    publish_lead,
+)
 
 __all__ = ["ParticipantSummary", "register_participants"]
 
@@ -27,16 +34,16 @@ _CONTRASTS = "contrasts"
 
 @dataclass(frozen=True)
 class ParticipantSummary(Summary):
-    """How the participants of a data set stand.
+    """State of the participants of a data set.
 
     Args:
-        participants: by label the images, such as "T1w" or "ses-a_T2w", and how each stands.
+        participants: by label, the state of each image, such as "T1w" or "ses-a_T2w".
     """
 
     participants: dict[str, dict[str, str]]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return a JSON-serialisable dictionary."""
         return {**super().as_dict(), "participants": self.participants}
 
     def __str__(self) -> str:
@@ -50,8 +57,8 @@ class ParticipantSummary(Summary):
 def register_participants(
     source: DataSet,
     out: Path,
-    template: Template,
-    options: Options,
+    template: BidsTemplate,
+    options: BatchOptions,
     *,
     suffix: str = "T1w",
     contrasts: Sequence[str] = (),
@@ -59,32 +66,32 @@ def register_participants(
     workers: int = 1,
     scheduler: str | None = None,
     begun: Callable[[int], None] | None = None,
-    progress: Callable[[Tally], None] | None = None,
+    progress: Callable[[BatchProgress], None] | None = None,
 ) -> ParticipantSummary:
-    """Register the images of participants to a template; what an earlier call finished is not done again.
+    """Register the images of participants to a template; finished images of an earlier call are skipped.
 
-    Other contrasts are aligned rigidly with the image of the same participant, if possible of the same session, and
-    carried along by its transform. Calls for other participants may work in `out` at the same time.
+    Further contrasts are aligned rigidly with the lead image of the participant, if possible of the same session, and
+    carried by its transform. Calls for different participants may run in `out` concurrently.
 
     Args:
-        source: where the images are.
-        out: the data set of derivatives, made if it does not exist.
-        template: what to register to.
-        options: how.
-        suffix: which images are registered to the template.
-        contrasts: suffixes of those that are carried along; see `data_set.CONTRASTS`.
+        source: the data set.
+        out: the derivatives data set, created if needed.
+        template: the fixed image.
+        options: of the registrations.
+        suffix: of the lead images.
+        contrasts: suffixes of further contrasts; see `dataset.CONTRASTS`.
         participants: labels without "sub-"; all if empty.
-        workers, scheduler, begun, progress: see `batch.run_batch`.
+        workers, scheduler, begun, progress: see `batch.run.run_batch`.
 
     Returns:
-        how the images of these participants stand.
+        The state of the images of these participants.
 
     Raises:
-        UsageError: for options that do not fit.
-        InputError: if there are no images, or `out` holds something else.
+        UsageError: for invalid options.
+        InputError: if there are no images, or `out` holds another data set.
     """
     images, more = source.images(suffix, participants), source.contrasts(contrasts, participants)
-    check_ours(out)
+    check_derivatives_folder(out)
     pairs = [Pair(f"{n.stem}_{n.suffix}-to-{template.label}", template.path.absolute(), path) for path, n in images]
     how: dict[str, Any] = {
         "workers": workers, "scheduler": scheduler, "resume": True, "retry_failed": True, "begun": begun,
@@ -98,7 +105,7 @@ def register_participants(
         publish_lead(lead, source, out, template)
     carried = contrasts_of(source, more, leads, out.absolute(), template.label)
     if carried:
-        run_batch([contrast.pair for contrast in carried], work / _CONTRASTS, aligned_by(options), **how)
+        run_batch([contrast.pair for contrast in carried], work / _CONTRASTS, alignment_options(options), **how)
     records = _records(work)
     for contrast in carried:
         results, record = Manifest(work / _CONTRASTS).results(contrast.pair), records[contrast.pair.id]
@@ -107,7 +114,7 @@ def register_participants(
     return _summary(records, [*zip(pairs, (n for _, n in images), strict=True), *((c.pair, c.name) for c in carried)])
 
 
-def _leads(pairs: Sequence[Pair], images: Sequence[Image], manifest: Manifest) -> list[Lead]:
+def _leads(pairs: Sequence[Pair], images: Sequence[NamedImage], manifest: Manifest) -> list[Lead]:
     return [
         Lead(path.absolute(), name, manifest.results(pair), state_of(manifest.record(pair) or {"status": "failed"}))
         for pair, (path, name) in zip(pairs, images, strict=True)
@@ -115,7 +122,7 @@ def _leads(pairs: Sequence[Pair], images: Sequence[Image], manifest: Manifest) -
 
 
 def _records(work: Path) -> dict[str, dict[str, Any]]:
-    """What is known of all images that any call was about, by id; those of further contrasts say where they are."""
+    """Return the records of all images of all calls, by id; those of further contrasts with their folder."""
     further = [
         {**record, "folder": f"{_CONTRASTS}/pairs/{record['id']}"} for record in Manifest(work / _CONTRASTS).records()
     ]

@@ -1,4 +1,4 @@
-"""The kind of command that all subcommands are: strict about its words, with a way out in every refusal."""
+"""Base class of the subcommands: strict parsing of arguments, with a remedy in every error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["App", "Command", "CommandLineError"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# Click's base of everything that is wrong with a command line; typer exports it under no name of its own.
+# Base class of the usage errors of Click, which typer does not export.
 CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
 
 _EXAMPLES = {"register": "--fixed F --moving M --out DIR"}  # none of them is required, because of --from
@@ -31,25 +31,25 @@ _INSTEAD_OF_SEVERAL = {
 
 
 class App(typer.Typer):
-    """A `typer.Typer` whose commands are of the kind `Command`."""
+    """A `typer.Typer` whose commands are of class `Command`."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{"rich_markup_mode": None, **settings})  # boxes would cost every --help the import of rich
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Function], Function]:
-        """As `typer.Typer.command`."""
+        """Register a command, as `typer.Typer.command`."""
         return super().command(name, **{"cls": Command, **settings})
 
 
 class Command(TyperCommand):
-    """A command that refuses what Click would pass over, or would explain less well."""
+    """A command with stricter checks and clearer errors than those of Click."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As Click's; options that take one value come once.
+        """Parse arguments, as Click; options with one value may be given once.
 
         Raises:
-            UsageError: for such an option given twice, short options, and words that belong to no option.
-            InputError: for a file that may not be read, which typer takes for wrong usage.
+            UsageError: for a repeated option, short options, and extra arguments.
+            InputError: for an unreadable file, which typer reports as wrong usage.
         """
         try:
             given, left_over, order = self.make_parser(ctx).parse_args(args=list(args))
@@ -80,7 +80,7 @@ class Command(TyperCommand):
             raise UsageError(ctx.command_path, expected=expected, got=" ".join(words), remedy=self._remedy(ctx))
 
     def _explain_unknown_option(self, ctx: Any, words: Sequence[str], error: Exception) -> None:
-        """Raise a better error for options of one dash; long ones are Click's, which knows their like."""
+        """Raise an error for unknown options with one dash; for long options Click suggests similar ones."""
         unknown = str(getattr(error, "option_name", ""))
         if not unknown.startswith("-") or unknown.startswith("--") or not hasattr(error, "possibilities"):
             return
@@ -96,13 +96,13 @@ class Command(TyperCommand):
 
 
 def _placeholder(parameter: Any) -> str:
-    """A required option or argument as one would type it."""
+    """Return a required option or argument as typed on the command line."""
     name = str(parameter.name).upper()
     return f"{parameter.opts[0]} {name}" if parameter.param_type_name == "option" else str(parameter.metavar or name)
 
 
 def _explain_unreadable_file(given: Mapping[str, Any], error: Exception) -> None:
-    """Raise a better error if the value that was refused is a file or folder without permission to read it."""
+    """Raise an error if the refused value is a file or folder without read permission."""
     value = given.get(getattr(getattr(error, "param", None), "name", ""))
     for path in value if isinstance(value, list | tuple) else [value]:
         if isinstance(path, str) and Path(path).exists() and not os.access(path, os.R_OK):
@@ -111,7 +111,7 @@ def _explain_unreadable_file(given: Mapping[str, Any], error: Exception) -> None
 
 
 def _values(words: Sequence[str], names: Sequence[str]) -> Iterator[str]:
-    """The values that an option was given, as far as words tell."""
+    """Yield the values of an option in the arguments."""
     for word, after in zip(words, [*words[1:], ""], strict=True):
         if word in names:
             yield after

@@ -1,4 +1,4 @@
-"""What the subcommands share: progress, JSON on stdout, a table for people."""
+"""Output of the subcommands: messages and progress on stderr, JSON and tables on stdout."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import typer
 if TYPE_CHECKING:
     from lightcrcf.progress import Throttle
 
-__all__ = ["Progress", "print_json", "print_table", "progress_shown", "say"]
+__all__ = ["Progress", "print_json", "print_message", "print_table", "show_progress"]
 
 Progress = Callable[[str, float], None]
 
 
-def say(text: str) -> None:
-    """One line for people, on stderr; lost if nobody reads it any more."""
+def print_message(text: str) -> None:
+    """Print a message on stderr; ignore a closed stream."""
     with suppress(OSError):
         typer.echo(text, err=True)
 
 
 def print_json(data: Any) -> None:
-    """`data` as JSON on stdout, for programs; NaN and infinity become null."""
+    """Print `data` as JSON on stdout; NaN and infinity become null."""
     typer.echo(json.dumps(_finite(data), indent=2, ensure_ascii=False, default=str))
 
 
@@ -40,7 +40,12 @@ def _finite(data: Any) -> Any:
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: bool = True) -> None:
-    """Columns for people, on stdout: the first aligned left, the others right (left too unless they are numbers).
+    """Print a table on stdout; the first column is aligned left, the others right.
+
+    Args:
+        header: column names.
+        rows: cells.
+        numbers: whether further columns hold numbers; otherwise they are aligned left too.
 
     Example:
         >>> print_table(["stage", "mm"], [["before", 12.5], ["after", 0.75]])
@@ -57,11 +62,11 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], *, numb
 
 
 @contextmanager
-def progress_shown(title: str) -> Iterator[Progress]:
-    """Follow (stage, fraction) on stderr: a bar on a terminal, in a log a line at the start and now and then.
+def show_progress(title: str) -> Iterator[Progress]:
+    """Show progress on stderr: a bar on a terminal, else a line at the start and at most every half minute.
 
     Args:
-        title: what is done, for the log.
+        title: description of the task, for the log.
     """
     if not sys.stderr.isatty():
         yield _Log(title)
@@ -76,11 +81,11 @@ def progress_shown(title: str) -> Iterator[Progress]:
         yield lambda stage, fraction: bar.update(task, description=stage, completed=fraction)
 
 
-_CHECKS = ("read", "brain", "choose model")  # what goes wrong there is the only line
+_CHECKS = ("read", "brain", "choose model")  # stages whose error is the only line of output
 
 
 class _Log:
-    """The title when the inputs are found to be good, then a stage at most every half minute."""
+    """Progress in a log: the title after the inputs are checked, then a stage at most every half minute."""
 
     def __init__(self, title: str) -> None:
         self._title = title
@@ -91,6 +96,6 @@ class _Log:
 
         if self._may_print is None and stage not in _CHECKS:
             self._may_print = Throttle(start=False)
-            say(f"{self._title} ...")
+            print_message(f"{self._title} ...")
         elif self._may_print is not None and self._may_print():
-            say(f"{stage} ({fraction:.0%})")
+            print_message(f"{stage} ({fraction:.0%})")

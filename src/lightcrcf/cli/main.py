@@ -1,4 +1,4 @@
-"""The command line: the subcommands together, and the one place where errors become exit codes."""
+"""The command line: all subcommands, and the conversion of errors to exit codes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lightcrcf.cli.commands.bench import bench_app
 from lightcrcf.cli.commands.cohorts import batch, bids, label, template
 from lightcrcf.cli.commands.images import apply, brain, demo, evaluate, info, points, register, report
 from lightcrcf.cli.commands.models import data, export, models, train
-from lightcrcf.cli.console import say
+from lightcrcf.cli.console import print_message
 from lightcrcf.errors import InputError, LightCRCFError, UsageError
 from lightcrcf.geometry.kernel_cache import compilation_announced
 
@@ -59,8 +59,8 @@ app.add_typer(data.app, name="data")
 
 
 def main() -> NoReturn:
-    """Run the command line of this process and leave with its exit code."""
-    _hasten()
+    """Run the command line of this process and exit with its code."""
+    _speed_up()
     signals.install()
     code = run(sys.argv[1:])
     signals.ignore()
@@ -68,30 +68,30 @@ def main() -> NoReturn:
         sys.stdout.flush()
     except OSError as error:
         code = code or _report(error, debug=False)
-    _leave(code)
+    _exit(code)
 
 
-def _leave(code: int) -> NoReturn:
-    """`sys.exit`, without a third of a second in which Python and LLVM would tidy up what the system frees anyway."""
-    atexit._run_exitfuncs()  # others' promises to clean up are kept
+def _exit(code: int) -> NoReturn:
+    """Exit without the clean-up of Python and LLVM, which takes a third of a second."""
+    atexit._run_exitfuncs()  # clean-up of libraries
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
 
 
-def _hasten() -> None:
-    """What saves a process of our own a fifth of a second, and seconds where other programs compute too."""
-    # Read when Numba or PyTorch starts its threads. Those that spin while they wait for each other lose most of their
-    # time where anything else runs: a step on a small grid then took twenty times as long. Elsewhere it costs nothing.
+def _speed_up() -> None:
+    """Set up this process for a faster start, and for a machine under load."""
+    # Numba and PyTorch read this when they start threads. On a machine under load, spinning threads made a step on a
+    # small grid twenty times slower; on an idle machine passive waiting costs nothing.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Numba looks for SciPy's BLAS and imports half of SciPy for it, if that is installed; no kernel here wants a BLAS.
+    # Numba would import half of SciPy for its BLAS; no kernel here uses BLAS.
     sys.modules.setdefault("scipy", cast(Any, None))
-    gc.set_threshold(20_000, 10, 10)  # what is imported stays, and looking through it again and again takes time
+    gc.set_threshold(20_000, 10, 10)  # imported objects are permanent; fewer collections save time
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit code; whatever goes wrong is one line on stderr.
+    """Run one command line and return its exit code; any error is one line on stderr.
 
     Example:
         >>> run(["--version"])  # doctest: +ELLIPSIS
@@ -99,7 +99,7 @@ def run(arguments: Sequence[str]) -> int:
         0
     """
     state: dict[str, Any] = {"debug": False, "arguments": list(arguments)}
-    with warnings.catch_warnings(), compilation_announced(say, always=sys.stderr.isatty()):
+    with warnings.catch_warnings(), compilation_announced(print_message, always=sys.stderr.isatty()):
         warnings.showwarning = _show_warning
         try:
             _check_words(arguments)
@@ -108,13 +108,13 @@ def run(arguments: Sequence[str]) -> int:
         except typer.Exit as done:
             return int(done.exit_code)
         except BaseException as error:  # SystemExit and KeyboardInterrupt end here too
-            signals.arrived()
+            signals.acknowledge()
             return _report(error, debug=state["debug"])
     return 0
 
 
 def _check_words(words: Sequence[str]) -> None:
-    """Refuse empty words, which are a script's unset variables: an empty path would be the current folder."""
+    """Raise an error for empty arguments, usually unset variables of a script; an empty path is the current folder."""
     for before, word in zip(["lightcrcf", *words], words, strict=False):
         if not word or (word.startswith("--") and word.endswith("=")):
             name = before if not word else word[:-1]
@@ -145,20 +145,20 @@ def _root(
 
 
 def _report(error: BaseException, *, debug: bool) -> int:
-    """Say in one line what went wrong, below its traceback if asked for; returns the exit code."""
+    """Print an error in one line, after its traceback with --debug; return the exit code."""
     if isinstance(error, BrokenPipeError):
         return _BROKEN_PIPE
     if debug:
         import traceback
 
-        say("".join(traceback.format_exception(error)).rstrip())
+        print_message("".join(traceback.format_exception(error)).rstrip())
     text, code = _explain(error)
-    say(" ".join(text.split()))
+    print_message(" ".join(text.split()))
     return code
 
 
 def _explain(error: BaseException) -> tuple[str, int]:
-    """The line for the user, and the exit code."""
+    """Return the message of an error, and the exit code."""
     match error:
         case LightCRCFError():
             return f"error: {error}", error.exit_code
@@ -172,14 +172,14 @@ def _explain(error: BaseException) -> tuple[str, int]:
             detail = str(error) or "the system gave none"
             return f"error: not enough memory: {detail}; close other programs or crop the volumes", _OUT_OF_MEMORY
         case OSError(filename=str() | bytes() | os.PathLike()):
-            return f"error: {_unusable(error)}", _BAD_INPUT
+            return f"error: {_system_error(error)}", _BAD_INPUT
         case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG | errno.EIO):
-            return f"error: {_unusable(error)}", _BAD_INPUT
+            return f"error: {_system_error(error)}", _BAD_INPUT
     return f"internal error: {type(error).__name__}: {error}; LIGHTCRCF_DEBUG=1 shows the traceback", _INTERNAL
 
 
-def _unusable(error: OSError) -> InputError:
-    """What the system refused, in words of our own."""
+def _system_error(error: OSError) -> InputError:
+    """Return an InputError for an error of the operating system."""
     remedies = {
         errno.EACCES: "change its permissions, or those of the folders that hold it",
         errno.ENOENT: "check the name",
@@ -205,4 +205,4 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    say(f"warning: {' '.join(str(message).split())}")
+    print_message(f"warning: {' '.join(str(message).split())}")

@@ -1,4 +1,4 @@
-"""Options that several commands have: those of a registration, from their one table, and a few of the command line."""
+"""Options of several commands: those of `lightcrcf.options.Options`, and some of the command line only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from lightcrcf.options import Fill, Options, fill_value, help_of, word_of
 
-__all__ = ["FillOption", "Scheduler", "Workers", "given_options", "registers", "takes"]
+__all__ = ["FillOption", "Scheduler", "Workers", "parse_options", "with_all_options", "with_options"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -27,11 +27,11 @@ Scheduler = Annotated[
 _TABLE: Mapping[str, Field[Any]] = {option.name: option for option in fields(Options)}
 
 
-def takes(*names: str) -> Callable[[Command], Command]:
-    """Give a command options of `lightcrcf.options.Options`, which it gets by name in its last, `**options`.
+def with_options(*names: str) -> Callable[[Command], Command]:
+    """Decorate a command with options of `lightcrcf.options.Options`, passed as `**options`.
 
     Args:
-        names: of the options, in the order in which help shows them.
+        names: of the options, in the order of --help.
     """
 
     def decorated(command: Command) -> Command:
@@ -45,16 +45,16 @@ def takes(*names: str) -> Callable[[Command], Command]:
     return decorated
 
 
-def registers(*, without: Sequence[str] = ()) -> Callable[[Command], Command]:
-    """Give a command all options of a registration but some; see `takes`."""
-    return takes(*(name for name in _TABLE if name not in without))
+def with_all_options(*, without: Sequence[str] = ()) -> Callable[[Command], Command]:
+    """Decorate a command with all options of a registration except some; see `with_options`."""
+    return with_options(*(name for name in _TABLE if name not in without))
 
 
-def given_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what `Options` takes, from the words of a command line.
+def parse_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert values of the command line to arguments of `Options`.
 
     Raises:
-        UsageError: for a fill that is no number.
+        UsageError: for an invalid fill value.
     """
     given = dict(options)
     if "fill" in given:
@@ -65,18 +65,18 @@ def given_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parameter(option: Field[Any]) -> inspect.Parameter:
-    """The command line's parameter of an option."""
-    kind, told = get_type_hints(Options)[option.name], dict(option.metadata)
+    """Return the parameter of a command for an option."""
+    kind, settings = get_type_hints(Options)[option.name], dict(option.metadata)
     default: Any = option.default
     words: tuple[str, ...] = (word_of(option.name),) if kind is bool else ()
     if kind == Fill:
-        kind, told["metavar"] = str, _FILL
+        kind, settings["metavar"] = str, _FILL
     if kind == tuple[float, ...]:
-        kind, default, words, told["metavar"] = list[float] | None, None, (word_of(option.name),), "<x>"
+        kind, default, words, settings["metavar"] = list[float] | None, None, (word_of(option.name),), "<x>"
     annotated: Any = Annotated
     return inspect.Parameter(
         option.name,
         inspect.Parameter.KEYWORD_ONLY,
         default=default,
-        annotation=annotated[kind, typer.Option(*words, **told)],
+        annotation=annotated[kind, typer.Option(*words, **settings)],
     )

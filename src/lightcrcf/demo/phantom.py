@@ -1,4 +1,4 @@
-"""A pair of volumes whose true transform is known, so that a registration of them can be scored in millimetres."""
+"""Pairs of volumes with a known true transform, for target registration errors in millimetres."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _TRE_STEP = 3  # every third voxel along each axis: some 60,000 points in a brai
 
 @dataclass(frozen=True, eq=False)
 class KnownPair:
-    """Two volumes, the labels of both, and the transform between them.
+    """Two volumes with labels, and the true transform between them.
 
     Args:
         fixed, moving: images.
-        fixed_labels, moving_labels: 1 where mostly grey matter, 2 where mostly white matter.
-        truth: *moving* points to fixed points, as the moving volume was made.
-        subject: what the volumes show, in words.
+        fixed_labels, moving_labels: 1 for mostly grey matter, 2 for mostly white matter.
+        truth: from *moving* points to fixed points, as the moving volume was generated.
+        subject: description of the volumes.
     """
 
     fixed: Volume
@@ -47,20 +47,20 @@ class KnownPair:
     subject: str
 
     def targets(self) -> tuple[Float, Float]:
-        """Points (N, 3) spread over the fixed foreground, in RAS mm, and where they truly are in the moving volume."""
+        """Return (N, 3) points of the fixed foreground, RAS mm, and their true positions in the moving volume."""
         mask = np.zeros(self.fixed.grid.shape, dtype=bool)
         mask[::_TRE_STEP, ::_TRE_STEP, ::_TRE_STEP] = True
         points = self.fixed.grid.world(np.argwhere(mask & foreground(self.fixed.data)))
         return points, self.truth.inverse_points(points)
 
     def errors_mm(self, chain: Chain) -> dict[str, Float]:
-        """(N,) distances between where targets are and where they are thought to be, in mm of the moving volume.
+        """Return (N,) target registration errors in mm of the moving volume.
 
         Args:
-            chain: fixed points to moving points, as found by a registration.
+            chain: from fixed to moving points, as a registration finds it.
 
         Returns:
-            "before" any registration, "affine" for the affine of the chain, "deformable" for all of it.
+            By stage: "before" registration, "affine" for the affine of the chain, "deformable" for all of it.
         """
         points, true = self.targets()
         found = {
@@ -72,25 +72,25 @@ class KnownPair:
 
 
 def make_pair(*, seed: int = 7) -> KnownPair:
-    """The MNI152 template (with nilearn installed) or a phantom, and a deformed, turned, noisy copy of it."""
+    """Return the MNI152 template (with nilearn installed) or a phantom, and a deformed, rotated, noisy copy of it."""
     image, labels, subject = template() or phantom()
     return deformed_copy(image, labels, subject, seed=seed)
 
 
 def template() -> tuple[Volume, Volume, str] | None:
-    """The MNI152 T1 template at 1 mm, skull-stripped, and its tissues, from an installed nilearn; None without it."""
+    """Return the skull-stripped MNI152 T1 template at 1 mm and its tissues from nilearn; None without nilearn."""
     spec = find_spec("nilearn")  # finds the folder; importing nilearn would take seconds
     folder = Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
     if folder is None or not (folder / _TEMPLATE.format("t1")).is_file():
         return None
     t1, gray, white = (read(folder / _TEMPLATE.format(kind)) for kind in ("t1", "gm", "wm"))
-    half = 128  # the maps are shares of 255
+    half = 128  # the maps are tissue fractions scaled to 255
     labels = np.where(white.data >= half, 2, np.where(gray.data >= half, 1, 0)).astype(np.uint8)
     return t1, Volume(labels, t1.grid, "MNI152 tissues", t1.header), "the MNI152 T1 template"
 
 
 def phantom(spacing_mm: float = 1.0) -> tuple[Volume, Volume, str]:
-    """A folded, two-tissue, brain-sized ellipsoid with ventricles on a black background, made from sine waves."""
+    """Generate a folded, two-tissue, brain-sized ellipsoid with ventricles on a black background, from sine waves."""
     extent = np.array([160.0, 192.0, 150.0])
     affine = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
     affine[:3, 3] = -extent / 2
@@ -112,9 +112,9 @@ def phantom(spacing_mm: float = 1.0) -> tuple[Volume, Volume, str]:
 
 
 def deformed_copy(image: Volume, labels: Volume, subject: str, *, seed: int) -> KnownPair:
-    """`image` as another scanner might see another person: deformed, turned, scaled, other contrast, bias and noise.
+    """Simulate a scan of another subject: deformed, rotated, scaled, with another gamma, bias field and noise.
 
-    The copy lies on a grid of its own, with axes in another order and other voxels.
+    The copy has its own grid, with permuted axes and another spacing.
     """
     rng = np.random.default_rng(seed)
     field = _smooth_field(image.grid, rng)
@@ -133,20 +133,20 @@ def _smooth_field(grid: Grid, rng: np.random.Generator) -> DisplacementField:
 
 
 def _coarse(grid: Grid, spacing_mm: float) -> Grid:
-    """A grid over the same place with other voxels."""
+    """Return a grid of the same extent with another spacing."""
     d, h, w = (int(n) + 1 for n in np.ceil(grid.spacing_mm * grid.shape / spacing_mm))
     return Grid((d, h, w), grid.affine @ np.diag([*(spacing_mm / grid.spacing_mm), 1.0]))
 
 
 def _places(grid: Grid) -> NDArray[np.float32]:
-    """(D, H, W, 3) RAS mm of all voxels."""
+    """Return (D, H, W, 3) RAS coordinates of all voxels in mm."""
     return grid.world(np.moveaxis(np.indices(grid.shape), 0, -1)).astype(np.float32)
 
 
 def _waves(
     points_mm: NDArray[np.float32], rng: np.random.Generator, wavelengths_mm: tuple[float, float], *, count: int
 ) -> NDArray[np.float32]:
-    """A random smooth function of (..., 3) points with a root mean square of about 1: a sum of plane waves."""
+    """Return a random smooth function at (..., 3) points, RMS about 1: a sum of plane waves."""
     total = np.zeros(points_mm.shape[:-1], dtype=np.float32)
     for _ in range(count):
         direction = rng.normal(size=3)
@@ -156,7 +156,7 @@ def _waves(
 
 
 def _pose() -> Affine:
-    """Fixed to moving world: 14, -9 and 12 degrees about the axes, slightly other size, a few centimetres away."""
+    """Return the fixed-to-moving affine: rotations of 14, -9 and 12 degrees, scales, and a shift of centimetres."""
     matrix = np.eye(4)
     for axis, degrees in enumerate((14.0, -9.0, 12.0)):
         c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
@@ -170,7 +170,7 @@ def _pose() -> Affine:
 
 
 def _other_grid(image: Volume, pose: Affine) -> Grid:
-    """A grid around where `pose` takes what `image` shows: anterior, superior, left; 1 x 1.2 x 1.1 mm."""
+    """Return a grid around the foreground moved by `pose`: axes anterior, superior, left; 1 x 1.2 x 1.1 mm."""
     shown = np.argwhere(foreground(image.data))[::50]
     axes = np.array([[0, 0, -1.0], [1, 0, 0], [0, 1, 0]])  # columns: the directions of the array axes in RAS
     spacing = np.array([1.0, 1.2, 1.1])
@@ -183,7 +183,7 @@ def _other_grid(image: Volume, pose: Affine) -> Grid:
 
 
 def _as_scanned(copy: Volume, rng: np.random.Generator) -> Volume:
-    """Another contrast (gamma), uneven coil sensitivity (bias) and noise inside the brain; black outside."""
+    """Apply a gamma curve, a bias field and noise inside the brain; zero outside."""
     coarse = _coarse(copy.grid, _BIAS_SPACING_MM)
     sensitivity = Volume(1 + np.float32(0.12) * _waves(_places(coarse), rng, (180.0, 260.0), count=4), coarse)
     bias = Chain(Affine.identity(), None, Affine.identity()).resample(sensitivity, copy.grid, "linear").data

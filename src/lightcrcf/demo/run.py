@@ -1,4 +1,4 @@
-"""The demo: a registration whose true transform is known, measured in millimetres and shown on a page."""
+"""The demo: a registration with known true transform, scored in millimetres, with a report."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import write
 
-__all__ = ["Outcome", "Stage", "measure", "run_demo", "write_inputs"]
+__all__ = ["DemoResult", "StageErrors", "measure", "run_demo", "write_inputs"]
 
 _POINTS = 24
 
 
 @dataclass(frozen=True)
-class Stage:
-    """How far from the truth a registration is at one stage.
+class StageErrors:
+    """Target registration error and overlap of one stage.
 
     Args:
         name: before, affine or deformable.
-        mean_mm, p95_mm, max_mm: of the distances between where points of the brain are taken and where they belong.
-        dice: mean overlap of grey and white matter.
+        mean_mm, p95_mm, max_mm: mean, 95th percentile and maximum of the target registration error over the brain.
+        dice: mean Dice of grey and white matter.
     """
 
     name: str
@@ -45,12 +45,12 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What the demo found.
+class DemoResult:
+    """Result of the demo.
 
     Args:
-        subject: what was registered, in words.
-        seconds: the registration took, with reading and without the report.
+        subject: description of the images.
+        seconds: time of the registration, including reading, without the report.
         verdict: of the quality control.
         stages: before, affine, deformable.
     """
@@ -58,21 +58,21 @@ class Outcome:
     subject: str
     seconds: float
     verdict: str
-    stages: tuple[Stage, ...]
+    stages: tuple[StageErrors, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return a JSON-serialisable dictionary."""
         return asdict(self)
 
 
 def run_demo(
     out: Path, *, pair: KnownPair | None = None, progress: Callable[[str, float], None] | None = None
-) -> Outcome:
-    """Register a known pair through files, as a user would; leaves volumes, results and a report in `out`.
+) -> DemoResult:
+    """Register a known pair through files, as users do; write volumes, results and a report to `out`.
 
     Args:
-        out: folder; made if it is not there.
-        pair: what to register; the MNI152 template or a phantom by default.
+        out: folder, created if needed.
+        pair: the images; the MNI152 template or a phantom by default.
         progress: called with (stage, fraction).
 
     Raises:
@@ -86,11 +86,11 @@ def run_demo(
     )
     seconds = time.perf_counter() - start
     save(registration, out, extra_files=report_files(registration, out=str(out)))
-    return Outcome(pair.subject, seconds, registration.quality.verdict, measure(pair, registration.transform))
+    return DemoResult(pair.subject, seconds, registration.quality.verdict, measure(pair, registration.transform))
 
 
 def write_inputs(pair: KnownPair, out: Path) -> None:
-    """Write the volumes, their labels, and `points.csv`: some fixed points and where they truly are in moving."""
+    """Write the volumes, their labels, and `points.csv`: fixed points with their true positions in moving space."""
     out.mkdir(parents=True, exist_ok=True)
     write(out / "fixed.nii.gz", pair.fixed)
     write(out / "fixed_labels.nii.gz", pair.fixed_labels, like=pair.fixed)
@@ -104,8 +104,8 @@ def write_inputs(pair: KnownPair, out: Path) -> None:
         table.writerows([f"{value:.3f}" for value in row] for row in np.hstack([points[some], true[some]]).tolist())
 
 
-def measure(pair: KnownPair, found: Chain) -> tuple[Stage, ...]:
-    """The errors of a chain from fixed to moving points against the truth, before, half-way and in the end."""
+def measure(pair: KnownPair, found: Chain) -> tuple[StageErrors, ...]:
+    """Return the errors of a chain from fixed to moving points: before, after the affine, and after the field."""
     chains = {
         "before": Chain(Affine.identity(), None, Affine.identity()),
         "affine": Chain(found.before, None, found.after),
@@ -115,9 +115,9 @@ def measure(pair: KnownPair, found: Chain) -> tuple[Stage, ...]:
     return tuple(_stage(name, errors[name], _overlap(pair, chain)) for name, chain in chains.items())
 
 
-def _stage(name: str, errors_mm: NDArray[np.float64], overlap: float) -> Stage:
+def _stage(name: str, errors_mm: NDArray[np.float64], overlap: float) -> StageErrors:
     mean, p95, most = errors_mm.mean(), np.percentile(errors_mm, 95), errors_mm.max()
-    return Stage(name, float(mean), float(p95), float(most), overlap)
+    return StageErrors(name, float(mean), float(p95), float(most), overlap)
 
 
 def _overlap(pair: KnownPair, chain: Chain) -> float:

@@ -128,8 +128,8 @@ def _distance_map(surface: Mask, spacing: tuple[float, float, float]) -> Float:
 
 def _weighted_quantile(distances: Float, weights: Float) -> float:
     order = np.argsort(distances, kind="stable")
-    share = np.cumsum(weights[order])
-    place = int(np.searchsorted(share, _QUANTILE * share[-1]))
+    fraction = np.cumsum(weights[order])
+    place = int(np.searchsorted(fraction, _QUANTILE * fraction[-1]))
     return float(distances[order[min(place, len(order) - 1)]])
 
 

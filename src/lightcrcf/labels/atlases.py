@@ -1,4 +1,4 @@
-"""Which atlases there are: images with their label maps, from a folder or a table."""
+"""Atlases, images with label maps, from a folder or a table."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ TABLE = "atlases.csv"
 
 @dataclass(frozen=True)
 class Atlas:
-    """An image that somebody has labelled.
+    """A labelled image.
 
     Args:
-        image, labels: files; the label map lies on the image's grid.
+        image: file of the image.
+        labels: file of the label map, on the grid of the image.
     """
 
     image: Path
@@ -32,16 +33,17 @@ class Atlas:
 
 
 def find_atlases(place: Path, images: str = "T1w", labels: str = "dseg") -> list[Atlas]:
-    """Atlases of a folder or a table, sorted.
+    """Find the atlases of a folder or a table, sorted.
 
     Args:
-        place: a CSV file with columns `image` and `labels`, paths from its folder on; a folder with such a file
-            named atlases.csv; or a folder of BIDS names, `sub-X_T1w.nii.gz` with `sub-X_dseg.nii.gz`, in it or in
-            sub-X/anat below it.
-        images, labels: the suffixes of BIDS names.
+        place: a CSV file with columns `image` and `labels`, paths relative to its folder; a folder with such a file
+            named atlases.csv; or a folder with BIDS names, `sub-X_T1w.nii.gz` with `sub-X_dseg.nii.gz`, in it or in
+            sub-X/anat.
+        images: BIDS suffix of the images.
+        labels: BIDS suffix of the label maps.
 
     Raises:
-        InputError: if there is none, or a partner is missing; the message has its name.
+        InputError: if there are no atlases, or the file of a pair is missing; the message names it.
     """
     if place.is_dir() and not (place / TABLE).is_file():
         return _from_folder(place, images, labels)
@@ -49,10 +51,10 @@ def find_atlases(place: Path, images: str = "T1w", labels: str = "dseg") -> list
 
 
 def check_atlases(atlases: Sequence[Atlas]) -> None:
-    """Refuse a label map whose voxels are not those of its image; of NIfTI files only headers are read.
+    """Check that each label map lies on the grid of its image; of NIfTI files only headers are read.
 
     Raises:
-        InputError: naming the file.
+        InputError: naming the file that does not.
     """
     for atlas in atlases:
         image, labels = _grid_of(atlas.image), _grid_of(atlas.labels)
@@ -60,7 +62,7 @@ def check_atlases(atlases: Sequence[Atlas]) -> None:
 
 
 def _grid_of(path: Path) -> Volume:
-    """A volume without voxels of its own; others than NIfTI files are read."""
+    """Return a volume on the grid of a file; of a NIfTI file without its voxels."""
     if path.is_dir() or not path.name.lower().endswith((".nii", ".nii.gz")) or not is_nifti(path):
         return read(path)
     grid, _ = nifti_grid(path)

@@ -1,4 +1,4 @@
-"""Label an image by atlases: each is registered to it, and their labels are fused."""
+"""Multi-atlas labelling: atlases are registered to an image, and their labels are fused."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.batch.execute import LostWorkerError, local_cluster, on_cluster
-from lightcrcf.batch.options import Options
-from lightcrcf.batch.work import shared_here
+from lightcrcf.batch.options import BatchOptions
+from lightcrcf.batch.work import thread_cache
 from lightcrcf.errors import InputError, MemoryEstimateError, QualityError, UsageError
 from lightcrcf.evaluation.labels import as_codes
 from lightcrcf.geometry.threads import use_threads
@@ -34,7 +34,7 @@ from lightcrcf.run_record.record import PreprocessingRecord
 from lightcrcf.volumes import Volume, check_usable
 from lightcrcf.volumes.limits import check_memory
 
-__all__ = ["Labelling", "Moved", "label", "move", "moved_atlases", "unit_intensities"]
+__all__ = ["Labelling", "PropagatedAtlas", "label", "propagate", "propagate_all", "scale_intensities"]
 
 SCHEMA = "lightcrcf-label-1"
 Progress = Callable[[str, float], None]
@@ -42,12 +42,13 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True, eq=False)
 class Labelling:
-    """An image's labels.
+    """Labels of an image.
 
     Args:
-        labels: integers on the image's own grid, 0 for background.
-        confidence: float32 in (0, 1], the share of the vote that each voxel's label got; no probability.
-        record: everything that `label.json` holds.
+        labels: integers on the grid of the image, 0 for background.
+        confidence: float32 in (0, 1], the fraction of the weighted votes for the label of each voxel; not a
+            probability.
+        record: content of `label.json`.
     """
 
     labels: Volume
@@ -56,19 +57,19 @@ class Labelling:
 
 
 @dataclass(frozen=True, eq=False)
-class Moved:
-    """An atlas on the grid of the image.
+class PropagatedAtlas:
+    """An atlas, propagated to the grid of the target image.
 
     Args:
-        atlas: which.
-        image: (D, H, W) float32, the atlas's in units of about one.
+        atlas: files of the atlas.
+        image: (D, H, W) float32, normalised image of the atlas.
         labels: (D, H, W) integers.
-        window: the intensities of the image to label that the registration took for 0 and 1.
-        quality: the verdict on its registration.
-        correlation: mean squared local correlation with the image after the registration.
-        sha256: of image and labels.
-        seconds: of the registration.
-        across: whether image and atlas were registered as two contrasts.
+        window: intensities of the target image that normalisation maps to 0 and 1.
+        quality: quality control of the registration.
+        correlation: mean squared local correlation with the target after the registration.
+        sha256: checksums of image and labels.
+        seconds: time of the registration.
+        cross_contrast: whether target and atlas were registered as different contrasts.
     """
 
     atlas: Atlas
@@ -79,15 +80,15 @@ class Moved:
     correlation: float
     sha256: tuple[str | None, str | None]
     seconds: float
-    across: bool = False
+    cross_contrast: bool = False
 
-    def comparable(self, target: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The atlas's image, in the target's shades if their contrasts are two.
+    def in_target_contrast(self, target: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the image of the atlas, with intensities mapped to those of the target if contrasts differ.
 
         Args:
-            target: (D, H, W) float32, the image to label in units of about one.
+            target: (D, H, W) float32, the normalised target image.
         """
-        if not self.across:
+        if not self.cross_contrast:
             return self.image
         inside = (self.labels != 0).astype(np.float32)
         return map_intensities(self.image, conditional_means(target, self.image, inside))
@@ -98,28 +99,27 @@ def label(
     atlases: Sequence[Atlas | tuple[str | Path, str | Path]],
     *,
     fusion: str = DEFAULT,
-    options: Options | None = None,
+    options: BatchOptions | None = None,
     workers: int = 1,
     progress: Progress | None = None,
 ) -> Labelling:
     """Register atlases to an image and fuse their labels.
 
-    An atlas whose registration fails quality control is left out, and so is one that is the image itself; a warning
-    names it.
+    Atlases whose registration fails quality control, and the image itself, are excluded with a warning.
 
     Args:
-        image: file of the image to label; it is the fixed one, and read once.
-        atlases: (image, labels) files of each; the labels lie on the image's grid.
+        image: file of the image to label; the fixed image.
+        atlases: (image, labels) files of each; labels lie on the grid of their image.
         fusion: "vote", "weighted" or "joint"; see `fusion.fuse`.
         options: of the registrations.
-        workers: processes that share this machine's cores; 1 is this process.
+        workers: number of processes on this machine; 1 is this process.
         progress: called with the name of each stage and the fraction done.
 
     Raises:
-        UsageError: for options that do not fit.
+        UsageError: for invalid options.
         InputError: for files that cannot be used.
-        QualityError: if no atlas is left.
-        MemoryEstimateError: if the atlases would not fit into memory together.
+        QualityError: if no registration passes.
+        MemoryEstimateError: if the propagated atlases would not fit into memory.
 
     Example:
         >>> import lightcrcf
@@ -127,33 +127,27 @@ def label(
         >>> found.labels.data.dtype  # doctest: +SKIP
         dtype('uint8')
     """
-    options, tell, start = options or Options(), progress or (lambda stage, fraction: None), time.perf_counter()
+    options, start = options or BatchOptions(), time.perf_counter()
+    progress = progress or (lambda stage, fraction: None)
     _check_options(fusion, options, workers)
-    given = _without(Path(image), [a if isinstance(a, Atlas) else Atlas(Path(a[0]), Path(a[1])) for a in atlases])
-    check_atlases(given)
-    fixed = shared_here().volume(image)
+    chosen = _exclude_image(
+        Path(image), [a if isinstance(a, Atlas) else Atlas(Path(a[0]), Path(a[1])) for a in atlases]
+    )
+    check_atlases(chosen)
+    fixed = thread_cache().volume(image)
     check_usable(fixed, "fixed")
-    _check_fits(fixed, len(given))
-    moved = []
-    with closing(moved_atlases(Path(image), given, options, workers)) as coming:
-        tell(f"atlas 1 of {len(given)}", 0.0)
-        for found in coming:
-            moved.append(found)
-            tell(f"atlas {min(len(moved) + 1, len(given))} of {len(given)}", 0.95 * len(moved) / len(given))
-    registered, used = time.perf_counter(), _used(moved, str(image))
-    tell("fusion", 0.95)
+    _check_fits(fixed, len(chosen))
+    moved = _propagate_with_progress(Path(image), chosen, options, workers, progress)
+    registered, used = time.perf_counter(), _select_atlases(moved, str(image))
+    progress("fusion", 0.95)
     with use_threads(options.threads):
-        target, spacing = unit_intensities(fill_missing(fixed)[0], used[0].window), fixed.grid.spacing_mm.tolist()
-        fused = fuse(target, [m.comparable(target) for m in used], [m.labels for m in used], spacing, fusion)
+        target, spacing = scale_intensities(fill_missing(fixed)[0], used[0].window), fixed.grid.spacing_mm.tolist()
+        fused = fuse(target, [m.in_target_contrast(target) for m in used], [m.labels for m in used], spacing, fusion)
     timings = {"registration": registered - start, "fusion": time.perf_counter() - registered}
     record = {
-        "schema": SCHEMA,
-        "versions": {"lightcrcf": version("lightcrcf"), "python": sys.version.split()[0], **versions()},
-        "machine": {"cpu": cpu_name(), "cores": usable_cores()},
-        "image": {"path": str(Path(image).absolute()), "sha256": fingerprint(image)},
-        "options": {**{k: v for k, v in options.record().items() if k != "report"}, "workers": workers},
-        "fusion": {"method": fusion, "atlases": len(used), "disputed_voxels": fused.disputed},
-        "atlases": _about(moved, used, fused),
+        **_run_record(image, options, workers),
+        "fusion": {"method": fusion, "atlases": len(used), "disputed_voxels": fused.disagreements},
+        "atlases": _atlas_records(moved, used, fused),
         "structures": _structures(fused, fixed),
         "timings_s": {name: round(seconds, 3) for name, seconds in timings.items()},
         "peak_memory_mb": peak_memory_mb(),
@@ -164,20 +158,45 @@ def label(
     return Labelling(labels, confidence, record)
 
 
-def moved_atlases(
-    image: Path, atlases: Sequence[Atlas], options: Options, workers: int = 1
-) -> Generator[Moved, None, None]:
-    """Each atlas on the image's grid, as they come.
+def _propagate_with_progress(
+    image: Path, atlases: Sequence[Atlas], options: BatchOptions, workers: int, progress: Progress
+) -> list[PropagatedAtlas]:
+    """Return all atlases on the grid of the image, and report progress after each."""
+    moved: list[PropagatedAtlas] = []
+    with closing(propagate_all(image, atlases, options, workers)) as results:
+        progress(f"atlas 1 of {len(atlases)}", 0.0)
+        for atlas in results:
+            moved.append(atlas)
+            done = len(moved)
+            progress(f"atlas {min(done + 1, len(atlases))} of {len(atlases)}", 0.95 * done / len(atlases))
+    return moved
+
+
+def _run_record(image: str | Path, options: BatchOptions, workers: int) -> dict[str, Any]:
+    """Return the entries of the record that do not depend on results."""
+    return {
+        "schema": SCHEMA,
+        "versions": {"lightcrcf": version("lightcrcf"), "python": sys.version.split()[0], **versions()},
+        "machine": {"cpu": cpu_name(), "cores": usable_cores()},
+        "image": {"path": str(Path(image).absolute()), "sha256": fingerprint(image)},
+        "options": {**{k: v for k, v in options.record().items() if k != "report"}, "workers": workers},
+    }
+
+
+def propagate_all(
+    image: Path, atlases: Sequence[Atlas], options: BatchOptions, workers: int = 1
+) -> Generator[PropagatedAtlas, None, None]:
+    """Yield each atlas on the grid of the image as its registration finishes.
 
     Raises:
         InputError: as `register`.
-        MemoryEstimateError: if a worker dies of an atlas.
+        MemoryEstimateError: if an atlas kills its worker.
     """
     if workers == 1:
-        yield from (move(atlas, image, options) for atlas in atlases)
+        yield from (propagate(atlas, image, options) for atlas in atlases)
         return
     threads = options.threads or max(1, usable_cores() // workers)
-    work = partial(move, image=image, options=replace(options, threads=threads))
+    work = partial(propagate, image=image, options=replace(options, threads=threads))
     with local_cluster(min(workers, len(atlases)), threads) as client:
         for atlas, found in on_cluster(client, work, atlases):
             if isinstance(found, LostWorkerError):
@@ -188,22 +207,22 @@ def moved_atlases(
             yield found
 
 
-def move(atlas: Atlas, image: Path, options: Options) -> Moved:
+def propagate(atlas: Atlas, image: Path, options: BatchOptions) -> PropagatedAtlas:
     """Register one atlas to an image.
 
     Raises:
-        InputError: as `register`; and for labels with fractions.
+        InputError: as `register`, and for labels that are not integers.
     """
     start = time.perf_counter()
-    given: dict[str, Any] = {"moving_labels": [atlas.labels], "shared": shared_here(), **options.for_register()}
+    given: dict[str, Any] = {"moving_labels": [atlas.labels], "shared": thread_cache(), **options.for_register()}
     found = register(image, atlas.image, **given)
     (labels,) = found.moved_labels.values()
     record = found.record
     fixed, moving = (_window(image.preprocessing) for image in (record.inputs.fixed, record.inputs.moving))
     hashes = {source.role: source.sha256 for source in record.sources}
-    return Moved(
+    return PropagatedAtlas(
         atlas,
-        unit_intensities(found.moved, moving),
+        scale_intensities(found.moved, moving),
         as_codes(labels.data, str(atlas.labels)),
         fixed,
         found.quality,
@@ -218,12 +237,12 @@ def _window(preprocessing: PreprocessingRecord) -> tuple[float, float]:
     return preprocessing.intensity_zero, preprocessing.intensity_one
 
 
-def unit_intensities(volume: Volume, window: tuple[float, float]) -> NDArray[np.float32]:
-    """Intensities as the registration saw them, clipped so that outliers do not hide all else in a patch.
+def scale_intensities(volume: Volume, window: tuple[float, float]) -> NDArray[np.float32]:
+    """Normalise intensities as the registration does, clipped so that outliers do not dominate a patch.
 
     Args:
         volume: the image.
-        window: what becomes 0 and 1.
+        window: intensities that map to 0 and 1.
 
     Returns:
         (D, H, W) float32 in [0, 1.25].
@@ -233,7 +252,7 @@ def unit_intensities(volume: Volume, window: tuple[float, float]) -> NDArray[np.
     return np.clip(unit, 0.0, 1.25, out=unit)
 
 
-def _check_options(fusion: str, options: Options, workers: int) -> None:
+def _check_options(fusion: str, options: BatchOptions, workers: int) -> None:
     options.check()
     if fusion not in FUSIONS:
         raise UsageError("--fusion", expected=f"one of {', '.join(FUSIONS)}", got=fusion, remedy="correct the name")
@@ -242,8 +261,8 @@ def _check_options(fusion: str, options: Options, workers: int) -> None:
         raise UsageError("--workers", expected=expected, got=str(workers), remedy="choose fewer")
 
 
-def _without(image: Path, atlases: Sequence[Atlas]) -> list[Atlas]:
-    """The atlases that are not the image itself, so that a set can be labelled leaving one out."""
+def _exclude_image(image: Path, atlases: Sequence[Atlas]) -> list[Atlas]:
+    """Return the atlases without the image itself, for leave-one-out labelling of a set."""
     kept = [a for a in atlases if not (image.exists() and a.image.exists() and a.image.samefile(image))]
     if len(kept) < len(atlases):
         warnings.warn(f"{image}: is one of the atlases; left out", stacklevel=3)
@@ -258,8 +277,8 @@ def _check_fits(fixed: Volume, atlases: int) -> None:
     )
 
 
-def _used(moved: Sequence[Moved], image: str) -> list[Moved]:
-    """The atlases whose registration did not fail, the most similar first."""
+def _select_atlases(moved: Sequence[PropagatedAtlas], image: str) -> list[PropagatedAtlas]:
+    """Return the atlases whose registration did not fail, sorted by decreasing similarity."""
     for failed in (m for m in moved if m.quality.verdict == "fail"):
         reasons = "; ".join(failed.quality.reasons)
         warnings.warn(f"{failed.atlas.image}: left out, quality control failed: {reasons}", stacklevel=3)
@@ -273,8 +292,10 @@ def _used(moved: Sequence[Moved], image: str) -> list[Moved]:
     return sorted(used, key=lambda m: (-m.correlation, str(m.atlas.image)))
 
 
-def _about(moved: Sequence[Moved], used: Sequence[Moved], fused: Fused) -> list[dict[str, Any]]:
-    """What the record says of each atlas, in the order of the fusion, those left out last."""
+def _atlas_records(
+    moved: Sequence[PropagatedAtlas], used: Sequence[PropagatedAtlas], fused: Fused
+) -> list[dict[str, Any]]:
+    """Return the record of each atlas, in the order of the fusion, excluded ones last."""
     weights = {id(m): weight for m, weight in zip(used, fused.weights, strict=True)}
     rest = sorted((m for m in moved if id(m) not in weights), key=lambda m: str(m.atlas.image))
     return [
@@ -284,7 +305,7 @@ def _about(moved: Sequence[Moved], used: Sequence[Moved], fused: Fused) -> list[
             "sha256": {"image": m.sha256[0], "labels": m.sha256[1]},
             "qc": {"verdict": m.quality.verdict, "reasons": list(m.quality.reasons)},
             "used": id(m) in weights,
-            "contrasts": "any" if m.across else "same",
+            "contrasts": "any" if m.cross_contrast else "same",
             "correlation": round(m.correlation, 6),
             "mean_weight": round(weights[id(m)], 6) if id(m) in weights else None,
             "agreement": _agreement(m.labels, fused.labels) if id(m) in weights else None,
@@ -295,14 +316,14 @@ def _about(moved: Sequence[Moved], used: Sequence[Moved], fused: Fused) -> list[
 
 
 def _agreement(labels: NDArray[Any], fused: NDArray[Any]) -> float:
-    """Share of the voxels with a label in either map that have the same in both."""
+    """Return the fraction of the voxels labelled in either map that have the same label in both."""
     counted = (labels != 0) | (fused != 0)
     total = int(np.count_nonzero(counted))
     return round(int(np.count_nonzero(counted & (labels == fused))) / total, 6) if total else 1.0
 
 
 def _structures(fused: Fused, fixed: Volume) -> list[dict[str, Any]]:
-    """Size and mean confidence of each label but 0, ascending."""
+    """Return size and mean confidence of each nonzero label, ascending."""
     inside = fused.labels != 0
     codes, place, voxels = np.unique(fused.labels[inside], return_inverse=True, return_counts=True)
     trust = np.bincount(place.ravel(), fused.confidence[inside], minlength=len(codes)) / np.maximum(voxels, 1)

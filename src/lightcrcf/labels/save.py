@@ -1,4 +1,4 @@
-"""The files that a labelling leaves: all of them, or none."""
+"""Output files of a labelling, written all or none."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _FILES = ("labels.nii.gz", "confidence.nii.gz", "volumes.csv", "label.json")
 
 
 def save_labelling(found: Labelling, folder: str | os.PathLike[str], *, confidence: bool = False) -> None:
-    """Write `labels.nii.gz`, `volumes.csv`, `label.json` and, if asked for, `confidence.nii.gz` to a folder.
+    """Write `labels.nii.gz`, `volumes.csv`, `label.json` and optionally `confidence.nii.gz` to a folder.
 
-    The folder appears, or its files are replaced, when all are complete; a `confidence.nii.gz` of an earlier run goes.
+    The folder is created, or its files are replaced, after all are complete; an earlier `confidence.nii.gz` is removed.
 
     Raises:
-        InputError: if the folder cannot be written to, or a file of that name there is an input.
+        InputError: if the folder cannot be written to, or an input would be replaced.
     """
     check_output_folder(folder)
     target = Path(os.path.abspath(folder))  # noqa: PTH100 - as in `atomic_path`
-    _spare_inputs(found, target)
+    _check_inputs_kept(found, target)
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(target) as temporary:
         temporary.mkdir()
@@ -44,7 +44,7 @@ def save_labelling(found: Labelling, folder: str | os.PathLike[str], *, confiden
         (target / "confidence.nii.gz").unlink(missing_ok=True)
 
 
-def _spare_inputs(found: Labelling, folder: Path) -> None:
+def _check_inputs_kept(found: Labelling, folder: Path) -> None:
     atlases = found.record["atlases"]
     inputs = [found.record["image"]["path"], *(a[role] for a in atlases for role in ("image", "labels"))]
     for path in (folder / name for name in _FILES):

@@ -32,7 +32,7 @@ _MIN_KNOWN = 0.5
 _MASK_SHIFT = 0.5
 # Plausible volumes of a brain; a slab through one, or a newborn's, is larger than the first.
 _MIN_LITRES, _MAX_LITRES = 0.1, 2.5
-_MIN_LARGEST_SHARE = 0.8
+_MIN_LARGEST_FRACTION = 0.8
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +43,14 @@ class Brain:
         mask: (D, H, W) bool, on the image's grid: the largest component, without holes.
         litres: volume of the mask.
         pieces: number of components of at least 1 % of the total volume.
-        share: share of the total volume in the largest component.
+        fraction: fraction of the total volume in the largest component.
         certainty: mean probability of the network over the mask, 0.5 to 1.
     """
 
     mask: Mask
     litres: float
     pieces: int
-    share: float
+    fraction: float
     certainty: float
 
     @property
@@ -62,8 +62,8 @@ class Brain:
             return f"{1000 * self.litres:.0f} ml"
         if self.litres > _MAX_LITRES:
             return f"{self.litres:.1f} l, more than a head holds"
-        if self.share < _MIN_LARGEST_SHARE:
-            return f"{self.pieces} pieces, the largest with {100 * self.share:.0f} % of their volume"
+        if self.fraction < _MIN_LARGEST_FRACTION:
+            return f"{self.pieces} pieces, the largest with {100 * self.fraction:.0f} % of their volume"
         return None
 
 
@@ -123,14 +123,14 @@ def find_brain(volume: Volume, extent: Extent) -> Brain:
     inside = known.astype(np.float32)
     mirrored = brain_logits(np.ascontiguousarray(image[::-1]), np.ascontiguousarray(inside[::-1]))[::-1]
     logits = np.where(known, (brain_logits(image, inside) + mirrored) / 2, np.float32(-1))
-    kept, pieces, share = _largest_component(logits)
+    kept, pieces, fraction = _largest_component(logits)
     if kept is None:
         return Brain(np.zeros(volume.grid.shape, np.bool_), 0.0, 0, 0.0, 0.0)
     step = grid.inverse @ volume.grid.affine
     step[2, 3] += _MASK_SHIFT
     mask = np.asarray(resample(kept, volume.grid.shape, step[:3], fill=-1.0) > 0)
     certain = float(np.mean(1 / (1 + np.exp(-kept[kept > 0].astype(np.float64)))))
-    return Brain(mask, volume_litres(mask, volume.grid), pieces, share, certain)
+    return Brain(mask, volume_litres(mask, volume.grid), pieces, fraction, certain)
 
 
 def _network_input(volume: Volume, extent: Extent) -> tuple[Float32, Mask, Grid]:
@@ -158,7 +158,7 @@ def _grid(own: Grid) -> Grid:
 
 
 def _largest_component(logits: Float32) -> tuple[Float32 | None, int, float]:
-    """Keep the largest component of the logits, fill its holes; return it, the number of components and its share."""
+    """Return the largest component of the logits without holes, the number of components, and its fraction."""
     import SimpleITK as sitk
 
     inside = sitk.GetImageFromArray((logits > 0).astype(np.uint8))

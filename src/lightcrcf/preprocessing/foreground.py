@@ -34,7 +34,7 @@ Kind = Literal["skull-stripped brain", "whole head or body", "small crop", "othe
 HEAD_AND_BRAIN: frozenset[Kind] = frozenset(("skull-stripped brain", "whole head or body"))
 """Image types of a pair in which the one image may be part of the other."""
 
-# At least this share of a masked image's border has one value. With noise, even if it rounds to zero, more voxels than
+# At least this fraction of a masked image's border has one value. With noise, even if it rounds to zero, more voxels than
 # this ratio lie between the background and the threshold.
 _CONSTANT_BORDER = 0.5
 _MAX_FAINT_RATIO = 0.22
@@ -43,7 +43,7 @@ _CROP_LITRES = 0.5
 # If Otsu's threshold of the others finds so many times more tissue, it is taken instead; in images without extreme
 # voxels, of nine anatomies, it finds up to 2.6 times as much.
 _MIN_GROWTH, _MAX_ROUNDS = 4.0, 9
-_OUTLIER_SHARE = (
+_OUTLIER_FRACTION = (
     1e-3  # of all voxels: fewer bright voxels than this are extreme even if the next threshold finds no more
 )
 # Upper end of an intensity range in units of the 75th percentile of the foreground. The 98th percentile reached 2.8 in
@@ -61,7 +61,7 @@ class ImageType:
 
     Args:
         foreground_litres: volume of the foreground in litres; of the grid for a small crop without a mask.
-        background_fraction_exact: share of voxels that equal the constant value of the border, 0 if there is none.
+        background_fraction_exact: fraction of voxels that equal the constant value of the border, 0 if there is none.
         masked: whether everything outside of the anatomy has one value.
         kind: "skull-stripped brain" (masked, 400 to 2300 ml), "small crop" (a field of view below 500 ml), "whole head
             or body" (more than 2300 ml) or "other".
@@ -76,14 +76,14 @@ class ImageType:
 
 
 def border_mode(data: NDArray[Any]) -> tuple[float, float]:
-    """Return the most frequent value on the six faces of `data`, and its share."""
-    values, shares = border_values(data)
-    best = int(shares.argmax())
-    return float(values[best]), float(shares[best])
+    """Return the most frequent value on the six faces of `data`, and its fraction."""
+    values, fractions = border_values(data)
+    best = int(fractions.argmax())
+    return float(values[best]), float(fractions[best])
 
 
 def border_values(data: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Return the values on the six faces of `data` in ascending order, and the share of each."""
+    """Return the values on the six faces of `data` in ascending order, and the fraction of each."""
     faces = np.concatenate([np.take(data, (0, -1), axis=a).ravel() for a in range(3)])
     values, counts = np.unique(faces, return_counts=True)
     return values, counts / faces.size
@@ -134,8 +134,8 @@ def foreground(data: NDArray[Any]) -> NDArray[np.bool_]:
     """
     finite = np.isfinite(data)
     whole = bool(finite.all())
-    value, share = border_mode(data if whole else np.where(finite, data, 0))
-    base = value if share >= _CONSTANT_BORDER else robust_minimum(data)
+    value, fraction = border_mode(data if whole else np.where(finite, data, 0))
+    base = value if fraction >= _CONSTANT_BORDER else robust_minimum(data)
     apart: NDArray[Any] = (data if whole else np.where(finite, data, base)) - base
     np.abs(apart, out=apart)
     strength: NDArray[np.float32] = np.sqrt(apart, dtype=np.float32, out=apart if apart.dtype == np.float32 else None)
@@ -144,7 +144,7 @@ def foreground(data: NDArray[Any]) -> NDArray[np.bool_]:
         return np.zeros(data.shape, dtype=np.bool_)
     bright = _bright(strength, some)
     faint = np.count_nonzero(some) - np.count_nonzero(bright)
-    masked = share >= _CONSTANT_BORDER and faint < _MAX_FAINT_RATIO * np.count_nonzero(bright)
+    masked = fraction >= _CONSTANT_BORDER and faint < _MAX_FAINT_RATIO * np.count_nonzero(bright)
     return some if masked else bright
 
 
@@ -157,7 +157,7 @@ def _bright(strength: NDArray[np.float32], some: NDArray[np.bool_]) -> NDArray[n
         threshold = _otsu(np.minimum(strength, np.float32(threshold)), some)
         more = np.asarray(strength > threshold)
         found = np.count_nonzero(more)
-        if found < _MIN_GROWTH * count and not found == count < _OUTLIER_SHARE * strength.size:
+        if found < _MIN_GROWTH * count and not found == count < _OUTLIER_FRACTION * strength.size:
             break
         bright = more
     return bright
@@ -241,8 +241,8 @@ class DownsampledImage:
     @cached_property
     def image_type(self) -> ImageType:
         """Return the image type."""
-        value, share = border_mode(self.data)
-        exact = float(np.mean(self.data == value)) if share >= _CONSTANT_BORDER else 0.0
+        value, fraction = border_mode(self.data)
+        exact = float(np.mean(self.data == value)) if fraction >= _CONSTANT_BORDER else 0.0
         masked = exact > 0 and bool((self.tissue == (self.data != value)).all())
         view = volume_litres(np.ones_like(self.tissue), self.grid)
         crop = view < _CROP_LITRES

@@ -17,7 +17,7 @@ Float64 = NDArray[np.float64]
 
 _BINS, _TOP = 32, 1.25  # of intensities; working images are brightest there
 _MIN_TISSUE = 0.02
-_MIN_BIN_SHARE = 1e-6  # of the samples in a bin
+_MIN_BIN_FRACTION = 1e-6  # of the samples in a bin
 
 
 def conditional_means(fixed: Float32, moved: Float32, weight: Float32 | None = None) -> Float64:
@@ -36,12 +36,12 @@ def conditional_means(fixed: Float32, moved: Float32, weight: Float32 | None = N
     below = at.astype(np.intp)
     part = at - below
     samples, sums = np.zeros(_BINS), np.zeros(_BINS)
-    for bins, share in ((below, 1 - part), (below + 1, part)):
-        share = share if counts is None else share * counts
-        samples += np.bincount(bins, share, _BINS)
-        sums += np.bincount(bins, share * f, _BINS)
+    for bins, fraction in ((below, 1 - part), (below + 1, part)):
+        fraction = fraction if counts is None else fraction * counts
+        samples += np.bincount(bins, fraction, _BINS)
+        sums += np.bincount(bins, fraction * f, _BINS)
     samples, sums = _smoothed(samples), _smoothed(sums)
-    known = samples > _MIN_BIN_SHARE * max(samples.sum(), 1.0)
+    known = samples > _MIN_BIN_FRACTION * max(samples.sum(), 1.0)
     if not known.any():
         return np.linspace(0, _TOP, _BINS)
     return np.asarray(np.interp(np.arange(_BINS), np.flatnonzero(known), sums[known] / samples[known]))

@@ -25,15 +25,15 @@ __all__ = [
 Float64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-# Padding: a constant on at least this share of the border, at this distance from the other voxels (in units of their
-# range from the 1st to the 99th percentile), if at least this share of them is background.
-_MIN_BORDER_SHARE, _MIN_DISTANCE, _MIN_BACKGROUND = 0.02, 0.4, 0.1
+# Padding: a constant on at least this fraction of the border, at this distance from the other voxels (in units of their
+# range from the 1st to the 99th percentile), if at least this fraction of them is background.
+_MIN_BORDER_FRACTION, _MIN_DISTANCE, _MIN_BACKGROUND = 0.02, 0.4, 0.1
 _DARK_RANGE, _VERY_DARK_RANGE = 0.15, 0.05  # upper end of that background, in units of the range
 _MIN_ADJACENT_BACKGROUND = 0.3  # of the voxels next to padding; around a masked brain they are tissue
 _MIN_HU, _AIR_HU = -1100.0, -900.0  # no tissue is below the first; air lies between, with the -1024 that scanners store
 _MAX_MAGNITUDE = 1e36  # larger values mean missing data (9.97e36, 3.4e38, infinity)
 _SAMPLES = 200_000  # for percentiles
-_MIN_PADDING_SHARE = 0.005  # of all voxels, if tissue may have the same value
+_MIN_PADDING_FRACTION = 0.005  # of all voxels, if tissue may have the same value
 _MIN_BORDER_AIR = 0.05  # of the border's voxels, to take the background's value from the border
 _EMPTY_RANGE = 0.35  # upper end of empty voxels, in units of the range from the minimum to the tissue's median
 
@@ -173,15 +173,15 @@ def find_padding(data: NDArray[Any], finite: Mask | None = None) -> Mask | None:
         True
     """
     data = data if finite is None else np.where(finite, data, np.nan)
-    values, shares = border_values(data)
-    return next((found for v in _candidates(values, shares) if (found := _padding_of(data, v)) is not None), None)
+    values, fractions = border_values(data)
+    return next((found for v in _candidates(values, fractions) if (found := _padding_of(data, v)) is not None), None)
 
 
-def _candidates(values: NDArray[Any], shares: Float64) -> list[float]:
+def _candidates(values: NDArray[Any], fractions: Float64) -> list[float]:
     """List border values that may be padding: a minimum below air, then the most frequent one that is not air."""
-    constant = np.isfinite(values) & (shares >= _MIN_BORDER_SHARE)
+    constant = np.isfinite(values) & (fractions >= _MIN_BORDER_FRACTION)
     below = [float(value) for value in values[constant][:1] if value < _MIN_HU]
-    common = [float(values[n]) for n in np.argsort(-shares, kind="stable")[:3] if constant[n]]
+    common = [float(values[n]) for n in np.argsort(-fractions, kind="stable")[:3] if constant[n]]
     return [*below, *[value for value in common if not _MIN_HU <= value <= _AIR_HU][:1]]
 
 
@@ -202,7 +202,7 @@ def _padding_of(data: NDArray[Any], value: float) -> Mask | None:
         return np.asarray(data < (value + low) / 2) if far or value < _MIN_HU <= low else None
     if value - low > _MIN_DISTANCE * span and np.mean(rest <= low + _VERY_DARK_RANGE * span) > _MIN_BACKGROUND:
         reached = _reachable_from_border(np.asarray(data == value))
-        return reached if np.mean(reached) > _MIN_PADDING_SHARE else None
+        return reached if np.mean(reached) > _MIN_PADDING_FRACTION else None
     return None
 
 

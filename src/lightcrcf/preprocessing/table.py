@@ -20,7 +20,7 @@ _MIN_PART = 0.05  # of the largest component: components at least so large are b
 _SKIN_VOXELS = 2  # voxels of skin that opening removes
 _AIR = -920  # HU, upper bound of air around a body; in a crop through the lungs much of it is brighter
 _MAX_BRIGHT_AIR = 0.2  # of the voxels around the body
-_MIN_SHARE = 1e-4  # of all voxels: less is ignored
+_MIN_FRACTION = 1e-4  # of all voxels: less is ignored
 
 
 def find_table(volume: Volume) -> Mask | None:
@@ -40,7 +40,7 @@ def find_table(volume: Volume) -> Mask | None:
     if not body.any() or np.mean(values[~body & ~dense] > _AIR) > _MAX_BRIGHT_AIR:
         return None
     beside = dense & ~body
-    if np.mean(beside) < _MIN_SHARE:
+    if np.mean(beside) < _MIN_FRACTION:
         return None
     beside = _dilate(beside, 1) & ~body
     back = order.inverse().array(beside)

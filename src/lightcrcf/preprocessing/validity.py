@@ -26,16 +26,16 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-# The anatomy is cut at a face if its first slice has at least this share of the area of its largest one. A ball of
+# The anatomy is cut at a face if its first slice has at least this fraction of the area of its largest one. A ball of
 # radius R voxels starts with 4 / R.
-_MIN_CUT_SHARE, _BALL_SHARE = 0.25, 3 * 4.0
-# Limits of extreme intensities: brightness in units of the intensity range (`intensity_range`), and the share of the
+_MIN_CUT_FRACTION, _BALL_FRACTION = 0.25, 3 * 4.0
+# Limits of extreme intensities: brightness in units of the intensity range (`intensity_range`), and the fraction of the
 # foreground above which they would dominate an alignment. Fluid in abdomens reaches 1.4 and 1 %, and is anatomy; from
 # 1.6 on it is none, and a cyst of 5 cm is 0.5 % of an abdomen. A margin in voxels around them is excluded too.
 _EXTREME = ((1.25, 0.01), (1.6, 0.001))
 _MARGIN, _MIN_MEAN = 2, 1e-4
-_MIN_SHARE_RATIO = 5.0  # of the shares of extreme voxels in two images: a smaller ratio may be fluid in both
-_MIN_SLICE_SHARE = 0.02  # of the area of the largest slice: less is no foreground
+_MIN_FRACTION_RATIO = 5.0  # of the fractions of extreme voxels in two images: a smaller ratio may be fluid in both
+_MIN_SLICE_FRACTION = 0.02  # of the area of the largest slice: less is no foreground
 _FIRST_INDEX = -0.5 + 1e-3  # lowest index inside of a grid, plus a tolerance
 _MIN_KNOWN = 0.99  # interpolated mask value from which a voxel is known
 
@@ -52,9 +52,9 @@ class Extent:
         reasons: number of unknown or extreme voxels for each reason, for the record.
         extreme: (D, H, W) bool, True in and around lesions, metal or contrast agent that are excluded because of their
             brightness; None if there are none.
-        extremes: candidates for `extreme`, one for each limit of brightness; None where their share is too small.
-        extreme_shares: share of the foreground that is brighter than each limit.
-        small: whether the share of `extreme` is too small to influence an affine.
+        extremes: candidates for `extreme`, one for each limit of brightness; None where their fraction is too small.
+        extreme_fractions: fraction of the foreground that is brighter than each limit.
+        small: whether the fraction of `extreme` is too small to influence an affine.
         measured: (D, H, W) bool, False for NaN, infinity and padding, which moved images replace by the fill value;
             None if there are none.
         background_masked: whether everything outside of the anatomy has one value.
@@ -68,7 +68,7 @@ class Extent:
     reasons: dict[str, int]
     extreme: Mask | None = None
     extremes: tuple[Mask | None, ...] = ()
-    extreme_shares: tuple[float, ...] = ()
+    extreme_fractions: tuple[float, ...] = ()
     small: bool = False
     measured: Mask | None = None
     background_masked: bool = False
@@ -155,7 +155,7 @@ def examine(volume: Volume) -> tuple[Volume, Extent]:
     if cut is not None:
         reasons["beyond a cut"] = int(np.count_nonzero(~cut if data is None else data & ~cut))
         known = cut if data is None else data & cut
-    extremes, shares = _extremes(volume, coarse)
+    extremes, fractions = _extremes(volume, coarse)
     extreme = next((mask for mask in extremes if mask is not None), None)
     if extreme is not None:
         reasons["extreme"] = int(np.count_nonzero(extreme))
@@ -163,7 +163,7 @@ def examine(volume: Volume) -> tuple[Volume, Extent]:
     if table is not None:
         reasons["beside the body"] = int(np.count_nonzero(table))
     masked = coarse.image_type.masked
-    return volume, Extent(volume.grid, known, closed, reasons, extreme, extremes, shares, False, data, masked, table)
+    return volume, Extent(volume.grid, known, closed, reasons, extreme, extremes, fractions, False, data, masked, table)
 
 
 def remove_table(volume: Volume, extent: Extent) -> Volume:
@@ -183,37 +183,37 @@ def compare_extremes(fixed: Extent, moving: Extent) -> tuple[Extent, Extent]:
 def _select_extreme(extent: Extent, other: Extent) -> Extent:
     """Select the lowest limit of brightness that exceeds the anatomy of the other image."""
     reasons = {reason: count for reason, count in extent.reasons.items() if reason != "extreme"}
-    for mask, share, theirs in zip(extent.extremes, extent.extreme_shares, other.extreme_shares, strict=True):
-        if mask is not None and share > _MIN_SHARE_RATIO * theirs:
+    for mask, fraction, theirs in zip(extent.extremes, extent.extreme_fractions, other.extreme_fractions, strict=True):
+        if mask is not None and fraction > _MIN_FRACTION_RATIO * theirs:
             reasons["extreme"] = int(np.count_nonzero(mask))
-            small = share < _EXTREME[0][1]
+            small = fraction < _EXTREME[0][1]
             return replace(extent, extreme=mask, small=small, reasons=reasons)
     return replace(extent, extreme=None, small=False, reasons=reasons)
 
 
 def _extremes(volume: Volume, coarse: DownsampledImage) -> tuple[tuple[Mask | None, ...], tuple[float, ...]]:
-    """Return the mask of brighter voxels with a margin, and their share of the foreground, for each limit.
+    """Return the mask of brighter voxels with a margin, and their fraction of the foreground, for each limit.
 
-    The mask is None if the share is too small.
+    The mask is None if the fraction is too small.
     """
     tissue = coarse.data[coarse.tissue]
     low, high = intensity_range(tissue, 0.5, 100.0)
     limits = [low + times * (high - low) for times, _ in _EXTREME]
-    shares = tuple(float(np.mean(tissue > limit)) for limit in limits)
-    least = [share for _, share in _EXTREME]
+    fractions = tuple(float(np.mean(tissue > limit)) for limit in limits)
+    least = [fraction for _, fraction in _EXTREME]
     masks = (
-        _dilate(volume.data > limit) if share >= enough else None
-        for limit, share, enough in zip(limits, shares, least, strict=True)
+        _dilate(volume.data > limit) if fraction >= enough else None
+        for limit, fraction, enough in zip(limits, fractions, least, strict=True)
     )
-    return tuple(masks), shares
+    return tuple(masks), fractions
 
 
 def _dilate(bright: Mask) -> Mask:
     """Dilate a mask by the margin."""
-    share = bright.astype(np.float32)[None]
+    fraction = bright.astype(np.float32)[None]
     for _ in range(_MARGIN):
-        share = window_mean(share, 1)
-    return np.asarray(share[0] > _MIN_MEAN)
+        fraction = window_mean(fraction, 1)
+    return np.asarray(fraction[0] > _MIN_MEAN)
 
 
 def _cuts(volume: Volume, coarse: DownsampledImage) -> tuple[Mask | None, Mask]:
@@ -239,13 +239,13 @@ def _cut_ends(areas: NDArray[np.int_]) -> Iterator[tuple[int, int | None]]:
     Args:
         areas: foreground voxels of each slice.
     """
-    slices = np.flatnonzero(areas > _MIN_SLICE_SHARE * areas.max())
+    slices = np.flatnonzero(areas > _MIN_SLICE_FRACTION * areas.max())
     radius = len(slices) / 2
-    share = max(_MIN_CUT_SHARE, _BALL_SHARE / max(radius, 1.0))
+    fraction = max(_MIN_CUT_FRACTION, _BALL_FRACTION / max(radius, 1.0))
     for end, line in enumerate((areas, areas[::-1])):
-        first = int(np.flatnonzero(line > _MIN_SLICE_SHARE * areas.max())[0])
+        first = int(np.flatnonzero(line > _MIN_SLICE_FRACTION * areas.max())[0])
         begins = line[first + 1] if radius > 2 else 0  # the slice after it, since interpolation blurs the first
-        yield end, first if begins > share * areas.max() else None
+        yield end, first if begins > fraction * areas.max() else None
 
 
 def _index_along(row: Float64, shape: tuple[int, int, int]) -> Float32:

@@ -134,7 +134,7 @@ def _memory(
         retain_engine=retain_engine,
         affine_samples=samples,
         contrast=any(level.scale == 1 and level.contrast > 0 for level in refinement.schedule),
-        across=across[0],
+        cross_contrast=across[0],
         further=tuple(across[1:]),
         native_bf16=_uses_native_bf16(selection, options),
         multi_start=refinement.multi_start,

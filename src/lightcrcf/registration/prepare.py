@@ -126,7 +126,7 @@ def _initial_affine(init: str, transform: str, inputs: Inputs) -> tuple[Affine, 
     alignment = align(
         *first.images, fixed_mask=first.fixed_mask, moving_mask=first.moving_mask, extents=first.extents,
         transform=transform, further=[_alignment_images(pair) for pair in further],
-        shares=[pair.weight for pair in inputs.pairs],
+        weights=[pair.weight for pair in inputs.pairs],
     )  # fmt: skip
     return alignment.affine, alignment
 

@@ -172,7 +172,7 @@ def _affine(affine: Affine, alignment: Alignment | None) -> run.AffineRecord:
     matrix = run.matrix_rows(affine.matrix.tolist())
     if alignment is None:
         return run.AffineRecord(fixed_to_moving_ras_mm=matrix)
-    contrasts = tuple(_contrast(each, across=alignment.across) for each in alignment.contrasts)
+    contrasts = tuple(_contrast(each, across=alignment.cross_contrast) for each in alignment.contrasts)
     return run.AffineRecord(
         fixed_to_moving_ras_mm=matrix,
         measure=alignment.measure,
@@ -182,7 +182,7 @@ def _affine(affine: Affine, alignment: Alignment | None) -> run.AffineRecord:
         iterations=alignment.iterations,
         rotation_deg=alignment.rotation_deg,
         scales=alignment.scales,
-        contrast=_contrast(alignment.contrast, across=alignment.across),
+        contrast=_contrast(alignment.contrast, across=alignment.cross_contrast),
         contrasts=contrasts if len(contrasts) > 1 else None,
     )
 

@@ -1,4 +1,4 @@
-"""The average of images on one grid, how sharp it is, and how alike the images are on it."""
+"""Average of images on one grid, with its sharpness and the spread of the images."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ __all__ = ["Average", "Image", "average", "common_grid", "difference", "sharpene
 Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 
-_MARGIN_MM, _MARGIN_VOXELS = 8.0, 16.0  # whichever is less
-_MOST = 0.5  # share of the images that must have tissue where a template has, and show anything where it ends
-_INNER = 2  # voxels from the border of the tissue, which has an edge in any average
+_MARGIN_MM, _MARGIN_VOXELS = 8.0, 16.0  # of the grid around the tissue; the smaller one
+_MIN_IMAGE_FRACTION = 0.5  # minimum fraction of images with tissue, or in view, at a voxel
+_BORDER_VOXELS = 2  # excluded at the border of the tissue, which is an edge in any average
 
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """What must be known of an image before there is a template.
+    """Properties of an input image of a template.
 
     Args:
-        path, sha256: of the file.
-        spacing_mm: (3,) of its voxels, along right, anterior and superior.
-        corners_mm: (8, 3) of the box around its tissue, RAS.
-        litres: of tissue.
-        masked: whether all around the tissue was set to one value.
+        path: of the file.
+        sha256: of the file.
+        spacing_mm: (3,) spacing along right, anterior and superior.
+        corners_mm: (8, 3) corners of the bounding box of the tissue, RAS.
+        litres: volume of the tissue in litres.
+        masked: whether the background was set to one value.
     """
 
     path: Path
@@ -50,10 +51,10 @@ class Image:
 
     @classmethod
     def of(cls, path: Path) -> Image:
-        """Read an image and look at it.
+        """Read an image and determine its properties.
 
         Raises:
-            InputError: if it cannot be read, or holds nothing that could be registered.
+            InputError: if it cannot be read or registered.
         """
         volume = read(path)
         check_usable(volume, "moving")
@@ -72,10 +73,11 @@ class Average:
     """The mean of images on a grid.
 
     Args:
-        image: the mean of unit intensities, 0 where most images have no tissue if all were masked.
-        tissue: (D, H, W) where at least half of the images have tissue.
-        spread: mean over the tissue of the images' standard deviation there.
-        shown: ((3,), (3,)) first and last voxel of the box around what at least half of the images show; None for all.
+        image: mean of normalised intensities; if all images were masked, 0 outside of `tissue`.
+        tissue: (D, H, W) mask where at least half of the images have tissue.
+        spread: standard deviation over images, mean over the tissue.
+        shown: ((3,), (3,)) first and last voxel of the bounding box of what at least half of the images
+            cover; None for the whole grid.
     """
 
     image: Volume
@@ -84,7 +86,7 @@ class Average:
     shown: tuple[NDArray[np.int_], NDArray[np.int_]] | None = None
 
     def trimmed(self) -> Average:
-        """Without the margins that few images reach: crops differ in size, and a mean of few is none."""
+        """Return the average cropped to `shown`, without margins that few images cover."""
         if self.shown is None:
             return self
         low, high = self.shown
@@ -94,16 +96,16 @@ class Average:
         return Average(image, np.ascontiguousarray(self.tissue[inside]), self.spread)
 
     def rms(self, values: Float32) -> float:
-        """Root mean square over the tissue of (D, H, W) values."""
+        """Return the root mean square of (D, H, W) values over the tissue."""
         return float(np.sqrt(np.mean(np.square(values[self.tissue]), dtype=np.float64)))
 
 
 def common_grid(images: Sequence[Image], affines: Sequence[Affine]) -> Grid:
-    """A grid along right, anterior and superior that holds the tissue of all images, at their median spacing.
+    """Return a grid along RAS+ at the median spacing that contains the tissue of all images.
 
     Args:
-        images: what to hold.
-        affines: from points of the grid to points of each.
+        images: to contain.
+        affines: from points of the grid to points of each image.
     """
     spacing = np.median([image.spacing_mm for image in images], axis=0)
     corners = np.concatenate([a.inverse().points(i.corners_mm) for i, a in zip(images, affines, strict=True)])
@@ -116,13 +118,13 @@ def common_grid(images: Sequence[Image], affines: Sequence[Affine]) -> Grid:
 
 
 def average(images: Iterable[Image], chains: Iterable[Chain], grid: Grid) -> Average:
-    """The mean of all images, each interpolated once, with the darkest at 0 and bright tissue at 1.
+    """Compute the mean of normalised images, each interpolated once.
 
-    A voxel that an image does not show does not count for it, unless the image was masked: then it is background.
+    Voxels outside of the field of view of an image do not count for it; for masked images they are background.
 
     Args:
-        images: which.
-        chains: from points of the grid to points of each.
+        images: to average.
+        chains: from points of the grid to points of each image.
         grid: of the mean.
     """
     total, squares, seen, tissue = (np.zeros(grid.shape, np.float32) for _ in range(4))
@@ -140,20 +142,20 @@ def average(images: Iterable[Image], chains: Iterable[Chain], grid: Grid) -> Ave
         seen += 1 if image.masked else chain.resample(everywhere, grid, "linear").data
         count, masked = count + 1, masked and image.masked
     mean = total / np.maximum(seen, np.float32(1e-6))
-    mask = tissue >= _MOST * count
+    mask = tissue >= _MIN_IMAGE_FRACTION * count
     deviation = np.sqrt(np.maximum(squares / np.maximum(seen, np.float32(1e-6)) - mean * mean, 0))
     image_of_all = np.where(mask, mean, np.float32(0)) if masked else mean
-    often = np.argwhere(seen >= _MOST * count)
+    often = np.argwhere(seen >= _MIN_IMAGE_FRACTION * count)
     shown = (often.min(axis=0), often.max(axis=0)) if len(often) else None
     return Average(Volume(image_of_all, grid, "template"), mask, float(deviation[mask].mean(dtype=np.float64)), shown)
 
 
 def sharpened(found: Average, amount: float) -> Volume:
-    """Add what differs from the mean of the surrounding 27 voxels, `amount` times (an unsharp mask).
+    """Sharpen an average by an unsharp mask with a 3x3x3 mean.
 
     Args:
         found: an average.
-        amount: 0 changes nothing.
+        amount: strength of the mask; 0 for none.
     """
     data = found.image.data
     sharp = np.maximum(data + np.float32(amount) * (data - window_mean(data[None], 1)[0]), np.float32(0))
@@ -161,7 +163,7 @@ def sharpened(found: Average, amount: float) -> Volume:
 
 
 def sharpness(image: Volume, tissue: NDArray[np.bool_]) -> float:
-    """Mean length of the gradient inside of the tissue, two voxels from its border, in 1/mm for unit intensities.
+    """Return the mean gradient magnitude in the tissue, two voxels from its border, in 1/mm of normalised intensity.
 
     Example:
         >>> grid = Grid((9, 10, 11), np.diag([2.0, 1.0, 1.0, 1.0]))
@@ -169,7 +171,7 @@ def sharpness(image: Volume, tissue: NDArray[np.bool_]) -> float:
         >>> round(sharpness(ramp, np.ones(grid.shape, bool)), 6)
         0.5
     """
-    inner = window_mean(tissue.astype(np.float32)[None], _INNER)[0] > 0.999
+    inner = window_mean(tissue.astype(np.float32)[None], _BORDER_VOXELS)[0] > 0.999
     if not inner.any():
         return 0.0
     square = np.zeros(image.data.shape, np.float32)
@@ -179,5 +181,5 @@ def sharpness(image: Volume, tissue: NDArray[np.bool_]) -> float:
 
 
 def difference(first: Volume, second: Volume) -> Float32:
-    """(D, H, W) of two volumes on one grid."""
+    """Return the (D, H, W) difference of two volumes on one grid."""
     return np.asarray(first.data - second.data, dtype=np.float32)

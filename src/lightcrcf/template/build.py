@@ -1,4 +1,4 @@
-"""A template from images: an unbiased average, built by registering all of them to it again and again."""
+"""Construction of a template: an unbiased average of images, by iterative registration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightcrcf.geometry.threads import use_threads
 from lightcrcf.registration.save import check_output_folder
 from lightcrcf.template.average import Image
 from lightcrcf.template.recipe import Recipe
-from lightcrcf.template.stages import FEWEST, Builder
+from lightcrcf.template.stages import MIN_IMAGES, Builder
 
 __all__ = ["build"]
 
@@ -22,50 +22,50 @@ def build(
     images: Sequence[Path], out: Path, recipe: Recipe | None = None, *, resume: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Build a template and write it, with each image's transform, to a folder.
+    """Build a template and write it, with the transform of each image, to a folder.
 
-    The affine mean comes first: all images aligned with one of them, then with the group mean of these affines. In each
-    iteration all images are registered to the template and averaged there; the mean displacement is undone.
+    The first template is the affine mean: all images are aligned with one of them, then with the group mean of these
+    affines. Each iteration registers all images to the template, averages them there, and undoes the mean
+    displacement (shape update).
 
-    The order of the images does not matter. An image that cannot be registered, or whose registration fails quality
-    control, is left out of that average, with a warning, and named in the record.
+    The result does not depend on the order of the images. An image that cannot be registered, or whose registration
+    fails quality control, is excluded from that average with a warning, and listed in the record.
 
     Args:
         images: files.
-        out: folder for `template.nii.gz`, `transforms/ID/` for each image, as `lightcrcf apply` reads them,
-            `affine_mean.nii.gz` to compare with, `convergence.svg` and `template.json`.
-        recipe: how; the defaults if None.
-        resume: go on where an earlier call for the same images and recipe stopped.
-        progress: gets a line now and then.
+        out: folder for `template.nii.gz`, `transforms/ID/` of each image for `lightcrcf apply`,
+            `affine_mean.nii.gz` for comparison, `convergence.svg` and `template.json`.
+        recipe: parameters; the defaults if None.
+        resume: whether to continue an earlier call with the same images and recipe.
+        progress: called with progress messages.
 
     Returns:
-        what `template.json` holds.
+        The content of `template.json`.
 
     Raises:
-        UsageError: for options that do not fit, a folder that is in use, or a folder of images for an image.
-        InputError: for fewer than two images, one that cannot be read or is there twice, or if fewer than two of them
-            can be registered.
+        UsageError: for invalid options, a folder in use, or a folder of images in place of an image.
+        InputError: for fewer than two images, an unreadable or repeated one, or if fewer than two can be registered.
     """
     recipe = recipe or Recipe()
     recipe.check()
     out = Path(out).absolute()
     check_output_folder(out)
-    builder = Builder(_looked_at(images), out, recipe, progress or (lambda line: None))
+    builder = Builder(_examine_all(images), out, recipe, progress or (lambda line: None))
     known = builder.begin(resume=resume)
     if known is not None:
         return known
     with Manifest(builder.work).lock(), use_threads(recipe.options.threads):
-        builder.keep_plan()
-        stages = [builder.start()]
+        builder.write_plan()
+        stages = [builder.affine_mean()]
         for number in range(1, recipe.iterations + 1):
             stages.append(builder.iteration(number, stages[-1]))
         return builder.finish(stages)
 
 
-def _looked_at(paths: Sequence[Path]) -> list[Image]:
-    """All images, in an order that does not depend on the order they were given in."""
+def _examine_all(paths: Sequence[Path]) -> list[Image]:
+    """Return the properties of all images, sorted by checksum, independent of the order of `paths`."""
     refuse_folders(paths)
-    if len(paths) < FEWEST:
+    if len(paths) < MIN_IMAGES:
         raise InputError(
             "template", expected="two images or more", got=str(len(paths)), remedy="name the images to average"
         )

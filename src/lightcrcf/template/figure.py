@@ -1,4 +1,4 @@
-"""How a template converged, drawn from its record."""
+"""Figure of the convergence of a template, from its record."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["draw"]
 
 _WIDTH, _HEIGHT = 290.0, 140.0
 _PANELS = (
-    ("mean_shift_rms_mm", "mean displacement, mm", "how far off the centre the template was"),
+    ("mean_shift_rms_mm", "mean displacement, mm", "distance of the template from the mean shape"),
     ("change_rms", "change of the template", "RMS, 1 is the brightest tissue"),
     ("local_correlation", "local correlation", "of the images with the template"),
     ("sharpness", "sharpness, 1/mm", "mean gradient inside of the tissue; 0 is the affine mean"),
@@ -21,11 +21,11 @@ _PANELS = (
 
 
 def draw(path: Path, stages: Sequence[Mapping[str, Any]]) -> None:
-    """Draw the figures of all iterations as SVG; the same figures give the same bytes.
+    """Draw metrics of all iterations as SVG; equal metrics give equal bytes.
 
     Args:
-        path: to write.
-        stages: with "number" and "figures", as `template.json` has them; 0 is the affine mean.
+        path: of the SVG file.
+        stages: entries of `template.json` with "number" and "figures"; 0 is the affine mean.
     """
     panels = [
         _panel(title, meaning, [(s["number"], s["figures"][name]) for s in stages if name in s["figures"]])
@@ -56,7 +56,7 @@ def _panel(title: str, meaning: str, values: Sequence[tuple[int, float]]) -> dic
 
 
 def _step(span: float) -> float:
-    """A round step of 1, 2 or 5 times a power of ten that goes up to five times into `span`.
+    """Return the smallest step of 1, 2 or 5 times a power of ten that divides `span` into five parts at most.
 
     Example:
         >>> [_step(span) for span in (0.03, 1.1, 7, 20)]

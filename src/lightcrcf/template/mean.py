@@ -1,4 +1,4 @@
-"""The mean of many maps: of affines as a group, of deformations point by point, and what centres them."""
+"""Means of transforms: the group mean of affines, the mean displacement, and the shape update that undoes it."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.field import DisplacementField
 
-__all__ = ["MeanShift", "centred", "centring", "group_mean", "mean_shift", "stretch"]
+__all__ = ["MeanDisplacement", "group_mean", "mean_displacement", "shape_update", "stretch", "update_shape"]
 
 Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 
-_LARGEST_TURN_DEG = 150.0  # the logarithm of a turn by 180 degrees is not unique
-_STEPS, _ENOUGH = 50, 1e-12
-_TERMS = 24  # of the series, where a matrix differs from the identity by at most a quarter
+_MAX_ROTATION_DEG = 150.0  # the logarithm of a rotation by 180 degrees is not unique
+_MAX_ITERATIONS, _TOLERANCE = 50, 1e-12
+_TERMS = 24  # of the series, for matrices that differ from the identity by at most a quarter
 
 
 def group_mean(affines: Sequence[Affine], names: Sequence[str]) -> Affine:
-    """The affine M from which all others lie evenly around: the logarithms of A_i M^-1 sum to zero.
+    """Compute the exponential barycentre M of affines: the logarithms of A_i M^-1 sum to zero.
 
-    If A_i lead from one image to the others, A_i M^-1 lead from a mean of all to each, whichever that image was: the
-    mean M of A_i B is the mean of A_i, followed by B.
+    If A_i map from a reference image to the others, A_i M^-1 map from a mean space to each, independent of the
+    reference: the mean of A_i B is M B.
 
     Args:
         affines: A_i.
         names: of each, for the message.
 
     Raises:
-        InputError: if one is turned by more than 150 degrees against the mean of all.
+        InputError: if one is rotated by more than 150 degrees relative to the mean.
 
     Source:
         Pennec and Arsigny, Exponential barycenters of the canonical Cartan connection and invariant means on Lie
@@ -48,18 +48,18 @@ def group_mean(affines: Sequence[Affine], names: Sequence[str]) -> Affine:
         [1.0, 1.0, 1.0, 1.0]
     """
     mean = affines[0].matrix
-    for _ in range(_STEPS):
+    for _ in range(_MAX_ITERATIONS):
         back = np.linalg.inv(mean)
         logarithms = [_logarithm(affine.matrix @ back, name) for affine, name in zip(affines, names, strict=True)]
         step = np.mean(logarithms, axis=0)
         mean = _exponential(step) @ mean
-        if np.abs(step).max() < _ENOUGH:
+        if np.abs(step).max() < _TOLERANCE:
             break
     return _affine(mean)
 
 
 def stretch(affine: Affine) -> Float:
-    """(3, 3) the symmetric part S of the linear part R S: how an affine changes size and shape, without its turn.
+    """Return the (3, 3) symmetric factor S of the polar decomposition R S of the linear part, without its rotation.
 
     Example:
         >>> turned = Affine(np.array([[0, -2.0, 0, 5], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
@@ -71,16 +71,16 @@ def stretch(affine: Affine) -> Float:
 
 
 @dataclass(frozen=True, eq=False)
-class MeanShift:
-    """Where, on average, the images have what the template has at a point, as a displacement from there.
+class MeanDisplacement:
+    """Mean displacement from the points of a template to the corresponding points of the images.
 
-    How each image lies in its scanner says nothing about shape, so that turns and shifts as a whole do not count: each
-    map is followed by the rigid map that brings the template's middle back and undoes the affine's turn.
+    Position and orientation of an image in the scanner carry no shape: each transform is followed by the rigid
+    transform that maps the centre of the grid to itself and undoes the rotation of the affine.
 
     Args:
         grid: of the template.
-        displacement: (3, D, H, W) voxels of the grid.
-        length_mm: (D, H, W).
+        displacement: (3, D, H, W) in voxels of the grid.
+        length_mm: (D, H, W) its length in mm.
     """
 
     grid: Grid
@@ -88,11 +88,11 @@ class MeanShift:
     length_mm: Float32
 
 
-def mean_shift(chains: Iterable[Chain], grid: Grid) -> MeanShift:
-    """The mean over all images of S_i (x + u_i(x) - c) + c - x, c being the middle of the grid; see `stretch`.
+def mean_displacement(chains: Iterable[Chain], grid: Grid) -> MeanDisplacement:
+    """Compute the mean over images of S_i (x + u_i(x) - c) + c - x with the centre c of the grid; see `stretch`.
 
     Args:
-        chains: from the template's points to each image's, without a map before the field.
+        chains: from points of the template to points of each image, without an affine before the field.
         grid: of the template.
     """
     total, linear, count = np.zeros((3, *grid.shape), np.float32), np.zeros((3, 3)), 0
@@ -107,25 +107,25 @@ def mean_shift(chains: Iterable[Chain], grid: Grid) -> MeanShift:
     _add_linear(to_voxels @ (linear / count) @ to_world, total)
     length = np.zeros((3, *grid.shape), np.float32)
     _add_times(to_world, total, length)
-    return MeanShift(grid, total, np.sqrt(np.square(length).sum(axis=0)))
+    return MeanDisplacement(grid, total, np.sqrt(np.square(length).sum(axis=0)))
 
 
-def centring(shift: MeanShift, step: float) -> DisplacementField:
-    """The field x + w(x) that undoes `step` of the mean shift: (x + step d) o (x + w) = x.
+def shape_update(shift: MeanDisplacement, step: float) -> DisplacementField:
+    """Compute the shape update x + w(x), which undoes `step` of the mean displacement: (x + step d) o (x + w) = x.
 
     Args:
-        shift: x + d(x).
-        step: 1 centres at once.
+        shift: mean displacement d(x).
+        step: fraction to undo; 1 undoes all of it.
     """
     return DisplacementField(shift.grid, kernels.invert(np.float32(step) * shift.displacement))
 
 
-def centred(chain: Chain, back: DisplacementField) -> Chain:
-    """`chain` after x -> x + w(x): from the centred template to the image, with the same affine.
+def update_shape(chain: Chain, back: DisplacementField) -> Chain:
+    """Compose a chain with a shape update, from points of the updated template to points of the image.
 
     Args:
-        chain: from the template's points to the image's.
-        back: from `centring`.
+        chain: from points of the template to points of the image; its affine stays the same.
+        back: from `shape_update`.
     """
     if chain.field is None:
         return Chain(chain.before, back, chain.after)
@@ -134,7 +134,7 @@ def centred(chain: Chain, back: DisplacementField) -> Chain:
 
 
 def _on_grid(field: DisplacementField, grid: Grid) -> Float32:
-    """(3, D, H, W) a field in voxels of another grid, interpolated linearly."""
+    """Return the (3, D, H, W) displacement of a field on another grid and in its voxels, interpolated linearly."""
     if field.grid.isclose(grid):
         return field.displacement
     matrix = (field.grid.inverse @ grid.affine)[:3]
@@ -145,13 +145,13 @@ def _on_grid(field: DisplacementField, grid: Grid) -> Float32:
 
 
 def _add_times(matrix: Float, vectors: Float32, out: Float32) -> None:
-    """out[a] += sum over b of matrix[a, b] * vectors[b], element by element: the same on any number of threads."""
-    for a, b in zip(*np.nonzero(np.abs(matrix) > _ENOUGH), strict=True):
+    """Add matrix @ vectors to `out`, element by element, so that the result does not depend on threads."""
+    for a, b in zip(*np.nonzero(np.abs(matrix) > _TOLERANCE), strict=True):
         out[a] += np.float32(matrix[a, b]) * vectors[b]
 
 
 def _add_linear(matrix: Float, out: Float32) -> None:
-    """out(x) += matrix @ (x - c), c being the middle of the grid."""
+    """Add matrix @ (x - c) to `out`, with the centre c of the grid."""
     for b, n in enumerate(out.shape[1:]):
         line = (np.arange(n) - (n - 1) / 2).reshape([-1 if axis == b else 1 for axis in range(3)])
         for a in range(3):
@@ -159,16 +159,16 @@ def _add_linear(matrix: Float, out: Float32) -> None:
 
 
 def _affine(matrix: Float) -> Affine:
-    """Rounding leaves the last row."""
+    """Return an affine with an exact last row, without rounding errors."""
     return Affine(np.vstack([matrix[:3], [0.0, 0.0, 0.0, 1.0]]))
 
 
 def _logarithm(matrix: Float, name: str) -> Float:
-    """The principal logarithm: square roots until the matrix is close to the identity, then the series."""
+    """Return the principal logarithm by inverse scaling and squaring."""
     turn = np.degrees(np.abs(np.angle(np.linalg.eigvals(matrix[:3, :3]))).max())
-    if turn > _LARGEST_TURN_DEG:
+    if turn > _MAX_ROTATION_DEG:
         raise InputError(
-            name, expected="images that lie alike, up to a turn by 150 degrees", got=f"one turned by {turn:.0f}",
+            name, expected="images of similar orientation, rotated by 150 degrees at most", got=f"{turn:.0f} degrees",
             remedy="correct the orientation in its header, or leave it out",
         )  # fmt: skip
     doublings = 0
@@ -183,11 +183,11 @@ def _logarithm(matrix: Float, name: str) -> Float:
 
 
 def _square_root(matrix: Float) -> Float:
-    """Denman and Beavers' iteration; the last row stays what it is."""
+    """Return the principal square root by the Denman-Beavers iteration."""
     root, inverse = matrix, np.eye(4)
-    for _ in range(_STEPS):
+    for _ in range(_MAX_ITERATIONS):
         root, inverse, before = (root + np.linalg.inv(inverse)) / 2, (inverse + np.linalg.inv(root)) / 2, root
-        if np.abs(root - before).max() < _ENOUGH:
+        if np.abs(root - before).max() < _TOLERANCE:
             break
     return root
 

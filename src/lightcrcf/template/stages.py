@@ -1,4 +1,4 @@
-"""The stages of a template: the affine mean, and the iterations; each is kept when it is whole."""
+"""Stages of a template: the affine mean and the iterations, each stored on disk when complete."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from lightcrcf.batch.manifest import Manifest
-from lightcrcf.batch.options import Options
+from lightcrcf.batch.options import BatchOptions
 from lightcrcf.batch.pairs import many_to_one
+from lightcrcf.batch.progress import BatchProgress
 from lightcrcf.batch.run import run_batch
-from lightcrcf.batch.tally import Tally
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.files import atomic_path, read_json, write_json
 from lightcrcf.preprocessing.foreground import volume_litres
@@ -26,7 +26,7 @@ from lightcrcf.run_record.input_files import fingerprint
 from lightcrcf.run_record.replay import read_run
 from lightcrcf.template.average import Average, Image, average, common_grid, difference, sharpened, sharpness
 from lightcrcf.template.figure import draw
-from lightcrcf.template.mean import centred, centring, group_mean, mean_shift
+from lightcrcf.template.mean import group_mean, mean_displacement, shape_update, update_shape
 from lightcrcf.template.recipe import Recipe
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
@@ -40,13 +40,13 @@ from lightcrcf.transforms.itk import (
 )
 from lightcrcf.volumes import Volume, read, write
 
-__all__ = ["FEWEST", "Builder", "Stage"]
+__all__ = ["MIN_IMAGES", "Builder", "TemplateStage"]
 
 SCHEMA = "lightcrcf-template-1"
-FEWEST = 2
-"""Images of which an average can be made."""
+MIN_IMAGES = 2
+"""Minimum number of images of a template."""
 
-_TEMPLATE, _RECORD, _CENTRING, _FIGURE, _START = (
+_TEMPLATE, _RECORD, _SHAPE_UPDATE, _FIGURE, _START = (
     "template.nii.gz", "template.json", "centring.nii.gz", "convergence.svg", "affine_mean.nii.gz",
 )  # fmt: skip
 _WORK, _TRANSFORMS, _DONE = "work", "transforms", "iteration.json"
@@ -55,20 +55,20 @@ Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
-    """A template that was made, and what is known of it: what `iteration.json` in its folder holds."""
+class TemplateStage:
+    """A template of one stage, with its record, the content of `iteration.json` in its folder."""
 
     folder: Path
     record: dict[str, Any]
 
     @property
     def template(self) -> Path:
-        """The image."""
+        """File of the template image."""
         return self.folder / _TEMPLATE
 
 
 class Builder:
-    """One template in the making; each stage has a folder below `work`, and ends with a record there."""
+    """Builder of one template; each stage has a folder below `work`, and its record there is written last."""
 
     def __init__(self, images: list[Image], out: Path, recipe: Recipe, progress: Progress) -> None:
         self.images, self.out, self.recipe, self.progress = images, out, recipe, progress
@@ -83,11 +83,11 @@ class Builder:
         }
 
     def begin(self, *, resume: bool) -> dict[str, Any] | None:
-        """What is in the folder already, if it is this template and finished.
+        """Return the record of this template if the folder holds it complete, else None.
 
         Raises:
-            UsageError: if the folder holds another template, or one and `resume` is not set.
-            InputError: if it holds an image that the results would replace.
+            UsageError: if the folder holds another template, or any and `resume` is not set.
+            InputError: if the results would replace an input image.
         """
         for image in self.images:
             if image.path in (self.out / _TEMPLATE, self.out / _START):
@@ -110,15 +110,15 @@ class Builder:
                 )  # fmt: skip
         whole = finished is not None and all((self.out / file).is_file() for file in finished["files_sha256"])
         if whole:
-            shutil.rmtree(self.work, ignore_errors=True)  # of a run that was killed while it cleared up
+            shutil.rmtree(self.work, ignore_errors=True)  # of a run that was killed during clean-up
         return finished if whole else None
 
-    def keep_plan(self) -> None:
-        """Write down what is being made, for those who go on."""
+    def write_plan(self) -> None:
+        """Write the plan, against which a resumed run is checked."""
         write_json(self.work / "plan.json", self.plan)
 
-    def start(self) -> Stage:
-        """The affine mean of all images, whatever image they are aligned with at first.
+    def affine_mean(self) -> TemplateStage:
+        """Build the affine mean of all images, independent of the reference image.
 
         Raises:
             InputError: if fewer than two images can be aligned, or their contrasts differ.
@@ -132,7 +132,7 @@ class Builder:
             self.recipe.options, model="none", preset="fast", refine=None, diffeomorphic=False, smoothness=1.0
         )
         left_out, _ = self._register(folder, self.by_id[reference].path, options, "affine mean")
-        kept = self._kept(left_out, folder)
+        kept = self._usable(left_out, folder)
         self._refuse_mixture(folder, kept, reference)
         affines = [self._chain(folder, name).after for name in kept]
         back = group_mean(affines, kept).inverse()
@@ -142,41 +142,41 @@ class Builder:
         self.progress("affine mean: averaging")
         found = average(images, (Chain(Affine.identity(), None, affine) for affine in affines), grid).trimmed()
         matrices = {name: affine.matrix.tolist() for name, affine in zip(kept, affines, strict=True)}
-        figures = _rounded(_looks(found, found.image))
+        figures = _rounded(_average_metrics(found, found.image))
         record = {"number": 0, "reference": reference, "left_out": left_out, "figures": figures, "affines": matrices}
-        return self._keep(folder, found.image, record)
+        return self._write_stage(folder, found.image, record)
 
-    def iteration(self, number: int, before: Stage) -> Stage:
-        """Register all images to the template before, average them there, and centre the average."""
+    def iteration(self, number: int, before: TemplateStage) -> TemplateStage:
+        """Register all images to the previous template, average them there, and compute the shape update."""
         folder = self.work / f"{number:02d}"
         if (known := self._stage(folder)) is not None:
             return known
         title = f"iteration {number} of {self.recipe.iterations}"
         left_out, correlations = self._register(folder, before.template, self.recipe.options, title)
-        kept = self._kept(left_out, folder)
+        kept = self._usable(left_out, folder)
         self.progress(f"{title}: averaging")
         template = read(before.template)
         grid = template.grid
-        shift = mean_shift((self._chain(folder, name) for name in kept), grid)
-        back = centring(shift, self.recipe.step)
-        chains = (centred(self._chain(folder, name), back) for name in kept)
+        shift = mean_displacement((self._chain(folder, name) for name in kept), grid)
+        back = shape_update(shift, self.recipe.step)
+        chains = (update_shape(self._chain(folder, name), back) for name in kept)
         found = average([self.by_id[name] for name in kept], chains, grid)
         sharp = sharpened(found, self.recipe.sharpen)
         figures = {
             "mean_shift_rms_mm": found.rms(shift.length_mm),
             "change_rms": found.rms(difference(sharp, template)),
             "local_correlation": float(np.mean([correlations[name] for name in kept])),
-            **_looks(found, sharp),
+            **_average_metrics(found, sharp),
         }
-        write_field(folder / _CENTRING, back)
-        stage = self._keep(folder, sharp, {"number": number, "left_out": left_out, "figures": _rounded(figures)})
-        shutil.rmtree(before.folder / "pairs", ignore_errors=True)  # as large as all images, and not needed again
+        write_field(folder / _SHAPE_UPDATE, back)
+        stage = self._write_stage(folder, sharp, {"number": number, "left_out": left_out, "figures": _rounded(figures)})
+        shutil.rmtree(before.folder / "pairs", ignore_errors=True)  # as large as all images
         return stage
 
-    def finish(self, stages: Sequence[Stage]) -> dict[str, Any]:
-        """Write what is to stay, and remove the rest."""
+    def finish(self, stages: Sequence[TemplateStage]) -> dict[str, Any]:
+        """Write the final files, and remove intermediate ones."""
         last = stages[-1]
-        back = read_field(last.folder / _CENTRING)
+        back = read_field(last.folder / _SHAPE_UPDATE)
         left_out = last.record["left_out"]
         with atomic_path(self.out) as temporary:
             temporary.mkdir()
@@ -186,14 +186,14 @@ class Builder:
                 self.progress(f"writing transforms/{name}")
                 folder = temporary / _TRANSFORMS / name
                 folder.mkdir(parents=True)
-                _write_chain(folder, centred(self._chain(last.folder, name), back))
+                _write_chain(folder, update_shape(self._chain(last.folder, name), back))
             draw(temporary / _FIGURE, [stage.record for stage in stages])
             record = self._record(stages, temporary)
             write_json(temporary / _RECORD, record)
         shutil.rmtree(self.work, ignore_errors=True)
         return record
 
-    def _record(self, stages: Sequence[Stage], folder: Path) -> dict[str, Any]:
+    def _record(self, stages: Sequence[TemplateStage], folder: Path) -> dict[str, Any]:
         files = sorted(p for p in folder.rglob("*") if p.is_file())
         grid = read(stages[-1].template).grid
         return {
@@ -208,21 +208,21 @@ class Builder:
         }
 
     def _register(
-        self, folder: Path, fixed: Path, options: Options, title: str
+        self, folder: Path, fixed: Path, options: BatchOptions, title: str
     ) -> tuple[dict[str, str], dict[str, float]]:
-        """Register all images to one: which cannot be used and why, and the local correlation of the others."""
+        """Register all images to one; return excluded images with reasons, and the local correlation of the others."""
         pairs = many_to_one(fixed, [image.path for image in self.images])
 
-        def told(tally: Tally) -> None:
-            self.progress(f"{title}: {tally}")
+        def report(state: BatchProgress) -> None:
+            self.progress(f"{title}: {state}")
 
         run_batch(
             pairs, folder, options, workers=self.recipe.workers, scheduler=self.recipe.scheduler, resume=True,
-            retry_failed=True, progress=told,
+            retry_failed=True, progress=report,
         )  # fmt: skip
         left_out, correlations = {}, {}
         for name, record in ((pair.id, Manifest(folder).record(pair) or {}) for pair in pairs):
-            reason = _why_not(record)
+            reason = _exclusion_reason(record)
             if reason:
                 left_out[name] = reason
                 warnings.warn(f"{title}: {name} is left out: {reason}", stacklevel=4)
@@ -230,9 +230,9 @@ class Builder:
                 correlations[name] = QualityMetrics.from_json(record["metrics"]).correlation or 0.0
         return left_out, correlations
 
-    def _kept(self, left_out: dict[str, str], folder: Path) -> list[str]:
+    def _usable(self, left_out: dict[str, str], folder: Path) -> list[str]:
         kept = [name for name in self.ids if name not in left_out]
-        if len(kept) < FEWEST:
+        if len(kept) < MIN_IMAGES:
             raise InputError(
                 str(self.out), expected="two images or more that can be registered",
                 got=f"{len(kept)} of {len(self.ids)}; {next(iter(left_out.values()))}",
@@ -241,7 +241,7 @@ class Builder:
         return kept
 
     def _refuse_mixture(self, folder: Path, kept: Sequence[str], reference: str) -> None:
-        """Refuse to average images of different contrasts, unless told that they are one."""
+        """Raise an error for images of different contrasts, unless the options declare one contrast."""
         if self.recipe.options.similarity == "same":
             return
         found = {name: read_run(folder / "pairs" / name).similarity for name in kept}
@@ -260,15 +260,15 @@ class Builder:
     def _chain(self, folder: Path, name: str) -> Chain:
         return read_transform_folder(folder / "pairs" / name)
 
-    def _stage(self, folder: Path) -> Stage | None:
+    def _stage(self, folder: Path) -> TemplateStage | None:
         record = read_json(folder / _DONE)
-        return None if record is None else Stage(folder, record)
+        return None if record is None else TemplateStage(folder, record)
 
-    def _keep(self, folder: Path, image: Volume, record: dict[str, Any]) -> Stage:
-        """The record is written last: a stage that has one is whole."""
+    def _write_stage(self, folder: Path, image: Volume, record: dict[str, Any]) -> TemplateStage:
+        """Write a stage; its record is written last and marks a complete stage."""
         write(folder / _TEMPLATE, image)
         write_json(folder / _DONE, record)
-        return Stage(folder, record)
+        return TemplateStage(folder, record)
 
 
 def _write_chain(folder: Path, chain: Chain) -> None:
@@ -277,8 +277,8 @@ def _write_chain(folder: Path, chain: Chain) -> None:
         write_field(folder / FIELD_NAME, chain.field)
 
 
-def _looks(found: Average, template: Volume) -> dict[str, float]:
-    """What can be seen of an average, and of the template that was made of it."""
+def _average_metrics(found: Average, template: Volume) -> dict[str, float]:
+    """Return metrics of an average and of the template computed from it."""
     return {
         "sharpness": sharpness(template, found.tissue),
         "sharpness_of_mean": sharpness(found.image, found.tissue),
@@ -287,8 +287,8 @@ def _looks(found: Average, template: Volume) -> dict[str, float]:
     }
 
 
-def _why_not(record: dict[str, Any]) -> str | None:
-    """Why an image cannot be used, None if it can."""
+def _exclusion_reason(record: dict[str, Any]) -> str | None:
+    """Return why an image is excluded; None if it is used."""
     if record.get("status") != "done":
         return str(record.get("error", {}).get("message", "not registered"))
     if record["qc"]["verdict"] == "fail":

@@ -92,12 +92,12 @@ class Cohort(Section):
 
     @property
     def within(self) -> bool:
-        """Whether pairs are formed within a subject."""
+        """True if pairs are formed within a subject."""
         return len(self.images) > 1 if self.layout == "files" else LAYOUTS[self.layout].within
 
     @property
     def labelled(self) -> bool:
-        """Whether there are label maps."""
+        """True if there are label maps."""
         return self.layout != "files" or self.labels is not None
 
     def listing(self, root: Path) -> Listing:

@@ -331,8 +331,8 @@ def render_labels(
             raise ValueError(f"the labels of {subject.name} were not read")
         step = subject.labels.grid.inverse @ matrix @ grid.affine
         labels = resample(subject.labels.data, grid.shape, step[:3], interpolation="nearest")
-        shares = torch.from_numpy(label_fractions(code_indices(labels, codes), len(codes), blocks))
-        maps.append(shares.flip(1) if params.flip else shares)
+        fractions = torch.from_numpy(label_fractions(code_indices(labels, codes), len(codes), blocks))
+        maps.append(fractions.flip(1) if params.flip else fractions)
     return maps[0], maps[1]
 
 

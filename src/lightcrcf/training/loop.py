@@ -41,7 +41,7 @@ __all__ = ["Trainer", "train"]
 
 
 def train(
-    recipe: Path | TrainingConfig, *, resume: bool = False, say: Callable[[str], None] = lambda line: None
+    recipe: Path | TrainingConfig, *, resume: bool = False, log: Callable[[str], None] = lambda line: None
 ) -> Path:
     """Train a configuration to its end, and return the path of the exported weights.
 
@@ -51,7 +51,7 @@ def train(
     Args:
         recipe: the configuration, or its TOML file.
         resume: whether to continue from the last checkpoint.
-        say: receives progress messages, from the first process.
+        log: receives progress messages, from the first process.
 
     Raises:
         InputError: for a bad configuration, bad data, or a checkpoint of another configuration.
@@ -69,7 +69,7 @@ def train(
         )
     with process_group(config.run.device) as processes:
         folder.mkdir(parents=True, exist_ok=True)
-        trainer = Trainer(config, processes, say)
+        trainer = Trainer(config, processes, log)
         if resume and checkpoint.exists():
             trainer.step = restore(checkpoint, config, trainer.model, trainer.optimiser)
         torch.set_flush_denormal(True)
@@ -110,7 +110,7 @@ class Trainer:
     Args:
         config: the configuration; the constructor reads and aligns the data.
         processes: the processes of the run.
-        say: see `train`.
+        log: see `train`.
 
     Raises:
         UsageError: if the device is missing, or the batch is no multiple of the number of processes.
@@ -120,10 +120,10 @@ class Trainer:
         self,
         config: TrainingConfig,
         processes: Processes = SINGLE_PROCESS,
-        say: Callable[[str], None] = lambda line: None,
+        log: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.config, self.step, self.processes = config, 0, processes
-        self.narrator = Narrator(say if processes.first else lambda line: None, self.total_steps)
+        self.narrator = Narrator(log if processes.first else lambda line: None, self.total_steps)
         self.inconsistent = False
         if config.run.batch % processes.count:
             raise UsageError(
@@ -207,7 +207,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = current.learning_rate
         self.optimiser.zero_grad(set_to_none=True)
-        own_numbers, parts = self.processes.share(run.batch), []
+        own_numbers, parts = self.processes.own_indices(run.batch), []
         for number in own_numbers:
             batch = self.batch(np.random.default_rng([run.seed, self.step, number]), current.stage.compare)
             parts.append(self._backward(*batch, current.stage, 1.0 / len(own_numbers), last=number == own_numbers[-1]))
@@ -217,7 +217,7 @@ class Trainer:
         return {**_mean(parts), "gradient_norm": norm, "learning_rate": current.learning_rate}
 
     def _backward(
-        self, fixed: Tensor, moving: Tensor, labels: Labels, stage: Stage, share: float, *, last: bool
+        self, fixed: Tensor, moving: Tensor, labels: Labels, stage: Stage, fraction: float, *, last: bool
     ) -> dict[str, float]:
         """Add the gradient of one pair; the backward pass of the last pair averages over all processes."""
         accumulate = isinstance(self.network, DistributedDataParallel) and not last
@@ -232,7 +232,7 @@ class Trainer:
                     f"step {self.step}", expected="a loss that stays small", got=str(float(parts["loss"].detach())),
                     remedy="lower the learning rate, limit gradient_norm, or check the images",
                 )  # fmt: skip
-            (parts["loss"] * share).backward()  # type: ignore[no-untyped-call]
+            (parts["loss"] * fraction).backward()  # type: ignore[no-untyped-call]
         return {name: float(value.detach()) for name, value in parts.items()}
 
     def batch(self, rng: np.random.Generator, compare: str = "full") -> tuple[Tensor, Tensor, Labels]:

@@ -15,7 +15,7 @@ class Narrator:
     """Progress messages of a run: start, speed at most every half minute, validations, checkpoints, end.
 
     Args:
-        say: prints a line.
+        log: prints a line.
         total: number of steps of all stages.
 
     Example:
@@ -27,21 +27,21 @@ class Narrator:
         >>> narrator.trained(110, {"loss": 0.4, "seconds_per_step": 1.5})  # half a minute has not passed
     """
 
-    def __init__(self, say: Callable[[str], None], total: int) -> None:
-        self._say, self._total, self._may_print = say, total, Throttle(start=False)
+    def __init__(self, log: Callable[[str], None], total: int) -> None:
+        self._log, self._total, self._may_print = log, total, Throttle(start=False)
         self._start, self._saved = time.monotonic(), -1
 
     def prepared(self, done: int, images: int) -> None:
         """Report images that are read and aligned."""
         if done < images and self._may_print():
-            self._say(f"{done} of {images} images read and aligned")
+            self._log(f"{done} of {images} images read and aligned")
 
     def begins(self, name: str, step: int, images: int, monitored: int, folder: Path) -> None:
         """Report the start of the run, or its resumption from a checkpoint."""
         self._start, self._may_print = time.monotonic(), Throttle()
         monitored_text = f", {monitored} to monitor" if monitored else ""
         start = f"on from step {step} of {self._total}" if step else f"{self._total} steps"
-        self._say(f"training {name}, {start}, {images} images{monitored_text}; log: {folder / 'log.jsonl'}")
+        self._log(f"training {name}, {start}, {images} images{monitored_text}; log: {folder / 'log.jsonl'}")
 
     def trained(self, step: int, values: Mapping[str, float]) -> None:
         """Report means over the steps since the last record."""
@@ -63,7 +63,7 @@ class Narrator:
 
     def ends(self, weights: Path) -> None:
         """Report the exported weights."""
-        self._say(f"trained in {format_duration(time.monotonic() - self._start)}; weights: {weights}")
+        self._log(f"trained in {format_duration(time.monotonic() - self._start)}; weights: {weights}")
 
     def _report_step(self, step: int, text: str) -> None:
-        self._say(f"step {step} of {self._total}: {text}")
+        self._log(f"step {step} of {self._total}: {text}")

@@ -31,14 +31,14 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes files."""
+        """True for the process that writes files."""
         return self.rank == 0
 
-    def share(self, total: int) -> range:
+    def own_indices(self, total: int) -> range:
         """Return the indices of this process among `total` items, a multiple of `count`.
 
         Example:
-            >>> list(Processes(rank=1, count=2).share(6))
+            >>> list(Processes(rank=1, count=2).own_indices(6))
             [3, 4, 5]
         """
         part = total // self.count

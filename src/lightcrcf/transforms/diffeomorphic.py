@@ -29,7 +29,7 @@ _OVERSHOOT = np.float32(1.5)  # over-relaxation, since repairs of neighbours wor
 _MAX_SWEEPS = 200  # real fields need 15, on grids of thick slices 85
 _PATIENCE = 25  # sweeps within which the number of cells must halve; otherwise the repair is stuck
 _FEW_CELLS = 1000  # cells: up to so many may take longer
-_MAX_FOLDED_SHARE = 0.1  # share of folded cells above which they are smoothed first
+_MAX_FOLDED_FRACTION = 0.1  # fraction of folded cells above which they are smoothed first
 _DEPTHS = (0, 2, 4, 1, 3, 2, 4)  # numbers of halvings of the grid, tried in turn until nothing folds
 _FLOOR_GROWTH = np.float32(1.5)  # factor on the bound from a grid to the next coarser one
 _MIN_AXIS = 8  # voxels; shorter axes are not halved
@@ -42,7 +42,7 @@ class Projection(NamedTuple):
 
     Args:
         displacement: (3, D, H, W) float32 voxels.
-        changed_fraction: share of voxels that changed.
+        changed_fraction: fraction of voxels that changed.
         largest_change_voxels: largest change in voxels.
         passes: number of sweeps over folded cells.
     """
@@ -153,7 +153,7 @@ def _unfold_nested(start: Float32, floor: np.float32, depth: int) -> tuple[Float
         d, h, w = start.shape[1:]
         field += upsample(repaired - coarse, (d, h, w), factors)
     folded = _folded(field, floor)
-    while folded.mean() > _MAX_FOLDED_SHARE and passes < _MAX_SWEEPS:
+    while folded.mean() > _MAX_FOLDED_FRACTION and passes < _MAX_SWEEPS:
         _smooth(field, folded)
         folded, passes = _folded(field, floor), passes + 1
     return field, passes + _sweep(field, np.flatnonzero(folded), floor)

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 __all__ = ["is_label_map"]
 
-# Share of equal neighbours. Measured on six public sets of MR scans: label maps (of 138 brain structures, or of 3
+# Fraction of equal neighbours. Measured on six public sets of MR scans: label maps (of 138 brain structures, or of 3
 # parts of the heart) have 0.74 to 1, images (integer ones scaled to 0..255 included) 0.01 to 0.28.
-_MIN_EQUAL_SHARE = 0.5
+_MIN_EQUAL_FRACTION = 0.5
 
 
 def is_label_map(data: NDArray[Any]) -> bool:
@@ -36,4 +36,4 @@ def is_label_map(data: NDArray[Any]) -> bool:
     before, after = data[:-1], data[1:]
     counted = (before != background) & (after != background)
     pairs = int(np.count_nonzero(counted))
-    return pairs == 0 or int(np.count_nonzero(counted & (before == after))) >= _MIN_EQUAL_SHARE * pairs
+    return pairs == 0 or int(np.count_nonzero(counted & (before == after))) >= _MIN_EQUAL_FRACTION * pairs

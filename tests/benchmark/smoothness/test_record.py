@@ -99,12 +99,12 @@ def study(ran: list[str]) -> Study:
 
 def test_it_grows_and_goes_on(study: Study, ran: list[str], tmp_path: Path) -> None:
     path, bench, said = tmp_path / "r.json", Bench(tmp_path, 1), list[str]()
-    grow(study, path, ["left"], bench, say=said.append)
+    grow(study, path, ["left"], bench, log=said.append)
     assert ran == ["one", "one"]  # one run to warm up
-    grow(study, path, [], bench, say=said.append)
+    grow(study, path, [], bench, log=said.append)
     assert ran == ["one", "one", "two"]
     assert [trial.failure for trial in read_smoothness(path).trials] == [None, "out of luck"]
-    grow(study, path, [], bench, note="quiet", say=said.append)  # what failed is tried again
+    grow(study, path, [], bench, note="quiet", log=said.append)  # what failed is tried again
     record = read_smoothness(path)
     assert ran[3:] == ["two"]
     assert [(t.method, t.case, t.figures, t.seconds) for t in record.trials] == [
@@ -113,7 +113,7 @@ def test_it_grows_and_goes_on(study: Study, ran: list[str], tmp_path: Path) -> N
     ]
     assert record.methods[1].versions == {"tool": "1"}
     assert any("make it" in line for line in said)
-    grow(study, path, ["one"], bench, again=True, say=said.append)
+    grow(study, path, ["one"], bench, again=True, log=said.append)
     assert ran[4:] == ["one", "one"]
 
 

@@ -17,9 +17,9 @@ _PACKAGE = "lightcrcf_bench"
 
 
 def bench_app() -> App:
-    """Return the commands of the package `lightcrcf-bench`, or one that says where to get it."""
+    """Return the commands of the package `lightcrcf-bench`, or one that explains its installation."""
     if find_spec(_PACKAGE) is not None:
-        with suppress(ImportError):  # of another version: nothing else must break
+        with suppress(ImportError):  # of another version: other commands must work
             app: App = import_module(f"{_PACKAGE}.cli.bench").app
             return app
     app = App(help="Measure LightCRCF and other tools (the package lightcrcf-bench, not installed).")

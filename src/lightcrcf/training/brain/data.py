@@ -225,9 +225,9 @@ def _augment_contrast(image: Float32, fluid: Float32 | None, rng: Random) -> Flo
         values[0] = 0.0  # air is dark in most contrasts
     mapped = np.interp(image, knots, values).astype(np.float32)
     if fluid is not None and rng.random() < 0.4:
-        share = fluid * (image < rng.uniform(0.3, 0.6))
-        share = _smooth(share.astype(np.float32))
-        mapped = mapped * (1 - share) + np.float32(rng.uniform(0, 1.3)) * share
+        fraction = fluid * (image < rng.uniform(0.3, 0.6))
+        fraction = _smooth(fraction.astype(np.float32))
+        mapped = mapped * (1 - fraction) + np.float32(rng.uniform(0, 1.3)) * fraction
     return mapped
 
 

@@ -78,7 +78,7 @@ class BrainConfig(Section):
         name: of the model.
         root: folder of the cohorts' folders.
         cohorts: the training images.
-        made_up: fraction of examples that are synthetic blobs, boxes or noise.
+        made_up: probability of examples that are synthetic blobs, boxes or noise.
         start: initial weights; random by default.
         shape: size of an example in voxels of 3 mm, multiples of 16.
         steps: number of optimiser steps.
@@ -143,13 +143,13 @@ def loss(logits: Tensor, mask: Tensor, known: Tensor) -> Tensor:
         logits, mask, known: (N, 1, D, H, W); `mask` holds fractions of brain, `known` is 1 inside the field of view.
     """
     entropy = binary_cross_entropy_with_logits(logits, mask, known, reduction="sum") / known.sum()
-    share, mask = torch.sigmoid(logits) * known, mask * known
+    probability, mask = torch.sigmoid(logits) * known, mask * known
     axes = (1, 2, 3, 4)
-    overlap = (2 * (share * mask).sum(axes) + 100) / (share.sum(axes) + mask.sum(axes) + 100)
+    overlap = (2 * (probability * mask).sum(axes) + 100) / (probability.sum(axes) + mask.sum(axes) + 100)
     return entropy + (1 - overlap).mean()
 
 
-def train_brain_mask(config: BrainConfig, say: Callable[[str], None] = print) -> Path:
+def train_brain_mask(config: BrainConfig, log: Callable[[str], None] = print) -> Path:
     """Train, write log and weights, and return the path of the weights."""
     torch.manual_seed(config.seed)
     model = BrainNet() if config.start is None else BrainNet.from_plain_arrays(read_brain_weights(config.start))
@@ -157,24 +157,24 @@ def train_brain_mask(config: BrainConfig, say: Callable[[str], None] = print) ->
     optimiser = torch.optim.Adam(model.parameters(), config.learning_rate)
     config.folder.mkdir(parents=True, exist_ok=True)
     monitored = [h for c in config.cohorts for h in c.heads(config.root, c.monitor)]
-    path, log = config.folder / f"{config.name}.safetensors", _Log(config, say)
+    path, journal = config.folder / f"{config.name}.safetensors", _Log(config, log)
     for step, batch in enumerate(_batches(config), 1):
-        log.add_loss(step, _train_step(model, optimiser, batch, config, step))
+        journal.add_loss(step, _train_step(model, optimiser, batch, config, step))
         if step % config.checkpoint_steps == 0 or step == config.steps:
             write_brain_weights(path, model.plain_arrays(), name=config.name)
             if monitored:
-                log.write({"step": step, "dice": _validate(model, monitored, config)})
-    say(f"trained; weights: {path}")
+                journal.write({"step": step, "dice": _validate(model, monitored, config)})
+    log(f"trained; weights: {path}")
     return path
 
 
 class _Log:
     """The log of a run: `log.jsonl`, and the same values as messages."""
 
-    def __init__(self, config: BrainConfig, say: Callable[[str], None]) -> None:
-        self._path, self._steps, self._say = config.folder / "log.jsonl", config.steps, say
+    def __init__(self, config: BrainConfig, log: Callable[[str], None]) -> None:
+        self._path, self._steps, self._log = config.folder / "log.jsonl", config.steps, log
         self._start, self._losses = time.monotonic(), list[float]()
-        say(f"training {config.name}, {config.steps} steps; log: {self._path}")
+        log(f"training {config.name}, {config.steps} steps; log: {self._path}")
 
     def add_loss(self, step: int, value: float) -> None:
         self._losses.append(value)
@@ -187,7 +187,7 @@ class _Log:
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
         text = ", ".join(f"{name} {value}" for name, value in entry.items() if name != "step")
-        self._say(f"step {entry['step']} of {self._steps}: {text}")
+        self._log(f"step {entry['step']} of {self._steps}: {text}")
 
 
 def _train_step(

@@ -54,7 +54,7 @@ class CohortCheck:
 
     @property
     def trainable(self) -> bool:
-        """Whether a run can start."""
+        """True if a training run can start."""
         return not self.errors
 
     def count(self, subjects: Iterable[str]) -> int:

@@ -151,7 +151,7 @@ def abdomen_ct(folder: Path) -> Listing:
 
 
 def _learn2reg(folder: Path, task: str, count: int) -> tuple[Listing, Mapping[str, Any]]:
-    """All scans of a task, for whom to train on and what else is there not said yet; and its dataset file."""
+    """Return a listing of all scans of a task, not yet divided into splits, and its dataset file."""
     names = [f"{n:04d}" for n in range(1, count + 1)]
     files = [f"{task}_{name}_0000.nii.gz" for name in names]
     scans = tuple(

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from lightcrcf import progress as throttle
-from lightcrcf.batch.options import Options
+from lightcrcf.batch.options import BatchOptions
+from lightcrcf.batch.progress import BatchProgress
 from lightcrcf.batch.summary import Summary
-from lightcrcf.batch.tally import Tally
 from lightcrcf.cli.commands.cohorts import batch as command
 from lightcrcf.cli.main import run
 from lightcrcf.errors import LightCRCFError, UsageError
@@ -96,7 +96,7 @@ def test_a_folder_is_told_to_name_its_images(
 def test_every_option_reaches_the_batch(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
 
-    def stop(pairs: Any, out: Path, options: Options, **how: Any) -> None:
+    def stop(pairs: Any, out: Path, options: BatchOptions, **how: Any) -> None:
         seen.update(ids=[p.id for p in pairs], out=out, options=options, **how)
         raise UsageError("stop", expected="this", got="that", remedy="stop")
 
@@ -113,7 +113,7 @@ def test_every_option_reaches_the_batch(inputs: Path, tmp_path: Path, monkeypatc
     assert seen == {
         "ids": ["one", "two"],
         "out": tmp_path,
-        "options": Options(
+        "options": BatchOptions(
             "m",
             "i",
             "accurate",
@@ -171,11 +171,11 @@ def test_the_most_serious_failure_counts(codes: list[int], verdicts: int, code: 
 def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     now = [0.0]
     monkeypatch.setattr(throttle.time, "monotonic", lambda: now[0])
-    with command.counting(Path("study")) as follower:
+    with command.follow_batch(Path("study")) as follower:
         follower.begun(9)
         for done in range(1, 9):
             now[0] += 10.0
-            follower.progress(Tally(9, done, 0, now[0]))
+            follower.progress(BatchProgress(9, done, 0, now[0]))
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         "9 pairs to register; results go to study",

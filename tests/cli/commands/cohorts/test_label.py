@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lightcrcf.batch.options import Options
+from lightcrcf.batch.options import BatchOptions
 from lightcrcf.cli.main import run
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
@@ -78,7 +78,7 @@ def test_every_option_arrives(folder: Path, image: Path, tmp_path: Path, monkeyp
     more = [word for pair in words.items() for word in pair]
     assert run(["label", str(image), "--atlases", str(folder), "--out", str(tmp_path), *more]) == 3
     assert (seen["image"], seen["fusion"], seen["workers"]) == (image, "weighted", 2)
-    assert seen["options"] == Options(
+    assert seen["options"] == BatchOptions(
         "brain-t1", "none", "accurate", 3, engine="openvino", precision="f32", threads=1, coarsen=2, transform="affine"
     )
     assert len(seen["atlases"]) == 2

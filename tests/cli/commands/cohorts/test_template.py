@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lightcrcf.batch.options import Options
+from lightcrcf.batch.options import BatchOptions
 from lightcrcf.cli.main import run
 from lightcrcf.errors import UsageError
 from lightcrcf.geometry.grid import Grid
@@ -99,7 +99,7 @@ def test_every_option_reaches_the_template(images: list[str], tmp_path: Path, mo
         "paths": [Path(image) for image in images],
         "out": tmp_path,
         "recipe": Recipe(
-            7, 0.25, 0.0, Options("m", preset="accurate", coarsen=2, threads=3, similarity="any"), 2, "tcp://x:1"
+            7, 0.25, 0.0, BatchOptions("m", preset="accurate", coarsen=2, threads=3, similarity="any"), 2, "tcp://x:1"
         ),
         "resume": True,
         "progress": True,

@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lightcrcf.cli.console import print_json, say
-from lightcrcf.cli.options import Scheduler, Workers, given_options, registers
+from lightcrcf.cli.console import print_json, print_message
+from lightcrcf.cli.options import Scheduler, Workers, parse_options, with_all_options
 from lightcrcf.errors import InputError, LightCRCFError, MemoryEstimateError, QualityError, UsageError
 
 if TYPE_CHECKING:
     from lightcrcf.batch.pairs import Pair
+    from lightcrcf.batch.progress import BatchProgress
     from lightcrcf.batch.summary import Summary
-    from lightcrcf.batch.tally import Tally
 
-__all__ = ["batch", "counting", "raise_for"]
+__all__ = ["batch", "follow_batch", "raise_for"]
 
 
 class _PairsError(LightCRCFError):
-    """Some pairs failed for reasons that are no fault of theirs."""
+    """Some pairs failed with internal errors."""
 
 
-@registers(without=("threads", "brain_mask"))
+@with_all_options(without=("threads", "brain_mask"))
 def batch(
     inputs: Annotated[
         list[Path],
@@ -46,7 +46,7 @@ def batch(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads for each pair [default: the cores, shared among the workers].")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print how the pairs stand on stdout.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the state of all pairs on stdout.")] = False,
     fail_on_qc: Annotated[
         bool, typer.Option("--fail-on-qc", help="Exit with code 4 if quality control says fail for any pair.")
     ] = False,
@@ -54,11 +54,11 @@ def batch(
 ) -> None:
     """Register many pairs: those of a table, all images onto a template, or each image onto each other one."""
     pairs = _pairs(inputs, to, all_pairs)
-    from lightcrcf.batch.options import Options
+    from lightcrcf.batch.options import BatchOptions
     from lightcrcf.batch.run import run_batch
 
-    every = Options(**given_options(options), threads=threads, report=report)
-    with counting(out) as follower:
+    every = BatchOptions(**parse_options(options), threads=threads, report=report)
+    with follow_batch(out) as follower:
         summary = run_batch(
             pairs,
             out,
@@ -72,7 +72,7 @@ def batch(
         )
     if json:
         print_json(summary.as_dict())
-    say(f"{summary}\nresults: {out / 'index.html'}, {out / 'summary.csv'}")
+    print_message(f"{summary}\nresults: {out / 'index.html'}, {out / 'summary.csv'}")
     raise_for(summary, out, fail_on_qc=fail_on_qc)
 
 
@@ -97,11 +97,11 @@ def _pairs(inputs: list[Path], to: Path | None, each_with_each: bool) -> list[Pa
 
 
 @contextmanager
-def counting(out: Path) -> Iterator[_Log | _Status]:
-    """Follow a batch on stderr: on a terminal on one line, in a log with a line at its start and now and then.
+def follow_batch(out: Path) -> Iterator[_Log | _Status]:
+    """Show the progress of a batch on stderr: a status line on a terminal, else log lines.
 
     Args:
-        out: where the results go.
+        out: folder of the results.
     """
     from rich.console import Console
 
@@ -120,11 +120,11 @@ class _Log:
         self._out, self._may_print = out, Throttle(start=False)
 
     def begun(self, pairs: int) -> None:
-        say(f"{pairs} {'pair' if pairs == 1 else 'pairs'} to register; results go to {self._out}")
+        print_message(f"{pairs} {'pair' if pairs == 1 else 'pairs'} to register; results go to {self._out}")
 
-    def progress(self, tally: Tally) -> None:
+    def progress(self, state: BatchProgress) -> None:
         if self._may_print():
-            say(str(tally))
+            print_message(str(state))
 
 
 class _Status:
@@ -134,12 +134,12 @@ class _Status:
     def begun(self, pairs: int) -> None:
         self._status.update(f"0 of {pairs} pairs")
 
-    def progress(self, tally: Tally) -> None:
-        self._status.update(str(tally))
+    def progress(self, state: BatchProgress) -> None:
+        self._status.update(str(state))
 
 
 def raise_for(summary: Summary, out: Path, *, fail_on_qc: bool) -> None:
-    """Turn pairs without a result, or with a poor one, into an exit code.
+    """Raise an error for pairs without a result or with a failed quality control.
 
     Raises:
         LightCRCFError: of the kind of the most serious failure.

@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lightcrcf.cli.commands.cohorts.batch import counting, raise_for
-from lightcrcf.cli.console import print_json, say
-from lightcrcf.cli.options import Scheduler, Workers, given_options, takes
+from lightcrcf.cli.commands.cohorts.batch import follow_batch, raise_for
+from lightcrcf.cli.console import print_json, print_message
+from lightcrcf.cli.options import Scheduler, Workers, parse_options, with_options
 from lightcrcf.errors import InputError, how_to_install
 
 if TYPE_CHECKING:
-    from lightcrcf.bids.publish import Template
+    from lightcrcf.bids.publish import BidsTemplate
 
 __all__ = ["bids"]
 
 
-class Level(str, Enum):
-    """What a BIDS app is about; this one has nothing to do for groups."""
+class AnalysisLevel(str, Enum):
+    """Analysis level of a BIDS app; there is no group level."""
 
     participant = "participant"
 
 
-@takes(
+@with_options(
     "model", "transform", "preset", "smoothness", "similarity", "diffeomorphic", "inverse", "jacobian", "engine",
     "precision", "coarsen",
 )  # fmt: skip
@@ -33,7 +33,8 @@ def bids(
     bids_dir: Annotated[Path, typer.Argument(metavar="BIDS_DIR", help="A BIDS data set.")],
     out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Folder for the derivatives.")],
     level: Annotated[
-        Level, typer.Argument(metavar="participant", help="What a BIDS app is about; this one knows no groups.")
+        AnalysisLevel,
+        typer.Argument(metavar="participant", help="Analysis level of a BIDS app; there is no group level."),
     ],
     participant_label: Annotated[
         list[str] | None, typer.Option(metavar="<label>", help="A participant to register; repeatable [default: all].")
@@ -60,28 +61,28 @@ def bids(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads for each image [default: the cores, shared among the workers].")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print how the images stand on stdout.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the state of all images on stdout.")] = False,
     fail_on_qc: Annotated[
         bool, typer.Option("--fail-on-qc", help="Exit with code 4 if quality control says fail for any image.")
     ] = False,
     **options: Any,
 ) -> None:
     """Register the images of a BIDS data set to a template, all contrasts; what is finished is not done again."""
-    from lightcrcf.batch.options import Options
-    from lightcrcf.bids.dataset import DataSet, chosen_contrasts
-    from lightcrcf.bids.names import label
+    from lightcrcf.batch.options import BatchOptions
+    from lightcrcf.bids.dataset import DataSet, parse_contrasts
+    from lightcrcf.bids.names import parse_label
     from lightcrcf.bids.register import register_participants
 
-    every = Options(**given_options(options), threads=threads, report=report)
-    with counting(out_dir) as follower:
+    every = BatchOptions(**parse_options(options), threads=threads, report=report)
+    with follow_batch(out_dir) as follower:
         summary = register_participants(
             DataSet.open(bids_dir),
             out_dir,
             _template(template, template_label),
             every,
             suffix=suffix,
-            contrasts=chosen_contrasts(contrasts, suffix),
-            participants=[label(text, "--participant-label") for text in participant_label or ()],
+            contrasts=parse_contrasts(contrasts, suffix),
+            participants=[parse_label(text, "--participant-label") for text in participant_label or ()],
             workers=workers,
             scheduler=scheduler,
             begun=follower.begun,
@@ -89,19 +90,19 @@ def bids(
         )
     if json:
         print_json(summary.as_dict())
-    say(f"{summary}\nresults: {out_dir}, pictures: {out_dir / 'lightcrcf' / 'index.html'}")
+    print_message(f"{summary}\nresults: {out_dir}, pictures: {out_dir / 'lightcrcf' / 'index.html'}")
     raise_for(summary, out_dir / "lightcrcf", fail_on_qc=fail_on_qc)
 
 
-def _template(path: Path | None, name: str | None) -> Template:
-    from lightcrcf.bids.names import label, template_label
-    from lightcrcf.bids.publish import Template
+def _template(path: Path | None, name: str | None) -> BidsTemplate:
+    from lightcrcf.bids.names import parse_label, template_label
+    from lightcrcf.bids.publish import BidsTemplate
     from lightcrcf.demo.phantom import template
 
     if path is not None:
         if not path.is_file():
             raise InputError(str(path), expected="a template", got="no such file", remedy="check the name")
-        return Template(path, label(name, "--template-label") if name else template_label(path))
+        return BidsTemplate(path, parse_label(name, "--template-label") if name else template_label(path))
     found = template()
     if found is None:
         raise InputError(
@@ -110,4 +111,4 @@ def _template(path: Path | None, name: str | None) -> Template:
             got="neither",
             remedy=f"name a file, or {how_to_install('demo')}",
         )
-    return Template(Path(found[0].source), label(name, "--template-label") if name else "MNI152NLin2009aSym")
+    return BidsTemplate(Path(found[0].source), parse_label(name, "--template-label") if name else "MNI152NLin2009aSym")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lightcrcf.cli.console import print_json, progress_shown, say
-from lightcrcf.cli.options import Workers, given_options, takes
+from lightcrcf.cli.console import print_json, print_message, show_progress
+from lightcrcf.cli.options import Workers, parse_options, with_options
 
 if TYPE_CHECKING:
     from lightcrcf.labels.labelling import Labelling
@@ -18,14 +18,14 @@ __all__ = ["label"]
 
 
 class FusionName(str, Enum):
-    """How the labels of several atlases become one."""
+    """Method of label fusion."""
 
     vote = "vote"
     weighted = "weighted"
     joint = "joint"
 
 
-@takes(
+@with_options(
     "model", "init", "transform", "preset", "refine", "smoothness", "similarity", "coarsen", "engine", "device",
     "precision",
 )  # fmt: skip
@@ -43,7 +43,7 @@ def label(
         typer.Option(help="vote: the majority; weighted: by local similarity; joint: and by how alike atlases err."),
     ] = FusionName.joint,
     confidence: Annotated[
-        bool, typer.Option("--confidence", help="Write confidence.nii.gz too: the share of the vote at each voxel.")
+        bool, typer.Option("--confidence", help="Write confidence.nii.gz too: the fraction of the vote at each voxel.")
     ] = False,
     workers: Workers = 1,
     threads: Annotated[
@@ -53,24 +53,24 @@ def label(
     **options: Any,
 ) -> None:
     """Label an image: register labelled atlases to it and fuse their labels."""
-    from lightcrcf.batch.options import Options
+    from lightcrcf.batch.options import BatchOptions
     from lightcrcf.labels.atlases import find_atlases
     from lightcrcf.labels.labelling import label as run
     from lightcrcf.labels.save import save_labelling
     from lightcrcf.registration.save import check_output_folder
 
     check_output_folder(out)
-    every = Options(**given_options(options), threads=threads)
+    every = BatchOptions(**parse_options(options), threads=threads)
     found_atlases = find_atlases(atlases, atlas_images, atlas_labels)
-    with progress_shown(f"labelling {image} by {len(found_atlases)} atlases") as progress:
+    with show_progress(f"labelling {image} by {len(found_atlases)} atlases") as progress:
         found = run(image, found_atlases, fusion=fusion.value, options=every, workers=workers, progress=progress)
         save_labelling(found, out, confidence=confidence)
     if json:
         print_json(found.record)
-    say(_told(found, out))
+    print_message(_summary_text(found, out))
 
 
-def _told(found: Labelling, out: Path) -> str:
+def _summary_text(found: Labelling, out: Path) -> str:
     structures = found.record["structures"]
     total = sum(s["voxels"] for s in structures)
     trust = sum(s["voxels"] * s["confidence"] for s in structures) / total if total else 0.0

@@ -9,19 +9,19 @@ from typing import Annotated, Any
 
 import typer
 
-from lightcrcf.cli.console import print_json, say
-from lightcrcf.cli.options import Scheduler, Workers, given_options, takes
+from lightcrcf.cli.console import print_json, print_message
+from lightcrcf.cli.options import Scheduler, Workers, parse_options, with_options
 
 __all__ = ["template"]
 
 
-@takes("model", "preset", "smoothness", "similarity", "coarsen")
+@with_options("model", "preset", "smoothness", "similarity", "coarsen")
 def template(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="What to average.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder for the template, the transforms and the record.")],
     iterations: Annotated[int, typer.Option(min=1, help="How often all images are registered to the template.")] = 4,
     step: Annotated[
-        float, typer.Option(min=0.01, max=1.0, help="Share of the mean displacement that is undone each time.")
+        float, typer.Option(min=0.01, max=1.0, help="Fraction of the mean displacement that is undone each time.")
     ] = 1.0,
     sharpen: Annotated[
         float, typer.Option(min=0.0, max=5.0, help="Strength of the unsharp mask after each averaging; 0 for none.")
@@ -38,20 +38,20 @@ def template(
     **options: Any,
 ) -> None:
     """Build a template: the average of all images in the middle of their shapes, biased towards none of them."""
-    from lightcrcf.batch.options import Options
+    from lightcrcf.batch.options import BatchOptions
     from lightcrcf.template.build import build
     from lightcrcf.template.recipe import Recipe
 
-    every = Options(**given_options(options), threads=threads)
+    every = BatchOptions(**parse_options(options), threads=threads)
     recipe = Recipe(iterations, step, sharpen, every, workers, scheduler)
-    with _following(f"building a template of {len(images)} images; results go to {out}") as progress:
+    with _follow_template(f"building a template of {len(images)} images; results go to {out}") as progress:
         record = build(images, out, recipe, resume=resume, progress=progress)
     if json:
         print_json(record)
-    say(_told(record, out))
+    print_message(_summary_text(record, out))
 
 
-def _told(record: dict[str, Any], out: Path) -> str:
+def _summary_text(record: dict[str, Any], out: Path) -> str:
     start, stages = record["start"]["figures"], [stage["figures"] for stage in record["iterations"]]
     first, last = stages[0], stages[-1]
     return (
@@ -63,8 +63,8 @@ def _told(record: dict[str, Any], out: Path) -> str:
 
 
 @contextmanager
-def _following(title: str) -> Iterator[Callable[[str], None]]:
-    """What is being done, on stderr: on a terminal on one line, in a log the title and a line for each step."""
+def _follow_template(title: str) -> Iterator[Callable[[str], None]]:
+    """Show progress on stderr: a status line on a terminal, else the title and a line for each step."""
     from rich.console import Console
 
     console = Console(stderr=True)
@@ -76,7 +76,7 @@ def _following(title: str) -> Iterator[Callable[[str], None]]:
 
 
 class _Log:
-    """Says each step once, not how far it is."""
+    """Log of steps, each printed once."""
 
     def __init__(self, title: str) -> None:
         self._title, self._step = title, ""
@@ -84,7 +84,7 @@ class _Log:
     def __call__(self, line: str) -> None:
         step = line.partition(":")[0].partition("/")[0]
         if not self._step:
-            say(self._title)
+            print_message(self._title)
         if step != self._step:
             self._step = step
-            say(f"{step} ...")
+            print_message(f"{step} ...")

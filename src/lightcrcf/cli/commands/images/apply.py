@@ -1,4 +1,4 @@
-"""`lightcrcf apply`: move another volume of the same subject with a transform found earlier."""
+"""`lightcrcf apply`: resample another volume of the same subject with an existing transform."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["apply"]
 
 
 class Interpolation(str, Enum):
-    """How values between voxels are made."""
+    """Interpolation method."""
 
     auto = "auto"
     linear = "linear"

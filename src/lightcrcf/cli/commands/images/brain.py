@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lightcrcf.cli.console import print_json, say
+from lightcrcf.cli.console import print_json, print_message
 
 __all__ = ["brain"]
 
@@ -35,13 +35,13 @@ def brain(
     if stripped is not None:
         write(stripped, extract_brain(volume, found.mask, extent)[0], like=volume)
     if json:
-        told = {"output": str(output), "litres": round(found.litres, 4), "certainty": round(found.certainty, 4)}
-        print_json(told | {"pieces": found.pieces, "stripped": None if stripped is None else str(stripped)})
-    say(f"brain of {found.litres:.2f} l: {output}")
+        content = {"output": str(output), "litres": round(found.litres, 4), "certainty": round(found.certainty, 4)}
+        print_json(content | {"pieces": found.pieces, "stripped": None if stripped is None else str(stripped)})
+    print_message(f"brain of {found.litres:.2f} l: {output}")
 
 
 def _check_targets(image: Path, output: Path, stripped: Path | None) -> None:
-    """Refuse names that cannot be written to, or that would replace the image or each other."""
+    """Check that outputs can be written, and replace neither the image nor each other."""
     from lightcrcf.files import check_distinct
     from lightcrcf.volumes import check_target
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lightcrcf.cli.console import print_json, print_table, progress_shown
+from lightcrcf.cli.console import print_json, print_table, show_progress
 
 __all__ = ["demo"]
 
@@ -19,7 +19,7 @@ def demo(
     """Register a brain with a deformed copy of itself and measure the error in mm."""
     from lightcrcf.demo.run import run_demo
 
-    with progress_shown("registering a brain with a deformed copy of itself") as progress:
+    with show_progress("registering a brain with a deformed copy of itself") as progress:
         outcome = run_demo(out, progress=progress)
     if json:
         print_json(outcome.as_dict())

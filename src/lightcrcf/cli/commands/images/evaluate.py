@@ -19,7 +19,7 @@ __all__ = ["evaluate"]
 
 
 class ProtocolName(str, Enum):
-    """By whose rules to score."""
+    """Scoring protocol."""
 
     default = "default"
     learn2reg = "learn2reg"

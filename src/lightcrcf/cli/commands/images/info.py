@@ -1,4 +1,4 @@
-"""`lightcrcf info`: what is installed here."""
+"""`lightcrcf info`: versions, processor, engines and models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`lightcrcf points`: move a table of points with a transform found earlier."""
+"""`lightcrcf points`: transform a table of points with an existing transform."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["points"]
 
 
 class Space(str, Enum):
-    """Whose coordinates the result has."""
+    """Space of the resulting points."""
 
     moving = "moving"
     fixed = "fixed"

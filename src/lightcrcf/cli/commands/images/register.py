@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lightcrcf.cli.console import print_json, progress_shown, say
-from lightcrcf.cli.options import given_options, registers
+from lightcrcf.cli.console import print_json, print_message, show_progress
+from lightcrcf.cli.options import parse_options, with_all_options
 from lightcrcf.errors import QualityError, UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 
-@registers()
+@with_all_options()
 def register(
     context: typer.Context,
     fixed: Annotated[
@@ -59,12 +59,6 @@ def register(
     **options: Any,
 ) -> None:
     """Align the moving volume with the fixed one, deformably unless told otherwise."""
-    from lightcrcf.files import remove_stale_temporaries
-    from lightcrcf.registration.inputs import channels_of
-    from lightcrcf.registration.register import register as run
-    from lightcrcf.registration.save import check_output_folder, save
-    from lightcrcf.run_record.schema import to_json
-
     if from_run is not None:
         given, out = _options_of(from_run, context), out or _beside(from_run)
     else:
@@ -72,21 +66,39 @@ def register(
         given = {
             "fixed": fixed, "moving": moving, "fixed_mask": fixed_mask, "moving_mask": moving_mask,
             "fixed_labels": fixed_labels, "moving_labels": moving_labels or (), "also": also or (),
-            **given_options(options),
+            **parse_options(options),
         }  # fmt: skip
-    check_output_folder(out)
-    remove_stale_temporaries(out)
-    moving_names, fixed_names = (" and ".join(map(str, channels_of(given[role]))) for role in ("moving", "fixed"))
-    with progress_shown(f"registering {moving_names} with {fixed_names}") as progress:
-        registration = run(**given, progress=progress)
-        progress("write", 0.95)
-        record = save(registration, out, extra_files=_pages(registration, out) if report else None)
+    registration, record = _register_and_save(given, out, report=report)
     if json:
+        from lightcrcf.run_record.schema import to_json
+
         print_json(to_json(record))
     _print_for_people(out, registration)
     if from_run is not None:
         _compare(from_run, record)
-    if fail_on_qc and registration.quality.verdict == "fail":
+    if fail_on_qc:
+        _raise_for_failure(registration, out)
+
+
+def _register_and_save(given: dict[str, Any], out: Path, *, report: bool) -> tuple[Registration, RunRecord]:
+    """Register with the arguments of `registration.register.register`, and write the results."""
+    from lightcrcf.files import remove_stale_temporaries
+    from lightcrcf.registration.inputs import channels_of
+    from lightcrcf.registration.register import register as run
+    from lightcrcf.registration.save import check_output_folder, save
+
+    check_output_folder(out)
+    remove_stale_temporaries(out)
+    moving_names, fixed_names = (" and ".join(map(str, channels_of(given[role]))) for role in ("moving", "fixed"))
+    with show_progress(f"registering {moving_names} with {fixed_names}") as progress:
+        registration = run(**given, progress=progress)
+        progress("write", 0.95)
+        record = save(registration, out, extra_files=_pages(registration, out) if report else None)
+    return registration, record
+
+
+def _raise_for_failure(registration: Registration, out: Path) -> None:
+    if registration.quality.verdict == "fail":
         raise QualityError(
             str(out),
             expected="a registration that passes",
@@ -111,7 +123,7 @@ def _complete(fixed: Sequence[Path] | None, moving: Sequence[Path] | None, out: 
 
 
 def _options_of(from_run: Path, context: typer.Context) -> dict[str, Any]:
-    """The arguments of a registration, from an earlier run."""
+    """Return the arguments of an earlier registration."""
     from lightcrcf.options import word_of
     from lightcrcf.run_record.replay import arguments_to_repeat, differences, read_run
 
@@ -126,7 +138,7 @@ def _options_of(from_run: Path, context: typer.Context) -> dict[str, Any]:
     record = read_run(from_run)
     arguments = arguments_to_repeat(record)
     for difference in differences(record):
-        say(f"note: {difference}; the last bits may differ")
+        print_message(f"note: {difference}; the last bits may differ")
     return arguments
 
 
@@ -136,7 +148,7 @@ def _typed(context: typer.Context, name: str) -> bool:
 
 
 def _beside(from_run: Path) -> Path:
-    """A new folder beside that of the run, so that nothing is replaced."""
+    """Return a new folder beside that of the run, so that no file is replaced."""
     folder = (from_run if from_run.is_dir() else from_run.parent).resolve()
     return folder.with_name(f"{folder.name}-again")
 
@@ -147,8 +159,8 @@ def _compare(from_run: Path, record: RunRecord) -> None:
 
     then, now = read_run(from_run).files_sha256, record.files_sha256
     others = sorted(name for name in then if then[name] != now.get(name))
-    told = f"not the bytes of then: {', '.join(others)}" if others else f"the bytes of then, in all {len(then)} files"
-    say(f"repeated: {told}")
+    text = f"not the bytes of then: {', '.join(others)}" if others else f"the bytes of then, in all {len(then)} files"
+    print_message(f"repeated: {text}")
 
 
 def _pages(registration: Registration, out: Path) -> dict[str, Callable[[Path], None]]:
@@ -163,5 +175,5 @@ def _print_for_people(out: Path, registration: Registration) -> None:
     for role, brain in (("fixed", inputs.fixed.brain), ("moving", inputs.moving.brain)):
         if brain is not None and brain.registered_alone:
             by = "found" if brain.by == "network" else "given by its mask"
-            say(f"the {role} image is a head, its brain was {by} ({brain.litres:.2f} l) and registered alone")
-    say(f"quality control: {registration.quality.verdict}{reasons}\nresults: {out}")
+            print_message(f"the {role} image is a head, its brain was {by} ({brain.litres:.2f} l) and registered alone")
+    print_message(f"quality control: {registration.quality.verdict}{reasons}\nresults: {out}")

@@ -1,4 +1,4 @@
-"""`lightcrcf report`: pages of runs that were made before."""
+"""`lightcrcf report`: reports of earlier runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lightcrcf.cli.console import say
+from lightcrcf.cli.console import print_message
 
 __all__ = ["report"]
 
@@ -28,13 +28,13 @@ def report(
     if runs == [folders[0]]:
         page = out or runs[0] / "report.html"
         _one(runs[0], page)
-        say(f"report: {page}")
+        print_message(f"report: {page}")
         return
     page = out or Path("contact-sheet.html")
     cards = [card_of_run(folder, beside=page) for folder in runs]
     write_sheet(page, f"{len(cards)} registrations", cards)
     found = ", ".join(f"{count} {state}" for state, count in counts(cards).items() if count)
-    say(f"contact sheet of {len(cards)} runs ({found}): {page}")
+    print_message(f"contact sheet of {len(cards)} runs ({found}): {page}")
 
 
 def _one(folder: Path, page: Path) -> None:

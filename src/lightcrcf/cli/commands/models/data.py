@@ -1,4 +1,4 @@
-"""`lightcrcf data`: look at training data before training on them."""
+"""`lightcrcf data`: check training data."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON; it holds the files of the test pairs.")] = False,
 ) -> None:
-    """Say what of a recipe's data is there, missing or wrong; exit with 3 if a training run could not start."""
+    """Check the data of a recipe for missing and wrong files; exit with 3 if a training run could not start."""
     from lightcrcf.training.config import load_config
     from lightcrcf.training.datasets.check import check_data
 
@@ -84,6 +84,6 @@ def _lines(found: CohortCheck) -> Iterator[str]:
 
 
 def _span(extremes: Any, form: str) -> str:
-    """Two rows, least and greatest, as "160-176x192x10"."""
+    """Format two rows, minima and maxima, as "160-176x192x10"."""
     low, high = ([format(number, form) for number in row] for row in extremes.tolist())
     return "x".join(a if a == b else f"{a}-{b}" for a, b in zip(low, high, strict=True))

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from lightcrcf.cli.console import print_json, say
+from lightcrcf.cli.console import print_json, print_message
 
 __all__ = ["export"]
 
 
 class Format(str, Enum):
-    """What can be written."""
+    """Format of the file."""
 
     onnx = "onnx"
 
@@ -38,4 +38,4 @@ def export(
     if json:
         print_json({"output": str(path), "format": form.value, "operator_set": OPSET, "model_sha256": weights.sha256})
     else:
-        say(f"{weights.name}, ONNX operator set {OPSET}: {path}")
+        print_message(f"{weights.name}, ONNX operator set {OPSET}: {path}")

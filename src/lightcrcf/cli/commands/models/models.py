@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lightcrcf.cli.app import App
-from lightcrcf.cli.console import print_json, print_table, say
+from lightcrcf.cli.console import print_json, print_message, print_table
 
 if TYPE_CHECKING:
     from lightcrcf.weights.store import Weights
@@ -75,7 +75,7 @@ def add_template(
     if json:
         print_json({"output": str(output), **_facts(load(str(output)))})
     else:
-        say(f"{model.name} with the template {template}: {output}")
+        print_message(f"{model.name} with the template {template}: {output}")
 
 
 def _spacing(model: Weights) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lightcrcf.cli.console import say
+from lightcrcf.cli.console import print_message
 from lightcrcf.errors import UsageError, how_to_install
 
 __all__ = ["train"]
@@ -30,11 +30,11 @@ def train(
     from lightcrcf.training.loop import train as run
 
     if not is_brain_mask(config):
-        run(config, resume=resume, say=say)
+        run(config, resume=resume, log=print_message)
         return
     if resume:
         raise UsageError(
             "--resume", expected="a registration network", got="one for brain masks, which trains in less than an hour",
             remedy="leave it out",
         )  # fmt: skip
-    train_brain_mask(load_brain_config(config), say=say)
+    train_brain_mask(load_brain_config(config), log=print_message)

@@ -19,7 +19,7 @@ from lightcrcf.affine.search import (
     drop_duplicates,
 )
 
-__all__ = ["search_across"]
+__all__ = ["search_cross_contrast"]
 
 Float64 = NDArray[np.float64]
 
@@ -38,7 +38,7 @@ _ALL_TURNED = 96
 _STRAIN_PRIOR_INFORMATION = 2.0
 
 
-def search_across(
+def search_cross_contrast(
     images: PairPyramid, transform: str, *, min_information: float = 0.0, thorough: bool = False
 ) -> SearchResult | None:
     """Find the best alignment from the starts with the highest mutual information.

@@ -1,4 +1,4 @@
-"""How far a cohort is: pairs done, pairs an hour, time left."""
+"""Progress of a batch: pairs done, pairs per hour, time left."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from dataclasses import dataclass
 
 from lightcrcf.progress import format_duration
 
-__all__ = ["Tally"]
+__all__ = ["BatchProgress"]
 
 
 @dataclass(frozen=True)
-class Tally:
-    """A moment of a batch.
+class BatchProgress:
+    """Progress of a batch at one moment.
 
     Args:
-        total: pairs to do now, those that an earlier run finished apart.
-        done: of them.
-        failed: of those done.
-        seconds: since the work began.
+        total: pairs to register, without those finished by an earlier run.
+        done: pairs registered so far.
+        failed: pairs of those that failed.
+        seconds: since the start.
 
     Example:
-        >>> print(Tally(total=300, done=100, failed=1, seconds=720.0))
+        >>> print(BatchProgress(total=300, done=100, failed=1, seconds=720.0))
         100 of 300 pairs, 500 an hour, 24 min left, 1 failed
     """
 
@@ -31,12 +31,12 @@ class Tally:
 
     @property
     def pairs_an_hour(self) -> float | None:
-        """None until a pair is done."""
+        """Pairs per hour; None until a pair is done."""
         return 3600 * self.done / self.seconds if self.done and self.seconds > 0 else None
 
     @property
     def seconds_left(self) -> float | None:
-        """As long as the others take as long; None until a pair is done."""
+        """Estimated remaining time at the current rate; None until a pair is done."""
         rate = self.pairs_an_hour
         return None if rate is None else 3600 * (self.total - self.done) / rate
 

@@ -76,7 +76,7 @@ def test_a_rigid_movement_is_found_across_contrasts(
     where = grids((70, 64, 66), (3.0, 3.2, 2.9), axes="ASR", turn=(10, 5, -5), centre=shift_mm)
     found = align(fixed, other(brains(where, turn=turn, shift_mm=shift_mm), contrast), transform=transform)
     assert error_mm(found, turn, shift_mm) < 1.5
-    assert found.across
+    assert found.cross_contrast
     assert found.measure.startswith("normalised mutual information")
     assert found.similarity_after > found.similarity_before > 1
     assert found.contrast.mapped > 0.7
@@ -113,11 +113,11 @@ def test_the_same_contrast_gets_what_its_own_search_finds(
     def never(*_: object, **__: object) -> None:
         pytest.fail("searched across contrasts")
 
-    monkeypatch.setattr(selection, "search_across", never)
+    monkeypatch.setattr(selection, "search_cross_contrast", never)
     found = align(*pair)
     assert np.array_equal(found.affine.matrix, own.fit.matrix)
     assert found.similarity_after == own.similarity
-    assert not found.across
+    assert not found.cross_contrast
     assert found.contrast.plain == own.similarity
     assert found.contrast.ratio > 0.9
 
@@ -136,7 +136,7 @@ def test_the_swapped_pair_gives_the_inverse(fixed: Volume, near: Volume) -> None
     there, back = align(fixed, near), align(near, fixed)
     points = fixed.grid.world(np.argwhere(fixed.data > 0)[::50])
     assert np.linalg.norm(back.affine.inverse().points(points) - there.affine.points(points), axis=1).max() < 1.0
-    assert back.across
+    assert back.cross_contrast
 
 
 def test_masked_and_unknown_voxels_count_in_no_histogram(fixed: Volume, near: Volume) -> None:
@@ -151,7 +151,7 @@ def test_masked_and_unknown_voxels_count_in_no_histogram(fixed: Volume, near: Vo
     )
     unknown = align(fixed, Volume(np.where(lesion, np.nan, near.data).astype(np.float32), near.grid), transform="rigid")
     for found in (masked, again, unknown):
-        assert found.across
+        assert found.cross_contrast
         assert error_mm(found, (5, -4, 8), (6, -4, 3)) < 1.5
 
 
@@ -170,7 +170,7 @@ def test_persons_are_aligned_across_contrasts(fixed: Volume, brains: BrainMaker,
     plain, found = align(fixed, brain[0]), align(fixed, other(brain))
     points = fixed.grid.world(np.argwhere(fixed.data > 0)[::50])
     assert np.linalg.norm(plain.affine.points(points) - found.affine.points(points), axis=1).mean() < 2.0
-    assert found.across
+    assert found.cross_contrast
 
 
 def test_a_brain_is_laid_rigidly_into_a_head(brains: BrainMaker, grids: GridMaker) -> None:
