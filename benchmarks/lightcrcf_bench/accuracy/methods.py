@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -25,7 +26,7 @@ from lightcrcf_bench.speed.worker import limited
 
 __all__ = [
     "OURS", "Bench", "Contender", "Outcome", "Own", "Stamp", "contenders", "own_contender", "peer_contender",
-    "read_chain", "unregistered",
+    "read_chain", "stages_of", "unregistered",
 ]  # fmt: skip
 
 _STAMP = "measured.json"
@@ -45,6 +46,7 @@ class Stamp(BaseModel):
     call_seconds: float | None = None
     peak_mib: float | None = None
     load_before: float | None = None
+    stages: str | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class Own:
     Args:
         title: for tables.
         preset: of the registration; None is the affine alignment alone.
-        settings: what they mean.
+        settings: description of the settings; a record adds the stages that ran.
         options: words after those of model, preset and threads.
     """
 
@@ -118,18 +120,16 @@ class Own:
 
 
 OURS: dict[str, Own] = {
-    "lightcrcf-affine": Own("LightCRCF, affine only", None, "the affine alignment alone"),
-    "lightcrcf-fast": Own("LightCRCF fast", "fast", "affine alignment and one pass of the network"),
-    "lightcrcf-default": Own(
-        "LightCRCF default", "default", "affine alignment, network and a refinement of at most three seconds"
-    ),
-    "lightcrcf-accurate": Own("LightCRCF accurate", "accurate", "affine alignment, network and a long refinement"),
+    "lightcrcf-affine": Own("LightCRCF, affine only", None, "no deformation"),
+    "lightcrcf-fast": Own("LightCRCF fast", "fast", "preset fast"),
+    "lightcrcf-default": Own("LightCRCF default", "default", "preset default"),
+    "lightcrcf-accurate": Own("LightCRCF accurate", "accurate", "preset accurate"),
     "lightcrcf-diffeomorphic": Own(
-        "LightCRCF default, diffeomorphic", "default", "as the default, then changed so that nothing folds",
+        "LightCRCF default, diffeomorphic", "default", "preset default",
         ("--diffeomorphic",),
     ),
     "lightcrcf-bf16": Own(
-        "LightCRCF fast, bf16", "fast", "as fast, the network in bfloat16", ("--precision", "bf16")
+        "LightCRCF fast, bf16", "fast", "preset fast", ("--precision", "bf16")
     ),
 }  # fmt: skip
 
@@ -287,11 +287,36 @@ def _register(pair: Images, bench: Bench, options: tuple[str, ...], folder: Path
         taken = run((sys.executable, "-m", "lightcrcf", *words), bench.limit_seconds)
     except CommandError as error:
         return Outcome(_stamp(failure=error.reason))
-    told = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    versions = {package: told["versions"][package] for package in ("lightcrcf", "openvino", "numba")}
-    if told["model"]["name"]:
-        versions[f"model {told['model']['name']}"] = told["model"]["sha256"][:12]
-    return Outcome(_stamp(taken, versions=versions), read_transform_folder(folder))
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    versions = {package: record["versions"][package] for package in ("lightcrcf", "openvino", "numba")}
+    if record["model"]["name"]:
+        versions[f"model {record['model']['name']}"] = record["model"]["sha256"][:12]
+    stamp = _stamp(taken, versions=versions, stages=stages_of(record))
+    return Outcome(stamp, read_transform_folder(folder))
+
+
+def stages_of(run: Mapping[str, Any]) -> str:
+    """Describe the stages that a registration ran, by its `run.json`.
+
+    Example:
+        >>> levels = [{"scale": 2}, {"scale": 1}]
+        >>> stages_of({
+        ...     "affine": {"measure": "correlation"}, "engine": None, "diffeomorphic": None,
+        ...     "refinement": {"start": "identity", "levels": levels},
+        ... })
+        'affine alignment, refinement from the identity at 1/2 and 1/1'
+    """
+    stages = ["affine alignment" if run["affine"].get("measure") else "alignment by the headers or a given affine"]
+    if run["engine"] is not None:
+        stages.append(f"network in {run['engine']['precision']}")
+    if run["refinement"] is not None:
+        *coarse, finest = (f"1/{level['scale']}" for level in run["refinement"]["levels"])
+        scales = f"{', '.join(coarse)} and {finest}" if coarse else finest
+        start = {"network": "the network's field", "identity": "the identity"}[run["refinement"]["start"]]
+        stages.append(f"refinement from {start} at {scales}")
+    if run["diffeomorphic"] is not None:
+        stages.append("removal of folds")
+    return ", ".join(stages)
 
 
 def _timing(bench: Bench) -> str:

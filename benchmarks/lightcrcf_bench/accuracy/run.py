@@ -222,7 +222,7 @@ def describe(contender: Contender, outcomes: Sequence[Outcome], note: str) -> Me
         name=contender.name,
         title=contender.title,
         versions=stamp.versions,
-        settings=contender.settings,
+        settings=_settings(contender, outcomes),
         command=contender.command,
         timing=f"{contender.timing}; {note}" if note and stamp.seconds is not None else contender.timing,
         measured=stamp.measured,
@@ -231,6 +231,12 @@ def describe(contender: Contender, outcomes: Sequence[Outcome], note: str) -> Me
         model=contender.model,
         training=contender.training,
     )
+
+
+def _settings(contender: Contender, outcomes: Sequence[Outcome]) -> str:
+    """Return the settings of a method with the stages that its runs went through; those of pairs may differ."""
+    stages = dict.fromkeys(outcome.stamp.stages for outcome in outcomes if outcome.stamp.stages is not None)
+    return f"{contender.settings}: {'; or '.join(stages)}" if stages else contender.settings
 
 
 def _commands(protocol: Protocol) -> tuple[str, ...]:

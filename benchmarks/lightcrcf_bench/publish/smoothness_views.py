@@ -7,6 +7,7 @@ from statistics import fmean
 
 from lightcrcf_bench.publish.goals import goals_text
 from lightcrcf_bench.publish.markdown import table
+from lightcrcf_bench.publish.settings_text import settings_text
 from lightcrcf_bench.publish.smoothness_goals import SMOOTHNESS_GOALS
 from lightcrcf_bench.records.schema import BUSY
 from lightcrcf_bench.smoothness.equal import at_equal_smoothness, overlap_of
@@ -144,13 +145,13 @@ def _by(record: SmoothnessRecord, part: Callable[[str], str], told: str) -> str:
 
 
 def _methods(record: SmoothnessRecord) -> str:
-    """How each was run."""
+    """List how each method was run."""
     lines = []
     for method in record.methods:
         versions = ", ".join(f"{name} {number}" for name, number in method.versions.items())
-        told = f" ({versions})" if versions else ""
+        settings = f"{settings_text(method)} ({versions})" if versions else settings_text(method)
         where = f"{method.machine.cpu}, {method.machine.cores} cores, {method.measured}"
-        lines.append(f"- {method.title}: {method.settings}{told}. `{method.command}`. Time: {method.timing}; {where}.")
+        lines.append(f"- {method.title}: {settings}. `{method.command}`. Time: {method.timing}; {where}.")
     return "\n".join(lines)
 
 

@@ -89,7 +89,7 @@ def _ours(protocol: Protocol, value: float, bench: Bench) -> Rung:
     own = Own(
         f"{CURVES[DEFAULT]}, smoothness {value:g}",
         "default",
-        f"{OURS[DEFAULT].settings}; smoothness {value:g}",
+        f"{OURS[DEFAULT].settings}, smoothness {value:g}",
         ("--smoothness", f"{value:g}"),
     )
     contender = own_contender(protocol, f"{DEFAULT}-{value:g}", own, bench)

@@ -86,8 +86,8 @@ def align(
     Starts are refined at about 10 mm by global correlation. The best few are refined at 5 mm, where local correlation
     selects one. The last steps are at 2.5 mm, with samples weighted by local agreement.
     If the correlation there is low, or much higher after intensity mapping, the images have different contrasts, and
-    `cross_contrast_search.search_cross_contrast` aligns them. If that fails for a skull-stripped brain and a whole head, the brain is
-    aligned with the outline of the head. The result depends neither on the order of axes nor on the number of threads.
+    `search_cross_contrast` aligns them. If that fails for a skull-stripped brain and a whole head, the brain is aligned
+    with the outline of the head. The result depends neither on the order of axes nor on the number of threads.
 
     Args:
         fixed, moving: (D, H, W) images, on any grids.

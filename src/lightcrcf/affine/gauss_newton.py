@@ -30,7 +30,7 @@ Float64 = NDArray[np.float64]
 DEGREES_OF_FREEDOM = {"translation": 3, "rigid": 6, "similarity": 7, "affine": 12}
 # Largest stretch along any direction; anatomy never needs more.
 _MAX_STRETCH = 2.0
-# Overlap as a fraction of the smaller foreground: the least allowed, and the least at which correlations are not reduced.
+# Overlap as a fraction of the smaller foreground: the minimum, and the minimum without reduced correlations.
 _MIN_OVERLAP, FULL_OVERLAP = 0.1, 0.5
 _MIN_VARIANCE = 1e-9
 

@@ -34,8 +34,8 @@ Kind = Literal["skull-stripped brain", "whole head or body", "small crop", "othe
 HEAD_AND_BRAIN: frozenset[Kind] = frozenset(("skull-stripped brain", "whole head or body"))
 """Image types of a pair in which the one image may be part of the other."""
 
-# At least this fraction of a masked image's border has one value. With noise, even if it rounds to zero, more voxels than
-# this ratio lie between the background and the threshold.
+# At least this fraction of a masked image's border has one value. With noise, even if it rounds to zero, more voxels
+# than this ratio lie between the background and the threshold.
 _CONSTANT_BORDER = 0.5
 _MAX_FAINT_RATIO = 0.22
 _CROP_LITRES = 0.5

@@ -124,41 +124,64 @@ def load_cohort(
     Raises:
         InputError: for missing or unusable files.
     """
-    preparation, listing, strip = data.preparation, cohort.listing(data.root), cohort.skull_strip_with_labels
+    listing, strip = cohort.listing(data.root), cohort.skull_strip_with_labels
     listing.require(train_labels=train_labels or strip)
     reference = _image(listing.of((*listing.atlases, *listing.train))[0], strip)
-
-    def subject(scan: Scan, with_labels: bool) -> Subject:
-        volume = _image(scan, strip)
-        affine = Affine.identity() if cohort.within else _aligned(reference, volume, cache)
-        image = normalize(volume, pool=pool, view=preparation.view, window=preparation.window)
-        prepared = Subject(
-            scan.subject,
-            image,
-            affine,
-            image_type=classify(volume),
-            number=scan.number,
-            atlas=scan.subject in listing.atlases,
-        )
-        if not with_labels:
-            return prepared
-        labels = _labels(scan)
-        order = working_order(labels.grid, pool)
-        reordered = Volume(np.ascontiguousarray(order.array(labels.data)), order.grid(labels.grid), labels.source)
-        return replace(prepared, labels=reordered, codes=tuple(label_codes(labels.data).tolist()))
-
+    loader = _Loader(cohort, data, reference, cache, pool, frozenset(listing.atlases))
     images, ready = len(listing.of((*listing.atlases, *listing.val, *listing.train))), count(1)
 
     def subjects(names: tuple[str, ...], with_labels: bool) -> list[Subject]:
         found = []
         for scan in listing.of(names):
-            found.append(subject(scan, with_labels))
+            found.append(loader.labelled(scan) if with_labels else loader.subject(scan))
             progress(next(ready), images)
         return found
 
     atlases = subjects(listing.atlases, train_labels or bool(listing.val))
     monitored = subjects(listing.val, True)
     return atlases + subjects(listing.train, train_labels), atlases + monitored if monitored else []
+
+
+@dataclass(frozen=True, eq=False)
+class _Loader:
+    """Preparation of the images of a cohort.
+
+    Args:
+        cohort: the files.
+        data: their preparation.
+        reference: image to which all others are aligned.
+        cache: folder of the affines.
+        pool: downsampling factors of the network.
+        atlases: names of the subjects that are atlases.
+    """
+
+    cohort: Cohort
+    data: Data
+    reference: Volume
+    cache: Path
+    pool: Shape
+    atlases: frozenset[str]
+
+    def subject(self, scan: Scan) -> Subject:
+        """Return a prepared and aligned image without labels."""
+        preparation = self.data.preparation
+        volume = _image(scan, self.cohort.skull_strip_with_labels)
+        affine = Affine.identity() if self.cohort.within else _aligned(self.reference, volume, self.cache)
+        return Subject(
+            scan.subject,
+            normalize(volume, pool=self.pool, view=preparation.view, window=preparation.window),
+            affine,
+            image_type=classify(volume),
+            number=scan.number,
+            atlas=scan.subject in self.atlases,
+        )
+
+    def labelled(self, scan: Scan) -> Subject:
+        """Return a prepared and aligned image with its label map on reordered axes."""
+        labels = _labels(scan)
+        order = working_order(labels.grid, self.pool)
+        reordered = Volume(np.ascontiguousarray(order.array(labels.data)), order.grid(labels.grid), labels.source)
+        return replace(self.subject(scan), labels=reordered, codes=tuple(label_codes(labels.data).tolist()))
 
 
 def val_pairs(cohort: Cohort, data: Data, subjects: list[Subject]) -> list[tuple[Subject, Subject]]:
