@@ -1,4 +1,7 @@
-"""Whether a method of ours differs from others on the same pairs, and by how much."""
+"""Paired comparison of our methods with others: Wilcoxon, Holm, rank-biserial correlation and bootstrap.
+
+`docs/decisions/0002-dependencies.md` says which parts are SciPy's, and why the others are not.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +11,35 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from lightcrcf_bench.records.schema import Method, Record
 
-__all__ = ["Comparison", "Tested", "bootstrap_interval", "compare", "holm", "rank_biserial", "smallest_p", "wilcoxon"]
+__all__ = [
+    "Comparison",
+    "PairedStatistics",
+    "bootstrap_interval",
+    "compare",
+    "holm",
+    "rank_biserial",
+    "smallest_p",
+    "wilcoxon",
+]
 
 Float = NDArray[np.float64]
 _RESAMPLES, _SEED = 10_000, 0
 
 
 @dataclass(frozen=True)
-class Tested:
-    """How sure the mean of several differences is.
+class PairedStatistics:
+    """Statistics of paired differences.
 
     Args:
-        low: of the bootstrap 95 % interval of the mean.
-        high: of the same.
-        rank_biserial: share of the ranks that favour larger values of ours, minus the share against; -1 to 1.
+        low: lower end of the bootstrap 95 % interval of the mean.
+        high: its upper end.
+        rank_biserial: matched-pairs rank-biserial correlation, -1 to 1; positive for larger values of ours.
         p: two-sided, paired Wilcoxon signed-rank test, exact.
-        p_holm: corrected for the number of peers that were tested.
+        p_holm: p with Holm's correction for the number of peers.
     """
 
     low: float
@@ -38,27 +51,27 @@ class Tested:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One of ours against one peer, over the pairs on which both ran and neither failed.
+    """One of our methods against one peer, over the pairs on which neither failed.
 
     Args:
-        ours: method.
-        peer: method.
-        pairs: how many.
+        ours: our method.
+        peer: the other method.
+        pairs: number of pairs.
         difference: mean of ours minus peer.
-        tested: None where there is one pair only, which tests nothing.
+        tested: statistics; None for a single pair.
     """
 
     ours: Method
     peer: Method
     pairs: int
     difference: float
-    tested: Tested | None
+    tested: PairedStatistics | None
 
 
 def compare(record: Record, measure: Literal["dice", "hd95"]) -> list[Comparison]:
-    """Each deformable method of ours against each peer; Holm's correction runs over the peers of one of ours.
+    """Compare each of our deformable methods with each peer, with Holm's correction over the peers.
 
-    Peers are all methods of others, no registration excepted.
+    Peers are all other methods except "no registration".
     """
     peers = [method for method in record.methods if not method.ours and method.name != "identity"]
     rows: list[Comparison] = []
@@ -73,9 +86,9 @@ def compare(record: Record, measure: Literal["dice", "hd95"]) -> list[Comparison
 
 
 def wilcoxon(differences: ArrayLike) -> float:
-    """Two-sided p of the signed-rank test, from the exact distribution; pairs without a difference are left out.
+    """Return the two-sided p of the signed-rank test without zero differences.
 
-    The distribution is that of the ranks as they are, mid-ranks of ties included, so it is exact with ties too.
+    The null distribution is computed for the given mid-ranks, so that it is exact with ties too.
 
     Source: Wilcoxon, "Individual comparisons by ranking methods", Biometrics Bulletin 1945.
 
@@ -84,7 +97,7 @@ def wilcoxon(differences: ArrayLike) -> float:
         0.0625
     """
     doubled, positive = _signed_ranks(differences)
-    ways = np.zeros(int(doubled.sum()) + 1)  # of signs that give each sum of the positive ranks, doubled
+    ways = np.zeros(int(doubled.sum()) + 1)  # number of sign patterns for each doubled sum of positive ranks
     ways[0] = 1
     for rank in doubled:
         ways[rank:] = ways[rank:] + ways[: ways.size - rank]
@@ -94,7 +107,7 @@ def wilcoxon(differences: ArrayLike) -> float:
 
 
 def smallest_p(pairs: int) -> float:
-    """The smallest p that the signed-rank test can give with so many pairs.
+    """Return the smallest possible p of the signed-rank test for a number of pairs.
 
     Example:
         >>> smallest_p(5)
@@ -104,7 +117,7 @@ def smallest_p(pairs: int) -> float:
 
 
 def rank_biserial(differences: ArrayLike) -> float:
-    """Share of the ranks of positive differences minus that of negative ones; 0 if all are zero.
+    """Return the matched-pairs rank-biserial correlation; 0 if all differences are zero.
 
     Example:
         >>> rank_biserial([1, 2, -3, 4])
@@ -116,7 +129,7 @@ def rank_biserial(differences: ArrayLike) -> float:
 
 
 def holm(tests: Sequence[float]) -> list[float]:
-    """p values corrected for their number.
+    """Return p values with Holm's step-down correction.
 
     Source: Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Statist. 1979.
 
@@ -132,17 +145,17 @@ def holm(tests: Sequence[float]) -> list[float]:
 
 
 def bootstrap_interval(differences: ArrayLike) -> tuple[float, float]:
-    """The 95 % percentile interval of the mean, over pairs drawn again; the same input gives the same interval."""
-    values = np.asarray(differences, dtype=np.float64)
-    drawn = np.random.default_rng(_SEED).integers(values.size, size=(_RESAMPLES, values.size))
-    low, high = np.percentile(values[drawn].mean(axis=1), (2.5, 97.5))
-    return float(low), float(high)
+    """Return the 95 % percentile bootstrap interval of the mean; reproducible."""
+    sample = (np.asarray(differences, dtype=np.float64),)
+    random = np.random.default_rng(_SEED)
+    found = stats.bootstrap(sample, np.mean, n_resamples=_RESAMPLES, method="percentile", rng=random)
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
-def _tests(columns: Sequence[Float]) -> list[Tested]:
+def _tests(columns: Sequence[Float]) -> list[PairedStatistics]:
     tests = [wilcoxon(differences) for differences in columns]
     return [
-        Tested(*bootstrap_interval(differences), rank_biserial(differences), p, p_holm)
+        PairedStatistics(*bootstrap_interval(differences), rank_biserial(differences), p, p_holm)
         for differences, p, p_holm in zip(columns, tests, holm(tests), strict=True)
     ]
 
@@ -153,9 +166,7 @@ def _differences(record: Record, ours: str, peer: str, measure: str) -> Float:
 
 
 def _signed_ranks(differences: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Twice the mid-ranks of the sizes, which are whole numbers, and which differences are positive; without zeros."""
+    """Return doubled mid-ranks (integers) of nonzero differences, and the mask of positive ones."""
     values = np.asarray(differences, dtype=np.float64)
     values = values[values != 0]
-    _, place, counts = np.unique(np.abs(values), return_inverse=True, return_counts=True)
-    below = np.cumsum(counts) - counts
-    return (2 * below + counts + 1)[place].astype(np.int64), values > 0
+    return (2 * stats.rankdata(np.abs(values))).astype(np.int64), values > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,14 @@ app = App(help="Measure LightCRCF and other tools.", no_args_is_help=True)
 
 for _command in (bench_costs.core, bench_costs.refine, bench_costs.scaling):
     app.command()(_command)
+
+
+@app.callback()
+def _allow_scipy() -> None:
+    """Measure LightCRCF and other tools."""
+    # `lightcrcf` blocks the import of SciPy, which Numba would load for its BLAS; the statistics here need it.
+    if sys.modules.get("scipy", app) is None:
+        del sys.modules["scipy"]
 
 
 @app.command()
