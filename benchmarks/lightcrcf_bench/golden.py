@@ -90,7 +90,7 @@ def measure(case: tuple[str, int, str], data: Path) -> Golden:
 
 
 def compare(golden: Golden, now: Golden, fixed: Volume) -> list[str]:
-    """What is worse than it was, in words; nothing if all is well.
+    """Return a message for each result that is worse than before.
 
     Args:
         golden: as it was.
@@ -111,7 +111,7 @@ def compare(golden: Golden, now: Golden, fixed: Volume) -> list[str]:
 
 
 def read_golden(path: Path) -> list[Golden]:
-    """The golden results of a file.
+    """Return the golden results of a file.
 
     Raises:
         InputError: if it holds none.
@@ -144,7 +144,7 @@ def _scores(pair: Pair, found: Registration) -> tuple[float, float]:
 
 
 def _points(found: Registration) -> NDArray[np.float64]:
-    """A lattice over the middle of the fixed image, through the transform."""
+    """Return a lattice over the middle of the fixed image, through the transform."""
     axes = [np.linspace(0.25, 0.75, _POINTS) * (n - 1) for n in found.fixed.grid.shape]
     voxels = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     return np.asarray(found.transform.points(found.fixed.grid.world(voxels)))

@@ -38,7 +38,7 @@ class CommandError(Exception):
 
     Args:
         reason: the last line that it wrote, or its time limit.
-        stopped: whether it was stopped, so that more time could change the outcome.
+        stopped: whether it was stopped, so that more time could change the result.
     """
 
     def __init__(self, reason: str, *, stopped: bool = False) -> None:
@@ -49,7 +49,7 @@ class CommandError(Exception):
 
 @dataclass(frozen=True)
 class Measured:
-    """What running a command took.
+    """Time and memory of a command.
 
     Args:
         seconds: wall time from start to exit.
@@ -103,7 +103,7 @@ def _last_line(log: Path) -> str:
 
 
 def machine() -> Machine:
-    """This machine, without its name."""
+    """Return a description of this machine, without its name."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return Machine(
         cpu=cpu_name(),
@@ -115,12 +115,12 @@ def machine() -> Machine:
 
 
 def circumstances() -> dict[str, Any]:
-    """When and on what something is measured, as the models of records take it: measured, machine, versions."""
+    """Return date, machine and versions of a measurement, for the models of records."""
     return {"measured": date.today(), "machine": machine(), "versions": versions()}
 
 
 def plain_header(form: str) -> dict[str, Any]:
-    """The beginning of a record that `history.plain` reads: its format, and `circumstances` in JSON values."""
+    """Return the header of a record for `history.plain`: its format, and `circumstances` in JSON values."""
     told = circumstances()
     return {
         "format": form,

@@ -15,7 +15,7 @@ from lightcrcf.transforms.itk import AFFINE_NAME, FIELD_NAME, write_affine, writ
 from lightcrcf.volumes import Volume, write
 from lightcrcf_bench.accuracy import methods, peers
 from lightcrcf_bench.accuracy import run as accuracy
-from lightcrcf_bench.accuracy.methods import Bench
+from lightcrcf_bench.accuracy.methods import BenchSettings
 from lightcrcf_bench.accuracy.protocols import PROTOCOLS
 from lightcrcf_bench.measure import CommandError, Measured
 from lightcrcf_bench.records import schema as records
@@ -93,15 +93,15 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return seen
 
 
-def measure(data: Path, names: Sequence[str], bench: Bench, note: str = "") -> Record:
+def measure(data: Path, names: Sequence[str], bench: BenchSettings, note: str = "") -> Record:
     return accuracy.measure(BRAIN, data, names, bench, note=note, log=lambda _: None)
 
 
 def test_every_method_is_run_and_scored(data: Path, commands: list[list[str]], tmp_path: Path) -> None:
     said: list[str] = []
-    bench = Bench(tmp_path / "work", threads=3)
+    bench = BenchSettings(tmp_path / "work", threads=3)
     record = accuracy.measure(BRAIN, data, (), bench, note="idle otherwise", log=said.append)
-    assert [method.name for method in record.methods] == list(methods.contenders(BRAIN, bench))
+    assert [method.name for method in record.methods] == list(methods.method_runners(BRAIN, bench))
     assert record.name == "brain-accuracy"
     assert record.summary["identity"]["dice"].mean < 0.8
     for name in (
@@ -131,7 +131,7 @@ def test_every_method_is_run_and_scored(data: Path, commands: list[list[str]], t
 def test_a_slow_method_can_be_measured_on_the_first_pairs(
     data: Path, commands: list[list[str]], tmp_path: Path
 ) -> None:
-    bench = Bench(tmp_path / "work", threads=2, reuse=True)
+    bench = BenchSettings(tmp_path / "work", threads=2, reuse=True)
     for count in (1, 2):  # one more another time; what was done is there
         record = accuracy.measure(BRAIN, data, ["ants-syncc"], bench, count=count, log=lambda _: None)
         assert [case.fixed for case in record.cases] == SUBJECTS[:count]
@@ -140,14 +140,14 @@ def test_a_slow_method_can_be_measured_on_the_first_pairs(
 
 
 def test_a_failure_is_recorded_with_its_reason(data: Path, commands: list[list[str]], tmp_path: Path) -> None:
-    record = measure(data, ["greedy-ncc"], Bench(tmp_path, threads=2))
+    record = measure(data, ["greedy-ncc"], BenchSettings(tmp_path, threads=2))
     reasons = {case.fixed: case.failure for case in record.cases}
     assert reasons == {**dict.fromkeys(SUBJECTS), "1107": "too few slices"}
     assert len(record.timings) == 4
 
 
 def test_our_rows_tell_model_and_training(data: Path, commands: list[list[str]], tmp_path: Path) -> None:
-    record = measure(data, ["lightcrcf-affine", "lightcrcf-fast"], Bench(tmp_path, threads=2))
+    record = measure(data, ["lightcrcf-affine", "lightcrcf-fast"], BenchSettings(tmp_path, threads=2))
     alone, network = record.methods
     assert (alone.ours, alone.model, alone.training) == (True, None, None)
     assert (network.ours, network.model, network.training) == (True, "brain-t1", "unsupervised")
@@ -162,19 +162,19 @@ def test_our_rows_tell_model_and_training(data: Path, commands: list[list[str]],
 
 def test_a_model_of_ones_own_has_rows_of_its_own(data: Path, commands: list[list[str]], tmp_path: Path) -> None:
     chosen = str(tmp_path / "candidate.safetensors")
-    record = measure(data, ["lightcrcf-affine", "lightcrcf-fast"], Bench(tmp_path, threads=2, model=chosen))
+    record = measure(data, ["lightcrcf-affine", "lightcrcf-fast"], BenchSettings(tmp_path, threads=2, model=chosen))
     assert [method.name for method in record.methods] == ["lightcrcf-affine", "lightcrcf-fast@candidate"]
     assert record.methods[1].title == "LightCRCF fast, candidate"
     assert record.methods[1].training is None  # no file tells it
     assert {option(command, "--model") for command in commands} == {"none", chosen}
-    told = Bench(tmp_path, threads=2, model="hippocampus-mr-labels")
+    told = BenchSettings(tmp_path, threads=2, model="hippocampus-mr-labels")
     assert measure(data, ["lightcrcf-fast"], told).methods[0].training == "weakly supervised"
-    alone = Bench(tmp_path, threads=2, model="none")
+    alone = BenchSettings(tmp_path, threads=2, model="none")
     assert measure(data, ["lightcrcf-default"], alone).methods[0].training is None
 
 
 def test_results_of_other_tools_are_reused_only_if_asked(data: Path, commands: list[list[str]], tmp_path: Path) -> None:
-    bench = Bench(tmp_path / "work", threads=2, reuse=True)
+    bench = BenchSettings(tmp_path / "work", threads=2, reuse=True)
     first = measure(data, ["ants-syn", "greedy-ncc", "lightcrcf-fast"], bench)
     commands.clear()
     again = measure(data, ["ants-syn", "greedy-ncc", "lightcrcf-fast"], bench)
@@ -183,12 +183,12 @@ def test_results_of_other_tools_are_reused_only_if_asked(data: Path, commands: l
     assert again.timings == first.timings
     assert len(commands) == 6
     assert all("register" in command for command in commands)
-    measure(data, ["ants-syn"], Bench(tmp_path / "work", threads=1, reuse=True))
+    measure(data, ["ants-syn"], BenchSettings(tmp_path / "work", threads=1, reuse=True))
     assert len(commands) == 11  # another command: not what lies there
 
 
 def test_what_was_stopped_is_tried_again(data: Path, commands: list[list[str]], tmp_path: Path) -> None:
-    bench = Bench(tmp_path / "work", threads=2, reuse=True, limit_seconds=9.0)
+    bench = BenchSettings(tmp_path / "work", threads=2, reuse=True, limit_seconds=9.0)
     measure(data, ["greedy-ncc"], bench)
     commands.clear()
     measure(data, ["greedy-ncc"], bench)
@@ -196,7 +196,7 @@ def test_what_was_stopped_is_tried_again(data: Path, commands: list[list[str]], 
 
 
 def test_times_are_taken_again_in_turns(data: Path, commands: list[list[str]], tmp_path: Path) -> None:
-    bench = Bench(tmp_path / "work", threads=2, reuse=True)
+    bench = BenchSettings(tmp_path / "work", threads=2, reuse=True)
     old = measure(data, ["identity", "ants-syn", "lightcrcf-fast"], bench)
     commands.clear()
     renewed = accuracy.retime(old, BRAIN, data, ["ants-syn", "lightcrcf-fast"], bench, count=2, note="idle")
@@ -213,7 +213,7 @@ def test_times_are_taken_again_in_turns(data: Path, commands: list[list[str]], t
 
 
 def test_only_what_is_recorded_is_timed_again(data: Path, commands: list[list[str]], tmp_path: Path) -> None:
-    bench = Bench(tmp_path / "work", threads=2)
+    bench = BenchSettings(tmp_path / "work", threads=2)
     old = measure(data, ["identity", "ants-syn", "lightcrcf-affine"], bench)
     commands.clear()
     with pytest.raises(InputError, match="lightcrcf-fast; measure them first"):
@@ -224,7 +224,7 @@ def test_only_what_is_recorded_is_timed_again(data: Path, commands: list[list[st
 
 
 def test_times_are_of_pairs_that_were_scored(data: Path, commands: list[list[str]], tmp_path: Path) -> None:
-    bench = Bench(tmp_path / "work", threads=2)
+    bench = BenchSettings(tmp_path / "work", threads=2)
     slow = accuracy.measure(BRAIN, data, ["ants-syncc"], bench, count=1, log=lambda _: None)
     old = records.merge(measure(data, ["ants-syn"], bench), slow)
     commands.clear()
@@ -238,7 +238,7 @@ def test_times_are_of_pairs_that_were_scored(data: Path, commands: list[list[str
 
 
 def test_a_failure_ends_the_timing(data: Path, commands: list[list[str]], tmp_path: Path) -> None:
-    bench = Bench(tmp_path, threads=2)
+    bench = BenchSettings(tmp_path, threads=2)
     old = measure(data, ["greedy-ncc"], bench)
     with pytest.raises(InputError, match="too few slices"):
         accuracy.retime(old, BRAIN, data, ["greedy-ncc"], bench, count=3)
@@ -246,11 +246,11 @@ def test_a_failure_ends_the_timing(data: Path, commands: list[list[str]], tmp_pa
 
 def test_unknown_methods_are_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"ants-syn.*got best"):
-        measure(data, ["best"], Bench(tmp_path, threads=2))
+        measure(data, ["best"], BenchSettings(tmp_path, threads=2))
 
 
 def test_the_record_tells_how_to_measure_it_again(data: Path, tmp_path: Path) -> None:
-    record = measure(data, ["identity"], Bench(tmp_path, threads=2))
+    record = measure(data, ["identity"], BenchSettings(tmp_path, threads=2))
     assert "lightcrcf bench accuracy --protocol brain" in record.commands[0]
     records.write(tmp_path / "x.json", record)
     assert records.read(tmp_path / "x.json") == record

@@ -18,7 +18,7 @@ from lightcrcf.volumes import Volume, write
 from lightcrcf_bench.accuracy import comparison, methods, peers
 from lightcrcf_bench.accuracy.comparison import DATA_SETS, compare, measure_forwards
 from lightcrcf_bench.accuracy.environments import Environments
-from lightcrcf_bench.accuracy.methods import Bench
+from lightcrcf_bench.accuracy.methods import BenchSettings
 from lightcrcf_bench.accuracy.protocols import PROTOCOLS
 from lightcrcf_bench.measure import CommandError, Measured
 from lightcrcf_bench.publish import cost_figures
@@ -84,7 +84,7 @@ def order(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def compared(data: Path, tmp_path: Path) -> Record:
-    bench = Bench(tmp_path / "work", threads=2, environments=Environments(tmp_path))
+    bench = BenchSettings(tmp_path / "work", threads=2, environments=Environments(tmp_path))
     return compare("chaos-t2", data, METHODS, bench, count=2, forwards=FORWARDS, log=lambda _: None)
 
 
@@ -102,7 +102,7 @@ def test_tools_run_in_turn_and_what_cannot_be_installed_is_told(data: Path, orde
 
 
 def test_an_interrupted_comparison_goes_on(data: Path, order: list[str], tmp_path: Path) -> None:
-    bench = Bench(tmp_path / "work", threads=2, reuse=True, environments=Environments(tmp_path))
+    bench = BenchSettings(tmp_path / "work", threads=2, reuse=True, environments=Environments(tmp_path))
     first, again = (compare("chaos-t2", data, METHODS, bench, count=n, log=lambda _: None) for n in (1, 2))
     assert order == ["ours", "demons", "ours", "ours", "ours", "demons", "ours"]  # demons not a second time
     assert again.of("demons")[:1] == first.of("demons")

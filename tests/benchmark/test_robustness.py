@@ -20,7 +20,7 @@ from lightcrcf_bench.records import history
 from lightcrcf_bench.records.robustness import FORMAT, ROBUSTNESS
 from lightcrcf_bench.stress import endurance, fuzz, fuzz_guided, interruption, robustness, scarcity, trials
 from lightcrcf_bench.stress.arrangements import arrange
-from lightcrcf_bench.stress.trials import Subjects, Tried
+from lightcrcf_bench.stress.trials import Subjects, TrialResult
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="as the benchmarks are")
 
@@ -164,9 +164,9 @@ def test_the_command_goes_on_where_it_ended(
 ) -> None:
     done: list[str] = []
 
-    def part(name: str, *faults: str) -> list[Tried]:
+    def part(name: str, *faults: str) -> list[TrialResult]:
         done.append(name)
-        return [Tried("things", 2, faults, {"s": float(len(done))})]
+        return [TrialResult("things", 2, faults, {"s": float(len(done))})]
 
     todo = {"first": lambda: part("first"), "second": lambda: part("second", "it broke")}
     monkeypatch.setattr(robustness, "parts", lambda *_data, **_counts: todo)

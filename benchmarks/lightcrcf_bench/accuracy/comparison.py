@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lightcrcf.errors import InputError
 from lightcrcf_bench.accuracy.environments import Environments
-from lightcrcf_bench.accuracy.methods import Bench, Contender, Outcome
+from lightcrcf_bench.accuracy.methods import BenchSettings, MethodResult, MethodRunner
 from lightcrcf_bench.accuracy.protocols import PROTOCOLS, Pair, Protocol, pairs
 from lightcrcf_bench.accuracy.run import SCORING, alternately, chosen, describe, score, timings_of
 from lightcrcf_bench.measure import CommandError, run
@@ -33,7 +33,7 @@ Log = Callable[[str], None]
 
 
 def peers_name(data: str) -> str:
-    """How documents refer to the record of a data set."""
+    """Return the name of the record of a data set."""
     return f"{data}-peers"
 
 
@@ -41,7 +41,7 @@ def compare(
     data: str,
     folder: Path,
     names: Sequence[str],
-    bench: Bench,
+    bench: BenchSettings,
     *,
     count: int,
     forwards: Sequence[Forward] = (),
@@ -53,7 +53,7 @@ def compare(
     Args:
         data: a key of `DATA_SETS`.
         folder: of all data sets.
-        names: methods, keys of `contenders`; empty for all.
+        names: methods, keys of `method_runners`; empty for all.
         bench: how to run; with `reuse`, a comparison that was interrupted goes on from its `work`.
         count: of pairs.
         forwards: of networks, to go with them.
@@ -68,20 +68,20 @@ def compare(
     todo, run_here = pairs(protocol, folder)[:count], list(chosen(protocol, names, bench).values())
     cases: list[Case] = []
 
-    def keep(contender: Contender, pair: Pair, outcome: Outcome) -> None:
-        cases.append(score(contender.name, pair, outcome))
+    def keep(runner: MethodRunner, pair: Pair, result: MethodResult) -> None:
+        cases.append(score(runner.name, pair, result))
         told = cases[-1].failure or f"Dice {cases[-1].dice:.4f}"
         log(f"{data} {cases[-1].method} {cases[-1].fixed} <- {cases[-1].moving}: {told}")
 
-    outcomes = alternately(run_here, todo, bench, keep)
+    results = alternately(run_here, todo, bench, keep)
     return Record(
         name=peers_name(data),
         title=f"{protocol.title}: tools side by side",
         data=_first(protocol, len(todo)),
         protocol=SCORING + _SIDE_BY_SIDE,
-        methods=tuple(describe(contender, outcomes[contender.name], note) for contender in run_here),
+        methods=tuple(describe(runner, results[runner.name], note) for runner in run_here),
         cases=tuple(cases),
-        timings=tuple(timing for name, runs in outcomes.items() for timing in timings_of(name, todo, runs)),
+        timings=tuple(timing for name, runs in results.items() for timing in timings_of(name, todo, runs)),
         forwards=tuple(forwards),
         commands=(
             f"lightcrcf bench peers --data {data} --folder ../shared/data --pairs {len(todo)} "
@@ -153,7 +153,7 @@ def _forward(name: str, folder: Path, shape: Shape, threads: int, environments: 
 
 
 def _joined(runs: Sequence[Forward]) -> Forward:
-    """One row for all rounds."""
+    """Join the rounds of one method into one row."""
     best = next((run for run in runs if run.failure is None), runs[0])
     peaks = [run.peak_mib for run in runs if run.peak_mib is not None]
     return best.model_copy(

@@ -24,7 +24,7 @@ REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "voxelmorph": ("voxelmorph==0.3.4", "torch==2.13.0"),
     "torch": ("torch==2.13.0", "numpy"),
 }
-_STAMP = "requirements.txt"
+_METADATA = "requirements.txt"
 _LIMIT_SECONDS = 1800
 
 
@@ -41,7 +41,7 @@ class Environments:
     log: Callable[[str], None] = print
 
     def python(self, tool: str) -> Path:
-        """The interpreter that has a tool.
+        """Return the interpreter that has a tool.
 
         Args:
             tool: a key of `REQUIREMENTS`.
@@ -52,11 +52,11 @@ class Environments:
         if self.folder is None:
             return Path(sys.executable)
         place, wanted = self.folder / tool, "\n".join(REQUIREMENTS[tool]) + "\n"
-        stamp, python = place / _STAMP, place / "bin" / "python"
-        if not stamp.is_file() or stamp.read_text(encoding="utf-8") != wanted:
+        metadata, python = place / _METADATA, place / "bin" / "python"
+        if not metadata.is_file() or metadata.read_text(encoding="utf-8") != wanted:
             self.log(f"installing {', '.join(REQUIREMENTS[tool])} into {place}")
             self._make(tool, place)
-            stamp.write_text(wanted, encoding="utf-8")
+            metadata.write_text(wanted, encoding="utf-8")
         return python
 
     def _make(self, tool: str, place: Path) -> None:

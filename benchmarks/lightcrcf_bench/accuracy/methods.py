@@ -1,4 +1,4 @@
-"""What the accuracy benchmark compares: how each method is run on a pair, and what it leaves to be scored."""
+"""Methods of the accuracy benchmark: commands, and the transforms and times that they return."""
 
 from __future__ import annotations
 
@@ -25,15 +25,25 @@ from lightcrcf_bench.records.schema import Machine, Training
 from lightcrcf_bench.speed.worker import limited
 
 __all__ = [
-    "OURS", "Bench", "Contender", "Outcome", "Own", "Stamp", "contenders", "own_contender", "peer_contender",
-    "read_chain", "stages_of", "unregistered",
+    "OURS",
+    "BenchSettings",
+    "MethodResult",
+    "MethodRunner",
+    "OwnConfiguration",
+    "RunMetadata",
+    "method_runners",
+    "own_runner",
+    "peer_runner",
+    "read_chain",
+    "stages_of",
+    "unregistered",
 ]  # fmt: skip
 
-_STAMP = "measured.json"
+_METADATA = "measured.json"
 
 
-class Stamp(BaseModel):
-    """When, where and by what an outcome was made, and what it took; kept beside the outcome."""
+class RunMetadata(BaseModel):
+    """Metadata of one run: date, machine, versions, command, time and memory; stored beside its files."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -50,21 +60,21 @@ class Stamp(BaseModel):
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a method left for one pair.
+class MethodResult:
+    """Result of a method on one pair.
 
     Args:
-        stamp: how it was made, or why it failed.
+        metadata: how it was made, or why it failed.
         chain: fixed points to moving points; None after a failure.
     """
 
-    stamp: Stamp
+    metadata: RunMetadata
     chain: Chain | None = None
 
 
 @dataclass(frozen=True)
-class Bench:
-    """Where and how to run.
+class BenchSettings:
+    """Settings of a benchmark run.
 
     Args:
         work: folder for what the methods leave.
@@ -84,8 +94,8 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Contender:
-    """One method: how a record describes it and how it is run.
+class MethodRunner:
+    """A method that can be run, with its description in records.
 
     `warm_up` asks for a run that does not count first: ours compiles its kernels the first time after installing.
     """
@@ -95,7 +105,7 @@ class Contender:
     settings: str
     command: str
     timing: str
-    run: Callable[[Images, Bench], Outcome]
+    run: Callable[[Images, BenchSettings], MethodResult]
     ours: bool = False
     model: str | None = None
     training: Training | None = None
@@ -103,8 +113,8 @@ class Contender:
 
 
 @dataclass(frozen=True)
-class Own:
-    """One way to run this program.
+class OwnConfiguration:
+    """A configuration of LightCRCF.
 
     Args:
         title: for tables.
@@ -119,34 +129,34 @@ class Own:
     options: tuple[str, ...] = ()
 
 
-OURS: dict[str, Own] = {
-    "lightcrcf-affine": Own("LightCRCF, affine only", None, "no deformation"),
-    "lightcrcf-fast": Own("LightCRCF fast", "fast", "preset fast"),
-    "lightcrcf-default": Own("LightCRCF default", "default", "preset default"),
-    "lightcrcf-accurate": Own("LightCRCF accurate", "accurate", "preset accurate"),
-    "lightcrcf-diffeomorphic": Own(
+OURS: dict[str, OwnConfiguration] = {
+    "lightcrcf-affine": OwnConfiguration("LightCRCF, affine only", None, "no deformation"),
+    "lightcrcf-fast": OwnConfiguration("LightCRCF fast", "fast", "preset fast"),
+    "lightcrcf-default": OwnConfiguration("LightCRCF default", "default", "preset default"),
+    "lightcrcf-accurate": OwnConfiguration("LightCRCF accurate", "accurate", "preset accurate"),
+    "lightcrcf-diffeomorphic": OwnConfiguration(
         "LightCRCF default, diffeomorphic", "default", "preset default",
         ("--diffeomorphic",),
     ),
-    "lightcrcf-bf16": Own(
+    "lightcrcf-bf16": OwnConfiguration(
         "LightCRCF fast, bf16", "fast", "preset fast", ("--precision", "bf16")
     ),
 }  # fmt: skip
 
 
-def contenders(protocol: Protocol, bench: Bench) -> dict[str, Contender]:
-    """Every method that can run on a protocol's pairs, by name.
+def method_runners(protocol: Protocol, bench: BenchSettings) -> dict[str, MethodRunner]:
+    """Return all methods for a protocol, by name.
 
     With a model of the caller's choice, the rows of our network are named after it too: `lightcrcf-fast@NAME`.
     """
     rows = [unregistered()]
-    rows += [peer_contender(protocol.folder, name, settings, bench) for name, settings in protocol.peers.items()]
-    rows += [own_contender(protocol, name, own, bench) for name, own in OURS.items()]
+    rows += [peer_runner(protocol.folder, name, settings, bench) for name, settings in protocol.peers.items()]
+    rows += [own_runner(protocol, name, own, bench) for name, own in OURS.items()]
     return {row.name.partition("@")[0]: row for row in rows}
 
 
 def read_chain(tool: str, folder: Path) -> Chain:
-    """What a tool of `peers` left, as points from fixed to moving.
+    """Read the transform that a tool of `peers` wrote, from fixed to moving points.
 
     Affines are files of ITK, or greedy's 4x4 matrix in RAS; a tool without one left the whole displacement. Labels
     moved by the chain are, voxel for voxel, those that the tool moves itself; a test checks it.
@@ -162,17 +172,17 @@ def read_chain(tool: str, folder: Path) -> Chain:
     return Chain(Affine.identity(), displacement, after)
 
 
-def unregistered() -> Contender:
-    """The images as their headers place them."""
-    return Contender("identity", "No registration", "the files' headers", "none", "nothing to time", _identity)
+def unregistered() -> MethodRunner:
+    """Return the method "no registration": the alignment of the headers."""
+    return MethodRunner("identity", "No registration", "the files' headers", "none", "nothing to time", _identity)
 
 
-def _identity(_pair: Images, _bench: Bench) -> Outcome:
-    return Outcome(_stamp(), Chain(Affine.identity(), None, Affine.identity()))
+def _identity(_pair: Images, _bench: BenchSettings) -> MethodResult:
+    return MethodResult(_metadata(), Chain(Affine.identity(), None, Affine.identity()))
 
 
-def peer_contender(place: str, name: str, settings: PeerSettings, bench: Bench) -> Contender:
-    """Another tool.
+def peer_runner(place: str, name: str, settings: PeerSettings, bench: BenchSettings) -> MethodRunner:
+    """Return the method for another tool.
 
     Args:
         place: folder below `work` for what it leaves.
@@ -183,10 +193,10 @@ def peer_contender(place: str, name: str, settings: PeerSettings, bench: Bench) 
     stages = [("affine", settings.affine), ("deformable", settings.deform)]
     words = "; ".join(f"{stage}: {words}" for stage, words in stages if words)
 
-    def register(pair: Images, bench: Bench) -> Outcome:
+    def register(pair: Images, bench: BenchSettings) -> MethodResult:
         return _run_peer(settings, pair, bench, bench.work / place / name / f"{pair.fixed}-{pair.moving}")
 
-    return Contender(
+    return MethodRunner(
         name=name,
         title=settings.title,
         settings=settings.about,
@@ -196,48 +206,48 @@ def peer_contender(place: str, name: str, settings: PeerSettings, bench: Bench) 
     )
 
 
-def _run_peer(settings: PeerSettings, pair: Images, bench: Bench, folder: Path) -> Outcome:
+def _run_peer(settings: PeerSettings, pair: Images, bench: BenchSettings, folder: Path) -> MethodResult:
     stages = (f"--affine={settings.affine}", f"--deform={settings.deform}", "--threads", str(bench.threads))
     words = (settings.tool, *_files(pair, folder), *stages)
-    stamp = _kept(folder, words) if bench.reuse else None
-    if stamp is None:
-        stamp = _fresh_peer(words, bench, folder)
-    if stamp.failure is not None:
-        return Outcome(stamp)
-    return Outcome(stamp, read_chain(settings.tool, folder))
+    metadata = _kept(folder, words) if bench.reuse else None
+    if metadata is None:
+        metadata = _fresh_peer(words, bench, folder)
+    if metadata.failure is not None:
+        return MethodResult(metadata)
+    return MethodResult(metadata, read_chain(settings.tool, folder))
 
 
-def _fresh_peer(words: tuple[str, ...], bench: Bench, folder: Path) -> Stamp:
+def _fresh_peer(words: tuple[str, ...], bench: BenchSettings, folder: Path) -> RunMetadata:
     folder.mkdir(parents=True, exist_ok=True)
-    for left in (_STAMP, peers.AFFINE, peers.WARP):
+    for left in (_METADATA, peers.AFFINE, peers.WARP):
         (folder / left).unlink(missing_ok=True)
     try:
         program = (str(bench.environments.python(words[0])), "-I", peers.__file__)
         taken = run((*program, *words), bench.limit_seconds, limited(bench.threads))
     except InputError as error:
-        return _stamp(command=words, failure=str(error))  # not kept: it may be installed another time
+        return _metadata(command=words, failure=str(error))  # not kept: it may be installed another time
     except CommandError as error:
-        stamp = _stamp(command=words, failure=error.reason)
+        metadata = _metadata(command=words, failure=error.reason)
         if error.stopped:
-            return stamp  # not kept: on a machine with less to do it may come to its end
+            return metadata  # not kept: on a machine with less to do it may come to its end
     else:
         told = json.loads((folder / peers.SUMMARY).read_text(encoding="utf-8"))
-        stamp = _stamp(taken, command=words, versions=told["versions"], call_seconds=told["call_seconds"])
-    (folder / _STAMP).write_text(stamp.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    return stamp
+        metadata = _metadata(taken, command=words, versions=told["versions"], call_seconds=told["call_seconds"])
+    (folder / _METADATA).write_text(metadata.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return metadata
 
 
-def _kept(folder: Path, words: tuple[str, ...]) -> Stamp | None:
-    """The stamp of an earlier run, if that ran the same command."""
+def _kept(folder: Path, words: tuple[str, ...]) -> RunMetadata | None:
+    """Return the metadata of an earlier run of the same command; None without one."""
     try:
-        stamp = Stamp.model_validate_json((folder / _STAMP).read_text(encoding="utf-8"))
+        metadata = RunMetadata.model_validate_json((folder / _METADATA).read_text(encoding="utf-8"))
     except (OSError, ValidationError):
         return None
-    return stamp if stamp.command == words else None
+    return metadata if metadata.command == words else None
 
 
 def _files(pair: Images, folder: Path) -> tuple[str, ...]:
-    """Options of files, which our command and the script of the others have in common."""
+    """Return the file options, common to our command and the script of the peers."""
     given = {
         "--fixed": pair.fixed_image, "--moving": pair.moving_image, "--out": folder,
         "--fixed-mask": pair.fixed_mask, "--moving-mask": pair.moving_mask,
@@ -245,19 +255,19 @@ def _files(pair: Images, folder: Path) -> tuple[str, ...]:
     return tuple(word for name, path in given.items() if path is not None for word in (name, str(path)))
 
 
-def own_contender(protocol: Protocol, name: str, own: Own, bench: Bench) -> Contender:
-    """This program, with the model that the bench asks for, or else the protocol's."""
+def own_runner(protocol: Protocol, name: str, own: OwnConfiguration, bench: BenchSettings) -> MethodRunner:
+    """Return the method for a configuration of LightCRCF, with the model of the settings or of the protocol."""
     model = "none" if own.preset is None else bench.model or protocol.model
     known = model.rpartition("/")[2].removesuffix(".safetensors")
     chosen = own.preset is not None and bench.model is not None
     options = ("--model", model, "--preset", own.preset or "fast", "--threads", str(bench.threads), *own.options)
     shown = " ".join(("--model", known, *options[2:]))
 
-    def register(pair: Images, bench: Bench) -> Outcome:
+    def register(pair: Images, bench: BenchSettings) -> MethodResult:
         folder = bench.work / protocol.folder / f"{name}-{known}" / f"{pair.fixed}-{pair.moving}"
         return _register(pair, bench, options, folder)
 
-    return Contender(
+    return MethodRunner(
         name=f"{name}@{known}" if chosen else name,
         title=f"{own.title}, {known}" if chosen else own.title,
         settings=own.settings,
@@ -272,7 +282,7 @@ def own_contender(protocol: Protocol, name: str, own: Own, bench: Bench) -> Cont
 
 
 def _training(model: str) -> Training | None:
-    """How a model was trained, by its file; None if it is not there."""
+    """Return the supervision of a model; None if its file is missing."""
     from lightcrcf.weights.store import load
 
     try:
@@ -281,18 +291,18 @@ def _training(model: str) -> Training | None:
         return None
 
 
-def _register(pair: Images, bench: Bench, options: tuple[str, ...], folder: Path) -> Outcome:
+def _register(pair: Images, bench: BenchSettings, options: tuple[str, ...], folder: Path) -> MethodResult:
     words = ("register", *_files(pair, folder), *options)
     try:
         taken = run((sys.executable, "-m", "lightcrcf", *words), bench.limit_seconds)
     except CommandError as error:
-        return Outcome(_stamp(failure=error.reason))
+        return MethodResult(_metadata(failure=error.reason))
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     versions = {package: record["versions"][package] for package in ("lightcrcf", "openvino", "numba")}
     if record["model"]["name"]:
         versions[f"model {record['model']['name']}"] = record["model"]["sha256"][:12]
-    stamp = _stamp(taken, versions=versions, stages=stages_of(record))
-    return Outcome(stamp, read_transform_folder(folder))
+    metadata = _metadata(taken, versions=versions, stages=stages_of(record))
+    return MethodResult(metadata, read_transform_folder(folder))
 
 
 def stages_of(run: Mapping[str, Any]) -> str:
@@ -319,10 +329,10 @@ def stages_of(run: Mapping[str, Any]) -> str:
     return ", ".join(stages)
 
 
-def _timing(bench: Bench) -> str:
+def _timing(bench: BenchSettings) -> str:
     return f"the whole command from start to exit, reading and writing included; {bench.threads} threads"
 
 
-def _stamp(taken: Measured | None = None, **told: object) -> Stamp:
+def _metadata(taken: Measured | None = None, **told: object) -> RunMetadata:
     figures = {} if taken is None else vars(taken)
-    return Stamp.model_validate({"measured": date.today(), "machine": machine(), **figures, **told})
+    return RunMetadata.model_validate({"measured": date.today(), "machine": machine(), **figures, **told})

@@ -43,7 +43,7 @@ def _conv(inputs: int, outputs: int, *, stride: int = 1, bias: bool = True) -> n
 
 
 def _pull(x: Tensor, flow: Tensor) -> Tensor:
-    """x at every voxel plus `flow` (1, 3, D, H, W), voxels."""
+    """Warp x by `flow` (1, 3, D, H, W), in voxels."""
     sizes = flow.shape[2:]
     axes = [torch.arange(n, dtype=flow.dtype) for n in sizes]
     place = torch.stack(torch.meshgrid(*axes, indexing="ij")) + flow[0]
@@ -270,22 +270,22 @@ class _TransMorph(nn.Module):
 
 
 def eoir(_shape: Shape) -> nn.Module:
-    """EOIR of 8 channels: 111,208 parameters."""
+    """Return EOIR with 8 channels: 111,208 parameters."""
     return _Eoir(8)
 
 
 def lapirn(_shape: Shape) -> nn.Module:
-    """LapIRN with 7 starting channels, displacements: 923,748 parameters."""
+    """Return LapIRN with 7 starting channels, for displacements: 923,748 parameters."""
     return _Lapirn(7)
 
 
 def transmorph(shape: Shape) -> nn.Module:
-    """TransMorph of the published size, 46.7 million parameters."""
+    """Return TransMorph of the published size, 46.7 million parameters."""
     return _TransMorph(shape)
 
 
 def voxelmorph(_shape: Shape) -> nn.Module:
-    """VoxelMorph of the package, with the widths of VoxelMorph-2."""
+    """Return VoxelMorph of its package, with the widths of VoxelMorph-2."""
     from voxelmorph.nn.models import VxmPairwise
 
     class Pairwise(nn.Module):
@@ -307,7 +307,7 @@ NETWORKS: dict[str, Callable[[Shape], nn.Module]] = {
 
 
 def multiply_adds(network: nn.Module, fixed: Tensor, moving: Tensor) -> float:
-    """10^9 multiply-adds of convolutions and linear layers in one forward pass, counted while it runs."""
+    """Count the 10^9 multiply-adds of convolutions and linear layers in one forward pass, while it runs."""
     counted = 0
 
     def count(layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -14,7 +14,7 @@ TERMS = 'images CC BY-NC 3.0, credit OASIS; labels "provided by Neuromorphometri
 
 
 def oasis_files(folder: Path, split: str, count: int | None = None) -> list[tuple[Path, Path]]:
-    """Image and labels of the first persons of a split; of all if `count` is None.
+    """Return image and labels of the first subjects of a split; of all if `count` is None.
 
     Raises:
         InputError: if the folder of the data sets does not say who they are.

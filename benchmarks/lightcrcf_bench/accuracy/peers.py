@@ -183,7 +183,7 @@ def convexadam(job: Job) -> None:
 
 
 def _simpleitk_affine(fixed: Any, moving: Any, words: str) -> Any:
-    """By Mattes mutual information of a fifth of the voxels, three resolutions; without words none.
+    """Compute an affine by Mattes mutual information of a fifth of the voxels at three resolutions; None without words.
 
     12 parameters, or 6 where the words end in `rigid`.
     """

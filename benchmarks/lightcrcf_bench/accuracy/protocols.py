@@ -1,4 +1,4 @@
-"""What is registered: one row for each anatomy, with its pairs, and the settings that tools need for it.
+"""Protocols of the accuracy benchmark: pairs of each anatomy, and the settings of the tools for it.
 
 Only persons of the validation split are here, and only to measure: nothing of ours is chosen by them.
 """
@@ -19,7 +19,7 @@ Subjects = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Images:
-    """The files that a tool is given, and the names of who is on them; masks are 0 where nothing counts."""
+    """Files of one registration, with the names of their subjects; masks are 0 where voxels are excluded."""
 
     fixed: str
     moving: str
@@ -31,7 +31,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Pair(Images):
-    """The files of one registration, with the labels that score it."""
+    """Files of one registration, with labels for its scores."""
 
     fixed_labels: Path
     moving_labels: Path
@@ -80,7 +80,7 @@ _NCC = "-m NCC 2x2x2 -n 100x50x10"
 
 
 def _greedy(parameters: int, about: str) -> dict[str, PeerSettings]:
-    """greedy with both of its smoothings, after an affine stage of so many parameters."""
+    """Return greedy with both smoothings, after an affine stage with a number of parameters."""
     affine = f"-ia-image-centers -dof {parameters} {_NCC}"
     return {
         "greedy-ncc": PeerSettings(
@@ -100,7 +100,7 @@ _CONVEX = "ConvexAdam's defaults: MIND features, coupled convex optimisation, 80
 
 
 def _others(affine: str, deform: str, demons: str) -> dict[str, PeerSettings]:
-    """elastix, demons and ConvexAdam.
+    """Return elastix, demons and ConvexAdam.
 
     Args:
         affine: SimpleITK's affine of the latter two; empty for none.
@@ -134,7 +134,7 @@ _GREEDY_CINE = {
 
 @dataclass(frozen=True)
 class Protocol:
-    """A row: which pairs of which files, and how the tools are run on them.
+    """A protocol: pairs of files, and the settings of the tools.
 
     Args:
         name: of the row; its record is `NAME-accuracy`.
@@ -158,7 +158,7 @@ class Protocol:
 
 
 def cycle(subjects: Sequence[str]) -> Subjects:
-    """Each subject with the next, the last with the first, as (fixed, moving).
+    """Return each subject with the next, the last with the first, as (fixed, moving).
 
     Example:
         >>> cycle(["a", "b", "c"])
@@ -168,7 +168,7 @@ def cycle(subjects: Sequence[str]) -> Subjects:
 
 
 def ordered(subjects: Sequence[str]) -> Subjects:
-    """Every subject with every other.
+    """Return every subject with every other.
 
     Example:
         >>> len(ordered(["a", "b", "c"]))
@@ -178,7 +178,7 @@ def ordered(subjects: Sequence[str]) -> Subjects:
 
 
 def pairs(protocol: Protocol, folder: Path) -> list[Pair]:
-    """The files of a protocol's pairs.
+    """Return the files of a protocol's pairs.
 
     Args:
         protocol: the row.

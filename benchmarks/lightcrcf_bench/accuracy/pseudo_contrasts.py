@@ -1,4 +1,4 @@
-"""Pseudo-contrasts: what another scan of a brain would show, made of its T1 and its labels.
+"""Pseudo-contrasts: simulated scans of a brain in other contrasts, from its T1 and its labels.
 
 A map from the T1's intensities to the other contrast's, which is not monotone; offsets of deep structures, which no
 such map can give; texture, a bias field, noise, and slices as thick as such scans have. Made to measure registration
@@ -42,7 +42,7 @@ _TEXTURE = 0.02
 
 @dataclass(frozen=True)
 class Contrast:
-    """How tissues look, and how the scan was made.
+    """Tissue intensities and acquisition of a simulated scan.
 
     Args:
         shades: of what is darker than liquor, liquor, grey and white matter, and what is brighter.
@@ -93,7 +93,7 @@ CONTRASTS = {
 
 
 def pseudo_contrast(image: Volume, labels: Volume, name: str, seed: int, *, around: float = 0.0) -> Volume:
-    """What a scan of `CONTRASTS[name]` would show of a brain, or of a head.
+    """Simulate a scan of a brain or head in contrast `CONTRASTS[name]`.
 
     Args:
         image: T1 of the brain alone, 0 outside, of about 1 mm; or of a head.
@@ -123,7 +123,7 @@ def pseudo_contrast(image: Volume, labels: Volume, name: str, seed: int, *, arou
 def _shown(
     contrast: Contrast, image: Volume, labels: Volume, random: np.random.Generator, around: float
 ) -> tuple[Float32, Float32]:
-    """The tissues in the other contrast, and the mask of the brain with its edge softened, at full resolution."""
+    """Return the tissues in the other contrast, and the mask of the brain with a soft edge, at full resolution."""
     data, codes = image.data.astype(np.float32), labels.data
     mask = np.ones_like(data) if around else (data > 0).astype(np.float32)
     mean, share = smoothed((0.55,) * 3, data, mask)
@@ -150,7 +150,7 @@ def _shown(
 
 
 def _knots(contrast: Contrast, tissue: Float32, codes: Labels) -> tuple[list[float], list[float]]:
-    """Intensities of the T1, and what becomes of them."""
+    """Return intensities of the T1, and the intensities they map to."""
     ventricle = np.isin(codes, _LATERAL).astype(np.float32)
     core = window_mean(ventricle[None], 1)[0] > 0.999
     least, liquor = (float(x) for x in np.percentile(tissue[core], (2, 60)))
@@ -164,7 +164,7 @@ def _knots(contrast: Contrast, tissue: Float32, codes: Labels) -> tuple[list[flo
 
 
 def _lesions(codes: Labels, random: np.random.Generator) -> Float32:
-    """Bright spots of white matter, most of them around the ventricles."""
+    """Return bright lesions of white matter, most of them around the ventricles."""
     (white,) = smoothed((1.0,) * 3, np.isin(codes, _WHITE).astype(np.float32))
     (near,) = smoothed((4.0,) * 3, np.isin(codes, _LATERAL).astype(np.float32))
     spots = np.clip(1.5 * (_noise_of(codes.shape, 2.0, random) - 2 + 6 * near), 0, 1)
@@ -172,7 +172,7 @@ def _lesions(codes: Labels, random: np.random.Generator) -> Float32:
 
 
 def _fading(grid: Grid, codes: Labels) -> Float32:
-    """How much of the signal fades, from 0 to 1, in an ellipsoid about the orbital gyri."""
+    """Return the signal loss, 0 to 1, in an ellipsoid around the orbital gyri."""
     centre = np.argwhere(np.isin(codes, _ORBITAL)).mean(axis=0)
     sizes = np.array(_DROPOUT_MM) / grid.spacing_mm
     squares = [((np.arange(n) - c) / s) ** 2 for n, c, s in zip(grid.shape, centre, sizes, strict=True)]
@@ -181,7 +181,7 @@ def _fading(grid: Grid, codes: Labels) -> Float32:
 
 
 def _bias(grid: Grid, random: np.random.Generator) -> Float32:
-    """A smooth field between -1 and 1: random numbers some way apart, with cubic curves between."""
+    """Return a smooth field between -1 and 1: random numbers some way apart, with cubic curves between."""
     spacing = _BIAS_MM / grid.spacing_mm
     knots = random.normal(size=[int(np.ceil(n / s)) + 4 for n, s in zip(grid.shape, spacing, strict=True)])
     step = np.hstack([np.diag(1 / spacing), np.full((3, 1), 1.5)])
@@ -203,14 +203,14 @@ def _noise_of(shape: tuple[int, ...], sigma: float, random: np.random.Generator)
 
 
 def smoothed(sigma: tuple[float, ...], *images: Float32) -> list[Float32]:
-    """Gaussian means; beyond the border images repeat."""
+    """Smooth by a Gaussian; border voxels are repeated."""
     taps, out = gaussian_taps((sigma[0], sigma[1], sigma[2])), np.empty((3, *images[0].shape), np.float32)
     smooth(ready(np.stack([*images, *images[:1] * (3 - len(images))])), taps, out)
     return [out[n].copy() for n in range(len(images))]
 
 
 def _coarser(grid: Grid, factors: NDArray[np.float64]) -> Grid:
-    """Voxels so many times as large, which begin where the grid's do."""
+    """Return a grid with larger voxels and the same origin."""
     a, b, c = (int(np.ceil(n / f)) for n, f in zip(grid.shape, factors, strict=True))
     scale = np.diag([*factors, 1.0])
     scale[:3, 3] = (factors - 1) / 2

@@ -11,7 +11,7 @@ from pathlib import Path
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.evaluation.protocols import evaluate
 from lightcrcf.volumes import read
-from lightcrcf_bench.accuracy.methods import Bench, Contender, Outcome, contenders
+from lightcrcf_bench.accuracy.methods import BenchSettings, MethodResult, MethodRunner, method_runners
 from lightcrcf_bench.accuracy.protocols import Pair, Protocol, pairs
 from lightcrcf_bench.records import schema as records
 from lightcrcf_bench.records.schema import Case, Method, Record, Timing
@@ -30,7 +30,7 @@ Log = Callable[[str], None]
 
 
 def record_name(protocol: Protocol) -> str:
-    """How documents refer to a protocol's record."""
+    """Return the name of the record of a protocol."""
     return f"{protocol.name}-accuracy"
 
 
@@ -38,7 +38,7 @@ def measure(
     protocol: Protocol,
     folder: Path,
     names: Sequence[str],
-    bench: Bench,
+    bench: BenchSettings,
     *,
     count: int | None = None,
     note: str = "",
@@ -49,7 +49,7 @@ def measure(
     Args:
         protocol: a row of `PROTOCOLS`.
         folder: of all data sets.
-        names: methods, keys of `contenders`; empty for all.
+        names: methods, keys of `method_runners`; empty for all.
         bench: where and how to run.
         count: of pairs, the first ones; None for all.
         note: added to what the record says of the timing.
@@ -63,16 +63,16 @@ def measure(
     cases: list[Case] = []
     timings: list[Timing] = []
     todo = pairs(protocol, folder)[:count]
-    for contender in chosen(protocol, names, bench).values():
-        _warm_up(contender, todo[0], bench)
-        outcomes = []
+    for runner in chosen(protocol, names, bench).values():
+        _warm_up(runner, todo[0], bench)
+        results = []
         for pair in todo:
-            outcomes.append(contender.run(pair, bench))
-            cases.append(score(contender.name, pair, outcomes[-1]))
+            results.append(runner.run(pair, bench))
+            cases.append(score(runner.name, pair, results[-1]))
             told = cases[-1].failure or f"Dice {cases[-1].dice:.4f}"
-            log(f"{protocol.name} {contender.name} {pair.fixed} <- {pair.moving}: {told}")
-        timings += timings_of(contender.name, todo, outcomes)
-        methods.append(describe(contender, outcomes, note))
+            log(f"{protocol.name} {runner.name} {pair.fixed} <- {pair.moving}: {told}")
+        timings += timings_of(runner.name, todo, results)
+        methods.append(describe(runner, results, note))
     return Record(
         name=record_name(protocol),
         title=protocol.title,
@@ -86,7 +86,14 @@ def measure(
 
 
 def retime(
-    old: Record, protocol: Protocol, folder: Path, names: Sequence[str], bench: Bench, *, count: int, note: str = ""
+    old: Record,
+    protocol: Protocol,
+    folder: Path,
+    names: Sequence[str],
+    bench: BenchSettings,
+    *,
+    count: int,
+    note: str = "",
 ) -> Record:
     """Take the times of methods again on the first pairs, methods alternating; scores stay.
 
@@ -94,7 +101,7 @@ def retime(
         old: the record to renew.
         protocol: its row.
         folder: of all data sets.
-        names: methods, keys of `contenders`; empty for all that the record holds on these pairs.
+        names: methods, keys of `method_runners`; empty for all that the record holds on these pairs.
         bench: how to run; nothing is reused, and what the methods leave is thrown away.
         count: of pairs.
         note: added to what the record says of the timing.
@@ -104,21 +111,21 @@ def retime(
     """
     todo = pairs(protocol, folder)[:count]
     timed = _recorded(old, chosen(protocol, names, bench).values(), todo, every=not names)
-    outcomes = alternately(timed, todo, replace(bench, reuse=False))
-    failures = [o.stamp.failure for runs in outcomes.values() for o in runs if o.stamp.failure]
+    results = alternately(timed, todo, replace(bench, reuse=False))
+    failures = [o.metadata.failure for runs in results.values() for o in runs if o.metadata.failure]
     if failures:
         raise InputError(old.name, expected="runs to time", got=failures[0], remedy="see why it failed")
-    methods = [describe(contender, outcomes[contender.name], note) for contender in timed]
-    timings = [timing for name, runs in outcomes.items() for timing in timings_of(name, todo, runs)]
+    methods = [describe(runner, results[runner.name], note) for runner in timed]
+    timings = [timing for name, runs in results.items() for timing in timings_of(name, todo, runs)]
     return records.retimed(old, methods, timings)
 
 
 def alternately(
-    timed: Sequence[Contender],
+    timed: Sequence[MethodRunner],
     todo: Sequence[Pair],
-    bench: Bench,
-    then: Callable[[Contender, Pair, Outcome], object] = lambda *_: None,
-) -> dict[str, list[Outcome]]:
+    bench: BenchSettings,
+    then: Callable[[MethodRunner, Pair, MethodResult], object] = lambda *_: None,
+) -> dict[str, list[MethodResult]]:
     """Run methods in turn, pair after pair, so that whatever else the machine does meets all of them.
 
     Args:
@@ -126,27 +133,27 @@ def alternately(
         todo: pairs.
         bench: how to run; with `reuse`, what an interrupted comparison left in `work` is taken, and what is new is
             left there. Otherwise what the methods leave is thrown away.
-        then: called with each outcome before its files go.
+        then: called with each result before its files go.
     """
-    outcomes: dict[str, list[Outcome]] = {contender.name: [] for contender in timed}
+    results: dict[str, list[MethodResult]] = {runner.name: [] for runner in timed}
     with tempfile.TemporaryDirectory() as temporary:
         apart = bench if bench.reuse else replace(bench, work=Path(temporary))
-        for contender in timed:
-            _warm_up(contender, todo[0], apart)
+        for runner in timed:
+            _warm_up(runner, todo[0], apart)
         for pair in todo:
-            for contender in timed:
-                outcomes[contender.name].append(contender.run(pair, apart))
-                then(contender, pair, outcomes[contender.name][-1])
-    return outcomes
+            for runner in timed:
+                results[runner.name].append(runner.run(pair, apart))
+                then(runner, pair, results[runner.name][-1])
+    return results
 
 
-def chosen(protocol: Protocol, names: Sequence[str], bench: Bench) -> dict[str, Contender]:
-    """The methods of these names, in this order; all of them if there are none.
+def chosen(protocol: Protocol, names: Sequence[str], bench: BenchSettings) -> dict[str, MethodRunner]:
+    """Return the methods of these names, in this order; all of them if there are none.
 
     Raises:
         UsageError: if one is unknown.
     """
-    known = contenders(protocol, bench)
+    known = method_runners(protocol, bench)
     if unknown := [name for name in names if name not in known]:
         raise UsageError(
             "--methods", expected=f"some of {', '.join(known)}", got=", ".join(unknown), remedy="check the names"
@@ -154,17 +161,17 @@ def chosen(protocol: Protocol, names: Sequence[str], bench: Bench) -> dict[str, 
     return {name: known[name] for name in names or known}
 
 
-def score(method: str, pair: Pair, outcome: Outcome) -> Case:
-    """One row of the record."""
-    if outcome.chain is None:
-        return Case(method=method, fixed=pair.fixed, moving=pair.moving, failure=outcome.stamp.failure)
+def score(method: str, pair: Pair, result: MethodResult) -> Case:
+    """Return one row of the record."""
+    if result.chain is None:
+        return Case(method=method, fixed=pair.fixed, moving=pair.moving, failure=result.metadata.failure)
     scores = evaluate(
         read(pair.fixed_labels),
         moving_labels=read(pair.moving_labels),
-        transform=outcome.chain,
+        transform=result.chain,
     )
     names = ("folding_percent", "folding_percent_labelled", "ndv_percent", "sdlogj")
-    deforms = outcome.chain.field is not None
+    deforms = result.chain.field is not None
     return Case(
         method=method,
         fixed=pair.fixed,
@@ -177,14 +184,14 @@ def score(method: str, pair: Pair, outcome: Outcome) -> Case:
     )
 
 
-def _recorded(old: Record, asked: Iterable[Contender], todo: Sequence[Pair], *, every: bool) -> list[Contender]:
-    """Those that have times; if `every` one is asked for, those of them that the record holds on all these pairs."""
+def _recorded(old: Record, asked: Iterable[MethodRunner], todo: Sequence[Pair], *, every: bool) -> list[MethodRunner]:
+    """Return the methods with times; with `every`, only those that the record holds on all these pairs."""
     scored = {(case.method, case.fixed, case.moving) for case in old.cases}
     held = {
         method.name for method in old.methods if all((method.name, pair.fixed, pair.moving) in scored for pair in todo)
     }
-    timed = [contender for contender in asked if contender.name != "identity"]
-    missing = [contender.name for contender in timed if contender.name not in held]
+    timed = [runner for runner in asked if runner.name != "identity"]
+    missing = [runner.name for runner in timed if runner.name not in held]
     if missing and not every:
         raise InputError(
             old.name,
@@ -192,51 +199,51 @@ def _recorded(old: Record, asked: Iterable[Contender], todo: Sequence[Pair], *, 
             got=", ".join(missing),
             remedy="measure them first",
         )
-    return [contender for contender in timed if contender.name in held]
+    return [runner for runner in timed if runner.name in held]
 
 
-def _warm_up(contender: Contender, pair: Pair, bench: Bench) -> None:
-    if contender.warm_up:
-        contender.run(pair, bench)
+def _warm_up(runner: MethodRunner, pair: Pair, bench: BenchSettings) -> None:
+    if runner.warm_up:
+        runner.run(pair, bench)
 
 
-def timings_of(method: str, todo: Sequence[Pair], outcomes: Sequence[Outcome]) -> list[Timing]:
-    """What the runs of a method took, those that failed left out."""
+def timings_of(method: str, todo: Sequence[Pair], results: Sequence[MethodResult]) -> list[Timing]:
+    """Return the times of the successful runs of a method."""
     names = ("measured", "seconds", "call_seconds", "peak_mib", "load_before")
     return [
         Timing(
             method=method,
             fixed=pair.fixed,
             moving=pair.moving,
-            **{name: getattr(outcome.stamp, name) for name in names},
+            **{name: getattr(result.metadata, name) for name in names},
         )
-        for pair, outcome in zip(todo, outcomes, strict=True)
-        if outcome.stamp.seconds is not None
+        for pair, result in zip(todo, results, strict=True)
+        if result.metadata.seconds is not None
     ]
 
 
-def describe(contender: Contender, outcomes: Sequence[Outcome], note: str) -> Method:
-    """What a record says of a method."""
-    stamp = next((outcome.stamp for outcome in outcomes if outcome.stamp.failure is None), outcomes[0].stamp)
+def describe(runner: MethodRunner, results: Sequence[MethodResult], note: str) -> Method:
+    """Return the description of a method for a record."""
+    metadata = next((result.metadata for result in results if result.metadata.failure is None), results[0].metadata)
     return Method(
-        name=contender.name,
-        title=contender.title,
-        versions=stamp.versions,
-        settings=_settings(contender, outcomes),
-        command=contender.command,
-        timing=f"{contender.timing}; {note}" if note and stamp.seconds is not None else contender.timing,
-        measured=stamp.measured,
-        machine=stamp.machine,
-        ours=contender.ours,
-        model=contender.model,
-        training=contender.training,
+        name=runner.name,
+        title=runner.title,
+        versions=metadata.versions,
+        settings=_settings(runner, results),
+        command=runner.command,
+        timing=f"{runner.timing}; {note}" if note and metadata.seconds is not None else runner.timing,
+        measured=metadata.measured,
+        machine=metadata.machine,
+        ours=runner.ours,
+        model=runner.model,
+        training=runner.training,
     )
 
 
-def _settings(contender: Contender, outcomes: Sequence[Outcome]) -> str:
+def _settings(runner: MethodRunner, results: Sequence[MethodResult]) -> str:
     """Return the settings of a method with the stages that its runs went through; those of pairs may differ."""
-    stages = dict.fromkeys(outcome.stamp.stages for outcome in outcomes if outcome.stamp.stages is not None)
-    return f"{contender.settings}: {'; or '.join(stages)}" if stages else contender.settings
+    stages = dict.fromkeys(result.metadata.stages for result in results if result.metadata.stages is not None)
+    return f"{runner.settings}: {'; or '.join(stages)}" if stages else runner.settings
 
 
 def _commands(protocol: Protocol) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from lightcrcf.errors import UsageError
 from lightcrcf_bench.cli import costs as bench_costs
 
 if TYPE_CHECKING:
-    from lightcrcf_bench.accuracy.methods import Bench
+    from lightcrcf_bench.accuracy.methods import BenchSettings
     from lightcrcf_bench.accuracy.protocols import Protocol
 
 __all__ = ["app"]
@@ -67,13 +67,13 @@ def accuracy(
     """Register held-out pairs with every method and score them by labels."""
     import tempfile
 
-    from lightcrcf_bench.accuracy.methods import Bench
+    from lightcrcf_bench.accuracy.methods import BenchSettings
 
     if reuse and work is None:
         raise UsageError("--reuse", expected="--work DIR with it", got="none", remedy="say where the results lie")
     names = [name for name in methods.replace(",", " ").split() if name]
     with tempfile.TemporaryDirectory() as temporary:
-        bench = Bench(work or Path(temporary), threads, reuse, model, limit)
+        bench = BenchSettings(work or Path(temporary), threads, reuse, model, limit)
         measure = _retime if times_only else _measure
         measure(_protocol(protocol), data, out, names, bench, pairs, note)
 
@@ -101,7 +101,7 @@ def peers(
     import tempfile
 
     from lightcrcf_bench.accuracy.comparison import DATA_SETS, compare, measure_forwards
-    from lightcrcf_bench.accuracy.methods import Bench
+    from lightcrcf_bench.accuracy.methods import BenchSettings
     from lightcrcf_bench.accuracy.protocols import PROTOCOLS
     from lightcrcf_bench.records import schema as records
     from lightcrcf_bench.speed.workload import parse_shape
@@ -112,7 +112,7 @@ def peers(
     size, model = parse_shape(shape), PROTOCOLS[DATA_SETS[data]].model
     with tempfile.TemporaryDirectory() as temporary:
         kept = work is not None
-        bench = Bench(work or Path(temporary), threads, reuse=kept, limit_seconds=limit, environments=places)
+        bench = BenchSettings(work or Path(temporary), threads, reuse=kept, limit_seconds=limit, environments=places)
         forwards = measure_forwards(model, size, threads, places, rounds=rounds, log=print_message) if rounds else []
         record = compare(data, folder, names, bench, count=pairs, forwards=forwards, note=note, log=print_message)
     records.write(out, record)
@@ -172,7 +172,7 @@ def _protocol(name: str) -> Protocol:
 
 
 def _retime(
-    protocol: Protocol, data: Path, out: Path, names: list[str], bench: Bench, count: int | None, note: str
+    protocol: Protocol, data: Path, out: Path, names: list[str], bench: BenchSettings, count: int | None, note: str
 ) -> None:
     from lightcrcf_bench.accuracy import run as accuracy
     from lightcrcf_bench.records import schema as records
@@ -182,7 +182,7 @@ def _retime(
 
 
 def _measure(
-    protocol: Protocol, data: Path, out: Path, names: list[str], bench: Bench, count: int | None, note: str
+    protocol: Protocol, data: Path, out: Path, names: list[str], bench: BenchSettings, count: int | None, note: str
 ) -> None:
     from lightcrcf_bench.accuracy import run as accuracy
     from lightcrcf_bench.records import schema as records

@@ -1,4 +1,4 @@
-"""`lightcrcf bench core`, `refine` and `scaling`: what computing costs, and what it would cost at best."""
+"""`lightcrcf bench core`, `refine` and `scaling`: times, and their lower bounds."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def scaling(
 
 
 def environments(folder: Path | None) -> Environments:
-    """Where other tools are installed: below `folder`, or in the user's cache."""
+    """Return the environments of other tools: below `folder`, or in the cache of the user."""
     from lightcrcf_bench.accuracy.environments import Environments
 
     return Environments(folder or Path.home() / ".cache" / "lightcrcf" / "peers", print_message)

@@ -1,4 +1,4 @@
-"""How well atlases label an image: one atlas alone, and several fused in each way, beside what it takes.
+"""Accuracy of multi-atlas labelling: single atlases, and each fusion, with time and memory.
 
 python -m lightcrcf_bench.cohort.labelling --data ../shared/data --out benchmarks/history/DATE-labelling.json
 
@@ -92,7 +92,7 @@ def measure_case(image: Path, truth: Path, atlases: Sequence[Atlas], threads: in
 
 
 def summarised(cases: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Means over the cases, and what the default gains over one atlas.
+    """Return means over the cases, and the gain of the default over one atlas.
 
     Example:
         >>> case = {"dice": {"single": 0.6, "joint": 0.7}, "command": {"seconds": 50.0, "peak_mib": 900.0}}
@@ -109,7 +109,7 @@ def summarised(cases: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def labelling_text(record: Mapping[str, Any]) -> str:
-    """A row for each way to label, and what the command takes."""
+    """Return a row for each method of labelling, and the costs of the command."""
     titles = {
         "single": "one atlas, the mean", "most_similar": "the most similar atlas",
         "best": "the best atlas, in hindsight", "vote": "majority", "weighted": "weighted by local similarity",
@@ -144,7 +144,7 @@ def labelling_text(record: Mapping[str, Any]) -> str:
 
 
 def _command(image: Path, atlases: Sequence[Atlas], threads: int) -> tuple[Any, Measured]:
-    """What `lightcrcf label` says and takes."""
+    """Run `lightcrcf label`; return its result, time and memory."""
     with tempfile.TemporaryDirectory() as folder:
         table, out = Path(folder) / TABLE, Path(folder) / "out"
         rows = "".join(f'"{a.image.absolute()}","{a.labels.absolute()}"\n' for a in atlases)
@@ -157,7 +157,7 @@ def _command(image: Path, atlases: Sequence[Atlas], threads: int) -> tuple[Any, 
 def _fused(
     target: NDArray[np.float32], moved: Sequence[PropagatedAtlas], spacing: Any, method: str, manual: NDArray[Any]
 ) -> tuple[float, float]:
-    """Dice and seconds of a fusion, the second time that it runs."""
+    """Return Dice and seconds of a fusion, in its second run."""
     for _ in range(2):
         start = time.perf_counter()
         fused = fuse(target, [m.image for m in moved], [m.labels for m in moved], spacing, method)

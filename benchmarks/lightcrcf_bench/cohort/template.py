@@ -58,7 +58,7 @@ Files = tuple[Path, Path]
 
 
 def most_votes(labels: Labels, leave_out: int | None = None) -> Labels:
-    """The label that most persons have at each voxel, of several the smallest.
+    """Return the label that most persons have at each voxel, of several the smallest.
 
     Args:
         labels: (N, M), of N persons.
@@ -79,7 +79,7 @@ def most_votes(labels: Labels, leave_out: int | None = None) -> Labels:
 
 
 def agreement(labels: Labels) -> float:
-    """Mean share of the persons that have the majority's label.
+    """Return mean share of the persons that have the majority's label.
 
     Args:
         labels: (N, M), of N persons.
@@ -114,12 +114,12 @@ class _Judged:
 
 
 def _mean_dice(first: Labels, second: Labels) -> float:
-    """Mean over the structures that the first has."""
+    """Return mean over the structures that the first has."""
     return float(np.nanmean(list(dice(first, second).values())))
 
 
 def template_text(record: Mapping[str, Any]) -> str:
-    """The affine mean and the template, in a row each, and what building took."""
+    """Return the affine mean and the template, in a row each, and what building took."""
     start, last, shift = record["start"], record["iterations"][-1], record["mean_shift_rms_mm"]
     rows = [
         _row("affine mean", record["affine_mean"], start, shift["affine_mean"]),
@@ -154,7 +154,7 @@ def _row(title: str, found: Mapping[str, Any], figures: Mapping[str, Any], shift
 
 
 def _measured(out: Path, persons: Sequence[Files], others: Sequence[Files], preset: str) -> dict[str, Any]:
-    """What a template in a folder is worth, beside its affine mean."""
+    """Score the template in a folder, and its affine mean."""
     known = json.loads((out / "template.json").read_text(encoding="utf-8"))
     names = {path: name for name, path in known["paths"].items()}
     kept = [files for files in persons if names[str(files[0].absolute())] not in known["left_out"]]

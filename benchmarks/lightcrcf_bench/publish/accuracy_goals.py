@@ -1,4 +1,4 @@
-"""What the project set out to reach on each protocol of accuracy.
+"""Targets of the project on each accuracy protocol.
 
 Methods are compared by their mean difference over the pairs that both have, so one that ran on a few of them counts.
 Their times are compared where they were taken on one day, on a machine that was busy for both or for neither.
@@ -25,13 +25,13 @@ def _mean(record: Record, method: str, measure: str) -> float | None:
 
 
 def _difference(record: Record, ours: str, other: str, measure: str) -> float | None:
-    """A measure of ours minus that of another method, mean over the pairs that have both."""
+    """Return a measure of ours minus that of another method, mean over the pairs that have both."""
     both = record.shared((ours, other), measure)
     return fmean(mine - its for mine, its in both) if both else None
 
 
 def _differences(record: Record, ours: str, measure: str, *, within_folding: float | None = None) -> dict[str, float]:
-    """Of ours from each method of others that deforms; from those only that fold in few enough voxels."""
+    """Return the differences of our method from each deformable peer that folds in few enough voxels."""
     found = {}
     for method in record.methods:
         folding = _mean(record, method.name, "folding_percent")
@@ -46,17 +46,17 @@ def _is_peer(method: Method) -> bool:
 
 
 def _above(ours: str, reference: str) -> Callable[[Record], float | None]:
-    """Dice of ours minus that of one other method."""
+    """Return the Dice of our method minus that of another method."""
     return lambda record: _difference(record, ours, reference, "dice")
 
 
 def _above_best(ours: str, *, within_folding: float | None = None) -> Callable[[Record], float | None]:
-    """Dice of ours minus that of the best peer."""
+    """Return the Dice of our method minus that of the best peer."""
     return lambda record: min(_differences(record, ours, "dice", within_folding=within_folding).values(), default=None)
 
 
 def _times_as_fast(ours: str) -> Callable[[Record], float | None]:
-    """Seconds of the best peer, by Dice, for each second of ours; medians, of the pairs timed with both on one day."""
+    """Return the median seconds of the best peer by Dice, relative to ours, over pairs timed on one day."""
 
     def measure(record: Record) -> float | None:
         peers = _differences(record, ours, "dice")
@@ -78,7 +78,7 @@ def _dice(ours: str) -> Callable[[Record], float | None]:
 
 
 def _most_folding(record: Record) -> float | None:
-    """Percent of voxels, the mean over pairs of our method that has most."""
+    """Return the largest mean folding of our methods, in percent of voxels."""
     ours = [method.name for method in record.methods if method.ours]
     found = [value for name in ours if (value := _mean(record, name, "folding_percent")) is not None]
     return max(found, default=None)

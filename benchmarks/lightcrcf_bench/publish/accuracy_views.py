@@ -42,7 +42,7 @@ def _summary(record: Record) -> str:
 
 
 def _brief(record: Record) -> str:
-    """A few methods and columns, for a page that is read in a minute."""
+    """Return a few methods and columns, for a page that is read in a minute."""
     methods = tuple(method for method in record.methods if method.name in _BRIEF) or record.methods
     shown, rows = record.model_copy(update={"methods": methods}), []
     for method in methods:
@@ -166,7 +166,7 @@ VIEWS: dict[str, Callable[[Record], str]] = {
 
 
 def _title(record: Record, method: Method) -> str:
-    """The title, with what must never be overlooked: labels in training, failures, and pairs left out."""
+    """Return the title, with what must never be overlooked: labels in training, failures, and pairs left out."""
     trained = method.model not in (None, "none")
     told = {
         "unsupervised": "",
@@ -207,7 +207,7 @@ def _notes(record: Record) -> list[str]:
 
 
 def _days_apart(record: Record) -> list[str]:
-    """What a table that was not measured in one day must say."""
+    """Return the notes of a table that was measured on several days."""
     lines = []
     sides = {
         whose: [method.measured for method in record.methods if method.ours == ours and method.name != "identity"]
@@ -226,7 +226,7 @@ def _days_apart(record: Record) -> list[str]:
 
 
 def _days(days: Sequence[date]) -> str:
-    """One day, or from the first to the last."""
+    """Return one day, or from the first to the last."""
     first, last = min(days), max(days)
     return first.isoformat() if first == last else f"{first.isoformat()} to {last.isoformat()}"
 

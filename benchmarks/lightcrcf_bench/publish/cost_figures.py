@@ -22,7 +22,7 @@ _SIZE_INCHES = (7.2, 3.6)
 
 
 def stale(root: Path, history: Path) -> list[tuple[Path, Callable[[], object]]]:
-    """Figures that were not drawn from what the records hold now, and what draws them; none without a record."""
+    """Return outdated figures with the functions that draw them; none without a record."""
     found: list[tuple[Path, Callable[[], object]]] = []
     for name, (place, points, plot) in FIGURES.items():
         if any(history.glob(f"????-??-??-{name}.json")):
@@ -56,12 +56,12 @@ def _digest(values: Any) -> str:
 
 
 def is_current(path: Path, values: Any) -> bool:
-    """Whether the figure was drawn from these values."""
+    """Return whether the figure was drawn from these values."""
     return path.is_file() and f"data sha256 {_digest(values)}" in path.read_text(encoding="utf-8")
 
 
 def _ratio_bars(record: Record) -> dict[str, Any]:
-    """Time of each method over that of our fastest with a network, and of each forward pass over ours."""
+    """Draw times relative to our fastest method with a network, and forward passes relative to ours."""
     timed = {timing.method for timing in record.timings}
     ours = next((m for m in record.methods if m.ours and m.model and m.name in timed), None)
     bars = []
@@ -97,7 +97,7 @@ def _plot_bars(figure: Any, sides: dict[str, Any]) -> None:
 
 
 def _growth(record: ScalingRecord) -> list[tuple[int, list[tuple[float, float, float]]]]:
-    """For each number of threads (million voxels, compute seconds, peak GiB) of each size that ran."""
+    """Return (million voxels, compute seconds, peak GiB) of each size, by number of threads."""
     lines = []
     for threads in sorted({run.threads for run in record.runs}):
         points = [

@@ -1,4 +1,4 @@
-"""What the project set out to reach in speed and memory."""
+"""Targets of the project for speed and memory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _step_ms(scale: int) -> Callable[[RefineRecord], float | None]:
 
 
 def _greedy_by_ours(record: RefineRecord) -> float | None:
-    """At the resolution where it is least."""
+    """Return the smallest ratio of greedy's time to ours over resolutions."""
     ratios = [run.greedy.times.median_ms / run.times.median_ms for run in record.runs if run.greedy.times]
     return min(ratios, default=None)
 
@@ -51,7 +51,7 @@ def _speedup(record: ScalingRecord) -> float | None:
 
 
 def _worst_estimate(record: ScalingRecord) -> float | None:
-    """In percent of what was taken."""
+    """Return the largest error of the memory estimate, in percent of the measured memory."""
     runs = ((run.estimate_mib, run.command_peak_mib) for run in record.runs)
     return max((100 * abs(told / taken - 1) for told, taken in runs if told and taken), default=None)
 
@@ -106,7 +106,7 @@ _PEER: dict[str, tuple[Goal[Record], ...]] = {
 
 
 def cost_goals_text(record: object) -> str:
-    """A table of the goals for a record of cost."""
+    """Return a table of the goals for a record of cost."""
     match record:
         case CoreRecord():
             return goals_text(_CORE, record)
@@ -118,5 +118,5 @@ def cost_goals_text(record: object) -> str:
 
 
 def peer_goals_text(record: Record) -> str:
-    """A table of the goals for tools side by side."""
+    """Return a table of the goals for tools side by side."""
     return goals_text(_PEER.get(record.name, ()), record)

@@ -17,18 +17,18 @@ __all__ = ["COST_VIEWS", "core_text", "linearity", "refine_text", "scaling_text"
 
 
 def core_text(record: CoreRecord) -> str:
-    """A row for each precision, where its time goes, and how it was measured."""
+    """Return a row for each precision, where its time goes, and how it was measured."""
     return "\n".join([_core(record), *(f"\n{_core_parts(record, run.precision)}" for run in record.runs)])
 
 
 def refine_text(record: RefineRecord) -> str:
-    """A row for each resolution, where its time goes, and how it was measured."""
+    """Return a row for each resolution, where its time goes, and how it was measured."""
     parts = (f"\nAt 1/{run.scale}:\n\n{_parts(run.parts, record.peaks, 'f32')}" for run in record.runs)
     return "\n".join([_refine(record), *parts])
 
 
 def scaling_text(record: ScalingRecord) -> str:
-    """A row for each size and number of threads, and what follows."""
+    """Return a row for each size and number of threads, and what follows."""
     header = (
         "size", "threads", "compute, ms", "per 10⁶ voxels", "step, ms", "command, s", "peak, MiB", "expected", "off by"
     )  # fmt: skip
@@ -37,7 +37,7 @@ def scaling_text(record: ScalingRecord) -> str:
 
 
 def linearity(record: ScalingRecord, threads: int) -> float | None:
-    """How far compute time for each voxel is from its mean over the sizes, at worst, as a share; None for one size.
+    """Return the largest relative deviation of the time per voxel from its mean over sizes; None for one size.
 
     1 means that a size takes twice the mean or nothing.
     """
@@ -49,7 +49,7 @@ def linearity(record: ScalingRecord, threads: int) -> float | None:
 
 
 def speedup(record: ScalingRecord, one: int, many: int) -> float | None:
-    """Median over the sizes of how many times as fast `many` threads compute as `one`; of a size, of calls in turn.
+    """Return the median speed-up of `many` threads over `one` across sizes, from alternating calls.
 
     Where one failed in a later round, the calls before that count.
     """
@@ -101,7 +101,7 @@ def _core_parts(record: CoreRecord, precision: str) -> str:
 
 
 def _parts(parts: Sequence[Part], peaks: Peaks, precision: str) -> str:
-    """With the floor of each part, its own arrays in and out counted."""
+    """Render the time of each part with its lower bound, input and output arrays included."""
     total = sum(part.ms for part in parts)
     header = ("part", "calls", "ms", "share, %", "GFLOP", "MB", "own floor, ms")
     rows = [
@@ -194,7 +194,7 @@ def _threads(count: int) -> str:
 
 
 def _busy(load: float, machine: Machine) -> str:
-    """A dagger if the load was more than the benchmark's own last run can have left."""
+    """Return a dagger if the load was more than the benchmark's own last run can have left."""
     return BUSY if load > machine.cores + 1 else ""
 
 

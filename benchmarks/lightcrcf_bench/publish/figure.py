@@ -47,7 +47,7 @@ class Point:
 
 
 def points(record: Record) -> list[Point]:
-    """The methods that have a Dice and a time, rounded as far as a figure shows."""
+    """Return the methods that have a Dice and a time, rounded as far as a figure shows."""
     found = []
     for method in record.methods:
         spreads = record.summary[method.name]
@@ -62,12 +62,12 @@ def points(record: Record) -> list[Point]:
 
 
 def digest(record: Record) -> str:
-    """What a figure of this record carries, so that an old figure is noticed."""
+    """Return the digest that a figure of this record stores, to detect an outdated figure."""
     return hashlib.sha256(json.dumps([asdict(point) for point in points(record)]).encode()).hexdigest()
 
 
 def is_current(path: Path, record: Record) -> bool:
-    """Whether the figure was drawn from what the record holds now."""
+    """Return whether the figure was drawn from the current record."""
     return path.is_file() and f"data sha256 {digest(record)}" in path.read_text(encoding="utf-8")
 
 
@@ -135,7 +135,7 @@ def _describe(axes: Any, record: Record, found: Sequence[Point]) -> None:
 
 
 def _limits(axes: Any, found: Sequence[Point]) -> None:
-    """Room for the labels, and ticks that are plain numbers."""
+    """Set axis limits with room for labels, and plain tick labels."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     seconds = [point.seconds for point in found]
@@ -148,7 +148,7 @@ def _limits(axes: Any, found: Sequence[Point]) -> None:
 
 
 def _label_places(found: Sequence[Point]) -> list[tuple[bool, bool]]:
-    """For each point, whether its label goes above it and whether to its right: away from the nearest other point."""
+    """Return for each point whether its label goes above and to the right, away from the nearest point."""
     slowest = max((point.seconds for point in found), default=0.0)
     places = []
     for point in found:

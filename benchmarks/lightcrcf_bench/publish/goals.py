@@ -32,12 +32,12 @@ class Goal(Generic[R]):
     digits: int = 3
 
     def short(self, measured: float) -> float:
-        """By how much it is missed; 0 or less where it is reached."""
+        """Return by how much the target is missed; 0 or less if it is reached."""
         return measured - self.wanted if self.at_most else self.wanted - measured
 
 
 def goals_text(goals: Sequence[Goal[R]], record: R) -> str:
-    """A table of goals, and how far the record is from each."""
+    """Return a table of goals, and how far the record is from each."""
     if not goals:
         return "No goals were set."
     rows = []
@@ -48,6 +48,6 @@ def goals_text(goals: Sequence[Goal[R]], record: R) -> str:
             rows.append((goal.text, wanted, "not measured", ""))
             continue
         short = goal.short(measured)
-        outcome = "reached" if short <= 0 else f"missed by {short:.{goal.digits}f}"
-        rows.append((goal.text, wanted, f"{measured:.{goal.digits}f}", outcome))
+        result = "reached" if short <= 0 else f"missed by {short:.{goal.digits}f}"
+        rows.append((goal.text, wanted, f"{measured:.{goal.digits}f}", result))
     return "\n".join(table(("goal", "wanted", "measured", ""), rows))

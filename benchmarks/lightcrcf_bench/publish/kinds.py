@@ -92,7 +92,7 @@ KINDS = (
 
 
 def table_of(name: str, view: str, history: Path) -> str:
-    """A table of the newest record of a name.
+    """Return a table of the newest record of a name.
 
     Raises:
         InputError: if there is no such record or view.

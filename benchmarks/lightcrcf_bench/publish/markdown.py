@@ -8,7 +8,7 @@ __all__ = ["table"]
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of a table; the first column is text, the others are numbers.
+    """Return the lines of a table; the first column is text, the others are numbers.
 
     Example:
         >>> table(("part", "ms"), [("warp", "3")])

@@ -12,7 +12,7 @@ __all__ = ["PEER_VIEWS", "time_ratio"]
 
 
 def time_ratio(record: Record, peer: str, ours: str) -> float | None:
-    """Median over pairs of a peer's seconds over ours on the same pair; None if they have none in common."""
+    """Return median over pairs of a peer's seconds over ours on the same pair; None if they have none in common."""
     seconds = {(t.method, t.fixed, t.moving): t.seconds for t in record.timings}
     ratios = [
         seconds[peer, fixed, moving] / seconds[ours, fixed, moving]
@@ -80,7 +80,7 @@ def _forwards(record: Record) -> str:
 
 
 def _passes(forwards: Sequence[Forward]) -> str:
-    """How many passes the others made."""
+    """Return the number of passes of the other tools."""
     return " to ".join(map(str, sorted({len(f.each_ms) for f in forwards if f.each_ms and f.name != "lightcrcf"})))
 
 

@@ -38,7 +38,7 @@ _BLOCK = re.compile(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Bring documents and figures up to date; with `--check` only say which are not. Returns the exit code."""
+    """Update documents and figures; with `--check` only list outdated ones. Return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m lightcrcf_bench.publish.render", description=__doc__)
     parser.add_argument("--root", type=Path, default=Path(), help="the repository")
     parser.add_argument("--check", action="store_true", help="change nothing, fail if a document is out of date")
@@ -52,13 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def documents(root: Path) -> list[Path]:
-    """The Markdown files that may show records."""
+    """Return the Markdown files that may show records."""
     folders = ("", "docs/**/", "benchmarks/", "src/lightcrcf/weights/models/")
     return sorted(path for folder in folders for path in root.glob(f"{folder}*.md"))
 
 
 def render(text: str, history: Path) -> str:
-    """`text` with every record block filled in from the newest record of its name.
+    """Return `text` with every record block rendered from the newest record of its name.
 
     Raises:
         InputError: if a record or a view is unknown.
@@ -97,7 +97,7 @@ def _table(block: re.Match[str], history: Path) -> str:
 
 
 def _pictures(name: str) -> str:
-    """Links from a document in `docs` to the figures of a record."""
+    """Return links from a document in `docs` to the figures of a record."""
     titles = {"oasis-peers": "Dice against seconds", "scaling": "Time and memory against voxels"}
     places = [(titles.get(name, name), figure.FIGURES.get(name))]
     if name in cost_figures.FIGURES:

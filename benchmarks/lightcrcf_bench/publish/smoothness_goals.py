@@ -1,4 +1,4 @@
-"""What smoothness is to reach."""
+"""Targets of smoothness."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _mean(figure: str) -> Measure:
 
 
 def _extreme(figure: str, of: Callable[[list[float]], float]) -> Measure:
-    """The worst of all cases."""
+    """Return the worst of all cases."""
 
     def measure(record: SmoothnessRecord) -> float | None:
         found = [trial.figures[figure] for trial in record.of(_USUAL) if trial.failure is None]
@@ -73,13 +73,13 @@ def _extreme(figure: str, of: Callable[[list[float]], float]) -> Measure:
 
 
 def _above_syn(record: SmoothnessRecord) -> float | None:
-    """How much more alike ours leaves the images than SyN does."""
+    """Return the difference in image similarity between our result and that of SyN."""
     found = [record.mean(name, "correlation") for name in (_USUAL, "syn-3-0") if name in record.summary]
     return found[0] - found[1] if len(found) == 2 and found[0] is not None and found[1] is not None else None
 
 
 def _times_syn(record: SmoothnessRecord) -> float | None:
-    """SDlogJ of ours for each of SyN's, as both are without asking."""
+    """Return the ratio of our SDlogJ to that of SyN, both by default."""
     found = [record.mean(name, "sdlogj_inside") for name in (_USUAL, "syn-3-0") if name in record.summary]
     return found[0] / found[1] if len(found) == 2 and found[0] is not None and found[1] else None
 
@@ -89,7 +89,7 @@ def _rigid_error(record: SmoothnessRecord) -> float | None:
 
 
 def _times_best_peer(record: SmoothnessRecord) -> float | None:
-    """Mean error of ours for each of that of the peer whose mean is least."""
+    """Return mean error of ours for each of that of the peer whose mean is least."""
     peers = [m.name for m in record.methods if not m.ours and m.curve != "identity"]
     errors = [error for name in peers if (error := record.mean(name, "error_mean_mm")) is not None]
     ours = record.mean(_USUAL, "error_mean_mm") if _USUAL in record.summary else None
@@ -97,7 +97,7 @@ def _times_best_peer(record: SmoothnessRecord) -> float | None:
 
 
 def _times_best(record: SmoothnessRecord, of: Callable[[list[float]], float]) -> float | None:
-    """Mean error of ours for each of the best peer's in the same case: of all cases together, or of the worst."""
+    """Return the ratio of our mean error to that of the best peer in a case: of all cases, or of the worst."""
     best: dict[str, float] = {}
     for method in record.methods:
         if not method.ours and method.curve != "identity":

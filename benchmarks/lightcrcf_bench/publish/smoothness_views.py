@@ -33,7 +33,7 @@ _NOTE = (
 
 
 def _settings(record: SmoothnessRecord) -> str:
-    """A row for each method and setting."""
+    """Return a row for each method and setting."""
     shown = [name for name in _OVERLAPS if any(name in figures for figures in record.summary.values())]
     header = ["method", *(_OVERLAPS[name][0] for name in shown)]
     for suffix, where in _PLACES:
@@ -94,7 +94,7 @@ def _failures(record: SmoothnessRecord) -> list[str]:
 
 
 def _equal(record: SmoothnessRecord) -> str:
-    """Ours at the smoothness of each setting of the others."""
+    """Render our overlap at the smoothness of each setting of other tools."""
     figure, sign = overlap_of(record)
     name, digits = _OVERLAPS[figure]
     rows = []
@@ -116,17 +116,17 @@ def _equal(record: SmoothnessRecord) -> str:
 
 
 def _by_truth(record: SmoothnessRecord) -> str:
-    """Mean error of each method for each maker of truths."""
+    """Return mean error of each method for each maker of truths."""
     return _by(record, lambda case: case.partition(" ")[0], "truth of ")
 
 
 def _by_images(record: SmoothnessRecord) -> str:
-    """Mean error of each method for each pair of images, whatever the truth."""
+    """Return mean error of each method for each pair of images, whatever the truth."""
     return _by(record, lambda case: case.partition(" ")[2], "")
 
 
 def _by(record: SmoothnessRecord, part: Callable[[str], str], told: str) -> str:
-    """Mean error of each method, a column for each part of the cases' names."""
+    """Return mean error of each method, a column for each part of the cases' names."""
     parts = list(dict.fromkeys(map(part, record.data.names)))
     measured = [one for one in parts if any(part(trial.case) == one for trial in record.trials)]
     header, rows = ["method"], []

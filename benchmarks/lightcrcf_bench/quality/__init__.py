@@ -1,1 +1,1 @@
-"""How well quality control tells good from bad."""
+"""Calibration and tests of quality control."""

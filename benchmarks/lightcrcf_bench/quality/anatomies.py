@@ -1,4 +1,4 @@
-"""What quality control is calibrated with: images of data sets, and pairs of images that are unlike by themselves."""
+"""Data sets for the calibration of quality control, and mixtures of two of them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Anatomy:
 
     @property
     def varies(self) -> bool:
-        """Whether no two cases show the same image of a person."""
+        """Return whether all cases show different images."""
         return bool(self.contrast) or self.again
 
     @property
@@ -89,7 +89,7 @@ class Mixture:
 
 
 def _lungs(image: Volume) -> Volume:
-    """Air within the body, in parts as large as a lung."""
+    """Return the mask of air inside the body, in components as large as a lung."""
     import SimpleITK as sitk
 
     canonical = image.canonical()
@@ -131,7 +131,7 @@ _SOURCES = (
 
 
 def _both_roles(one: str, others: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """Each of the others with one of them, which is fixed in every other pair; in the second half the other way."""
+    """Return pairs of two groups, with alternating roles."""
     roles = [(one, other) if n % 2 == 0 else (other, one) for n, other in enumerate(others)]
     return (*roles, *((moving, fixed) for fixed, moving in roles))
 
@@ -172,12 +172,12 @@ SUCCESS = {each.name: each.good_dice for each in (*ANATOMIES, *MIXTURES)}
 
 
 def anatomy_of(name: str) -> Anatomy:
-    """The source of that name."""
+    """Return the source of that name."""
     return next(anatomy for anatomy in _SOURCES if anatomy.name == name)
 
 
 def loaded(anatomy: Anatomy, subject: str, folder: Path, seed: int) -> tuple[Volume, Volume]:
-    """An image and its labels, on one grid.
+    """Return an image and its labels, on one grid.
 
     Args:
         anatomy: its source.
@@ -198,12 +198,12 @@ def loaded(anatomy: Anatomy, subject: str, folder: Path, seed: int) -> tuple[Vol
 
 
 def shared(labels: Volume) -> Volume:
-    """Labels without the codes that OASIS and IXI do not share."""
+    """Return labels without the codes that OASIS and IXI do not share."""
     return replace(labels, data=np.where(np.isin(labels.data, _NOT_SHARED), 0, labels.data).astype(labels.data.dtype))
 
 
 def _taken_again(image: Volume, random: np.random.Generator) -> Volume:
-    """Held and lying otherwise, in voxels of other sizes, with noise that was filtered as in CT."""
+    """Simulate a rescan in another position and spacing, with noise filtered as in CT."""
     axis, moved = random.normal(size=3), np.eye(4)
     turn = rotation(axis / np.linalg.norm(axis), np.radians(_TURN_DEG) * random.uniform(0.3, 1))
     moved[:3, :3] = turn * random.uniform(1 / _SCALE, _SCALE, 3)

@@ -1,4 +1,4 @@
-"""How many bad registrations quality control catches, how many good ones it lets pass, and where its limits come from.
+"""Calibration of quality control: its limits, and rates of detected bad and accepted good registrations.
 
 Real pairs are registered as they are and spoiled (`spoiled`), each with what was measured and the Dice of its labels.
 Limits are fitted on persons that were used for training and judged on persons that were not. An interrupted run goes
@@ -75,7 +75,7 @@ class Plan:
 
 
 def plans(folder: Path, cases: int, *, each: int | None = None, presets: Sequence[str] = PRESETS) -> list[Plan]:
-    """`cases` good and `cases` bad ones of one contrast, half of each from training persons; the same every time.
+    """Return `cases` good and `cases` bad cases of one contrast, half of each from training subjects; reproducible.
 
     Args:
         folder: of the data sets.
@@ -102,7 +102,7 @@ def plans(folder: Path, cases: int, *, each: int | None = None, presets: Sequenc
 
 
 def mixed(folder: Path, each: int) -> list[Plan]:
-    """As many good and bad pairs of each mixture and each split; the same every time, whatever mixtures there are.
+    """Return equal numbers of good and bad pairs for each mixture and split; reproducible.
 
     A good pair that would come again with the same images is left out.
 
@@ -130,7 +130,7 @@ def mixed(folder: Path, each: int) -> list[Plan]:
 def _mixed_pair(
     mixture: Mixture, split: str, turn: int, splits: dict[str, dict[str, list[str]]], random: np.random.Generator
 ) -> tuple[str, str]:
-    """Who is paired with whom; the only person of a split with those of the other one, in either role."""
+    """Return a pair of subjects; the only subject of a split is paired with those of the other split."""
     one, two = mixture.sources[turn % len(mixture.sources)]
     fixed, moving = ([str(who) for who in random.permutation(splits[anatomy_of(n).place][split])] for n in (one, two))
     alone = len(moving) == 1
@@ -206,7 +206,7 @@ def run_case(plan: Plan, folder: Path) -> dict[str, Any]:
 
 
 def _on_labels(remark: str) -> bool:
-    """Whether a remark is about labels: those of a mixture were resampled or made here."""
+    """Return whether a remark concerns labels, which for mixtures were resampled or generated here."""
     return remark.startswith(("the labels ", "of the labels "))
 
 
@@ -215,7 +215,7 @@ def _rounded(value: Any) -> Any:
 
 
 def sample_of(plan: Plan, folder: Path) -> Sample:
-    """The images of a case, spoiled if it is to be; `folder` holds the data sets."""
+    """Return the images of a case, spoiled if it is to be; `folder` holds the data sets."""
     both: list[tuple[Volume, Volume]] = []
     for role, name in enumerate((plan.fixed, plan.moving)):
         source, _, subject = name.rpartition("/")
@@ -228,7 +228,7 @@ def sample_of(plan: Plan, folder: Path) -> Sample:
 
 
 def _todo(planned: list[Plan], done: list[dict[str, Any]]) -> Iterator[Plan]:
-    """The plans that were not run; those that were, and are planned no more, are dropped."""
+    """Return the plans that were not run; those that were, and are planned no more, are dropped."""
     by_number = {plan.number: vars(plan).items() for plan in planned}
     done[:] = [case for case in done if case["number"] in by_number and by_number[case["number"]] <= case.items()]
     known = {case["number"] for case in done}
@@ -236,7 +236,7 @@ def _todo(planned: list[Plan], done: list[dict[str, Any]]) -> Iterator[Plan]:
 
 
 def _write(out: Path, done: list[dict[str, Any]], limits: dict[str, Any]) -> dict[str, Any]:
-    """The record: every case, the limits of this fit, and what they catch on persons they were not fitted on."""
+    """Write the record: all cases, the fitted limits, and their rates on subjects not used for the fit."""
     cases = sorted(done, key=lambda case: int(case["number"]))
     names = [mixture.name for mixture in MIXTURES]
 

@@ -18,7 +18,7 @@ STILL = Chain(Affine.identity(), None, Affine.identity())
 
 @dataclass(frozen=True)
 class Run:
-    """What a registration left."""
+    """Result of a registration."""
 
     chain: Chain
     verdict: str

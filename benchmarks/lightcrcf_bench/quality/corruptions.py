@@ -1,4 +1,4 @@
-"""Registrations that must not pass: real pairs, spoiled in the ways that happen."""
+"""Registrations that must not pass: real pairs with realistic corruptions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BLOCK = 8
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """What is registered, and the labels that score it.
+    """A pair of images, with labels for its score.
 
     Args:
         fixed, moving: images.
@@ -40,12 +40,12 @@ class Sample:
 
 
 def spoil(kind: str, sample: Sample, random: Random) -> Sample:
-    """The sample, spoiled in one of `KINDS`; the same numbers give the same sample."""
+    """Return the sample, spoiled in one of `KINDS`; the same numbers give the same sample."""
     return KINDS[kind](sample, random)
 
 
 def _mirrored(sample: Sample, _random: Random) -> Sample:
-    """Left and right exchanged in the voxels, as a wrong header does; the labels keep their names."""
+    """Mirror left and right in the voxels, as a wrong header does; labels keep their codes."""
 
     def mirrored(volume: Volume) -> Volume:
         canonical = volume.canonical()
@@ -55,7 +55,7 @@ def _mirrored(sample: Sample, _random: Random) -> Sample:
 
 
 def _half_missing(sample: Sample, random: Random) -> Sample:
-    """Half of the moving anatomy cut away along one axis."""
+    """Remove half of the moving anatomy along one axis."""
     moving = sample.moving
     axis, upper = int(random.integers(3)), bool(random.integers(2))
     filled = np.flatnonzero(foreground(moving.data).any(axis=tuple(a for a in range(3) if a != axis)))
@@ -72,7 +72,7 @@ def _half_missing(sample: Sample, random: Random) -> Sample:
 
 
 def _other_contrast(sample: Sample, _random: Random) -> Sample:
-    """Bright and dark exchanged within the anatomy, as between T1 and T2 weighting."""
+    """Invert the contrast within the anatomy, as between T1 and T2 weighting."""
     data = sample.moving.data.astype(np.float32)
     mask = foreground(data)
     low, high = np.percentile(data[mask], (1, 99))
@@ -81,7 +81,7 @@ def _other_contrast(sample: Sample, _random: Random) -> Sample:
 
 
 def _turned(sample: Sample, random: Random) -> Sample:
-    """Turned by 60 degrees about the anatomy's middle, and no affine alignment."""
+    """Rotate by 60 degrees about the centre of the anatomy, without affine alignment."""
     moving = sample.moving
     axis = random.normal(size=3)
     turn = np.eye(4)
@@ -97,7 +97,7 @@ def _turned(sample: Sample, random: Random) -> Sample:
 
 
 def _noise(sample: Sample, random: Random) -> Sample:
-    """Noise as strong as the anatomy itself, everywhere."""
+    """Add noise as strong as the anatomy, everywhere."""
     data = sample.moving.data.astype(np.float32)
     inside = data[foreground(data)]
     noise = random.standard_normal(data.shape, dtype=np.float32) * np.float32(np.percentile(inside, 98) - data.min())
@@ -105,7 +105,7 @@ def _noise(sample: Sample, random: Random) -> Sample:
 
 
 def _shuffled(sample: Sample, random: Random) -> Sample:
-    """Blocks of the moving image exchanged with one another, as thick as the image where that is less."""
+    """Permute blocks of the moving image, at most as thick as the image."""
     data = sample.moving.data
     p, q, r = (min(_BLOCK, n) for n in data.shape)
     count = (data.shape[0] // p, data.shape[1] // q, data.shape[2] // r)
@@ -141,7 +141,7 @@ def _shape(data: Array) -> tuple[int, int, int]:
 
 
 def rotation(axis: Array, angle: float) -> Array:
-    """(3, 3) about a unit axis by radians, by Rodrigues' formula."""
+    """Return the (3, 3) rotation about a unit axis by an angle in radians, by Rodrigues' formula."""
     x, y, z = axis
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     return np.asarray(np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross)

@@ -67,7 +67,7 @@ DATA = (
 
 
 def plans(folder: Path) -> list[Plan]:
-    """Everything that is measured.
+    """Return all plans.
 
     Args:
         folder: of the data sets.
@@ -94,7 +94,7 @@ def plans(folder: Path) -> list[Plan]:
 
 
 def parts_of(volume: Volume) -> dict[str, Box]:
-    """Parts of a brain by name: where they lie in the array, which must be in axes towards RAS.
+    """Return boxes of parts of a brain by name, in an array along RAS+.
 
     Example:
         >>> brain = Volume(np.ones((8, 10, 12), np.float32), Grid((8, 10, 12), np.eye(4)))
@@ -114,19 +114,19 @@ def parts_of(volume: Volume) -> dict[str, Box]:
 
 
 def part_of(volume: Volume, box: Box) -> Volume:
-    """What lies in a box."""
+    """Return the part of a volume inside a box."""
     data = np.ascontiguousarray(volume.data[box])
     return Volume(data, volume.grid.crop([s.start or 0 for s in box], data.shape), f"part of {volume.source}")
 
 
 def seen(grid: Grid, points_mm: Points) -> NDArray[np.bool_]:
-    """(n,) which points lie in voxels of a grid."""
+    """Return (n,) whether points lie in voxels of a grid."""
     voxels = grid.voxels(points_mm)
     return np.asarray(((voxels >= -0.5) & (voxels <= np.array(grid.shape) - 0.5)).all(axis=1))
 
 
 def lesion_in(volume: Volume, centre_mm: Points, times: float) -> Volume:
-    """With a ball so many times as bright as the median of the tissue, its edge 3 mm wide."""
+    """Add a ball of a multiple of the median intensity of the tissue, with an edge of 3 mm."""
     grid = volume.grid
     places = grid.world(np.moveaxis(np.indices(grid.shape), 0, -1))
     tissue = float(np.median(volume.data[foreground(volume.data)]))
@@ -136,7 +136,7 @@ def lesion_in(volume: Volume, centre_mm: Points, times: float) -> Volume:
 
 
 def turn_between(one: Affine, other: Affine) -> float:
-    """Degrees between the rotations of two affines.
+    """Return the angle in degrees between the rotations of two affines.
 
     Example:
         >>> turn = np.array([[0.0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
@@ -155,7 +155,7 @@ _FILES = {
 
 
 def _load(folder: Path, data_set: str, person: str, what: int = 0) -> Volume:
-    """The image, or the labels with `what` of 1, in axes towards RAS."""
+    """Return the image, or the labels with `what` of 1, in axes towards RAS."""
     return read(folder / data_set / _FILES[data_set][what].format(person)).canonical()
 
 
@@ -164,7 +164,7 @@ def _points(volume: Volume, mask: NDArray[np.bool_]) -> Points:
 
 
 def _twice(image: Volume, name: str) -> tuple[Volume, Volume]:
-    """An image and itself elsewhere by its header, with noise of its own level in both."""
+    """Return an image and itself elsewhere by its header, with noise of its own level in both."""
     level, random = noise_level(image), random_of(name)
     here, there = (noisy(image, level, random) for _ in range(2))
     matrix = np.eye(4)
@@ -215,7 +215,7 @@ def _heads(folder: Path, one: str, other: str, register: Register) -> Iterator[D
 
 
 def _dice_in(mask: NDArray[np.bool_], chain: Chain, fixed: Volume, moving: Volume) -> float:
-    """Mean Dice of labels within a mask of the fixed grid."""
+    """Return mean Dice of labels within a mask of the fixed grid."""
     moved = chain.resample(moving, fixed.grid, "nearest")
     return mean_dice(STILL, fixed, replace(moved, data=np.where(mask, moved.data, 0)))
 
@@ -298,7 +298,7 @@ def _measure(options: argparse.Namespace) -> None:
 
 
 def _kept(path: Path) -> tuple[list[Disturbed], list[str]]:
-    """Cases and plans of a record that was begun."""
+    """Return the cases and finished plans of an existing record."""
     if not path.exists():
         return [], []
     record = parsed(path, DisturbedRecord.model_validate_json, "format lightcrcf-disturbed 1")

@@ -87,7 +87,7 @@ def _onto_the_template(folder: Path, one: str, other: str, register: Register) -
 
 
 def _agreement(runs: list[Run], persons: list[tuple[Volume, Volume]], fixed: Volume) -> float:
-    """Mean Dice on the template of the labels of two persons."""
+    """Return mean Dice on the template of the labels of two persons."""
     moved = [run.chain.resample(labels, fixed.grid, "nearest") for run, (_, labels) in zip(runs, persons, strict=True)]
     kept = [replace(each, data=np.where(np.isin(each.data, _LOBAR_WHITE), 0, each.data)) for each in moved]
     return mean_dice(STILL, *kept)
@@ -125,7 +125,7 @@ def lungs_and_body(volume: Volume) -> tuple[Mask, Mask]:
 
 
 def _largest(mask: Mask, count: int, least: float) -> Mask:
-    """The largest pieces, so many of them at most, none smaller than that share of the largest."""
+    """Return the largest pieces, so many of them at most, none smaller than that share of the largest."""
     pieces, _ = ndimage.label(mask)
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0

@@ -33,7 +33,7 @@ _FIXED_OF_ONE = (*_FIXED, "gain_range")
 
 
 def fit(cases: Sequence[Case], good_dice: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """For each model, and for kinds without one, the limits that all good training cases keep, with some room.
+    """Fit limits for each model and image type without one: all good training cases keep them, with a margin.
 
     Pairs of a mixture count for its own group only: heads of two contrasts that seem to be of one are judged by the
     limits of one, and do not make them.
@@ -66,12 +66,12 @@ def group(case: Case) -> str | None:
 
 
 def is_good(case: Case, good_dice: Mapping[str, float]) -> bool:
-    """Whether a case was meant well and its labels say that it went well."""
+    """Return whether a case is not corrupted and succeeded by its labels."""
     return case["kind"] == "good" and succeeded(case, good_dice)
 
 
 def succeeded(case: Case, good_dice: Mapping[str, float]) -> bool:
-    """Whether its labels say that a case went well, spoiled or not; one that was refused did not."""
+    """Return whether a case, corrupted or not, succeeded by its labels; a refused one did not."""
     return case["dice"] is not None and bool(case["dice"] >= good_dice[case["anatomy"]])
 
 
@@ -84,7 +84,7 @@ def _limits(cases: Sequence[Case], fixed: Sequence[str]) -> dict[str, float]:
 
 
 def _limit(name: str, values: list[float]) -> float:
-    """Beyond the worst good case by some of its distance from the median, but not beyond what any images may have."""
+    """Return the limit: the worst good case plus a margin, within the range of the metric."""
     threshold, low = THRESHOLDS[name], THRESHOLDS[name].side == "low"
     extreme = min(values) if low else max(values)
     found = extreme + _SLACK * (extreme - float(np.median(values)))
@@ -96,7 +96,7 @@ def _limit(name: str, values: list[float]) -> float:
 def evaluate(
     cases: Sequence[Case], limits: Mapping[str, Mapping[str, float]], split: str, good_dice: Mapping[str, float]
 ) -> dict[str, Any]:
-    """How the verdicts come out in one split.
+    """Return the counts of verdicts in one split.
 
     Returns:
         "good": how many were meant and went well, and how many of them pass; "bad": how many were spoiled and went
@@ -123,7 +123,7 @@ def evaluate(
 
 
 def verdicts_text(record: Mapping[str, Any]) -> str:
-    """How many good registrations pass and how many bad ones do not, of the persons of both splits."""
+    """Render the rates of accepted good and detected bad registrations of both splits."""
     rows = []
     for split, title in (("train", "persons that limits come from"), ("val", "other persons")):
         found = record["summary"][split]
@@ -145,7 +145,7 @@ def verdicts_text(record: Mapping[str, Any]) -> str:
 
 
 def mixtures_text(record: Mapping[str, Any]) -> str:
-    """The same of pairs of two contrasts, of brains cut out of heads, and of CT."""
+    """Return the same of pairs of two contrasts, of brains cut out of heads, and of CT."""
     head = (
         "pairs", "persons", "good, passed", "bad, not passed", "but for mirrored ones", "spoiled but right, not passed",
         "failed by themselves, not passed",

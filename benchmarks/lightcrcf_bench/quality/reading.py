@@ -1,4 +1,4 @@
-"""Ten reports, five of them of registrations that went wrong, for somebody to tell apart by eye alone.
+"""Reader study: ten reports, five of failed registrations, to be told apart by eye.
 
     python -m lightcrcf_bench.quality.reading make --data ../shared/data --seed 2 --out FOLDER
     python -m lightcrcf_bench.quality.reading score FOLDER --named 02 05 ... --reader WHO \
@@ -45,7 +45,7 @@ Case = Mapping[str, Any]
 
 
 def draw(record: Mapping[str, Any], seed: int) -> list[Case]:
-    """Five good and five broken cases in a random order.
+    """Draw five good and five corrupted cases in random order.
 
     A mirrored brain is not drawn: nothing in its images tells, as docs/quality.md says.
 
@@ -88,7 +88,7 @@ def make(data: Path, seed: int, out: Path) -> None:
 
 
 def scored(key: Mapping[str, Any], named: Sequence[str], reader: str) -> dict[str, Any]:
-    """The record of one reading.
+    """Return the record of one reading.
 
     Args:
         key: of `make`.
@@ -114,7 +114,7 @@ def scored(key: Mapping[str, Any], named: Sequence[str], reader: str) -> dict[st
 
 
 def reading_text(record: Mapping[str, Any]) -> str:
-    """What was shown and what was named."""
+    """Render the results of the reader study."""
     rows = [
         (name, case["anatomy"], case["kind"], f"{case['dice']:.2f}", case["verdict"], "broken" if case["named"] else "")
         for name, case in record["cases"].items()

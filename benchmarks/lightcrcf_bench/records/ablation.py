@@ -51,12 +51,12 @@ class AblationRecord(Measurement):
     runs: Annotated[tuple[AblationRun, ...], Field(min_length=1)]
 
     def of(self, variant: str) -> list[AblationRun]:
-        """Its runs, one for each seed."""
+        """Return its runs, one per seed."""
         return [run for run in self.runs if run.variant == variant]
 
 
 def latest_ablation(folder: Path, name: str) -> AblationRecord:
-    """The newest record of that name in a folder of `DATE-NAME.json` files.
+    """Return the newest record of that name in a folder of `DATE-NAME.json` files.
 
     Raises:
         InputError: if there is none, or it is no valid record.
@@ -65,7 +65,7 @@ def latest_ablation(folder: Path, name: str) -> AblationRecord:
 
 
 def ablation_text(record: AblationRecord) -> str:
-    """A row for each variant: mean and deviation over seeds, and the difference from the default seed by seed."""
+    """Render a row for each variant: mean and deviation over seeds, and the paired difference from the default."""
     header = (
         "variant", "Dice", "against default", "lowest and highest difference", "folding, %", "parameters",
         "in training", "GMAC", "Dice gained per GMAC",

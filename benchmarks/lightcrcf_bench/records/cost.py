@@ -1,4 +1,4 @@
-"""Records of what computing costs, in JSON: the network and its warps, a refinement step, and how both grow.
+"""Records of computing costs: the network with its warps, a refinement step, and scaling.
 
 They lie beside the records of accuracy in `benchmarks/history`, `DATE-core.json`, `DATE-refine.json` and
 `DATE-scaling.json`. Every time that was taken is kept; medians, spreads and ratios are computed from them.
@@ -50,7 +50,7 @@ class Times(Strict):
 
 
 class Peaks(Strict):
-    """What the machine reaches at best, measured in the same run.
+    """Peak throughput of the machine, measured in the same run.
 
     Args:
         threads: that were used.
@@ -65,12 +65,12 @@ class Peaks(Strict):
     copy_gb_per_s: float
 
     def floor_ms(self, gflop: float, mb: float, precision: str) -> float:
-        """Milliseconds below which no implementation of this arithmetic and these arrays can come here."""
+        """Return the lower bound in milliseconds of this arithmetic and these arrays on this machine."""
         return 1e3 * gflop / self.gflops[precision] + mb / self.copy_gb_per_s
 
 
 class Part(Strict):
-    """Where time goes: all calls of one function at one resolution, of one repetition.
+    """Time of all calls of one function at one resolution, in one repetition.
 
     Args:
         name: for people.
@@ -117,7 +117,7 @@ class _Cost(Measurement):
     format: Literal["lightcrcf-cost"] = "lightcrcf-cost"
 
     def write(self, path: Path) -> None:
-        """As JSON, one line for each run."""
+        """Write JSON with one line per run."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(_lines(json.loads(self.model_dump_json())), encoding="utf-8")
 
@@ -137,7 +137,7 @@ class CoreRecord(_Cost):
     runs: tuple[CoreRun, ...]
 
     def floor_ms(self, run: CoreRun) -> float | None:
-        """Of a run; None where the peaks are of another device."""
+        """Return the lower bound of the time of a run; None if the peaks are of another device."""
         return self.peaks.floor_ms(run.gflop, run.mb, run.precision) if self.device == "cpu" else None
 
 
@@ -233,7 +233,7 @@ class ScalingRun(Strict):
 
     @property
     def voxels(self) -> int:
-        """Of one image."""
+        """Number of voxels of one image."""
         return self.shape[0] * self.shape[1] * self.shape[2]
 
 
@@ -246,7 +246,7 @@ class ScalingRecord(_Cost):
     runs: tuple[ScalingRun, ...]
 
     def of(self, threads: int) -> list[ScalingRun]:
-        """The runs with that number of threads, small to large."""
+        """Return the runs with that number of threads, small to large."""
         return sorted((run for run in self.runs if run.threads == threads), key=lambda run: run.voxels)
 
 
@@ -264,7 +264,7 @@ def read_cost(path: Path) -> CostRecord:
 
 
 def latest_cost(folder: Path, name: str) -> CostRecord:
-    """The newest record of that name in a folder of `DATE-NAME.json` files.
+    """Return the newest record of that name in a folder of `DATE-NAME.json` files.
 
     Raises:
         InputError: if there is none.

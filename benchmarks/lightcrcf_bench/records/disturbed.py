@@ -1,4 +1,4 @@
-"""The record of `disturbed`: what came of images of which a part is missing, or that something was added to."""
+"""The record of `disturbed`: results for images with missing or added parts."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ ROWS: dict[str, tuple[Row, ...]] = {
 
 
 class Disturbed(Strict):
-    """What came of one registration.
+    """Result of one registration.
 
     Args:
         kind: a key of `ROWS`.
@@ -145,12 +145,12 @@ class DisturbedRecord(Measurement):
         return self
 
     def of(self, kind: str) -> list[Disturbed]:
-        """The cases of a kind."""
+        """Return the cases of a kind."""
         return [case for case in self.cases if case.kind == kind]
 
 
 def latest_disturbed(folder: Path) -> DisturbedRecord:
-    """The newest record in a folder of `DATE-disturbed.json` files.
+    """Return the newest record in a folder of `DATE-disturbed.json` files.
 
     Raises:
         InputError: if there is none, or it is no valid record.
@@ -159,7 +159,7 @@ def latest_disturbed(folder: Path) -> DisturbedRecord:
 
 
 def disturbed_text(record: DisturbedRecord) -> str:
-    """A row for each figure: what was wanted, what was found, and by how much the worst case misses it."""
+    """Return a row for each figure: what was wanted, what was found, and by how much the worst case misses it."""
     lines = [line for kind in ROWS for line in _lines(kind, record.of(kind))]
     header = ("disturbed by", "figure", "wanted, at most", "mean", "worst", "", "cases", "verdicts")
     machine = record.machine
@@ -182,11 +182,11 @@ def _lines(kind: str, cases: Sequence[Disturbed]) -> list[tuple[str, ...]]:
 
 def _line(row: Row, values: list[float]) -> tuple[str, ...]:
     digits = 3 if row.figure in _SHARES else 2
-    worst, wanted, outcome = min(values) if row.figure in _HIGHER else max(values), "", ""
+    worst, wanted, result = min(values) if row.figure in _HIGHER else max(values), "", ""
     if row.wanted is not None:
         short = round(worst, digits) - row.wanted
-        wanted, outcome = f"{row.wanted:g}", "reached" if short <= 0 else f"missed by {short:.{digits}f}"
-    return row.title, FIGURES[row.figure], wanted, f"{fmean(values):.{digits}f}", f"{worst:.{digits}f}", outcome
+        wanted, result = f"{row.wanted:g}", "reached" if short <= 0 else f"missed by {short:.{digits}f}"
+    return row.title, FIGURES[row.figure], wanted, f"{fmean(values):.{digits}f}", f"{worst:.{digits}f}", result
 
 
 def _verdicts(cases: Sequence[Disturbed]) -> str:

@@ -17,12 +17,12 @@ T = TypeVar("T")
 
 
 def has_record(folder: Path, name: str) -> bool:
-    """Whether there is a record of that name."""
+    """Return whether there is a record of this name."""
     return any(folder.glob(f"????-??-??-{name}.json"))
 
 
 def newest(folder: Path, name: str) -> Path:
-    """The newest record of that name.
+    """Return the newest record of that name.
 
     Raises:
         InputError: if there is none.
@@ -34,7 +34,7 @@ def newest(folder: Path, name: str) -> Path:
 
 
 def parsed(path: Path, parse: Callable[[str], T], expected: str) -> T:
-    """What `parse`, of a pydantic model, makes of a file.
+    """Parse a file by a pydantic model.
 
     Raises:
         InputError: if it is no valid record.
@@ -47,7 +47,7 @@ def parsed(path: Path, parse: Callable[[str], T], expected: str) -> T:
 
 
 def plain(path: Path, form: str) -> dict[str, Any]:
-    """A record that is read as it is, of the format `form`.
+    """Return a record that is read as it is, of the format `form`.
 
     Raises:
         InputError: if it is none.

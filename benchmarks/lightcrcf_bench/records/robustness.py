@@ -12,7 +12,7 @@ FORMAT, ROBUSTNESS = "lightcrcf-robustness", "robustness"
 
 
 def robustness_text(record: dict[str, Any]) -> str:
-    """A row for each kind of trial; trials of one kind in several parts are counted together."""
+    """Return a row for each kind of trial; trials of one kind in several parts are counted together."""
     rows: dict[str, dict[str, Any]] = {}
     for tried in (tried for part in record["parts"].values() for tried in part):
         row = rows.setdefault(tried["what"], {"times": 0, "faults": 0, "worst": {}})

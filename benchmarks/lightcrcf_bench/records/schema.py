@@ -41,7 +41,7 @@ class Strict(BaseModel):
 
 
 class Machine(Strict):
-    """What a method ran on."""
+    """Machine of a run."""
 
     cpu: str
     cores: int
@@ -51,7 +51,7 @@ class Machine(Strict):
 
 
 class Measurement(Strict):
-    """What other records than those of pairs begin with: by what, where, when and how they were measured."""
+    """Header of a record: date, machine, versions, protocol and commands."""
 
     format: str
     format_version: Literal[1] = 1
@@ -63,13 +63,13 @@ class Measurement(Strict):
     note: str = ""
 
     def write(self, path: Path) -> None:
-        """As JSON."""
+        """Write JSON."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 class Data(Strict):
-    """What was registered: `pairs` are (fixed, moving) subjects; HD95 is in `distance_unit`.
+    """Data of a record: `pairs` are (fixed, moving) subjects; HD95 is in `distance_unit`.
 
     `structures` names the labels, where there are few enough to tell apart.
     """
@@ -84,7 +84,7 @@ class Data(Strict):
 
 
 class Method(Strict):
-    """What was run; `ours` and, for a network of ours, how it was `training`-ed. `timing` says what the times cover."""
+    """A method; `training` is the supervision of our network, `timing` describes what times include."""
 
     name: str
     title: str
@@ -126,7 +126,7 @@ class Case(Strict):
 
 
 class Timing(Strict):
-    """What one run took.
+    """Time and memory of one run.
 
     `seconds` is wall time of the whole command, `call_seconds` of the registration alone where the tool can tell,
     `peak_mib` the largest resident memory of its process, `load_before` the machine's one-minute load average when it
@@ -218,12 +218,12 @@ class Record(Strict):
         return self
 
     def of(self, method: str) -> list[Case]:
-        """The cases of one method, in the order of the pairs; those that it did not run on are left out."""
+        """Return the cases of one method, in the order of the pairs; those that it did not run on are left out."""
         rows = {(case.fixed, case.moving): case for case in self.cases if case.method == method}
         return [rows[pair] for pair in self.data.pairs if pair in rows]
 
     def shared(self, methods: Sequence[str], measure: str) -> list[tuple[float, ...]]:
-        """A measure of these methods on each pair on which all of them have it, in the order of the pairs."""
+        """Return a measure of these methods on each pair on which all of them have it, in the order of the pairs."""
         columns = [
             {(case.fixed, case.moving): getattr(case, measure) for case in self.cases if case.method == name}
             for name in methods
@@ -232,11 +232,11 @@ class Record(Strict):
         return [tuple(column[pair] for column in columns) for pair in both]
 
     def method(self, name: str) -> Method:
-        """The method of that name."""
+        """Return the method of that name."""
         return next(method for method in self.methods if method.name == name)
 
     def shortfall(self, name: str) -> str:
-        """What a row of that method must not hide: on how many pairs it ran and failed; empty if on all and none."""
+        """Return a note on missing and failed pairs of a method; empty without any."""
         cases, every = self.of(name), len(self.data.pairs)
         failed = sum(case.failure is not None for case in cases)
         told = [f"{len(cases)} of {every} pairs"] if len(cases) < every else []
@@ -244,16 +244,16 @@ class Record(Strict):
         return f" ({', '.join(told)})" if told else ""
 
     def busy(self, name: str) -> bool:
-        """Whether other work kept the machine busy: its load was higher than the method can have left behind itself."""
+        """Return whether other processes loaded the machine more than the method itself could."""
         load = self.summary[name].get("load_before")
         return load is not None and load.median > self.method(name).machine.cores + 1
 
     def timed_on(self, name: str) -> tuple[date, ...]:
-        """The days on which the times of that method were taken."""
+        """Return the days on which the times of that method were taken."""
         return tuple(sorted({timing.measured for timing in self.timings if timing.method == name}))
 
     def seconds_together(self, methods: Sequence[str]) -> list[tuple[float, ...]]:
-        """Seconds of these methods on each pair on which all of them were timed on one day, in the order of pairs."""
+        """Return the seconds of methods on each pair on which all were timed on one day, in order."""
         runs = {(timing.method, (timing.fixed, timing.moving)): timing for timing in self.timings}
         found = [[runs.get((name, pair)) for name in methods] for pair in self.data.pairs]
         whole = [timings for row in found if len(timings := [timing for timing in row if timing]) == len(methods)]
@@ -266,7 +266,7 @@ class Record(Strict):
 
 
 def merge(old: Record, new: Record) -> Record:
-    """`new`, and from `old` the methods that `new` did not measure; methods keep `old`'s order, new ones come last.
+    """Merge two records: `new`, and the methods of `old` that it lacks; in the order of `old`, new ones last.
 
     Raises:
         InputError: if the two did not score the same pairs by the same protocol.
@@ -286,7 +286,7 @@ def merge(old: Record, new: Record) -> Record:
 
 
 def retimed(old: Record, methods: Sequence[Method], timings: Sequence[Timing]) -> Record:
-    """`old` with the times of some methods replaced; scores stay.
+    """Return `old` with the times of some methods replaced.
 
     Args:
         old: the record.
@@ -323,13 +323,13 @@ def write(path: Path, record: Record) -> None:
 
 
 def lined(parts: Mapping[str, Any]) -> str:
-    """JSON with one line for each row, so that changes to a record can be read as a diff."""
+    """Return JSON with one line per row, for readable diffs."""
     lines = [f" {json.dumps(key)}: {_lines(value)}" for key, value in parts.items()]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def as_csv(record: Record) -> str:
-    """One row for each method and pair: scores, what the run took, and the Dice of each structure."""
+    """Return one row for each method and pair: scores, what the run took, and the Dice of each structure."""
     labels = sorted({label for case in record.cases for label in case.dice_by_label})
     runs = {(timing.method, timing.fixed, timing.moving): timing for timing in record.timings}
     text = io.StringIO()
@@ -351,7 +351,7 @@ def as_csv(record: Record) -> str:
 
 
 def latest(folder: Path, name: str) -> Record:
-    """The newest record of that name in a folder of `DATE-NAME.json` files.
+    """Return the newest record of that name in a folder of `DATE-NAME.json` files.
 
     Raises:
         InputError: if there is none.
@@ -365,7 +365,7 @@ def _added(old: Record, new: Record) -> list[Method]:
 
 
 def _arranged(record: Record, methods: Sequence[Method], cases: Sequence[Case], timings: Sequence[Timing]) -> Record:
-    """The record with other rows, in the order of methods and pairs."""
+    """Return the record with other rows, in the order of methods and pairs."""
     order = {method.name: place for place, method in enumerate(methods)}
     pairs = {pair: place for place, pair in enumerate(record.data.pairs)}
 
@@ -383,7 +383,7 @@ def _spreads(rows: Sequence[Case] | Sequence[Timing], names: Iterable[str]) -> d
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Of one or more values."""
+    """Return the spread of one or more values."""
     deviation = np.std(values, ddof=1) if len(values) > 1 else 0.0
     figures = (np.mean(values), np.median(values), deviation, np.min(values), np.max(values))
     mean, median, deviation, minimum, maximum = (round(float(figure), 6) for figure in figures)
@@ -391,7 +391,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def _lines(value: Any) -> str:
-    """One line for each entry of a list or object."""
+    """Return one line for each entry of a list or object."""
     if isinstance(value, dict):
         entries = [f"{json.dumps(key)}: {json.dumps(entry, ensure_ascii=False)}" for key, entry in value.items()]
         return "{\n  " + ",\n  ".join(entries) + "\n }"

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from lightcrcf.errors import LightCRCFError
 from lightcrcf_bench.accuracy.environments import Environments
-from lightcrcf_bench.accuracy.methods import Bench
+from lightcrcf_bench.accuracy.methods import BenchSettings
 from lightcrcf_bench.smoothness.contrasts import CONTRAST_SETS, contrast_frontier
 from lightcrcf_bench.smoothness.frontier import DATA_SETS, LUNG, frontier
 from lightcrcf_bench.smoothness.known import known_deformation
@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _measure(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as temporary:
-        bench = Bench(
+        bench = BenchSettings(
             options.work or Path(temporary),
             options.threads,
             reuse=options.work is not None,
@@ -110,7 +110,7 @@ def _measure(options: argparse.Namespace) -> None:
         )
 
 
-def _study(options: argparse.Namespace, bench: Bench) -> Study:
+def _study(options: argparse.Namespace, bench: BenchSettings) -> Study:
     if options.act == "frontier" and options.data_set in CONTRAST_SETS:
         return contrast_frontier(options.data_set, options.data, options.split, bench)
     if options.act == "frontier":

@@ -9,7 +9,7 @@ import numpy as np
 
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import read, write
-from lightcrcf_bench.accuracy.methods import Bench
+from lightcrcf_bench.accuracy.methods import BenchSettings
 from lightcrcf_bench.accuracy.protocols import Images, Pair, pairs
 from lightcrcf_bench.accuracy.pseudo_contrasts import CONTRASTS, pseudo_contrast
 from lightcrcf_bench.smoothness.frontier import (
@@ -34,8 +34,8 @@ CONTRAST_SETS = {f"brain-{name.lower()}": name for name in CONTRASTS}
 _BRAIN = "brain"
 
 
-def contrast_frontier(data_set: str, folder: Path, split: Split, bench: Bench) -> Study:
-    """The study of one contrast.
+def contrast_frontier(data_set: str, folder: Path, split: Split, bench: BenchSettings) -> Study:
+    """Return the study of one contrast.
 
     Args:
         data_set: a key of `CONTRAST_SETS`.
@@ -68,7 +68,7 @@ def contrast_frontier(data_set: str, folder: Path, split: Split, bench: Bench) -
     )
 
 
-def _prepared(pair: Pair, name: str, bench: Bench) -> Ready:
+def _prepared(pair: Pair, name: str, bench: BenchSettings) -> Ready:
     fixed, labels, moving_labels = (read(p) for p in (pair.fixed_image, pair.fixed_labels, pair.moving_labels))
     made = f"{pair.moving}-{name}"
     file = bench.work / "contrasts" / f"{made}.nii.gz"
@@ -86,5 +86,5 @@ def _prepared(pair: Pair, name: str, bench: Bench) -> Ready:
 
 
 def _has_the_affine_in_its_field(chain: Chain) -> bool:
-    """Whether volume ratios include the constant one of an affine."""
+    """Return whether the field of a method includes its affine."""
     return chain.field is not None and np.array_equal(chain.after.matrix, np.eye(4))

@@ -42,13 +42,13 @@ class Compared:
 
 
 def overlap_of(record: SmoothnessRecord) -> tuple[str, int]:
-    """The figure by which a record tells how well images were aligned, and 1 if more is better or else -1."""
+    """Return the figure by which a record tells how well images were aligned, and 1 if more is better or else -1."""
     errors = any("target_error_mm" in trial.figures for trial in record.trials)
     return ("target_error_mm", -1) if errors else ("dice", 1)
 
 
 def along(points: Points, roughness: float) -> float | None:
-    """Linear between points (roughness, overlap); None below the least rough, the roughest one's beyond it.
+    """Interpolate linearly between points (roughness, overlap); None below the least rough, constant above.
 
     Example:
         >>> along([(0.2, 0.6), (0.4, 0.7)], 0.3), along([(0.2, 0.6), (0.4, 0.7)], 0.1)
@@ -64,7 +64,7 @@ def along(points: Points, roughness: float) -> float | None:
 
 
 def at_equal_smoothness(record: SmoothnessRecord, ours: str, peer: str) -> list[Compared]:
-    """Each setting of a peer's curve against our curve, on the cases that it and all of ours share."""
+    """Return each setting of a peer's curve against our curve, on the cases that it and all of ours share."""
     figure, sign = overlap_of(record)
     own = [_by_case(record, setting, figure) for setting in record.curve(ours)]
     found = []
@@ -84,12 +84,12 @@ def at_equal_smoothness(record: SmoothnessRecord, ours: str, peer: str) -> list[
 
 
 def least_gain(record: SmoothnessRecord, ours: str, peer: str) -> float | None:
-    """By how much ours is better at equal smoothness, where that is least; None if it cannot be compared."""
+    """Return our smallest gain at equal smoothness; None if incomparable."""
     return min(_gains(record, ours, peer, usual=False), default=None)
 
 
 def usual_gain(record: SmoothnessRecord, ours: str, peer: str) -> float | None:
-    """By how much ours is better at the smoothness of the setting that the peer's users get without asking."""
+    """Return our gain at the smoothness of the peer's default."""
     return min(_gains(record, ours, peer, usual=True), default=None)
 
 

@@ -15,7 +15,7 @@ from lightcrcf.errors import InputError
 from lightcrcf.preprocessing.foreground import foreground
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume, read
-from lightcrcf_bench.accuracy.methods import Bench
+from lightcrcf_bench.accuracy.methods import BenchSettings
 from lightcrcf_bench.accuracy.protocols import PROTOCOLS, Images, Pair, Protocol, cycle, ordered, pairs
 from lightcrcf_bench.records.schema import Data
 from lightcrcf_bench.smoothness.ladder import ladder
@@ -91,12 +91,12 @@ _LUNG = Protocol(
 
 
 def frontier_name(data_set: str, split: Split = "val") -> str:
-    """How documents refer to the record."""
+    """Return the name of the record."""
     return f"{data_set}{FRONTIER}{'' if split == 'val' else '-train'}"
 
 
-def frontier(data_set: str, folder: Path, split: Split, bench: Bench) -> Study:
-    """The study of one data set.
+def frontier(data_set: str, folder: Path, split: Split, bench: BenchSettings) -> Study:
+    """Return the study of one data set.
 
     Args:
         data_set: a key of `DATA_SETS`, or `LUNG`.
@@ -125,7 +125,7 @@ def frontier(data_set: str, folder: Path, split: Split, bench: Bench) -> Study:
 
 
 def row_of(row: DataSet, folder: Path, split: Split) -> Protocol:
-    """The protocol with the pairs of a split."""
+    """Return the protocol with the pairs of a split."""
     protocol = row.protocol
     if split == "val":
         return protocol
@@ -139,7 +139,7 @@ def row_of(row: DataSet, folder: Path, split: Split) -> Protocol:
 
 
 def anatomy_of(data_set: str, image: Volume, labels: Volume | None = None) -> Mask:
-    """Where the fixed image shows the anatomy, as a data set has it."""
+    """Return the mask of the anatomy in the fixed image of a data set."""
     return DATA_SETS[data_set].anatomy(image, labels)
 
 
@@ -160,14 +160,14 @@ def _cases(protocol: Protocol, split: Split) -> Cases:
 
 
 def frontier_commands(data_set: str, split: Split) -> tuple[str, ...]:
-    """How a record is measured again, from the repository root."""
+    """Return the commands that measure a record, run from the repository root."""
     told = "" if split == "val" else f"--split {split} "
     out = f"benchmarks/history/DATE-{frontier_name(data_set, split)}.json"
     command = f"python -m lightcrcf_bench.smoothness frontier --data-set {data_set} {told}--data ../shared/data"
     return (f"{command} --out {out}", "lightcrcf bench report")
 
 
-def _labelled_pair(pair: Pair, find: Find, _bench: Bench) -> Ready:
+def _labelled_pair(pair: Pair, find: Find, _bench: BenchSettings) -> Ready:
     fixed, labels, moving_labels = (read(p) for p in (pair.fixed_image, pair.fixed_labels, pair.moving_labels))
     anatomy = find(fixed, labels)
 
@@ -177,7 +177,7 @@ def _labelled_pair(pair: Pair, find: Find, _bench: Bench) -> Ready:
     return Ready(pair, score)
 
 
-def _lung(folder: Path, split: Split, bench: Bench) -> Study:
+def _lung(folder: Path, split: Split, bench: BenchSettings) -> Study:
     if split == "train":
         raise InputError(LUNG, expected="--split val", got=split, remedy="there is one person only, held out")
     (pair,) = pairs(_LUNG, folder)
@@ -192,7 +192,7 @@ def _lung(folder: Path, split: Split, bench: Bench) -> Study:
     )
 
 
-def _landmarks(pair: Pair, _bench: Bench) -> Ready:
+def _landmarks(pair: Pair, _bench: BenchSettings) -> Ready:
     fixed, mask = read(pair.fixed_image), read(pair.fixed_labels).data > 0
     with (pair.fixed_image.parent / "landmarks_ras_mm.csv").open(encoding="utf-8", newline="") as lines:
         rows = np.array(list(csv.reader(lines))[1:], dtype=np.float64)

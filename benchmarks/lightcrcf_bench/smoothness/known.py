@@ -18,7 +18,7 @@ from lightcrcf.errors import InputError
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume, read
-from lightcrcf_bench.accuracy.methods import Bench
+from lightcrcf_bench.accuracy.methods import BenchSettings
 from lightcrcf_bench.accuracy.protocols import PROTOCOLS, Images
 from lightcrcf_bench.smoothness.ladder import DEFAULT, elastix_rung, ladder
 from lightcrcf_bench.smoothness.record import Cases
@@ -36,7 +36,7 @@ Triple = tuple[str, str, str]
 
 
 def triples(persons: list[str]) -> list[Triple]:
-    """Fixed and moving person of the truth, and the one whose image it moves, in a cycle.
+    """Return cyclic triples: fixed and moving subject of the truth, and the subject whose image it deforms.
 
     Example:
         >>> triples(["a", "b", "c"])
@@ -47,12 +47,12 @@ def triples(persons: list[str]) -> list[Triple]:
 
 
 def known_name(split: Split = "val") -> str:
-    """How documents refer to the record."""
+    """Return the name of the record."""
     return KNOWN if split == "val" else f"{KNOWN}-train"
 
 
-def known_deformation(folder: Path, split: Split, bench: Bench) -> Study:
-    """The study: each maker's field of the first three persons, then of the next.
+def known_deformation(folder: Path, split: Split, bench: BenchSettings) -> Study:
+    """Return the study: each maker's field of the first three persons, then of the next.
 
     Args:
         folder: of all data sets.
@@ -99,7 +99,7 @@ def known_deformation(folder: Path, split: Split, bench: Bench) -> Study:
 
 
 def conjugated(chain: Chain, there: Affine) -> Chain:
-    """The deformation of a chain, its affine aside, as a map of another space: back(deformation(there(x))).
+    """Return the deformation of a chain without its affine, conjugated to another space: back(deformation(there(x))).
 
     Args:
         chain: whose field it is.
@@ -113,14 +113,14 @@ def _case(maker: str, triple: Triple) -> str:
     return f"{maker} {fixed} <- {moving} on {third}"
 
 
-def _prepared(maker: Rung, triple: Triple, images: dict[str, Path], bench: Bench) -> Ready:
+def _prepared(maker: Rung, triple: Triple, images: dict[str, Path], bench: BenchSettings) -> Ready:
     third = read(images[triple[2]])
     truth = truth_on(third, maker, triple[:2], images, bench)
-    return moved_case(_case(maker.contender.name, triple), (third, third), truth, bench)
+    return moved_case(_case(maker.runner.name, triple), (third, third), truth, bench)
 
 
-def truth_on(third: Volume, maker: Rung, pair: tuple[str, str], images: dict[str, Path], bench: Bench) -> Chain:
-    """A method's field of two persons, as a map of a third one's space.
+def truth_on(third: Volume, maker: Rung, pair: tuple[str, str], images: dict[str, Path], bench: BenchSettings) -> Chain:
+    """Return a method's field of two persons, as a map of a third one's space.
 
     It is found once and kept in the bench's `work` for all that is measured against it, as the tools' results are.
 
@@ -135,15 +135,15 @@ def truth_on(third: Volume, maker: Rung, pair: tuple[str, str], images: dict[str
         InputError: if the method fails.
     """
     fixed, moving = pair
-    outcome = maker.contender.run(Images(fixed, moving, images[fixed], images[moving]), bench)
-    if outcome.chain is None or outcome.chain.field is None:
-        got = outcome.stamp.failure or "no field"
-        raise InputError(maker.contender.name, expected="a field for the truth", got=got, remedy="see why it failed")
-    return conjugated(outcome.chain, align(third, read(images[fixed])).affine)
+    result = maker.runner.run(Images(fixed, moving, images[fixed], images[moving]), bench)
+    if result.chain is None or result.chain.field is None:
+        got = result.metadata.failure or "no field"
+        raise InputError(maker.runner.name, expected="a field for the truth", got=got, remedy="see why it failed")
+    return conjugated(result.chain, align(third, read(images[fixed])).affine)
 
 
-def moved_case(name: str, scans: tuple[Volume, Volume], truth: Chain, bench: Bench) -> Ready:
-    """A case whose truth is known: one scan moved by it is fixed, the other one moving; both get noise.
+def moved_case(name: str, scans: tuple[Volume, Volume], truth: Chain, bench: BenchSettings) -> Ready:
+    """Return a case whose truth is known: one scan moved by it is fixed, the other one moving; both get noise.
 
     Args:
         name: decides the noise.

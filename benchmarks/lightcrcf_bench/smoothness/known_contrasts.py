@@ -12,7 +12,7 @@ from lightcrcf.geometry.grid import Grid
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume, read
-from lightcrcf_bench.accuracy.methods import Bench, Own, own_contender, peer_contender, unregistered
+from lightcrcf_bench.accuracy.methods import BenchSettings, OwnConfiguration, own_runner, peer_runner, unregistered
 from lightcrcf_bench.accuracy.protocols import PROTOCOLS, PeerSettings, Protocol
 from lightcrcf_bench.smoothness.known import moved_case, truth_on
 from lightcrcf_bench.smoothness.ladder import DEFAULT, across_ladder, ladder
@@ -33,8 +33,8 @@ _ERROR = "distance in mm, at each voxel of the fixed brain, of where a tool take
 _COMMAND = "python -m lightcrcf_bench.smoothness"
 
 
-def known_contrasts(folder: Path, bench: Bench) -> Study:
-    """Fields that tools found between two other persons, on one person's T1, T2 and FLAIR.
+def known_contrasts(folder: Path, bench: BenchSettings) -> Study:
+    """Return the study of known deformations: fields between two other subjects, applied to T1, T2 and FLAIR of one.
 
     Args:
         folder: of all data sets.
@@ -64,8 +64,8 @@ def known_contrasts(folder: Path, bench: Bench) -> Study:
     )
 
 
-def known_rigid(folder: Path, bench: Bench) -> Study:
-    """Rigid moves of up to 20 degrees and 20 mm along each axis between one person's T1, T2 and FLAIR.
+def known_rigid(folder: Path, bench: BenchSettings) -> Study:
+    """Return the study of known rigid moves, up to 20 degrees and 20 mm, between T1, T2 and FLAIR of one subject.
 
     Args:
         folder: of all data sets.
@@ -86,7 +86,7 @@ def known_rigid(folder: Path, bench: Bench) -> Study:
 
 
 def rigid_move(name: str, grid: Grid) -> Affine:
-    """A turn and a shift about the middle of a grid, which a name alone decides.
+    """Return a turn and a shift about the middle of a grid, which a name alone decides.
 
     Args:
         name: of the case.
@@ -132,20 +132,25 @@ def _scans(folder: Path, pair: tuple[str, str]) -> tuple[Volume, Volume]:
 
 
 def _deformed(
-    maker: Rung, persons: tuple[str, str], images: dict[str, Path], folder: Path, pair: tuple[str, str], bench: Bench
+    maker: Rung,
+    persons: tuple[str, str],
+    images: dict[str, Path],
+    folder: Path,
+    pair: tuple[str, str],
+    bench: BenchSettings,
 ) -> Ready:
     t1, scans = _scans(folder, ("T1w", "T1w"))[0], _scans(folder, pair)
     truth = truth_on(t1, maker, persons, images, bench)
-    return moved_case(f"{maker.contender.name} {_case(*pair)}", scans, truth, bench)
+    return moved_case(f"{maker.runner.name} {_case(*pair)}", scans, truth, bench)
 
 
-def _turned(name: str, folder: Path, pair: tuple[str, str], bench: Bench) -> Ready:
+def _turned(name: str, folder: Path, pair: tuple[str, str], bench: BenchSettings) -> Ready:
     scans = _scans(folder, pair)
     return moved_case(name, scans, Chain(Affine.identity(), None, rigid_move(name, scans[0].grid)), bench)
 
 
-def _rigid_ladder(protocol: Protocol, bench: Bench) -> dict[str, Rung]:
-    own = Own("LightCRCF, rigid", None, "the rigid alignment alone", ("--transform", "rigid"))
+def _rigid_ladder(protocol: Protocol, bench: BenchSettings) -> dict[str, Rung]:
+    own = OwnConfiguration("LightCRCF, rigid", None, "the rigid alignment alone", ("--transform", "rigid"))
     peers = {
         "greedy-rigid": PeerSettings(
             "greedy", "greedy NMI, rigid", "-ia-image-centers -dof 6 -m NMI -n 100x50x10 -seed 1", "", "6 parameters"
@@ -157,9 +162,8 @@ def _rigid_ladder(protocol: Protocol, bench: Bench) -> dict[str, Rung]:
         ),
     }  # fmt: skip
     rungs = [Rung(unregistered(), "identity", usual=True)]
-    rungs += [Rung(own_contender(protocol, "lightcrcf-rigid", own, bench), "lightcrcf-rigid", usual=True)]
+    rungs += [Rung(own_runner(protocol, "lightcrcf-rigid", own, bench), "lightcrcf-rigid", usual=True)]
     rungs += [
-        Rung(peer_contender(protocol.folder, name, settings, bench), name, usual=True)
-        for name, settings in peers.items()
+        Rung(peer_runner(protocol.folder, name, settings, bench), name, usual=True) for name, settings in peers.items()
     ]
-    return {rung.contender.name.partition("@")[0]: rung for rung in rungs}
+    return {rung.runner.name.partition("@")[0]: rung for rung in rungs}

@@ -6,7 +6,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from lightcrcf_bench.accuracy.methods import OURS, Bench, Own, own_contender, peer_contender, unregistered
+from lightcrcf_bench.accuracy.methods import (
+    OURS,
+    BenchSettings,
+    OwnConfiguration,
+    own_runner,
+    peer_runner,
+    unregistered,
+)
 from lightcrcf_bench.accuracy.protocols import PeerSettings, Protocol
 from lightcrcf_bench.smoothness.study import Rung
 
@@ -39,8 +46,8 @@ _USUAL_OURS, _USUAL_GREEDY, _USUAL_SYN = 1.0, (1.732, 0.7071), (3.0, 0.0)
 _NMI = "-m NMI -n 100x50x10"
 
 
-def ladder(protocol: Protocol, bench: Bench) -> dict[str, Rung]:
-    """Every method and setting that can run on a protocol's images, by name.
+def ladder(protocol: Protocol, bench: BenchSettings) -> dict[str, Rung]:
+    """Return every method and setting that can run on a protocol's images, by name.
 
     Args:
         protocol: gives our model, and the affine and the iterations of the other tools, as its accuracy was measured.
@@ -49,14 +56,14 @@ def ladder(protocol: Protocol, bench: Bench) -> dict[str, Rung]:
     rungs = [Rung(unregistered(), "identity", usual=True)]
     rungs += [_ours(protocol, value, bench) for value in SMOOTHNESS]
     alone = [AFFINE] if (bench.model or protocol.model) == "none" else [AFFINE, FAST]
-    rungs += [Rung(own_contender(protocol, name, OURS[name], bench), name, usual=True) for name in alone]
+    rungs += [Rung(own_runner(protocol, name, OURS[name], bench), name, usual=True) for name in alone]
     rungs += [_greedy(protocol, *sigmas, bench) for sigmas in GREEDY]
     rungs += [_syn(protocol, *sigmas, bench) for sigmas in SYN]
-    return {rung.contender.name.partition("@")[0]: rung for rung in rungs}
+    return {rung.runner.name.partition("@")[0]: rung for rung in rungs}
 
 
-def across_ladder(protocol: Protocol, bench: Bench) -> dict[str, Rung]:
-    """Every method and setting that can run on two contrasts, by name.
+def across_ladder(protocol: Protocol, bench: BenchSettings) -> dict[str, Rung]:
+    """Return every method and setting that can run on two contrasts, by name.
 
     Args:
         protocol: gives the settings of elastix and ConvexAdam, as its accuracy was measured.
@@ -68,35 +75,35 @@ def across_ladder(protocol: Protocol, bench: Bench) -> dict[str, Rung]:
     auto = replace(protocol, model="auto")  # no network is trained for two contrasts: none runs
     rungs = [Rung(unregistered(), "identity", usual=True)]
     rungs += [_ours(auto, value, bench) for value in SMOOTHNESS]
-    rungs += [Rung(own_contender(auto, AFFINE, OURS[AFFINE], bench), AFFINE, usual=True)]
+    rungs += [Rung(own_runner(auto, AFFINE, OURS[AFFINE], bench), AFFINE, usual=True)]
     rungs += [_greedy(replace(auto, peers={"greedy-ncc": nmi}), *sigmas, bench, GREEDY_NMI) for sigmas in GREEDY]
     rungs += [_syn(protocol, *sigmas, bench) for sigmas in SYN]
     rungs += [_as_measured(protocol, "elastix-bspline", ELASTIX, bench)]
     rungs += [_as_measured(protocol, "convexadam", CONVEXADAM, bench)]
-    return {rung.contender.name.partition("@")[0]: rung for rung in rungs}
+    return {rung.runner.name.partition("@")[0]: rung for rung in rungs}
 
 
-def elastix_rung(protocol: Protocol, bench: Bench) -> Mapping[str, Rung]:
-    """elastix as its accuracy was measured; its field has the affine in it, so that only whole maps are compared."""
+def elastix_rung(protocol: Protocol, bench: BenchSettings) -> Mapping[str, Rung]:
+    """Return elastix as in the accuracy benchmark; its field includes the affine, so only whole maps compare."""
     return {"elastix-bspline": _as_measured(protocol, "elastix-bspline", ELASTIX, bench)}
 
 
-def _as_measured(protocol: Protocol, name: str, curve: str, bench: Bench) -> Rung:
-    return Rung(peer_contender(protocol.folder, name, protocol.peers[name], bench), curve, usual=True)
+def _as_measured(protocol: Protocol, name: str, curve: str, bench: BenchSettings) -> Rung:
+    return Rung(peer_runner(protocol.folder, name, protocol.peers[name], bench), curve, usual=True)
 
 
-def _ours(protocol: Protocol, value: float, bench: Bench) -> Rung:
-    own = Own(
+def _ours(protocol: Protocol, value: float, bench: BenchSettings) -> Rung:
+    own = OwnConfiguration(
         f"{CURVES[DEFAULT]}, smoothness {value:g}",
         "default",
         f"{OURS[DEFAULT].settings}, smoothness {value:g}",
         ("--smoothness", f"{value:g}"),
     )
-    contender = own_contender(protocol, f"{DEFAULT}-{value:g}", own, bench)
-    return Rung(contender, DEFAULT, f"{value:g}", value == _USUAL_OURS)
+    runner = own_runner(protocol, f"{DEFAULT}-{value:g}", own, bench)
+    return Rung(runner, DEFAULT, f"{value:g}", value == _USUAL_OURS)
 
 
-def _greedy(protocol: Protocol, forces: float, field: float, bench: Bench, curve: str = "greedy") -> Rung:
+def _greedy(protocol: Protocol, forces: float, field: float, bench: BenchSettings, curve: str = "greedy") -> Rung:
     base, shown = protocol.peers["greedy-ncc"], f"{forces:g}/{field:g}"
     settings = replace(
         base,
@@ -106,11 +113,11 @@ def _greedy(protocol: Protocol, forces: float, field: float, bench: Bench, curve
         deform=f"{re.sub(r' -s [^ ]+ [^ ]+', '', base.deform)} -s {forces:g}vox {field:g}vox -wp 0 -seed 1",
         about=f"{base.about.partition(';')[0]}; forces smoothed by {forces:g}, the field by {field:g} voxels",
     )
-    contender = peer_contender(protocol.folder, f"{curve}-{forces:g}-{field:g}", settings, bench)
-    return Rung(contender, curve, shown, (forces, field) == _USUAL_GREEDY)
+    runner = peer_runner(protocol.folder, f"{curve}-{forces:g}-{field:g}", settings, bench)
+    return Rung(runner, curve, shown, (forces, field) == _USUAL_GREEDY)
 
 
-def _syn(protocol: Protocol, flow: float, total: float, bench: Bench) -> Rung:
+def _syn(protocol: Protocol, flow: float, total: float, bench: BenchSettings) -> Rung:
     shown = f"{flow:g}/{total:g}"
     settings = PeerSettings(
         "ants",
@@ -119,5 +126,5 @@ def _syn(protocol: Protocol, flow: float, total: float, bench: Bench) -> Rung:
         f"SyN {flow:g} {total:g}",
         f"{protocol.peers['ants-syn'].about}; flow sigma {flow:g}, total sigma {total:g}",
     )
-    contender = peer_contender(protocol.folder, f"syn-{flow:g}-{total:g}", settings, bench)
-    return Rung(contender, "syn", shown, (flow, total) == _USUAL_SYN)
+    runner = peer_runner(protocol.folder, f"syn-{flow:g}-{total:g}", settings, bench)
+    return Rung(runner, "syn", shown, (flow, total) == _USUAL_SYN)

@@ -49,7 +49,7 @@ _TIMES = (SECONDS, "call_seconds", "peak_mib")
 
 
 class Cases(Strict):
-    """What was registered; `names` are the cases, `persons` says who they are and of which split."""
+    """Cases of a record: their `names`, and the subjects with their split in `persons`."""
 
     name: str
     split: Literal["train", "val"]
@@ -129,24 +129,24 @@ class SmoothnessRecord(Strict):
         return self
 
     def of(self, method: str) -> list[Trial]:
-        """The trials of a method."""
+        """Return the trials of a method."""
         return [trial for trial in self.trials if trial.method == method]
 
     def curve(self, name: str) -> list[Setting]:
-        """The settings of a tool."""
+        """Return the settings of a tool."""
         return [method for method in self.methods if method.curve == name]
 
     def curves(self) -> list[str]:
-        """The tools, in the order of the methods."""
+        """Return the tools, in the order of the methods."""
         return list(dict.fromkeys(method.curve for method in self.methods))
 
     def mean(self, method: str, figure: str) -> float | None:
-        """Of a figure over the cases; None if it has none."""
+        """Return the mean of a metric over cases; None without values."""
         found = self.summary[method].get(figure)
         return None if found is None else found.mean
 
     def shortfall(self, name: str) -> str:
-        """What a row of that method must not hide: on how many cases it ran and failed; empty if on all and none."""
+        """Return a note on missing and failed cases of a method; empty without any."""
         trials, every = self.of(name), len(self.data.names)
         failed = sum(trial.failure is not None for trial in trials)
         told = [f"{len(trials)} of {every} cases"] if len(trials) < every else []
@@ -155,7 +155,7 @@ class SmoothnessRecord(Strict):
 
 
 def merged(old: SmoothnessRecord, new: SmoothnessRecord) -> SmoothnessRecord:
-    """Both; where both have a trial, or describe a method, `new` counts, unless it never ran. `old`'s order stays.
+    """Merge two records; for trials and methods in both, `new` counts, unless it never ran. The order is that of `old`.
 
     Raises:
         InputError: if they are of other cases or another protocol.
@@ -191,7 +191,7 @@ def write_smoothness(path: Path, record: SmoothnessRecord) -> None:
 
 
 def latest_smoothness(folder: Path, name: str) -> SmoothnessRecord:
-    """The newest record of that name.
+    """Return the newest record of that name.
 
     Raises:
         InputError: if there is none.

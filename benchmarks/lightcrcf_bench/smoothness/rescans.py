@@ -14,7 +14,7 @@ from lightcrcf.errors import InputError
 from lightcrcf.preprocessing.foreground import foreground
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import read
-from lightcrcf_bench.accuracy.methods import Bench
+from lightcrcf_bench.accuracy.methods import BenchSettings
 from lightcrcf_bench.accuracy.protocols import PROTOCOLS, Images
 from lightcrcf_bench.smoothness.ladder import ladder
 from lightcrcf_bench.smoothness.record import Cases
@@ -34,8 +34,8 @@ _ANATOMIES = ("brain", _HEARTS, "abdomen")
 _COMMAND = "python -m lightcrcf_bench.smoothness"
 
 
-def same_person(folder: Path, bench: Bench) -> Study:
-    """Two scans of each of two persons, in other orientations.
+def same_person(folder: Path, bench: BenchSettings) -> Study:
+    """Return two scans of each of two persons, in other orientations.
 
     Args:
         folder: of all data sets.
@@ -66,7 +66,7 @@ def same_person(folder: Path, bench: Bench) -> Study:
     )
 
 
-def _two_scans(folder: Path, one: str, other: str, _bench: Bench) -> Ready:
+def _two_scans(folder: Path, one: str, other: str, _bench: BenchSettings) -> Ready:
     files = (folder / "oasis" / f"sub-{one}_T1w.nii.gz", folder / "oasis-trt-asl" / f"sub-{other}_T1w.nii.gz")
     fixed, moving = (read(path) for path in files)
     brain = np.asarray(fixed.data > 0)
@@ -79,12 +79,12 @@ def _two_scans(folder: Path, one: str, other: str, _bench: Bench) -> Ready:
 
 
 def rescans_name(anatomy: str, split: Split = "val") -> str:
-    """How documents refer to the record."""
+    """Return the name of the record."""
     return f"{anatomy}{RESCANS}{'' if split == 'val' else '-train'}"
 
 
-def rescans(anatomy: str, folder: Path, split: Split, bench: Bench) -> Study:
-    """Simulated rescans of some persons of a split.
+def rescans(anatomy: str, folder: Path, split: Split, bench: BenchSettings) -> Study:
+    """Return the study of simulated rescans of subjects of a split.
 
     Args:
         anatomy: brain, cardiac or abdomen.
@@ -129,7 +129,7 @@ def rescans(anatomy: str, folder: Path, split: Split, bench: Bench) -> Study:
     )
 
 
-def _rescan(path: Path, name: str, bench: Bench) -> Ready:
+def _rescan(path: Path, name: str, bench: BenchSettings) -> Ready:
     image, random = read(path), random_of(name)
     shift_mm = image.grid.affine[:3, :3] @ np.array(_SHIFT_VOXELS)
     anatomy, level = foreground(image.data), noise_level(image)

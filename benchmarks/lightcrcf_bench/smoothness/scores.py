@@ -1,4 +1,4 @@
-"""What is measured of a transform: how it changes volume, how alike it makes images, how far it is from the truth.
+"""Scores of a transform: volume change, image similarity, and distance from the truth.
 
 J is the determinant of the deformation, the affine aside (`evaluation.fields.deformation_determinant`), by central
 differences on the grid of the fixed image: the same for every tool, whatever grid its field came on.
@@ -26,7 +26,7 @@ _FLOOR, _CEILING = 1e-9, 1e9  # as `evaluation.regularity.sdlogj` has them
 
 
 def volume_change(chain: Chain, grid: Grid, anatomy: Mask) -> dict[str, float]:
-    """Spread, percentiles, maximum and folding of J, inside the anatomy and over the whole fixed grid.
+    """Return spread, percentiles, maximum and folding of J, inside the anatomy and over the fixed grid.
 
     Args:
         chain: fixed points to moving points.
@@ -42,7 +42,7 @@ def volume_change(chain: Chain, grid: Grid, anatomy: Mask) -> dict[str, float]:
 
 
 def ratios(determinants: NDArray[np.float32]) -> dict[str, float]:
-    """Of determinants, in any shape.
+    """Return metrics of Jacobian determinants of any shape.
 
     Example:
         >>> found = ratios(np.exp(np.array([-0.5, 0.5], np.float32)))
@@ -61,19 +61,19 @@ def ratios(determinants: NDArray[np.float32]) -> dict[str, float]:
 
 
 def mean_dice(chain: Chain, fixed_labels: Volume, moving_labels: Volume) -> float:
-    """Over the structures that both have, those that are lost on the way counted as 0."""
+    """Return the mean over structures of both label maps; vanished structures count as 0."""
     moved = chain.resample(moving_labels, fixed_labels.grid, "nearest").data
     common = np.intersect1d(label_codes(fixed_labels.data), label_codes(moving_labels.data)).tolist()
     return float(np.mean(list(dice(fixed_labels.data, moved, common).values())))
 
 
 def target_error(chain: Chain, fixed_mm: Points, moving_mm: Points) -> float:
-    """Mean distance in mm of fixed landmarks, taken to the moving image, from those there; both (n, 3) RAS+ mm."""
+    """Return the mean target registration error in mm of landmarks, both (n, 3) RAS+ mm."""
     return float(np.linalg.norm(chain.points(fixed_mm) - moving_mm, axis=1).mean())
 
 
 def correlation(chain: Chain, fixed: Volume, moving: Volume, anatomy: Mask) -> float:
-    """Pearson correlation of the fixed image and the moved one, interpolated linearly, inside the anatomy.
+    """Return the Pearson correlation of fixed and moved image, interpolated linearly, inside the anatomy.
 
     0 where one of them is constant, as a moving image that ended elsewhere is.
     """
@@ -83,10 +83,10 @@ def correlation(chain: Chain, fixed: Volume, moving: Volume, anatomy: Mask) -> f
 
 
 def points_of(anatomy: Mask, grid: Grid) -> Points:
-    """(n, 3) RAS+ mm of the voxels inside."""
+    """Return the (n, 3) RAS+ mm of the voxels inside."""
     return grid.world(np.argwhere(anatomy))
 
 
 def distances(chain: Chain, points_mm: Points, truth_mm: Points) -> NDArray[np.float64]:
-    """(n,) mm between where a chain takes points and where they belong."""
+    """Return (n,) distances in mm between mapped points and their true positions."""
     return np.asarray(np.linalg.norm(chain.points(points_mm) - truth_mm, axis=1))

@@ -23,17 +23,17 @@ _LINEAR = 0.5
 
 
 def random_of(name: str) -> Random:
-    """Numbers that a name alone decides."""
+    """Return a random generator seeded by a name."""
     return np.random.default_rng(seed_of(name))
 
 
 def seed_of(name: str) -> int:
-    """A seed that a name alone decides."""
+    """Return a seed that a name alone decides."""
     return zlib.crc32(name.encode())
 
 
 def left(folder: Path, name: str, fixed: Volume, moving: Volume) -> Images:
-    """Both images as files, named by their voxels too: what tools left for other images is not taken for theirs."""
+    """Write both images to files named by their content, so that cached results of other images are not reused."""
     place = f"{name}-{zlib.crc32(moving.data.tobytes(), zlib.crc32(fixed.data.tobytes())):08x}"
     files = (folder / place / "fixed.nii.gz", folder / place / "moving.nii.gz")
     (folder / place).mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def left(folder: Path, name: str, fixed: Volume, moving: Volume) -> Images:
 
 
 def noise_level(volume: Volume) -> float:
-    """Standard deviation of an image's noise, in its own units; the background is taken for 0.
+    """Estimate the standard deviation of the noise of an image; its background is 0.
 
     Example:
         >>> from lightcrcf.geometry.grid import Grid
@@ -58,14 +58,14 @@ def noise_level(volume: Volume) -> float:
 
 
 def noisy(volume: Volume, level: float, random: Random) -> Volume:
-    """With noise of that standard deviation wherever the image is not 0; nothing becomes negative."""
+    """Add noise of a standard deviation where the image is not 0; values stay nonnegative."""
     data = volume.data.astype(np.float32)
     disturbed = np.abs(data + random.normal(0, level, data.shape).astype(np.float32))
     return Volume(np.where(data > 0, disturbed, 0).astype(np.float32), volume.grid, volume.source)
 
 
 def biased(volume: Volume, percent: float, random: Random) -> Volume:
-    """Multiplied by a smooth field that runs over so many percent of the mean, 20: from 0.9 to 1.1."""
+    """Multiply by a smooth field whose range is a percentage of its mean; 20 is from 0.9 to 1.1."""
     indices = np.stack(np.meshgrid(*(np.arange(n) for n in volume.grid.shape), indexing="ij"), axis=-1)
     places = volume.grid.world(indices) - volume.grid.world(np.array(volume.grid.shape) / 2)
     phases = random.uniform(0, 2 * np.pi, len(_WAVES))
@@ -76,14 +76,14 @@ def biased(volume: Volume, percent: float, random: Random) -> Volume:
 
 
 def shifted(volume: Volume, shift_mm: NDArray[np.float64]) -> Volume:
-    """Its content moved by that vector, RAS+ mm, on the same grid."""
+    """Shift the content by a vector in RAS+ mm, on the same grid."""
     matrix = np.eye(4)
     matrix[:3, 3] = -np.asarray(shift_mm)
     return moved(volume, Chain(Affine.identity(), None, Affine(matrix)))
 
 
 def moved(volume: Volume, chain: Chain) -> Volume:
-    """Through the chain onto its own grid, interpolated once, by cubics; what was 0 outside of it stays 0."""
+    """Resample through the chain on the same grid by cubic interpolation; 0 outside."""
     smooth = chain.resample(volume, volume.grid, "cubic").data
     shown = Volume((volume.data > 0).astype(np.float32), volume.grid)
     inside = chain.resample(shown, volume.grid, "linear").data > _LINEAR

@@ -11,7 +11,7 @@ from typing import Literal
 
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.transforms.chain import Chain
-from lightcrcf_bench.accuracy.methods import Bench, Contender, Outcome
+from lightcrcf_bench.accuracy.methods import BenchSettings, MethodResult, MethodRunner
 from lightcrcf_bench.accuracy.protocols import Images
 from lightcrcf_bench.accuracy.run import describe
 from lightcrcf_bench.smoothness.record import (
@@ -35,7 +35,7 @@ _SIGNIFICANT = 6
 class Rung:
     """A method at one setting of smoothness: a point of its tool's curve; see `record.Setting`."""
 
-    contender: Contender
+    runner: MethodRunner
     curve: str
     smoothness: str = ""
     usual: bool = False
@@ -59,12 +59,12 @@ class Planned:
     """A case by name, and what makes it ready: it may write images below the bench's `work`."""
 
     name: str
-    prepare: Callable[[Bench], Ready]
+    prepare: Callable[[BenchSettings], Ready]
 
 
 @dataclass(frozen=True)
 class Study:
-    """What a record is made of.
+    """Definition of a record.
 
     Args:
         name, title, data, protocol, commands: as the record has them.
@@ -82,7 +82,7 @@ class Study:
 
 
 def subjects(folder: Path, data_set: str, split: Split) -> list[str]:
-    """The persons of a split.
+    """Return the persons of a split.
 
     Raises:
         InputError: if the folder of the data sets does not say who they are.
@@ -97,7 +97,7 @@ def subjects(folder: Path, data_set: str, split: Split) -> list[str]:
 
 
 def chosen(rungs: dict[str, Rung], names: Sequence[str]) -> list[Rung]:
-    """Those of these names, or of the curves of these names; all if there are none.
+    """Return the methods with these names or curves; all if none are given.
 
     Raises:
         UsageError: if one is unknown.
@@ -117,7 +117,7 @@ def grow(
     study: Study,
     path: Path,
     names: Sequence[str],
-    bench: Bench,
+    bench: BenchSettings,
     *,
     count: int | None = None,
     again: bool = False,
@@ -144,16 +144,16 @@ def grow(
     rungs, warm = chosen(study.rungs, names), False
     for case in study.planned[:count]:
         done = set() if record is None or again else _done(record, case.name)
-        todo = [rung for rung in rungs if rung.contender.name not in done]
+        todo = [rung for rung in rungs if rung.runner.name not in done]
         ready = _ready(case, bench, log) if todo else None
         if ready is None:
             continue
         for rung in todo:
-            if rung.contender.warm_up and not warm:
-                rung.contender.run(ready.images, bench)
+            if rung.runner.warm_up and not warm:
+                rung.runner.run(ready.images, bench)
                 warm = True
-            outcome = rung.contender.run(ready.images, bench)
-            new = _record(study, rung, _trial(rung, case, ready, outcome), outcome, note)
+            result = rung.runner.run(ready.images, bench)
+            new = _record(study, rung, _trial(rung, case, ready, result), result, note)
             record = merged(record, new) if record else new
             write_smoothness(path, record)
             log(_told(study, new.trials[0]))
@@ -163,8 +163,8 @@ def _done(record: SmoothnessRecord, case: str) -> set[str]:
     return {trial.method for trial in record.trials if trial.case == case and trial.failure is None}
 
 
-def _ready(case: Planned, bench: Bench, log: Log) -> Ready | None:
-    """None where it cannot be made; the next one may be."""
+def _ready(case: Planned, bench: BenchSettings, log: Log) -> Ready | None:
+    """Prepare a case; None if it cannot be prepared."""
     try:
         return case.prepare(bench)
     except InputError as error:
@@ -172,18 +172,18 @@ def _ready(case: Planned, bench: Bench, log: Log) -> Ready | None:
         return None
 
 
-def _trial(rung: Rung, case: Planned, ready: Ready, outcome: Outcome) -> Trial:
-    stamp = outcome.stamp
-    times = {name: getattr(stamp, name) for name in ("seconds", "call_seconds", "peak_mib", "load_before")}
-    parts = {"method": rung.contender.name, "case": case.name, "measured": stamp.measured or date.today()}
-    if outcome.chain is None:
-        return Trial.model_validate({**parts, "failure": stamp.failure or "no reason"})
-    figures = {name: float(f"{value:.{_SIGNIFICANT}g}") for name, value in ready.score(outcome.chain).items()}
+def _trial(rung: Rung, case: Planned, ready: Ready, result: MethodResult) -> Trial:
+    metadata = result.metadata
+    times = {name: getattr(metadata, name) for name in ("seconds", "call_seconds", "peak_mib", "load_before")}
+    parts = {"method": rung.runner.name, "case": case.name, "measured": metadata.measured or date.today()}
+    if result.chain is None:
+        return Trial.model_validate({**parts, "failure": metadata.failure or "no reason"})
+    figures = {name: float(f"{value:.{_SIGNIFICANT}g}") for name, value in ready.score(result.chain).items()}
     return Trial.model_validate({**parts, **times, "figures": figures})
 
 
-def _record(study: Study, rung: Rung, trial: Trial, outcome: Outcome, note: str) -> SmoothnessRecord:
-    told = describe(rung.contender, [outcome], note).model_dump()
+def _record(study: Study, rung: Rung, trial: Trial, result: MethodResult, note: str) -> SmoothnessRecord:
+    told = describe(rung.runner, [result], note).model_dump()
     setting = Setting(**told, curve=rung.curve, smoothness=rung.smoothness, usual=rung.usual)
     return SmoothnessRecord(
         name=study.name,

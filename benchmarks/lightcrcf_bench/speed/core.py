@@ -101,7 +101,7 @@ def measure_core(
 
 
 def fitted(shape: Shape, config: NetworkConfig) -> Shape:
-    """The sizes rounded up to multiples that the network takes."""
+    """Return the sizes rounded up to multiples that the network takes."""
     d, h, w = (-(-n // m) * m for n, m in zip(shape, config.multiples, strict=True))
     return d, h, w
 
@@ -115,7 +115,7 @@ def _run(options: Mapping[str, Any], threads: int) -> CoreRun:
 def compute(
     shape: Sequence[int], model: str, threads: int, precision: str, repetitions: int, engine: Any, device: Any
 ) -> dict[str, Any]:
-    """In this process: the fields of a `CoreRun` that the process itself can tell, and versions and parameters."""
+    """Measure in this process: the fields of a `CoreRun` known to the process, versions and parameters."""
     shape3 = (shape[0], shape[1], shape[2])
     pair, weights = workload(shape3), load(model)
     network = open_engine(weights, name=engine, device=device, precision=precision, threads=threads)  # type: ignore[arg-type]
@@ -150,7 +150,7 @@ def compute(
 def compute_alternately(
     shape: Sequence[int], model: str, threads: Sequence[int], precision: str, repetitions: int
 ) -> list[list[float]]:
-    """In this process: milliseconds of each repetition with each number of threads, which take turns call by call."""
+    """Measure in this process: milliseconds of each repetition with each number of threads, alternating by call."""
     shape3 = (shape[0], shape[1], shape[2])
     pair, weights = workload(shape3), load(model)
     times: list[list[float]] = [[] for _ in threads]
@@ -165,7 +165,7 @@ def compute_alternately(
 
 
 def register_arrays(network: Engine, pair: Workload) -> tuple[Any, Any, Any]:
-    """The field, the moved image and the moved labels."""
+    """Return the field, the moved image and the moved labels."""
     shape, pool = pair.fixed.shape, network.config.pool
     field = network.displacement(pair.fixed, pair.moving)
     moved = warp_upsampled(pair.moving[None], field, pool)[0]
@@ -179,7 +179,7 @@ def register_arrays(network: Engine, pair: Workload) -> tuple[Any, Any, Any]:
 
 
 def part_flops(weights: Weights, shape: Shape, precision: str) -> dict[str, float]:
-    """10^9 operations of the convolutions in each part; a multiply-add is two. Graphs are counted as they run.
+    """Count the 10^9 operations of convolutions in each part; a multiply-add is two. Graphs are counted as they run.
 
     Example:
         >>> from lightcrcf.network.config import multiply_adds
@@ -211,7 +211,7 @@ def part_flops(weights: Weights, shape: Shape, precision: str) -> dict[str, floa
 
 
 def _paired_flops(weights: Weights, sizes: Sequence[Shape]) -> dict[str, float]:
-    """In bfloat16 throughout. What passes compute again, from the fixed image, counts once, as elsewhere."""
+    """Count operations in bfloat16; repeated passes over the fixed image count once, as elsewhere."""
     counted = {_ENCODER_OF_IMAGE: sum(_own(f"encoder.{level}", weights, sizes[level]) for level in range(LEVELS))}
     for level, passes in enumerate(weights.config.passes):
         again = (passes - 1) / passes * _of_fixed(level, weights, sizes[level])
@@ -224,18 +224,18 @@ def _decoder(level: int, weights: Weights, shape: Shape) -> float:
 
 
 def _of_fixed(level: int, weights: Weights, shape: Shape) -> float:
-    """What the fixed image's features take in the first convolution."""
+    """Return the cost of the fixed image's features in the first convolution."""
     inputs = weights.arrays[f"levels.{level}.first.weight"].shape[1]
     return _own(f"levels.{level}.first", weights, shape) * weights.config.encoder[level] / int(inputs)
 
 
 def _own(name: str, weights: Weights, shape: Shape) -> float:
-    """Of one convolution of one image in this project's kernels."""
+    """Return the cost of one convolution of one image in native kernels."""
     return 2 * weights.arrays[f"{name}.weight"].size * prod(shape) / 1e9
 
 
 def native_precisions() -> list[str]:
-    """Those in which this processor multiplies itself."""
+    """Return the precisions that this processor supports in hardware."""
     from lightcrcf.engines.openvino import bfloat16_is_native
 
     return ["f32", "bf16"] if bfloat16_is_native() else ["f32"]
@@ -299,7 +299,7 @@ def _watched(shape: tuple[int, ...]) -> dict[tuple[str, str], Labeller]:
 
 
 def _training_parameters(config: NetworkConfig) -> int | None:
-    """Of the network in training, with all branches, that becomes this one; None without PyTorch, or if none does."""
+    """Return the number of parameters before fusion; None without PyTorch or a matching configuration."""
     try:
         from lightcrcf.network.model import LightCRCF
     except ModuleNotFoundError:

@@ -1,4 +1,4 @@
-"""A table of where time goes, from traces of several runs."""
+"""Breakdown of time, from traces of several runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["parts"]
 
 
 def parts(traces: Sequence[Sequence[Event]], flops: Mapping[str, float] | None = None) -> list[Part]:
-    """The parts, in the order of their first call; times are medians over the traced runs.
+    """Return the parts, in the order of their first call; times are medians over the traced runs.
 
     Args:
         traces: what was traced in each run; all did the same.

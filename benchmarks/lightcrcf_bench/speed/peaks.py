@@ -1,4 +1,4 @@
-"""What this machine reaches at best: a large matrix product, and copying a large array."""
+"""Peak throughput of this machine: a large matrix product, and a copy of a large array."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _REPETITIONS = 5
 
 
 def measure_peaks(threads: int, precisions: Sequence[str], *, size: int = 3072) -> Peaks:
-    """The best of some repetitions each; the product by NumPy's library and by OpenVINO, whichever is faster.
+    """Measure the best of several repetitions; the matrix product by NumPy or OpenVINO, whichever is faster.
 
     Args:
         threads: to use; NumPy's library takes them from the environment of the process.
@@ -50,7 +50,7 @@ def _product(a: Any, b: Any, precision: str, threads: int) -> Callable[[], objec
 
 
 def _copy(threads: int) -> float:
-    """10^9 bytes a second, read plus written."""
+    """Return 10^9 bytes per second, read plus written."""
     source = np.ones(_COPIED_BYTES // 4, np.float32)
     target = np.empty_like(source)
     parts = list(zip(np.array_split(target, threads), np.array_split(source, threads), strict=True))

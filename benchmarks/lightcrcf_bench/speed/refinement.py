@@ -1,4 +1,4 @@
-"""`lightcrcf bench refine`: what one refinement step costs, beside an iteration of greedy on the same pair."""
+"""`lightcrcf bench refine`: time of a refinement step, and of an iteration of greedy on the same pair."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class _Greedy:
         self._failure: str | None = None
 
     def again(self) -> None:
-        """Once more; after a failure nothing."""
+        """Run again; skip after a failure."""
         if self._failure is not None:
             return
         try:
@@ -159,7 +159,7 @@ class _Greedy:
         return f"-m NCC {self._window} -n {number}{self._levels}"
 
     def found(self) -> GreedyIteration:
-        """What the record says of it."""
+        """Return the entries of the record."""
         few, many = self._seconds
         return GreedyIteration(
             command=f"greedy {self._words('N')}, {self._threads} threads", few=self._numbers[0],
@@ -184,7 +184,7 @@ def write_pair(files: Sequence[str] | None, shape: Sequence[int], folder: str) -
 
 
 def steps(folder: str, scale: int, count: int, threads: int) -> dict[str, Any]:
-    """In this process: milliseconds of each step from zero at one resolution, and their parts."""
+    """Measure in this process: milliseconds of each step from zero at one resolution, and their parts."""
     fixed, moving = (read(Path(folder) / f"{name}.nii.gz").data for name in ("fixed", "moving"))
     level = _level(scale)
     schedule = (replace(level, steps=count),)
@@ -208,7 +208,7 @@ def steps(folder: str, scale: int, count: int, threads: int) -> dict[str, Any]:
 
 
 def _cycles(events: Sequence[Event], begins: Sequence[int]) -> list[list[Event]]:
-    """The kernels of each step, from its beginning to the next; those that all have in common."""
+    """Return the kernels of each step, from its beginning to the next; those that all have in common."""
     cycles = [[event for event in events[a:b] if event.label != "step"] for a, b in pairwise(begins)]
     usual = Counter(tuple(event.label for event in cycle) for cycle in cycles).most_common(1)[0][0]
     return [cycle for cycle in cycles if tuple(event.label for event in cycle) == usual]

@@ -1,4 +1,4 @@
-"""`lightcrcf bench scaling`: how time and memory grow with voxels and threads."""
+"""`lightcrcf bench scaling`: time and memory against voxels and threads."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _write_pair(shape: Shape, folder: Path) -> None:
 
 
 def _warm_up(folder: Path, model: str, preset: str) -> None:
-    """A command that does not count: it compiles what is not compiled yet. If it fails, so do those that count."""
+    """Run a command without measuring it, which compiles kernels. If it fails, so do the measured ones."""
     folder.mkdir()
     _write_pair(_WARM_UP, folder)
     with suppress(CommandError):
@@ -106,7 +106,7 @@ def _warm_up(folder: Path, model: str, preset: str) -> None:
 def _once_more(
     so_far: ScalingRun, folder: Path, model: str, repetitions: int, limit_seconds: float | None
 ) -> ScalingRun:
-    """The times of one more round of steps added; in the first round the whole command too."""
+    """Return the times of one more round of steps added; in the first round the whole command too."""
     if so_far.failure is not None:
         return so_far
     threads, new = so_far.threads, {}
@@ -123,7 +123,7 @@ def _once_more(
 
 
 def _with_core(found: Sequence[ScalingRun], model: str, precision: str, repetitions: int) -> list[ScalingRun]:
-    """The times of one more round of the compute added to the runs of one size, where the rest did not fail."""
+    """Add the compute times of one more round to the successful runs of one size."""
     counts = [run.threads for run in found if run.failure is None]
     if not counts:
         return list(found)

@@ -1,4 +1,4 @@
-"""How many pairs an hour `lightcrcf batch` does, and where the time goes: `lightcrcf bench throughput`.
+"""`lightcrcf bench throughput`: pairs per hour of `lightcrcf batch`, and the time of each stage.
 
 Many images onto one template, through the command line, with the affine alignment and without, by one worker of one
 thread, one of all threads, and several of one thread. All take turns, so that they meet the same machine.
@@ -53,7 +53,7 @@ class Setting(Strict):
 
 
 class Took(Strict):
-    """What a setting took.
+    """Time of a setting.
 
     Args:
         setting: the setting.
@@ -79,16 +79,16 @@ class ThroughputRecord(Measurement):
     settings: tuple[Took, ...]
 
     def per_hour(self, took: Took) -> float:
-        """Pairs, by the median repetition."""
+        """Return pairs per hour, by the median repetition."""
         return 3600 * self.pairs / median(took.seconds)
 
     def speedup(self, init: Init, workers: int) -> float | None:
-        """Pairs an hour of `workers` workers of one thread over those of one; None if either is missing."""
+        """Return pairs an hour of `workers` workers of one thread over those of one; None if either is missing."""
         alone, together = (self._find(Setting(init=init, workers=n, threads=1)) for n in (1, workers))
         return self.per_hour(together) / self.per_hour(alone) if alone and together else None
 
     def steady_speedup(self, init: Init, workers: int) -> float | None:
-        """The same by the median time of a pair in its worker: without the start, which long cohorts do not feel."""
+        """Return the speed-up by the median time of a pair in its worker, without the start of workers."""
         alone, together = (self._find(Setting(init=init, workers=n, threads=1)) for n in (1, workers))
         return workers * alone.stages_s["total"] / together.stages_s["total"] if alone and together else None
 
@@ -144,7 +144,7 @@ def measure_throughput(
 
 
 def latest_throughput(folder: Path) -> ThroughputRecord:
-    """The newest record in a folder of `DATE-throughput.json` files.
+    """Return the newest record in a folder of `DATE-throughput.json` files.
 
     Raises:
         InputError: if there is none, or it is no valid record.
@@ -153,7 +153,7 @@ def latest_throughput(folder: Path) -> ThroughputRecord:
 
 
 def throughput_text(record: ThroughputRecord) -> str:
-    """A row for each setting, and how much several workers bring."""
+    """Return a row for each setting, and how much several workers bring."""
     stages = _stages(record)
     header = ("affine", "workers", "threads of each", "pairs an hour", "lowest, highest", "peak, MiB", *stages)
     rows = []
@@ -225,6 +225,6 @@ def _took(setting: Setting, runs: Sequence[_Run]) -> Took:
 
 
 def _stages(record: ThroughputRecord) -> list[str]:
-    """Those that take a hundredth of a second somewhere, in their order."""
+    """Return the stages of at least 0.01 s in some setting, in order."""
     found = dict.fromkeys(name for took in record.settings for name in took.stages_s)
     return [name for name in found if any(took.stages_s.get(name, 0.0) >= 0.01 for took in record.settings)]

@@ -1,4 +1,4 @@
-"""Where time goes inside of one call: functions of this package are timed from outside, their code stays as it is."""
+"""Tracing of the functions within one call, without changes to their code."""
 
 from __future__ import annotations
 

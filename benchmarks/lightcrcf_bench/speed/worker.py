@@ -38,7 +38,7 @@ def measured(task: str, options: Mapping[str, Any], threads: int) -> tuple[Any, 
 
 
 def limited(threads: int) -> dict[str, str]:
-    """This process's environment, with the variables by which libraries are told how many threads to use."""
+    """Return the environment of this process with variables that limit the threads of libraries."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
     return {**os.environ, **dict.fromkeys((*names, "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"), str(threads))}
 

@@ -18,7 +18,7 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """What goes in.
+    """Input of a measurement.
 
     Args:
         fixed, moving: (D, H, W) float32 in the unit range, zero around an ellipsoid.
@@ -31,7 +31,7 @@ class Workload:
 
 
 def workload(shape: Shape) -> Workload:
-    """An ellipsoid full of waves, and the same turned a little and enlarged.
+    """Return an ellipsoid full of waves, and the same turned a little and enlarged.
 
     Example:
         >>> pair = workload((24, 32, 16))
@@ -55,7 +55,7 @@ def _waves(shape: Shape, turn: float, radius: float) -> tuple[Float32, NDArray[n
 
 
 def parse_shape(text: str) -> Shape:
-    """Three sizes from text.
+    """Parse three sizes.
 
     Raises:
         UsageError: if they are not three sizes of at least 16.

@@ -1,1 +1,1 @@
-"""Damaged files, interruptions, scarce resources, odd orientations."""
+"""Stress tests: damaged files, interruptions, resource exhaustion, orientations."""

@@ -1,4 +1,4 @@
-"""One pair of volumes written in many ways, registered each time: the results must meet in the same place of the world.
+"""Invariance to orientation: one pair with all axis orders must give the same points in world coordinates.
 
 The greatest deviation is that of 1000 points of the fixed image, taken to the moving one, from where the pair as it is
 takes them. Thick slices see less of the anatomy, and theirs is another, coarser registration: half of the points are
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from lightcrcf.geometry.grid import AxisOrder, Grid
 from lightcrcf.registration.register import Registration, register
 from lightcrcf.volumes import Volume, read
-from lightcrcf_bench.stress.trials import Subjects, Tried
+from lightcrcf_bench.stress.trials import Subjects, TrialResult
 
 __all__ = ["ORDERS", "arrange", "rotation_about_axes"]
 
@@ -38,7 +38,7 @@ _EXACT_MM, _FILE_MM, _TURNED_MM, _THICK_MM = 1e-3, 1e-2, 0.3, 2.5
 _THICK = 5
 
 
-def arrange(subjects: Subjects, orders: Sequence[int]) -> list[Tried]:
+def arrange(subjects: Subjects, orders: Sequence[int]) -> list[TrialResult]:
     """Register the pair in these axis orders, turned, with thick slices, and from files of other kinds."""
     fixed, moving = read(subjects.fixed), read(subjects.moving)
     native = register(fixed, moving)
@@ -46,7 +46,7 @@ def arrange(subjects: Subjects, orders: Sequence[int]) -> list[Tried]:
     wanted = native.transform.points(points)
 
     def deviation(found: Registration, moves: Moves = lambda at: at, share: float = 1.0) -> float:
-        """Distance in mm within which that share of the points is, if all of the world was moved."""
+        """Return the quantile of the distances of points in mm after a transform of the world."""
         apart = np.linalg.norm(found.transform.points(moves(points)) - moves(wanted), axis=1)
         return float(np.quantile(apart, share))
 
@@ -71,10 +71,10 @@ def arrange(subjects: Subjects, orders: Sequence[int]) -> list[Tried]:
     return rows
 
 
-def _row(what: str, deviations: Sequence[float], limit_mm: float) -> Tried:
+def _row(what: str, deviations: Sequence[float], limit_mm: float) -> TrialResult:
     faults = tuple(f"{n}: {mm:.4g} mm" for n, mm in enumerate(deviations) if not mm <= limit_mm)
     worst = {"mm": float(f"{max(deviations):.3g}")}
-    return Tried(what, len(deviations), faults, worst, {"limit_mm": limit_mm})
+    return TrialResult(what, len(deviations), faults, worst, {"limit_mm": limit_mm})
 
 
 def _reordered(volume: Volume, order: AxisOrder) -> Volume:
@@ -82,7 +82,7 @@ def _reordered(volume: Volume, order: AxisOrder) -> Volume:
 
 
 def rotation_about_axes(degrees: Sequence[float]) -> Float:
-    """(4, 4) turn of the world about each axis in turn."""
+    """Return the (4, 4) rotation of the world about each axis in turn."""
     matrix = np.eye(4)
     for axis, angle in enumerate(np.radians(degrees)):
         a, b = (axis + 1) % 3, (axis + 2) % 3
@@ -97,7 +97,7 @@ def _placed(volume: Volume, matrix: Float) -> Volume:
 
 
 def _thick(volume: Volume, axis: int) -> Volume:
-    """Means of five voxels along an axis; what is left over at the end goes."""
+    """Return means of five voxels along an axis; a remainder is dropped."""
     count = volume.data.shape[axis] // _THICK
     data = np.moveaxis(volume.data, axis, 0)[: count * _THICK].astype(np.float32)
     data = np.moveaxis(data.reshape(count, _THICK, *data.shape[1:]).mean(axis=1), 0, axis)
@@ -108,7 +108,7 @@ def _thick(volume: Volume, axis: int) -> Volume:
 
 
 def _written(path: Path, volume: Volume, *, order: Literal["<", ">"] = "<", forms: tuple[int, int] = (1, 1)) -> Path:
-    """A NIfTI file with that byte order, and with the sform and qform that have a code."""
+    """Return a NIfTI file with that byte order, and with the sform and qform that have a code."""
     header = nib.Nifti1Header(endianness=order)
     header.set_data_dtype(volume.data.dtype)
     header.set_data_shape(volume.data.shape)

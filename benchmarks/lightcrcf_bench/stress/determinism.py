@@ -1,4 +1,4 @@
-"""How much the result of one pair changes with the number of threads and the arithmetic: nothing, or by how much.
+"""Determinism: differences of results between numbers of threads, engines and precisions.
 
 python -m lightcrcf_bench.stress.determinism --fixed F --moving M --out benchmarks/history/DATE-determinism.json
 """
@@ -40,7 +40,7 @@ SETTINGS: tuple[dict[str, Any], ...] = tuple(
 
 @dataclass(frozen=True)
 class Difference:
-    """How a result differs from the reference of its preset.
+    """Difference of a result from the reference of its preset.
 
     Args:
         preset, threads, engine, precision: how it was made; engine and precision matter where a network runs.
@@ -61,7 +61,7 @@ class Difference:
 
 
 def compare(reference: Registration, other: Registration, how: dict[str, Any]) -> Difference:
-    """The difference between two registrations of one pair."""
+    """Return the difference between two registrations of one pair."""
     voxels = np.stack(np.meshgrid(*(np.arange(0, n, 3) for n in reference.fixed.grid.shape), indexing="ij"), axis=-1)
     points = reference.fixed.grid.world(voxels.reshape(-1, 3))
     apart = np.linalg.norm(reference.transform.points(points) - other.transform.points(points), axis=1)

@@ -1,4 +1,4 @@
-"""Many registrations in one process: does it grow?
+"""Soak test: growth of memory over many registrations in one process.
 
 Resident memory is taken after each pair. Its slope is the median of the slopes between all pairs of measurements (Theil
 and Sen), with the interval in which the true one lies with 95 % (Sen 1968), once the first fifth has warmed up: caches,
@@ -53,7 +53,7 @@ def endure(pairs: Sequence[Pair], count: int) -> dict[str, Any]:
 
 
 def growth(resident_mib: Sequence[float]) -> tuple[float, float, float]:
-    """MiB for 100 pairs after the warm-up, and the ends of its interval.
+    """Return the growth in MiB per 100 pairs after the warm-up, and its confidence interval.
 
     Source: Sen, Estimates of the regression coefficient based on Kendall's tau, 1968.
 
@@ -71,7 +71,7 @@ def growth(resident_mib: Sequence[float]) -> tuple[float, float, float]:
 
 
 def _work(pairs: Sequence[Pair], count: int, results: Any) -> None:
-    """In another process: register, save with everything that can be asked for, and tell the resident memory."""
+    """Register and save with all outputs, in another process; send the resident memory."""
     from lightcrcf.registration.register import register
     from lightcrcf.registration.save import save
     from lightcrcf.report.html import report_files

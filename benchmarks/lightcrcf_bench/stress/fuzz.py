@@ -1,4 +1,4 @@
-"""Damaged files by the thousand: each must be read or refused in one line, quickly, within memory, without a traceback.
+"""Fuzzing of the file readers: each damaged file must be read or refused in one line, within time and memory.
 
     python -m lightcrcf_bench.stress.fuzz --count 10000 --out benchmarks/history/DATE-fuzz.json
 
@@ -30,11 +30,11 @@ from lightcrcf.run_record.environment import peak_memory_mb
 from lightcrcf.volumes import Volume, write
 from lightcrcf_bench.measure import plain_header
 
-__all__ = ["FORMATS", "LONGEST_S", "MEMORY_MIB", "campaign", "main", "mutated", "originals", "outcome"]
+__all__ = ["FORMATS", "LONGEST_S", "MEMORY_MIB", "campaign", "main", "mutated", "originals", "try_reading"]
 
 Random = np.random.Generator
 
-Outcome = tuple[str, float, float]
+ReadResult = tuple[str, float, float]
 Worker = Callable[[str, bytes, Sequence[int], Any], None]
 
 LONGEST_S, _BATCH = 10.0, 100
@@ -70,7 +70,7 @@ folder = "y"
 
 
 def originals(folder: Path) -> dict[str, Path]:
-    """A small sound file of each format, by suffix."""
+    """Return a small sound file of each format, by suffix."""
     grid = Grid((7, 9, 11), np.diag([1.0, 2.0, 3.0, 1.0]))
     image = Volume(np.random.default_rng(1).integers(0, 999, grid.shape).astype(np.int16), grid)
     files = {suffix: folder / f"a{suffix}" for suffix in (".nii", ".nii.gz", ".nrrd", ".mha")}
@@ -145,7 +145,7 @@ FORMATS: dict[str, Callable[[Path], object]] = {
 
 
 def mutated(content: bytes, random: Random) -> bytes:
-    """One to three changes to a file: a number, a byte, a run of bytes, a cut, a piece twice; never in vain."""
+    """Apply one to three mutations: a number, a byte, a run of bytes, a truncation, a repetition; never none."""
     data = bytearray(content)
     for _ in range(int(random.integers(1, 4))):
         data = _CHANGES[int(random.integers(len(_CHANGES)))](data, random)
@@ -173,7 +173,7 @@ def _twice(data: bytearray, random: Random) -> bytearray:
 
 
 def _number(data: bytearray, random: Random) -> bytearray:
-    """A number in text becomes another, or something that is none; a binary header gets a byte changed instead."""
+    """Replace a number in text by another value or none; in a binary header, change a byte."""
     found = list(_NUMBER.finditer(bytes(data[:2000])))
     if not found:
         return _byte(data, random)
@@ -185,23 +185,23 @@ _CHANGES = (_byte, _byte, _run, _cut, _twice, _number, _number)
 
 
 def _place(data: bytearray, random: Random) -> int:
-    """Anywhere; headers, which come first, more often than voxels."""
+    """Return a random position; headers, which come first, are more likely than voxels."""
     reach = min(len(data), 400) if random.random() < 0.7 else len(data)
     return int(random.integers(max(reach, 1)))
 
 
 def _work(suffix: str, content: bytes, seeds: Sequence[int], results: Any) -> None:
-    """In another process: read one file after the other and tell how each ended."""
+    """Read files one by one, in another process; send how each ended."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"b{suffix}"
         for seed in seeds:
             path.write_bytes(mutated(content, np.random.default_rng(seed)))
-            results.send(outcome(suffix, path))
+            results.send(try_reading(suffix, path))
     results.close()
 
 
-def outcome(suffix: str, path: Path) -> Outcome:
-    """How it ended, in how many seconds, and the largest memory of this process so far in MiB."""
+def try_reading(suffix: str, path: Path) -> ReadResult:
+    """Read a file; return how it ended, seconds, and the peak memory of this process in MiB."""
     start = time.perf_counter()
     try:
         FORMATS[suffix](path)
@@ -260,10 +260,10 @@ def campaign(
     return {"ended": dict(ended), "slowest_s": round(slowest, 3), "memory_mib": round(memory, 1), "lost": lost}
 
 
-def _answer(here: Any, seconds: float) -> Outcome | None:
-    """What the process tells of the next file; None if it dies or says nothing for so long."""
+def _answer(here: Any, seconds: float) -> ReadResult | None:
+    """Return the result for the next file; None if the process died or timed out."""
     try:
-        told: Outcome | None = here.recv() if here.poll(seconds) else None
+        told: ReadResult | None = here.recv() if here.poll(seconds) else None
     except EOFError:
         return None
     return told

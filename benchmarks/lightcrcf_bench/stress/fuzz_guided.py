@@ -1,4 +1,4 @@
-"""Damaged files that coverage chooses: what makes a reader run code that no file before it did is mutated further.
+"""Coverage-guided fuzzing of the file readers (Atheris).
 
 Atheris feeds the readers and watches which of their bytecode runs; the mutations are those of `fuzz`, which know the
 formats. A seed gives the same files each time. Only tests need this, on Linux: the extra `dev`.
@@ -36,7 +36,7 @@ _LARGEST = 20_000  # bytes of a mutated file, or twice those of the sound one
 
 
 def campaign(count: int, suffix: str, content: bytes, *, first: int = 0) -> dict[str, Any]:
-    """As `fuzz.campaign`, with files that grow out of each other, and all of them in one process.
+    """Run a coverage-guided campaign, as `fuzz.campaign`, in one process.
 
     Raises:
         UsageError: where Atheris is not installed.
@@ -47,7 +47,7 @@ def campaign(count: int, suffix: str, content: bytes, *, first: int = 0) -> dict
 
 
 def _work(suffix: str, content: bytes, seeds: Sequence[int], results: Any) -> None:
-    """In another process: let Atheris choose as many files as there are seeds, and tell how each ended."""
+    """Read files chosen by Atheris, one per seed, in another process; send how each ended."""
     import atheris
 
     _quiet()
@@ -56,7 +56,7 @@ def _work(suffix: str, content: bytes, seeds: Sequence[int], results: Any) -> No
     path = Path(folder.name) / f"b{suffix}"
     path.write_bytes(content)
     with _watching():
-        watched.outcome(suffix, path)  # imports the reader
+        watched.try_reading(suffix, path)  # imports the reader
     corpus = Path(folder.name) / "corpus"
     corpus.mkdir()
     (corpus / "sound").write_bytes(content)
@@ -65,7 +65,7 @@ def _work(suffix: str, content: bytes, seeds: Sequence[int], results: Any) -> No
     def read(data: bytes) -> None:
         nonlocal left
         path.write_bytes(data)
-        results.send(watched.outcome(suffix, path))
+        results.send(watched.try_reading(suffix, path))
         left -= 1
         if left == 0:
             results.close()
@@ -88,14 +88,14 @@ def _work(suffix: str, content: bytes, seeds: Sequence[int], results: Any) -> No
 
 
 def _watching() -> Any:
-    """Within it, readers that are imported are watched."""
+    """Instrument readers imported within the block."""
     import atheris
 
     return atheris.instrument_imports(include=[f"lightcrcf.{name}" for name in _READERS])
 
 
 def _imported_again() -> Any:
-    """`fuzz` once more, and all that it imports of ours: what was imported before is not watched."""
+    """Import `fuzz` and its dependencies in this project again: earlier imports are not instrumented."""
     for name in [name for name in sys.modules if name.partition(".")[0] in ("lightcrcf", "lightcrcf_bench")]:
         del sys.modules[name]
     with _watching():
@@ -103,7 +103,7 @@ def _imported_again() -> Any:
 
 
 def _quiet() -> None:
-    """What Atheris tells of its progress goes nowhere."""
+    """Discard the output of Atheris."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(nowhere, stream)

@@ -1,4 +1,4 @@
-"""Ctrl-C and kill -9 at random moments of `lightcrcf register`: results are whole or absent, and can be made again.
+"""Interruption test: SIGINT and SIGKILL at random moments of `lightcrcf register` leave whole results or none.
 
 Every second moment lies within the writing of results, which takes a small part of the time.
 """
@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 from lightcrcf.errors import InputError
 from lightcrcf.run_record.replay import read_run
-from lightcrcf_bench.stress.trials import Subjects, Tried, command, ended, faults_of, left_in, said, started
+from lightcrcf_bench.stress.trials import Subjects, TrialResult, command, ended, faults_of, left_in, said, started
 
 __all__ = ["interrupt"]
 
@@ -34,8 +34,8 @@ class _Undisturbed:
     writing: float
 
 
-def interrupt(subjects: Subjects, numbers: Sequence[int]) -> list[Tried]:
-    """Disturb one run for each number, which says by which signal and when; after some of them run undisturbed.
+def interrupt(subjects: Subjects, numbers: Sequence[int]) -> list[TrialResult]:
+    """Interrupt one run per number, which determines signal and time; repeat some of them without interruption.
 
     Returns:
         a trial for each signal, with how many folders were whole and absent; and one for the runs afterwards.
@@ -57,8 +57,8 @@ def interrupt(subjects: Subjects, numbers: Sequence[int]) -> list[Tried]:
             if done % _BEFORE_REPEAT == 0 or done == len(numbers):
                 faults["afterwards"] += _again(subjects, out, usual)
                 repeats += 1
-    tried = [Tried(kind, sum(states[kind].values()), tuple(faults[kind]), detail=states[kind]) for kind in states]
-    return [*tried, Tried("a run after these", repeats, tuple(faults["afterwards"]))]
+    tried = [TrialResult(kind, sum(states[kind].values()), tuple(faults[kind]), detail=states[kind]) for kind in states]
+    return [*tried, TrialResult("a run after these", repeats, tuple(faults["afterwards"]))]
 
 
 def _undisturbed(subjects: Subjects, out: Path) -> _Undisturbed:
@@ -76,7 +76,7 @@ def _undisturbed(subjects: Subjects, out: Path) -> _Undisturbed:
 
 
 def _disturbed(subjects: Subjects, out: Path, number: int, sent: int, usual: _Undisturbed) -> tuple[int, str]:
-    """Exit code and stderr of a run that got a signal at its random moment, unless it was done before."""
+    """Return exit code and stderr of a run with a signal at a random moment, unless it ended before."""
     chance = random.Random(number).random()
     process = started(command(subjects, out))
     if number % 2:
@@ -97,7 +97,7 @@ def _wait_for_writing(process: subprocess.Popen[str], out: Path) -> None:
 
 
 def _faults_of_end(code: int, told: str, sent: int) -> list[str]:
-    """Faults of how a disturbed run ended: done, interrupted in one line, or killed."""
+    """Return failures in how an interrupted run ended: done, interrupted in one line, or killed."""
     early = code == -sent and not told  # before Python listens, the system ends it
     interrupted = sent == signal.SIGINT and code == 130 and said(told) == "interrupted\n"
     done = code == 0 and "Traceback" not in told
@@ -109,7 +109,7 @@ def _faults_of_end(code: int, told: str, sent: int) -> list[str]:
 
 
 def _again(subjects: Subjects, out: Path, usual: _Undisturbed) -> list[str]:
-    """Faults of an undisturbed run afterwards: it succeeds, gives the same bytes and leaves nothing else."""
+    """Return failures of an uninterrupted run afterwards: it succeeds with the same bytes and no other files."""
     code, told = ended(started(command(subjects, out)))
     faults = [f"exit {code}, {' '.join(told.split())[-200:]!r}"] if code else []
     faults += faults_of(out, usual.files) + [f"left behind: {name}" for name in left_in(out.parent, out.name)]

@@ -1,4 +1,4 @@
-"""What could go wrong, tried on purpose: damaged files, many pairs, interruptions, full disks, odd orientations.
+"""Stress tests as one resumable record: fuzzing, soak test, interruptions, resource exhaustion, orientations.
 
     python -m lightcrcf_bench.stress.robustness --data ../shared/data --out benchmarks/history/DATE-robustness.json
 
@@ -28,17 +28,17 @@ from lightcrcf_bench.stress.arrangements import arrange
 from lightcrcf_bench.stress.endurance import endure
 from lightcrcf_bench.stress.interruption import interrupt
 from lightcrcf_bench.stress.scarcity import scarce_disk, scarce_memory, unwritable
-from lightcrcf_bench.stress.trials import Subjects, Tried
+from lightcrcf_bench.stress.trials import Subjects, TrialResult
 
 __all__ = ["main", "parts"]
 
-Part = Callable[[], Sequence[Tried]]
+Part = Callable[[], Sequence[TrialResult]]
 _INTERRUPTIONS = 20  # in one part
 _BRAIN_EVERY = 25  # of the pairs in one process
 
 
 def parts(data: Path, *, files: int, pairs: int, interruptions: int, short: bool = False) -> dict[str, Part]:
-    """What there is to do, by name.
+    """Return all parts of the record by name.
 
     Args:
         data: folder that holds `hippocampus` and `oasis`.
@@ -79,7 +79,7 @@ def _mixed(data: Path, crops: Sequence[tuple[Path, Path]]) -> list[tuple[Path, P
     return [*crops[: _BRAIN_EVERY - 1], (brains[0], brains[1])] if len(brains) == 2 else list(crops)
 
 
-def _damaged(suffix: str, count: int, *, guided: bool) -> list[Tried]:
+def _damaged(suffix: str, count: int, *, guided: bool) -> list[TrialResult]:
     with TemporaryDirectory() as folder:
         content = fuzz.originals(Path(folder))[suffix].read_bytes()
     told = (fuzz_guided if guided else fuzz).campaign(count, suffix, content)
@@ -88,23 +88,23 @@ def _damaged(suffix: str, count: int, *, guided: bool) -> list[Tried]:
     if told["slowest_s"] > fuzz.LONGEST_S:
         faults.append(f"{told['slowest_s']} s")
     what = f"damaged {suffix}{', guided by coverage' if guided else ''}"
-    return [Tried(what, sum(told["ended"].values()), tuple(faults), _worst(told), told["ended"])]
+    return [TrialResult(what, sum(told["ended"].values()), tuple(faults), _worst(told), told["ended"])]
 
 
 def _worst(told: dict[str, Any]) -> dict[str, float]:
     return {"s": told["slowest_s"], "MiB": told["memory_mib"]}
 
 
-def _endured(pairs: Sequence[tuple[Path, Path]], count: int) -> list[Tried]:
+def _endured(pairs: Sequence[tuple[Path, Path]], count: int) -> list[TrialResult]:
     told = endure(pairs, count)
     slope = told.get("mib_per_100_pairs")
     faults = () if told["passed"] else (f"after {told['pairs']} pairs" if slope is None else f"{slope} MiB",)
     worst = {} if slope is None else {"MiB in 100 pairs": slope}
-    return [Tried("pairs in one process", told["pairs"], faults, worst, told)]
+    return [TrialResult("pairs in one process", told["pairs"], faults, worst, told)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Try what is left to try; returns 1 if anything went wrong or is still left."""
+    """Run all pending parts; return 1 if any failed or is still pending."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder that holds hippocampus and oasis")
     parser.add_argument("--out", type=Path, required=True, help="record to write, or to go on with")

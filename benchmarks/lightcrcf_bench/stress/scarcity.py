@@ -1,4 +1,4 @@
-"""Too little disk or memory, folders that cannot be written to: one line, the right exit code, nothing left behind."""
+"""Resource exhaustion: full disks, low memory and read-only folders give one line, the right exit code, no files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lightcrcf.registration.register import Registration, register
 from lightcrcf.registration.save import save
 from lightcrcf.report.html import report_files
 from lightcrcf.volumes.limits import available_memory
-from lightcrcf_bench.stress.trials import Subjects, Tried, command, ended, faults_of, left_in, one_line, started
+from lightcrcf_bench.stress.trials import Subjects, TrialResult, command, ended, faults_of, left_in, one_line, started
 
 __all__ = ["scarce_disk", "scarce_memory", "unwritable"]
 
@@ -31,7 +31,7 @@ _PAGE = 4096
 _BAD_INPUT, _OUT_OF_MEMORY = 3, 5
 
 
-def scarce_disk(subjects: Subjects, steps: int) -> list[Tried]:
+def scarce_disk(subjects: Subjects, steps: int) -> list[TrialResult]:
     """Save results where ever more room is left, up to all that they need; and where each single opening fails.
 
     Args:
@@ -51,7 +51,7 @@ def scarce_disk(subjects: Subjects, steps: int) -> list[Tried]:
             with limited(Path(name), pages):
                 faults += [f"{pages} pages: {fault}" for fault in _refused(found, out)]
         what = "disk full" if limited is _filled else "files limited in size"
-        tried = [Tried(what, steps, tuple(faults), detail={"pages": most})]
+        tried = [TrialResult(what, steps, tuple(faults), detail={"pages": most})]
     with TemporaryDirectory() as name:
         return [*tried, _failing(found, Path(name) / "run")]
 
@@ -61,7 +61,7 @@ def _save(found: Registration, out: Path) -> None:
 
 
 def _refused(found: Registration, out: Path) -> list[str]:
-    """Faults of a saving that cannot succeed."""
+    """Return failures of a save that cannot succeed."""
     try:
         _save(found, out)
         faults = ["saved, although it could not be"]
@@ -76,7 +76,7 @@ def _refused(found: Registration, out: Path) -> list[str]:
 
 @contextmanager
 def _small_disk(folder: Path) -> Iterator[Callable[[Path, int], Any]]:
-    """A small disk at `folder`, and what leaves so many pages of it; without the rights, what limits files in size."""
+    """Mount a small disk, and yield a function that leaves some pages free; without rights, limit file sizes."""
     if not _mounted(folder, f"size={64 << 20}"):
         yield _limited
         return
@@ -114,8 +114,8 @@ def _limited(folder: Path, pages: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def _failing(found: Registration, out: Path) -> Tried:
-    """No space at each single opening, folder and renaming in turn.
+def _failing(found: Registration, out: Path) -> TrialResult:
+    """Return no space at each single opening, folder and renaming in turn.
 
     An audit hook cannot be taken away again, so it is told when to do nothing.
     """
@@ -139,7 +139,7 @@ def _failing(found: Registration, out: Path) -> Tried:
         state["left"] = number
         faults += [f"operation {number}: {fault}" for fault in _refused(found, out)]
     state["left"] = None
-    return Tried("no space at one operation", operations, tuple(faults))
+    return TrialResult("no space at one operation", operations, tuple(faults))
 
 
 def _writes(event: str, arguments: tuple[Any, ...]) -> bool:
@@ -148,8 +148,8 @@ def _writes(event: str, arguments: tuple[Any, ...]) -> bool:
     return event in ("os.mkdir", "os.rename")
 
 
-def unwritable(subjects: Subjects) -> list[Tried]:
-    """The whole command, into a folder on a full disk and one that is read-only."""
+def unwritable(subjects: Subjects) -> list[TrialResult]:
+    """Return the whole command, into a folder on a full disk and one that is read-only."""
     faults: dict[str, list[str]] = {"full": [], "read-only": []}
     with TemporaryDirectory() as name, _small_disk(Path(name)) as limited:
         if limited is _filled:  # a limit on the size of files would hit what the command compiles, too
@@ -164,12 +164,14 @@ def unwritable(subjects: Subjects) -> list[Tried]:
         code, told = ended(started(command(subjects, Path(name, "run"))))
         faults["read-only"] = [*one_line(code, told, _BAD_INPUT), *left_in(Path(name), "")]
     times = {"full": int(limited is _filled), "read-only": 1}
-    return [Tried(f"the command, disk {kind}", times[kind], tuple(faults[kind])) for kind in faults if times[kind]]
+    return [
+        TrialResult(f"the command, disk {kind}", times[kind], tuple(faults[kind])) for kind in faults if times[kind]
+    ]
 
 
 @contextmanager
 def _read_only(folder: Path) -> Iterator[None]:
-    """Root may write everywhere but on a disk that is read-only."""
+    """Make `folder` read-only, for root too, by a read-only mount."""
     mounted = _mounted(folder, "ro")
     folder.chmod(0o555) if not mounted else None
     try:
@@ -178,8 +180,8 @@ def _read_only(folder: Path) -> Iterator[None]:
         subprocess.run(["umount", str(folder)], check=True) if mounted else folder.chmod(0o755)
 
 
-def scarce_memory(*, short: bool) -> Tried:
-    """Volumes whose voxels, or whose registration (unless `short`), would need more memory than there is."""
+def scarce_memory(*, short: bool) -> TrialResult:
+    """Try volumes whose voxels, or (unless `short`) registration, need more memory than available."""
     available = available_memory() or 8 << 30
     faults, slowest = [], 0.0
     cases = (2 * available, *(() if short else (available // 100,)))
@@ -191,11 +193,11 @@ def scarce_memory(*, short: bool) -> Tried:
             code, told = ended(process)
             slowest = max(slowest, round(time.monotonic() - begun, 2))
             faults += one_line(code, told, _OUT_OF_MEMORY) + left_in(Path(name), "large.nii")
-    return Tried("more memory than there is", len(cases), tuple(faults), {"s": slowest})
+    return TrialResult("more memory than there is", len(cases), tuple(faults), {"s": slowest})
 
 
 def _sparse(path: Path, voxels: int) -> Path:
-    """A volume of so many voxels of one byte each, all but a few of them zero, that takes no room."""
+    """Return a volume of so many voxels of one byte each, all but a few of them zero, that takes no room."""
     side = round(voxels ** (1 / 3))
     header = nib.Nifti2Header()
     header.set_data_dtype(np.uint8)

@@ -1,4 +1,4 @@
-"""What trials of robustness share: how they are told, how the command is run, whether a folder of results is whole."""
+"""Common parts of the stress tests: results, processes, and checks of a folder of results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lightcrcf.run_record.replay import read_run
 from lightcrcf.transforms.itk import read_transform_folder
 from lightcrcf.volumes import read
 
-__all__ = ["Subjects", "Tried", "command", "ended", "faults_of", "left_in", "one_line", "said", "started"]
+__all__ = ["Subjects", "TrialResult", "command", "ended", "faults_of", "left_in", "one_line", "said", "started"]
 
 # A log says what begins, and each half minute how far it is.
 _PROGRESS = re.compile(r"registering .+ \.\.\.|[a-z ]+ \(\d+%\)")
@@ -27,8 +27,8 @@ _OUTPUTS = {"affine.tfm", "inverse_warp.nii.gz", "moved.nii.gz", "moved_labels.n
 
 
 @dataclass(frozen=True)
-class Tried:
-    """One kind of trial.
+class TrialResult:
+    """Result of one kind of trial.
 
     Args:
         what: for people; trials of one name are counted together.
@@ -55,13 +55,13 @@ class Subjects:
 
 
 def command(subjects: Subjects, out: Path) -> list[str]:
-    """`lightcrcf register` with all outputs asked for."""
+    """Return the command `lightcrcf register` with all outputs."""
     files = ["--fixed", str(subjects.fixed), "--moving", str(subjects.moving), "--moving-labels", str(subjects.labels)]
     return [sys.executable, "-m", "lightcrcf", "register", *files, "--out", str(out), "--inverse", "--report"]
 
 
 def started(words: Sequence[str]) -> subprocess.Popen[str]:
-    """The command in a process of its own, which Ctrl-C reaches even if the caller runs in the background."""
+    """Return the command in a process of its own, which Ctrl-C reaches even if the caller runs in the background."""
     return subprocess.Popen(
         words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
@@ -69,7 +69,7 @@ def started(words: Sequence[str]) -> subprocess.Popen[str]:
 
 
 def ended(process: subprocess.Popen[str], seconds: float = 300.0) -> tuple[int, str]:
-    """Exit code and stderr; a process that takes longer is killed."""
+    """Wait for a process; return exit code and stderr. A process that exceeds the limit is killed."""
     try:
         _, told = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -80,7 +80,7 @@ def ended(process: subprocess.Popen[str], seconds: float = 300.0) -> tuple[int, 
 
 
 def said(told: str) -> str:
-    """What stderr holds beside the lines by which a log follows the work.
+    """Return stderr without progress lines.
 
     Example:
         >>> said("registering m.nii with f.nii ...\\nfield (70%)\\ninterrupted\\n")
@@ -90,19 +90,19 @@ def said(told: str) -> str:
 
 
 def one_line(code: int, told: str, wanted: int) -> list[str]:
-    """Faults of an ending that should have that exit code and one line on stderr, beside what a log tells."""
+    """Return failures of an end that should have an exit code and one line on stderr besides progress."""
     if code == wanted and said(told).startswith("error: ") and said(told).count("\n") == 1:
         return []
     return [f"exit {code}, {' '.join(told.split())[-200:]!r}"]
 
 
 def left_in(folder: Path, out: str) -> list[str]:
-    """What lies in `folder` beside the results `out`."""
+    """Return the names of entries of `folder` other than the results `out`."""
     return sorted(path.name for path in folder.iterdir() if path.name != out)
 
 
 def faults_of(out: Path, wanted: Mapping[str, str] | None = None) -> list[str]:
-    """Faults of a folder of results, which may be absent; every file is read.
+    """Return failures of a folder of results, which may be absent; every file is read.
 
     Args:
         out: the folder.

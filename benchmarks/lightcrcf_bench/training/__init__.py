@@ -1,1 +1,1 @@
-"""What parts and settings of the network are worth."""
+"""Ablations of the network and of the refinement."""

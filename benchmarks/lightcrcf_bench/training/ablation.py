@@ -1,4 +1,4 @@
-"""What each part of the network is worth: the same recipe trained with variants and seeds, `lightcrcf bench ablation`.
+"""`lightcrcf bench ablation`: one recipe trained with variants of the network and several seeds.
 
 Every run is one training of the recipe's schedule, shortened, and is judged as training judges itself: by the mean
 Dice of the recipe's watched persons, with the network alone. Held-out persons are not looked at. Runs that `work`
@@ -90,7 +90,7 @@ def measure_ablation(
 
 
 def variants_like(variant: str) -> dict[str, str]:
-    """Short names of the variants that pool like `variant`, and what `VARIANTS` calls them.
+    """Return the variants with the downsampling factors of `variant`: short names, and those in `VARIANTS`.
 
     Example:
         >>> variants_like("thick-slices")["no-tarep"]
@@ -103,7 +103,7 @@ def variants_like(variant: str) -> dict[str, str]:
 
 
 def shortened(stages: Sequence[Stage], steps: int) -> list[Stage]:
-    """The stages with `steps` in all, shared out as before; warming up is shortened too.
+    """Return the stages with `steps` in all, shared out as before; warming up is shortened too.
 
     Raises:
         UsageError: if some stage would be left without a step.
@@ -152,7 +152,7 @@ def _run(
 
 
 def _share_affines(common: Path, own: Path) -> None:
-    """All runs align the same images: let them keep the affines in one place."""
+    """Return all runs align the same images: let them keep the affines in one place."""
     common.mkdir(parents=True, exist_ok=True)
     own.parent.mkdir(exist_ok=True)
     if not own.exists():

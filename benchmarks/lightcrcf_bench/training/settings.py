@@ -1,4 +1,4 @@
-r"""What each setting of the refinement is worth: one thing changed at a time, on the persons that a recipe watches.
+r"""Ablation of the refinement: one setting changed at a time, on the validation subjects of a recipe.
 
     python -m lightcrcf_bench.training.settings --recipe recipes/brain-t1.toml \
         --out benchmarks/history/DATE-brain-t1-settings.json
@@ -78,7 +78,7 @@ class Ready:
 
 
 def plans_of(preparation: Preparation, *, template: bool = False) -> dict[str, Plan]:
-    """What is compared, by name: the presets, other starts, and one change of the default at a time.
+    """Return the compared plans by name: presets, other initial fields, and single changes of the default.
 
     The default is the short refinement here, on grids of every size, so that both are measured. A model that is not
     refined is compared with what refining it would be.
@@ -127,7 +127,7 @@ def _at_all_levels(each: Plan, **change: Any) -> Plan:
 
 
 def _changes(full: Level) -> dict[str, dict[str, Any]]:
-    """Of the last level, at full resolution."""
+    """Return single changes of the last level, at full resolution."""
     width = 2 * full.radius + 1
     changes: dict[str, dict[str, Any]] = {}
     if full.metric == "lncc":
@@ -148,7 +148,7 @@ def _changes(full: Level) -> dict[str, dict[str, Any]]:
 def measure_settings(
     pairs: Sequence[Pair], weights: Weights, threads: int, log: Callable[[str], None] = print
 ) -> list[dict[str, Any]]:
-    """A row for each setting: Dice, folding and seconds of each pair.
+    """Return a row for each setting: Dice, folding and seconds of each pair.
 
     Args:
         pairs: with labels, fixed and moving.
@@ -222,7 +222,7 @@ def _dice(ready: Ready, displacement: Float32 | None) -> float:
 
 
 def settings_text(record: Mapping[str, Any]) -> str:
-    """A row for each setting, against the default pair by pair."""
+    """Return a row for each setting, against the default pair by pair."""
     rows, base = [], next(row for row in record["rows"] if row["setting"] == _BASE)
     for row in record["rows"]:
         apart = [a - b for a, b in zip(row["dice"], base["dice"], strict=True)]
@@ -246,7 +246,7 @@ def settings_text(record: Mapping[str, Any]) -> str:
 
 
 def _watched(recipe: Path) -> list[Pair]:
-    """The pairs of persons that a recipe watches."""
+    """Return the pairs of persons that a recipe watches."""
     from lightcrcf.training.config import load_config
 
     data = load_config(recipe).data

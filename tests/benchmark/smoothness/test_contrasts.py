@@ -14,7 +14,7 @@ from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.volumes import Volume, read, write
-from lightcrcf_bench.accuracy.methods import Bench, Outcome, Stamp
+from lightcrcf_bench.accuracy.methods import BenchSettings, MethodResult, RunMetadata
 from lightcrcf_bench.accuracy.protocols import PROTOCOLS, Images
 from lightcrcf_bench.measure import machine
 from lightcrcf_bench.smoothness import __main__ as program
@@ -57,23 +57,23 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path / "work", 1)
+def bench(tmp_path: Path) -> BenchSettings:
+    return BenchSettings(tmp_path / "work", 1)
 
 
-def test_the_other_tools_compare_by_mutual_information(bench: Bench) -> None:
+def test_the_other_tools_compare_by_mutual_information(bench: BenchSettings) -> None:
     rungs = across_ladder(PROTOCOLS["brain"], bench)
     greedy = rungs["greedy-nmi-1.732-0.7071"]
-    assert "-dof 12 -m NMI" in greedy.contender.command
-    assert "deformable: -m NMI -n 100x50x10 -s 1.732vox 0.7071vox" in greedy.contender.command
+    assert "-dof 12 -m NMI" in greedy.runner.command
+    assert "deformable: -m NMI -n 100x50x10 -s 1.732vox 0.7071vox" in greedy.runner.command
     assert greedy.usual
-    assert greedy.contender.title.startswith("greedy NMI")
+    assert greedy.runner.title.startswith("greedy NMI")
     assert {"syn-3-0", "elastix-bspline", "convexadam", f"{DEFAULT}-1"} <= set(rungs)
-    assert "--model auto" in rungs[f"{DEFAULT}-1"].contender.command
+    assert "--model auto" in rungs[f"{DEFAULT}-1"].runner.command
 
 
 @pytest.mark.parametrize("data_set", CONTRAST_SETS)
-def test_the_moving_person_gets_another_contrast(data_set: str, data: Path, bench: Bench) -> None:
+def test_the_moving_person_gets_another_contrast(data_set: str, data: Path, bench: BenchSettings) -> None:
     study = contrast_frontier(data_set, data, "val", bench)
     assert (study.name, len(study.planned)) == (f"{data_set}-frontier", 5)
     if data_set != "brain-t2":
@@ -89,7 +89,7 @@ def test_the_moving_person_gets_another_contrast(data_set: str, data: Path, benc
     assert figures["ratio_p99_inside"] == 1
 
 
-def test_ratios_of_a_map_with_its_affine_inside_are_not_told(data: Path, bench: Bench) -> None:
+def test_ratios_of_a_map_with_its_affine_inside_are_not_told(data: Path, bench: BenchSettings) -> None:
     ready = contrast_frontier("brain-pd", data, "val", bench).planned[0].prepare(bench)
     points = GRID.world(np.moveaxis(np.indices(SHAPE), 0, -1))
     whole = Chain(
@@ -100,7 +100,7 @@ def test_ratios_of_a_map_with_its_affine_inside_are_not_told(data: Path, bench: 
     assert figures["sdlogj_inside"] == pytest.approx(0, abs=1e-3)
 
 
-def test_a_rigid_truth_is_found_by_itself(data: Path, bench: Bench) -> None:
+def test_a_rigid_truth_is_found_by_itself(data: Path, bench: BenchSettings) -> None:
     study = known_rigid(data, bench)
     assert len(study.planned) == 12
     case = next(case for case in study.planned if case.name == "1 T2w <- T1w")
@@ -109,28 +109,32 @@ def test_a_rigid_truth_is_found_by_itself(data: Path, bench: Bench) -> None:
     assert ready.score(STILL)["error_mean_mm"] > 2
     turn = truth.matrix[:3, :3]
     assert turn @ turn.T == pytest.approx(np.eye(3))
-    assert "--transform rigid" in study.rungs["lightcrcf-rigid"].contender.command
+    assert "--transform rigid" in study.rungs["lightcrcf-rigid"].runner.command
     fixed, moving = (read(file) for file in (ready.images.fixed_image, ready.images.moving_image))
     there = Chain(Affine.identity(), None, truth.inverse()).resample(fixed, moving.grid, "linear").data
     inside = (there > 0) & (moving.data > 0)
     assert np.corrcoef(there[inside], moving.data[inside])[0, 1] < -0.8  # T2 on T1, in place
 
 
-def test_a_missing_contrast_is_an_error(data: Path, bench: Bench) -> None:
+def test_a_missing_contrast_is_an_error(data: Path, bench: BenchSettings) -> None:
     case = next(case for case in known_rigid(data, bench).planned if "FLAIR" in case.name)
     with pytest.raises(InputError, match="FLAIR"):
         case.prepare(bench)
 
 
-def test_a_known_field_is_brought_to_both_contrasts(data: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_known_field_is_brought_to_both_contrasts(
+    data: Path, bench: BenchSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     points = GRID.world(np.moveaxis(np.indices(SHAPE), 0, -1))
     field = DisplacementField.from_world_mm(GRID, (1.5 * np.sin(points / 15)).astype(np.float32))
 
-    def found(_pair: Images, _bench: Bench) -> Outcome:
-        return Outcome(Stamp(measured=date(2026, 3, 1), machine=machine()), Chain(STILL.before, field, STILL.after))
+    def found(_pair: Images, _bench: BenchSettings) -> MethodResult:
+        return MethodResult(
+            RunMetadata(measured=date(2026, 3, 1), machine=machine()), Chain(STILL.before, field, STILL.after)
+        )
 
     makers = {
-        name: Rung(replace(rung.contender, run=found), rung.curve)
+        name: Rung(replace(rung.runner, run=found), rung.curve)
         for name, rung in ladder(PROTOCOLS["brain"], bench).items()
     }
     monkeypatch.setattr(known_contrasts, "ladder", lambda _protocol, _bench: makers)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
-from lightcrcf_bench.accuracy.methods import Bench, Contender, Outcome, Stamp
+from lightcrcf_bench.accuracy.methods import BenchSettings, MethodResult, MethodRunner, RunMetadata
 from lightcrcf_bench.accuracy.protocols import Images
 from lightcrcf_bench.measure import machine
 from lightcrcf_bench.smoothness.record import (
@@ -74,21 +74,23 @@ def study(ran: list[str]) -> Study:
     """Two cases, the second of which cannot be made, and two tools, one of which fails at first."""
 
     def rung(name: str, curve: str, *, fails: bool = False, warm_up: bool = False) -> Rung:
-        def run(_images: Images, _bench: Bench) -> Outcome:
+        def run(_images: Images, _bench: BenchSettings) -> MethodResult:
             ran.append(name)
-            stamp = Stamp.model_validate({"measured": "2026-03-02", "machine": machine(), "versions": {"tool": "1"}})
+            metadata = RunMetadata.model_validate(
+                {"measured": "2026-03-02", "machine": machine(), "versions": {"tool": "1"}}
+            )
             if fails and ran.count(name) == 1:
-                return Outcome(stamp.model_copy(update={"failure": "out of luck", "versions": {}}))
-            return Outcome(stamp.model_copy(update={"seconds": 2.0}), STILL)
+                return MethodResult(metadata.model_copy(update={"failure": "out of luck", "versions": {}}))
+            return MethodResult(metadata.model_copy(update={"seconds": 2.0}), STILL)
 
-        made = Contender(name, name.upper(), "set", "run", "timed", run, warm_up=warm_up)
+        made = MethodRunner(name, name.upper(), "set", "run", "timed", run, warm_up=warm_up)
         return Rung(made, curve)
 
-    def prepare(_bench: Bench) -> Ready:
+    def prepare(_bench: BenchSettings) -> Ready:
         images = Images("a", "b", Path("a.nii"), Path("b.nii"))
         return Ready(images, lambda chain: {"dice": float(np.float32(1 / 3)) + chain.after.matrix[0, 3]})
 
-    def cannot(_bench: Bench) -> Ready:
+    def cannot(_bench: BenchSettings) -> Ready:
         raise InputError("truth", expected="a field", got="none", remedy="make it")
 
     rungs = {"one": rung("one", "left", warm_up=True), "two": rung("two", "right", fails=True)}
@@ -98,7 +100,7 @@ def study(ran: list[str]) -> Study:
 
 
 def test_it_grows_and_goes_on(study: Study, ran: list[str], tmp_path: Path) -> None:
-    path, bench, said = tmp_path / "r.json", Bench(tmp_path, 1), list[str]()
+    path, bench, said = tmp_path / "r.json", BenchSettings(tmp_path, 1), list[str]()
     grow(study, path, ["left"], bench, log=said.append)
     assert ran == ["one", "one"]  # one run to warm up
     grow(study, path, [], bench, log=said.append)
@@ -119,7 +121,7 @@ def test_it_grows_and_goes_on(study: Study, ran: list[str], tmp_path: Path) -> N
 
 def test_methods_and_records_must_fit(study: Study, make_record: Maker, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="left, right, one, two"):
-        grow(study, tmp_path / "r.json", ["three"], Bench(tmp_path, 1))
+        grow(study, tmp_path / "r.json", ["three"], BenchSettings(tmp_path, 1))
     write_smoothness(tmp_path / "r.json", make_record({"greedy-1": [(0.3, 0.6)]}))
     with pytest.raises(InputError, match="same cases"):
-        grow(replace(study, planned=study.planned[:1]), tmp_path / "r.json", ["one"], Bench(tmp_path, 1))
+        grow(replace(study, planned=study.planned[:1]), tmp_path / "r.json", ["one"], BenchSettings(tmp_path, 1))

@@ -16,7 +16,7 @@ from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.volumes import Volume, read, write
-from lightcrcf_bench.accuracy.methods import Bench, Outcome, Stamp
+from lightcrcf_bench.accuracy.methods import BenchSettings, MethodResult, RunMetadata
 from lightcrcf_bench.accuracy.protocols import PROTOCOLS, Images
 from lightcrcf_bench.measure import machine
 from lightcrcf_bench.smoothness import __main__ as program
@@ -74,26 +74,26 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path / "work", 2)
+def bench(tmp_path: Path) -> BenchSettings:
+    return BenchSettings(tmp_path / "work", 2)
 
 
-def test_the_ladder_says_each_tools_smoothing(bench: Bench) -> None:
+def test_the_ladder_says_each_tools_smoothing(bench: BenchSettings) -> None:
     rungs = ladder(PROTOCOLS["brain"], bench)
     assert len(SMOOTHNESS) >= 8
     assert (len(GREEDY), len(SYN)) == (5, 4)
     assert (min(SMOOTHNESS), max(SMOOTHNESS)) == (0.25, 4)
-    assert "--preset default --threads 2 --smoothness 0.25" in rungs[f"{DEFAULT}-0.25"].contender.command
-    assert "-n 100x50x10 -s 2.4vox 1vox -wp 0" in rungs["greedy-2.4-1"].contender.command
-    assert "deformable: SyN 3 0.5" in rungs["syn-3-0.5"].contender.command
+    assert "--preset default --threads 2 --smoothness 0.25" in rungs[f"{DEFAULT}-0.25"].runner.command
+    assert "-n 100x50x10 -s 2.4vox 1vox -wp 0" in rungs["greedy-2.4-1"].runner.command
+    assert "deformable: SyN 3 0.5" in rungs["syn-3-0.5"].runner.command
     usual = [name for name, rung in rungs.items() if rung.usual and rung.smoothness]
     assert usual == [f"{DEFAULT}-1", "greedy-1.732-0.7071", "syn-3-0"]
-    hearts = ladder(PROTOCOLS["cardiac"], bench)["greedy-4-2"].contender.command
+    hearts = ladder(PROTOCOLS["cardiac"], bench)["greedy-4-2"].runner.command
     assert "deformable: -m NCC 4x4x1 -n 100 -s 4vox 2vox" in hearts
     assert "lightcrcf-fast" not in ladder(PROTOCOLS["heads"], bench)  # no network
 
 
-def test_training_persons_are_paired_as_the_others(data: Path, bench: Bench) -> None:
+def test_training_persons_are_paired_as_the_others(data: Path, bench: BenchSettings) -> None:
     study = frontier("brain", data, "train", bench)
     assert study.name == "brain-frontier-train"
     assert study.data.names == ("1 <- 2", "2 <- 3", "3 <- 1")
@@ -107,7 +107,7 @@ def test_training_persons_are_paired_as_the_others(data: Path, bench: Bench) -> 
         frontier("hippocampus", data, "train", bench)
 
 
-def test_lungs_have_masks_and_landmarks(data: Path, bench: Bench) -> None:
+def test_lungs_have_masks_and_landmarks(data: Path, bench: BenchSettings) -> None:
     study = frontier(LUNG, data, "val", bench)
     ready = study.planned[0].prepare(bench)
     assert ready.score(STILL)["target_error_mm"] == pytest.approx(2.5)
@@ -115,7 +115,7 @@ def test_lungs_have_masks_and_landmarks(data: Path, bench: Bench) -> None:
     assert ready.images.moving_mask == data / "lung-ct/followup_mask.mha"
 
 
-def test_one_person_twice_is_scored_by_likeness(data: Path, bench: Bench) -> None:
+def test_one_person_twice_is_scored_by_likeness(data: Path, bench: BenchSettings) -> None:
     (data / "oasis-trt-asl").mkdir()
     for one, other in (("1000", "01"), ("1001", "02")):
         write(data / f"oasis/sub-{one}_T1w.nii.gz", brain())
@@ -128,7 +128,7 @@ def test_one_person_twice_is_scored_by_likeness(data: Path, bench: Bench) -> Non
 
 
 @pytest.mark.parametrize("anatomy", ["brain", "cardiac", "abdomen"])
-def test_a_rescan_is_the_image_moved_by_the_shift(anatomy: str, data: Path, bench: Bench) -> None:
+def test_a_rescan_is_the_image_moved_by_the_shift(anatomy: str, data: Path, bench: BenchSettings) -> None:
     study = rescans(anatomy, data, "val", bench)
     assert study.name == f"{anatomy}-rescans"
     ready = study.planned[0].prepare(bench)
@@ -177,15 +177,15 @@ def known_field_on(grid: Grid) -> DisplacementField:
 
 
 @pytest.fixture
-def deformed(data: Path, bench: Bench) -> known.Study:
+def deformed(data: Path, bench: BenchSettings) -> known.Study:
     """The study, whose truths are `known_field` instead of what a tool finds."""
     study = known.known_deformation(data, "train", bench)
     images = {person: data / f"oasis/sub-{person}_T1w.nii.gz" for person in "123"}
 
-    def found(pair: Images, _bench: Bench) -> Outcome:
-        return Outcome(Stamp(measured=date(2026, 3, 1), machine=machine()), known_field(pair))
+    def found(pair: Images, _bench: BenchSettings) -> MethodResult:
+        return MethodResult(RunMetadata(measured=date(2026, 3, 1), machine=machine()), known_field(pair))
 
-    maker = Rung(replace(study.rungs["syn-3-0"].contender, run=found), "syn")
+    maker = Rung(replace(study.rungs["syn-3-0"].runner, run=found), "syn")
     ready = known._prepared(maker, ("1", "2", "3"), images, bench)
     return replace(study, planned=[known.Planned("syn-3-0 1 <- 2 on 3", lambda _bench: ready)])
 
@@ -198,7 +198,7 @@ def test_the_truth_is_the_deformation_brought_to_another_person() -> None:
     assert truth.points(points) == pytest.approx(there.inverse().points(field.points(there.points(points))))
 
 
-def test_a_known_field_is_measured_as_a_whole_map(deformed: known.Study, data: Path, bench: Bench) -> None:
+def test_a_known_field_is_measured_as_a_whole_map(deformed: known.Study, data: Path, bench: BenchSettings) -> None:
     assert len(deformed.data.names) == 3 * len(known.MAKERS)
     ready = deformed.planned[0].prepare(bench)
     fixed, moving = (read(path) for path in (ready.images.fixed_image, ready.images.moving_image))
@@ -222,7 +222,7 @@ def test_a_known_field_is_measured_as_a_whole_map(deformed: known.Study, data: P
     assert apart[0] < 0.5 * apart[1]
 
 
-def test_a_truth_that_failed_is_no_case(data: Path, bench: Bench) -> None:
+def test_a_truth_that_failed_is_no_case(data: Path, bench: BenchSettings) -> None:
     study = known.known_deformation(data, "train", replace(bench, model="no-such-model"))
     ours = next(case for case in study.planned if case.name.startswith(DEFAULT))
     with pytest.raises(InputError, match="see why it failed"):
