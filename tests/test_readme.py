@@ -19,7 +19,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from lightcrcf.cli.main import run
 from lightcrcf.demo.phantom import deformed_copy, phantom
@@ -101,6 +103,17 @@ def test_the_tutorial_shows_what_the_demo_prints(printed: dict[str, str]) -> Non
     assert list(shown) == list(found) == ["before", "affine", "deformable"]
     for stage, figures in found.items():
         assert shown[stage] == pytest.approx(figures, rel=0.1, abs=0.02)
+
+
+def test_the_pictures_of_the_demo_are_current(folder: Path, printed: dict[str, str], tmp_path: Path) -> None:
+    """`docs/pictures/demo.py` draws them again from the demo's folder; versions of Pillow lose other details."""
+    assert DEMO in printed
+    script = ROOT / "docs" / "pictures" / "demo.py"
+    subprocess.run([sys.executable, str(script), str(folder / "demo-output"), str(tmp_path)], check=True)
+    for name in ("demo", "demo-moved", "demo-volume"):
+        drawn, kept = (Image.open(place / f"{name}.jpg") for place in (tmp_path, ROOT / "docs" / "figures"))
+        assert drawn.size == kept.size
+        assert np.abs(np.asarray(drawn, dtype=np.float64) - np.asarray(kept, dtype=np.float64)).mean() < 2, name
 
 
 def _stages(text: str) -> dict[str, list[float]]:
