@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from textures import corners, ct, error, small, texture, textured
 
 from lightcrcf.geometry.grid import Grid
+from lightcrcf.geometry.matrices import rotation_about_axes
 from lightcrcf.volumes import Volume, write
 from lightcrcf.weights import store
 from lightcrcf.weights.preparation import Preparation
@@ -33,17 +34,6 @@ RADII_MM = np.array([62.0, 78.0, 55.0])
 AXES = {"R": (1, 0, 0), "L": (-1, 0, 0), "A": (0, 1, 0), "P": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}
 
 
-def turned(x: float, y: float, z: float) -> NDArray[np.float64]:
-    """(3, 3) rotation by so many degrees about each axis in turn."""
-    matrix = np.eye(3)
-    for axis, degrees in enumerate((x, y, z)):
-        c, s, turn = np.cos(np.radians(degrees)), np.sin(np.radians(degrees)), np.eye(3)
-        a, b = (axis + 1) % 3, (axis + 2) % 3
-        turn[[a, a, b, b], [a, b, a, b]] = c, -s, s, c
-        matrix = turn @ matrix
-    return matrix
-
-
 def box(
     shape: tuple[int, int, int],
     spacing_mm: tuple[float, float, float],
@@ -54,7 +44,7 @@ def box(
 ) -> Grid:
     """A grid about `centre` whose array axes point along `axes`, turned by degrees."""
     affine = np.eye(4)
-    affine[:3, :3] = turned(*turn) @ np.array([AXES[letter] for letter in axes], dtype=float).T * spacing_mm
+    affine[:3, :3] = rotation_about_axes(turn) @ np.array([AXES[letter] for letter in axes], dtype=float).T * spacing_mm
     affine[:3, 3] = np.array(centre) - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
     return Grid(shape, affine)
 
@@ -96,7 +86,7 @@ def brain(
         head: leave skull, scalp and noisy air in the image.
     """
     world = grid.world(np.moveaxis(np.indices(grid.shape), 0, -1))
-    points = ((world - shift_mm) @ turned(*turn)).astype(np.float32)
+    points = ((world - shift_mm) @ rotation_about_axes(turn)).astype(np.float32)
     if person:
         points = points + 2.5 * np.stack([waves(points, 100 * person + axis, 75.0, 6) for axis in range(3)], axis=-1)
     labels = tissue(points)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lightcrcf.run_record.environment import cpu_name, usable_cores, versions
-from lightcrcf_bench.records.schema import Machine
+from lightcrcf_bench.records.parts import Machine
 
 __all__ = ["CommandError", "Measured", "circumstances", "machine", "plain_header", "run"]
 

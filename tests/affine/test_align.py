@@ -12,6 +12,7 @@ from lightcrcf.affine.align import Alignment, align
 from lightcrcf.errors import InputError
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.geometry.grid import AxisOrder, Grid
+from lightcrcf.geometry.matrices import rotation_about_axes
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
@@ -25,16 +26,6 @@ def error_mm(found: Affine, turn: NDArray[np.float64], shift_mm: tuple[float, ..
     """Largest distance, over a head's worth of points, from where the generated moving brain really lies."""
     points = np.array(np.meshgrid(*[(-50.0, 0.0, 50.0)] * 3, indexing="ij")).reshape(3, -1).T
     return float(np.linalg.norm(found.points(points) - (points @ turn.T + shift_mm), axis=-1).max())
-
-
-def rotation(degrees: tuple[float, float, float]) -> NDArray[np.float64]:
-    matrix = np.eye(3)
-    for axis, angle in enumerate(np.radians(degrees)):
-        c, s, step = np.cos(angle), np.sin(angle), np.eye(3)
-        a, b = (axis + 1) % 3, (axis + 2) % 3
-        step[[a, a, b, b], [a, b, a, b]] = c, -s, s, c
-        matrix = step @ matrix
-    return matrix
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +49,7 @@ def test_a_rigid_movement_is_found(
     moving = brains(where, turn=turn, shift_mm=shift_mm)[0]
     found = align(fixed, moving)
     # The deviation of the two rotations' conventions is none: the generator turns its axes as `rotation` does.
-    assert error_mm(found.affine, rotation(turn), shift_mm) < 1.5
+    assert error_mm(found.affine, rotation_about_axes(turn), shift_mm) < 1.5
     assert found.similarity_after >= found.similarity_before
     assert np.linalg.det(found.affine.matrix[:3, :3]) > 0
 
@@ -116,7 +107,9 @@ def stretched(volume: Volume, matrix: NDArray[np.float64]) -> Volume:
 
 def test_scales_and_shears_are_found_on_oblique_anisotropic_grids(brains: BrainMaker, grids: GridMaker) -> None:
     matrix = np.eye(4)
-    matrix[:3, :3] = rotation((7, -11, 5)) @ np.diag([1.1, 0.9, 1.05]) @ [[1, 0.08, -0.05], [0, 1, 0.06], [0, 0, 1]]
+    matrix[:3, :3] = (
+        rotation_about_axes((7, -11, 5)) @ np.diag([1.1, 0.9, 1.05]) @ [[1, 0.08, -0.05], [0, 1, 0.06], [0, 0, 1]]
+    )
     matrix[:3, 3] = (25, -40, 10)
     fixed = brains(grids((60, 75, 28), (2.6, 2.4, 5.5), turn=(12, -7, 20)))[0]
     moving = brains(grids((62, 40, 58), (2.7, 4.4, 2.5), axes="PSR", turn=(-5, 14, 8)))[0]
@@ -125,7 +118,7 @@ def test_scales_and_shears_are_found_on_oblique_anisotropic_grids(brains: BrainM
     assert found.scales == pytest.approx((1.1, 0.9, 1.05), abs=0.03)
     assert found.shears == pytest.approx((0.08, -0.05, 0.06), abs=0.03)
     assert found.rotation_deg == pytest.approx(
-        np.degrees(np.arccos((np.trace(rotation((7, -11, 5))) - 1) / 2)), abs=1.5
+        np.degrees(np.arccos((np.trace(rotation_about_axes((7, -11, 5))) - 1) / 2)), abs=1.5
     )
     assert found.similarity_after > 0.9 > 0.2 > found.similarity_before
 
@@ -165,9 +158,9 @@ def test_a_brain_is_aligned_with_a_head_that_hangs_low(head: str, brains: BrainM
     brain = brains(grids((50, 62, 44), (3.0, 3.0, 3.0)))[0]
     whole = brains(grids((70, 82, 90), (3.0, 3.1, 3.2), centre=(0, 0, -30)), head=True, turn=turn, shift_mm=shift)[0]
     if head == "moving":
-        assert error_mm(align(brain, whole).affine, rotation((8, -12, 5)), shift) < 5
+        assert error_mm(align(brain, whole).affine, rotation_about_axes((8, -12, 5)), shift) < 5
     else:
-        assert error_mm(align(whole, brain).affine.inverse(), rotation((8, -12, 5)), shift) < 5
+        assert error_mm(align(whole, brain).affine.inverse(), rotation_about_axes((8, -12, 5)), shift) < 5
 
 
 def test_unlike_images_are_never_made_worse(fixed: Volume, grids: GridMaker) -> None:
@@ -203,7 +196,7 @@ def test_two_real_brains_overlap(data: Path, quarter_turn: bool) -> None:
         middle = np.eye(4)
         middle[:3, 3] = moving.grid.world((np.array(moving.grid.shape) - 1) / 2)
         turn = np.eye(4)
-        turn[:3, :3] = rotation((0, 90, 0))
+        turn[:3, :3] = rotation_about_axes((0, 90, 0))
         turn[:3, 3] = (0, 80, 0)
         grid = Grid(moving.grid.shape, middle @ turn @ np.linalg.inv(middle) @ moving.grid.affine)
         moving, moving_labels = Volume(moving.data, grid, "turned"), Volume(moving_labels.data, grid, "turned labels")

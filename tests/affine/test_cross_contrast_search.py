@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from lightcrcf.affine import selection
 from lightcrcf.affine.align import Alignment, align
 from lightcrcf.affine.pyramid import AlignmentImage
 from lightcrcf.affine.search import PairPyramid, search
 from lightcrcf.geometry.grid import Grid
+from lightcrcf.geometry.matrices import rotation_about_axes
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.volumes import Volume
 
@@ -31,19 +31,11 @@ def other(brain: tuple[Volume, Volume], contrast: str = "inverted", seed: int = 
     return Volume(np.where(labels.data > 0, np.maximum(values + noise, 1), 0).astype(np.int16), image.grid, contrast)
 
 
-def turned(degrees: Triple) -> NDArray[np.float64]:
-    matrix = np.eye(3)
-    for axis, angle in enumerate(np.radians(degrees)):
-        c, s, step = np.cos(angle), np.sin(angle), np.eye(3)
-        a, b = (axis + 1) % 3, (axis + 2) % 3
-        step[[a, a, b, b], [a, b, a, b]] = c, -s, s, c
-        matrix = step @ matrix
-    return matrix
-
-
 def error_mm(found: Alignment, turn: Triple, shift_mm: Triple) -> float:
     points = np.array(np.meshgrid(*[(-50.0, 0.0, 50.0)] * 3, indexing="ij")).reshape(3, -1).T
-    return float(np.linalg.norm(found.affine.points(points) - points @ turned(turn).T - shift_mm, axis=-1).max())
+    return float(
+        np.linalg.norm(found.affine.points(points) - points @ rotation_about_axes(turn).T - shift_mm, axis=-1).max()
+    )
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ from types import MappingProxyType
 
 import pytest
 
-from lightcrcf_bench.records.schema import Case, Data, Machine, Method, Record, Timing
+from lightcrcf_bench.records.parts import Machine, Method
+from lightcrcf_bench.records.schema import Case, Data, Record, Timing
 
 PAIRS = (("a", "b"), ("b", "c"), ("c", "a"))
 Maker = Callable[..., Record]

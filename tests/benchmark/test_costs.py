@@ -26,7 +26,7 @@ from lightcrcf_bench.records.cost import (
     latest_cost,
     read_cost,
 )
-from lightcrcf_bench.records.schema import Machine
+from lightcrcf_bench.records.parts import Machine
 from lightcrcf_bench.speed import scaling
 from lightcrcf_bench.speed.core import compute, part_flops, register_arrays
 from lightcrcf_bench.speed.peaks import measure_peaks

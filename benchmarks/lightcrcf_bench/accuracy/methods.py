@@ -21,7 +21,7 @@ from lightcrcf_bench.accuracy import peers
 from lightcrcf_bench.accuracy.environments import Environments
 from lightcrcf_bench.accuracy.protocols import Images, PeerSettings, Protocol
 from lightcrcf_bench.measure import CommandError, Measured, machine, run
-from lightcrcf_bench.records.schema import Machine, Training
+from lightcrcf_bench.records.parts import Machine, Training
 from lightcrcf_bench.speed.worker import limited
 
 __all__ = [

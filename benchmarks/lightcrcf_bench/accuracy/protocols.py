@@ -6,7 +6,7 @@ Only persons of the validation split are here, and only to measure: nothing of o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lightcrcf.errors import InputError
@@ -208,42 +208,39 @@ _HIPPOCAMPI = tuple(
 _HEARTS = tuple(f"patient{number:03}" for number in (17, 18, 37, 38, 57, 58, 77, 78, 97, 98))
 
 
-def _brain(split: str, subjects: Subjects) -> Data:
-    return Data(
+_T1, _T2, _LABELS = "sub-{subject}_T1w.nii.gz", "sub-{subject}_T2w.nii.gz", "sub-{subject}_dseg.nii.gz"
+_IMAGE, _TRUTH = "{subject}.nii.gz", "{subject}_gt.nii.gz"
+_BRAIN = Protocol(
+    name="brain",
+    title="Accuracy on brain scans of people never seen",
+    folder="oasis",
+    image=_T1,
+    labels=_LABELS,
+    data=Data(
         name="OASIS-1 scans of the MICCAI 2012 multi-atlas challenge, skull-stripped T1, 1 mm",
-        split=split,
+        split="five persons that were not used in training, in a cycle",
         labels="138 structures, manual, Neuromorphometrics",
         terms="CC BY-NC 3.0; OASIS; labels provided by Neuromorphometrics, Inc. under academic subscription",
         distance_unit="mm",
-        pairs=subjects,
-    )
-
-
-_ROWS = (
-    Protocol(
-        name="brain",
-        title="Accuracy on brain scans of people never seen",
-        folder="oasis",
-        image="sub-{subject}_T1w.nii.gz",
-        labels="sub-{subject}_dseg.nii.gz",
-        data=_brain("five persons that were not used in training, in a cycle", cycle(_OASIS)),
-        model="brain-t1",
+        pairs=cycle(_OASIS),
     ),
-    Protocol(
+    model="brain-t1",
+)
+_EVERY_BRAIN = {"split": "five persons that were not used in training, every one with every other"}
+_ROWS = (
+    _BRAIN,
+    replace(
+        _BRAIN,
         name="brain-ordered",
-        title="Accuracy on brain scans of people never seen, every ordered pair",
-        folder="oasis",
-        image="sub-{subject}_T1w.nii.gz",
-        labels="sub-{subject}_dseg.nii.gz",
-        data=_brain("five persons that were not used in training, every one with every other", ordered(_OASIS)),
-        model="brain-t1",
+        title=f"{_BRAIN.title}, every ordered pair",
+        data=_BRAIN.data.model_copy(update={**_EVERY_BRAIN, "pairs": ordered(_OASIS)}),
     ),
     Protocol(
         name="heads",
         title="Accuracy on whole heads of people never seen",
         folder="ixi-2mm",
-        image="sub-{subject}_T1w.nii.gz",
-        labels="sub-{subject}_dseg.nii.gz",
+        image=_T1,
+        labels=_LABELS,
         data=Data(
             name="IXI T1 of whole heads, not skull-stripped, 2 mm",
             split="the first five of ten persons held out, by number, in a cycle",
@@ -258,8 +255,8 @@ _ROWS = (
         name="hippocampus",
         title="Accuracy on hippocampi of people never seen",
         folder="hippocampus",
-        image="{subject}.nii.gz",
-        labels="{subject}_gt.nii.gz",
+        image=_IMAGE,
+        labels=_TRUTH,
         data=Data(
             name="Medical Segmentation Decathlon task 04, MR around the hippocampus, 1 mm",
             split="20 persons held out, in a cycle",
@@ -276,8 +273,8 @@ _ROWS = (
         name="cardiac",
         title="Accuracy on beating hearts of people never seen",
         folder="acdc",
-        image="{subject}.nii.gz",
-        labels="{subject}_gt.nii.gz",
+        image=_IMAGE,
+        labels=_TRUTH,
         data=Data(
             name="ACDC cine MR, end-diastole and end-systole, in a release without voxel sizes",
             split="10 patients held out, two of each diagnosis, each in both directions",
@@ -298,8 +295,8 @@ _ROWS = (
         name="abdomen",
         title="Accuracy on abdomens of people never seen",
         folder="chaos-t2",
-        image="sub-{subject}_T2w.nii.gz",
-        labels="sub-{subject}_dseg.nii.gz",
+        image=_T2,
+        labels=_LABELS,
         data=Data(
             name="CHAOS abdominal T2-SPIR MR, 1.25 x 1.25 x 7.7 mm",
             split="three persons held out, every one with every other",

@@ -14,7 +14,8 @@ from lightcrcf.volumes import read
 from lightcrcf_bench.accuracy.methods import BenchSettings, MethodResult, MethodRunner, method_runners
 from lightcrcf_bench.accuracy.protocols import Pair, Protocol, pairs
 from lightcrcf_bench.records import schema as records
-from lightcrcf_bench.records.schema import Case, Method, Record, Timing
+from lightcrcf_bench.records.parts import Method
+from lightcrcf_bench.records.schema import Case, Record, Timing
 
 __all__ = [
     "SCORING", "alternately", "chosen", "describe", "measure", "record_name", "retime", "score", "timings_of",

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from lightcrcf_bench.records.schema import Method, Record
+from lightcrcf_bench.records.parts import Method
+from lightcrcf_bench.records.schema import Record
 
 __all__ = [
     "Comparison",

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from statistics import fmean, median
 
 from lightcrcf_bench.publish.goals import Goal
-from lightcrcf_bench.records.schema import Method, Record
+from lightcrcf_bench.records.parts import Method
+from lightcrcf_bench.records.schema import Record
 
 __all__ = ["ACCURACY_GOALS"]
 

@@ -12,7 +12,8 @@ from lightcrcf_bench.publish.accuracy_goals import ACCURACY_GOALS
 from lightcrcf_bench.publish.goals import goals_text
 from lightcrcf_bench.publish.markdown import table
 from lightcrcf_bench.publish.settings_text import settings_text
-from lightcrcf_bench.records.schema import BUSY, Case, Method, Record, Spread
+from lightcrcf_bench.records.parts import Method, Spread
+from lightcrcf_bench.records.schema import BUSY, Case, Record
 
 __all__ = ["VIEWS"]
 

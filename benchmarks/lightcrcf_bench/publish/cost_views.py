@@ -11,7 +11,8 @@ import numpy as np
 from lightcrcf.errors import InputError
 from lightcrcf_bench.publish.markdown import table
 from lightcrcf_bench.records.cost import CoreRecord, Part, Peaks, RefineRecord, ScalingRecord, ScalingRun, Times
-from lightcrcf_bench.records.schema import BUSY, Machine
+from lightcrcf_bench.records.parts import Machine
+from lightcrcf_bench.records.schema import BUSY
 
 __all__ = ["COST_VIEWS", "core_text", "linearity", "refine_text", "scaling_text", "speedup"]
 

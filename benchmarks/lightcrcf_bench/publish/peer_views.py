@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from statistics import median
 
 from lightcrcf_bench.publish.markdown import table
-from lightcrcf_bench.records.schema import BUSY, Forward, Method, Record, Timing
+from lightcrcf_bench.records.parts import Method
+from lightcrcf_bench.records.schema import BUSY, Forward, Record, Timing
 
 __all__ = ["PEER_VIEWS", "time_ratio"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lightcrcf_bench.records.schema import Method
+from lightcrcf_bench.records.parts import Method
 
 __all__ = ["settings_text"]
 
@@ -20,7 +20,7 @@ def settings_text(method: Method) -> str:
 
     Example:
         >>> from datetime import date
-        >>> from lightcrcf_bench.records.schema import Machine
+        >>> from lightcrcf_bench.records.parts import Machine
         >>> machine = Machine(cpu="a processor", cores=2, memory_gib=8.0, system="Linux", python="3.11")
         >>> old = Method(
         ...     name="lightcrcf-default", title="LightCRCF default", ours=True, model="none", timing="all of it",

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from lightcrcf_bench.publish.markdown import table
 from lightcrcf_bench.records.history import newest, parsed
-from lightcrcf_bench.records.schema import Measurement, Strict
+from lightcrcf_bench.records.parts import Measurement, Strict
 
 __all__ = ["ABLATION", "AblationRecord", "AblationRun", "ablation_text", "latest_ablation"]
 

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from lightcrcf_bench.records.history import newest, parsed
-from lightcrcf_bench.records.schema import Measurement, Strict
+from lightcrcf_bench.records.parts import Measurement, Strict
 
 __all__ = [
     "COSTS", "CoreRecord", "CoreRun", "CostRecord", "GreedyIteration", "Part", "Peaks", "RefineRecord", "RefineRun",

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from lightcrcf_bench.publish.markdown import table
 from lightcrcf_bench.records.history import newest, parsed
-from lightcrcf_bench.records.schema import Measurement, Strict
+from lightcrcf_bench.records.parts import Measurement, Strict
 
 __all__ = [
     "DISTURBED", "FIGURES", "LESIONS", "OTHER", "PARTS", "ROWS", "SAME", "SHARES", "Disturbed", "DisturbedRecord",

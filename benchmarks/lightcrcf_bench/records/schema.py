@@ -11,61 +11,26 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import Field, model_validator
 
 from lightcrcf.errors import InputError
 from lightcrcf_bench.records.history import newest, parsed
+from lightcrcf_bench.records.parts import ComparisonRecord, Method, Spread, Strict, lined, shortfall, spread
 
 __all__ = [
-    "BUSY", "MEASURES", "TIMES", "Case", "Data", "Forward", "Machine", "Measurement", "Method", "Record", "Spread",
-    "Strict", "Timing", "Training", "as_csv", "latest", "lined", "merge", "read", "retimed", "spread", "write",
+    "BUSY", "MEASURES", "TIMES", "Case", "Data", "Forward", "Record", "Timing", "as_csv", "latest", "merge", "read",
+    "retimed", "write",
 ]  # fmt: skip
 
 FORMAT, FORMAT_VERSION = "lightcrcf-benchmark", 2
 MEASURES = ("dice", "hd95", "folding_percent", "folding_percent_labelled", "ndv_percent", "sdlogj")
 TIMES = ("seconds", "call_seconds", "peak_mib", "load_before")
 BUSY = "†"  # marks times that were taken beside other work
-Training = Literal["unsupervised", "weakly supervised"]
-
-
-class Strict(BaseModel):
-    """A part of a record: no unknown names, no infinities, not to be changed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Machine(Strict):
-    """Machine of a run."""
-
-    cpu: str
-    cores: int
-    memory_gib: float
-    system: str
-    python: str
-
-
-class Measurement(Strict):
-    """Header of a record: date, machine, versions, protocol and commands."""
-
-    format: str
-    format_version: Literal[1] = 1
-    measured: date
-    machine: Machine
-    versions: dict[str, str]
-    protocol: str
-    commands: tuple[str, ...]
-    note: str = ""
-
-    def write(self, path: Path) -> None:
-        """Write JSON."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 class Data(Strict):
@@ -79,24 +44,8 @@ class Data(Strict):
     labels: str
     terms: str
     distance_unit: Literal["mm", "voxel"]
-    structures: dict[int, str] = {}
+    structures: dict[int, str] = Field(default={})
     pairs: tuple[tuple[str, str], ...]
-
-
-class Method(Strict):
-    """A method; `training` is the supervision of our network, `timing` describes what times include."""
-
-    name: str
-    title: str
-    versions: dict[str, str]
-    settings: str
-    command: str
-    timing: str
-    measured: date
-    machine: Machine
-    ours: bool = False
-    model: str | None = None
-    training: Training | None = None
 
 
 class Case(Strict):
@@ -116,7 +65,7 @@ class Case(Strict):
     ndv_percent: float | None = None
     sdlogj: float | None = None
     labels_lost: tuple[int, ...] = ()
-    dice_by_label: dict[int, float] = {}
+    dice_by_label: dict[int, float] = Field(default={})
 
     @model_validator(mode="after")
     def _scored_or_failed(self) -> Case:
@@ -153,7 +102,7 @@ class Forward(Strict):
     title: str
     shape: tuple[int, int, int]
     threads: int
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default={})
     parameters: int | None = None
     gmac: float | None = None
     each_ms: tuple[float, ...] = ()
@@ -162,25 +111,10 @@ class Forward(Strict):
     failure: str | None = None
 
 
-class Spread(Strict):
-    """One measure over the pairs; `deviation` is the sample standard deviation."""
-
-    mean: float
-    median: float
-    deviation: float
-    minimum: float
-    maximum: float
-
-
-class Record(Strict):
+class Record(ComparisonRecord[Data, Method]):
     """A benchmark. The summary is checked against the rows, so a file edited by hand is refused.
 
     Args:
-        name: how documents refer to it.
-        title: one line for people.
-        data: what was registered.
-        protocol: how it was scored.
-        methods: what was run.
         cases: one for each method and pair that it ran on, one pair at least.
         timings: what the runs took; of some pairs, if times were taken apart.
         forwards: networks without public weights, of which only the time is known, and ours beside them.
@@ -190,31 +124,22 @@ class Record(Strict):
 
     format: Literal["lightcrcf-benchmark"] = "lightcrcf-benchmark"
     format_version: Literal[2] = 2
-    name: str
-    title: str
-    data: Data
-    protocol: str
-    methods: tuple[Method, ...]
     cases: tuple[Case, ...]
     timings: tuple[Timing, ...] = ()
     forwards: tuple[Forward, ...] = ()
     commands: tuple[str, ...]
-    summary: dict[str, dict[str, Spread]] = {}
+    summary: dict[str, dict[str, Spread]] = Field(default={})
 
     @model_validator(mode="after")
     def _consistent(self) -> Record:
         scored = [(case.method, (case.fixed, case.moving)) for case in self.cases]
         if len(set(scored)) != len(scored) or not {pair for _, pair in scored} <= set(self.data.pairs):
             raise ValueError("there must be at most one case for each method and pair")
-        if {name for name, _ in scored} != {method.name for method in self.methods}:
-            raise ValueError("there must be a case of each method, and none of others")
         runs = [(timing.method, (timing.fixed, timing.moving)) for timing in self.timings]
         if len(set(runs)) != len(runs) or not set(runs) <= set(scored):
             raise ValueError("there must be at most one timing for each case")
-        expected = {method.name: self._summarise(method.name) for method in self.methods}
-        if self.summary and self.summary != expected:
-            raise ValueError("the summary does not follow from the cases")
-        object.__setattr__(self, "summary", expected)
+        found = {method.name: self._summarise(method.name) for method in self.methods}
+        self._with_summary((name for name, _ in scored), found, self.summary)
         return self
 
     def of(self, method: str) -> list[Case]:
@@ -237,11 +162,7 @@ class Record(Strict):
 
     def shortfall(self, name: str) -> str:
         """Return a note on missing and failed pairs of a method; empty without any."""
-        cases, every = self.of(name), len(self.data.pairs)
-        failed = sum(case.failure is not None for case in cases)
-        told = [f"{len(cases)} of {every} pairs"] if len(cases) < every else []
-        told += [f"{failed} of {len(cases)} failed"] if failed else []
-        return f" ({', '.join(told)})" if told else ""
+        return shortfall([case.failure for case in self.of(name)], len(self.data.pairs), "pairs")
 
     def busy(self, name: str) -> bool:
         """Return whether other processes loaded the machine more than the method itself could."""
@@ -322,12 +243,6 @@ def write(path: Path, record: Record) -> None:
     path.with_suffix(".csv").write_text(as_csv(record), encoding="utf-8")
 
 
-def lined(parts: Mapping[str, Any]) -> str:
-    """Return JSON with one line per row, for readable diffs."""
-    lines = [f" {json.dumps(key)}: {_lines(value)}" for key, value in parts.items()]
-    return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
 def as_csv(record: Record) -> str:
     """Return one row for each method and pair: scores, what the run took, and the Dice of each structure."""
     labels = sorted({label for case in record.cases for label in case.dice_by_label})
@@ -380,21 +295,3 @@ def _arranged(record: Record, methods: Sequence[Method], cases: Sequence[Case], 
 def _spreads(rows: Sequence[Case] | Sequence[Timing], names: Iterable[str]) -> dict[str, Spread]:
     columns = {name: [value for row in rows if (value := getattr(row, name)) is not None] for name in names}
     return {name: spread(values) for name, values in columns.items() if values}
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Return the spread of one or more values."""
-    deviation = np.std(values, ddof=1) if len(values) > 1 else 0.0
-    figures = (np.mean(values), np.median(values), deviation, np.min(values), np.max(values))
-    mean, median, deviation, minimum, maximum = (round(float(figure), 6) for figure in figures)
-    return Spread(mean=mean, median=median, deviation=deviation, minimum=minimum, maximum=maximum)
-
-
-def _lines(value: Any) -> str:
-    """Return one line for each entry of a list or object."""
-    if isinstance(value, dict):
-        entries = [f"{json.dumps(key)}: {json.dumps(entry, ensure_ascii=False)}" for key, entry in value.items()]
-        return "{\n  " + ",\n  ".join(entries) + "\n }"
-    if isinstance(value, list):
-        return "[\n  " + ",\n  ".join(json.dumps(entry, ensure_ascii=False) for entry in value) + "\n ]"
-    return json.dumps(value, ensure_ascii=False)

@@ -9,6 +9,7 @@ import numpy as np
 
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
+from lightcrcf.geometry.matrices import rotation_about_axes
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
 from lightcrcf.volumes import Volume, read
@@ -19,7 +20,6 @@ from lightcrcf_bench.smoothness.ladder import DEFAULT, across_ladder, ladder
 from lightcrcf_bench.smoothness.record import Cases
 from lightcrcf_bench.smoothness.simulate import random_of
 from lightcrcf_bench.smoothness.study import Planned, Ready, Rung, Study, subjects
-from lightcrcf_bench.stress.arrangements import rotation_about_axes
 
 __all__ = ["KNOWN_CONTRASTS", "KNOWN_RIGID", "MAKERS_ACROSS", "known_contrasts", "known_rigid", "rigid_move"]
 
@@ -93,7 +93,8 @@ def rigid_move(name: str, grid: Grid) -> Affine:
         grid: of the image.
     """
     random, centre = random_of(name), grid.world((np.array(grid.shape) - 1) / 2)
-    matrix = rotation_about_axes(random.uniform(-_DEGREES, _DEGREES, 3).tolist())
+    matrix = np.eye(4)
+    matrix[:3, :3] = rotation_about_axes(random.uniform(-_DEGREES, _DEGREES, 3))
     matrix[:3, 3] = centre - matrix[:3, :3] @ centre + random.uniform(-_MM, _MM, 3)
     return Affine(matrix)
 

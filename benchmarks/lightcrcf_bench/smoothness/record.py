@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from lightcrcf.errors import InputError
 from lightcrcf_bench.records.history import newest, parsed
-from lightcrcf_bench.records.schema import Method, Spread, Strict, lined, spread
+from lightcrcf_bench.records.parts import ComparisonRecord, Method, Spread, Strict, lined, shortfall, spread
 
 __all__ = [
     "FIGURES", "FORMAT", "SECONDS", "Cases", "Setting", "SmoothnessRecord", "Trial", "latest_smoothness",
@@ -90,15 +90,10 @@ class Trial(Strict):
         return self
 
 
-class SmoothnessRecord(Strict):
+class SmoothnessRecord(ComparisonRecord[Cases, Setting]):
     """A measurement. The summary is checked against the trials, so a file edited by hand is refused.
 
     Args:
-        name: how documents refer to it.
-        title: one line for people.
-        data: what was registered.
-        protocol: how it was scored.
-        methods: what was run.
         trials: at most one for each method and case.
         commands: how to measure it again, from the repository root.
         summary: method to figure to spread over the cases that did not fail.
@@ -106,11 +101,6 @@ class SmoothnessRecord(Strict):
 
     format: Literal["lightcrcf-smoothness"] = "lightcrcf-smoothness"
     format_version: Literal[1] = 1
-    name: str
-    title: str
-    data: Cases
-    protocol: str
-    methods: tuple[Setting, ...]
     trials: tuple[Trial, ...]
     commands: tuple[str, ...]
     summary: dict[str, dict[str, Spread]] = Field(default={})
@@ -120,12 +110,8 @@ class SmoothnessRecord(Strict):
         run = [(trial.method, trial.case) for trial in self.trials]
         if len(set(run)) != len(run) or not {case for _, case in run} <= set(self.data.names):
             raise ValueError("there must be at most one trial for each method and case")
-        if {name for name, _ in run} != {method.name for method in self.methods}:
-            raise ValueError("there must be a trial of each method, and none of others")
-        expected = {method.name: _summary(self.of(method.name)) for method in self.methods}
-        if self.summary and self.summary != expected:
-            raise ValueError("the summary does not follow from the trials")
-        object.__setattr__(self, "summary", expected)
+        found = {method.name: _summary(self.of(method.name)) for method in self.methods}
+        self._with_summary((name for name, _ in run), found, self.summary)
         return self
 
     def of(self, method: str) -> list[Trial]:
@@ -147,11 +133,7 @@ class SmoothnessRecord(Strict):
 
     def shortfall(self, name: str) -> str:
         """Return a note on missing and failed cases of a method; empty without any."""
-        trials, every = self.of(name), len(self.data.names)
-        failed = sum(trial.failure is not None for trial in trials)
-        told = [f"{len(trials)} of {every} cases"] if len(trials) < every else []
-        told += [f"{failed} of {len(trials)} failed"] if failed else []
-        return f" ({', '.join(told)})" if told else ""
+        return shortfall([trial.failure for trial in self.of(name)], len(self.data.names), "cases")
 
 
 def merged(old: SmoothnessRecord, new: SmoothnessRecord) -> SmoothnessRecord:

@@ -23,7 +23,8 @@ from lightcrcf.run_record.environment import usable_cores
 from lightcrcf_bench.measure import circumstances, run
 from lightcrcf_bench.publish.markdown import table
 from lightcrcf_bench.records.history import newest, parsed
-from lightcrcf_bench.records.schema import BUSY, Measurement, Strict
+from lightcrcf_bench.records.parts import Measurement, Strict
+from lightcrcf_bench.records.schema import BUSY
 
 __all__ = ["THROUGHPUT", "Setting", "ThroughputRecord", "latest_throughput", "measure_throughput", "throughput_text"]
 

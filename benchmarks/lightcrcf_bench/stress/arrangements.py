@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.geometry.grid import AxisOrder, Grid
+from lightcrcf.geometry.matrices import rotation_about_axes
 from lightcrcf.registration.register import Registration, register
 from lightcrcf.volumes import Volume, read
 from lightcrcf_bench.stress.trials import Subjects, TrialResult
 
-__all__ = ["ORDERS", "arrange", "rotation_about_axes"]
+__all__ = ["ORDERS", "arrange"]
 
 Float = NDArray[np.float64]
 Moves = Callable[[Float], Float]
@@ -55,7 +56,8 @@ def arrange(subjects: Subjects, orders: Sequence[int]) -> list[TrialResult]:
     ]
     turned = []
     for angles in _TURNS:
-        matrix = rotation_about_axes(angles)
+        matrix = np.eye(4)
+        matrix[:3, :3] = rotation_about_axes(angles)
         pair = (_placed(volume, matrix) for volume in (fixed, moving))
         turned.append(deviation(register(*pair), lambda at, matrix=matrix: at @ matrix[:3, :3].T))  # type: ignore[misc]
     thick = [deviation(register(_thick(fixed, axis), _thick(moving, axis)), share=0.5) for axis in range(3)]
@@ -79,17 +81,6 @@ def _row(what: str, deviations: Sequence[float], limit_mm: float) -> TrialResult
 
 def _reordered(volume: Volume, order: AxisOrder) -> Volume:
     return Volume(order.array(volume.data), order.grid(volume.grid), volume.source)
-
-
-def rotation_about_axes(degrees: Sequence[float]) -> Float:
-    """Return the (4, 4) rotation of the world about each axis in turn."""
-    matrix = np.eye(4)
-    for axis, angle in enumerate(np.radians(degrees)):
-        a, b = (axis + 1) % 3, (axis + 2) % 3
-        turn = np.eye(4)
-        turn[[a, a, b, b], [a, b, a, b]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
-        matrix = turn @ matrix
-    return matrix
 
 
 def _placed(volume: Volume, matrix: Float) -> Volume:

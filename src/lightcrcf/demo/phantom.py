@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.geometry.grid import Grid
+from lightcrcf.geometry.matrices import rotation_about_axes
 from lightcrcf.preprocessing.foreground import foreground
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
@@ -158,13 +159,7 @@ def _waves(
 def _pose() -> Affine:
     """Return the fixed-to-moving affine: rotations of 14, -9 and 12 degrees, scales, and a shift of centimetres."""
     matrix = np.eye(4)
-    for axis, degrees in enumerate((14.0, -9.0, 12.0)):
-        c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
-        turn = np.eye(4)
-        a, b = (axis + 1) % 3, (axis + 2) % 3
-        turn[[a, a, b, b], [a, b, a, b]] = c, -s, s, c
-        matrix = turn @ matrix
-    matrix[:3, :3] = matrix[:3, :3] @ np.diag([1.06, 0.95, 1.03])
+    matrix[:3, :3] = rotation_about_axes((14.0, -9.0, 12.0)) @ np.diag([1.06, 0.95, 1.03])
     matrix[:3, 3] = 22.0, -16.0, 31.0
     return Affine(matrix)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lightcrcf_bench.records.schema import Machine
+from lightcrcf_bench.records.parts import Machine
 from lightcrcf_bench.smoothness.record import Cases, Setting, SmoothnessRecord, Trial
 
 CASES = ("a <- b", "b <- a")

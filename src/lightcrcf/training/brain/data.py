@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
+from lightcrcf.geometry.matrices import rotation_about_axes
 from lightcrcf.network.brain_config import SPACING_MM
 from lightcrcf.preprocessing.foreground import downsample_volume, foreground
 from lightcrcf.preprocessing.unit_intensity import unit_intensities
@@ -176,13 +177,8 @@ def sample_example(head: Head, shape: Shape, rng: Random) -> Example:
 
 def _random_pose(head: Head, shape: Shape, rng: Random) -> NDArray[np.float64]:
     """Return (4, 4), voxels of the example to voxels of the head: random rotation, scaling, shift and mirroring."""
-    rotation = np.eye(3)
     spread = rng.choice([8.0, 30.0])
-    for axis in range(3):
-        angle, step = np.radians(np.clip(rng.normal() * spread / 1.5, -spread, spread)), np.eye(3)
-        a, b = (axis + 1) % 3, (axis + 2) % 3
-        step[[a, a, b, b], [a, b, a, b]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
-        rotation = step @ rotation
+    rotation = rotation_about_axes(np.clip(rng.normal(size=3) * spread / 1.5, -spread, spread))
     scale = SPACING_MM * np.exp(rng.normal() * 0.1 + rng.normal(size=3) * 0.04)
     linear = rotation * scale
     linear[0] *= rng.choice([-1.0, 1.0])
