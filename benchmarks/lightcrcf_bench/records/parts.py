@@ -98,21 +98,32 @@ class ComparisonRecord(Strict, Generic[DataT, MethodT]):
     protocol: str
     methods: tuple[MethodT, ...]
 
-    def _with_summary(self, rows: Iterable[str], found: dict[str, dict[str, Spread]], given: object) -> None:
+    def _check_rows(self, methods: Iterable[str], row: str) -> None:
+        """Check that each method has a row, and each row a method.
+
+        Args:
+            methods: method of each row.
+            row: name of a row, for the message.
+
+        Raises:
+            ValueError: otherwise.
+        """
+        if set(methods) != {method.name for method in self.methods}:
+            raise ValueError(f"there must be a {row} of each method, and none of others")
+
+    def _set_summary(self, found: dict[str, dict[str, Spread]], given: object, rows: str) -> None:
         """Set the summary computed from the rows.
 
         Args:
-            rows: method of each row.
             found: the computed summary.
             given: the summary in the file; empty in a new record.
+            rows: name of the rows, for the message.
 
         Raises:
-            ValueError: if a method has no row, a row no method, or the given summary differs.
+            ValueError: if the summaries differ.
         """
-        if set(rows) != {method.name for method in self.methods}:
-            raise ValueError("there must be a row of each method, and none of others")
         if given and given != found:
-            raise ValueError("the summary does not follow from the rows")
+            raise ValueError(f"the summary does not follow from the {rows}")
         object.__setattr__(self, "summary", found)
 
 

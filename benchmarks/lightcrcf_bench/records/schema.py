@@ -135,11 +135,12 @@ class Record(ComparisonRecord[Data, Method]):
         scored = [(case.method, (case.fixed, case.moving)) for case in self.cases]
         if len(set(scored)) != len(scored) or not {pair for _, pair in scored} <= set(self.data.pairs):
             raise ValueError("there must be at most one case for each method and pair")
+        self._check_rows((name for name, _ in scored), "case")
         runs = [(timing.method, (timing.fixed, timing.moving)) for timing in self.timings]
         if len(set(runs)) != len(runs) or not set(runs) <= set(scored):
             raise ValueError("there must be at most one timing for each case")
         found = {method.name: self._summarise(method.name) for method in self.methods}
-        self._with_summary((name for name, _ in scored), found, self.summary)
+        self._set_summary(found, self.summary, "cases")
         return self
 
     def of(self, method: str) -> list[Case]:

@@ -110,8 +110,9 @@ class SmoothnessRecord(ComparisonRecord[Cases, Setting]):
         run = [(trial.method, trial.case) for trial in self.trials]
         if len(set(run)) != len(run) or not {case for _, case in run} <= set(self.data.names):
             raise ValueError("there must be at most one trial for each method and case")
+        self._check_rows((name for name, _ in run), "trial")
         found = {method.name: _summary(self.of(method.name)) for method in self.methods}
-        self._with_summary((name for name, _ in run), found, self.summary)
+        self._set_summary(found, self.summary, "trials")
         return self
 
     def of(self, method: str) -> list[Trial]:
