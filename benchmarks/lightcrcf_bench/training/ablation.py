@@ -8,7 +8,7 @@ already holds are not repeated, so that a long comparison can be made in parts.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,13 +42,13 @@ def measure_ablation(
     """Train every variant with every seed.
 
     Args:
-        recipe: TOML training configuration, with watched persons.
-        work: folder of the runs; finished ones are taken over, interrupted ones resumed.
+        recipe: TOML training configuration, with validation subjects.
+        work: folder of the runs; finished ones are reused, interrupted ones resumed.
         variants: as in `variants_like` of the recipe's; all by default.
         seeds: of each variant: 0, 1, ...
         steps: of each run; the recipe's by default.
         note: what else the machine did.
-        log: told what goes on.
+        log: called with a line for each run.
 
     Raises:
         InputError: for a bad recipe, one without watched persons or one that starts from a model, or bad data.
@@ -58,14 +58,7 @@ def measure_ablation(
 
     config = load_config(recipe)
     known = variants_like(config.variant)
-    for name in variants:
-        if name not in known:
-            raise UsageError("--variants", expected=f"some of {', '.join(known)}", got=name, remedy="correct the name")
-    if config.start is not None or not any(cohort.monitor for cohort in config.data.cohorts):
-        raise InputError(
-            str(recipe), expected="a recipe that starts from nothing and has monitor subjects", got="another",
-            remedy="use one that compares networks fairly",
-        )  # fmt: skip
+    _check(recipe, config, variants, known)
     total = sum(stage.steps for stage in config.stages)
     stages = shortened(config.stages, steps or total)
     runs = []
@@ -87,6 +80,18 @@ def measure_ablation(
         recipe_steps=total,
         runs=tuple(sorted(runs, key=lambda run: (list(known).index(run.variant), run.seed))),
     )
+
+
+def _check(recipe: Path, config: TrainingConfig, variants: Sequence[str], known: Mapping[str, str]) -> None:
+    """Check that the variants are known, and that the recipe compares networks fairly."""
+    for name in variants:
+        if name not in known:
+            raise UsageError("--variants", expected=f"some of {', '.join(known)}", got=name, remedy="correct the name")
+    if config.start is not None or not any(cohort.monitor for cohort in config.data.cohorts):
+        raise InputError(
+            str(recipe), expected="a recipe that starts from nothing and has monitor subjects", got="another",
+            remedy="use one that compares networks fairly",
+        )  # fmt: skip
 
 
 def variants_like(variant: str) -> dict[str, str]:
