@@ -97,17 +97,18 @@ def compare(golden: Golden, now: Golden, fixed: Volume) -> list[str]:
         now: as it is.
         fixed: the fixed image, for its voxels.
     """
-    told = []
+    messages = []
     if now.dice < golden.dice - MOST_DICE_LOST:
-        told.append(f"Dice {now.dice:.4f} was {golden.dice:.4f}; a change may cost at most {MOST_DICE_LOST}")
+        messages.append(f"Dice {now.dice:.4f} was {golden.dice:.4f}; a change may cost at most {MOST_DICE_LOST}")
     if now.folding_percent > golden.folding_percent + _MOST_FOLDING_MORE:
-        told.append(f"{now.folding_percent:.4f} % of the voxels fold, it was {golden.folding_percent:.4f} %")
+        messages.append(f"{now.folding_percent:.4f} % of the voxels fold, it was {golden.folding_percent:.4f} %")
     if now.sha256 == golden.sha256:
         apart_mm = np.array(now.points_mm) - np.array(golden.points_mm)
         moved = float(np.sqrt((apart_mm**2).sum(axis=1).mean())) / float(np.cbrt(np.prod(fixed.grid.spacing_mm)))
         if moved > _MOST_MOVED:
-            told.append(f"the same model moves points {moved:.3f} voxels elsewhere; at most {_MOST_MOVED} are rounding")
-    return told
+            limit = f"at most {_MOST_MOVED} are rounding"
+            messages.append(f"the same model moves points {moved:.3f} voxels elsewhere; {limit}")
+    return messages
 
 
 def read_golden(path: Path) -> list[Golden]:

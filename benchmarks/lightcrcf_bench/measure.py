@@ -121,11 +121,11 @@ def circumstances() -> dict[str, Any]:
 
 def plain_header(form: str) -> dict[str, Any]:
     """Return the header of a record for `history.plain`: its format, and `circumstances` in JSON values."""
-    told = circumstances()
+    facts = circumstances()
     return {
         "format": form,
         "format_version": 1,
-        "measured": str(told["measured"]),
-        "machine": told["machine"].model_dump(),
-        "versions": told["versions"],
+        "measured": str(facts["measured"]),
+        "machine": facts["machine"].model_dump(),
+        "versions": facts["versions"],
     }

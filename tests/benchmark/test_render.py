@@ -118,7 +118,7 @@ def test_labels_in_training_are_never_overlooked(make_record: Maker, tmp_path: P
     mixed = shown("summary", make_record({"ours": (0.5, 0.6, 0.7), "ours-labels": (0.6, 0.7, 0.8)}), tmp_path)
     assert "| OURS-LABELS (weakly supervised) |" in mixed
     assert "mixes unsupervised and weakly supervised" in mixed
-    assert "| OURS-OTHER (training not told) |" in shown(
+    assert "| OURS-OTHER (training unknown) |" in shown(
         "summary", make_record({"ours-other": (0.5, 0.6, 0.7)}), tmp_path
     )
 

@@ -18,8 +18,8 @@ from lightcrcf.registration.register import Registration, register
 from lightcrcf.registration.save import save
 from lightcrcf_bench.records import history
 from lightcrcf_bench.records.robustness import FORMAT, ROBUSTNESS
-from lightcrcf_bench.stress import endurance, fuzz, fuzz_guided, interruption, robustness, scarcity, trials
-from lightcrcf_bench.stress.arrangements import arrange
+from lightcrcf_bench.stress import fuzz, fuzz_guided, interruption, resource_exhaustion, robustness, soak, trials
+from lightcrcf_bench.stress.orientations import arrange
 from lightcrcf_bench.stress.trials import Subjects, TrialResult
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="as the benchmarks are")
@@ -53,25 +53,25 @@ def test_guided_fuzzing_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_growth_finds_a_leak_among_noise_and_none_where_there_is_none() -> None:
     noise = np.random.default_rng(2).normal(scale=2.0, size=300)
-    slope, low, high = endurance.growth((500 + noise + 0.03 * np.arange(300)).tolist())
+    slope, low, high = soak.growth((500 + noise + 0.03 * np.arange(300)).tolist())
     assert low < 3.0 < high
     assert slope == pytest.approx(3.0, abs=1.0)
-    assert slope > endurance.MOST_MIB
-    slope, low, high = endurance.growth((500 + noise).tolist())
+    assert slope > soak.MOST_MIB
+    slope, low, high = soak.growth((500 + noise).tolist())
     assert low < 0 < high
-    assert slope < endurance.MOST_MIB
+    assert slope < soak.MOST_MIB
 
 
 @pytest.mark.data
 def test_some_pairs_in_one_process_do_not_grow_it(data: Path) -> None:
     """Results left behind would be 250 MiB for 100 pairs; one jump of the allocator by 25 MiB is at most 80."""
-    told = endurance.endure(robustness._hippocampi(data)[1][:1], 40)
+    told = soak.endure(robustness._hippocampi(data)[1][:1], 40)
     assert told["pairs"] == len(told["resident_mib"]) == 40
     assert told["mib_per_100_pairs"] < 125.0, told["resident_mib"]
 
 
 def test_a_process_that_dies_does_not_pass(tmp_path: Path) -> None:
-    told = endurance.endure([(tmp_path / "none.nii", tmp_path / "none.nii")], 3)
+    told = soak.endure([(tmp_path / "none.nii", tmp_path / "none.nii")], 3)
     assert (told["pairs"], told["passed"]) == (0, False)
 
 
@@ -119,11 +119,11 @@ def test_a_folder_that_is_not_whole_is_found_out(found: Registration, tmp_path: 
 def test_too_little_disk_leaves_nothing(
     found: Registration, subjects: Subjects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scarcity, "register", lambda *_volumes, **_options: found)
+    monkeypatch.setattr(resource_exhaustion, "register", lambda *_volumes, **_options: found)
     for with_mount in (True, False):
         if not with_mount:
-            monkeypatch.setattr(scarcity, "_mounted", lambda _folder, _options: False)
-        disk, operations = scarcity.scarce_disk(subjects, 3)
+            monkeypatch.setattr(resource_exhaustion, "_mounted", lambda _folder, _options: False)
+        disk, operations = resource_exhaustion.scarce_disk(subjects, 3)
         assert (disk.times, disk.faults, operations.faults) == (3, (), ())
         assert operations.times > 8
 
@@ -136,20 +136,20 @@ def test_a_save_that_leaves_something_is_found_out(
         (out.parent / "stray").write_text("")
         raise OSError(28, "No space left")
 
-    monkeypatch.setattr(scarcity, "_save", careless)
-    faults = scarcity._refused(found, tmp_path / "run")
+    monkeypatch.setattr(resource_exhaustion, "_save", careless)
+    faults = resource_exhaustion._refused(found, tmp_path / "run")
     assert len(faults) == 2
     assert "left behind: stray" in faults
 
 
 def test_more_memory_than_there_is_is_refused() -> None:
-    tried = scarcity.scarce_memory(short=True)
+    tried = resource_exhaustion.scarce_memory(short=True)
     assert (tried.times, tried.faults) == (1, ())
 
 
 @pytest.mark.data
 def test_a_few_arrangements_meet_in_the_same_place(subjects: Subjects, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightcrcf_bench.stress.arrangements.register", _affine_only)
+    monkeypatch.setattr("lightcrcf_bench.stress.orientations.register", _affine_only)
     rows = {row.what: row for row in arrange(subjects, [29])}
     assert {"axis orders", "oblique", "big-endian", "qform only", "sform only"} < set(rows)
     assert not any(row.faults for row in rows.values()), rows

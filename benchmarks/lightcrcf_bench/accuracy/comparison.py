@@ -70,8 +70,8 @@ def compare(
 
     def keep(runner: MethodRunner, pair: Pair, result: MethodResult) -> None:
         cases.append(score(runner.name, pair, result))
-        told = cases[-1].failure or f"Dice {cases[-1].dice:.4f}"
-        log(f"{data} {cases[-1].method} {cases[-1].fixed} <- {cases[-1].moving}: {told}")
+        content = cases[-1].failure or f"Dice {cases[-1].dice:.4f}"
+        log(f"{data} {cases[-1].method} {cases[-1].fixed} <- {cases[-1].moving}: {content}")
 
     results = alternately(run_here, todo, bench, keep)
     return Record(
@@ -128,10 +128,10 @@ def _ours(model: str, shape: Shape, threads: int) -> Forward:
         "shape": shape, "model": model, "threads": threads, "precision": "f32", "repetitions": _OWN_PASSES,
         "engine": "openvino", "device": "cpu",
     }  # fmt: skip
-    told, taken = measured("core", options, threads)
+    content, taken = measured("core", options, threads)
     return Forward(
-        name="lightcrcf", title="LightCRCF", shape=shape, threads=threads, versions=told["versions"],
-        parameters=told["parameters"], gmac=round(told["gflop"] / 2, 3), each_ms=told["times"]["each_ms"],
+        name="lightcrcf", title="LightCRCF", shape=shape, threads=threads, versions=content["versions"],
+        parameters=content["parameters"], gmac=round(content["gflop"] / 2, 3), each_ms=content["times"]["each_ms"],
         peak_mib=taken.peak_mib, load_before=taken.load_before,
     )  # fmt: skip
 
@@ -145,9 +145,9 @@ def _forward(name: str, folder: Path, shape: Shape, threads: int, environments: 
         taken = run((*program, name, *words), environment=limited(threads))
     except (CommandError, InputError) as error:
         return Forward(name=name, title=title, shape=shape, threads=threads, failure=str(error))
-    told = json.loads(out.read_text(encoding="utf-8"))
+    content = json.loads(out.read_text(encoding="utf-8"))
     return Forward(
-        name=name, title=title, shape=shape, threads=threads, **told, peak_mib=taken.peak_mib,
+        name=name, title=title, shape=shape, threads=threads, **content, peak_mib=taken.peak_mib,
         load_before=taken.load_before,
     )  # fmt: skip
 

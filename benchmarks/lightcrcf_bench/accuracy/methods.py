@@ -231,8 +231,8 @@ def _fresh_peer(words: tuple[str, ...], bench: BenchSettings, folder: Path) -> R
         if error.stopped:
             return metadata  # not kept: on a machine with less to do it may come to its end
     else:
-        told = json.loads((folder / peers.SUMMARY).read_text(encoding="utf-8"))
-        metadata = _metadata(taken, command=words, versions=told["versions"], call_seconds=told["call_seconds"])
+        fields = json.loads((folder / peers.SUMMARY).read_text(encoding="utf-8"))
+        metadata = _metadata(taken, command=words, versions=fields["versions"], call_seconds=fields["call_seconds"])
     (folder / _METADATA).write_text(metadata.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return metadata
 
@@ -333,6 +333,6 @@ def _timing(bench: BenchSettings) -> str:
     return f"the whole command from start to exit, reading and writing included; {bench.threads} threads"
 
 
-def _metadata(taken: Measured | None = None, **told: object) -> RunMetadata:
+def _metadata(taken: Measured | None = None, **fields: object) -> RunMetadata:
     figures = {} if taken is None else vars(taken)
-    return RunMetadata.model_validate({"measured": date.today(), "machine": machine(), **figures, **told})
+    return RunMetadata.model_validate({"measured": date.today(), "machine": machine(), **figures, **fields})

@@ -70,8 +70,8 @@ def measure(
         for pair in todo:
             results.append(runner.run(pair, bench))
             cases.append(score(runner.name, pair, results[-1]))
-            told = cases[-1].failure or f"Dice {cases[-1].dice:.4f}"
-            log(f"{protocol.name} {runner.name} {pair.fixed} <- {pair.moving}: {told}")
+            score_text = cases[-1].failure or f"Dice {cases[-1].dice:.4f}"
+            log(f"{protocol.name} {runner.name} {pair.fixed} <- {pair.moving}: {score_text}")
         timings += timings_of(runner.name, todo, results)
         methods.append(describe(runner, results, note))
     return Record(

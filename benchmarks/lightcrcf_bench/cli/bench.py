@@ -147,8 +147,11 @@ def throughput(
     from lightcrcf_bench.speed.throughput import measure_throughput
 
     images = sorted((data / "oasis").glob("sub-10[01]?_T1w.nii.gz"))
-    told = f"oasis, {len(images)} skull-stripped brains"
-    measure_throughput(images, data=told, pairs=pairs, repetitions=repetitions, note=note, log=print_message).write(out)
+    description = f"oasis, {len(images)} skull-stripped brains"
+    record = measure_throughput(
+        images, data=description, pairs=pairs, repetitions=repetitions, note=note, log=print_message
+    )
+    record.write(out)
 
 
 @app.command()

@@ -91,11 +91,11 @@ def _pairs(record: Record) -> str:
 
 
 def _of_each_pair(record: Record, method: Method) -> list[str]:
-    told = {
+    texts = {
         (case.fixed, case.moving): "failed" if case.dice is None else f"{case.dice:.3f}"
         for case in record.of(method.name)
     }
-    return [told.get(pair, "not run") for pair in record.data.pairs]
+    return [texts.get(pair, "not run") for pair in record.data.pairs]
 
 
 def _structures(record: Record) -> str:
@@ -169,12 +169,12 @@ VIEWS: dict[str, Callable[[Record], str]] = {
 def _title(record: Record, method: Method) -> str:
     """Return the title, with what must never be overlooked: labels in training, failures, and pairs left out."""
     trained = method.model not in (None, "none")
-    told = {
+    texts = {
         "unsupervised": "",
         "weakly supervised": " (weakly supervised)",
-        None: " (training not told)" if trained else "",
+        None: " (training unknown)" if trained else "",
     }
-    return f"{method.title}{told[method.training]}{record.shortfall(method.name)}"
+    return f"{method.title}{texts[method.training]}{record.shortfall(method.name)}"
 
 
 def _notes(record: Record) -> list[str]:
@@ -221,8 +221,8 @@ def _days_apart(record: Record) -> list[str]:
         if days := record.timed_on(method.name):
             timed.setdefault(_days(days), []).append(method.title)
     if len(timed) > 1:
-        told = " ".join(f"{days}: {'; '.join(titles)}." for days, titles in sorted(timed.items()))
-        lines.append(f"Times were taken on different days, and only those of one day can be compared. {told}")
+        texts = " ".join(f"{days}: {'; '.join(titles)}." for days, titles in sorted(timed.items()))
+        lines.append(f"Times were taken on different days, and only those of one day can be compared. {texts}")
     return lines
 
 

@@ -47,8 +47,8 @@ def draw(
         plot(figure, values)
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
-            told = {"Date": None, "Description": f"data sha256 {_digest(values)}"}
-            figure.savefig(temporary, format="svg", metadata=told)
+            metadata = {"Date": None, "Description": f"data sha256 {_digest(values)}"}
+            figure.savefig(temporary, format="svg", metadata=metadata)
 
 
 def _digest(values: Any) -> str:

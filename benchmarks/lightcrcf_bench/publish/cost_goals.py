@@ -53,7 +53,7 @@ def _speedup(record: ScalingRecord) -> float | None:
 def _worst_estimate(record: ScalingRecord) -> float | None:
     """Return the largest error of the memory estimate, in percent of the measured memory."""
     runs = ((run.estimate_mib, run.command_peak_mib) for run in record.runs)
-    return max((100 * abs(told / taken - 1) for told, taken in runs if told and taken), default=None)
+    return max((100 * abs(estimate / taken - 1) for estimate, taken in runs if estimate and taken), default=None)
 
 
 def _unevenness(threads: int) -> Callable[[ScalingRecord], float | None]:

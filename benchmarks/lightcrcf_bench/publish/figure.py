@@ -86,9 +86,9 @@ def draw(path: Path, record: Record) -> None:
         axes = figure.add_subplot()
         plot(axes, record)
         path.parent.mkdir(parents=True, exist_ok=True)
-        told = {"Date": None, "Description": f"data sha256 {digest(record)}"}
+        metadata = {"Date": None, "Description": f"data sha256 {digest(record)}"}
         with atomic_path(path) as temporary:
-            figure.savefig(temporary, format="svg", metadata=told)
+            figure.savefig(temporary, format="svg", metadata=metadata)
 
 
 def plot(axes: Any, record: Record) -> None:

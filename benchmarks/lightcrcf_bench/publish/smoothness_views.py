@@ -125,15 +125,15 @@ def _by_images(record: SmoothnessRecord) -> str:
     return _by(record, lambda case: case.partition(" ")[2], "")
 
 
-def _by(record: SmoothnessRecord, part: Callable[[str], str], told: str) -> str:
+def _by(record: SmoothnessRecord, part: Callable[[str], str], prefix: str) -> str:
     """Return mean error of each method, a column for each part of the cases' names."""
     parts = list(dict.fromkeys(map(part, record.data.names)))
     measured = [one for one in parts if any(part(trial.case) == one for trial in record.trials)]
     header, rows = ["method"], []
     for one in measured:
         found = [t.figures["truth_sdlogj_inside"] for t in record.trials if part(t.case) == one and t.failure is None]
-        spread = f", SDlogJ {fmean(found):.2f}" if found and told else ""
-        header.append(f"{told}{one}{spread}")
+        spread = f", SDlogJ {fmean(found):.2f}" if found and prefix else ""
+        header.append(f"{prefix}{one}{spread}")
     for method in record.methods:
         cells = []
         for one in measured:

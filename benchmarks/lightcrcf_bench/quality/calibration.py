@@ -177,14 +177,14 @@ def _pair(anatomy: Anatomy, subjects: Sequence[str], random: np.random.Generator
 def run_case(plan: Plan, folder: Path) -> dict[str, Any]:
     """Register one case; a refusal counts as not passed, since nobody can take it for a result."""
     sample = sample_of(plan, folder)
-    told: dict[str, Any] = {**vars(plan)}
+    fields: dict[str, Any] = {**vars(plan)}
     try:
         found = register(
             sample.fixed, sample.moving, moving_labels=[sample.moving_labels], preset=plan.preset, **sample.options
         )
     except InputError as error:
         return {
-            **told,
+            **fields,
             "model": None,
             "limits": None,
             "refused": str(error),
@@ -195,13 +195,13 @@ def run_case(plan: Plan, folder: Path) -> dict[str, Any]:
     moved = next(iter(found.moved_labels.values()))
     scores = dice(sample.fixed_labels.data, moved.data)
     return {
-        **told,
+        **fields,
         "model": found.record.model.name,
         "limits": found.quality.limits,
         "refused": None,
         "dice": round(float(np.mean(list(scores.values()))), 4),
         "figures": {name: _rounded(value) for name, value in found.metrics.measured().items()},
-        "remarks": [remark for remark in found.quality.remarks if told["number"] < _BLOCK or not _on_labels(remark)],
+        "remarks": [remark for remark in found.quality.remarks if fields["number"] < _BLOCK or not _on_labels(remark)],
     }
 
 

@@ -1,4 +1,4 @@
-"""Reader study: ten reports, five of failed registrations, to be told apart by eye.
+"""Reader study: ten reports, five of failed registrations, to be distinguished by eye.
 
     python -m lightcrcf_bench.quality.reading make --data ../shared/data --seed 2 --out FOLDER
     python -m lightcrcf_bench.quality.reading score FOLDER --named 02 05 ... --reader WHO \

@@ -36,7 +36,7 @@ FIGURES = {
     "missed": "1 - Dice",
     "outside_mm": "moved outside of the body, 99 %, mm",
 }
-_SHARES = ("dice_lost", "dice", "affine_missed", "missed")  # told with three digits
+_SHARES = ("dice_lost", "dice", "affine_missed", "missed")  # shown with three digits
 _HIGHER = ("dice",)  # of which more is better
 
 
@@ -173,10 +173,10 @@ def disturbed_text(record: DisturbedRecord) -> str:
 def _lines(kind: str, cases: Sequence[Disturbed]) -> list[tuple[str, ...]]:
     if not cases:
         return []
-    told = [(str(len(cases)), _verdicts(cases)), *[("", "")] * (len(ROWS[kind]) - 1)]
+    totals = [(str(len(cases)), _verdicts(cases)), *[("", "")] * (len(ROWS[kind]) - 1)]
     return [
         (*_line(row, [case.figures[row.figure] for case in cases]), *more)
-        for row, more in zip(ROWS[kind], told, strict=True)
+        for row, more in zip(ROWS[kind], totals, strict=True)
     ]
 
 

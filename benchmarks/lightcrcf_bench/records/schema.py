@@ -79,7 +79,7 @@ class Timing(Strict):
 
     `seconds` is wall time of the whole command, `call_seconds` of the registration alone where the tool can tell,
     `peak_mib` the largest resident memory of its process, `load_before` the machine's one-minute load average when it
-    started (its own earlier runs included), by which times taken beside other work can be told.
+    started (its own earlier runs included), by which times taken beside other work are recognised.
     """
 
     method: str

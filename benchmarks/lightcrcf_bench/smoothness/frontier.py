@@ -131,8 +131,8 @@ def row_of(row: DataSet, folder: Path, split: Split) -> Protocol:
         return protocol
     persons = subjects(folder, protocol.folder, split)[: row.train]
     these = ordered(persons) if protocol.name == "abdomen" else cycle(persons)
-    told = f"the first {len(persons)} persons of the training split"
-    data = protocol.data.model_copy(update={"pairs": these, "split": told})
+    option = f"the first {len(persons)} persons of the training split"
+    data = protocol.data.model_copy(update={"pairs": these, "split": option})
     return replace(
         protocol, data=data, title=protocol.title.replace("people never seen", "people of the training split")
     )
@@ -161,9 +161,9 @@ def _cases(protocol: Protocol, split: Split) -> Cases:
 
 def frontier_commands(data_set: str, split: Split) -> tuple[str, ...]:
     """Return the commands that measure a record, run from the repository root."""
-    told = "" if split == "val" else f"--split {split} "
+    option = "" if split == "val" else f"--split {split} "
     out = f"benchmarks/history/DATE-{frontier_name(data_set, split)}.json"
-    command = f"python -m lightcrcf_bench.smoothness frontier --data-set {data_set} {told}--data ../shared/data"
+    command = f"python -m lightcrcf_bench.smoothness frontier --data-set {data_set} {option}--data ../shared/data"
     return (f"{command} --out {out}", "lightcrcf bench report")
 
 

@@ -71,7 +71,7 @@ def known_deformation(folder: Path, split: Split, bench: BenchSettings) -> Study
         for triple in triples(persons)
         for maker in MAKERS
     ]
-    told = "" if split == "val" else f"--split {split} "
+    option = "" if split == "val" else f"--split {split} "
     return Study(
         name=known_name(split),
         title="A known deformation of a brain: how far the field that is found is from it",
@@ -89,7 +89,7 @@ def known_deformation(folder: Path, split: Split, bench: BenchSettings) -> Study
             "where the truth takes it. Methods run in turn on each case."
         ),
         commands=(
-            f"python -m lightcrcf_bench.smoothness known-deformation {told}--data ../shared/data "
+            f"python -m lightcrcf_bench.smoothness known-deformation {option}--data ../shared/data "
             f"--out benchmarks/history/DATE-{known_name(split)}.json",
             "lightcrcf bench report",
         ),

@@ -101,7 +101,7 @@ def rescans(anatomy: str, folder: Path, split: Split, bench: BenchSettings) -> S
     persons = subjects(folder, protocol.folder, split)[:_PERSONS]
     scans = [f"{person}_ED" if anatomy == _HEARTS else person for person in persons]
     images = [folder / protocol.folder / protocol.image.format(subject=scan) for scan in scans]
-    told = "" if split == "val" else f"--split {split} "
+    option = "" if split == "val" else f"--split {split} "
     out = f"benchmarks/history/DATE-{rescans_name(anatomy, split)}.json"
     return Study(
         name=rescans_name(anatomy, split),
@@ -121,7 +121,7 @@ def rescans(anatomy: str, folder: Path, split: Split, bench: BenchSettings) -> S
             "deformation, the affine aside."
         ),
         commands=(
-            f"{_COMMAND} rescans --anatomy {anatomy} {told}--data ../shared/data --out {out}",
+            f"{_COMMAND} rescans --anatomy {anatomy} {option}--data ../shared/data --out {out}",
             "lightcrcf bench report",
         ),
         planned=[Planned(scan, partial(_rescan, path, scan)) for scan, path in zip(scans, images, strict=True)],

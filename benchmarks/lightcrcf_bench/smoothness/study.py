@@ -156,7 +156,7 @@ def grow(
             new = _record(study, rung, _trial(rung, case, ready, result), result, note)
             record = merged(record, new) if record else new
             write_smoothness(path, record)
-            log(_told(study, new.trials[0]))
+            log(_summary_text(study, new.trials[0]))
 
 
 def _done(record: SmoothnessRecord, case: str) -> set[str]:
@@ -183,8 +183,8 @@ def _trial(rung: Rung, case: Planned, ready: Ready, result: MethodResult) -> Tri
 
 
 def _record(study: Study, rung: Rung, trial: Trial, result: MethodResult, note: str) -> SmoothnessRecord:
-    told = describe(rung.runner, [result], note).model_dump()
-    setting = Setting(**told, curve=rung.curve, smoothness=rung.smoothness, usual=rung.usual)
+    fields = describe(rung.runner, [result], note).model_dump()
+    setting = Setting(**fields, curve=rung.curve, smoothness=rung.smoothness, usual=rung.usual)
     return SmoothnessRecord(
         name=study.name,
         title=study.title,
@@ -196,6 +196,6 @@ def _record(study: Study, rung: Rung, trial: Trial, result: MethodResult, note: 
     )
 
 
-def _told(study: Study, trial: Trial) -> str:
+def _summary_text(study: Study, trial: Trial) -> str:
     shown = ", ".join(f"{name} {value:.4g}" for name, value in trial.figures.items() if "percent" not in name)
     return f"{study.name} {trial.method} {trial.case}: {trial.failure or shown}"

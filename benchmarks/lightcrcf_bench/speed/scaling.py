@@ -72,7 +72,7 @@ def measure_scaling(
                 apart = [_once_more(found[shape, n], folder, model, repetitions, limit_seconds) for n in threads]
                 for run_of in _with_core(apart, model, precision, repetitions):
                     found[shape, run_of.threads] = run_of
-                    log(_told(run_of))
+                    log(_summary_text(run_of))
     runs = tuple(found.values())
     sizes = " ".join("x".join(map(str, shape)) for shape in shapes)
     return ScalingRecord(
@@ -161,17 +161,17 @@ def _command(folder: Path, threads: int, model: str, preset: str, limit_seconds:
     files = (f"--{name}={folder / name}.nii.gz" for name in ("fixed", "moving"))
     options = (f"--out={out}", f"--model={model}", "--init=none", f"--preset={preset}", f"--threads={threads}")
     taken = run((sys.executable, "-m", "lightcrcf", "register", *files, *options), limit_seconds, limited(threads))
-    told = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    record = json.loads((out / "run.json").read_text(encoding="utf-8"))
     return {
         "command_seconds": taken.seconds,
         "command_peak_mib": taken.peak_mib,
-        "estimate_mib": told["estimated_memory_mb"],
-        "working_voxels": int(np.prod(told["working_grid"]["shape"])),
+        "estimate_mib": record["estimated_memory_mb"],
+        "working_voxels": int(np.prod(record["working_grid"]["shape"])),
         "load_before": taken.load_before,
     }
 
 
-def _told(found: ScalingRun) -> str:
+def _summary_text(found: ScalingRun) -> str:
     size = f"{'x'.join(map(str, found.shape))}, {found.threads} threads"
     if found.core is None or found.step is None:
         return f"{size}: {found.failure}"

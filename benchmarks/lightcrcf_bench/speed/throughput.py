@@ -114,7 +114,7 @@ def measure_throughput(
         pairs: in each run.
         repetitions: of each setting.
         note: what else the machine did.
-        log: told what goes on.
+        log: called with a line for each setting.
 
     Raises:
         InputError: for fewer than two images.
@@ -178,12 +178,12 @@ def throughput_text(record: ThroughputRecord) -> str:
         "Stages: median seconds of a pair in its worker.",
         f"{machine.cpu}, {machine.cores} cores, {record.measured.isoformat()}. {record.note}".strip(),
     ]
-    for init, told in zip(INITS, ("with the affine alignment", "without"), strict=True):
+    for init, content in zip(INITS, ("with the affine alignment", "without"), strict=True):
         gain = record.speedup(init, machine.cores)
         steady = record.steady_speedup(init, machine.cores)
         if gain is not None:
             notes.append(
-                f"{machine.cores} workers of one thread do {gain:.2f} times what one does, {told}; "
+                f"{machine.cores} workers of one thread do {gain:.2f} times what one does, {content}; "
                 f"{steady:.2f} times once they have started."
             )
     return "\n".join([*table(header, rows), "", *(f"- {note}" for note in notes)])

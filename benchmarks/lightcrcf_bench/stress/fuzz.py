@@ -242,12 +242,12 @@ def campaign(
         least = None
         for seed in seeds:
             # The first answer waits for the imports too.
-            told = _answer(here, LONGEST_S + (50.0 if least is None else 0.0))
-            if told is None:
+            report = _answer(here, LONGEST_S + (50.0 if least is None else 0.0))
+            if report is None:
                 ended["hung or died"] += 1
                 lost.append(seed)
                 break
-            ending, seconds, peak = told
+            ending, seconds, peak = report
             slowest = slowest if least is None else max(slowest, seconds)
             least = peak if least is None else least
             memory = max(memory, peak - least)
@@ -263,10 +263,10 @@ def campaign(
 def _answer(here: Any, seconds: float) -> ReadResult | None:
     """Return the result for the next file; None if the process died or timed out."""
     try:
-        told: ReadResult | None = here.recv() if here.poll(seconds) else None
+        report: ReadResult | None = here.recv() if here.poll(seconds) else None
     except EOFError:
         return None
-    return told
+    return report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -287,7 +287,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     write_json(options.out, record)
     print(json.dumps(found, indent=1))
-    return int(any(told["lost"] for told in found.values()))
+    return int(any(report["lost"] for report in found.values()))
 
 
 if __name__ == "__main__":

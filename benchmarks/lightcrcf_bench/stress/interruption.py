@@ -49,8 +49,8 @@ def interrupt(subjects: Subjects, numbers: Sequence[int]) -> list[TrialResult]:
         repeats = 0
         for done, number in enumerate(numbers, 1):
             sent = list(_SIGNALS)[number // 2 % 2]
-            code, told = _disturbed(subjects, out, number, sent, usual)
-            found = [*_faults_of_end(code, told, sent), *faults_of(out, usual.files)]
+            code, stderr = _disturbed(subjects, out, number, sent, usual)
+            found = [*_faults_of_end(code, stderr, sent), *faults_of(out, usual.files)]
             faults[_SIGNALS[sent]] += [f"{number}: {fault}" for fault in found]
             states[_SIGNALS[sent]]["whole" if out.exists() else "absent"] += 1
             shutil.rmtree(out, ignore_errors=True)
@@ -66,9 +66,9 @@ def _undisturbed(subjects: Subjects, out: Path) -> _Undisturbed:
     process = started(command(subjects, out))
     _wait_for_writing(process, out)
     writing = time.monotonic()
-    code, told = ended(process)
+    code, stderr = ended(process)
     if code:
-        raise InputError(str(subjects.fixed), expected="a pair that registers", got=told, remedy="choose another")
+        raise InputError(str(subjects.fixed), expected="a pair that registers", got=stderr, remedy="choose another")
     now = time.monotonic()
     files = read_run(out).files_sha256
     shutil.rmtree(out)
@@ -96,22 +96,22 @@ def _wait_for_writing(process: subprocess.Popen[str], out: Path) -> None:
         time.sleep(0.001)
 
 
-def _faults_of_end(code: int, told: str, sent: int) -> list[str]:
+def _faults_of_end(code: int, stderr: str, sent: int) -> list[str]:
     """Return failures in how an interrupted run ended: done, interrupted in one line, or killed."""
-    early = code == -sent and not told  # before Python listens, the system ends it
-    interrupted = sent == signal.SIGINT and code == 130 and said(told) == "interrupted\n"
-    done = code == 0 and "Traceback" not in told
+    early = code == -sent and not stderr  # before Python listens, the system ends it
+    interrupted = sent == signal.SIGINT and code == 130 and said(stderr) == "interrupted\n"
+    done = code == 0 and "Traceback" not in stderr
     if early or interrupted or done or (sent == signal.SIGKILL and code == -sent):
         return []
-    if "Traceback" in told and "lightcrcf" not in told.replace("-m lightcrcf", ""):
+    if "Traceback" in stderr and "lightcrcf" not in stderr.replace("-m lightcrcf", ""):
         return []  # Python itself was starting, before a line of ours
-    return [f"exit {code}, {' '.join(told.split())[-300:]!r}"]
+    return [f"exit {code}, {' '.join(stderr.split())[-300:]!r}"]
 
 
 def _again(subjects: Subjects, out: Path, usual: _Undisturbed) -> list[str]:
     """Return failures of an uninterrupted run afterwards: it succeeds with the same bytes and no other files."""
-    code, told = ended(started(command(subjects, out)))
-    faults = [f"exit {code}, {' '.join(told.split())[-200:]!r}"] if code else []
+    code, stderr = ended(started(command(subjects, out)))
+    faults = [f"exit {code}, {' '.join(stderr.split())[-200:]!r}"] if code else []
     faults += faults_of(out, usual.files) + [f"left behind: {name}" for name in left_in(out.parent, out.name)]
     shutil.rmtree(out.parent)
     out.parent.mkdir()

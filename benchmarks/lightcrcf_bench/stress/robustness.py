@@ -24,10 +24,10 @@ from lightcrcf_bench.measure import plain_header
 from lightcrcf_bench.records.history import plain
 from lightcrcf_bench.records.robustness import FORMAT, robustness_text
 from lightcrcf_bench.stress import fuzz, fuzz_guided
-from lightcrcf_bench.stress.arrangements import arrange
-from lightcrcf_bench.stress.endurance import endure
 from lightcrcf_bench.stress.interruption import interrupt
-from lightcrcf_bench.stress.scarcity import scarce_disk, scarce_memory, unwritable
+from lightcrcf_bench.stress.orientations import arrange
+from lightcrcf_bench.stress.resource_exhaustion import scarce_disk, scarce_memory, unwritable
+from lightcrcf_bench.stress.soak import endure
 from lightcrcf_bench.stress.trials import Subjects, TrialResult
 
 __all__ = ["main", "parts"]
@@ -82,25 +82,25 @@ def _mixed(data: Path, crops: Sequence[tuple[Path, Path]]) -> list[tuple[Path, P
 def _damaged(suffix: str, count: int, *, guided: bool) -> list[TrialResult]:
     with TemporaryDirectory() as folder:
         content = fuzz.originals(Path(folder))[suffix].read_bytes()
-    told = (fuzz_guided if guided else fuzz).campaign(count, suffix, content)
-    faults = [f"{ending}: {n}" for ending, n in told["ended"].items() if ending not in ("read", "refused")]
-    faults += [f"seed {seed}" for seed in told["lost"]]
-    if told["slowest_s"] > fuzz.LONGEST_S:
-        faults.append(f"{told['slowest_s']} s")
+    report = (fuzz_guided if guided else fuzz).campaign(count, suffix, content)
+    faults = [f"{ending}: {n}" for ending, n in report["ended"].items() if ending not in ("read", "refused")]
+    faults += [f"seed {seed}" for seed in report["lost"]]
+    if report["slowest_s"] > fuzz.LONGEST_S:
+        faults.append(f"{report['slowest_s']} s")
     what = f"damaged {suffix}{', guided by coverage' if guided else ''}"
-    return [TrialResult(what, sum(told["ended"].values()), tuple(faults), _worst(told), told["ended"])]
+    return [TrialResult(what, sum(report["ended"].values()), tuple(faults), _worst(report), report["ended"])]
 
 
-def _worst(told: dict[str, Any]) -> dict[str, float]:
-    return {"s": told["slowest_s"], "MiB": told["memory_mib"]}
+def _worst(report: dict[str, Any]) -> dict[str, float]:
+    return {"s": report["slowest_s"], "MiB": report["memory_mib"]}
 
 
 def _endured(pairs: Sequence[tuple[Path, Path]], count: int) -> list[TrialResult]:
-    told = endure(pairs, count)
-    slope = told.get("mib_per_100_pairs")
-    faults = () if told["passed"] else (f"after {told['pairs']} pairs" if slope is None else f"{slope} MiB",)
+    report = endure(pairs, count)
+    slope = report.get("mib_per_100_pairs")
+    faults = () if report["passed"] else (f"after {report['pairs']} pairs" if slope is None else f"{slope} MiB",)
     worst = {} if slope is None else {"MiB in 100 pairs": slope}
-    return [TrialResult("pairs in one process", told["pairs"], faults, worst, told)]
+    return [TrialResult("pairs in one process", report["pairs"], faults, worst, report)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

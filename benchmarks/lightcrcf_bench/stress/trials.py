@@ -71,29 +71,29 @@ def started(words: Sequence[str]) -> subprocess.Popen[str]:
 def ended(process: subprocess.Popen[str], seconds: float = 300.0) -> tuple[int, str]:
     """Wait for a process; return exit code and stderr. A process that exceeds the limit is killed."""
     try:
-        _, told = process.communicate(timeout=seconds)
+        _, stderr = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        _, told = process.communicate()
-        return 124, told
-    return process.returncode, told
+        _, stderr = process.communicate()
+        return 124, stderr
+    return process.returncode, stderr
 
 
-def said(told: str) -> str:
+def said(stderr: str) -> str:
     """Return stderr without progress lines.
 
     Example:
         >>> said("registering m.nii with f.nii ...\\nfield (70%)\\ninterrupted\\n")
         'interrupted\\n'
     """
-    return "".join(line for line in told.splitlines(keepends=True) if not _PROGRESS.fullmatch(line.rstrip("\n")))
+    return "".join(line for line in stderr.splitlines(keepends=True) if not _PROGRESS.fullmatch(line.rstrip("\n")))
 
 
-def one_line(code: int, told: str, wanted: int) -> list[str]:
+def one_line(code: int, stderr: str, wanted: int) -> list[str]:
     """Return failures of an end that should have an exit code and one line on stderr besides progress."""
-    if code == wanted and said(told).startswith("error: ") and said(told).count("\n") == 1:
+    if code == wanted and said(stderr).startswith("error: ") and said(stderr).count("\n") == 1:
         return []
-    return [f"exit {code}, {' '.join(told.split())[-200:]!r}"]
+    return [f"exit {code}, {' '.join(stderr.split())[-200:]!r}"]
 
 
 def left_in(folder: Path, out: str) -> list[str]:
@@ -118,10 +118,10 @@ def faults_of(out: Path, wanted: Mapping[str, str] | None = None) -> list[str]:
     except LightCRCFError as error:
         return [f"not whole: {error}"]
     missing = _OUTPUTS - {path.name for path in out.iterdir()}
-    told = {name: fingerprint(out / name) for name in _OUTPUTS - missing - set(_PER_FILE)}
+    sums = {name: fingerprint(out / name) for name in _OUTPUTS - missing - set(_PER_FILE)}
     faults = [f"without {name}" for name in sorted(missing)]
-    faults += [f"{name} is not what run.json says" for name in told if told[name] != record.files_sha256.get(name)]
-    faults += [f"{name} has other bytes" for name in told if wanted is not None and told[name] != wanted[name]]
+    faults += [f"{name} is not what run.json says" for name in sums if sums[name] != record.files_sha256.get(name)]
+    faults += [f"{name} has other bytes" for name in sums if wanted is not None and sums[name] != wanted[name]]
     if "report.html" not in missing and not (out / "report.html").read_text(encoding="utf-8").rstrip().endswith(">"):
         faults.append("report.html is cut off")
     return faults

@@ -154,7 +154,7 @@ def measure_settings(
         pairs: with labels, fixed and moving.
         weights: of the model.
         threads: of everything.
-        log: told of each pair.
+        log: called with a line for each pair.
 
     Raises:
         InputError: if a file cannot be used.

@@ -117,7 +117,7 @@ def _limited(folder: Path, pages: int) -> Iterator[None]:
 def _failing(found: Registration, out: Path) -> TrialResult:
     """Return no space at each single opening, folder and renaming in turn.
 
-    An audit hook cannot be taken away again, so it is told when to do nothing.
+    An audit hook cannot be taken away again, so a flag disables it.
     """
     state: dict[str, int | None] = {"left": None, "seen": 0}
 
@@ -154,15 +154,15 @@ def unwritable(subjects: Subjects) -> list[TrialResult]:
     with TemporaryDirectory() as name, _small_disk(Path(name)) as limited:
         if limited is _filled:  # a limit on the size of files would hit what the command compiles, too
             with limited(Path(name), 8):
-                code, told = ended(started(command(subjects, Path(name, "run"))))
+                code, stderr = ended(started(command(subjects, Path(name, "run"))))
             faults["full"] = [
-                *one_line(code, told, _BAD_INPUT),
+                *one_line(code, stderr, _BAD_INPUT),
                 *faults_of(Path(name, "run")),
                 *left_in(Path(name), "run"),
             ]
     with TemporaryDirectory() as name, _read_only(Path(name)):
-        code, told = ended(started(command(subjects, Path(name, "run"))))
-        faults["read-only"] = [*one_line(code, told, _BAD_INPUT), *left_in(Path(name), "")]
+        code, stderr = ended(started(command(subjects, Path(name, "run"))))
+        faults["read-only"] = [*one_line(code, stderr, _BAD_INPUT), *left_in(Path(name), "")]
     times = {"full": int(limited is _filled), "read-only": 1}
     return [
         TrialResult(f"the command, disk {kind}", times[kind], tuple(faults[kind])) for kind in faults if times[kind]
@@ -190,9 +190,9 @@ def scarce_memory(*, short: bool) -> TrialResult:
             volume = _sparse(Path(name, "large.nii"), voxels)
             begun = time.monotonic()
             process = started(command(Subjects(volume, volume, volume), Path(name, "run")))
-            code, told = ended(process)
+            code, stderr = ended(process)
             slowest = max(slowest, round(time.monotonic() - begun, 2))
-            faults += one_line(code, told, _OUT_OF_MEMORY) + left_in(Path(name), "large.nii")
+            faults += one_line(code, stderr, _OUT_OF_MEMORY) + left_in(Path(name), "large.nii")
     return TrialResult("more memory than there is", len(cases), tuple(faults), {"s": slowest})
 
 

@@ -2,7 +2,7 @@
 
 The greatest deviation is that of 1000 points of the fixed image, taken to the moving one, from where the pair as it is
 takes them. Thick slices see less of the anatomy, and theirs is another, coarser registration: half of the points are
-within the figure that is told of them.
+within the reported distance.
 """
 
 from __future__ import annotations

@@ -41,15 +41,15 @@ def endure(pairs: Sequence[Pair], count: int) -> dict[str, Any]:
         for _ in range(count):
             resident.append(here.recv())
     except EOFError:
-        pass  # told by the number of pairs
+        pass  # seen in the number of pairs
     finally:
         process.kill()
         process.join()
     if len(resident) < count:
         return {"pairs": len(resident), "resident_mib": resident, "passed": False}
     slope, low, high = growth(resident)
-    told = {"mib_per_100_pairs": round(slope, 3), "low": round(low, 3), "high": round(high, 3)}
-    return {"pairs": count, "resident_mib": resident, **told, "passed": slope <= MOST_MIB}
+    result = {"mib_per_100_pairs": round(slope, 3), "low": round(low, 3), "high": round(high, 3)}
+    return {"pairs": count, "resident_mib": resident, **result, "passed": slope <= MOST_MIB}
 
 
 def growth(resident_mib: Sequence[float]) -> tuple[float, float, float]:
