@@ -1,4 +1,4 @@
-"""Cases of good and spoiled registrations, the limits that come of them, and what is counted."""
+"""Cases of good and corrupted registrations, the limits that come of them, and what is counted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lightcrcf.quality.thresholds import THRESHOLDS, thresholds_for
 from lightcrcf.volumes import Volume, write
 from lightcrcf_bench.quality import calibration as calibration
 from lightcrcf_bench.quality.anatomies import ANATOMIES, MIXTURES, anatomy_of, loaded
-from lightcrcf_bench.quality.corruptions import KINDS, Sample, spoil
+from lightcrcf_bench.quality.corruptions import KINDS, Sample, corrupt
 from lightcrcf_bench.quality.limits import evaluate, fit, is_good, mixtures_text
 
 Pair = tuple[Volume, Volume]
@@ -45,19 +45,19 @@ def sample(pair: Pair) -> Sample:
 def test_spoiling_changes_the_moving_side_only_and_is_the_same_every_time(kind: str, pair: Pair) -> None:
     given = sample(pair)
     kept = given.moving.data.copy()
-    first, second = (spoil(kind, given, np.random.default_rng(7)) for _ in range(2))
+    first, second = (corrupt(kind, given, np.random.default_rng(7)) for _ in range(2))
     np.testing.assert_array_equal(given.moving.data, kept)
     assert first.fixed is given.fixed
     np.testing.assert_array_equal(first.moving.data, second.moving.data)
     changed = first.moving.data.shape != kept.shape or not np.array_equal(first.moving.data, kept)
     assert changed or not first.moving.grid.isclose(given.moving.grid)
     assert first.moving.grid.isclose(first.moving_labels.grid)
-    assert first.moving.source.startswith("spoiled ")
+    assert first.moving.source.startswith("corrupted ")
 
 
 def test_a_mirrored_anatomy_has_left_and_right_exchanged(pair: Pair) -> None:
     given = sample(pair)
-    mirrored = spoil("mirrored", given, np.random.default_rng(0))
+    mirrored = corrupt("mirrored", given, np.random.default_rng(0))
     canonical = given.moving.canonical()
     np.testing.assert_array_equal(mirrored.moving.data, canonical.data[::-1])
     assert mirrored.moving.grid.isclose(canonical.grid)
@@ -67,13 +67,13 @@ def test_thin_slabs_are_shuffled_too(pair: Pair) -> None:
     moving = pair[1]
     slab = np.ascontiguousarray(moving.data[:, :, 8:13])
     thin = Volume(slab, moving.grid.crop((0, 0, 8), (slab.shape[0], slab.shape[1], slab.shape[2])))
-    shuffled = spoil("shuffled", sample((pair[0], thin)), np.random.default_rng(1)).moving.data
+    shuffled = corrupt("shuffled", sample((pair[0], thin)), np.random.default_rng(1)).moving.data
     assert np.mean(shuffled != slab) > 0.1  # most of it is air
     np.testing.assert_array_equal(np.sort(shuffled, axis=None), np.sort(slab, axis=None))
 
 
 def test_turned_cases_are_not_aligned_and_turn_by_sixty_degrees(pair: Pair) -> None:
-    turned = spoil("turned, no affine", sample(pair), np.random.default_rng(1))
+    turned = corrupt("turned, no affine", sample(pair), np.random.default_rng(1))
     assert turned.options == {"init": "none"}
     turn = turned.moving.grid.directions @ np.linalg.inv(pair[1].grid.directions)
     assert np.degrees(np.arccos((np.trace(turn) - 1) / 2)) == pytest.approx(60)

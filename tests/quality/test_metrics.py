@@ -21,7 +21,7 @@ from lightcrcf.refinement.working_pair import WorkingPair
 from lightcrcf.registration.register import register
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.volumes import Volume, read
-from lightcrcf_bench.quality.corruptions import Sample, spoil
+from lightcrcf_bench.quality.corruptions import Sample, corrupt
 
 Pair = tuple[Volume, Volume]
 
@@ -130,8 +130,8 @@ def test_noise_and_shuffled_blocks_do_not_pass(pair: Pair) -> None:
     random = np.random.default_rng(3)
     shuffled = random.permutation(moving.data.ravel()).reshape(moving.data.shape)
     for data in (shuffled, random.normal(500, 200, moving.data.shape)):
-        spoiled = register(fixed, Volume(data, moving.grid, "noise"), model="none")
-        assert spoiled.quality.verdict != "pass"
+        corrupted = register(fixed, Volume(data, moving.grid, "noise"), model="none")
+        assert corrupted.quality.verdict != "pass"
     assert register(fixed, moving, model="none").quality.verdict == "pass"
 
 
@@ -194,5 +194,5 @@ def test_whole_heads_that_register_well_pass_and_shuffled_ones_fail(data: Path) 
     found = register(fixed, moving)
     assert (found.quality.verdict, found.quality.reasons, found.quality.limits) == ("pass", (), "head")
     labels = read(data / f"ixi-2mm/sub-{splits['ixi-2mm']['val'][1]}_dseg.nii.gz")
-    shuffled = spoil("shuffled", Sample(fixed, moving, labels, labels, {}), np.random.default_rng(3)).moving
+    shuffled = corrupt("shuffled", Sample(fixed, moving, labels, labels, {}), np.random.default_rng(3)).moving
     assert register(fixed, shuffled).quality.verdict == "fail"

@@ -30,7 +30,7 @@ from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.itk import write_affine
 from lightcrcf.volumes import Volume
 from lightcrcf.weights import store
-from lightcrcf_bench.quality.corruptions import Sample, spoil
+from lightcrcf_bench.quality.corruptions import Sample, corrupt
 
 Texture = Callable[..., tuple[NDArray, NDArray, NDArray]]
 Pair = tuple[Volume, Volume]
@@ -80,10 +80,10 @@ def test_another_contrast_is_recoloured(texture: Texture, name: str) -> None:
 def test_shades_are_learned_where_voxels_count(texture: Texture) -> None:
     fixed, *_ = texture()
     seen, weight = in_contrast(fixed, "inverted"), np.ones(fixed.shape, np.float32)
-    spoiled = seen.copy()
-    spoiled[:10], weight[:10] = 0.3, 0
+    corrupted = seen.copy()
+    corrupted[:10], weight[:10] = 0.3, 0
     np.testing.assert_allclose(
-        map_intensities(seen, conditional_means(fixed, spoiled, weight))[12:],
+        map_intensities(seen, conditional_means(fixed, corrupted, weight))[12:],
         map_intensities(seen, conditional_means(fixed, seen))[12:],
         atol=0.05,
     )
@@ -182,10 +182,10 @@ def test_masked_voxels_do_not_pull_across_contrasts(texture: Texture) -> None:
     moving, fixed, _ = texture()
     seen, mask = in_contrast(moving, "parabola"), np.ones(fixed.shape, np.float32)
     mask[8:16, 10:20, 10:20] = 0
-    spoiled = np.where(mask > 0, fixed, np.float32(1.1))
+    corrupted = np.where(mask > 0, fixed, np.float32(1.1))
     schedule = plan("default", None, across=True).schedule
     clean, masked = (
-        refine(image, seen, None, schedule=schedule, fixed_mask=mask).displacement for image in (fixed, spoiled)
+        refine(image, seen, None, schedule=schedule, fixed_mask=mask).displacement for image in (fixed, corrupted)
     )
     np.testing.assert_allclose(masked, clean, atol=1e-3)
 
@@ -274,8 +274,8 @@ def test_brains_of_two_contrasts_may_pass(pair: Pair, aligned: str) -> None:
 def test_spoiled_brains_of_two_contrasts_do_not_pass(pair: Pair, kind: str) -> None:
     inverted = volume_in_contrast(pair[1], "inverted")
     given = Sample(pair[0], inverted, pair[0], inverted, {})
-    spoiled = spoil(kind, given, np.random.default_rng(1))
-    assert register(spoiled.fixed, spoiled.moving, **spoiled.options).quality.verdict != "pass"
+    corrupted = corrupt(kind, given, np.random.default_rng(1))
+    assert register(corrupted.fixed, corrupted.moving, **corrupted.options).quality.verdict != "pass"
 
 
 def test_auto_looks_and_records_what_it_saw(pair: Pair) -> None:

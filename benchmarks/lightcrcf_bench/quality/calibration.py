@@ -1,8 +1,7 @@
 """Calibration of quality control: its limits, and rates of detected bad and accepted good registrations.
 
-Real pairs are registered as they are and spoiled (`spoiled`), each with what was measured and the Dice of its labels.
-Limits are fitted on persons that were used for training and judged on persons that were not. An interrupted run goes
-on where it was.
+Real pairs are registered as they are and corrupted (`corruptions`); a case has its metrics and the Dice of its labels.
+Limits are fitted on training subjects and judged on others. An interrupted run is resumed.
 
     python -m lightcrcf_bench.quality.calibration --data ../shared/data --out benchmarks/history/DATE-quality.json
 
@@ -39,7 +38,7 @@ from lightcrcf_bench.quality.anatomies import (
     loaded,
     shared,
 )
-from lightcrcf_bench.quality.corruptions import KINDS, Sample, spoil
+from lightcrcf_bench.quality.corruptions import KINDS, Sample, corrupt
 from lightcrcf_bench.quality.limits import FORMAT, evaluate, fit
 
 __all__ = ["PRESETS", "Plan", "main", "mixed", "plans", "run_case", "sample_of"]
@@ -215,7 +214,7 @@ def _rounded(value: Any) -> Any:
 
 
 def sample_of(plan: Plan, folder: Path) -> Sample:
-    """Return the images of a case, spoiled if it is to be; `folder` holds the data sets."""
+    """Return the images of a case, corrupted if it is to be; `folder` holds the data sets."""
     both: list[tuple[Volume, Volume]] = []
     for role, name in enumerate((plan.fixed, plan.moving)):
         source, _, subject = name.rpartition("/")
@@ -224,7 +223,7 @@ def sample_of(plan: Plan, folder: Path) -> Sample:
     if any(mixture.name == plan.anatomy and not mixture.alike for mixture in MIXTURES):
         fixed_labels, moving_labels = shared(fixed_labels), shared(moving_labels)
     sample = Sample(fixed, moving, fixed_labels, moving_labels, {})
-    return spoil(plan.kind, sample, np.random.default_rng((_SEED, plan.number))) if plan.kind in KINDS else sample
+    return corrupt(plan.kind, sample, np.random.default_rng((_SEED, plan.number))) if plan.kind in KINDS else sample
 
 
 def _todo(planned: list[Plan], done: list[dict[str, Any]]) -> Iterator[Plan]:

@@ -13,7 +13,7 @@ from lightcrcf.geometry.grid import Grid
 from lightcrcf.preprocessing.foreground import foreground
 from lightcrcf.volumes import Volume
 
-__all__ = ["KINDS", "Sample", "rotation", "spoil"]
+__all__ = ["KINDS", "Sample", "corrupt", "rotation"]
 
 Array = NDArray[Any]
 Random = np.random.Generator
@@ -39,8 +39,8 @@ class Sample:
     options: dict[str, Any]
 
 
-def spoil(kind: str, sample: Sample, random: Random) -> Sample:
-    """Return the sample, spoiled in one of `KINDS`; the same numbers give the same sample."""
+def corrupt(kind: str, sample: Sample, random: Random) -> Sample:
+    """Return the sample, corrupted in one of `KINDS`; the same numbers give the same sample."""
     return KINDS[kind](sample, random)
 
 
@@ -92,8 +92,8 @@ def _turned(sample: Sample, random: Random) -> Sample:
     def turned(volume: Volume) -> Volume:
         return Volume(volume.data, Grid(volume.grid.shape, turn @ volume.grid.affine), _name(volume))
 
-    spoiled = replace(sample, moving=turned(moving), moving_labels=turned(sample.moving_labels))
-    return replace(spoiled, options={**sample.options, "init": "none"})
+    corrupted = replace(sample, moving=turned(moving), moving_labels=turned(sample.moving_labels))
+    return replace(corrupted, options={**sample.options, "init": "none"})
 
 
 def _noise(sample: Sample, random: Random) -> Sample:
@@ -133,7 +133,7 @@ def _changed(volume: Volume, data: Array) -> Volume:
 
 
 def _name(volume: Volume) -> str:
-    return f"spoiled {volume.source}"
+    return f"corrupted {volume.source}"
 
 
 def _shape(data: Array) -> tuple[int, int, int]:

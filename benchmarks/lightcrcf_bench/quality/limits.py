@@ -99,17 +99,17 @@ def evaluate(
     """Return the counts of verdicts in one split.
 
     Returns:
-        "good": how many were meant and went well, and how many of them pass; "bad": how many were spoiled and went
-        wrong, by their labels or by being refused, and how many are not passed, in all and by kind; "spoiled but
-        right": spoiled ones that reached the Dice of a success all the same; "failed by themselves": good pairs whose
+        "good": how many were meant and went well, and how many of them pass; "bad": how many were corrupted and went
+        wrong, by their labels or by being refused, and how many are not passed, in all and by kind; "corrupted but
+        right": corrupted ones that reached the Dice of a success all the same; "failed by themselves": good pairs whose
         Dice says that they went wrong.
     """
     chosen = [case for case in cases if case["split"] == split]
     passed = {id(case): _passes(case, limits) for case in chosen}
     good = [case for case in chosen if is_good(case, good_dice)]
-    spoiled = [case for case in chosen if case["kind"] != "good"]
-    right = [case for case in spoiled if succeeded(case, good_dice)]
-    bad = [case for case in spoiled if not succeeded(case, good_dice)]
+    corrupted = [case for case in chosen if case["kind"] != "good"]
+    right = [case for case in corrupted if succeeded(case, good_dice)]
+    bad = [case for case in corrupted if not succeeded(case, good_dice)]
     poor = [case for case in chosen if case["kind"] == "good" and not is_good(case, good_dice)]
     by_kind = Counter(case["kind"] for case in bad)
     caught = Counter(case["kind"] for case in bad if not passed[id(case)])
@@ -141,14 +141,16 @@ def verdicts_text(record: Mapping[str, Any]) -> str:
         f"- {record['measured']}. The {record['summary']['val']['good']['cases']} good cases of other persons are "
         f"{len(pairs)} different pairs, some with two presets or again."
     )
-    return "\n".join([*table(("", "good, passed", "bad, not passed", "spoiled but right, not passed"), rows), "", note])
+    return "\n".join(
+        [*table(("", "good, passed", "bad, not passed", "corrupted but right, not passed"), rows), "", note]
+    )
 
 
 def mixtures_text(record: Mapping[str, Any]) -> str:
     """Return the same of pairs of two contrasts, of brains cut out of heads, and of CT."""
     head = (
-        "pairs", "persons", "good, passed", "bad, not passed", "but for mirrored ones", "spoiled but right, not passed",
-        "failed by themselves, not passed",
+        "pairs", "persons", "good, passed", "bad, not passed", "but for mirrored ones",
+        "corrupted but right, not passed", "failed by themselves, not passed",
     )  # fmt: skip
     rows = []
     for name, by_split in record["mixtures"].items():

@@ -5,7 +5,7 @@
         --out benchmarks/history/DATE-reading.json
 
 The reader gets the reports, or pictures of them, without `key.json`. Cases are drawn from those held-out persons of the
-record of quality control: good ones whose Dice says so, and ones that were spoiled and went wrong, each in another way.
+record of quality control: good ones by their Dice, and corrupted ones that failed, each in another way.
 """
 
 from __future__ import annotations
