@@ -129,6 +129,16 @@ def test_the_readme_fits_on_two_screens_and_shows_a_brain() -> None:
     assert any(picture.endswith(".jpg") and (ROOT / picture).stat().st_size < 200_000 for picture in pictures)
 
 
+def test_the_files_that_a_contribution_touches_exist() -> None:
+    """Every path under "How to add", below the package unless it begins with another folder of the repository."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## How to add")[2]
+    paths = [word for word in re.findall(r"`([\w./-]+/[\w./-]+|\w+\.py)`", text) if not word.startswith(".")]
+    assert len(paths) > 30
+    for path in paths:
+        top = path.partition("/")[0] in ("tests", "docs", "recipes", "benchmarks")
+        assert (ROOT / path if top else ROOT / "src" / "lightcrcf" / path).exists(), path
+
+
 def test_links_lead_somewhere() -> None:
     for path in (*DOCUMENTS, *ROOT.glob("*.md")):
         for target in re.findall(r"\]\(([^)#\s]+)\)", path.read_text(encoding="utf-8")):
