@@ -135,7 +135,7 @@ def test_the_files_that_a_contribution_touches_exist() -> None:
     paths = [word for word in re.findall(r"`([\w./-]+/[\w./-]+|\w+\.py)`", text) if not word.startswith(".")]
     assert len(paths) > 30
     for path in paths:
-        top = path.partition("/")[0] in ("tests", "docs", "recipes", "benchmarks")
+        top = path.partition("/")[0] in ("src", "tests", "docs", "recipes", "benchmarks")
         assert (ROOT / path if top else ROOT / "src" / "lightcrcf" / path).exists(), path
 
 

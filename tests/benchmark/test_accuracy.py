@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,7 +78,13 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
                 (out / FIELD_NAME).unlink()
             told = {"name": None} if model == "none" else {"name": "brain", "sha256": "0123456789abcdef"}
             versions = {"lightcrcf": "0.1", "numba": "0.60", "openvino": "2026.1", "numpy": "2.0"}
-            (out / "run.json").write_text(json.dumps({"versions": versions, "model": told}))
+            stages = {
+                "affine": {"measure": "correlation"},
+                "engine": None if model == "none" else {"precision": "f32"},
+                "refinement": None,
+                "diffeomorphic": None,
+            }
+            (out / "run.json").write_text(json.dumps({"versions": versions, "model": told, **stages}))
         elif "greedy" in command:
             np.savetxt(out / peers.AFFINE, shift(fixed, moving).matrix)
         else:
@@ -158,6 +165,33 @@ def test_our_rows_tell_model_and_training(data: Path, commands: list[list[str]],
         "model brain": "0123456789ab",
     }
     assert network.command.endswith("--model brain-t1 --preset fast --threads 2")
+    assert alone.settings == "no deformation: affine alignment"
+    assert network.settings == "preset fast: affine alignment, network in f32"
+
+
+@pytest.mark.parametrize("start", ["identity", "network"])
+def test_stages_are_those_of_the_record(start: str) -> None:
+    levels = [{"scale": scale} for scale in (8, 4, 2, 1)]
+    run: dict[str, Any] = {
+        "affine": {},
+        "engine": None,
+        "diffeomorphic": {},
+        "refinement": {"start": start, "levels": levels},
+    }
+    text = methods.stages_of(run)
+    assert text.startswith("alignment by the headers or a given affine, refinement from the ")
+    assert text.endswith(" at 1/8, 1/4, 1/2 and 1/1, removal of folds")
+    assert ("network" in text) == (start == "network")
+
+
+def test_no_table_names_a_network_where_none_ran() -> None:
+    """Rendered lines of methods with `--model none`, or without a model in their versions."""
+    pages = (Path(__file__).parents[2] / "docs").rglob("*.md")
+    lines = [line for page in pages for line in page.read_text(encoding="utf-8").splitlines()]
+    ours = [line for line in lines if line.startswith("- LightCRCF") and "`lightcrcf register" in line]
+    without = [line for line in ours if "--model none" in line or ", model " not in line]
+    assert len(without) > 5
+    assert not [line for line in without if "network" in line.replace("no network", "")]
 
 
 def test_a_model_of_ones_own_has_rows_of_its_own(data: Path, commands: list[list[str]], tmp_path: Path) -> None:

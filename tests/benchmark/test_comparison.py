@@ -68,6 +68,7 @@ def order(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         if tool == "ours":
             write_affine(out / AFFINE_NAME, Affine.identity())
             told = {"versions": dict.fromkeys(("lightcrcf", "openvino", "numba"), "1"), "model": {"name": None}}
+            told |= {"affine": {}, "engine": None, "refinement": None, "diffeomorphic": None}
             (out / "run.json").write_text(json.dumps(told))
         else:
             (out / peers.SUMMARY).write_text(json.dumps({"call_seconds": 2.0, "versions": {tool: "1"}}))

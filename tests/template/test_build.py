@@ -144,7 +144,7 @@ def test_an_image_that_fails_is_named_and_left_out(
 def test_too_few_that_can_be_registered_is_an_error(
     persons: list[Path], tmp_path: Path, quick: BatchOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(template_builder, "_why_not", lambda record: "quality control failed: far apart")
+    monkeypatch.setattr(template_builder, "_exclusion_reason", lambda record: "quality control failed: far apart")
     with pytest.warns(UserWarning, match="far apart"), pytest.raises(InputError, match=r"0 of 2; quality control"):
         build(persons[:2], tmp_path / "out", Recipe(1, options=quick))
     assert not (tmp_path / "out" / "template.json").exists()
@@ -154,9 +154,9 @@ def test_a_verdict_of_fail_is_a_reason() -> None:
     def done(verdict: str) -> dict[str, Any]:
         return {"status": "done", "qc": {"verdict": verdict, "reasons": ["folds", "more"]}}
 
-    assert [template_builder._why_not(done(v)) for v in ("pass", "check")] == [None, None]
-    assert template_builder._why_not(done("fail")) == "quality control failed: folds"
-    assert template_builder._why_not({"status": "failed", "error": {"message": "gone"}}) == "gone"
+    assert [template_builder._exclusion_reason(done(v)) for v in ("pass", "check")] == [None, None]
+    assert template_builder._exclusion_reason(done("fail")) == "quality control failed: folds"
+    assert template_builder._exclusion_reason({"status": "failed", "error": {"message": "gone"}}) == "gone"
 
 
 def test_contrasts_are_not_averaged(persons: list[Path], tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_the_group_mean_of_turns_is_a_turn() -> None:
 
 def test_an_image_upside_down_is_named() -> None:
     upside_down = Affine(np.diag([-1.0, -1.0, 1.0, 1.0]))
-    with pytest.raises(InputError, match=r"^b: .* turned by 180"):
+    with pytest.raises(InputError, match=r"^b: .* got 180 degrees"):
         group_mean([Affine.identity(), upside_down], ["a", "b"])
 
 
