@@ -12,7 +12,7 @@ from lightcrcf.batch.options import BatchOptions as CohortOptions
 from lightcrcf.cli.main import run
 from lightcrcf.errors import UsageError
 from lightcrcf.evaluation.regularity import sdlogj
-from lightcrcf.options import PRESETS, BatchOptions
+from lightcrcf.options import PRESETS, Options
 from lightcrcf.refinement.schedule import Level, plan
 from lightcrcf.registration.register import register
 from lightcrcf.run_record.replay import arguments_to_repeat, command_line, read_run
@@ -64,15 +64,15 @@ def test_the_field_becomes_smoother(pair: Pair) -> None:
 @pytest.mark.parametrize("value", [0.0, 0.05, 11.0, -1.0, float("nan"), float("inf"), "2", None])
 def test_a_value_out_of_range_is_refused(value: object) -> None:
     with pytest.raises(UsageError, match=r"smoothness: expected a number from 0\.1 to 10, got .*; correct the number"):
-        BatchOptions(smoothness=value).check()  # type: ignore[arg-type]
+        Options(smoothness=value).check()  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("preset", "refine"), [("fast", None), ("fast", 0), ("default", 0), ("accurate", 0)])
 def test_it_needs_a_refinement(preset: str, refine: int | None) -> None:
-    BatchOptions(preset=preset, refine=refine).check()
-    BatchOptions(preset=preset, refine=3, smoothness=2.0).check()
+    Options(preset=preset, refine=refine).check()
+    Options(preset=preset, refine=3, smoothness=2.0).check()
     with pytest.raises(UsageError, match="smoothness: expected a refinement"):
-        BatchOptions(preset=preset, refine=refine, smoothness=2.0).check()
+        Options(preset=preset, refine=refine, smoothness=2.0).check()
 
 
 def test_a_model_that_is_not_refined_is_told(pair: Pair, coarse_model: Path, tmp_path: Path) -> None:
