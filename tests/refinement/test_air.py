@@ -48,7 +48,7 @@ def test_displacements_end_in_air_and_stay_within_the_body(half: bool) -> None:
 def test_a_chest_is_registered_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing but two CTs is."""
     called = []
-    monkeypatch.setattr(registration, "faded_in_air", lambda field, _pair: called.append(1) or field)
+    monkeypatch.setattr("lightcrcf.registration.deform.faded_in_air", lambda field, _pair: called.append(1) or field)
     registration.register(chest(), chest(1.1), model="none", preset="default")
     assert called == [1]
     scans = [Volume(np.clip(v.data + 1000, 0, None).astype(np.int16), v.grid) for v in (chest(), chest(1.1))]

@@ -53,7 +53,7 @@ class ContrastComparison:
 
     @property
     def two_contrasts(self) -> bool:
-        """Whether intensity mapping raises the correlation so much that the contrasts are two."""
+        """True if intensity mapping raises the correlation so much that the contrasts are two."""
         return self.ratio < _MIN_RATIO
 
     @property

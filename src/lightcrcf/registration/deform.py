@@ -40,7 +40,7 @@ class Deformation:
 
     @property
     def is_zero(self) -> bool:
-        """Whether nothing moves beyond the affine."""
+        """True if nothing moves beyond the affine."""
         return self.field is None or not self.field.displacement.any()
 
 

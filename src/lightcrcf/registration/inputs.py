@@ -145,7 +145,7 @@ class ImagePair:
 
     @property
     def cut_out(self) -> bool:
-        """Whether one of the images was replaced by its brain."""
+        """True if one of the images was replaced by its brain."""
         return self.whole is not None
 
     @property

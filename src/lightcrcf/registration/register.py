@@ -77,7 +77,7 @@ class Registration:
 
     @property
     def metrics(self) -> QualityMetrics:
-        """What quality control measured."""
+        """Metrics of quality control."""
         return self.record.metrics
 
 

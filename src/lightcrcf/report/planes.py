@@ -56,7 +56,7 @@ class Plane:
 
     @property
     def place(self) -> str:
-        """Where the picture's middle lies across its plane, as the patient's direction and mm from the world's origin.
+        """Position of the picture's centre along the normal of its plane: direction and mm from the world's origin.
 
         Example:
             >>> middle = np.diag([2.0, 2.0, 2.0, 1.0])
