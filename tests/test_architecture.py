@@ -48,12 +48,7 @@ LAYERS = {
 }
 """Imports go down only: never to a package of the same layer or a higher one."""
 LONGEST_FILE, LONGEST_FUNCTION = 400, 40
-_KERNEL = "a kernel, until a native core replaces it"
 LONG_FUNCTIONS = {
-    "engines/convolution.py:_convolve_tile": _KERNEL,
-    "geometry/explained_kernels.py:_sliding_window_tile": _KERNEL,
-    "geometry/fusion_kernels.py:_vote": _KERNEL,
-    "geometry/refinement_kernels.py:_sliding_window_tile": _KERNEL,
     "refinement/working_pair.py:prepare": "until the refinement is native",
     "registration/register.py:register": "the options of a registration, one a line",
     "cli/commands/cohorts/batch.py:batch": "typer takes a command's options from its arguments",
