@@ -99,7 +99,7 @@ def test_a_body_beside_something_masked_is_not_looked_into(
 
 @pytest.mark.parametrize(
     "change",
-    [{"litres": 0.3}, {"litres": 2.5}, {"certainty": 0.7}, {"share": 0.6, "pieces": 3}],
+    [{"litres": 0.3}, {"litres": 2.5}, {"certainty": 0.7}, {"fraction": 0.6, "pieces": 3}],
     ids=lambda change: next(iter(change)),
 )
 def test_what_is_hardly_a_brain_is_left_alone(

@@ -1,4 +1,4 @@
-"""Where time goes in the native network: its layers, each timed by a wrapper around `engines.layers.Layers`."""
+"""Times of the layers of the native network, by a wrapper around `engines.layers.Layers`."""
 
 from __future__ import annotations
 

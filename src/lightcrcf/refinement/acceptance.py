@@ -37,7 +37,7 @@ _FOREGROUND = 0.05
 
 
 def gains(pairs: Sequence[WorkingPair], displacement: Float32, metrics: Sequence[Metric]) -> bool:
-    """Whether a displacement makes the images of all pairs more alike than none does, by more than what noise gives.
+    """Return whether a displacement raises the similarity of all pairs by more than noise would.
 
     They are compared at half the working resolution, a smooth factor between them aside. Of several pairs the mean gain
     counts, each in units of what it must gain alone; a gain in one place may be that of any, a loss as well.
@@ -64,7 +64,7 @@ def gains(pairs: Sequence[WorkingPair], displacement: Float32, metrics: Sequence
 
 
 def _gain(objective: PairObjective, field: Float32, metric: Metric) -> float:
-    """What the field gains, in units of what it must; leaves the images moved by it."""
+    """Return the gain of the field in units of the least accepted one; leave the images moved by it."""
     if metric == "lncc":
         channel = objective.channels[0]
         channel.moving *= _even(channel.fixed, channel.moving, (objective.fixed_mask, objective.moving_mask))

@@ -51,7 +51,7 @@ _SINGLE_THREAD_VOXELS = 2**15  # up to here waking a second thread takes longer 
 
 @dataclass(frozen=True, eq=False)
 class Ascent:
-    """What the steps at a level found.
+    """Result of the steps at a level.
 
     Args:
         field: (3, D, H, W) voxels of the level.

@@ -1,4 +1,4 @@
-"""What a refinement maximises at one level: the similarity of all pairs of images, and its gradient."""
+"""Objective of the refinement at one level: the similarity of all pairs of images, and its gradient."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class RefinementResult:
-    """What the refinement found.
+    """Result of a refinement.
 
     Args:
         displacement: (3, D, H, W) at the finest scale that was run, in voxels of its grid.
@@ -160,7 +160,7 @@ def _check(schedule: Schedule, end: int) -> None:
 
 
 def _merges_after(level: Level, following: Level | None) -> bool:
-    """Whether a level's candidates become one: fields go on side by side while directions stay the same."""
+    """Return whether a level's candidates are merged: they continue while the next level has the same directions."""
     directions = [kind.backward for kind in level.candidates()]
     onward = None if following is None else [kind.backward for kind in following.candidates()]
     return len(directions) > 1 and onward != directions

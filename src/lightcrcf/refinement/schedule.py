@@ -19,7 +19,7 @@ Metric = Literal["lncc", "mse", "explained"]
 
 @dataclass(frozen=True)
 class CandidateKind:
-    """How a candidate field is found.
+    """Direction and Gaussians of a candidate field.
 
     Args:
         backward: from the moving to the fixed image.
@@ -150,7 +150,7 @@ See docs/decisions/0007-refinement.md.
 
 @dataclass(frozen=True)
 class Plan:
-    """What the refinement does in one registration.
+    """Refinement of one registration: schedule and start.
 
     Args:
         schedule: its levels; none at all leaves the network's field, or the affine, as it is.
@@ -164,7 +164,7 @@ class Plan:
 
     @property
     def multi_start(self) -> bool:
-        """Whether a level has more than one candidate."""
+        """Return whether a level has more than one candidate."""
         return any(len(level.candidates()) > 1 for level in self.schedule)
 
 
@@ -250,7 +250,7 @@ def _for_model(level: Level, preparation: Preparation) -> Level:
 
 
 def _levels(preparation: Preparation | None, *, across: bool) -> Schedule:
-    """Those of the short refinement, from the identity."""
+    """Return the levels of the short refinement, from the identity."""
     if across:
         return (*_ACROSS, _FULL_ACROSS)
     return (*_UNKNOWN, _FULL_UNKNOWN) if preparation is None else (*_COARSE, _FULL)

@@ -12,7 +12,7 @@ __all__ = ["UnfoldingSummary", "remove_folds"]
 
 @dataclass(frozen=True, kw_only=True)
 class UnfoldingSummary:
-    """What a projection onto diffeomorphic fields changed, the entry `diffeomorphic` of `run.json`.
+    """Changes of a projection onto diffeomorphic fields, the entry `diffeomorphic` of `run.json`.
 
     Folded cells are those between voxels in which a field is not proven free of folds.
 

@@ -152,7 +152,7 @@ class WorkingPair:
 
     @cached_property
     def noise(self) -> Noise:
-        """Of both images, measured on their own voxels: interpolation hides it."""
+        """Noise of both images, measured on their own voxels: interpolation hides it."""
         own = noise_variance(self.images[0].data), noise_variance(self.images[1].data)
         working = float(np.prod(self.grid.spacing_mm))
         sizes = [float(np.prod(image.grid.spacing_mm)) / working for image in self.images]
@@ -165,7 +165,7 @@ class WorkingPair:
         return self.bare[0] and fine, self.bare[1] and fine
 
     def compared_as(self, across: bool | None) -> Images:
-        """What the refinement compares.
+        """Return the images that the refinement compares.
 
         Args:
             across: whether the images are of two contrasts; None for what the schedule says.
@@ -232,7 +232,7 @@ def _with_outside(mask: Float32 | None, field_of_view: Float32 | None) -> Float3
 
 
 def _own_spacing(fixed: NormalizedImage) -> float:
-    """As fine as the fixed image, unless that makes too many voxels."""
+    """Return the smallest spacing of the fixed image, or a larger one that limits the number of voxels."""
     spacing = fixed.grid.spacing_mm
     box_mm = (fixed.box[1] - fixed.box[0] + 1) * spacing
     return max(float(spacing.min()), float(np.cbrt(np.prod(box_mm) / _PREVIEW_VOXELS)))

@@ -55,6 +55,8 @@ def _only_series(source: str) -> str:
         raise _unreadable(source, error) from error
     if len(found) == 1:
         return str(found[0])
+    if not found:
+        _check_permissions(Path(source))
     listed = ", ".join(_describe(source, series) for series in found[:8]) + (", ..." if len(found) > 8 else "")
     raise InputError(
         source,
@@ -64,6 +66,12 @@ def _only_series(source: str) -> str:
         if found
         else "give a file, or the folder that holds the slices themselves",
     )
+
+
+def _check_permissions(folder: Path) -> None:
+    """Raise PermissionError for a file that may not be read, which GDCM skips without a word."""
+    for path in filter(Path.is_file, folder.iterdir()):
+        path.open("rb").close()
 
 
 def _files(source: str, series: str) -> tuple[str, ...]:
