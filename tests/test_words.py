@@ -73,7 +73,7 @@ def summaries(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
-    source = [path for path in (ROOT / "src" / "lightcrcf").rglob("*.py")]
+    source = list((ROOT / "src" / "lightcrcf").rglob("*.py"))
     benchmarks = list((ROOT / "benchmarks").rglob("*.py"))
     assert len(source) > 80
     assert len(benchmarks) > 60
