@@ -33,6 +33,12 @@ void require_radius(int64_t radius) {
   require(radius >= 0 && radius < int64_t{1} << 30, "the radius is negative, or 2^30 and more");
 }
 
+// Return when a search ends, checked: a kernel cannot be interrupted.
+Accuracy accuracy_of(int64_t iterations, double tolerance) {
+  require(iterations >= 0 && iterations <= 10000, "iterations must be 0 to 10000");
+  return {iterations, tolerance};
+}
+
 void jacobian_determinant(ConstField u, Volume out) {
   require_displacement(u);
   require_same_grid(u[0], ConstVolume(out));
@@ -104,14 +110,14 @@ void invert_at(ConstField u, ConstPoints points, int64_t iterations, double tole
   require_same_grid(points, ConstPoints(out));
   require_apart(out, points);
   require_apart(out, u);
-  lightcrcf::invert_at(u, points, Accuracy{iterations, tolerance}, out);
+  lightcrcf::invert_at(u, points, accuracy_of(iterations, tolerance), out);
 }
 
 void invert(ConstField u, int64_t iterations, double tolerance, Field out) {
   require_displacement(u);
   require_same_grid(u, ConstField(out));
   require_apart(out, u);
-  lightcrcf::invert(u, Accuracy{iterations, tolerance}, out);
+  lightcrcf::invert(u, accuracy_of(iterations, tolerance), out);
 }
 
 void lowest_determinants(ConstField u, Volume out) {
