@@ -11,7 +11,7 @@ from lightcrcf_bench.accuracy.statistics import Comparison, compare, smallest_p
 from lightcrcf_bench.publish.accuracy_goals import ACCURACY_GOALS
 from lightcrcf_bench.publish.goals import goals_text
 from lightcrcf_bench.publish.markdown import table
-from lightcrcf_bench.publish.settings_text import settings_text
+from lightcrcf_bench.publish.settings_text import settings_text, versions_text
 from lightcrcf_bench.records.parts import Method, Spread
 from lightcrcf_bench.records.schema import BUSY, Case, Record
 
@@ -66,7 +66,7 @@ def _mean_and_spread(record: Record, method: Method) -> str:
 def _methods(record: Record) -> str:
     lines = []
     for method in record.methods:
-        versions = ", ".join(f"{name} {number}" for name, number in method.versions.items())
+        versions = versions_text(method.versions)
         line = f"- {method.title}: {settings_text(method)}{f' ({versions})' if versions else ''}. `{method.command}`."
         spreads = record.summary[method.name]
         if "seconds" in spreads:

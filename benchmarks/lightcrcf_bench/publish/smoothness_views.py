@@ -7,7 +7,7 @@ from statistics import fmean
 
 from lightcrcf_bench.publish.goals import goals_text
 from lightcrcf_bench.publish.markdown import table
-from lightcrcf_bench.publish.settings_text import settings_text
+from lightcrcf_bench.publish.settings_text import settings_text, versions_text
 from lightcrcf_bench.publish.smoothness_goals import SMOOTHNESS_GOALS
 from lightcrcf_bench.records.schema import BUSY
 from lightcrcf_bench.smoothness.equal import at_equal_smoothness, overlap_of
@@ -148,7 +148,7 @@ def _methods(record: SmoothnessRecord) -> str:
     """List how each method was run."""
     lines = []
     for method in record.methods:
-        versions = ", ".join(f"{name} {number}" for name, number in method.versions.items())
+        versions = versions_text(method.versions)
         settings = f"{settings_text(method)} ({versions})" if versions else settings_text(method)
         where = f"{method.machine.cpu}, {method.machine.cores} cores, {method.measured}"
         lines.append(f"- {method.title}: {settings}. `{method.command}`. Time: {method.timing}; {where}.")
