@@ -45,11 +45,18 @@ typedef int32_t IntVector __attribute__((vector_size(lanes * sizeof(float))));
 #endif
 }
 
-// Return the first `count` values, and 0 in the other lanes. Reads no memory after them.
+#if defined(__AVX512F__)
+// Return the mask of the first `count` lanes; of none for a negative count.
+[[gnu::always_inline]] inline __mmask16 first_lanes(int64_t count) {
+  return (__mmask16)((1u << (count > 0 ? count : 0)) - 1);
+}
+#endif
+
+// Return the first `count` values, and 0 in the other lanes. Reads no memory after them; none if count is negative.
 [[gnu::always_inline]] inline Vector load_first(const float* from, int64_t count) {
   if (count >= lanes) return load(from);
 #if defined(__AVX512F__)
-  return (Vector)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), from);
+  return (Vector)_mm512_maskz_loadu_ps(first_lanes(count), from);
 #else
   Vector values{};
   if (count > 0) std::memcpy(&values, from, count * sizeof(float));
@@ -61,7 +68,7 @@ typedef int32_t IntVector __attribute__((vector_size(lanes * sizeof(float))));
 [[gnu::always_inline]] inline void store_first(float* to, Vector values, int64_t count) {
   if (count >= lanes) return store(to, values);
 #if defined(__AVX512F__)
-  _mm512_mask_storeu_ps(to, (__mmask16)((1u << count) - 1), (__m512)values);
+  _mm512_mask_storeu_ps(to, first_lanes(count), (__m512)values);
 #else
   if (count > 0) std::memcpy(to, &values, count * sizeof(float));
 #endif
@@ -130,7 +137,7 @@ typedef int32_t IntVector __attribute__((vector_size(lanes * sizeof(float))));
 [[gnu::always_inline]] inline Vector keep_first(Vector values, int64_t count) {
   if (count >= lanes) return values;
 #if defined(__AVX512F__)
-  return (Vector)_mm512_maskz_mov_ps((__mmask16)((1u << count) - 1), (__m512)values);
+  return (Vector)_mm512_maskz_mov_ps(first_lanes(count), (__m512)values);
 #else
   Vector kept{};
   for (int lane = 0; lane < lanes; ++lane) kept[lane] = lane < count ? values[lane] : 0.0f;

@@ -111,9 +111,12 @@ int register_kernel(const char* name, std::function<void(const Grid&, Arrays&)> 
 
 #define KERNEL_JOIN(a, b) a##b
 #define KERNEL_NAME(a, b) KERNEL_JOIN(a, b)
-#define KERNEL(name, ...)                                                                            \
-  [[maybe_unused]] static const int KERNEL_NAME(registered_, __LINE__) = lightcrcf::tests::register_kernel( \
+#define KERNEL_IF(condition, name, ...)                                                                             \
+  [[maybe_unused]] static const int KERNEL_NAME(registered_, __LINE__) = lightcrcf::tests::register_kernel(          \
       #name, []([[maybe_unused]] const lightcrcf::tests::Grid& grid, [[maybe_unused]] lightcrcf::tests::Arrays& a) { \
-        [[maybe_unused]] const int64_t d = grid.d, h = grid.h, w = grid.w;                           \
-        lightcrcf::name(__VA_ARGS__);                                                                \
+        [[maybe_unused]] const int64_t d = grid.d, h = grid.h, w = grid.w;                                          \
+        if (condition) lightcrcf::name(__VA_ARGS__);                                                                \
       });
+#define KERNEL(name, ...) KERNEL_IF(true, name, __VA_ARGS__)
+// The same for a kernel of processors with AVX512-BF16.
+#define BFLOAT16_KERNEL(name, ...) KERNEL_IF(lightcrcf::name.available(), name, __VA_ARGS__)

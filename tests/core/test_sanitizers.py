@@ -61,12 +61,12 @@ def test_each_kernel_has_a_call() -> None:
         name
         for header in CORE.glob("*/*.hpp")
         if header.parent.name not in ("base", "tests")
-        for name in re.findall(r"^LIGHTCRCF_KERNEL\(\w+, (\w+),", header.read_text(), re.MULTILINE)
+        for name in re.findall(r"^LIGHTCRCF_(?:BFLOAT16_)?KERNEL\(\w+, (\w+),", header.read_text(), re.MULTILINE)
     }
     called = {
         name
         for source in CORE.glob("tests/kernels_*.cpp")
-        for name in re.findall(r"^KERNEL\((\w+),", source.read_text(), re.MULTILINE)
+        for name in re.findall(r"^(?:BFLOAT16_)?KERNEL\((\w+),", source.read_text(), re.MULTILINE)
     }
     assert declared
     assert declared == called, "core/tests/kernels_FOLDER.cpp needs a KERNEL line for each kernel"
