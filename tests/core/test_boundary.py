@@ -28,7 +28,7 @@ def test_each_function_has_arguments() -> None:
 def test_no_arguments_crash(tmp_path: Path) -> None:
     """In a process of its own, with arrays between pages without access."""
     seed = int(os.environ.get("LIGHTCRCF_FUZZ_SEED", random.randrange(2**31)))
-    examples = os.environ.get("LIGHTCRCF_FUZZ_EXAMPLES", "150")
+    examples = os.environ.get("LIGHTCRCF_FUZZ_EXAMPLES", "60")
     log = tmp_path / "call"
     command = [sys.executable, str(FUZZER), str(seed), examples, str(log)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=tmp_path)
