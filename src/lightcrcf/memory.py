@@ -19,7 +19,7 @@ __all__ = ["MemoryEstimate", "check_memory_estimate", "limit_malloc_arenas"]
 
 # Bytes, measured stage by stage on pairs of 0.1 to 157 million voxels; tests and `lightcrcf bench scaling` measure the
 # error of the sum. `_VOXEL` is per voxel of the file, `_WORKING` per voxel of the working grid.
-_PROGRAM = 175 << 20  # interpreter, libraries and compiled kernels
+_PROGRAM = 62 << 20  # interpreter and libraries
 _NETWORK = 8 << 20  # the weights of a network and its kernels' scratch, and what the allocator does not return
 _NORMALIZED_VOXEL = 4  # a normalised image in float32
 _NORMALIZING_VOXEL = 13  # while it is computed: copies in float32, the foreground, the percentiles
@@ -80,7 +80,7 @@ class MemoryEstimate:
         >>> grid = Grid((100, 100, 100), np.eye(4))
         >>> volume = Volume(np.zeros(grid.shape, np.int16), grid)
         >>> MemoryEstimate((volume, volume), grid, grid, network=False, refinement=False).bytes >> 20
-        224
+        111
     """
 
     volumes: Sequence[Volume]

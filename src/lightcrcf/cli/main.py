@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import gc
 import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
@@ -65,7 +67,16 @@ def main() -> NoReturn:
         sys.stdout.flush()
     except OSError as error:
         code = code or _report(error, debug=False)
-    sys.exit(code)
+    _exit(code)
+
+
+def _exit(code: int) -> NoReturn:
+    """Exit without the clean-up of Python, which would flush streams again whose readers have left, and take time."""
+    atexit._run_exitfuncs()  # clean-up of libraries
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _speed_up() -> None:
