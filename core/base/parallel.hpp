@@ -18,7 +18,7 @@ int usable_cores();
 // Bodies must not throw. Nested loops run on the calling thread.
 void run_parallel(int64_t count, void (*body)(void*, int64_t), void* context);
 
-// Call body(i) for all i in [0, count), in parallel: prange. The order is not defined, so bodies write to
+// Call body(i) for all i in [0, count), in parallel. The order is not defined, so bodies write to
 // places of their own, and results do not depend on the number of threads.
 template <typename Body>
 void parallel_for(int64_t count, Body body) {

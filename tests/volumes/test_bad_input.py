@@ -182,3 +182,20 @@ def test_metaimage_headers_that_itk_hangs_on_are_refused(axes: str, tmp_path: Pa
     path.write_bytes(head.encode() + bytes(24))
     with pytest.raises(InputError, match="NDims from 1 to 10"):
         read(path)
+
+
+@pytest.mark.parametrize("name", ["../other/voxels.raw", "/etc/passwd", "below/voxels.raw"])
+@pytest.mark.parametrize("ending", ["mhd", "nhdr"])
+def test_a_header_names_no_file_outside_of_its_folder(name: str, ending: str, tmp_path: Path) -> None:
+    for folder in ("here", "other", "here/below"):
+        (tmp_path / folder).mkdir()
+    for folder in ("other", "here/below"):
+        (tmp_path / folder / "voxels.raw").write_bytes(bytes(24))
+    heads = {
+        "mhd": f"ObjectType = Image\nNDims = 3\nDimSize = 2 3 4\nElementType = MET_UCHAR\nElementDataFile = {name}\n",
+        "nhdr": f"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 3 4\nencoding: raw\ndata file: {name}\n\n",
+    }
+    header = tmp_path / "here" / f"a.{ending}"
+    header.write_text(heads[ending])
+    with pytest.raises(InputError, match="in the folder of its header"):
+        read(header)

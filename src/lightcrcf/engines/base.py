@@ -130,8 +130,8 @@ def check_engine(name: str, device: str, precision: str, threads: int | None) ->
     _check_choice("engine", chosen, ENGINES)
     _check_choice("device", device, ("cpu", "cuda"))
     _check_choice("precision", precision, ("auto", "f32", "bf16"))
-    if threads is not None and threads < 1:
-        raise UsageError("threads", expected="at least 1", got=str(threads), remedy="correct the number")
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise UsageError("threads", expected="a number, at least 1", got=str(threads), remedy="correct the number")
     if chosen not in available():
         raise UsageError(
             f"engine {chosen}", expected=f"{chosen} to be installed", got="no such package",

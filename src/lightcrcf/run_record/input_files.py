@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from lightcrcf.volumes import Volume
+from lightcrcf.volumes.formats.itk_headers import data_file
+from lightcrcf.volumes.origin import file_of
 
 __all__ = ["Role", "Source", "file_options", "fingerprint", "sources_of"]
 
@@ -18,8 +20,9 @@ Role = Literal[
 ]  # fmt: skip
 
 _CHUNK = 1 << 20
-# Formats that keep their voxels in another file of the same stem.
+# Formats that keep their voxels in another file, as a rule of the same stem.
 _DETACHED = (".hdr", ".img", ".mhd", ".nhdr")
+_NAMED = (".mhd", ".nhdr")  # of them, those whose header names that file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +61,8 @@ def file_options(model: str | os.PathLike[str], init: str | os.PathLike[str]) ->
 
 
 def _source(role: Role, item: Any) -> Source:
-    if isinstance(item, Volume) and Path(item.source).exists():
-        item = item.source  # a file that the caller has read
+    if isinstance(item, Volume):
+        item = file_of(item)  # that the caller has read
     if not isinstance(item, str | os.PathLike):
         return Source(role=role, path=None, sha256=None)
     path = os.path.abspath(item)  # noqa: PTH100 - a link stays the link that was named
@@ -69,18 +72,20 @@ def _source(role: Role, item: Any) -> Source:
 def fingerprint(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of an input, in hexadecimal digits.
 
-    For a file it is taken over its bytes; for a header with detached voxels (.hdr, .mhd, .nhdr) and for a folder
-    (without folders below it) over a list of names and the SHA-256 of each file.
+    For a file it is taken over its bytes; for a header with detached voxels (.hdr, .mhd, .nhdr), the file with
+    these included, and for a folder (without folders below it) over a list of names and the SHA-256 of each file.
 
     Raises:
         OSError: if something cannot be read.
+        InputError: if a header names a data file that is not there.
     """
     path = Path(path)
     if path.is_dir():
         return _of_many(p for p in path.iterdir() if p.is_file())
     if path.name.lower().removesuffix(".gz").endswith(_DETACHED):
         stem = path.name.split(".")[0]
-        return _of_many(p for p in path.parent.glob(f"{_escaped(stem)}.*") if p.is_file())
+        beside = {p for p in path.parent.glob(f"{_escaped(stem)}.*") if p.is_file()}
+        return _of_many(beside | {data_file(path)} if path.suffix.lower() in _NAMED else beside)
     return _of_file(path)
 
 

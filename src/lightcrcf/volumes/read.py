@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from lightcrcf.errors import InputError
+from lightcrcf.volumes.origin import record_origin
 from lightcrcf.volumes.volume import Volume
 
 __all__ = ["read"]
@@ -26,8 +27,11 @@ def read(path: str | os.PathLike[str]) -> Volume:
         InputError: if the file is missing, damaged, or not a 3-D scalar volume with a usable geometry.
         MemoryEstimateError: if it would not fit into memory.
     """
+    return record_origin(_read(Path(path)), str(path))
+
+
+def _read(path: Path) -> Volume:
     # Formats are imported where they are met: the sandbox's process imports this module, and must not wait for nibabel.
-    path = Path(path)
     if path.is_dir():
         from lightcrcf.volumes.formats.sandbox import read_sandboxed
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from lightcrcf.errors import InputError
 from lightcrcf.files import check_readable, open_binary
 
-__all__ = ["image_io", "stored_bytes"]
+__all__ = ["data_file", "image_io", "stored_bytes"]
 
 _HEAD = 1 << 16
 
@@ -36,38 +36,50 @@ def stored_bytes(path: str | os.PathLike[str]) -> tuple[int, bool]:
     """Return the size in bytes of the file that holds the voxels, and whether they may be compressed.
 
     Raises:
-        InputError: if the header names a data file that is missing or unreadable.
+        InputError: as `data_file`, or if that is unreadable.
     """
+    data, (_, packed) = data_file(path), _named(path)
+    check_readable(data)
+    return data.stat().st_size, packed
+
+
+def data_file(path: str | os.PathLike[str]) -> Path:
+    """Return the file that holds the voxels: the header's own, or the one that it names in its folder.
+
+    Raises:
+        InputError: if the header names several files, one in another folder, or one that is missing.
+    """
+    path, (name, _) = Path(path), _named(path)
+    if name.upper() == "LOCAL":
+        return path
+    if name.upper().startswith("LIST") or "%" in name:
+        raise _wrong_data_file(
+            path, "one data file", f"a list of files ({name})", "convert it to .nrrd, .mha or .nii.gz"
+        )
+    if Path(os.path.normpath(name)).name != os.path.normpath(name):
+        raise _wrong_data_file(path, "a data file in the folder of its header", name, "put both into one folder")
+    data = path.parent / name
+    if not data.is_file():
+        raise _wrong_data_file(path, f"its data file {name} beside it", "none", "copy both files")
+    return data
+
+
+def _named(path: str | os.PathLike[str]) -> tuple[str, bool]:
+    """Return the data file that a header names, LOCAL for itself, and whether the voxels may be compressed."""
     head = _head(path)
     fields: dict[str, str]
     if head.startswith("NRRD000"):
         fields = dict(re.findall(r"^([^:\n]+): (.*?)\r?$", head.split("\n\n")[0], re.MULTILINE))
-        name = fields.get("data file", fields.get("datafile", "LOCAL"))
-        packed = fields.get("encoding", "raw") != "raw"
-    else:
-        fields = dict(re.findall(r"^(\w+)\s*=[ \t]*(.*?)\r?$", head, re.MULTILINE))
-        name = fields.get("ElementDataFile", "LOCAL")
-        packed = fields.get("CompressedData", "False").lower().startswith("t") or "NDims" not in fields
-    return _size(Path(path), name), packed
+        return fields.get("data file", fields.get("datafile", "LOCAL")), fields.get("encoding", "raw") != "raw"
+    fields = dict(re.findall(r"^(\w+)\s*=[ \t]*(.*?)\r?$", head, re.MULTILINE))
+    packed = fields.get("CompressedData", "False").lower().startswith("t") or "NDims" not in fields
+    return fields.get("ElementDataFile", "LOCAL"), packed
+
+
+def _wrong_data_file(path: Path, expected: str, got: str, remedy: str) -> InputError:
+    return InputError(str(path), expected=expected, got=got, remedy=remedy)
 
 
 def _head(path: str | os.PathLike[str]) -> str:
     with open_binary(path) as stream:
         return stream.read(_HEAD).decode("latin-1")
-
-
-def _size(path: Path, name: str) -> int:
-    if name.upper() == "LOCAL":
-        return path.stat().st_size
-    if name.upper().startswith("LIST") or "%" in name:
-        raise InputError(
-            str(path),
-            expected="one data file",
-            got=f"a list of files ({name})",
-            remedy="convert it to .nrrd, .mha or .nii.gz",
-        )
-    data = path.parent / name
-    if not data.is_file():
-        raise InputError(str(path), expected=f"its data file {name} beside it", got="none", remedy="copy both files")
-    check_readable(data)
-    return data.stat().st_size
