@@ -38,7 +38,8 @@ def stored_bytes(path: str | os.PathLike[str]) -> tuple[int, bool]:
     Raises:
         InputError: as `data_file`, or if that is unreadable.
     """
-    data, (_, packed) = data_file(path), _named(path)
+    name, packed = _named(path)
+    data = _beside(Path(path), name)
     check_readable(data)
     return data.stat().st_size, packed
 
@@ -49,7 +50,11 @@ def data_file(path: str | os.PathLike[str]) -> Path:
     Raises:
         InputError: if the header names several files, one in another folder, or one that is missing.
     """
-    path, (name, _) = Path(path), _named(path)
+    return _beside(Path(path), _named(path)[0])
+
+
+def _beside(path: Path, name: str) -> Path:
+    """Return the data file of this name beside a header, or the header itself for LOCAL."""
     if name.upper() == "LOCAL":
         return path
     if name.upper().startswith("LIST") or "%" in name:
