@@ -36,10 +36,10 @@ double pairwise_sum(const Value& value, int64_t begin, int64_t count) {
 // Return the sum of many values, whatever the number of threads.
 template <typename Value>
 double sum_of(const Value& value, int64_t count) {
-  constexpr int64_t part = 8192;
+  const int64_t part = 8192;
   std::vector<double> sums(static_cast<size_t>((count + part - 1) / part));
   double* const each = sums.data();
-  parallel_for(static_cast<int64_t>(sums.size()), [&value, each, count](int64_t n) {
+  parallel_for(static_cast<int64_t>(sums.size()), [&value, each, count, part](int64_t n) {
     each[n] = pairwise_sum(value, n * part, std::min(part, count - n * part));
   });
   double total = 0.0;
