@@ -126,6 +126,13 @@ class Image {
     return owned_;
   }
 
+  // Return the owned array, and keep nothing.
+  VolumeArray take() {
+    own();
+    view_ = {nullptr, {}};
+    return std::move(owned_);
+  }
+
  private:
   VolumeArray owned_;
   ConstVolume view_{nullptr, {}};
