@@ -80,7 +80,8 @@ class Merge {
       most = std::max(most, weight[m]);
     }
     for (size_t m = 0; m < count; ++m) {
-      weight[m] = std::exp((weight[m] - most) / kMergeTemperature);
+      // In float64 the result does not depend on the library.
+      weight[m] = static_cast<float>(std::exp(static_cast<double>((weight[m] - most) / kMergeTemperature)));
       total += weight[m];
     }
     for (size_t m = 0; m < count; ++m) weight[m] /= total;
