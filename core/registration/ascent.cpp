@@ -81,7 +81,7 @@ Ascent LevelSolver::climb(FieldArray field) {
     if (strength <= 0) break;
     const double scale = share * step_per_force(strength);
     lightcrcf::accumulate(velocity_, static_cast<float>(momentum), work_, static_cast<float>(scale));
-    watch_.after("carry on");
+    watch_.after("add");
     momentum = level_.momentum;
     if (!step(field)) break;
     std::swap(spare_, field);
@@ -102,7 +102,9 @@ float LevelSolver::smooth_force() {
   lightcrcf::smooth(spare_, force_taps_, work_);
   watch_.after("smooth");
   std::vector<float> lengths = squared_lengths(work_, objective_.valid_sample());
-  return lengths.empty() ? 0.0f : std::sqrt(quantile(lengths, kStrong));
+  const float strength = lengths.empty() ? 0.0f : std::sqrt(quantile(lengths, kStrong));
+  watch_.after("measure");
+  return strength;
 }
 
 // Return the voxels of a step for each unit of force: `step` where forces are strong.

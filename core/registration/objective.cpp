@@ -107,9 +107,11 @@ void PairObjective::add_channels(Image fixed, Image moving, const Images& images
 }
 
 double PairObjective::evaluate(const ConstField& field) {
-  for (const auto& channel : channels_) channel->move(field);
+  for (const auto& channel : channels_) {
+    channel->move(field);
+    watch_.after("warp");
+  }
   update_weight(field);
-  watch_.after("warp");
   // Of the sample only what both images show: where one ends there is no force, which must not count as a weak one.
   valid_sample_ = valid(sample_);
   if (measure_.metric == Metric::mse) {
@@ -120,11 +122,11 @@ double PairObjective::evaluate(const ConstField& field) {
   double mean = 0.0, attained = 0.0, shares = 0.0;
   for (const auto& channel : channels_) {
     const Similarity found = channel->compare(weight_, measure_.radius);
+    watch_.after("compare");
     mean += channel->share() * found.mean;
     attained += channel->share() * found.attained;
     shares += channel->share();
   }
-  watch_.after("compare");
   attained_ = attained / shares;
   return mean / shares;
 }
@@ -140,6 +142,7 @@ void PairObjective::update_weight(const ConstField& field) {
     copy_values(moving_mask_.data(), moved.size(), moved.data);
   } else {
     lightcrcf::warp(as_field(moving_mask_.view()), field, as_field(moved));
+    watch_.after("warp");
   }
   weight_ = moved;
   const float* fixed = fixed_mask_.data();
@@ -166,13 +169,15 @@ void PairObjective::force(const Field& out) {
     for (int c = 0; c < 3; ++c) fill_values(c == 0 ? 1.0f : c == 1 ? -1.0f : 0.0f, size, scratch[c].data);
   }
   channels_[0]->force(weight_, radius, out);
+  watch_.after("force");
   for (size_t n = 1; n < channels_.size(); ++n) {
     const Channel& channel = *channels_[n];
     channel.force(weight_, radius, scratch);
+    watch_.after("force");
     const double scale = channel.share() * channels_[0]->weights() / channel.weights();
     lightcrcf::accumulate(out, 1.0f, scratch, static_cast<float>(scale));
+    watch_.after("add");
   }
-  watch_.after("force");
 }
 
 double PairObjective::force_unit() const {
@@ -191,7 +196,8 @@ void PairObjective::local_similarity(const ConstVolume& moved, const Volume& out
   }
 }
 
-Objective::Objective(const std::vector<Images>& pairs, const Level& level, const Pool& pool, const Watch& watch) {
+Objective::Objective(const std::vector<Images>& pairs, const Level& level, const Pool& pool, const Watch& watch)
+    : watch_(watch) {
   for (size_t n = 0; n < pairs.size(); ++n) {
     pairs_.push_back(std::make_unique<PairObjective>(pairs[n], level, level.measures[n], pool, watch));
   }
@@ -222,6 +228,7 @@ void Objective::force(const Field& out, const Field& scratch) {
     pair.force(scratch);
     const double scale = pair.share() * force_unit() / std::max(pair.force_unit(), kMinUnit);
     lightcrcf::accumulate(out, static_cast<float>(keep), scratch, static_cast<float>(scale));
+    watch_.after("add");
     keep = 1.0;
   }
 }

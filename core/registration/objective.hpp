@@ -88,6 +88,7 @@ class Objective {
   const std::vector<std::unique_ptr<PairObjective>>& pairs() const { return pairs_; }
 
  private:
+  const Watch& watch_;
   std::vector<std::unique_ptr<PairObjective>> pairs_;
   Sample valid_sample_;
 };
