@@ -163,19 +163,28 @@ class LevelObjective {
   Objective objective_;
 };
 
-// Return a read-only view of memory of an object; None without data.
-nb::object view_within(const ConstVolume& volume, nb::handle owner) {
-  if (volume.data == nullptr) return nb::none();
+// Return a read-only view of memory of an object.
+VolumeView view_within(const ConstVolume& volume, nb::handle owner) {
   const size_t shape[] = {static_cast<size_t>(volume.shape[0]), static_cast<size_t>(volume.shape[1]),
                           static_cast<size_t>(volume.shape[2])};
-  return nb::cast(VolumeView(volume.data, 3, shape, owner));
+  return VolumeView(volume.data, 3, shape, owner);
 }
 
-// Define a property with an array of the first pair.
+// Define a property with an image of the first pair.
 template <typename Get>
 void define_image(nb::class_<LevelObjective>& type, const char* name, Get get) {
   type.def_prop_ro(name, [get](nb::handle_t<LevelObjective> self) {
     return view_within(get(nb::inst_ptr<LevelObjective>(self)->first()), self);
+  });
+}
+
+// The same with weights of its voxels; None if all count.
+template <typename Get>
+void define_weight(nb::class_<LevelObjective>& type, const char* name, Get get) {
+  type.def_prop_ro(name, [get](nb::handle_t<LevelObjective> self) -> std::optional<VolumeView> {
+    const ConstVolume volume = get(nb::inst_ptr<LevelObjective>(self)->first());
+    if (volume.data == nullptr) return std::nullopt;
+    return view_within(volume, self);
   });
 }
 
@@ -269,9 +278,9 @@ void bind_objective(nb::module_& module) {
   define_image(type, "fixed", [](PairObjective& pair) { return pair.images().fixed(); });
   define_image(type, "moving", [](PairObjective& pair) { return pair.images().moving(); });
   define_image(type, "moved", [](PairObjective& pair) { return pair.images().moved(); });
-  define_image(type, "fixed_mask", [](PairObjective& pair) { return pair.fixed_mask(); });
-  define_image(type, "moving_mask", [](PairObjective& pair) { return pair.moving_mask(); });
-  define_image(type, "weight", [](PairObjective& pair) { return pair.weight(); });
+  define_weight(type, "fixed_mask", [](PairObjective& pair) { return pair.fixed_mask(); });
+  define_weight(type, "moving_mask", [](PairObjective& pair) { return pair.moving_mask(); });
+  define_weight(type, "weight", [](PairObjective& pair) { return pair.weight(); });
 }
 
 }  // namespace

@@ -129,14 +129,15 @@ def refine_together(
         UsageError: as `refine`.
     """
     _check(schedule, 8 if displacement is None else 2)
-    starts = (None if field is None else contiguous(field) for field in (displacement, template_field))
+    start = None if displacement is None else contiguous(displacement)
+    template = None if template_field is None else contiguous(template_field)
     levels = [level_row(level, pairs) for level in schedule]
-    found, objective_before, objective_after, steps, seconds, folded, merged, template = _core.refine(
-        [pair_row(pair) for pair in pairs], levels, pool, *starts, after
+    found, objective_before, objective_after, steps, seconds, folded, merge_accepted, template_accepted = _core.refine(
+        [pair_row(pair) for pair in pairs], levels, pool, start, template, after
     )
     return RefinementResult(
         found, schedule[-1].scale, schedule[-1].metric, objective_before, objective_after, tuple(steps), tuple(seconds),
-        100.0 * folded / found[0].size, merged, template,
+        100.0 * folded / found[0].size, merge_accepted, template_accepted,
     )  # fmt: skip
 
 
