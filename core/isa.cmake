@@ -1,12 +1,15 @@
 # Instruction sets: each kernel file is compiled once for each, into a namespace of its name; base/dispatch.hpp selects
 # one at run time.
 
-# Sums of products may be fused, errno is not set, and nothing else of the arithmetic is relaxed: NaN must stay NaN.
+# In kernels sums of products may be fused, errno is not set, and nothing else of the arithmetic is relaxed: NaN must stay
+# NaN. Elsewhere (EXACT) sums are not fused either, so that results are the same on all processors.
 if(CMAKE_CXX_COMPILER_FRONTEND_VARIANT STREQUAL "MSVC")  # clang-cl
   set(LIGHTCRCF_WARNINGS /W3)
+  set(LIGHTCRCF_EXACT /clang:-ffp-contract=off /clang:-fno-math-errno /clang:-fno-trapping-math)
   set(ARITHMETIC /clang:-O3 /clang:-ffp-contract=fast /clang:-fno-math-errno /clang:-fno-trapping-math)
 else()
   set(LIGHTCRCF_WARNINGS -Wall -Wextra -Wno-psabi)
+  set(LIGHTCRCF_EXACT -ffp-contract=off -fno-math-errno -fno-trapping-math)
   set(ARITHMETIC -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math)
 endif()
 

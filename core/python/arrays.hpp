@@ -33,6 +33,35 @@ namespace lightcrcf::python {
 
 namespace nb = nanobind;
 
+// A view that keeps its array alive beyond the call, or within a sequence that another thread may change.
+template <typename T, int Rank>
+struct Held {
+  View<T, Rank> view;
+  nb::object owner;
+};
+
+}  // namespace lightcrcf::python
+
+namespace nanobind::detail {
+
+template <typename T, int Rank>
+struct type_caster<lightcrcf::python::Held<T, Rank>> {
+  using Held = lightcrcf::python::Held<T, Rank>;
+  using Caster = make_caster<lightcrcf::View<T, Rank>>;
+  NB_TYPE_CASTER(Held, Caster::Name)
+
+  bool from_python(handle source, uint8_t flags, cleanup_list* cleanup) noexcept {
+    Caster caster;
+    if (!caster.from_python(source, flags, cleanup)) return false;
+    value = {caster.value, borrow(source)};
+    return true;
+  }
+};
+
+}  // namespace nanobind::detail
+
+namespace lightcrcf::python {
+
 // Raise ValueError unless `condition`.
 inline void require(bool condition, const char* message) {
   if (!condition) throw nb::value_error(message);

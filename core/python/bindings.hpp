@@ -11,6 +11,7 @@ void bind_refinement(nanobind::module_& module);
 void bind_affine(nanobind::module_& module);
 void bind_labels(nanobind::module_& module);
 void bind_network(nanobind::module_& module);
+void bind_registration(nanobind::module_& module);
 void bind_bfloat16(nanobind::module_& module);
 
 }  // namespace lightcrcf::python

@@ -37,5 +37,6 @@ NB_MODULE(_core, module) {
   lightcrcf::python::bind_affine(module);
   lightcrcf::python::bind_labels(module);
   lightcrcf::python::bind_network(module);
+  lightcrcf::python::bind_registration(module);
   lightcrcf::python::bind_bfloat16(module);
 }

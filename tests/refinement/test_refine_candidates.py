@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
+from lightcrcf._core import LevelObjective
 from lightcrcf.geometry.alignment_kernels import downsample
+from lightcrcf.geometry.gradients import squared_local_correlation
+from lightcrcf.geometry.kernels import warp
 from lightcrcf.preprocessing.noise import Noise
-from lightcrcf.refinement.ascent import LevelSolver
-from lightcrcf.refinement.candidates import add_template, is_below_ratio, merge_by_local_similarity
 from lightcrcf.refinement.images import Images
 from lightcrcf.refinement.refine import refine
+from lightcrcf.refinement.rows import level_objective
 from lightcrcf.refinement.schedule import CandidateKind, Level
 
 SHAPE = (34, 41, 37)
@@ -29,13 +32,13 @@ def test_of_two_fields_the_better_one_is_taken_in_each_place(texture: Texture) -
     front = np.arange(SHAPE[0]).reshape(-1, 1, 1) < SHAPE[0] // 2
     wrong = right + np.float32(4)
     one, other = (np.where(side, right, wrong).astype(np.float32) for side in (front, ~front))
-    solver = LevelSolver(Images(fixed, moving), Level(1, 0), (2, 2, 2))
-    found = merge_by_local_similarity(solver, [one, other])
+    objective = level_objective([Images(fixed, moving)], Level(1, 0), (2, 2, 2))
+    found, _ = objective.merge([one, other], None)
     tissue = fixed > 0.1
     off = [float(np.abs(u - right)[:, tissue].mean()) for u in (found, one, other)]
     assert off[0] < 0.6 * min(off[1:])  # their mean is no better than they are
-    np.testing.assert_allclose(merge_by_local_similarity(solver, [one, one]), one, atol=1e-5)
-    four = merge_by_local_similarity(solver, [wrong, one, other, wrong])
+    np.testing.assert_allclose(objective.merge([one, one], None)[0], one, atol=1e-5)
+    four, _ = objective.merge([wrong, one, other, wrong], None)
     assert float(np.abs(four - right)[:, tissue].mean()) < min(off[1:])
 
 
@@ -85,11 +88,11 @@ def test_a_template_field_that_spoils_the_merge_is_left_out(texture: Texture) ->
     """Noise leaves little to tell a right field from a wrong one, and what lies between both is wrong too."""
     fixed, moving, right = texture()
     noisy = moving + np.random.default_rng(1).normal(scale=0.3, size=moving.shape).astype(np.float32)
-    solver = LevelSolver(Images(fixed, noisy), Level(1, 0), (2, 2, 2))
+    objective = level_objective([Images(fixed, noisy)], Level(1, 0), (2, 2, 2))
     for far, expected in ((0.2, True), (8.0, False)):
-        found, counts = add_template(solver, [right, right], right + np.float32(far))
+        found, counts = objective.merge([right, right], right + np.float32(far))
         assert counts is expected
-        assert np.array_equal(found, merge_by_local_similarity(solver, [right, right])) is not expected
+        assert np.array_equal(found, objective.merge([right, right], None)[0]) is not expected
 
 
 def test_a_merge_below_the_ratio_is_replaced(textured: tuple[NDArray, NDArray]) -> None:
@@ -106,14 +109,22 @@ def test_a_merge_below_the_ratio_is_replaced(textured: tuple[NDArray, NDArray]) 
     assert (one.merge_accepted, joined.merge_accepted, asked.merge_accepted) == (None, True, False)
 
 
-def test_squared_differences_are_a_share_too() -> None:
-    """They are below zero: a worse field has more of them."""
-    assert is_below_ratio(0.9, -0.010, -0.012)
-    assert not is_below_ratio(0.9, -0.010, -0.011)
-    assert not is_below_ratio(0.9, -0.010, -0.008)
-    assert is_below_ratio(0.9, 0.5, 0.44)
-    assert not is_below_ratio(0.9, 0.5, 0.46)
-    assert not is_below_ratio(0.0, -0.010, -0.5)
+def merged_twin(objective: LevelObjective, moving: NDArray, fields: list[NDArray], radius: int) -> NDArray:
+    """Average the fields with weights of a softmax of smoothed local correlations."""
+    similar = [squared_local_correlation(objective.fixed, warp(moving[None], u)[0], radius, 1e-6) for u in fields]
+    for _ in range(2):
+        similar = [gaussian_filter(each, 1.5, mode="nearest", radius=4) for each in similar]
+    weights = np.exp((np.stack(similar) - np.max(similar, axis=0)) / 0.2)
+    return np.einsum("ndhw,ncdhw->cdhw", weights / weights.sum(axis=0), fields)
+
+
+def test_a_merge_is_a_softmax_of_smoothed_local_correlations(texture: Texture) -> None:
+    fixed, moving, right = texture()
+    fields = [right, np.zeros_like(right), right + np.float32(2)]
+    level = Level(1, 0, radius=2)
+    objective = level_objective([Images(fixed, moving)], level, (2, 2, 2))
+    found, _ = objective.merge(fields, None)
+    np.testing.assert_allclose(found, merged_twin(objective, moving, fields, 2), atol=1e-4)
 
 
 def test_candidates_by_squared_differences_are_merged(textured: tuple[NDArray, NDArray]) -> None:
@@ -136,6 +147,6 @@ def test_candidates_may_change_from_level_to_level(textured: tuple[NDArray, NDAr
 
 def test_the_last_level_may_be_bidirectional(textured: tuple[NDArray, NDArray]) -> None:
     refined = refine(*textured, None, schedule=tuple(replace(level, bidirectional=True) for level in QUICK))
-    solver = LevelSolver(Images(*textured, noise=Noise.of(*textured)), QUICK[-1], (2, 2, 2))
-    assert refined.objective_after == pytest.approx(solver.objective.evaluate(refined.displacement))
+    objective = level_objective([Images(*textured, noise=Noise.of(*textured))], QUICK[-1], (2, 2, 2))
+    assert refined.objective_after == pytest.approx(objective.evaluate(refined.displacement))
     assert refined.objective_after > refined.objective_before

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lightcrcf._core import scale_image
 from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
-from lightcrcf.refinement.ascent import LevelSolver
-from lightcrcf.refinement.images import Images, _scaled
+from lightcrcf.preprocessing.noise import Noise
+from lightcrcf.refinement.images import Images
 from lightcrcf.refinement.refine import refine
+from lightcrcf.refinement.rows import level_objective
 from lightcrcf.refinement.schedule import Level
 
 SHAPE = (12, 16, 20)
@@ -18,7 +20,7 @@ SHAPE = (12, 16, 20)
 def test_means_are_of_the_voxels_that_count(blocks: tuple[int, int, int]) -> None:
     rng = np.random.default_rng(3)
     image, mask = rng.random(SHAPE).astype(np.float32), (rng.random(SHAPE) < 0.5).astype(np.float32)
-    scaled, counts = _scaled(np.where(mask > 0, image, 1e6).astype(np.float32), mask, blocks)
+    scaled, counts = scale_image(np.where(mask > 0, image, 1e6).astype(np.float32), mask, blocks)
     d, h, w = (n // b for n, b in zip(SHAPE, blocks, strict=True))
     weights = mask.reshape(d, blocks[0], h, blocks[1], w, blocks[2]).mean(axis=(1, 3, 5))
     sums = (image * mask).reshape(d, blocks[0], h, blocks[1], w, blocks[2]).mean(axis=(1, 3, 5))
@@ -32,7 +34,7 @@ def test_the_image_goes_on_around_what_counts(blocks: tuple[int, int, int]) -> N
     """So that interpolation at its edge reads tissue, and what lies further away is 0."""
     mask = np.zeros(SHAPE, np.float32)
     mask[:, :4] = 1
-    scaled, counts = _scaled(np.where(mask > 0, np.float32(0.7), np.float32(-50)), mask, blocks)
+    scaled, counts = scale_image(np.where(mask > 0, np.float32(0.7), np.float32(-50)), mask, blocks)
     first = 4 // blocks[1]
     assert counts is not None
     assert counts.any(axis=(0, 2)).sum() == first
@@ -42,10 +44,11 @@ def test_the_image_goes_on_around_what_counts(blocks: tuple[int, int, int]) -> N
 
 def test_without_a_mask_it_is_the_mean_of_all() -> None:
     image = np.random.default_rng(3).random(SHAPE).astype(np.float32)
-    assert _scaled(image, None, (1, 1, 1))[0] is image
+    np.testing.assert_array_equal(scale_image(image, None, (1, 1, 1))[0], image)
+    assert scale_image(image, None, (2, 2, 2))[1] is None
     whole = np.ones(SHAPE, np.float32)
     for blocks in ((1, 1, 1), (2, 4, 2)):
-        np.testing.assert_allclose(_scaled(image, whole, blocks)[0], _scaled(image, None, blocks)[0], rtol=1e-5)
+        np.testing.assert_allclose(scale_image(image, whole, blocks)[0], scale_image(image, None, blocks)[0], rtol=1e-5)
 
 
 @pytest.mark.parametrize("metric", ["lncc", "mse"])
@@ -60,10 +63,10 @@ def test_what_masks_leave_out_neither_counts_nor_pulls(scale: int, metric: str) 
     for value in (0.0, 1.0, 50.0):
         filled = [np.where(mask > 0, image, np.float32(value)) for image in (fixed, moving)]
         images = Images(filled[0], filled[1], mask, mask)
-        solver = LevelSolver(images, Level(scale, 1, metric=metric), (2, 2, 2))  # type: ignore[arg-type]
-        score = solver.objective.evaluate(None)
-        solver.smoothed_force()
-        found.append((score, solver.work.copy()))
+        objective = level_objective([images], Level(scale, 1, metric=metric), (2, 2, 2))  # type: ignore[arg-type]
+        score, force = objective.evaluate(None), np.empty((3, *objective.fixed.shape), np.float32)
+        objective.force(force)
+        found.append((score, force))
     for score, force in found[1:]:
         assert score == found[0][0]
         np.testing.assert_array_equal(force, found[0][1])
@@ -74,16 +77,24 @@ def test_the_background_of_a_masked_image_weighs_less_and_masks_count_as_ever() 
     fixed, moving = (np.clip(rng.normal(0.4, 0.3, SHAPE), 0, None).astype(np.float32) for _ in range(2))
     mask = np.ones(SHAPE, np.float32)
     mask[:4] = 0
-    given = Images(fixed, moving, fixed_mask=mask, masked=(True, False))
-    _, (here, there) = given.scaled((1, 1, 1), 0.05)
-    assert here is not None
-    np.testing.assert_array_equal(here, mask * np.where(fixed > 0, np.float32(1), np.float32(0.05)))
-    assert there is None
-    _, (here, there) = given.swapped().scaled((1, 1, 1), 0.05)
-    assert here is None
-    assert there is not None
-    _, (plain, _) = given.scaled((1, 1, 1), 1.0)
-    np.testing.assert_array_equal(plain, mask)
+    faint, plain = Level(1, 1, background=0.05), Level(1, 1)
+    here = Images(fixed, moving, fixed_mask=mask, masked=(True, False))
+    there = Images(fixed, moving, moving_mask=mask, masked=(True, False))
+    inside = np.where(fixed > 0, np.float32(1), np.float32(0.05))
+    objective = level_objective([here], faint, (2, 2, 2))
+    np.testing.assert_array_equal(objective.fixed_mask, mask * inside)
+    assert objective.moving_mask is None
+    objective = level_objective([there], faint, (2, 2, 2))
+    np.testing.assert_array_equal(objective.fixed_mask, inside)
+    np.testing.assert_array_equal(objective.moving_mask, mask)
+    np.testing.assert_array_equal(level_objective([here], plain, (2, 2, 2)).fixed_mask, mask)
+
+
+def test_over_many_voxels_noise_averages_out_once_they_are_larger_than_its_own() -> None:
+    images = Images(np.ones(SHAPE, np.float32), np.ones(SHAPE, np.float32), noise=Noise(0.04, 0.01, (1.0, 8.0)))
+    noise = [level_objective([images], Level(scale, 1), (2, 2, 2)).noise for scale in (1, 2, 4)]
+    assert noise == pytest.approx([0.05, 0.005 + 0.01, 0.04 / 64 + 0.01 / 8])
+    assert level_objective([images], Level(4, 1), (2, 2, 1)).noise == pytest.approx(0.04 / 16 + 0.01 / 2)
 
 
 def test_two_masks_of_one_image_do_not_move_it() -> None:

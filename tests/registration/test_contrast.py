@@ -18,10 +18,9 @@ from lightcrcf.geometry.grid import Grid
 from lightcrcf.options import Options
 from lightcrcf.preprocessing.intensity_mapping import conditional_means, map_intensities
 from lightcrcf.refinement.acceptance import gains
-from lightcrcf.refinement.ascent import LevelSolver
-from lightcrcf.refinement.channels import ExplainedVarianceChannel
 from lightcrcf.refinement.images import Images
 from lightcrcf.refinement.refine import refine
+from lightcrcf.refinement.rows import level_objective
 from lightcrcf.refinement.schedule import Level, plan
 from lightcrcf.refinement.working_pair import WorkingPair
 from lightcrcf.registration.contrast import REMARK, ContrastComparison, compare_contrasts
@@ -195,15 +194,15 @@ def test_a_moved_mask_is_part_of_what_is_explained(texture: Texture) -> None:
     mask = np.ones(fixed.shape, np.float32)
     mask[:, :, :12] = 0
     images = Images(fixed, in_contrast(moving, "arch"), None, mask)
-    solver = LevelSolver(images, Level(1, 1, metric="explained"), (2, 2, 2))
-    explained = solver.objective.pairs[0].channels[0]
-    assert isinstance(explained, ExplainedVarianceChannel)
-    solver.objective.evaluate(None)
-    before = explained.weights
-    solver.objective.evaluate(right + np.float32(3))
-    assert explained.weights != before  # windows count anew where the mask has moved
-    solver.smoothed_force()
-    assert np.isfinite(solver.work).all()
+    used, fresh = (level_objective([images], Level(1, 1, metric="explained"), (2, 2, 2)) for _ in range(2))
+    moved = right + np.float32(3)
+    before = used.evaluate(None)
+    after = used.evaluate(moved)
+    assert after == fresh.evaluate(moved) != before  # windows count anew where the mask has moved
+    force = np.empty_like(right)
+    used.force(force)
+    assert np.isfinite(force).all()
+    assert force.any()
 
 
 @pytest.mark.parametrize("name", ["parabola", "falling", "arch"])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from lightcrcf_bench.accuracy.environments import Environments
 from lightcrcf_bench.measure import CommandError, circumstances, run
 from lightcrcf_bench.records.cost import GreedyIteration, Peaks, RefineRecord, RefineRun, Times
 from lightcrcf_bench.speed.parts import parts
-from lightcrcf_bench.speed.tracing import Event, Labeller, trace
+from lightcrcf_bench.speed.tracing import Event
 from lightcrcf_bench.speed.worker import limited, measured
 from lightcrcf_bench.speed.workload import workload
 
@@ -43,9 +43,11 @@ PROTOCOL = (
     "between many and few of them, so that reading and setting up do not count; ours and greedy's runs alternate."
 )
 _FLOATS = 8  # that a step cannot do without, for each voxel: two images, the field in and out
-_KERNELS = {
-    "warp": "warp image", "correlation_terms": "correlation", "correlation_force": "force", "smooth": "smooth",
-    "accumulate": "carry on", "compose_step": "compose", "jacobian_determinant": "look for folds",
+# Name of each part of a step, and the floats that it reads and writes for each voxel.
+_PARTS = {
+    "warp": ("warp image", 5), "compare": ("correlation", 5), "force": ("force", 8), "smooth": ("smooth", 6),
+    "measure": ("strength of the force", 0), "add": ("carry on", 6), "compose": ("compose", 9),
+    "even out": ("even out", 8), "repair folds": ("look for folds", 4),
 }  # fmt: skip
 
 
@@ -189,13 +191,13 @@ def steps(folder: str, scale: int, count: int, threads: int) -> dict[str, Any]:
     level = _level(scale)
     schedule = (replace(level, steps=count),)
 
-    def climb() -> None:
-        refine(fixed, moving, None, schedule=schedule)
-
+    voxels = float(np.prod([-(-n // scale) for n in fixed.shape]))
     with use_threads(threads):
-        refine(fixed, moving, None, schedule=(replace(level, steps=1),))  # loads or compiles the kernels
-        whole = trace(climb, _watched(), marks=[("refinement/ascent.py", "step")])
-    begins = [index for index, event in enumerate(whole) if event.label == "step"]
+        refine(fixed, moving, None, schedule=(replace(level, steps=1),))  # loads the kernels
+        recorder = _Recorder(voxels)
+        refine(fixed, moving, None, schedule=schedule, after=recorder)
+    whole = recorder.events
+    begins = [index for index, event in enumerate(whole) if event.label == "compose"]
     if len(begins) < 2:
         raise InputError("refinement", expected="at least two steps", got=str(len(begins)), remedy="give more --steps")
     each = [1e3 * (whole[b].start - whole[a].start) for a, b in pairwise(begins)]
@@ -203,26 +205,32 @@ def steps(folder: str, scale: int, count: int, threads: int) -> dict[str, Any]:
         "each_ms": [round(value, 3) for value in each],
         "parts": [part.model_dump() for part in parts(_cycles(whole, begins))],
         "shape": [-(-n // scale) for n in fixed.shape],
-        "mb": round(_FLOATS * 4 * float(np.prod([-(-n // scale) for n in fixed.shape])) / 1e6, 3),
+        "mb": round(_FLOATS * 4 * voxels / 1e6, 3),
     }
 
 
-def _cycles(events: Sequence[Event], begins: Sequence[int]) -> list[list[Event]]:
-    """Return the kernels of each step, from its beginning to the next; those that all have in common."""
-    cycles = [[event for event in events[a:b] if event.label != "step"] for a, b in pairwise(begins)]
+class _Recorder:
+    """Events of the parts of steps, each from the end of the one before.
+
+    Args:
+        voxels: of the level.
+    """
+
+    def __init__(self, voxels: float) -> None:
+        self.events = list[Event]()
+        self._voxels, self._began = voxels, time.perf_counter()
+
+    def __call__(self, part: str) -> None:
+        """Record that a part ended."""
+        ended = time.perf_counter()
+        if part in _PARTS:
+            label, floats = _PARTS[part]
+            self.events.append(Event(label, self._began, ended - self._began, round(4 * floats * self._voxels)))
+        self._began = time.perf_counter()
+
+
+def _cycles(events: Sequence[Event], begins: Sequence[int]) -> list[Sequence[Event]]:
+    """Return the parts of each step, from its beginning to the next; those that all have in common."""
+    cycles = [events[a:b] for a, b in pairwise(begins)]
     usual = Counter(tuple(event.label for event in cycle) for cycle in cycles).most_common(1)[0][0]
     return [cycle for cycle in cycles if tuple(event.label for event in cycle) == usual]
-
-
-def _watched() -> dict[tuple[str, str], Labeller]:
-    files = (
-        "geometry/kernels.py",
-        "geometry/determinant.py",
-        "geometry/refinement_kernels.py",
-        "geometry/step_kernels.py",
-    )
-    return {(file, name): partial(_label, label) for file in files for name, label in _KERNELS.items()}
-
-
-def _label(label: str, _arguments: Mapping[str, Any]) -> str:
-    return label

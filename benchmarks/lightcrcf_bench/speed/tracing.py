@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -42,15 +42,12 @@ class Event:
     gflop: float = 0.0
 
 
-def trace(
-    call: Callable[[], object], watched: Mapping[Function, Labeller], marks: Collection[Function] = ()
-) -> list[Event]:
+def trace(call: Callable[[], object], watched: Mapping[Function, Labeller]) -> list[Event]:
     """Run `call` and time functions in it; a watched function inside of another one counts as part of that.
 
     Args:
         call: what to run, in this thread.
         watched: (file below the package, name of a function) to what names the call, given its arguments.
-        marks: functions of which only the beginning is noted, by their name; what they call is still watched.
 
     Example:
         >>> from lightcrcf.geometry.kernels import upsample
@@ -60,7 +57,6 @@ def trace(
         ['to (4, 6, 8)']
     """
     labellers = {(str(_PACKAGE / file), name): labeller for (file, name), labeller in watched.items()}
-    marked = {(str(_PACKAGE / file), name) for file, name in marks}
     events: list[Event] = []
     outer: list[FrameType] = []
     arguments: list[dict[str, Any]] = []
@@ -69,9 +65,7 @@ def trace(
         if event == "call" and not outer:
             function = (frame.f_code.co_filename, frame.f_code.co_name)
             labeller = labellers.get(function)
-            if function in marked:
-                events.append(Event(function[1], time.perf_counter(), 0.0, 0))
-            elif labeller is not None:
+            if labeller is not None:
                 outer.append(frame)
                 arguments.append(dict(frame.f_locals))
                 events.append(Event(labeller(arguments[-1]), time.perf_counter(), 0.0, 0))

@@ -56,21 +56,6 @@ class Noise:
         own_units = 1.0, _INTERPOLATION_FACTOR * max(spread[1], _MIN_VARIANCE) / max(spread[0], _MIN_VARIANCE)
         return cls(variances[0], variances[1] * spread[0] / max(spread[1], _MIN_VARIANCE), sizes, own_units)
 
-    def at(self, voxels: float) -> float:
-        """Return the noise variance of the difference of both images' means over so many voxels of full resolution."""
-        both = zip((self.fixed, self.moving), self.sizes, strict=True)
-        return sum(variance * min(1.0, size / voxels) for variance, size in both)
-
-    def each_at(self, voxels: float) -> tuple[float, float]:
-        """Return the noise variance of each image's means over so many voxels of full resolution, in its own units."""
-        each = zip((self.fixed, self.moving), self.sizes, self.units, strict=True)
-        fixed, moving = (variance * unit * min(1.0, size / voxels) for variance, size, unit in each)
-        return fixed, moving
-
-    def swapped(self) -> Noise:
-        """Return the noise of the swapped pair, in units of its fixed image."""
-        return Noise(self.moving, self.fixed, (self.sizes[1], self.sizes[0]), (self.units[1], self.units[0]))
-
 
 def noise_variance(image: Float32) -> float:
     """Estimate the variance of white noise in the foreground of an image.

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lightcrcf import _core
 from lightcrcf.geometry.alignment_kernels import downsample
+from lightcrcf.geometry.arrays import contiguous
 from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
 from lightcrcf.preprocessing.bias_field import smooth_gain
-from lightcrcf.refinement.objective import PairObjective
+from lightcrcf.refinement.rows import level_objective
 from lightcrcf.refinement.schedule import Level, Metric
 from lightcrcf.refinement.working_pair import WorkingPair
 
@@ -32,6 +34,7 @@ _GAIN_EXPLAINED = 0.06
 # they lose; structures that changed by 10 % gain .003 to .02, 2.5 times and more. Over so many voxels, twice.
 _GAIN_SOMEWHERE, _TIMES, _AROUND = 2e-3, 2.0, 4.0
 _TELLING = 0.1  # of the mean weight of a window: with less a place tells nothing
+_RADIUS = 3  # of windows, voxels
 _SMALL, _LEAST = 1e-9, 1e-30
 _FOREGROUND = 0.05
 
@@ -52,7 +55,7 @@ def gains(pairs: Sequence[WorkingPair], displacement: Float32, metrics: Sequence
     whole = first.lattice(displacement) is first.grid
     field = downsample(displacement, first.pool) if whole else displacement
     for pair, metric in zip(pairs, metrics, strict=True):
-        objective = PairObjective(pair.compared_as(None), Level(2, 1, metric=metric), pair.pool)
+        objective = level_objective([pair.compared_as(None)], Level(2, 1, radius=_RADIUS, metric=metric), pair.pool)
         gain = _gain(objective, field, metric)
         gained += pair.share * gain
         if metric == "lncc" and gain <= 1:
@@ -63,35 +66,41 @@ def gains(pairs: Sequence[WorkingPair], displacement: Float32, metrics: Sequence
     return most > max(_GAIN_SOMEWHERE, -_TIMES * least)
 
 
-def _gain(objective: PairObjective, field: Float32, metric: Metric) -> float:
+def _gain(objective: _core.LevelObjective, field: Float32, metric: Metric) -> float:
     """Return the gain of the field in units of the least accepted one; leave the images moved by it."""
     if metric == "lncc":
-        channel = objective.channels[0]
-        channel.moving *= _even(channel.fixed, channel.moving, (objective.fixed_mask, objective.moving_mask))
+        masks = objective.fixed_mask, objective.moving_mask
+        objective.multiply_moving(_even(objective.fixed, objective.moving, masks))
     objective.evaluate(None)
     before = objective.attained
-    objective.evaluate(field)
+    objective.evaluate(contiguous(field))
     gain = objective.attained - before
     if metric == "mse":
         return gain / max(_GAIN_NOISE * objective.noise, _LEAST)
     return gain / (_GAIN_EXPLAINED if metric == "explained" else _GAIN)
 
 
-def _extremes(objective: PairObjective) -> tuple[float, float]:
+def _extremes(objective: _core.LevelObjective) -> tuple[float, float]:
     """The most that the field of the last objective gains in one place, and the least; 0 where no place tells."""
-    images = objective.channels[0]
-    radius = objective.level.radius
-    mean, square = window_mean(np.stack([images.fixed, images.fixed * images.fixed]), radius)
+    fixed = objective.fixed
+    mean, square = window_mean(np.stack([fixed, fixed * fixed]), _RADIUS)
     variance = np.maximum(square - mean * mean, 0)
     most = np.maximum(variance - objective.noise, 0) / np.maximum(variance, _SMALL)
-    before, after = (np.minimum(objective.local_similarity(moved), most) for moved in (images.moving, images.moved))
+    before, after = (np.minimum(_similarity(objective, image), most) for image in (objective.moving, objective.moved))
     weight = np.sqrt(variance) if objective.weight is None else np.sqrt(variance) * objective.weight
     taps, around = gaussian_taps((_AROUND,) * 3), np.empty((3, *weight.shape), np.float32)
     smooth(np.stack([weight * (after - before), weight * most, weight]), taps, around)
-    tissue = images.fixed > _FOREGROUND
+    tissue = fixed > _FOREGROUND
     telling = tissue & (around[2] > _TELLING * around[2][tissue].mean()) & (around[1] > _SMALL)
     gains = around[0][telling] / around[1][telling]
     return (float(gains.max()), float(gains.min())) if gains.size else (0.0, 0.0)
+
+
+def _similarity(objective: _core.LevelObjective, moved: Float32) -> Float32:
+    """Return the local similarity of the fixed and a moved image, (D, H, W)."""
+    out = np.empty(moved.shape, np.float32)
+    objective.local_similarity(moved, out)
+    return out
 
 
 def _even(fixed: Float32, moving: Float32, masks: tuple[Float32 | None, Float32 | None]) -> Float32:
@@ -101,6 +110,6 @@ def _even(fixed: Float32, moving: Float32, masks: tuple[Float32 | None, Float32 
     for mask in masks:
         if mask is not None:
             inside &= mask > 0.5
-    factor = np.ones_like(moving)
+    factor = np.ones(moving.shape, np.float32)
     factor[tissue] = smooth_gain(fixed[inside], moving[inside], np.argwhere(inside), np.argwhere(tissue))
     return factor

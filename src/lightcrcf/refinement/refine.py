@@ -1,27 +1,23 @@
 """Deformable registration by optimisation, from coarse to fine, from a network's field or from the identity.
 
-`refine_together` is the loop over the levels of a schedule; `ascent` holds the update rule at one level, `objective`
-what is maximised, `candidates` what several starts become.
+The optimisation is native: core/registration, whose `ascent.hpp` has the equation of a step.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightcrcf import _core
 from lightcrcf.errors import UsageError
 from lightcrcf.geometry.arrays import contiguous
 from lightcrcf.preprocessing.noise import Noise
-from lightcrcf.refinement.ascent import LevelSolver
-from lightcrcf.refinement.candidates import Candidates
-from lightcrcf.refinement.folds import count_folds, smooth_folds
 from lightcrcf.refinement.images import Images
-from lightcrcf.refinement.resolution import upsample_to
-from lightcrcf.refinement.schedule import Level, Schedule
+from lightcrcf.refinement.rows import level_row, pair_row
+from lightcrcf.refinement.schedule import Schedule
 
 __all__ = ["RefinementResult", "refine", "refine_together"]
 
@@ -72,6 +68,7 @@ def refine(
     noise: Noise | None = None,
     masked: tuple[bool, bool] = (False, False),
     template_field: Float32 | None = None,
+    after: Callable[[str], object] | None = None,
 ) -> RefinementResult:
     """Improve the alignment of `moving` with `fixed`.
 
@@ -87,6 +84,7 @@ def refine(
         masked: of each image, whether everything outside its anatomy was set to one value; see `Level.background`.
         template_field: like `displacement`, by way of a template: one more candidate, with the weight of all others
             together; dropped if the similarity with it is below 0.9 of that without it.
+        after: called after each part of a step with its name, for measurements; what it raises ends the refinement.
 
     Returns:
         A field that is never worse than the start by its own objective, nor folds in more voxels.
@@ -104,7 +102,9 @@ def refine(
     """
     noise = noise or Noise.of(fixed, moving)
     images = Images(fixed, moving, fixed_mask, moving_mask, noise, masked)
-    return refine_together([images], displacement, schedule=schedule, pool=pool, template_field=template_field)
+    return refine_together(
+        [images], displacement, schedule=schedule, pool=pool, template_field=template_field, after=after
+    )
 
 
 def refine_together(
@@ -114,12 +114,13 @@ def refine_together(
     schedule: Schedule,
     pool: Shape = (2, 2, 2),
     template_field: Float32 | None = None,
+    after: Callable[[str], object] | None = None,
 ) -> RefinementResult:
     """Improve the alignment of several pairs of images by one field: other contrasts of the same two persons.
 
     Args:
         pairs: all on one grid, of unit range; the first one leads. Their shares sum to 1.
-        displacement, schedule, pool, template_field: as for `refine`.
+        displacement, schedule, pool, template_field, after: as for `refine`.
 
     Returns:
         As `refine` does; two copies of one pair, each with half the share, give what the pair alone gives, to the bit.
@@ -128,23 +129,15 @@ def refine_together(
         UsageError: as `refine`.
     """
     _check(schedule, 8 if displacement is None else 2)
-    pairs = [replace(pair, fixed=contiguous(pair.fixed), moving=contiguous(pair.moving)) for pair in pairs]
-    candidates = Candidates(pairs, pool, schedule[0].scale, displacement)
-    steps, seconds = list[int](), list[float]()
-    for level, following in zip(schedule, [*schedule[1:], None], strict=True):
-        began = time.perf_counter()
-        solver, done = candidates.ascend(level)
-        if _merges_after(level, following):
-            candidates.merge(solver, level, template_field)
-        steps.append(done)
-        seconds.append(time.perf_counter() - began)
-    start = None
-    if displacement is not None:
-        start = upsample_to(displacement, 2, candidates.scale, pairs[0].fixed.shape, pool)
-    field, before, after, folded = _no_worse_than(start, candidates, solver)
+    start = None if displacement is None else contiguous(displacement)
+    template = None if template_field is None else contiguous(template_field)
+    levels = [level_row(level, pairs) for level in schedule]
+    found, objective_before, objective_after, steps, seconds, folded, merge_accepted, template_accepted = _core.refine(
+        [pair_row(pair) for pair in pairs], levels, pool, start, template, after
+    )
     return RefinementResult(
-        field, candidates.scale, schedule[-1].metric, before, after, tuple(steps), tuple(seconds),
-        100.0 * folded / field[0].size, candidates.merge_accepted, candidates.template_accepted,
+        found, schedule[-1].scale, schedule[-1].metric, objective_before, objective_after, tuple(steps), tuple(seconds),
+        100.0 * folded / found[0].size, merge_accepted, template_accepted,
     )  # fmt: skip
 
 
@@ -157,24 +150,3 @@ def _check(schedule: Schedule, end: int) -> None:
             got=", ".join(map(str, scales)) or "no level",
             remedy="correct the schedule",
         )
-
-
-def _merges_after(level: Level, following: Level | None) -> bool:
-    """Return whether a level's candidates are merged: they continue while the next level has the same directions."""
-    directions = [kind.backward for kind in level.candidates()]
-    onward = None if following is None else [kind.backward for kind in following.candidates()]
-    return len(directions) > 1 and onward != directions
-
-
-def _no_worse_than(
-    start: Float32 | None, candidates: Candidates, solver: LevelSolver
-) -> tuple[Float32, float, float, int]:
-    """The field that was found or the start, objectives before and after, and how many voxels fold."""
-    folded_before = 0 if start is None else count_folds(start)
-    found = candidates.fields[0]
-    field, folded = smooth_folds(found, folded_before)
-    before = solver.objective.evaluate(start)
-    after = candidates.objectives[0] if field is found else solver.objective.evaluate(field)
-    if after < before or folded > folded_before:
-        return np.zeros_like(field) if start is None else start, before, before, folded_before
-    return field, before, after, folded
