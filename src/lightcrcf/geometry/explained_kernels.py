@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from lightcrcf import _core
 from lightcrcf.geometry.arrays import contiguous
-from lightcrcf.geometry.gradients import window_mean
 
 __all__ = ["explained_basis", "explained_force", "explained_terms", "locally_explained"]
 
@@ -94,11 +93,6 @@ def locally_explained(fixed: Float32, moved: Float32, radius: int) -> Float32:
         >>> locally_explained(image, (image - 0.5) ** 2, 1)[2, 3, 3:5].round(1).tolist()
         [1.0, 1.0]
     """
-    basis = np.empty((5, *fixed.shape), np.float32)
-    explained_basis(fixed, None, radius, basis)
-    mean, square, p, q, r = basis
-    products = fixed * moved
-    m, mm, fm, ffm = window_mean(np.stack([moved, moved * moved, products, fixed * products]), radius)
-    first, second = fm - m * mean, ffm - m * square
-    gained = (p * first) ** 2 + (q * second + r * first) ** 2
-    return np.asarray(gained / (np.maximum(mm - m * m, 0) + np.float32(FLOOR)), np.float32)
+    out = np.empty(fixed.shape, np.float32)
+    _core.locally_explained(contiguous(fixed), contiguous(moved), radius, out)
+    return out

@@ -82,8 +82,6 @@ def squared_local_correlation(
         >>> squared_local_correlation(image, 1 - image, 1, 1e-9)[2, 3, 3:5].round(2).tolist()
         [1.0, 1.0]
     """
-    means = window_mean(np.stack([fixed, moved, fixed * fixed, moved * moved, fixed * moved]), radius)
-    f, m, ff, mm, fm = means if where is None else (image[where] for image in means)
-    covariance = fm - f * m
-    variances = np.maximum(ff - f * f, 0) * np.maximum(mm - m * m, 0)
-    return np.asarray(covariance * covariance / (variances + floor), dtype=np.float32)
+    out = np.empty(fixed.shape, np.float32)
+    _core.squared_local_correlation(contiguous(fixed), contiguous(moved), radius, floor, out)
+    return out if where is None else out[where]
