@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from lightcrcf._core import LevelObjective
 from lightcrcf.geometry.alignment_kernels import downsample
+from lightcrcf.geometry.arrays import contiguous
 from lightcrcf.geometry.gradients import squared_local_correlation
 from lightcrcf.geometry.kernels import warp
 from lightcrcf.preprocessing.noise import Noise
@@ -28,7 +29,7 @@ Texture = Callable[..., tuple[NDArray, NDArray, NDArray]]
 
 
 def test_of_two_fields_the_better_one_is_taken_in_each_place(texture: Texture) -> None:
-    fixed, moving, right = texture()
+    fixed, moving, right = map(contiguous, texture())
     front = np.arange(SHAPE[0]).reshape(-1, 1, 1) < SHAPE[0] // 2
     wrong = right + np.float32(4)
     one, other = (np.where(side, right, wrong).astype(np.float32) for side in (front, ~front))
@@ -86,7 +87,7 @@ def test_a_template_field_counts_where_it_is_better(textured: tuple[NDArray, NDA
 
 def test_a_template_field_that_spoils_the_merge_is_left_out(texture: Texture) -> None:
     """Noise leaves little to tell a right field from a wrong one, and what lies between both is wrong too."""
-    fixed, moving, right = texture()
+    fixed, moving, right = map(contiguous, texture())
     noisy = moving + np.random.default_rng(1).normal(scale=0.3, size=moving.shape).astype(np.float32)
     objective = level_objective([Images(fixed, noisy)], Level(1, 0), (2, 2, 2))
     for far, expected in ((0.2, True), (8.0, False)):
@@ -119,7 +120,7 @@ def merged_twin(objective: LevelObjective, moving: NDArray, fields: list[NDArray
 
 
 def test_a_merge_is_a_softmax_of_smoothed_local_correlations(texture: Texture) -> None:
-    fixed, moving, right = texture()
+    fixed, moving, right = map(contiguous, texture())
     fields = [right, np.zeros_like(right), right + np.float32(2)]
     level = Level(1, 0, radius=2)
     objective = level_objective([Images(fixed, moving)], level, (2, 2, 2))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.cli.main import run
 from lightcrcf.errors import UsageError
+from lightcrcf.geometry.arrays import contiguous
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.options import Options
 from lightcrcf.preprocessing.intensity_mapping import conditional_means, map_intensities
@@ -195,11 +196,11 @@ def test_a_moved_mask_is_part_of_what_is_explained(texture: Texture) -> None:
     mask[:, :, :12] = 0
     images = Images(fixed, in_contrast(moving, "arch"), None, mask)
     used, fresh = (level_objective([images], Level(1, 1, metric="explained"), (2, 2, 2)) for _ in range(2))
-    moved = right + np.float32(3)
+    moved = contiguous(right + np.float32(3))
     before = used.evaluate(None)
     after = used.evaluate(moved)
     assert after == fresh.evaluate(moved) != before  # windows count anew where the mask has moved
-    force = np.empty_like(right)
+    force = np.empty_like(moved)
     used.force(force)
     assert np.isfinite(force).all()
     assert force.any()
