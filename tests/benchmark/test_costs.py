@@ -262,5 +262,3 @@ def test_what_is_watched_inside_of_what_is_watched_counts_once() -> None:
     assert events[1].bytes_moved == 3 * residual.nbytes
     (event,) = trace(given, {(file, "compose"): lambda _: "compose"})
     assert event.bytes_moved == 2 * residual.nbytes  # two arrays in all, one of them named and returned
-    marked = trace(both, {(file, "upsample"): lambda _: "up"}, marks=[(file, "compose")])
-    assert [(event.label, event.bytes_moved > 0) for event in marked] == [("up", True), ("compose", False)]
