@@ -20,6 +20,7 @@ __all__ = ["MemoryEstimate", "check_memory_estimate", "limit_malloc_arenas"]
 # Bytes, measured stage by stage on pairs of 0.1 to 157 million voxels; tests and `lightcrcf bench scaling` measure the
 # error of the sum. `_VOXEL` is per voxel of the file, `_WORKING` per voxel of the working grid.
 _PROGRAM = 62 << 20  # interpreter and libraries
+_ITK = 90 << 20  # SimpleITK, once something has imported it: the search for the table of a CT
 _NETWORK = 8 << 20  # the weights of a network and its kernels' scratch, and what the allocator does not return
 _NORMALIZED_VOXEL = 4  # a normalised image in float32
 _NORMALIZING_VOXEL = 13  # while it is computed: copies in float32, the foreground, the percentiles
@@ -29,10 +30,10 @@ _IMAGES_WORKING = 12  # both images, and the moving one under the alignment of t
 _MASKS_WORKING = 12  # the same for masks
 _SIMILARITY_WORKING = 10  # of measuring the similarity of the images, which the allocator does not return
 _MASKED_REFINEMENT = 12  # and for weights of the refinement by masks, or by masked background
-_NETWORK_WORKING = 33  # features of all levels
+_NETWORK_WORKING = 25  # features of all levels
 _NETWORK_WORKING_BF16 = 22
-_REFINEMENT_WORKING = 60  # the field, and the workspace of a step
-_CONTRAST_WORKING = 68  # the similarity terms of local contrast, its two images, and what computing them leaves
+_REFINEMENT_WORKING = 50  # the field, and the workspace of a step
+_CONTRAST_WORKING = 22  # the similarity terms of local contrast, and its two images
 _CROSS_CONTRAST_WORKING = 24  # window sums of the fixed image, and one more term
 _FURTHER_PAIR_WORKING = 16  # per further pair: the moved image, and terms of the force
 _MULTI_START_WORKING = 12  # the fields of several candidates, and the workspace of the merge
@@ -113,7 +114,7 @@ class MemoryEstimate:
         """Return the peak resident memory in bytes of each stage, by its name in the times of `run.json`."""
         sizes = [volume.data.size for volume in self.volumes]
         fixed, moving, largest = *(sizes or [0])[:1], *(sizes[1:] or [0])[:1], max(sizes, default=0)
-        read = _PROGRAM + sum({id(v.data): v.data.nbytes for v in self.volumes}.values()) + self.examined_bytes
+        read = _program() + sum({id(v.data): v.data.nbytes for v in self.volumes}.values()) + self.examined_bytes
         fixed_ready = read + _NORMALIZED_VOXEL * fixed
         pairs = 1 + len(self.further)
         images = pairs * (_IMAGES_WORKING + self.masks * _MASKS_WORKING) + _SIMILARITY_WORKING
@@ -172,6 +173,10 @@ class MemoryEstimate:
     def _field(self) -> int:
         """Return the number of voxels of the field that is written."""
         return (self.field or self.fixed).size if self.network or self.refinement else 0
+
+
+def _program() -> int:
+    return _PROGRAM + _ITK * ("SimpleITK" in sys.modules)
 
 
 def _resident() -> int:

@@ -115,12 +115,11 @@ class WorkingPair:
                 got="no tissue in common",
                 remedy="use --init auto, or check that both files show the same anatomy",
             )
-        fixed_known, moving_known = extents[0].known_on(grid), extents[1].known_on(grid, affine.matrix)
-        fixed_mask = _both(_mask_onto(masks[0], images[0], grid, None), extents[0].usable_on(grid))
-        moving_mask, by_header = (
-            _both(_mask_onto(masks[1], images[1], grid, m), extents[1].usable_on(grid, m))
-            for m in (affine.matrix, None)
-        )
+        fixed_known, fixed_usable = _known_and_usable(extents[0], grid, None)
+        moving_known, moving_usable = _known_and_usable(extents[1], grid, affine.matrix)
+        fixed_mask = _both(_mask_onto(masks[0], images[0], grid, None), fixed_usable)
+        moving_mask = _both(_mask_onto(masks[1], images[1], grid, affine.matrix), moving_usable)
+        by_header = _both(_mask_onto(masks[1], images[1], grid, None), extents[1].usable_on(grid))
         seen = shared.get_or_compute(fixed, where, lambda: images[0].resample_to(grid))
         return cls(
             (images[0], images[1]), grid, affine, network.pool, seen, aligned, images[1].resample_to(grid),
@@ -217,6 +216,14 @@ def _mask_onto(
     step = image.grid.inverse @ (np.eye(4) if matrix is None else matrix) @ grid.affine
     inside = resample((image.order.array(mask.data) != 0).astype(np.float32), grid.shape, step[:3])
     return (inside > 0.5).astype(np.float32)
+
+
+def _known_and_usable(
+    extent: Extent, grid: Grid, matrix: NDArray[np.float64] | None
+) -> tuple[Float32 | None, Float32 | None]:
+    """Masks of known and of usable voxels on `grid`: one array for both without extreme voxels."""
+    known = extent.known_on(grid, matrix)
+    return known, known if extent.extreme is None else extent.usable_on(grid, matrix)
 
 
 def _both(mask: Float32 | None, other: Float32 | None) -> Float32 | None:

@@ -140,11 +140,17 @@ def _memory(
         multi_start=refinement.multi_start,
         field=_field_grid(inputs.fixed.grid, grids[0], selection.weights, refinement),
         edges=_weights_background(inputs, refinement),
-        masks=any(counted is not None for pair in inputs.pairs for _, counted in pair.masked),
+        masks=any(_is_masked(pair) for pair in inputs.pairs),
         examined_bytes=inputs.examined_bytes,
         resampled_bytes=_resampled_bytes(inputs) + 8 * options.jacobian,
         labels=bool(inputs.moving_labels),
     )
+
+
+def _is_masked(pair: ImagePair) -> bool:
+    """Return whether voxels of the working grid may not count: by masks, missing data, or outside a field of view."""
+    ends = any(not extent.closed.all() for extent in pair.extents)
+    return ends or any(mask is not None for _, mask in pair.masked)
 
 
 def _weights_background(inputs: Inputs, refinement: Plan) -> bool:
