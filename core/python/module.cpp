@@ -35,6 +35,7 @@ NB_MODULE(_core, module) {
   lightcrcf::python::bind_fields(module);
   lightcrcf::python::bind_refinement(module);
   lightcrcf::python::bind_affine(module);
+  lightcrcf::python::bind_registration_affine(module);
   lightcrcf::python::bind_labels(module);
   lightcrcf::python::bind_network(module);
   lightcrcf::python::bind_registration(module);

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.linalg import expm
 
-from lightcrcf.affine.gauss_newton import Fit, correlations, exponential, fit, generators
+from lightcrcf.affine.gauss_newton import Fit, affine_system, correlations, exponential, fit, generators
 from lightcrcf.affine.pyramid import AlignmentImage, LevelPair, build_pyramids, weight_by_agreement
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume
@@ -58,18 +58,11 @@ def test_every_family_lowers_the_cost(middle: LevelPair, family: str) -> None:
 
 def test_a_step_goes_down_the_slope_of_the_cost(middle: LevelPair) -> None:
     """The system's right-hand side is minus half the cost's gradient: checked by moving the start."""
-    from lightcrcf.affine.gauss_newton import (
-        _correlation_system,  # the system is the heart of it and has no other way in
-    )
-
     units = generators(middle.fixed.centroid_mm, middle.fixed.radius_mm)
-    system = _correlation_system(middle, START, units, prior=0.1)
+    system = affine_system(middle, START, units, prior=0.1)
     slope = np.empty(12)
     for n in range(12):
-        ends = [
-            _correlation_system(middle, exponential(s * 0.05 * units[n]) @ START, units, prior=0.1).cost
-            for s in (-1, 1)
-        ]
+        ends = [affine_system(middle, exponential(s * 0.05 * units[n]) @ START, units, prior=0.1).cost for s in (-1, 1)]
         slope[n] = (ends[1] - ends[0]) / 0.1
     direction = -2 * system.descent
     assert slope @ direction / (np.linalg.norm(slope) * np.linalg.norm(direction)) > 0.99

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lightcrcf.affine.gauss_newton import Fit, correlations, exponential, fit, generators
+from lightcrcf.affine.gauss_newton import Fit, affine_system, correlations, exponential, fit, generators
 from lightcrcf.affine.joint_histogram import (
     TOP,
     ContrastSimilarity,
@@ -19,7 +19,6 @@ from lightcrcf.affine.joint_histogram import (
     map_intensities,
     normalised_mutual_information,
 )
-from lightcrcf.affine.mutual_information import information_system
 from lightcrcf.affine.pyramid import AlignmentImage, LevelPair, build_pyramids
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume
@@ -127,12 +126,13 @@ def test_information_of_histograms() -> None:
 def test_a_step_goes_down_the_slope_of_the_information(other: LevelPair) -> None:
     """The right-hand side is minus the gradient of the cost, but for what the tables themselves move."""
     units = generators(other.moving.centroid_mm, other.moving.radius_mm)
-    system = information_system(other, START, units, 0.1)
+    system = affine_system(other, START, units, 0.1, "information")
     slope = np.empty(12)
     for n in range(12):
-        ends = [information_system(other, exponential(s * 0.05 * units[n]) @ START, units, 0.1).cost for s in (-1, 1)]
+        nearby = [exponential(s * 0.05 * units[n]) @ START for s in (-1, 1)]
+        ends = [affine_system(other, matrix, units, 0.1, "information").cost for matrix in nearby]
         slope[n] = (ends[1] - ends[0]) / 0.1
-    strain_free = information_system(other, START, units, 0.0).descent
+    strain_free = affine_system(other, START, units, 0.0, "information").descent
     prior = system.descent - strain_free
     direction = -(strain_free + 2 * prior)
     assert slope @ direction / (np.linalg.norm(slope) * np.linalg.norm(direction)) > 0.98
@@ -142,8 +142,8 @@ def test_a_step_goes_down_the_slope_of_the_information(other: LevelPair) -> None
 @pytest.mark.parametrize("family", ["rigid", "similarity", "affine"])
 def test_fisher_scoring_finds_the_place(other: LevelPair, family: str) -> None:
     start = Fit(exponential(np.tensordot([2.0, -2, 1.5, 2, -1, 2], generators(np.zeros(3), 60.0)[:6], 1)))
-    start_cost = information_system(other, start.matrix, np.zeros((0, 4, 4)), 0.0).cost
-    found = fit(other, start, family, iterations=15, tolerance_mm=0.02, prior=0.05, system=information_system)
+    start_cost = affine_system(other, start.matrix, np.zeros((0, 4, 4)), 0.0, "information").cost
+    found = fit(other, start, family, iterations=15, tolerance_mm=0.02, prior=0.05, measure="information")
     points = other.fixed.grid.world(np.argwhere(other.fixed.samples > 0)[::50])
     moved = points @ found.matrix[:3, :3].T + found.matrix[:3, 3]
     assert np.linalg.norm(moved - points, axis=1).max() < 0.75  # a quarter of a voxel
@@ -156,5 +156,5 @@ def test_nothing_to_compare_costs_infinity(other: LevelPair) -> None:
     apart = replace(
         other, fixed=replace(other.fixed, blank_outside=False), moving=replace(other.moving, blank_outside=False)
     )
-    found = fit(apart, Fit(far), "rigid", iterations=5, tolerance_mm=0.1, system=information_system)
+    found = fit(apart, Fit(far), "rigid", iterations=5, tolerance_mm=0.1, measure="information")
     assert found.cost == np.inf

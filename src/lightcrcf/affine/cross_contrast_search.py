@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from lightcrcf.affine.gauss_newton import Fit, fit
 from lightcrcf.affine.initialization import Start, starts
 from lightcrcf.affine.joint_histogram import ContrastSimilarity, information, map_intensities
-from lightcrcf.affine.mutual_information import information_system
 from lightcrcf.affine.pyramid import LevelPair, weight_by_agreement
 from lightcrcf.affine.search import (
     COARSE_STARTS,
@@ -137,7 +136,7 @@ def _follow_local_correlation(images: PairPyramid, start: Fit) -> Fit:
 def _maximise_information(images: PairPyramid, at: Fit, transform: str, prior: float) -> Fit:
     """Maximise mutual information at the middle level, then at the finest."""
     for pair, tolerance_mm in ((images.middle, 0.1), (images.fine, 0.03)):
-        at = fit(pair, at, transform, iterations=12, tolerance_mm=tolerance_mm, prior=prior, system=information_system)
+        at = fit(pair, at, transform, iterations=12, tolerance_mm=tolerance_mm, prior=prior, measure="information")
     return at
 
 

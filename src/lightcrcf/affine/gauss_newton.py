@@ -1,38 +1,43 @@
-"""Levenberg-Marquardt optimisation of an affine by the squared correlation of two images, in both directions."""
+"""Levenberg-Marquardt optimisation of an affine by the squared correlation of two images, in both directions.
+
+The native core computes; this module passes it the images.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightcrcf import _core
 from lightcrcf.affine.pyramid import LevelPair, PyramidLevel
-from lightcrcf.geometry.alignment_kernels import correlation_sums, normal_equations
+from lightcrcf.geometry.arrays import contiguous
 
 __all__ = [
     "DEGREES_OF_FREEDOM",
     "FULL_OVERLAP",
     "Fit",
+    "ImageList",
+    "Measure",
     "System",
+    "affine_system",
     "correlations",
     "exponential",
     "fit",
     "generators",
     "logarithmic_strain",
-    "symmetric_system",
 ]
 
+Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
+Measure = Literal["correlation", "information"]
 
 # Number of leading `generators` that each family of transforms uses.
 DEGREES_OF_FREEDOM = {"translation": 3, "rigid": 6, "similarity": 7, "affine": 12}
-# Largest stretch along any direction; anatomy never needs more.
-_MAX_STRETCH = 2.0
-# Overlap as a fraction of the smaller foreground: the minimum, and the minimum without reduced correlations.
-_MIN_OVERLAP, FULL_OVERLAP = 0.1, 0.5
-_MIN_VARIANCE = 1e-9
+# Overlap as a fraction of the smaller foreground: the least one without reduced correlations.
+FULL_OVERLAP = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +57,37 @@ class System:
     hessian: Float64
     descent: Float64
 
+
+@dataclass(frozen=True, eq=False)
+class ImageList:
+    """Images of pairs as the core takes them, four a pair: fixed, moving, and what is compared with samples of each.
+
+    Args:
+        volumes: values, samples and validity of each image, (D, H, W) float32.
+        affines: (n, 4, 4), voxels to RAS mm.
+        settings: (n, 4): whether points outside of the grid are blank, litres of the foreground, litres per unit of
+            sample weight, and the weight of the pair.
+    """
+
+    volumes: list[Float32]
+    affines: Float64
+    settings: Float64
+
     @classmethod
-    def invalid(cls, size: int) -> System:
-        """Return a system of infinite cost, for too little overlap or contrast."""
-        return cls(np.inf, np.eye(size), np.zeros(size))
+    def of(cls, *pairs: LevelPair) -> ImageList:
+        """List the images of pairs, and of their further ones."""
+        images: list[tuple[PyramidLevel, float]] = []
+        for pair in (each for one in pairs for each in one.all_pairs):
+            (fixed, read_by_fixed), (moving, read_by_moving) = pair.directions
+            images += [(level, pair.weight) for level in (fixed, moving, read_by_fixed, read_by_moving)]
+        volumes = [contiguous(array) for level, _ in images for array in (level.image, level.samples, level.valid)]
+        settings = [(level.blank_outside, level.litres, level.litres_per_weight, weight) for level, weight in images]
+        return cls(volumes, np.stack([level.grid.affine for level, _ in images]), np.array(settings, np.float64))
 
-
-SystemFunction = Callable[[LevelPair, Float64, Float64, float], System]
-"""System of a pair at a matrix (4, 4), for generators (n, 4, 4) composed after it, and for a strain prior."""
+    @property
+    def arguments(self) -> tuple[list[Float32], Float64, Float64]:
+        """Return the arrays in the core's order."""
+        return self.volumes, self.affines, self.settings
 
 
 def fit(
@@ -70,7 +98,7 @@ def fit(
     iterations: int,
     tolerance_mm: float,
     prior: float = 0.0,
-    system: SystemFunction | None = None,
+    measure: Measure = "correlation",
 ) -> Fit:
     """Minimise the cost from `start` by Levenberg-Marquardt steps in one family of transforms.
 
@@ -82,35 +110,49 @@ def fit(
         pair: the images.
         start: initial affine; its number of steps is added to.
         family: "translation", "rigid", "similarity" or "affine".
-        iterations: largest number of steps, rejected ones included.
+        iterations: largest number of steps, rejected ones included; at most 1000.
         tolerance_mm: stop when a step moves the foreground by less than about this.
         prior: weight of the strain prior.
-        system: cost to minimise; squared correlation by default.
+        measure: "correlation", or "information" to minimise minus the mutual information in nats instead.
 
     Source:
         Golub and Pereyra, Separable nonlinear least squares, Inverse Problems 2003.
     """
-    radius_mm, centre = pair.fixed.radius_mm, pair.fixed.centroid_mm
+    matrix = np.array(start.matrix, np.float64)
+    images = ImageList.of(pair).arguments
+    cost, steps = _core.affine_fit(
+        *images,
+        list(pair.fixed.centroid_mm),
+        pair.fixed.radius_mm,
+        DEGREES_OF_FREEDOM[family],
+        iterations,
+        tolerance_mm,
+        prior,
+        measure == "information",
+        matrix,
+    )
+    return Fit(matrix, cost, start.iterations + steps)
 
-    def system_at(matrix: Float64) -> tuple[System, Float64]:
-        basis = generators(matrix[:3, :3] @ centre + matrix[:3, 3], radius_mm)[: DEGREES_OF_FREEDOM[family]]
-        return _weighted_system(pair, matrix, basis, prior, system), basis
 
-    matrix, damping = start.matrix, 1e-3
-    (now, basis), steps = system_at(matrix), 0
-    while steps < iterations and np.isfinite(now.cost) and damping < 1e3:
-        steps += 1
-        damped = now.hessian + np.diag(damping * np.diag(now.hessian) + 1e-9)
-        step = np.linalg.solve(damped, now.descent)
-        trial = exponential(np.tensordot(step, basis, axes=1)) @ matrix
-        new, trial_generators = system_at(trial)
-        if new.cost < now.cost:
-            matrix, now, basis, damping = trial, new, trial_generators, damping * 0.1
-        else:
-            damping = max(damping, 1e-4) * 10
-        if np.abs(step).max() < tolerance_mm:
-            break
-    return Fit(matrix, now.cost, start.iterations + steps)
+def affine_system(
+    pair: LevelPair, matrix: Float64, basis: Float64, prior: float, measure: Measure = "correlation"
+) -> System:
+    """Compute the cost that `fit` minimises, and its Gauss-Newton system.
+
+    Args:
+        pair: the images.
+        matrix: (4, 4) from fixed to moving mm.
+        basis: (n, 4, 4) generators, composed after `matrix`.
+        prior, measure: as for `fit`.
+
+    Returns:
+        The system, of infinite cost for too little overlap or contrast.
+    """
+    size = len(basis)
+    hessian, descent = np.empty((size, size)), np.empty(size)
+    images, numbers = ImageList.of(pair).arguments, (contiguous(matrix, np.float64), contiguous(basis, np.float64))
+    cost = _core.affine_system(*images, *numbers, prior, measure == "information", hessian, descent)
+    return System(cost, hessian, descent)
 
 
 def generators(centre_mm: Float64, radius_mm: float) -> Float64:
@@ -124,117 +166,23 @@ def generators(centre_mm: Float64, radius_mm: float) -> Float64:
         >>> bool(np.allclose(turn @ [1, 0, 0, 1], [0, 1, 0, 1]))
         True
     """
-    basis = np.zeros((12, 4, 4))
-    basis[[0, 1, 2], [0, 1, 2], 3] = radius_mm
-    for n, (a, b) in enumerate(((1, 2), (2, 0), (0, 1))):
-        basis[3 + n, a, b], basis[3 + n, b, a] = -1, 1
-        basis[9 + n, a, b], basis[9 + n, b, a] = 1, 1
-    basis[6, :3, :3] = np.eye(3)
-    basis[7, :3, :3] = np.diag([1, -1, 0])
-    basis[8, :3, :3] = np.diag([-0.5, -0.5, 1])
-    basis[3:, :3, 3] = -basis[3:, :3, :3] @ centre_mm
-    return basis / radius_mm
+    basis = np.empty((12, 4, 4))
+    _core.affine_generators(list(centre_mm), radius_mm, basis)
+    return basis
 
 
 def exponential(matrix: Float64) -> Float64:
     """Compute the (4, 4) matrix exponential by scaling, a Taylor series and squaring."""
-    halvings = max(0, int(np.ceil(np.log2(max(np.abs(matrix).sum(axis=1).max(), 1e-30)))) + 3)
-    small = matrix / 2.0**halvings
-    result = term = np.eye(4)
-    for n in range(1, 10):
-        term = term @ small / n
-        result = result + term
-    for _ in range(halvings):
-        result = result @ result
-    return result
+    out = np.empty((4, 4))
+    _core.matrix_exponential(contiguous(matrix, np.float64), out)
+    return out
 
 
 def logarithmic_strain(matrix: Float64, basis: Float64) -> tuple[Float64, Float64]:
     """Return the (9,) logarithmic strain of `matrix` (4, 4), and its (n, 9) derivatives by the generators (n, 4, 4)."""
-    values, vectors = np.linalg.eigh(matrix[:3, :3] @ matrix[:3, :3].T)
-    strain = ((vectors * 0.5 * np.log(values)) @ vectors.T).ravel()
-    return strain, (basis + basis.transpose(0, 2, 1))[:, :3, :3].reshape(len(basis), 9) / 2
-
-
-def _weighted_system(
-    pair: LevelPair, matrix: Float64, basis: Float64, prior: float, system: SystemFunction | None
-) -> System:
-    """Average the systems of all pairs by their weights.
-
-    A further pair without overlap has the cost of independent images.
-    """
-    uninformative = 1.0 if system is None else 0.0  # of 1 - correlation squared, and of minus the information
-    first, *more = ((system or _correlation_system)(each, matrix, basis, prior) for each in pair.all_pairs)
-    if not more or not np.isfinite(first.cost):
-        return first
-    costs = [each.cost if np.isfinite(each.cost) else uninformative for each in (first, *more)]
-    defined = [
-        (p.weight, each) for p, each in zip(pair.all_pairs, (first, *more), strict=True) if np.isfinite(each.cost)
-    ]
-    return System(
-        sum(p.weight * cost for p, cost in zip(pair.all_pairs, costs, strict=True)),
-        np.asarray(sum(weight * each.hessian for weight, each in defined)),
-        np.asarray(sum(weight * each.descent for weight, each in defined)),
-    )
-
-
-def _correlation_system(pair: LevelPair, matrix: Float64, basis: Float64, prior: float) -> System:
-    """Compute the system of the squared correlation. basis: (n, 4, 4) generators, composed after `matrix`."""
-    return symmetric_system(pair, matrix, basis, prior, _one_sided_system)
-
-
-OneSidedSystem = Callable[[PyramidLevel, PyramidLevel, Float64, Float64, float], System]
-
-
-def symmetric_system(
-    pair: LevelPair, matrix: Float64, basis: Float64, prior: float, direction: OneSidedSystem
-) -> System:
-    """Average the systems of both directions, and add the strain prior.
-
-    Args:
-        pair: the images.
-        matrix: (4, 4) from fixed to moving mm.
-        basis: (n, 4, 4) generators, composed after `matrix`.
-        prior: weight of the strain prior.
-        direction: system at the samples of a reference image. It takes the reference, the other image, the matrix
-            between them, its (n, 4, 4) derivatives, and the smallest overlap in litres.
-    """
-    values = np.linalg.eigvalsh(matrix[:3, :3] @ matrix[:3, :3].T)
-    if not 1 / _MAX_STRETCH**2 <= values[0] <= values[2] <= _MAX_STRETCH**2:
-        return System.invalid(len(basis))
-    inverse = np.asarray(np.linalg.inv(matrix), dtype=np.float64)
-    min_overlap = _MIN_OVERLAP * min(pair.fixed.litres, pair.moving.litres)
-    at_fixed, at_moving = pair.directions
-    forward = direction(*at_fixed, matrix, basis @ matrix, min_overlap)
-    backward = direction(*at_moving, inverse, -inverse @ basis, min_overlap)
-    strain, stretches = logarithmic_strain(matrix, basis)
-    return System(
-        (forward.cost + backward.cost) / 2 + prior * float(strain @ strain),
-        (forward.hessian + backward.hessian) / 2 + prior * stretches @ stretches.T,
-        (forward.descent + backward.descent) / 2 - prior * stretches @ strain,
-    )
-
-
-def _one_sided_system(
-    reference: PyramidLevel, other: PyramidLevel, matrix: Float64, derivatives: Float64, min_overlap: float
-) -> System:
-    """Compute the system at the samples of `reference`. derivatives: (n, 4, 4) of `matrix`; min_overlap: litres."""
-    to_index, from_index = other.grid.inverse, reference.grid.affine
-    index = (to_index @ matrix @ from_index)[:3]
-    sums = normal_equations(reference.image, reference.samples, other.image, other.valid, index, other.blank_outside)
-    weight = sums[13, 13]
-    if weight * reference.litres_per_weight < min_overlap:
-        return System.invalid(len(derivatives))
-    centred = sums - np.outer(sums[:, 13], sums[13]) / weight
-    var_m, var_f, cov = centred[12, 12], centred[14, 14], centred[12, 14]
-    if min(var_m, var_f) <= _MIN_VARIANCE * weight:
-        return System.invalid(len(derivatives))
-    scale = cov / var_m
-    hessian = scale**2 / var_f * (centred[:12, :12] - np.outer(centred[:12, 12], centred[12, :12]) / var_m)
-    descent = scale / var_f * (centred[:12, 14] - centred[:12, 12] * scale)
-    jacobian = (to_index @ derivatives @ from_index)[:, :3].reshape(len(derivatives), 12)
-    cost = float(1 - np.sign(cov) * cov**2 / (var_m * var_f))
-    return System(cost, jacobian @ hessian @ jacobian.T, jacobian @ descent)
+    strain, derivatives = np.empty(9), np.empty((len(basis), 9))
+    _core.logarithmic_strain(contiguous(matrix, np.float64), contiguous(basis, np.float64), strain, derivatives)
+    return strain, derivatives
 
 
 def correlations(pair: LevelPair, matrices: Float64) -> Float64:
@@ -242,21 +190,6 @@ def correlations(pair: LevelPair, matrices: Float64) -> Float64:
 
     They fall linearly to 0 where less than half of the smaller foreground overlaps.
     """
-    return np.asarray(sum(each.weight * _correlations(each, matrices) for each in pair.all_pairs), dtype=np.float64)
-
-
-def _correlations(pair: LevelPair, matrices: Float64) -> Float64:
-    """Return the (n,) correlations of the first pair."""
-    full_overlap = FULL_OVERLAP * min(pair.fixed.litres, pair.moving.litres)
-    total = np.zeros(len(matrices))
-    for (reference, other), towards in zip(pair.directions, (matrices, np.linalg.inv(matrices)), strict=True):
-        index = (other.grid.inverse @ towards @ reference.grid.affine)[:, :3]
-        sums = correlation_sums(
-            reference.image, reference.samples, other.image, other.valid, index, other.blank_outside
-        )
-        mm, m, fm, weight, f, ff = np.maximum(sums, [0, -np.inf, -np.inf, 1e-30, -np.inf, 0]).T
-        var_m, var_f, cov = mm - m * m / weight, ff - f * f / weight, fm - f * m / weight
-        defined = np.minimum(var_m, var_f) > _MIN_VARIANCE * weight
-        correlation = np.where(defined, cov / np.sqrt(np.where(defined, var_m * var_f, 1.0)), 0.0)
-        total += correlation * np.minimum(weight * reference.litres_per_weight / full_overlap, 1.0)
-    return total / 2
+    out = np.empty(len(matrices))
+    _core.affine_correlations(*ImageList.of(pair).arguments, contiguous(matrices, np.float64), out)
+    return out

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightcrcf import _core
 from lightcrcf.errors import InputError
+from lightcrcf.geometry.arrays import contiguous
 from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.geometry.grid import Grid
-from lightcrcf.geometry.kernels import resample
 from lightcrcf.preprocessing.foreground import (
     ImageType,
     classify,
@@ -40,17 +41,11 @@ Float64 = NDArray[np.float64]
 
 # Samples per foreground at the finest level: about 2.5 mm apart in a brain, 3.5 in a head, 1 in a hippocampus.
 _SAMPLES = 80_000
-# Radius of the local normalisation in voxels, and the epsilon of its standard deviation, as a fraction of the range.
-_WINDOW, _EPSILON = 2, 0.05
 # Voxels at the edge of the foreground that local normalisation excludes: two brain masks differ there, and in images
 # without a mask skin and fat lie there, which deform.
 _EDGE_MASKED, _EDGE = 1, 2
-# Least fraction of samples that must remain when windows that reach unknown voxels are excluded.
-_MIN_SAMPLE_FRACTION = 0.5
 # Voxels of background added around masked anatomy whose grid is cut at another face.
 _PADDING = 8
-# Radius of the local agreement in voxels, and the least weight.
-_AGREEMENT_WINDOW, _MIN_AGREEMENT = 4, 0.05
 # Intensities above this may overflow in float32 sums.
 _MAX_MAGNITUDE = 1e28
 
@@ -292,18 +287,10 @@ def normalise_locally(level: PyramidLevel) -> PyramidLevel:
     transforms hardly rotate or stretch the windows. Samples at the edge of the foreground are excluded, and samples
     whose windows reach unknown voxels, since the windows of the other image hold more there.
     """
-    smooth = _box_mean(level.image, 1) / _box_mean(np.ones_like(level.image), 1)
-    fraction = np.maximum(_box_mean(level.valid, _WINDOW), 1e-4)
-    offset = (smooth - _box_mean(smooth * level.valid, _WINDOW) / fraction) * level.valid
-    deviation = np.sqrt(np.maximum(_box_mean(offset * offset, _WINDOW), 0) / fraction + _EPSILON**2)
-    core = (_box_mean(level.foreground, level.edge) > 0.999).astype(np.float32)
-    if core.sum() < 0.3 * level.foreground.sum():
-        core = level.foreground
-    samples, valid = core * level.samples, level.valid
-    whole = (fraction > 0.999).astype(np.float32)
-    if not level.blank_outside and (whole * samples).sum() > _MIN_SAMPLE_FRACTION * samples.sum():
-        samples, valid = samples * whole, valid * whole
-    return replace(level, image=(offset / deviation).astype(np.float32), samples=samples, valid=valid)
+    arrays = [contiguous(array) for array in (level.image, level.foreground, level.samples, level.valid)]
+    image, samples, valid = (np.empty_like(arrays[0]) for _ in range(3))
+    _core.normalise_locally(*arrays, level.edge, level.blank_outside, image, samples, valid)
+    return replace(level, image=image, samples=samples, valid=valid)
 
 
 def weight_by_agreement(pair: LevelPair, matrix: Float64) -> LevelPair:
@@ -321,12 +308,11 @@ def weight_by_agreement(pair: LevelPair, matrix: Float64) -> LevelPair:
 
 
 def _weight_level(reference: PyramidLevel, other: PyramidLevel, matrix: Float64) -> PyramidLevel:
-    moved = resample(other.image, reference.grid.shape, (other.grid.inverse @ matrix @ reference.grid.affine)[:3])
-    here, there = reference.image * reference.samples, moved * reference.samples
-    product, power, other_power = (_box_mean(x, _AGREEMENT_WINDOW) for x in (here * there, here * here, there * there))
-    agreement = product / np.sqrt(np.maximum(power * other_power, 1e-6))
-    weight = np.clip(agreement, _MIN_AGREEMENT, 1) * reference.samples
-    return replace(reference, samples=weight.astype(np.float32))
+    arrays = [contiguous(array) for array in (reference.image, reference.samples, other.image)]
+    index = (other.grid.inverse @ matrix @ reference.grid.affine)[:3]
+    weight = np.empty_like(arrays[0])
+    _core.weight_by_agreement(*arrays, contiguous(index, np.float64), weight)
+    return replace(reference, samples=weight)
 
 
 def _box_mean(image: Float32, radius: int) -> Float32:

@@ -7,18 +7,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lightcrcf.affine.gauss_newton import Fit, correlations, fit
+from lightcrcf import _core
+from lightcrcf.affine.gauss_newton import DEGREES_OF_FREEDOM, Fit, ImageList
 from lightcrcf.affine.initialization import Start, starts
-from lightcrcf.affine.pyramid import AlignmentImage, LevelPair, build_pyramids, weight_by_agreement
+from lightcrcf.affine.pyramid import AlignmentImage, LevelPair, build_pyramids
 
 __all__ = ["COARSE_STARTS", "MIDDLE_STARTS", "STRAIN_PRIOR", "PairPyramid", "SearchResult", "drop_duplicates", "search"]
 
 # Weight of the strain prior against 1 - correlation squared: a stretch of 10 % along one axis costs 0.0005.
 STRAIN_PRIOR = 0.05
-# Starts of each kind (upright, turned) that are refined at the coarse and at the middle level.
+# Starts of each kind (upright, turned) that are refined at the coarse and at the middle level, as in the core.
 COARSE_STARTS, MIDDLE_STARTS = 6, 3
-# Alignments that differ by less than this fraction of the radius are duplicates.
-_DUPLICATE_FRACTION = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +69,9 @@ class PairPyramid:
 def search(images: PairPyramid, transform: str, *, upright: bool) -> tuple[SearchResult, float]:
     """Find the best alignment from the starts that keep the headers' orientation, or from those that do not.
 
+    The starts of highest correlation are refined at the coarse level, the best few at the middle level, where local
+    correlation selects one. The last steps weight samples by local agreement.
+
     Args:
         images: pyramids of both.
         transform: "rigid", "similarity" or "affine".
@@ -78,41 +80,22 @@ def search(images: PairPyramid, transform: str, *, upright: bool) -> tuple[Searc
     Returns:
         The alignment, and its cost at the middle level before the last steps.
     """
-    start, at = _best_start(images, transform, upright=upright)
-    return _refine_finest(start, at, images.local_middle, images.local_fine, transform), at.cost
-
-
-def _best_start(images: PairPyramid, transform: str, *, upright: bool) -> tuple[Start, Fit]:
-    """Return the start with the best local correlation at the middle level, and its refined affine."""
-    coarse, middle, local = images.coarse, images.middle, images.local_middle
-    candidates = starts(coarse, upright=upright)
-    similarity = correlations(coarse, np.stack([s.matrix for s in candidates]))
-    best = [candidates[n] for n in np.argsort(-similarity, kind="stable")[:COARSE_STARTS]]
-    refined = [(s, fit(coarse, Fit(s.matrix), "rigid", iterations=15, tolerance_mm=0.5)) for s in best]
-    found = []
-    for start, at in drop_duplicates(refined, coarse)[:MIDDLE_STARTS]:
-        at = fit(middle, at, "rigid", iterations=10, tolerance_mm=0.3)
-        at = fit(middle, at, transform, iterations=15, tolerance_mm=0.3, prior=STRAIN_PRIOR)
-        found.append((start, fit(local, at, transform, iterations=15, tolerance_mm=0.3, prior=STRAIN_PRIOR)))
-    return min(found, key=lambda f: f[1].cost)
-
-
-def _refine_finest(start: Start, at: Fit, middle: LevelPair, fine: LevelPair, transform: str) -> SearchResult:
-    """Refine by locally normalised images, with samples weighted by agreement."""
-    at = fit(weight_by_agreement(middle, at.matrix), at, transform, iterations=10, tolerance_mm=0.1, prior=STRAIN_PRIOR)
-    at = fit(weight_by_agreement(fine, at.matrix), at, transform, iterations=10, tolerance_mm=0.05, prior=STRAIN_PRIOR)
-    return SearchResult(start, at, float(correlations(fine, at.matrix[None])[0]))
+    candidates = starts(images.coarse, upright=upright)
+    levels = (images.coarse, images.middle, images.fine, images.local_middle, images.local_fine)
+    matrix = np.empty((4, 4))
+    best, cost, iterations, middle_cost, similarity = _core.affine_search(
+        *ImageList.of(*levels).arguments,
+        np.stack([level.fixed.centroid_mm for level in levels]),
+        np.array([level.fixed.radius_mm for level in levels]),
+        np.stack([start.matrix for start in candidates]),
+        DEGREES_OF_FREEDOM[transform],
+        matrix,
+    )
+    return SearchResult(candidates[best], Fit(matrix, cost, iterations), similarity), middle_cost
 
 
 def drop_duplicates(refined: list[tuple[Start, Fit]], pair: LevelPair) -> list[tuple[Start, Fit]]:
     """Sort by cost, and keep the best of each group of equal alignments."""
-    radius_mm = pair.fixed.radius_mm
-    corners = np.ones((4, 4))
-    corners[:3] = pair.fixed.centroid_mm[:, None] + radius_mm * np.eye(3, 4)
-    kept: list[tuple[Start, Fit]] = []
-    for start, at in sorted(refined, key=lambda r: r[1].cost):
-        if all(
-            np.abs((at.matrix - other.matrix) @ corners).max() > _DUPLICATE_FRACTION * radius_mm for _, other in kept
-        ):
-            kept.append((start, at))
-    return kept
+    matrices, costs = np.stack([at.matrix for _, at in refined]), np.array([at.cost for _, at in refined])
+    kept = _core.distinct_affines(matrices, costs, list(pair.fixed.centroid_mm), pair.fixed.radius_mm)
+    return [refined[n] for n in kept]
