@@ -287,7 +287,7 @@ def normalise_locally(level: PyramidLevel) -> PyramidLevel:
     transforms hardly rotate or stretch the windows. Samples at the edge of the foreground are excluded, and samples
     whose windows reach unknown voxels, since the windows of the other image hold more there.
     """
-    arrays = [contiguous(array) for array in (level.image, level.foreground, level.samples, level.valid)]
+    arrays = contiguous(level.image), contiguous(level.foreground), contiguous(level.samples), contiguous(level.valid)
     image, samples, valid = (np.empty_like(arrays[0]) for _ in range(3))
     _core.normalise_locally(*arrays, level.edge, level.blank_outside, image, samples, valid)
     return replace(level, image=image, samples=samples, valid=valid)
@@ -308,7 +308,7 @@ def weight_by_agreement(pair: LevelPair, matrix: Float64) -> LevelPair:
 
 
 def _weight_level(reference: PyramidLevel, other: PyramidLevel, matrix: Float64) -> PyramidLevel:
-    arrays = [contiguous(array) for array in (reference.image, reference.samples, other.image)]
+    arrays = contiguous(reference.image), contiguous(reference.samples), contiguous(other.image)
     index = (other.grid.inverse @ matrix @ reference.grid.affine)[:3]
     weight = np.empty_like(arrays[0])
     _core.weight_by_agreement(*arrays, contiguous(index, np.float64), weight)
