@@ -250,5 +250,4 @@ def test_a_registration_agrees(module: Path, images: tuple[PairPyramid, Volume, 
     assert np.abs(corners @ (browser.matrix - python.matrix).T).max() < 1e-3 * fixed.grid.spacing_mm.min()
     assert np.abs(browser.moved - python.moved).max() < 1e-4
     assert np.abs(python.displacement).max() > 1
-    print("DIFFERENCE", np.abs(browser.displacement - python.displacement).max())
     assert np.abs(browser.displacement - python.displacement).max() < 1e-3
