@@ -10,6 +10,7 @@
 #include "python/bindings.hpp"
 #include "registration/affine_level.hpp"
 #include "registration/affine_search.hpp"
+#include "registration/affine_starts.hpp"
 
 namespace lightcrcf::python {
 namespace {
@@ -158,6 +159,15 @@ void affine_generators(Vector3 centre_mm, double radius_mm, View<double, 3> out)
   }
 }
 
+void affine_rotations(View<double, 3> out) {
+  require(out.shape[0] == 96 && out.shape[1] == 4 && out.shape[2] == 4, "the result needs the shape (96, 4, 4)");
+  double* to = out.data;
+  for (const Matrix4& rotation : rotations()) {
+    write(rotation, to);
+    to += 16;
+  }
+}
+
 void matrix_exponential(Table matrix, View<double, 2> out) {
   require_square(matrix);
   require_square(out);
@@ -213,6 +223,7 @@ void bind_registration_affine(nb::module_& module) {
              "starts"_a, "freedom"_a, "matrix"_a, unlocked);
   module.def("distinct_affines", &distinct_affines, "matrices"_a, "costs"_a, "centroid_mm"_a, "radius_mm"_a, unlocked);
   module.def("affine_generators", &affine_generators, "centre_mm"_a, "radius_mm"_a, "out"_a);
+  module.def("affine_rotations", &affine_rotations, "out"_a);
   module.def("matrix_exponential", &matrix_exponential, "matrix"_a, "out"_a);
   module.def("logarithmic_strain", &logarithmic_strain, "matrix"_a, "basis"_a, "out"_a, "derivatives"_a);
   module.def("normalise_locally", &normalise_locally, "image"_a, "foreground"_a, "samples"_a, "valid"_a, "edge"_a,

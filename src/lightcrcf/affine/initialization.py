@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import permutations, product
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightcrcf import _core
 from lightcrcf.affine.pyramid import LevelPair, PyramidLevel
 from lightcrcf.geometry.kernels import resample
 
@@ -137,17 +137,6 @@ def rotations() -> list[Float64]:
         >>> len(turns), turns[0].tolist()
         (96, [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     """
-    signed = (
-        np.array(signs, dtype=np.float64)[:, None] * np.eye(3)[list(order)]
-        for order in permutations(range(3))
-        for signs in product((1.0, -1.0), repeat=3)
-    )
-    cube = [matrix for matrix in signed if np.linalg.det(matrix) > 0]
-    half = np.sqrt(0.5)
-    eighths = [np.eye(3)]
-    for axis in range(3):
-        a, b = (axis + 1) % 3, (axis + 2) % 3
-        turn = np.eye(3)
-        turn[[a, a, b, b], [a, b, a, b]] = half, -half, half, half
-        eighths.append(turn)
-    return [matrix @ eighth for eighth in eighths for matrix in cube]
+    matrices = np.empty((96, 4, 4))
+    _core.affine_rotations(matrices)
+    return list(matrices[:, :3, :3].copy())
