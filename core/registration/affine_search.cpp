@@ -30,8 +30,11 @@ double distance(const Matrix4& a, const Matrix4& b, const Vector3& centroid_mm, 
   return most;
 }
 
-// Return 0, 1, ... sorted by ascending values.
-std::vector<size_t> order(const std::vector<double>& values) {
+// Return 0, 1, ... sorted by ascending values, NaN last.
+std::vector<size_t> order(std::vector<double> values) {
+  for (double& value : values) {
+    if (std::isnan(value)) value = std::numeric_limits<double>::infinity();
+  }
   std::vector<size_t> indices(values.size());
   std::iota(indices.begin(), indices.end(), size_t{0});
   std::stable_sort(indices.begin(), indices.end(), [&values](size_t a, size_t b) { return values[a] < values[b]; });
