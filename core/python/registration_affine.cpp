@@ -213,6 +213,10 @@ void weight_by_agreement(ConstVolume image, ConstVolume samples, ConstVolume oth
 void bind_registration_affine(nb::module_& module) {
   using namespace nb::literals;
   const auto unlocked = nb::call_guard<nb::gil_scoped_release>();
+  module.attr("STRAIN_PRIOR") = kStrainPrior;
+  module.attr("COARSE_STARTS") = kCoarseStarts;
+  module.attr("MIDDLE_STARTS") = kMiddleStarts;
+  module.attr("FULL_OVERLAP") = kFullOverlap;
   module.def("affine_fit", &affine_fit, "volumes"_a, "affines"_a, "settings"_a, "centroid_mm"_a, "radius_mm"_a,
              "freedom"_a, "iterations"_a, "tolerance_mm"_a, "prior"_a, "information"_a, "matrix"_a, unlocked);
   module.def("affine_system", &affine_system, "volumes"_a, "affines"_a, "settings"_a, "matrix"_a, "basis"_a, "prior"_a,

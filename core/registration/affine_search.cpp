@@ -10,10 +10,6 @@
 namespace lightcrcf {
 namespace {
 
-// Weight of the strain prior against 1 - correlation squared: a stretch of 10 % along one axis costs 0.0005.
-constexpr double kStrainPrior = 0.05;
-// Starts that are refined at the coarse and at the middle level.
-constexpr size_t kCoarseStarts = 6, kMiddleStarts = 3;
 // Alignments that differ by less than this fraction of the radius are duplicates.
 constexpr double kDuplicateFraction = 0.1;
 constexpr int kRigid = 6;

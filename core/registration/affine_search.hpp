@@ -8,6 +8,11 @@
 
 namespace lightcrcf {
 
+// Weight of the strain prior against 1 - correlation squared: a stretch of 10 % along one axis costs 0.0005.
+constexpr double kStrainPrior = 0.05;
+// Starts of each kind (upright, turned) that are refined at the coarse and at the middle level.
+constexpr size_t kCoarseStarts = 6, kMiddleStarts = 3;
+
 // All pairs at three resolutions, the coarsest first, and the last two locally normalised.
 struct AffinePyramid {
   AffinePairs coarse, middle, fine, local_middle, local_fine;

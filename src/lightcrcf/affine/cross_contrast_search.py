@@ -5,18 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from lightcrcf import _core
 from lightcrcf.affine.gauss_newton import Fit, fit
 from lightcrcf.affine.initialization import Start, starts
 from lightcrcf.affine.joint_histogram import ContrastSimilarity, information, map_intensities
 from lightcrcf.affine.pyramid import LevelPair, weight_by_agreement
-from lightcrcf.affine.search import (
-    COARSE_STARTS,
-    MIDDLE_STARTS,
-    STRAIN_PRIOR,
-    PairPyramid,
-    SearchResult,
-    drop_duplicates,
-)
+from lightcrcf.affine.search import PairPyramid, SearchResult, drop_duplicates
 
 __all__ = ["search_cross_contrast"]
 
@@ -89,13 +83,13 @@ def _similarity(images: PairPyramid, found: SearchResult) -> float:
     return ContrastSimilarity.of(images.fine, images.local_fine, found.fit.matrix).similarity
 
 
-def _refined_starts(images: PairPyramid, *, upright: bool, count: int = COARSE_STARTS) -> list[tuple[Start, Fit]]:
+def _refined_starts(images: PairPyramid, *, upright: bool, count: int = _core.COARSE_STARTS) -> list[tuple[Start, Fit]]:
     """Refine the `count` starts of highest information at the coarse level, and return the best few."""
     candidates = starts(images.coarse, upright=upright)
     values = np.array([information(images.coarse, s.matrix) for s in candidates])
     best = [candidates[n] for n in np.argsort(-values, kind="stable")[:count]]
     fits = [(s, _fit_mapped(images.coarse, Fit(s.matrix), "rigid", rounds=3, tolerance_mm=0.5)) for s in best]
-    return drop_duplicates(fits, images.coarse)[:MIDDLE_STARTS]
+    return drop_duplicates(fits, images.coarse)[: _core.MIDDLE_STARTS]
 
 
 def _follow(images: PairPyramid, refined: list[tuple[Start, Fit]], transform: str) -> SearchResult:
@@ -104,13 +98,13 @@ def _follow(images: PairPyramid, refined: list[tuple[Start, Fit]], transform: st
     for start, at in refined:
         at = _fit_mapped(images.middle, at, "rigid", rounds=2, tolerance_mm=0.3)
         if transform != "rigid":
-            at = _fit_mapped(images.middle, at, transform, rounds=3, tolerance_mm=0.3, prior=STRAIN_PRIOR)
+            at = _fit_mapped(images.middle, at, transform, rounds=3, tolerance_mm=0.3, prior=_core.STRAIN_PRIOR)
         found.append((start, at))
     start, at = found[_best_index(images.middle, images.local_middle, [at.matrix for _, at in found])]
     at = (
         _follow_local_correlation(images, at)
         if transform == "affine"
-        else _maximise_information(images, at, transform, STRAIN_PRIOR)
+        else _maximise_information(images, at, transform, _core.STRAIN_PRIOR)
     )
     return SearchResult(start, at, information(images.fine, at.matrix))
 
@@ -118,14 +112,14 @@ def _follow(images: PairPyramid, refined: list[tuple[Start, Fit]], transform: st
 def _follow_local_correlation(images: PairPyramid, start: Fit) -> Fit:
     """Maximise local correlation; then mutual information within one subject, or where correlation is no evidence."""
     middle, fine = (images.middle, images.local_middle), (images.fine, images.local_fine)
-    at = _fit_mapped(middle[0], start, "affine", rounds=3, tolerance_mm=0.3, prior=STRAIN_PRIOR, local=middle[1])
+    at = _fit_mapped(middle[0], start, "affine", rounds=3, tolerance_mm=0.3, prior=_core.STRAIN_PRIOR, local=middle[1])
     for (pair, local), tolerance_mm in ((middle, 0.1), (fine, 0.05)):
         at = _fit_mapped(
-            pair, at, "affine", rounds=2, tolerance_mm=tolerance_mm, prior=STRAIN_PRIOR, local=local, robust=True
+            pair, at, "affine", rounds=2, tolerance_mm=tolerance_mm, prior=_core.STRAIN_PRIOR, local=local, robust=True
         )
     similarity = ContrastSimilarity.of(*fine, at.matrix).mapped
     if similarity >= _SAME_SUBJECT:
-        return _maximise_information(images, at, "affine", STRAIN_PRIOR)
+        return _maximise_information(images, at, "affine", _core.STRAIN_PRIOR)
     return (
         at
         if similarity >= _MIN_SIMILARITY

@@ -17,7 +17,6 @@ from lightcrcf.geometry.arrays import contiguous
 
 __all__ = [
     "DEGREES_OF_FREEDOM",
-    "FULL_OVERLAP",
     "Fit",
     "ImageList",
     "Measure",
@@ -36,8 +35,6 @@ Measure = Literal["correlation", "information"]
 
 # Number of leading `generators` that each family of transforms uses.
 DEGREES_OF_FREEDOM = {"translation": 3, "rigid": 6, "similarity": 7, "affine": 12}
-# Overlap as a fraction of the smaller foreground: the least one without reduced correlations.
-FULL_OVERLAP = 0.5
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.affine.gauss_newton import FULL_OVERLAP, correlations
+from lightcrcf import _core
+from lightcrcf.affine.gauss_newton import correlations
 from lightcrcf.affine.pyramid import LevelPair, PyramidLevel, normalise_locally
 from lightcrcf.geometry.histogram_kernels import interpolate_table, joint_histogram
 
@@ -121,7 +122,7 @@ def information(pair: LevelPair, matrix: Float64) -> float:
 def _pair_information(pair: LevelPair, matrix: Float64) -> float:
     forward, backward = _two_histograms(pair, matrix)
     overlap = forward.sum() * pair.fixed.litres_per_weight, backward.sum() * pair.moving.litres_per_weight
-    enough = FULL_OVERLAP * min(pair.fixed.litres, pair.moving.litres)
+    enough = _core.FULL_OVERLAP * min(pair.fixed.litres, pair.moving.litres)
     faded = [min(litres / enough, 1.0) for litres in overlap]
     values = normalised_mutual_information(forward) - 1, normalised_mutual_information(backward) - 1
     return float(1 + (faded[0] * values[0] + faded[1] * values[1]) / 2)

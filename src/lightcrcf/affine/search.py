@@ -12,12 +12,7 @@ from lightcrcf.affine.gauss_newton import DEGREES_OF_FREEDOM, Fit, ImageList
 from lightcrcf.affine.initialization import Start, starts
 from lightcrcf.affine.pyramid import AlignmentImage, LevelPair, build_pyramids
 
-__all__ = ["COARSE_STARTS", "MIDDLE_STARTS", "STRAIN_PRIOR", "PairPyramid", "SearchResult", "drop_duplicates", "search"]
-
-# Weight of the strain prior against 1 - correlation squared: a stretch of 10 % along one axis costs 0.0005.
-STRAIN_PRIOR = 0.05
-# Starts of each kind (upright, turned) that are refined at the coarse and at the middle level, as in the core.
-COARSE_STARTS, MIDDLE_STARTS = 6, 3
+__all__ = ["PairPyramid", "SearchResult", "drop_duplicates", "search"]
 
 
 @dataclass(frozen=True, eq=False)
