@@ -28,6 +28,7 @@ from lightcrcf_bench.smoothness.known import KNOWN
 from lightcrcf_bench.smoothness.known_contrasts import KNOWN_CONTRASTS, KNOWN_RIGID
 from lightcrcf_bench.smoothness.record import latest_smoothness
 from lightcrcf_bench.smoothness.rescans import RESCANS, SAME_PERSON
+from lightcrcf_bench.speed.releases import RELEASES, latest_releases, releases_text
 from lightcrcf_bench.speed.throughput import THROUGHPUT, latest_throughput, throughput_text
 from lightcrcf_bench.training import settings
 
@@ -64,6 +65,7 @@ KINDS = (
         lambda folder, _: latest_throughput(folder),
         {"pairs-per-hour": throughput_text},
     ),
+    Kind(partial(str.__eq__, RELEASES), lambda folder, _: latest_releases(folder), {"commands": releases_text}),
     Kind(partial(str.__eq__, DISTURBED), lambda folder, _: latest_disturbed(folder), {"wanted": disturbed_text}),
     Kind(partial(str.__eq__, ROBUSTNESS), _plain(FORMAT), {"trials": robustness_text}),
     Kind(partial(str.__eq__, labelling.NAME), _plain(labelling.FORMAT), {"fusions": labelling.labelling_text}),
