@@ -38,8 +38,8 @@ RELEASES = "releases"
 PROTOCOL = (
     "Each command is a process of its own, from start to exit, on two threads; releases take turns, command by "
     "command, after one round that does not count. First run: the command with a new, empty home folder; second: once "
-    "more with the same one. Size: all files of the environment's packages without pip and setuptools. Training: the median of "
-    "seconds a step, as the log tells it, of runs that take turns."
+    "more with the same one. Size: all files of the environment's packages without pip and setuptools. Training: the "
+    "median of seconds a step, as the log tells it, of runs that take turns."
 )
 _SIZE = """
 import pathlib, sysconfig
