@@ -180,7 +180,8 @@ def measure_releases(
 
 
 def _told(python: Path, *arguments: str) -> str:
-    return subprocess.run([str(python), *arguments], check=True, capture_output=True, text=True).stdout.strip()
+    done = subprocess.run([str(python), *arguments], check=True, capture_output=True, text=True, env=_environment())
+    return done.stdout.strip()
 
 
 def _cases(data: Path) -> dict[str, tuple[str, ...]]:
@@ -217,8 +218,14 @@ def _alternating(
 def _once(python: Path, arguments: Sequence[str], folder: Path, home: Path | None = None) -> Measured:
     with tempfile.TemporaryDirectory(dir=folder) as out:
         words = (*arguments, f"--out={out}/out") if arguments[0] == "register" else arguments
-        environment = None if home is None else {"HOME": str(home), "PATH": os.environ["PATH"]}
-        return run((str(python), "-m", "lightcrcf", *words), environment=environment)
+        return run((str(python), "-m", "lightcrcf", *words), environment=_environment(home))
+
+
+def _environment(home: Path | None = None) -> dict[str, str]:
+    """Return the environment of a command, in which Python finds the packages of its own release alone."""
+    if home is not None:
+        return {"HOME": str(home), "PATH": os.environ["PATH"]}
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
 def _first_runs(
@@ -264,7 +271,7 @@ def training_seconds(python: Path, data: Path, folder: Path, steps: int = 30, lo
             data=data.resolve(), people=json.dumps(people), steps=steps, log_steps=log_steps, folder=runs
         )
         recipe.write_text(text, encoding="utf-8")
-        run((str(python), "-m", "lightcrcf", "train", str(recipe)))
+        run((str(python), "-m", "lightcrcf", "train", str(recipe)), environment=_environment())
         lines = map(json.loads, (runs / "log.jsonl").read_text(encoding="utf-8").splitlines())
         each = [float(line["seconds_per_step"]) for line in lines if "seconds_per_step" in line]
     return round(median(each[1:]), 4)
