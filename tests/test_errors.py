@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lightcrcf.errors import InputError, MemoryEstimateError, QualityError, UsageError, how_to_install
+from lightcrcf.errors import InputError, InputErrors, MemoryEstimateError, QualityError, UsageError, how_to_install
 
 
 @pytest.mark.parametrize("kind", [InputError, MemoryEstimateError, QualityError, UsageError])
@@ -19,6 +19,14 @@ def test_errors_survive_the_way_between_processes(kind: type[InputError]) -> Non
     for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
         assert type(twin) is kind
         assert (str(twin), twin.subject, twin.remedy) == (str(error), "a.nii", "mend it")
+
+
+def test_several_errors_survive_it_too() -> None:
+    each = [InputError(key, expected="this", got="that", remedy="mend it") for key in ("[a]", "[b]")]
+    error = InputErrors("a.toml", expected="no mistake", each=each)
+    twin = pickle.loads(pickle.dumps(error))
+    assert (str(twin), twin.summary, len(twin.each)) == (str(error), "a.toml: expected no mistake, got 2", 2)
+    assert "[a]: expected this, got that; mend it; [b]" in str(error)
 
 
 ROOT = Path(__file__).resolve().parents[1]

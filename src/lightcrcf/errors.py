@@ -3,15 +3,20 @@
 LightCRCFError            exit code 1, never raised itself
 ├── UsageError            2   an option or a combination of options is wrong
 ├── InputError            3   a file, an array or a header cannot be used
+│   └── InputErrors           several things in one file are wrong
 ├── QualityError          4   the registration ran, its quality control failed
 └── MemoryEstimateError   5   the work would not fit into memory
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["InputError", "LightCRCFError", "MemoryEstimateError", "QualityError", "UsageError", "how_to_install"]
+__all__ = [
+    "InputError", "InputErrors", "LightCRCFError", "MemoryEstimateError", "QualityError", "UsageError",
+    "how_to_install",
+]  # fmt: skip
 
 
 class LightCRCFError(Exception):
@@ -55,6 +60,37 @@ class InputError(LightCRCFError):
     """A file, an array or a header cannot be used."""
 
     exit_code = 3
+
+
+class InputErrors(InputError):
+    """Several things in one file cannot be used; the message names them all.
+
+    Args:
+        subject: the file.
+        expected: description of a valid file.
+        each: the errors.
+
+    Example:
+        >>> wrong = [InputError("[a]", expected="1", got="2", remedy="correct it")] * 2
+        >>> print(InputErrors("a.toml", expected="no mistake", each=wrong).summary)
+        a.toml: expected no mistake, got 2
+    """
+
+    def __init__(self, subject: str, *, expected: str, each: Sequence[InputError]) -> None:
+        self.each = tuple(each)
+        super().__init__(subject, expected=expected, got=str(len(each)), remedy="; ".join(map(str, each)))
+
+    @property
+    def summary(self) -> str:
+        """The message without the single errors."""
+        return f"{self.subject}: expected {self.expected}, got {self.got}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild_several, (self.subject, self.expected, self.each)
+
+
+def _rebuild_several(subject: str, expected: str, each: Sequence[InputError]) -> InputErrors:
+    return InputErrors(subject, expected=expected, each=each)
 
 
 class QualityError(LightCRCFError):

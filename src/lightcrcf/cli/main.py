@@ -21,7 +21,7 @@ from lightcrcf.cli.commands.cohorts import batch, bids, label, template
 from lightcrcf.cli.commands.images import apply, brain, demo, evaluate, info, points, register, report
 from lightcrcf.cli.commands.models import data, export, models, train
 from lightcrcf.cli.console import print_message
-from lightcrcf.errors import InputError, LightCRCFError, UsageError
+from lightcrcf.errors import InputError, InputErrors, LightCRCFError, UsageError
 
 __all__ = ["app", "main", "run"]
 
@@ -87,7 +87,7 @@ def _speed_up() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit code; any error is one line on stderr.
+    """Run one command line and return its exit code; any error is one line on stderr, each mistake of a recipe another.
 
     Example:
         >>> run(["--version"])  # doctest: +ELLIPSIS
@@ -149,7 +149,7 @@ def _check_instruction_set() -> None:
 
 
 def _report(error: BaseException, *, debug: bool) -> int:
-    """Print an error in one line, after its traceback with --debug; return the exit code."""
+    """Print an error in one line, several in one line each, after a traceback with --debug; return the exit code."""
     if isinstance(error, BrokenPipeError):
         return _BROKEN_PIPE
     if debug:
@@ -158,12 +158,16 @@ def _report(error: BaseException, *, debug: bool) -> int:
         print_message("".join(traceback.format_exception(error)).rstrip())
     text, code = _explain(error)
     print_message(" ".join(text.split()))
+    for mistake in error.each if isinstance(error, InputErrors) else ():
+        print_message(f"  {mistake}")
     return code
 
 
 def _explain(error: BaseException) -> tuple[str, int]:
     """Return the message of an error, and the exit code."""
     match error:
+        case InputErrors():
+            return f"error: {error.summary}:", error.exit_code
         case LightCRCFError():
             return f"error: {error}", error.exit_code
         case CommandLineError():
