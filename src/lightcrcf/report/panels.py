@@ -15,7 +15,7 @@ from lightcrcf.report.boxes import Box, Row, Symbol
 from lightcrcf.report.images import gray_uri, ratio_uri
 from lightcrcf.report.planes import Frame, Plane, slice_image
 from lightcrcf.report.slices import Slices, moved_grid
-from lightcrcf.report.subject import Subject
+from lightcrcf.report.subject import Shown
 from lightcrcf.report.svg import Histogram, area_path, outline_paths, path
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.volumes import Volume
@@ -43,7 +43,7 @@ class Pictures:
         count: of slices in each orientation.
     """
 
-    def __init__(self, subject: Subject, count: int = COUNT) -> None:
+    def __init__(self, subject: Shown, count: int = COUNT) -> None:
         self.frame = Frame.around(subject.fixed)
         self.stacks = self.frame.stacks(count)
         self.slices = Slices(subject.fixed, subject.moving, subject.moved, subject.chain, subject.masks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from lightcrcf.registration.register import Registration
 from lightcrcf.run_record.input_files import Role
@@ -14,10 +15,34 @@ from lightcrcf.transforms.chain import Chain
 from lightcrcf.transforms.itk import read_transform_folder
 from lightcrcf.volumes import Volume, read
 
-__all__ = ["Subject"]
+__all__ = ["Shown", "Subject"]
 
 _IMAGES: tuple[Role, Role] = ("fixed", "moving")
 _MASKS: tuple[Role, Role] = ("fixed_mask", "moving_mask")
+
+
+class Shown(Protocol):
+    """A registered pair, as pictures need it; see `Subject`."""
+
+    @property
+    def fixed(self) -> Volume:
+        """The fixed volume."""
+
+    @property
+    def moving(self) -> Volume:
+        """The moving volume."""
+
+    @property
+    def moved(self) -> Volume:
+        """The moved volume, on the fixed grid."""
+
+    @property
+    def chain(self) -> Chain:
+        """Fixed points to moving points."""
+
+    @property
+    def masks(self) -> tuple[Volume | None, Volume | None]:
+        """Masks of the fixed and the moving volume; None for a missing one."""
 
 
 @dataclass(frozen=True, eq=False)
