@@ -34,7 +34,6 @@ LAYERS = {
     "affine": 6,
     "cache": 6,
     "refinement": 7,
-    "training": 7,
     "quality": 8,
     "run_record": 9,
     "registration": 10,
@@ -44,6 +43,7 @@ LAYERS = {
     "bids": 13,
     "template": 13,
     "labels": 14,
+    "training": 14,
     "cli": 15,
 }
 """Imports go down only: never to a package of the same layer or a higher one."""

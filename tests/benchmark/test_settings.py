@@ -77,6 +77,7 @@ finest = 0
 learning_rate = 1e-3
 final_learning_rate = 1e-3
 [run]
+precision = "f32"
 folder = "run"
 """
 

@@ -22,7 +22,7 @@ PAGES = [
 COMMAND = re.compile(r"(?:^|[`$&|] *)lightcrcf +([^`|&;()\n]*)", re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", ["apply", "batch", "bids", "label", "register", "template"])
+@pytest.mark.parametrize("command", ["apply", "batch", "bids", "label", "register", "template", "train"])
 def test_every_option_is_in_the_document_and_the_other_way_round(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

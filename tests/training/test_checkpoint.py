@@ -12,7 +12,8 @@ from lightcrcf.errors import InputError
 from lightcrcf.network.config import NetworkConfig
 from lightcrcf.network.model import LightCRCF
 from lightcrcf.training.checkpoint import digest, restore, save
-from lightcrcf.training.config import TrainingConfig
+from lightcrcf.training.config import TrainingConfig, load_config
+from lightcrcf.weights.store import read_tensors
 
 SMALL = NetworkConfig(encoder=(2, 3, 2, 3), decoder=(3, 2, 3, 2), groups=2)
 
@@ -115,3 +116,17 @@ def test_a_missing_or_foreign_file_is_bad_input(config: TrainingConfig, tmp_path
     for name in ("missing.safetensors", "text.safetensors"):
         with pytest.raises(InputError, match=name):
             restore(tmp_path / name, config, model, optimiser)
+
+
+def test_recipes_of_before_resume() -> None:
+    """Options that a recipe does not name leave the digest in its checkpoint as it was."""
+    root = Path(__file__).parents[2] / "recipes"
+    _, metadata = read_tensors(root / "checkpoints" / "brain-cc0.safetensors")
+    assert digest(load_config(root / "brain-cc0.toml")) == metadata["config"]
+
+
+def test_other_persons_are_another_configuration(values: dict[str, Any], config: TrainingConfig) -> None:
+    values["data"]["cohorts"][0] = {"folder": ".", "image": "{id}.nii", "split": {"seed": 1}}
+    drawn = digest(TrainingConfig.model_validate(values))
+    values["data"]["cohorts"][0]["split"] = {"seed": 2}
+    assert len({digest(config), drawn, digest(TrainingConfig.model_validate(values))}) == 3

@@ -27,18 +27,22 @@ def test_it_trains_and_leaves_a_model(recipe: Callable[..., Path], capsys: pytes
     out, err = capsys.readouterr()
     folder = config.parent / "run"
     assert out == ""
-    begins, first, dice, saved, ends = err.splitlines()  # stderr is no terminal here
+    begins, first, dice, saved, ends, model = err.splitlines()  # stderr is no terminal here
     assert begins == f"training tiny, 2 steps, 3 images, 2 to monitor; log: {folder / 'log.jsonl'}"
     assert re.fullmatch(r"step 2 of 2: loss -?[\d.e-]+, [\d.]+ s a step, 0 s left", first)
     assert re.fullmatch(r"step 2 of 2: Dice 0\.\d{4} \(affine 0\.\d{4}\), folding [\d.e-]+ %", dice)
     assert saved == f"step 2 of 2: checkpoint {folder / 'checkpoint.safetensors'}"
-    assert re.fullmatch(r"trained in \d+ (s|min); weights: (.*)", ends)
-    assert ends.endswith(str(folder / "tiny.safetensors"))
-    assert names(folder) == {"cache", "checkpoint.safetensors", "log.jsonl", "tensorboard", "tiny.safetensors"}
+    assert re.fullmatch(r"trained in \d+ (s|min); report: (.*)", ends)
+    assert ends.endswith(str(folder / "report.html"))
+    assert model.startswith(f"model {folder / 'tiny.safetensors'}; to use it: lightcrcf register --fixed ")
+    assert f"--model {folder / 'tiny.safetensors'} " in model
+    written = {"log.jsonl", "report.html", "tiny.safetensors"}
+    assert names(folder) == {"cache", "checkpoint.safetensors", "tensorboard", "training.json"} | written
     step, scores = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert step["step"] == scores["step"] == 2
     assert {"loss", "similarity", "regularity", "folding", "learning_rate", "seconds_per_step"} <= step.keys()
-    assert {"dice", "dice_affine", "folding_percent"} == scores["monitor"].keys()
+    shown = {"dice", "dice_affine", "correlation", "correlation_affine", "folding_percent", "sdlogj"}
+    assert shown == scores["monitor"].keys()
     assert run(["models", "show", str(folder / "tiny.safetensors"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["spacing_mm"] == [5.0, 5.0, 5.0]
 
@@ -64,6 +68,9 @@ def test_a_longer_schedule_goes_on_where_the_shorter_one_ended(
         ("window = 5", "widow = 5", 3, "loss.widow"),
         ('train = ["0", "1", "2"]', 'train = ["0", "7"]', 3, "person-7"),
         ('root = "persons"', 'root = "nowhere"', 3, "nowhere"),
+        ('name = "tiny"', 'name = "tiny"\nstart = "nobody"', 3, "[start]"),
+        ('name = "tiny"', 'name = "tiny"\nstart = "no.safetensors"', 3, "no.safetensors"),
+        ('name = "tiny"', 'name = "tiny"\nstart = "cardiac-cine"', 3, 'set variant = "thick-slices"'),
         ('precision = "f32"', 'precision = "f32"\nfolder = "again"', 3, "broken TOML"),
     ],
 )
@@ -78,6 +85,57 @@ def test_what_is_wrong_is_one_line(
     assert err.count("\n") == 1
     assert said in err
     assert not list(config.parent.rglob("*.safetensors"))
+
+
+def test_all_that_is_wrong_is_told_at_once(recipe: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    config = recipe()
+    text = config.read_text(encoding="utf-8").replace("window = 5", "widow = 5").replace("log_steps = 2", "")
+    config.write_text(text.replace('train = ["0", "1", "2"]', 'train = ["0", "7"]'), encoding="utf-8")
+    assert run(["train", str(config)]) == 3
+    first, *mistakes = capsys.readouterr().err.splitlines()
+    assert first == f"error: {config}: expected a recipe without mistakes, got 2:"
+    assert [line.partition("]")[0] for line in mistakes] == ["  [data.cohorts.0", "  [loss.widow"]
+    assert "person-7_T1w.nii.gz is missing" in mistakes[0]
+    assert mistakes[1].endswith("expected a known key, got an unknown one; did you mean window?")
+
+
+def test_it_starts_from_given_weights(recipe: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    config = recipe(1)
+    assert run(["train", str(config), "--init-from", "brain-t1"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("training tiny, 1 steps from brain-t1, 3 images")
+    assert said[1].startswith("step 0 of 1: Dice ")  # before it is trained further
+    folder = config.parent / "run"
+    start = json.loads((folder / "training.json").read_text(encoding="utf-8"))["start"]
+    assert (start["source"], start["sha256"]) == ("brain-t1", store.load("brain-t1").sha256)
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "brain-t1; it was trained on: skull-stripped brain, working grid 1x1x1 mm" in page
+    old, new = (store.load(name).arrays for name in ("brain-t1", folder / "tiny.safetensors"))
+    moved = max(float(abs(new[key] - old[key]).max()) for key in old)
+    assert 0 < moved < 0.01  # one step of Adam away
+    recipe(2)
+    assert run(["train", str(config), "--resume"]) == 0  # the record keeps what it started from
+    assert "SHA-256 of the initial weights" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--init-from", "nobody"], 2, "expected one of abdomen-mr, brain-t1"),
+        (["--init-from", "no.safetensors"], 3, "no.safetensors"),
+        (["--init-from", "cardiac-cine"], 3, 'pooling 2x2x1; set variant = "thick-slices" in the recipe'),
+        (["--init-from", "brain-t1", "--resume"], 2, "expected it or --resume, got both"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(
+    words: list[str], code: int, said: str, recipe: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = recipe()
+    assert run(["train", str(config), *words]) == code
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert said in err
+    assert not (config.parent / "run").exists()
 
 
 # A shell that starts the tests in the background would have it ignore SIGINT.
@@ -107,6 +165,6 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(recipe: Callable[..., Path]) -
     assert (process.returncode, last) == (130, "interrupted")
     assert lines[0].startswith("training tiny, 100000 steps")
     assert lines[-1].endswith(str(folder / "checkpoint.safetensors"))
-    assert names(folder) == {"cache", "checkpoint.safetensors", "log.jsonl", "tensorboard"}
+    assert names(folder) == {"cache", "checkpoint.safetensors", "log.jsonl", "tensorboard", "training.json"}
     _, metadata = store.read_tensors(folder / "checkpoint.safetensors")
     assert int(metadata["step"]) >= 2

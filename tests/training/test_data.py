@@ -269,3 +269,11 @@ def test_several_images_of_a_subject_share_their_frame(config: TrainingConfig, p
     assert all(s.codes == (1, 2, 3) for s in (*train, *monitored))
     assert all(np.array_equal(s.from_reference.matrix, np.eye(4)) for s in train)
     assert not list(tmp_path.glob("affine-*"))
+
+
+def test_a_label_map_among_found_images_is_refused(config: TrainingConfig, persons: Path, tmp_path: Path) -> None:
+    cohort = Cohort(folder=persons, image="person-{id}.nii.gz")
+    with pytest.raises(
+        InputError, match=r"dseg\.nii\.gz: expected an image, got a label map; name label maps in labels"
+    ):
+        load_cohort(cohort, config.data, tmp_path)

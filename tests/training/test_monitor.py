@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,22 +44,34 @@ def test_a_network_that_moves_nothing_scores_as_the_affine(
     finest: int, model: LightCRCF, subjects: list[Subject], data: Data
 ) -> None:
     scores, _ = monitor(model, subjects, data, finest)
-    assert scores.keys() == {"dice_affine", "dice", "folding_percent"}
     assert scores["dice"] == pytest.approx(scores["dice_affine"])
+    assert scores["correlation"] == pytest.approx(scores["correlation_affine"], abs=1e-4)
+    assert 0.2 < scores["correlation"] < 0.95
+    assert scores["sdlogj"] == 0
     assert 0.4 < scores["dice"] < 0.95
     assert scores["folding_percent"] == 0
 
 
 def test_the_picture_shows_fixed_moving_and_moved(model: LightCRCF, subjects: list[Subject], data: Data) -> None:
-    _, picture = monitor(model, subjects, data, 0)
-    fixed, moving, moved = np.split(picture, 3, axis=1)
+    _, pair = monitor(model, subjects, data, 0)
+    assert pair.names == ("3", "4")
+    fixed, moving, moved = np.split(pair.picture, 3, axis=1)
     assert 0.5 < fixed.max() <= 1.25
     assert not np.array_equal(fixed, moving)
     np.testing.assert_allclose(moved, moving, atol=1e-5)
 
 
 def test_a_subject_and_itself_agree_completely(model: LightCRCF, subjects: list[Subject], data: Data) -> None:
-    assert monitor(model, [subjects[0], subjects[0]], data, 0)[0]["dice_affine"] == 1
+    scores, _ = monitor(model, [subjects[0], subjects[0]], data, 0)
+    assert scores["dice_affine"] == 1
+    assert scores["correlation_affine"] > 0.9
+
+
+def test_without_labels_there_is_no_dice(model: LightCRCF, subjects: list[Subject], data: Data) -> None:
+    bare = [dataclasses.replace(subject, labels=None) for subject in subjects]
+    half = monitor(model, [subjects[0], bare[1]], data, 0)[0]
+    assert monitor(model, bare, data, 0)[0] == half
+    assert half.keys() == {"correlation_affine", "correlation", "folding_percent", "sdlogj"}
 
 
 def test_folding_is_seen(model: LightCRCF, subjects: list[Subject], data: Data) -> None:
@@ -71,6 +84,7 @@ def test_folding_is_seen(model: LightCRCF, subjects: list[Subject], data: Data) 
                 parameter.copy_(torch.randn(parameter.shape, generator=generator))
     scores, _ = monitor(wild, subjects, data, 0)
     assert scores["folding_percent"] > 5
+    assert scores["sdlogj"] > 0.5
     assert scores["dice"] < scores["dice_affine"]
 
 

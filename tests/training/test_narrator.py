@@ -33,5 +33,9 @@ def test_a_long_run_says_a_line_every_half_minute(monkeypatch: pytest.MonkeyPatc
     narrator.saved(300, Path("c"))
     narrator.saved(300, Path("c"))
     now[0] += 3600.0
-    narrator.ends(Path("run", "brain.safetensors"))
-    assert said == ["step 300 of 1000: checkpoint c", f"trained in 1.0 h; weights: {Path('run', 'brain.safetensors')}"]
+    narrator.ends(Path("a.safetensors"), "lightcrcf register", Path("report.html"))
+    assert said == [
+        "step 300 of 1000: checkpoint c",
+        "trained in 1.0 h; report: report.html",
+        "model a.safetensors; to use it: lightcrcf register",
+    ]

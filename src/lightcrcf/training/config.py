@@ -3,190 +3,48 @@
 from __future__ import annotations
 
 import math
-import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field
 
-from lightcrcf.errors import InputError
-from lightcrcf.network.config import LEVELS, VARIANTS, NetworkConfig
-from lightcrcf.training.datasets.layouts import LAYOUTS, LayoutName
-from lightcrcf.training.datasets.listing import Listing, from_templates
-from lightcrcf.weights.preparation import Preparation, RefinementInit, View
+from lightcrcf.errors import InputError, LightCRCFError
+from lightcrcf.network.config import LEVELS, VARIANTS, NetworkConfig, tensor_shapes
+from lightcrcf.training.cohort import Cohort, Data
+from lightcrcf.training.recipe.mistakes import Mistake, Reading, mistakes_error, read_recipe
+from lightcrcf.training.recipe.section import Contradiction, Fraction, Positive, Section, Window
+from lightcrcf.training.recipe.words import toml
+from lightcrcf.weights.store import Weights, load
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+__all__ = ["Augment", "Cohort", "Data", "Loss", "Run", "Stage", "TrainingConfig", "load_config", "starting_weights"]
 
-__all__ = [
-    "Augment", "Cohort", "Data", "Fraction", "Loss", "Positive", "Run", "Section", "Stage", "Template",
-    "TrainingConfig", "load_config", "read_section",
-]  # fmt: skip
-
-Positive = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
+_MOST_MISSING = 5  # files of a cohort that are named one by one
+# Voxels of the coarsest level: with two, PyTorch's bf16 gradients of kernels on the CPU are now and then about 1e33
+# (PyTorch 2.13, oneDNN, AVX-512 BF16: 34 to 55 of 60 trials on grids of 2x2x2 to 2x3x3, none on larger ones).
+_LEAST_BF16 = 3
 
 
-def _odd(window: int) -> int:
-    if window % 2 == 0:
-        raise ValueError(f"window {window} must be odd, to have a middle")
-    return window
+def _known_variant(name: str) -> str:
+    if name not in VARIANTS:
+        raise ValueError(f"{name!r} is no variant")
+    return name
 
 
-def _template(name: str) -> str:
-    try:
-        if name.format(id="a") != name.format(id="b"):
-            return name
-    except (LookupError, ValueError):
-        pass
-    raise ValueError(f"{name!r} must contain {{id}}, and no other braces")
-
-
-Window = Annotated[int, Field(ge=3, le=15), AfterValidator(_odd)]
-Template = Annotated[str, AfterValidator(_template)]
-
-
-class Section(BaseModel):
-    """A section of the configuration. Unknown names are errors, so that no misspelt option is ignored."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-AnySection = TypeVar("AnySection", bound=Section)
-
-
-class Cohort(Section):
-    """A folder of images.
-
-    Args:
-        folder: relative to the data root.
-        layout: "files" for the files named here, or a public data set in the layout of its publisher, which defines
-            files and splits (see `lightcrcf.training.datasets.layouts`).
-        image: file name with {id} for the subject; several, if each subject has several images. Pairs are then formed
-            within a subject, whose images share a frame: there is no affine alignment.
-        labels: the same for label maps; used by validation, and by training if `loss.dice` is above zero.
-        train: subjects to train on; by default those of the layout.
-        monitor: subjects to validate on during training, not in train; by default those of the layout.
-        skull_strip_with_labels: set voxels without a label to zero (whole heads for a model of brains).
-    """
-
-    folder: Path
-    layout: LayoutName | Literal["files"] = "files"
-    image: Template | list[Template] = []
-    labels: Template | list[Template] | None = None
-    train: list[str] = []
-    monitor: list[str] = []
-    skull_strip_with_labels: bool = False
-
-    @property
-    def images(self) -> list[str]:
-        """File names of the images of one subject."""
-        return self.image if isinstance(self.image, list) else [self.image]
-
-    @property
-    def label_maps(self) -> list[str]:
-        """File names of the label maps of one subject, one for each image; empty without label maps."""
-        return self.labels if isinstance(self.labels, list) else [] if self.labels is None else [self.labels]
-
-    @property
-    def within(self) -> bool:
-        """True if pairs are formed within a subject."""
-        return len(self.images) > 1 if self.layout == "files" else LAYOUTS[self.layout].within
-
-    @property
-    def labelled(self) -> bool:
-        """True if there are label maps."""
-        return self.layout != "files" or self.labels is not None
-
-    def listing(self, root: Path) -> Listing:
-        """Return the images below the data root by split.
-
-        Raises:
-            InputError: for subjects that the layout lacks.
-        """
-        folder = root / self.folder
-        if self.layout == "files":
-            return from_templates(folder, self.images, self.label_maps, self.train, self.monitor)
-        return LAYOUTS[self.layout].listing(folder).restricted(self.train, self.monitor)
-
-    @model_validator(mode="after")
-    def _check_layout(self) -> Cohort:
-        if self.layout != "files" and (self.image or self.labels):
-            raise ValueError(f"layout {self.layout} knows its files: leave out image and labels")
-        if self.layout == "files" and not self.image:
-            raise ValueError("image is missing, or layout")
-        if self.layout == "files" and not self.train:
-            raise ValueError("train is missing, or layout")
-        return self
-
-    @model_validator(mode="after")
-    def _check_subjects(self) -> Cohort:
-        if self.label_maps and len(self.label_maps) != len(self.images):
-            raise ValueError(f"{len(self.images)} images have {len(self.label_maps)} label maps")
-        if self.layout == "files" and not self.within and len(self.train) < 2:
-            raise ValueError("one training subject with one image has no partner")
-        both = set(self.train) & set(self.monitor)
-        if both:
-            raise ValueError(f"subjects {sorted(both)} are in both train and monitor")
-        if self.monitor and not self.labelled:
-            raise ValueError("monitor subjects need labels")
-        if self.layout == "files" and len(self.monitor) == 1 and not self.within:
-            raise ValueError("one monitor subject has no partner: name two or more, or none")
-        if self.skull_strip_with_labels and not self.labelled:
-            raise ValueError("skull_strip_with_labels needs labels")
-        for names in (self.train, self.monitor):
-            if len(set(names)) < len(names):
-                raise ValueError("a subject is named twice")
-        return self
-
-
-class Data(Section):
-    """The images to train on, and their preparation.
-
-    Args:
-        root: folder of the cohorts' folders.
-        cohorts: folders of images; pairs are sampled within a cohort.
-        spacing_mm: of the working grid, for all axes or for each; "native" keeps the voxels of each image.
-        view: extent of the working grid: the "foreground", or the "whole" image for crops that are all foreground.
-        window: intensity range that maps to 0 and 1 (CT); by default it is estimated from each image.
-        content: description of the images; recorded in the weights.
-        shape: training crop in working voxels, multiples of the downsampling of the network (16 on pooled axes).
-        by_content: whether `content` is an image type of `preprocessing.foreground`, which alone decides if the model
-            suits an image; otherwise the ranges of the training images decide.
-        refinement_init: initial field of the refinement with this model: "network", "identity" or "none".
-        contrast: weight of local contrast in that refinement.
-    """
-
-    root: Path
-    cohorts: list[Cohort] = Field(min_length=1)
-    spacing_mm: Positive | tuple[Positive, Positive, Positive] | Literal["native"] = 1.0
-    view: View = "foreground"
-    window: tuple[float, float] | None = None
-    content: str = "skull-stripped brain"
-    by_content: bool = False
-    refinement_init: RefinementInit = "network"
-    contrast: Annotated[float, Field(ge=0)] = 0.0
-    shape: tuple[int, int, int] = (160, 192, 144)
-
-    @model_validator(mode="after")
-    def _check_within(self) -> Data:
-        if len({cohort.within for cohort in self.cohorts}) > 1:
-            raise ValueError("cohorts of several images a subject and of one do not go together")
-        return self
-
-    @property
-    def preparation(self) -> Preparation:
-        """The preparation of images, as recorded in the weights file."""
-        spacing = self.spacing_mm
-        vector = None if spacing == "native" else spacing if isinstance(spacing, tuple) else (spacing,) * 3
-        align = not self.cohorts[0].within
-        return Preparation(vector, self.view, self.window, align, self.refinement_init, self.contrast)
+Variant = Annotated[str, Field(json_schema_extra={"enum": list(VARIANTS)}), AfterValidator(_known_variant)]
 
 
 class Augment(Section):
-    """Data augmentation: standard deviations; angles in degrees, shifts in mm, the rest relative."""
+    """Data augmentation of each pair: standard deviations of normal distributions, and probabilities.
+
+    Args:
+        pose_probability: of moving both images alike.
+        rotation_deg, scale, shear, shift_mm: of that pose; scale and shear relative.
+        misalign_rotation_deg, misalign_scale, misalign_shift_mm: of moving the moving image alone.
+        flip_probability: of mirroring both images left to right.
+        gamma: of the logarithm of the exponent of the intensities.
+        noise: added to the foreground, relative to the brightest tissue.
+    """
 
     pose_probability: Fraction = 0.5
     rotation_deg: float = 6.0
@@ -205,7 +63,8 @@ class Loss(Section):
     """The loss: similarity + regularity * diffusion + folding * folding penalty, weighted and summed over levels.
 
     Args:
-        similarity: "lncc" with cubes of `window` voxels, or "mse".
+        similarity: local correlation ("lncc"), or mean squared differences ("mse").
+        window: edge length in voxels of the cubes of "lncc".
         contrast: weight of the LNCC of local contrast relative to that of the images; with "lncc" only.
         regularity, folding: weights of the penalties on the field.
         level_weights: of the levels at 1/2, 1/4, 1/8 and 1/16 resolution.
@@ -223,13 +82,14 @@ class Loss(Section):
     dice: Annotated[float, Field(ge=0)] = 0.0
     structures: Annotated[int, Field(ge=1)] = 16
 
-    @model_validator(mode="after")
-    def _check_weights(self) -> Loss:
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Yield weights without meaning, and what mean squared differences cannot compare."""
         if not self.level_weights[0] > 0 or any(not weight >= 0 for weight in self.level_weights):
-            raise ValueError(f"level_weights {self.level_weights} must start above zero and never fall below it")
+            expected = "the first above 0, none below"
+            yield Contradiction("level_weights", expected, toml(self.level_weights), ("level_weights",))
         if self.contrast > 0 and self.similarity != "lncc":
-            raise ValueError("contrast is compared by lncc only")
-        return self
+            expected = 'similarity "lncc", which alone compares contrast'
+            yield Contradiction("contrast", expected, toml(self.similarity), ("similarity",))
 
 
 class Stage(Section):
@@ -237,11 +97,12 @@ class Stage(Section):
 
     Args:
         steps: optimiser steps of this stage.
-        learning_rate, final_learning_rate: of Adam, annealed by a cosine.
+        learning_rate: of Adam at the start of the stage.
+        final_learning_rate: at its end; a cosine leads there.
         warmup_steps: steps over which the learning rate grows linearly from zero.
         finest: finest trained level: 0 is 1/2 resolution, 3 is 1/16.
         compare: resolution of the similarity of the finest field: full or half the working resolution.
-        regularity, window, contrast: replace those of the loss section.
+        regularity, window, contrast: in place of those of the loss section.
         gradient_norm: maximum norm of the gradient (clipping).
     """
 
@@ -259,15 +120,32 @@ class Stage(Section):
     def loss(self, common: Loss) -> Loss:
         """Return the loss section with the values of this stage."""
         own = {"regularity": self.regularity, "window": self.window, "contrast": self.contrast}
-        return Loss.model_validate({**common.model_dump(), **{k: v for k, v in own.items() if v is not None}})
+        return common.model_copy(update={key: value for key, value in own.items() if value is not None})
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Yield schedules that warm up for too long, or whose learning rate would rise."""
+        if self.warmup_steps > self.steps:
+            expected = f"at most the stage's {self.steps} steps"
+            yield Contradiction("warmup_steps", expected, str(self.warmup_steps), ("steps",))
+        if self.final_learning_rate > self.learning_rate:
+            expected = f"at most learning_rate, {self.learning_rate:g}"
+            yield Contradiction("final_learning_rate", expected, f"{self.final_learning_rate:g}", ("learning_rate",))
 
 
 class Run(Section):
     """Folder, device and intervals of a run. It can be resumed from the last of the checkpoints in `folder`.
 
     Args:
+        folder: of all that the run leaves.
+        seed: of weights, pairs and augmentation.
         batch: pairs per step, divided among the processes of the run.
         tensorboard: whether to write scalars and images for TensorBoard.
+        precision: of the network; losses are always f32.
+        device: of the network.
+        threads: of PyTorch; as many as there are cores by default.
+        checkpoint_steps: interval between checkpoints.
+        validate_steps: interval between validations, and reports.
+        log_steps: interval between records of the log.
     """
 
     folder: Path
@@ -287,13 +165,18 @@ class TrainingConfig(Section):
 
     Args:
         name: of the model.
-        variant: of the network.
-        start: initial weights: a shipped model or a .safetensors file of fused weights; random by default.
-        data, stages, loss, augment, run: the sections.
+        variant: of the network; "thick-slices" for images of few thick slices.
+        start: initial weights: a shipped model or a .safetensors file that a training left; random by default.
+            `lightcrcf train --init-from` goes before it.
+        data: the images.
+        stages: one after the other.
+        loss: what is minimised.
+        augment: random changes of each pair.
+        run: where and how.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
-    variant: str = "default"
+    variant: Variant = "default"
     start: str | None = None
     data: Data
     stages: list[Stage] = Field(min_length=1)
@@ -306,28 +189,82 @@ class TrainingConfig(Section):
         """The configuration of the network variant."""
         return VARIANTS[self.variant]
 
-    @model_validator(mode="after")
-    def _known_variant(self) -> TrainingConfig:
-        if self.variant not in VARIANTS:
-            raise ValueError(f"variant {self.variant!r} is not one of {', '.join(VARIANTS)}")
+    @property
+    def _least_coarse(self) -> int:
+        """The fewest voxels of an axis of the coarsest level, of those that are downsampled."""
+        sizes = self.network.coarser(self.data.shape, LEVELS)
+        return min(n for n, factor in zip(sizes, self.network.pool, strict=True) if factor > 1)
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Yield values of different sections that do not go together."""
         multiples = self.network.multiples
         if any(n < m or n % m for n, m in zip(self.data.shape, multiples, strict=True)):
-            raise ValueError(f"data.shape {self.data.shape} must be multiples of {multiples}")
-        for stage in self.stages:
-            stage.loss(self.loss)  # raises for inconsistent values
-        if self.loss.dice > 0 and not all(cohort.labelled for cohort in self.data.cohorts):
-            raise ValueError("loss.dice needs labels in every cohort")
-        return self
+            expected = f"multiples of {toml(multiples)} with the variant {self.variant}"
+            yield Contradiction("data.shape", expected, toml(self.data.shape), ("variant",))
+        if self.run.precision == "bf16" and self.run.device == "cpu" and self._least_coarse < _LEAST_BF16:
+            expected = f'"f32" where data.shape is below {_LEAST_BF16 * 2**LEVELS} on an axis (bf16 gradients go wrong)'
+            yield Contradiction("run.precision", expected, toml(self.run.precision), ("data.shape", "run.device"))
+        for number, stage in enumerate(self.stages):
+            own = [] if stage.contrast is None else stage.loss(self.loss).contradictions()
+            key = f"stages.{number}"
+            yield from (Contradiction(f"{key}.{c.key}", c.expected, c.got, ("loss.similarity",)) for c in own)
+        for number, cohort in enumerate(self.data.cohorts):
+            if self.loss.dice > 0 and not cohort.labelled:
+                key = f"data.cohorts.{number}"
+                yield Contradiction(f"{key}.labels", "label maps, which loss.dice needs", "none", (key, "loss.dice"))
 
 
-def load_config(path: Path) -> TrainingConfig:
+def load_config(path: Path, *, files: bool = False, start: str | None = None) -> TrainingConfig:
     """Read and check a TOML file; relative paths become relative to the file's folder.
 
+    Args:
+        path: of the file.
+        files: whether to check that the images, label maps and initial weights of a run are there.
+        start: initial weights in place of those of the file.
+
     Raises:
-        InputError: if the file is missing, no TOML, or a value is invalid; the message names the first one.
+        InputError: if the file is missing or no TOML, or values are invalid; the message names all of them.
     """
-    path = Path(path)
-    config, here = read_section(path, TrainingConfig), path.parent
+    reading = read_recipe(Path(path), TrainingConfig)
+    config, mistakes = reading.recipe, list(reading.mistakes)
+    if config is not None:
+        config = _from_folder(config, Path(path).parent)
+        config = config if start is None else config.model_copy(update={"start": start})
+        mistakes += _missing_files(config, reading) if files else []
+        mistakes += _unfit_weights(config, reading) if files and start is None else []
+    if config is None or mistakes:
+        raise mistakes_error(Path(path), reading.in_order(mistakes))
+    return config
+
+
+def starting_weights(config: TrainingConfig) -> Weights | None:
+    """Load the initial weights of a configuration; None if they are random.
+
+    Raises:
+        UsageError: if no shipped model has this name.
+        InputError: if the file is missing or damaged, or of a network of another shape.
+    """
+    if config.start is None:
+        return None
+    weights = load(config.start)
+    if tensor_shapes(weights.config) != tensor_shapes(config.network):
+        same = [name for name in VARIANTS if tensor_shapes(VARIANTS[name]) == tensor_shapes(weights.config)]
+        remedy = f'set variant = "{same[0]}" in the recipe, or start' if same else "start"
+        raise InputError(
+            f"initial weights {config.start}",
+            expected=f"a network of the variant {config.variant}: {_widths(config.network)}",
+            got=_widths(weights.config),
+            remedy=f"{remedy} from another model",
+        )
+    return weights
+
+
+def _widths(network: NetworkConfig) -> str:
+    channels = " and ".join("-".join(map(str, part)) for part in (network.encoder, network.decoder))
+    return f"stream {network.stream}, channels {channels}, pooling {'x'.join(map(str, network.pool))}"
+
+
+def _from_folder(config: TrainingConfig, here: Path) -> TrainingConfig:
     data = config.data.model_copy(update={"root": here / config.data.root})
     run = config.run.model_copy(update={"folder": here / config.run.folder})
     start = config.start
@@ -336,23 +273,44 @@ def load_config(path: Path) -> TrainingConfig:
     return config.model_copy(update={"data": data, "run": run, "start": start})
 
 
-def read_section(path: Path, section: type[AnySection]) -> AnySection:
-    """Read and check a TOML file as a section; paths stay unchanged.
+def _missing_files(config: TrainingConfig, reading: Reading[TrainingConfig]) -> Iterator[Mistake]:
+    """Yield what is missing of the cohorts in which nothing else is wrong."""
+    if not reading.is_sound("data", "root"):
+        return
+    if not config.data.root.is_dir():
+        yield Mistake(
+            ("data", "root"), "the folder of the cohorts' folders", f"no folder {config.data.root}", "correct it"
+        )
+        return
+    for number, cohort in enumerate(config.data.cohorts):
+        if reading.is_sound("data", "cohorts", number):
+            yield from _missing_in(cohort, config, number)
 
-    Raises:
-        InputError: as `load_config`.
-    """
-    expected = "a TOML training configuration (recipes/*.toml)"
+
+def _unfit_weights(config: TrainingConfig, reading: Reading[TrainingConfig]) -> Iterator[Mistake]:
+    """Yield what is wrong with the initial weights that the recipe names."""
+    if reading.is_sound("start") and reading.is_sound("variant"):
+        try:
+            starting_weights(config)
+        except LightCRCFError as error:
+            yield Mistake(("start",), error.expected, f"{error.got} in {config.start}", error.remedy)
+
+
+def _missing_in(cohort: Cohort, config: TrainingConfig, number: int) -> Iterator[Mistake]:
+    key = ("data", "cohorts", number)
     try:
-        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        return section.model_validate(values)
-    except OSError as error:
-        raise InputError(str(path), expected=expected, got=str(error.strerror), remedy="check the path") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(str(path), expected=expected, got=f"broken TOML: {error}", remedy="mend that line") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "file"
-        raise InputError(
-            f"{path} [{where}]", expected=expected, got=first["msg"], remedy="correct this value"
-        ) from None
+        listing = cohort.listing(config.data.root)
+    except InputError as error:
+        yield Mistake(key, error.expected, f"{error.got} in {error.subject}", error.remedy)
+        return
+    blocking = listing.blocking(train_labels=config.loss.dice > 0 or cohort.skull_strip_with_labels)
+    remedy = "correct the recipe, or the folder; 'lightcrcf data check' with the recipe lists all"
+    for problem in blocking[:_MOST_MISSING]:
+        yield Mistake(key, f"the images of the recipe in {listing.folder}", problem.text, remedy)
+    if len(blocking) > _MOST_MISSING:
+        yield Mistake(
+            key,
+            f"the images of the recipe in {listing.folder}",
+            f"{len(blocking) - _MOST_MISSING} more problems",
+            remedy,
+        )

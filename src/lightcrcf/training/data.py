@@ -32,6 +32,7 @@ from lightcrcf.training.config import Augment, Cohort, Data
 from lightcrcf.training.datasets.analyze import read_analyze
 from lightcrcf.training.datasets.listing import Scan
 from lightcrcf.transforms.affine import Affine
+from lightcrcf.transforms.labels import is_label_map
 from lightcrcf.volumes import check_usable, on_grid_of, read
 from lightcrcf.volumes.volume import Volume
 from lightcrcf.weights.preparation import CT, Profile, Ranges
@@ -133,7 +134,7 @@ def load_cohort(
     def subjects(names: tuple[str, ...], with_labels: bool) -> list[Subject]:
         found = []
         for scan in listing.of(names):
-            found.append(loader.labelled(scan) if with_labels else loader.subject(scan))
+            found.append(loader.labelled(scan) if with_labels and scan.labels else loader.subject(scan))
             progress(next(ready), images)
         return found
 
@@ -166,6 +167,9 @@ class _Loader:
         """Return a prepared and aligned image without labels."""
         preparation = self.data.preparation
         volume = _image(scan, self.cohort.skull_strip_with_labels)
+        if self.cohort.found and is_label_map(volume.data):
+            remedy = "name label maps in labels, or choose names that they do not have"
+            raise InputError(str(scan.image), expected="an image", got="a label map", remedy=remedy)
         affine = Affine.identity() if self.cohort.within else _aligned(self.reference, volume, self.cache)
         return Subject(
             scan.subject,

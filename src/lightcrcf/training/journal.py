@@ -33,7 +33,7 @@ class Journal:
             self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
 
     def write(self, step: int, group: str, values: dict[str, float]) -> None:
-        """Append `values` of the group "train" or "monitor" at a step."""
+        """Append `values` at a step; those of groups other than "train" stand below the group's name."""
         record: dict[str, Any] = {"step": step, **(values if group == "train" else {group: values})}
         with self._file.open("a", encoding="utf-8") as log:
             log.write(json.dumps(record) + "\n")

@@ -18,7 +18,7 @@ from torch.nn.utils import clip_grad_norm_
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.network.model import LightCRCF
 from lightcrcf.training.checkpoint import restore, save
-from lightcrcf.training.config import Cohort, Stage, TrainingConfig, load_config
+from lightcrcf.training.config import Cohort, Stage, TrainingConfig, load_config, starting_weights
 from lightcrcf.training.data import (
     Subject,
     choose_pair,
@@ -33,31 +33,40 @@ from lightcrcf.training.journal import Journal
 from lightcrcf.training.monitor import monitor
 from lightcrcf.training.narrator import Narrator
 from lightcrcf.training.objective import Operations, objective
+from lightcrcf.training.origin import Origin
 from lightcrcf.training.processes import Processes, process_group
+from lightcrcf.training.report.page import REPORT, Group, State, write_report
+from lightcrcf.training.report.watched import TRAINED, watched_groups
 from lightcrcf.weights.preparation import Profile
-from lightcrcf.weights.store import load, write_weights
+from lightcrcf.weights.store import write_weights
 
 __all__ = ["Trainer", "train"]
 
 
 def train(
-    recipe: Path | TrainingConfig, *, resume: bool = False, log: Callable[[str], None] = lambda line: None
+    recipe: Path | TrainingConfig,
+    *,
+    resume: bool = False,
+    start: str | None = None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Train a configuration to its end, and return the path of the exported weights.
 
-    All output goes to the run folder of the configuration: `log.jsonl`, `checkpoint.safetensors`, `NAME.safetensors`,
-    and events of TensorBoard. The processes that `torchrun` starts divide each batch.
+    All output goes to the run folder of the configuration: `log.jsonl`, `report.html`, `training.json`,
+    `checkpoint.safetensors`, `NAME.safetensors`, and events of TensorBoard. The processes that `torchrun` starts divide
+    each batch.
 
     Args:
         recipe: the configuration, or its TOML file.
         resume: whether to continue from the last checkpoint.
+        start: initial weights, a shipped model or a .safetensors file, in place of those of the TOML file.
         log: receives progress messages, from the first process.
 
     Raises:
         InputError: for a bad configuration, bad data, or a checkpoint of another configuration.
         UsageError: if the folder holds a run and `resume` is False.
     """
-    config = recipe if isinstance(recipe, TrainingConfig) else load_config(recipe)
+    config = recipe if isinstance(recipe, TrainingConfig) else load_config(recipe, files=True, start=start)
     folder = config.run.folder
     checkpoint = folder / "checkpoint.safetensors"
     if checkpoint.exists() and not resume:
@@ -68,8 +77,11 @@ def train(
             remedy="add --resume or name another folder",
         )
     with process_group(config.run.device) as processes:
+        origin = Origin.of(config)
         folder.mkdir(parents=True, exist_ok=True)
-        trainer = Trainer(config, processes, log)
+        if processes.first:
+            origin = origin.recorded(folder, resume=resume)
+        trainer = Trainer(config, processes, log, origin)
         if resume and checkpoint.exists():
             trainer.step = restore(checkpoint, config, trainer.model, trainer.optimiser)
         torch.set_flush_denormal(True)
@@ -111,8 +123,10 @@ class Trainer:
         config: the configuration; the constructor reads and aligns the data.
         processes: the processes of the run.
         log: see `train`.
+        origin: of the run, if it is recorded.
 
     Raises:
+        InputError: if the initial weights do not suit the network.
         UsageError: if the device is missing, or the batch is no multiple of the number of processes.
     """
 
@@ -121,8 +135,10 @@ class Trainer:
         config: TrainingConfig,
         processes: Processes = SINGLE_PROCESS,
         log: Callable[[str], None] = lambda line: None,
+        origin: Origin | None = None,
     ) -> None:
         self.config, self.step, self.processes = config, 0, processes
+        self.origin = origin or Origin.of(config)
         self.narrator = Narrator(log if processes.first else lambda line: None, self.total_steps)
         self.inconsistent = False
         if config.run.batch % processes.count:
@@ -136,10 +152,7 @@ class Trainer:
             torch.set_num_threads(config.run.threads)
         torch.manual_seed(config.run.seed)
         self.device = torch.device(config.run.device)
-        model = LightCRCF(config.network).to(self.device)
-        if config.start is not None:
-            model.load_fused(load(config.start).arrays)
-        self.model: LightCRCF = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.model = _initial_model(config, self.device)
         self.model.warp = Operations.on(self.device).warp
         self.network = processes.wrap(self.model)
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=1e-3, fused=True)
@@ -175,8 +188,11 @@ class Trainer:
         started, window = time.monotonic(), []
         journal = self._journal()
         images, monitored = (sum(map(len, cohorts)) for cohorts in (self.cohorts, [s for s, _ in self.monitored]))
-        self.narrator.begins(self.config.name, self.step, images, monitored, run.folder)
+        source = self.origin.start.source if self.origin.start else None
+        self.narrator.begins(self.config.name, self.step, images, monitored, run.folder, source)
         try:
+            if self.step == 0 and source:
+                self._monitor(journal)  # what the weights do before they are trained further
             while self.step < self.total_steps:
                 window.append(self.train_step())
                 self.step += 1
@@ -198,7 +214,7 @@ class Trainer:
                 journal.close()
         self.processes.wait()
         weights = self.export()
-        self.narrator.ends(weights)
+        self.narrator.ends(weights, self.origin.command(weights), run.folder / REPORT)
         return weights
 
     def train_step(self) -> dict[str, float]:
@@ -286,13 +302,27 @@ class Trainer:
         """Validate in the first process; the others continue until the gradients of the next step."""
         if journal is None:
             return
-        self.export()
-        finest = position(self.config.stages, self.step - 1).stage.finest
-        for number, (subjects, pairs) in enumerate(self.monitored):
-            scores, picture = monitor(self.model, subjects, self.config.data, finest, pairs)
-            self._write(journal, "monitor", scores)
-            self.narrator.monitored(self.step, scores)
-            journal.picture(self.step, f"fixed, moving, moved {number}", picture)
+        weights = self.export()
+        stage, groups = position(self.config.stages, self.step - 1).stage, list[Group]()
+        finest = stage.finest if self.step else 0  # all levels of given weights are trained
+        for name, subjects, pairs in watched_groups(self.cohorts, self.monitored, self.config.data):
+            scores, pair = monitor(self.model, subjects, self.config.data, finest, pairs)
+            self._write(journal, name, scores)
+            self.narrator.monitored(self.step, scores, trained=name == TRAINED)
+            journal.picture(self.step, f"fixed, moving, moved {len(groups)}", pair.picture)
+            groups.append(Group.of(name, pairs, pair))
+        images = sum(map(len, self.cohorts))
+        state = State(self.config, self.origin, self.step, images, weights)
+        write_report(state, groups, self.narrator.warn)
+
+
+def _initial_model(config: TrainingConfig, device: torch.device) -> LightCRCF:
+    model = LightCRCF(config.network).to(device)
+    weights = starting_weights(config)
+    if weights is not None:
+        model.load_fused(weights.arrays)
+    laid_out: LightCRCF = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return laid_out
 
 
 def _mean(parts: list[dict[str, float]]) -> dict[str, float]:

@@ -36,11 +36,14 @@ class Narrator:
         if done < images and self._may_print():
             self._log(f"{done} of {images} images read and aligned")
 
-    def begins(self, name: str, step: int, images: int, monitored: int, folder: Path) -> None:
-        """Report the start of the run, or its resumption from a checkpoint."""
+    def begins(
+        self, name: str, step: int, images: int, monitored: int, folder: Path, source: str | None = None
+    ) -> None:
+        """Report the start of the run, from `source` if it names weights, or its resumption from a checkpoint."""
         self._start, self._may_print = time.monotonic(), Throttle()
         monitored_text = f", {monitored} to monitor" if monitored else ""
         start = f"on from step {step} of {self._total}" if step else f"{self._total} steps"
+        start += f" from {source}" if source and not step else ""
         self._log(f"training {name}, {start}, {images} images{monitored_text}; log: {folder / 'log.jsonl'}")
 
     def trained(self, step: int, values: Mapping[str, float]) -> None:
@@ -50,10 +53,16 @@ class Narrator:
             left = format_duration((self._total - step) * pace)
             self._report_step(step, f"loss {values['loss']:.4g}, {pace:.3g} s a step, {left} left")
 
-    def monitored(self, step: int, scores: Mapping[str, float]) -> None:
-        """Report Dice and folding of validation images."""
-        dice, affine, folding = (scores[name] for name in ("dice", "dice_affine", "folding_percent"))
-        self._report_step(step, f"Dice {dice:.4f} (affine {affine:.4f}), folding {folding:.3g} %")
+    def monitored(self, step: int, scores: Mapping[str, float], *, trained: bool = False) -> None:
+        """Report Dice, or local correlation without labels, and folding of validation pairs, or of a trained pair."""
+        name, title = ("dice", "Dice") if "dice" in scores else ("correlation", "local correlation")
+        after, affine, folding = (scores[key] for key in (name, f"{name}_affine", "folding_percent"))
+        who = "a pair that it trains on: " if trained else ""
+        self._report_step(step, f"{who}{title} {after:.4f} (affine {affine:.4f}), folding {folding:.3g} %")
+
+    def warn(self, text: str) -> None:
+        """Report something that does not stop the run."""
+        self._log(text)
 
     def saved(self, step: int, checkpoint: Path) -> None:
         """Report a checkpoint; that of the last step may be written twice, and is reported once."""
@@ -61,9 +70,10 @@ class Narrator:
             self._saved = step
             self._report_step(step, f"checkpoint {checkpoint}")
 
-    def ends(self, weights: Path) -> None:
-        """Report the exported weights."""
-        self._log(f"trained in {format_duration(time.monotonic() - self._start)}; weights: {weights}")
+    def ends(self, weights: Path, command: str, report: Path) -> None:
+        """Report the end: duration and report, then the exported weights and a command that uses them."""
+        self._log(f"trained in {format_duration(time.monotonic() - self._start)}; report: {report}")
+        self._log(f"model {weights}; to use it: {command}")
 
     def _report_step(self, step: int, text: str) -> None:
         self._log(f"step {step} of {self._total}: {text}")

@@ -222,10 +222,9 @@ def test_a_recipe_may_choose_among_the_subjects(tree: Callable[[str], Path]) -> 
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"layout": "acdc", "image": "{id}.nii"}, "knows its files"),
-        ({"layout": "acdc", "labels": "{id}.nii"}, "knows its files"),
-        ({"train": ["1", "2"]}, "image is missing"),
-        ({"image": "{id}.nii"}, "train is missing"),
+        ({"layout": "acdc", "image": "{id}.nii"}, "got 2 of them: layout, image"),
+        ({"layout": "acdc", "labels": "{id}.nii"}, "expected image beside it"),
+        ({"train": ["1", "2"]}, "one of layout, image, bids and csv, got none of them"),
         ({"layout": "adni"}, "layout"),
     ],
 )

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -32,7 +32,9 @@ from lightcrcf.training.brain.data import (
     skull_stripped_head,
     synthetic_head,
 )
-from lightcrcf.training.config import Fraction, Positive, Section, Template, read_section
+from lightcrcf.training.recipe.mistakes import read_section
+from lightcrcf.training.recipe.section import Contradiction, Fraction, Positive, Section, Template
+from lightcrcf.training.recipe.words import toml
 from lightcrcf.weights.brain import read_brain_weights, write_brain_weights
 
 __all__ = ["BrainCohort", "BrainConfig", "is_brain_mask", "load_brain_config", "loss", "train_brain_mask"]
@@ -105,12 +107,10 @@ class BrainConfig(Section):
     precision: Literal["f32", "bf16"] = "bf16"
     checkpoint_steps: Annotated[int, Field(ge=1)] = 250
 
-    @field_validator("shape")
-    @classmethod
-    def _fits(cls, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        if any(n < MULTIPLE or n % MULTIPLE for n in shape):
-            raise ValueError(f"shape {shape} must be multiples of {MULTIPLE}")
-        return shape
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Yield a shape that the network cannot take."""
+        if any(n < MULTIPLE or n % MULTIPLE for n in self.shape):
+            yield Contradiction("shape", f"multiples of {MULTIPLE}", toml(self.shape), ("shape",))
 
 
 def is_brain_mask(path: Path) -> bool:

@@ -109,7 +109,7 @@ class Listing:
         if self.rule == "to atlas":
             return [(atlas, scan) for atlas in self.of(self.atlases) for scan in scans]
         if self.rule == "ordered":
-            return list(permutations(scans, 2))
+            return [pair for pair in permutations(scans, 2) if pair[0].subject != pair[1].subject]
         groups = [self.of([subject]) for subject in subjects]
         return [pair for group in groups for pair in zip(group, [*group[1:], *group[:1]], strict=True)]
 
@@ -146,9 +146,12 @@ class Listing:
         if train_labels:
             labelled.update(self.train, self.atlases)
         used = {*self.train, *self.val, *self.atlases}
+        labelless = self.of([*self.atlases, *self.train, *self.val]) if train_labels else []
+        unlabelled = [scan for scan in labelless if scan.labels is None]
+        without = [Problem(f"{_short(scan.image, self.folder)} has no label map", scan.subject) for scan in unlabelled]
         return [
             problem
-            for problem in self.problems
+            for problem in (*self.problems, *without)
             if not problem.harmless
             and (problem.subject is None or problem.subject in (labelled if problem.of_labels else used))
         ]

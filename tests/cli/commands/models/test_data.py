@@ -176,8 +176,10 @@ def test_a_run_says_the_same(tree: Tree, tmp_path: Path, capsys: pytest.CaptureF
     recipe.write_text(text.replace("../../data/AbdomenCTCT", str(folder)), encoding="utf-8")
     assert run(["train", str(recipe)]) == 3
     err = capsys.readouterr().err
-    assert err.count("\n") == 1
-    assert "labelsTr/AbdomenCTCT_0021_0000.nii.gz is missing (and 2 more problems)" in err
+    assert err.count("\n") == 4
+    assert "got 3:" in err
+    for person in ("0021", "0022", "0023"):
+        assert f"labelsTr/AbdomenCTCT_{person}_0000.nii.gz is missing" in err
     assert "lightcrcf data check" in err
 
 
@@ -186,6 +188,16 @@ def test_recipes_that_name_their_files_are_checked_too(tmp_path: Path, capsys: p
     out = capsys.readouterr().out
     assert "  error    sub-1000_T1w.nii.gz is missing" in out
     assert out.endswith("not trainable: 23 errors\n")
+
+
+def test_many_missing_files_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "recipe.toml"
+    text = (RECIPES / "brain-t1.toml").read_text(encoding="utf-8")
+    recipe.write_text(text.replace("../../shared/data", str(tmp_path)), encoding="utf-8")
+    assert run(["train", str(recipe)]) == 3
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 7
+    assert "got 18 more problems" in lines[-1]
 
 
 def test_pytorch_is_not_needed(tree: Tree) -> None:

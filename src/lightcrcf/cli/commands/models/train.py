@@ -17,6 +17,14 @@ __all__ = ["train"]
 def train(
     config: Annotated[Path, typer.Argument(help="TOML file that names the data and the recipe.")],
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    init_from: Annotated[
+        str | None,
+        typer.Option(
+            "--init-from",
+            metavar="MODEL",
+            help="Start from these weights, instead of the recipe's start: a shipped model or a .safetensors file.",
+        ),
+    ] = None,
 ) -> None:
     """Train a model as a TOML file says."""
     if find_spec("torch") is None:
@@ -26,15 +34,21 @@ def train(
             got="an installation without it",
             remedy=how_to_install("train"),
         )
+    if resume and init_from is not None:
+        raise UsageError(
+            "--init-from", expected="it or --resume", got="both", remedy="leave it out: the checkpoint has the weights"
+        )
     from lightcrcf.training.brain.mask import is_brain_mask, load_brain_config, train_brain_mask
     from lightcrcf.training.loop import train as run
 
     if not is_brain_mask(config):
-        run(config, resume=resume, log=print_message)
+        run(config, resume=resume, start=init_from, log=print_message)
         return
     if resume:
         raise UsageError(
             "--resume", expected="a registration network", got="one for brain masks, which trains in less than an hour",
             remedy="leave it out",
         )  # fmt: skip
-    train_brain_mask(load_brain_config(config), log=print_message)
+    recipe = load_brain_config(config)
+    start = {} if init_from is None else {"start": Path(init_from)}
+    train_brain_mask(recipe.model_copy(update=start), log=print_message)
