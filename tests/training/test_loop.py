@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -146,6 +147,25 @@ def test_a_run_that_diverged_leaves_its_last_good_checkpoint(
     with pytest.raises(InputError, match="a loss that stays small"):
         train(config, resume=True)
     assert (config.parent / "run" / "checkpoint.safetensors").read_bytes() == good
+
+
+def test_gradients_that_are_not_finite_change_no_weight(
+    recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(load_config(recipe(1)))
+    before = [p.detach().clone() for p in trainer.model.parameters()]
+    backward = trainer._backward
+
+    def overflowing(*arguments: Any, **options: Any) -> dict[str, float]:
+        values = backward(*arguments, **options)
+        next(p for p in trainer.model.parameters() if p.grad is not None).grad.fill_(math.inf)
+        return values
+
+    monkeypatch.setattr(trainer, "_backward", overflowing)
+    with pytest.raises(InputError, match="expected finite gradients, got inf"):
+        trainer.train_step()
+    assert not trainer.inconsistent  # the weights may be saved
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
 
 
 def test_long_gradients_are_shortened(recipe: Callable[..., Path]) -> None:

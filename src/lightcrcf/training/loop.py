@@ -228,6 +228,11 @@ class Trainer:
             batch = self.batch(np.random.default_rng([run.seed, self.step, number]), current.stage.compare)
             parts.append(self._backward(*batch, current.stage, 1.0 / len(own_numbers), last=number == own_numbers[-1]))
         norm = float(clip_grad_norm_(self.model.parameters(), current.stage.gradient_norm))
+        if not math.isfinite(norm):
+            raise InputError(
+                f"step {self.step}", expected="finite gradients", got=str(norm),
+                remedy='go on with --resume; if it fails again, lower the learning rate or set precision = "f32"',
+            )  # fmt: skip
         self.inconsistent = True
         self.optimiser.step()
         return {**_mean(parts), "gradient_norm": norm, "learning_rate": current.learning_rate}
