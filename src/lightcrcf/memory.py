@@ -20,7 +20,7 @@ __all__ = ["MemoryEstimate", "check_memory_estimate", "limit_malloc_arenas"]
 # Bytes, measured stage by stage on pairs of 0.1 to 157 million voxels; tests and `lightcrcf bench scaling` measure the
 # error of the sum. `_VOXEL` is per voxel of the file, `_WORKING` per voxel of the working grid.
 _PROGRAM = 62 << 20  # interpreter and libraries
-_ITK = 90 << 20  # SimpleITK, once something has imported it: the search for the table of a CT
+_ITK = 90 << 20  # SimpleITK, which the search for the table of a CT imports
 _NETWORK = 8 << 20  # the weights of a network and its kernels' scratch, and what the allocator does not return
 _NORMALIZED_VOXEL = 4  # a normalised image in float32
 _NORMALIZING_VOXEL = 13  # while it is computed: copies in float32, the foreground, the percentiles
@@ -75,6 +75,7 @@ class MemoryEstimate:
         resampled_bytes: bytes per voxel of `fixed` of everything resampled to it or measured on it; by default of the
             moving image alone.
         labels: whether label maps are moved.
+        ct: whether an image is a CT.
 
     Example:
         >>> import numpy as np
@@ -104,6 +105,7 @@ class MemoryEstimate:
     examined_bytes: int = 0
     resampled_bytes: int = 4
     labels: bool = False
+    ct: bool = False
 
     @property
     def bytes(self) -> int:
@@ -114,7 +116,12 @@ class MemoryEstimate:
         """Return the peak resident memory in bytes of each stage, by its name in the times of `run.json`."""
         sizes = [volume.data.size for volume in self.volumes]
         fixed, moving, largest = *(sizes or [0])[:1], *(sizes[1:] or [0])[:1], max(sizes, default=0)
-        read = _program() + sum({id(v.data): v.data.nbytes for v in self.volumes}.values()) + self.examined_bytes
+        read = (
+            _PROGRAM
+            + self.ct * _ITK
+            + sum({id(v.data): v.data.nbytes for v in self.volumes}.values())
+            + self.examined_bytes
+        )
         fixed_ready = read + _NORMALIZED_VOXEL * fixed
         pairs = 1 + len(self.further)
         images = pairs * (_IMAGES_WORKING + self.masks * _MASKS_WORKING) + _SIMILARITY_WORKING
@@ -173,10 +180,6 @@ class MemoryEstimate:
     def _field(self) -> int:
         """Return the number of voxels of the field that is written."""
         return (self.field or self.fixed).size if self.network or self.refinement else 0
-
-
-def _program() -> int:
-    return _PROGRAM + _ITK * ("SimpleITK" in sys.modules)
 
 
 def _resident() -> int:

@@ -16,9 +16,11 @@ from lightcrcf.refinement.schedule import Level
 
 LEVELS = (Level(4, 3, radius=2, contrast=0.5), Level(2, 2, radius=2))
 LONG = """
+import signal
 import numpy as np
 from lightcrcf.refinement.refine import refine
 from lightcrcf.refinement.schedule import Level
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 rng = np.random.default_rng(0)
 fixed, moving = (rng.random((96, 96, 96), np.float32) for _ in range(2))
 told = []

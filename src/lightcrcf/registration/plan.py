@@ -107,6 +107,7 @@ def plan_registration(
     init, transform = _affine_stage(options, selection)
     samples = _count_samples(inputs, image_types) if init == "auto" else 0
     memory = _memory(inputs, options, selection, refinement, grids, across, samples, retain_engine=retain_engine)
+    memory = replace(memory, ct=any(image_type.ct for pair in image_types for image_type in pair))
     selection = _explained(selection, refinement, transform)
     return RegistrationPlan(image_types, selection, refinement, init, transform, memory, across, known)
 
