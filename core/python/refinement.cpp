@@ -107,6 +107,12 @@ void compose_step(ConstField field, ConstField step, float scale, float longest,
   lightcrcf::compose_step(field, Step{step, scale, longest}, out);
 }
 
+void limit_lengths(Field vectors, float scale, float longest) {
+  require(vectors.shape[0] == 3, "vectors need three channels");
+  require(longest > 0, "a limit of lengths is above 0");
+  lightcrcf::limit_lengths(vectors, scale, longest);
+}
+
 }  // namespace
 
 void bind_refinement(nb::module_& module) {
@@ -124,6 +130,7 @@ void bind_refinement(nb::module_& module) {
              "out"_a, unlocked);
   module.def("smooth", &smooth, "values"_a, "taps"_a, "out"_a, unlocked);
   module.def("accumulate", &accumulate, "total"_a, "keep"_a, "addend"_a, "scale"_a, unlocked);
+  module.def("limit_lengths", &limit_lengths, "vectors"_a, "scale"_a, "longest"_a, unlocked);
   module.def("compose_step", &compose_step, "field"_a, "step"_a, "scale"_a, "longest"_a, "out"_a, unlocked);
 }
 

@@ -165,4 +165,18 @@ void compose_step(ConstField field, const Step& step, Field out) {
   });
 }
 
+void limit_lengths(Field vectors, float scale, float longest) {
+  const int64_t rows = vectors.shape[1] * vectors.shape[2], width = vectors.shape[3], channel = rows * width;
+  parallel_for(rows, [=](int64_t n) {
+    float* row = vectors.data + n * width;
+    for (int64_t k = 0; k < width; k += lanes) {
+      Vector v[3];
+      for (int c = 0; c < 3; ++c) v[c] = scale * load_first(row + c * channel + k, width - k);
+      const Vector length = square_root(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]);
+      const Vector shorten = longest / maximum(broadcast(longest), length);
+      for (int c = 0; c < 3; ++c) store_first(row + c * channel + k, shorten * v[c], width - k);
+    }
+  });
+}
+
 }  // namespace lightcrcf::LIGHTCRCF_ISA

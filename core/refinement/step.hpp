@@ -1,4 +1,4 @@
-// A step of the refinement: momentum, and composition with a short step.
+// A step of the refinement: momentum, composition with a short step, and limits of lengths.
 #pragma once
 
 #include "base/dispatch.hpp"
@@ -19,5 +19,8 @@ struct Step {
 //
 // field u, out: (3, D, H, W) voxels; out is neither u nor the step.
 LIGHTCRCF_KERNEL(void, compose_step, (ConstField field, const Step& step, Field out))
+
+// Multiply vectors (3, D, H, W) by `scale` in place, and shorten those that are longer than `longest` to that length.
+LIGHTCRCF_KERNEL(void, limit_lengths, (Field vectors, float scale, float longest))
 
 }  // namespace lightcrcf

@@ -21,6 +21,7 @@ ODD = {
     "odd-single": NetworkConfig(stream="single", encoder=(3, 5, 7, 1), decoder=(1, 3, 5, 2)),
     "odd-correlation": NetworkConfig(correlation=True, encoder=(1, 2, 3, 5), decoder=(5, 1, 2, 3)),
     "odd-passes": NetworkConfig(correlation=True, encoder=(4, 2, 3, 5), decoder=(5, 1, 2, 3), passes=(2, 1, 1, 1)),
+    "odd-force": NetworkConfig(force=True, encoder=(3, 5, 7, 1), decoder=(1, 3, 5, 2), passes=(1, 3, 2, 1), steps=2),
     "wide": NetworkConfig(encoder=(17, 33, 24, 40), decoder=(35, 16, 18, 9)),
 }
 Make = Callable[[NetworkConfig], Weights]
@@ -34,7 +35,9 @@ def test_engines_agree_on_every_variant(config: NetworkConfig, random_weights: M
     wanted = open_engine(weights, name="torch").displacement(*images)
     got = open_engine(weights, name="native").displacement(*images)
     assert np.abs(wanted).max() > 3
-    np.testing.assert_allclose(got, wanted, atol=1e-3, rtol=0)
+    # Where a window is flat but for rounding, that counts in the force: the floor of variances is as small.
+    np.testing.assert_allclose(got, wanted, atol=5e-3 if config.force else 1e-3, rtol=0)
+    assert np.abs(got - wanted).mean() < 1e-4
 
 
 @pytest.mark.parametrize("name", names())

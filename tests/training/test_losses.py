@@ -7,7 +7,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightcrcf.training.losses import dice, diffusion, folding, lncc, mean_squared_error
+from lightcrcf.geometry.refinement_kernels import correlation_terms
+from lightcrcf.training.losses import (
+    bending,
+    determinant,
+    dice,
+    diffusion,
+    folding,
+    lncc,
+    mean_squared_error,
+    volume_change,
+)
 
 SHAPE = (6, 7, 9)
 EPSILON = 1e-5
@@ -107,8 +117,8 @@ def test_folding_counts_the_determinant_of_any_linear_map(generator: torch.Gener
     matrix = torch.randn(20, 3, 3, generator=generator, dtype=torch.float64)
     determinants = torch.linalg.det(matrix + torch.eye(3, dtype=torch.float64))
     assert (determinants < 0).any()
-    for one, determinant in zip(matrix, determinants, strict=True):
-        assert float(folding(linear(one))) == pytest.approx(max(0.0, 0.1 - float(determinant)), abs=1e-9)
+    for one, volume in zip(matrix, determinants, strict=True):
+        assert float(folding(linear(one))) == pytest.approx(max(0.0, 0.1 - float(volume)), abs=1e-9)
 
 
 def test_one_folded_corner_is_found_and_nothing_else() -> None:
@@ -148,3 +158,45 @@ def test_dice_of_an_empty_structure_has_a_gradient_that_is_finite() -> None:
     dice(torch.zeros(1, 1, *SHAPE), moved).backward()  # type: ignore[no-untyped-call]
     assert moved.grad is not None
     assert torch.isfinite(moved.grad).all()
+
+
+def test_windows_weighted_by_deviation_are_those_of_the_refinement() -> None:
+    """The native kernel of the refinement, beside the loss."""
+    fixed, moved = np.random.default_rng(5).random((2, *SHAPE), dtype=np.float32)
+    gained, counted, _ = correlation_terms(fixed, moved, None, 2, EPSILON, np.empty((3, *SHAPE), np.float32))
+    images = (torch.from_numpy(image)[None, None] for image in (fixed, moved))
+    loss = lncc(*images, window=5, epsilon=EPSILON, by_deviation=True)
+    assert float(loss) == pytest.approx(1 - gained / counted, abs=1e-5)
+
+
+def affine_field(scales: tuple[float, float, float]) -> Tensor:
+    axes = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in SHAPE), indexing="ij")
+    return torch.stack([(s - 1) * axis for s, axis in zip(scales, axes, strict=True)])[None]
+
+
+def test_bending_spares_affines_and_counts_each_pair_of_axes() -> None:
+    assert float(bending(affine_field((2.0, 0.5, 1.5)))) == pytest.approx(0, abs=1e-20)
+    z, y, _ = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in SHAPE), indexing="ij")
+    twisted = torch.stack([0.5 * z * y, 0 * z, 0 * z])[None]  # mixed differences of 0.5 in one of three components
+    assert float(bending(twisted)) == pytest.approx(2 * 0.25 / 3 / 3)
+
+
+def test_determinants_of_an_affine_are_its_own() -> None:
+    found = determinant(affine_field((2.0, 0.5, 1.5)))
+    assert found.shape == (1, *(n - 1 for n in SHAPE))
+    torch.testing.assert_close(found, torch.full_like(found, 1.5))
+
+
+@pytest.mark.parametrize("scale", [1.25, 2.0])
+def test_volume_change_counts_shrinking_as_growing(scale: float) -> None:
+    grown, shrunk = (volume_change(affine_field((s, 1.0, 1.0))) for s in (scale, 1 / scale))
+    torch.testing.assert_close(grown, shrunk)
+    assert float(grown) == pytest.approx((scale + 1 / scale) / 2 - 1)
+    assert float(volume_change(torch.zeros(1, 3, *SHAPE))) == 0
+
+
+def test_volume_change_leaves_folds_to_their_own_penalty() -> None:
+    folded = affine_field((-1.0, 1.0, 1.0)).requires_grad_()
+    volume_change(folded).backward()
+    assert folded.grad is not None
+    assert folded.grad.abs().max() == 0

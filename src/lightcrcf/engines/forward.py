@@ -31,7 +31,8 @@ class Forward:
     """
 
     def __init__(self, config: NetworkConfig, arrays: Arrays, shape: Shape, layers: Layers) -> None:
-        self._single = config.stream == "single"
+        self._single, self._force = config.stream == "single", config.force
+        self._layers, self._steps, self._pool = layers, config.steps, config.pool
         sizes = [config.coarser(shape, level + 1) for level in range(LEVELS)]
         self._encoder = _Encoder(config, arrays, sizes, layers)
         kind: type[_Level] = _SingleLevel if self._single else _DualLevel
@@ -45,10 +46,13 @@ class Forward:
             self._encoder.encode(images, [level.encoded[n] for level in self._levels])
         if self._single:
             _pool_images((fixed, moving), [level.images for level in self._levels])
+        elif self._force:
+            self._levels[0].compared = (fixed, moving)
+            _pool_images((fixed, moving), [level.images for level in self._levels[:-1]])
         field, context = self._levels[-1].coarsest()
         for level in self._levels[-2::-1]:
             field, context = level.decode(field, context)
-        return field
+        return self._layers.ascend(fixed, moving, field, self._steps, self._pool) if self._steps else field
 
 
 class _Encoder:
@@ -132,7 +136,9 @@ class _Level(ABC):
     encoded: tuple[Features, ...]
     """Features of each image, or joint ones, from the encoder."""
     images: Float32
-    """The fixed and the moving image (2, D, H, W), for one stream."""
+    """The fixed and the moving image (2, D, H, W) at the resolution of the level, for one stream or forces."""
+    compared: Sequence[Float32]
+    """The images of which forces are computed: those of the level, or finer ones."""
 
     @abstractmethod
     def __init__(
@@ -149,7 +155,7 @@ class _Level(ABC):
 
 
 class _DualLevel(_Level):
-    """A level of a network with two streams: fixed features, warped moving features or correlations, flow."""
+    """A level of a network with two streams: fixed features, warped moving features or correlations, flow, force."""
 
     def __init__(
         self, config: NetworkConfig, arrays: Arrays, level: int, shape: Shape, layers: Layers, blocks: Features
@@ -161,7 +167,12 @@ class _DualLevel(_Level):
         self._warped = self._moving if coarsest else layers.features(width, shape, self._moving)
         self._correlated = layers.features(_CORRELATIONS, shape) if config.correlation else None
         self._flow = None if coarsest else layers.input_features(3, shape)
-        parts = (width, _CORRELATIONS if config.correlation else width, *(() if coarsest else (3,)))
+        self._sees_force = config.force and not coarsest
+        self.images = np.empty((2 * self._sees_force, *shape), np.float32)
+        self.compared = tuple(self.images)
+        self._force = layers.input_features(3, shape) if self._sees_force else None
+        vectors = 0 if coarsest else 1 + config.force
+        parts = (width, _CORRELATIONS if config.correlation else width, *(3,) * vectors)
         shared = layers.splits and self._passes > 1
         # Once its sums are computed, nothing reads the fixed features; but correlations do.
         memory = (blocks, self._fixed if shared and not config.correlation else None)
@@ -179,6 +190,10 @@ class _DualLevel(_Level):
         for _pass in range(self._passes):
             self._layers.warp(self._channels_last, field, self._warped)
             sources = [self._fixed, self._matched(), self._layers.to_features(field, self._flow)]
+            if self._sees_force:
+                fixed, moving = self.compared
+                force = self._layers.force(fixed, moving, field, self._pool)
+                sources.append(self._layers.to_features(force, self._force))
             field = self._layers.compose(field, self._decoder.predict(sources))
         return field, None
 

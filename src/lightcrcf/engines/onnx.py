@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightcrcf.engines.onnx_forces import ascended, pooled_force, unit_force
 from lightcrcf.errors import UsageError, how_to_install
 from lightcrcf.network.config import LEVELS
 from lightcrcf.weights.store import Weights
@@ -102,7 +103,7 @@ class _Graph:
         config, single = self._config, self._config.stream == "single"
         blocks = [self._space_to_depth(image) for image in (fixed, moving)]
         levels = self._encoder(self._concat(blocks, 1 if single else 0))
-        images = [self._pyramid(block) for block in blocks] if single else []
+        images = [self._pyramid(block) for block in blocks] if single or config.force else []
         field, context = "", ""
         for level in range(LEVELS - 1, -1, -1):
             joint, pair = [], [self._part(levels[level], 0, n) for n in range(2)]
@@ -113,12 +114,21 @@ class _Graph:
                 field, context = self._residual(level, joint, *pair)
                 continue
             upsampled = [self._repeat(context)] if single else []
-            field = self._upsample(field)
+            field = self.upsample(field)
             for _ in range(config.passes[level]):
-                warped = self._warp(pair[1], field)
-                residual, context = self._residual(level, [*joint, *upsampled], pair[0], warped, field)
-                field = self.node("Add", [residual, self._warp(field, residual)])
-        return field
+                warped = self.warp(pair[1], field)
+                vectors = [field]
+                if config.force:
+                    vectors.append(self._force(level, (fixed, moving), [pyramid[level] for pyramid in images], field))
+                residual, context = self._residual(level, [*joint, *upsampled], pair[0], warped, *vectors)
+                field = self.node("Add", [residual, self.warp(field, residual)])
+        return ascended(self, fixed, moving, field, config.steps, config.pool)
+
+    def _force(self, level: int, full: tuple[str, str], images: Sequence[str], field: str) -> str:
+        """Return the force at the resolution of a level, at the finest one that at full resolution."""
+        if level == 0:
+            return pooled_force(self, *full, field, self._config.pool)
+        return unit_force(self, images[0], self.warp(images[1], field))
 
     def _residual(self, level: int, joint: Sequence[str], fixed: str, warped: str, *flow: str) -> tuple[str, str]:
         """Return the residual flow of a level, and the features of its decoder."""
@@ -177,14 +187,14 @@ class _Graph:
         options = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
         return self.node("Resize", [x, "", scales], **options)
 
-    def _upsample(self, field: str) -> str:
+    def upsample(self, field: str) -> str:
         """Return `network.sampling.upsample`."""
         scales = self.constant([1, 1, *self._config.pool], np.float32)
         fine = self.node("Resize", [field, "", scales], mode="linear", coordinate_transformation_mode="half_pixel")
         factors: NDArray[np.float32] = np.asarray(self._config.pool, np.float32).reshape(1, 3, 1, 1, 1)
         return self.node("Mul", [fine, self.constant(factors, np.float32)])
 
-    def _warp(self, features: str, displacement: str) -> str:
+    def warp(self, features: str, displacement: str) -> str:
         """Return `network.sampling.warp`; GridSample takes (N, D, H, W, 3) in -1..1, last axis first."""
         shape, coordinates = self.node("Shape", [displacement]), []
         zero, one, two = (self.constant(value, np.float32) for value in (0.0, 1.0, 2.0))

@@ -44,6 +44,9 @@ class NetworkConfig:
         slope: negative slope of the leaky ReLU.
         passes: iterations per level with shared weights; one at the coarsest.
         pool: downsampling factor between levels along each axis: 2, or 1 for an axis of few thick slices.
+        force: whether each pass but the coarsest one also sees the force of the local correlation, which the refinement
+            climbs, of both images at its resolution; at the finest level at full resolution. See `network.force`.
+        steps: up that force, at full resolution, after the finest level; see `network.ascent`.
     """
 
     stream: Literal["dual", "single"] = "dual"
@@ -55,6 +58,8 @@ class NetworkConfig:
     slope: float = 0.2
     passes: tuple[int, ...] = (1, 1, 1, 1)
     pool: Shape = (2, 2, 2)
+    force: bool = False
+    steps: int = 0
 
     def __post_init__(self) -> None:
         wrong = (
@@ -65,11 +70,13 @@ class NetworkConfig:
             or not isinstance(self.slope, int | float)
             or not 0 <= self.slope <= 1
             or not set(self.branches) <= set(TEXTURE)
-            or (self.correlation and self.stream == "single")
+            or ((self.correlation or self.force) and self.stream == "single")
             or len(self.passes) != LEVELS
             or not all(isinstance(n, int) and 1 <= n <= 16 for n in self.passes)
             or self.passes[-1] != 1
             or (self.stream == "single" and max(self.passes) > 1)
+            or not isinstance(self.steps, int)
+            or not 0 <= self.steps <= 64
             or len(self.pool) != 3
             or not all(isinstance(n, int) and n in (1, 2) for n in self.pool)
             or max(self.pool) != 2
@@ -129,6 +136,7 @@ class NetworkConfig:
 _TWO_PASSES = (2, 1, 1, 1)
 _VARIANTS: Mapping[str, NetworkConfig] = {
     "default": NetworkConfig(passes=_TWO_PASSES),
+    "force": NetworkConfig(passes=(1, 3, 3, 1), force=True, steps=8),
     "single-pass": NetworkConfig(),
     "paper-single-stream": NetworkConfig(stream="single", encoder=(8, 16, 16, 16), decoder=(16, 16, 16, 16)),
     "no-tarep": NetworkConfig(passes=_TWO_PASSES, branches=()),
@@ -157,15 +165,15 @@ def variant(name: str) -> NetworkConfig:
 def level_inputs(config: NetworkConfig, level: int) -> int:
     """Return the input channels of the decoder of `level` (0 is 1/2, 3 is 1/16).
 
-    dual: fixed features, warped moving features (or 27 correlations), flow.
+    dual: fixed features, warped moving features (or 27 correlations), flow, force if there is one.
     single: joint features, decoder features of the coarser level, fixed and warped moving image, flow.
-    The coarsest level has no flow and no coarser level.
+    The coarsest level has no flow, no force and no coarser level.
     """
     coarsest = level == LEVELS - 1
     flow = 0 if coarsest else 3
     if config.stream == "single":
         return config.encoder[level] + 2 + flow + (0 if coarsest else config.decoder[level + 1])
-    return config.encoder[level] + (27 if config.correlation else config.encoder[level]) + flow
+    return config.encoder[level] + (27 if config.correlation else config.encoder[level]) + flow * (1 + config.force)
 
 
 def tensor_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:

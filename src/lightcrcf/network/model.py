@@ -32,7 +32,9 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d, interpolate, leaky_relu, pad
 
 from lightcrcf.network import sampling
-from lightcrcf.network.config import LEVELS, NetworkConfig, Shape, check_tensors, level_inputs
+from lightcrcf.network.ascent import ascend, pooled_force
+from lightcrcf.network.config import LEVELS, NetworkConfig, Shape, check_tensors, level_inputs, tensor_shapes
+from lightcrcf.network.force import unit_force
 from lightcrcf.network.gfrep import GfRep
 from lightcrcf.network.tarep import TaRep, bias_of, convolutions
 
@@ -74,6 +76,17 @@ def _plain_name(key: str) -> str:
     return key.replace(".main.", ".").replace(".heads.0.", ".")
 
 
+def _blind_to_force(config: NetworkConfig, arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """Return fused weights with zeros for the force, the last input of each level, where they have none."""
+    shapes, extended = tensor_shapes(replace(config, force=False)), dict(arrays)
+    for level in range(LEVELS - 1):
+        name = f"levels.{level}.first.weight"
+        weight = arrays.get(name)
+        if weight is not None and weight.shape == shapes[name]:
+            extended[name] = np.concatenate([weight, np.zeros_like(weight[:, :3])], axis=1)
+    return extended
+
+
 class Level(nn.Module):
     """The decoder of one level: two TaRep blocks and a GfRep head."""
 
@@ -110,6 +123,8 @@ class LightCRCF(nn.Module):
         self.config = config
         # Training replaces this by faster kernels, which agree to rounding.
         self.warp: Callable[[Tensor, Tensor], Tensor] = sampling.warp
+        self.force: Callable[[Tensor, Tensor], Tensor] = unit_force
+        self.ascend: Callable[[Tensor, Tensor, Tensor, int, Shape], Tensor] = ascend
         inputs = (config.blocks if config.stream == "dual" else 2 * config.blocks, *config.encoder[:-1])
         self.encoder = nn.ModuleList(
             TaRep(i, o, config.branches, stride=1 if level == 0 else config.pool, normalise=normalise)
@@ -134,7 +149,8 @@ class LightCRCF(nn.Module):
 
         Returns:
             Fields (N, 3, ...) in voxels of their own level, coarse to fine, pull-back, fixed to moving. The field of
-            level l has ceil(n / pool**(l + 1)) voxels along each axis.
+            level l has ceil(n / pool**(l + 1)) voxels along each axis. In training, the finest one is that before the
+            steps up the force.
         """
         sizes = fixed.shape[2:]
         padding = [
@@ -144,6 +160,8 @@ class LightCRCF(nn.Module):
         fields = (
             self._dual(fixed, moving, finest) if self.config.stream == "dual" else self._single(fixed, moving, finest)
         )
+        if self.config.steps and finest == 0 and not self.training:
+            fields[-1] = self.ascend(fixed, moving, fields[-1], self.config.steps, self.config.pool)
         shapes = [self.config.coarser(tuple(sizes), level + 1) for level in range(LEVELS - 1, finest - 1, -1)]
         return [u[:, :, :d, :h, :w] for u, (d, h, w) in zip(fields, shapes, strict=True)]
 
@@ -153,23 +171,40 @@ class LightCRCF(nn.Module):
         fields: list[Tensor] = []
         for level in range(LEVELS - 1, finest - 1, -1):
             f, m = pyramid[level][:count], pyramid[level][count:]
+            images = self._images_of_force(fixed, moving, level) if self.config.force and fields else None
             u = sampling.upsample(fields[-1], self.config.pool) if fields else None
             for _ in range(self.config.passes[level]):
                 warped = m if u is None else self.warp(m, u).to(m.dtype)
                 matched = correlate(f, warped) if self.config.correlation else warped
                 parts = [f, matched] if u is None else [f, matched, u.to(f.dtype)]
+                if images is not None:
+                    parts.append(self._force(*images, cast(Tensor, u)).to(f.dtype))
                 _, residual = self.levels[level](torch.cat(parts, dim=1))
                 u = residual if u is None else residual + self.warp(u, residual)
             fields.append(cast(Tensor, u))
         return fields
+
+    def _pooled(self, fixed: Tensor, moving: Tensor, level: int) -> tuple[Tensor, Tensor]:
+        window = tuple(n ** (level + 1) for n in self.config.pool)
+        return avg_pool3d(fixed, window), avg_pool3d(moving, window)
+
+    def _images_of_force(self, fixed: Tensor, moving: Tensor, level: int) -> tuple[Tensor, Tensor]:
+        """Return the images at the resolution of the level; those of the finest level as they are."""
+        return self._pooled(fixed, moving, level) if level > 0 else (fixed, moving)
+
+    @torch.no_grad()  # an input: what the force would be elsewhere is not learned from
+    def _force(self, fixed: Tensor, moving: Tensor, displacement: Tensor) -> Tensor:
+        """Return the force on the grid of the displacement, the mean over blocks where the images are finer."""
+        if fixed.shape[2:] == displacement.shape[2:]:
+            return self.force(fixed, self.warp(moving, displacement))
+        return pooled_force(fixed, moving, displacement, self.config.pool, self.warp, self.force)
 
     def _single(self, fixed: Tensor, moving: Tensor, finest: int) -> list[Tensor]:
         pyramid = self.encode(torch.cat([fixed, moving], dim=1))
         fields: list[Tensor] = []
         context = fixed
         for level in range(LEVELS - 1, finest - 1, -1):
-            window = tuple(n ** (level + 1) for n in self.config.pool)
-            f, m = (avg_pool3d(image, window) for image in (fixed, moving))
+            f, m = self._pooled(fixed, moving, level)
             if fields:
                 up = sampling.upsample(fields[-1], self.config.pool)
                 coarser = interpolate(context, size=f.shape[2:], mode="nearest")
@@ -217,11 +252,14 @@ class LightCRCF(nn.Module):
         The branches stay unchanged; the difference is added to the 3x3x3 kernels.
 
         Args:
-            arrays: fused weights from `plain_arrays`.
+            arrays: fused weights from `plain_arrays`; those of a network that sees no force also start one that does,
+                with weights of the force that are zero.
 
         Raises:
             InputError: if names or shapes do not fit the configuration.
         """
+        if self.config.force:
+            arrays = _blind_to_force(self.config, arrays)
         reference = LightCRCF.from_plain_arrays(self.config, arrays)
         with torch.no_grad():
             for block, plain in zip(self.modules_to_fuse(), reference.modules_to_fuse(), strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -41,9 +42,12 @@ class Augment(Section):
         pose_probability: of moving both images alike.
         rotation_deg, scale, shear, shift_mm: of that pose; scale and shear relative.
         misalign_rotation_deg, misalign_scale, misalign_shift_mm: of moving the moving image alone.
+        identical_probability: of a pair of one image twice, without misalignment, so that the network learns to leave
+            what is aligned; noise and intensities still differ.
         flip_probability: of mirroring both images left to right.
         gamma: of the logarithm of the exponent of the intensities.
         noise: added to the foreground, relative to the brightest tissue.
+        shading: of the logarithm of a smooth factor of intensities, as of an uneven coil.
     """
 
     pose_probability: Fraction = 0.5
@@ -54,9 +58,11 @@ class Augment(Section):
     misalign_rotation_deg: float = 1.0
     misalign_scale: float = 0.01
     misalign_shift_mm: float = 1.0
+    identical_probability: Fraction = 0.0
     flip_probability: Fraction = 0.5
     gamma: float = 0.15
     noise: float = 0.01
+    shading: float = 0.0
 
 
 class Loss(Section):
@@ -66,7 +72,10 @@ class Loss(Section):
         similarity: local correlation ("lncc"), or mean squared differences ("mse").
         window: edge length in voxels of the cubes of "lncc".
         contrast: weight of the LNCC of local contrast relative to that of the images; with "lncc" only.
-        regularity, folding: weights of the penalties on the field.
+        by_deviation: whether windows count by the standard deviation of the fixed image in them, as in the
+            refinement; with "lncc" only.
+        regularity, bending: weights of the diffusion and the bending energy of the field of each level.
+        folding, volume: weights of voxels about to fold and of changes of volume, (J + 1/J) / 2 - 1, in the finest one.
         level_weights: of the levels at 1/2, 1/4, 1/8 and 1/16 resolution.
         dice: weight of one minus the mean Dice of label maps warped by the finest field. Above zero, the model is
             weakly supervised and recorded as such.
@@ -75,9 +84,12 @@ class Loss(Section):
 
     similarity: Literal["lncc", "mse"] = "lncc"
     window: Window = 5
+    by_deviation: bool = False
     contrast: Annotated[float, Field(ge=0)] = 0.0
     regularity: Annotated[float, Field(ge=0)] = 1.0
+    bending: Annotated[float, Field(ge=0)] = 0.0
     folding: Annotated[float, Field(ge=0)] = 0.0
+    volume: Annotated[float, Field(ge=0)] = 0.0
     level_weights: tuple[float, float, float, float] = (1.0, 0.3, 0.1, 0.0)
     dice: Annotated[float, Field(ge=0)] = 0.0
     structures: Annotated[int, Field(ge=1)] = 16
@@ -90,6 +102,9 @@ class Loss(Section):
         if self.contrast > 0 and self.similarity != "lncc":
             expected = 'similarity "lncc", which alone compares contrast'
             yield Contradiction("contrast", expected, toml(self.similarity), ("similarity",))
+        if self.by_deviation and self.similarity != "lncc":
+            expected = 'similarity "lncc", whose windows it weighs'
+            yield Contradiction("by_deviation", expected, toml(self.similarity), ("similarity",))
 
 
 class Stage(Section):
@@ -102,7 +117,7 @@ class Stage(Section):
         warmup_steps: steps over which the learning rate grows linearly from zero.
         finest: finest trained level: 0 is 1/2 resolution, 3 is 1/16.
         compare: resolution of the similarity of the finest field: full or half the working resolution.
-        regularity, window, contrast: in place of those of the loss section.
+        regularity, bending, volume, window, contrast: in place of those of the loss section.
         gradient_norm: maximum norm of the gradient (clipping).
     """
 
@@ -113,13 +128,15 @@ class Stage(Section):
     finest: Annotated[int, Field(ge=0, lt=LEVELS)] = 0
     compare: Literal["full", "half"] = "half"
     regularity: Annotated[float, Field(ge=0)] | None = None
+    bending: Annotated[float, Field(ge=0)] | None = None
+    volume: Annotated[float, Field(ge=0)] | None = None
     window: Window | None = None
     contrast: Annotated[float, Field(ge=0)] | None = None
     gradient_norm: Positive = math.inf
 
     def loss(self, common: Loss) -> Loss:
         """Return the loss section with the values of this stage."""
-        own = {"regularity": self.regularity, "window": self.window, "contrast": self.contrast}
+        own = {key: getattr(self, key) for key in ("regularity", "bending", "volume", "window", "contrast")}
         return common.model_copy(update={key: value for key, value in own.items() if value is not None})
 
     def contradictions(self) -> Iterator[Contradiction]:
@@ -247,7 +264,8 @@ def starting_weights(config: TrainingConfig) -> Weights | None:
     if config.start is None:
         return None
     weights = load(config.start)
-    if tensor_shapes(weights.config) != tensor_shapes(config.network):
+    blind = replace(config.network, force=False)  # may start a network that sees forces
+    if tensor_shapes(weights.config) not in (tensor_shapes(config.network), tensor_shapes(blind)):
         same = [name for name in VARIANTS if tensor_shapes(VARIANTS[name]) == tensor_shapes(weights.config)]
         remedy = f'set variant = "{same[0]}" in the recipe, or start' if same else "start"
         raise InputError(
@@ -261,7 +279,8 @@ def starting_weights(config: TrainingConfig) -> Weights | None:
 
 def _widths(network: NetworkConfig) -> str:
     channels = " and ".join("-".join(map(str, part)) for part in (network.encoder, network.decoder))
-    return f"stream {network.stream}, channels {channels}, pooling {'x'.join(map(str, network.pool))}"
+    force = ", force" if network.force else ""
+    return f"stream {network.stream}, channels {channels}, pooling {'x'.join(map(str, network.pool))}{force}"
 
 
 def _from_folder(config: TrainingConfig, here: Path) -> TrainingConfig:

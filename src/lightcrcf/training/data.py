@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from lightcrcf.affine.align import align
 from lightcrcf.errors import InputError
@@ -52,6 +53,7 @@ __all__ = [
 Shape = tuple[int, int, int]
 
 CACHE_VERSION = 1
+_SHADING_KNOTS = 4  # along each axis of a crop
 Float64 = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 
@@ -90,7 +92,8 @@ class AugmentationParams:
         misalign: (4, 4) in mm about the same centre, applied to the moving image only.
         flip: mirror both images left to right.
         gammas: exponents of the fixed and the moving intensities.
-        noise_seed: seed of the noise in both images.
+        noise_seed: seed of noise and shading of both images.
+        identical: whether the fixed image is the moving one too.
     """
 
     pose: Float64 | None
@@ -98,6 +101,7 @@ class AugmentationParams:
     flip: bool
     gammas: tuple[float, float]
     noise_seed: int
+    identical: bool = False
 
 
 def load_cohort(
@@ -287,9 +291,13 @@ def sample_augmentation(rng: np.random.Generator, augment: Augment) -> Augmentat
     )
     gammas = np.exp(rng.normal(size=2) * augment.gamma)
     flip = bool(rng.random() < augment.flip_probability)
+    seed = int(rng.integers(2**31))
+    # Drawn only where it is asked for: resumed runs of older recipes draw what they drew.
+    identical = augment.identical_probability > 0 and bool(rng.random() < augment.identical_probability)
     return AugmentationParams(
-        pose if has_pose else None, misalign, flip, (float(gammas[0]), float(gammas[1])), int(rng.integers(2**31))
-    )
+        pose if has_pose else None, np.eye(4) if identical else misalign, flip, (float(gammas[0]), float(gammas[1])),
+        seed, identical,
+    )  # fmt: skip
 
 
 def pair_geometry(
@@ -329,7 +337,7 @@ def render(
     images = [s.image.resample_to(grid, m) for s, m in zip((fixed, moving), matrices, strict=True)]
     generator = torch.Generator().manual_seed(params.noise_seed)
     pair = [
-        augment_intensity(torch.from_numpy(i), g, augment.noise, generator)
+        augment_intensity(torch.from_numpy(i), g, augment.noise, generator, augment.shading)
         for i, g in zip(images, params.gammas, strict=True)
     ]
     fixed_image, moving_image = (image.flip(0) for image in pair) if params.flip else pair
@@ -363,8 +371,18 @@ def render_labels(
     return maps[0], maps[1]
 
 
-def augment_intensity(image: Tensor, gamma: float, noise: float, generator: torch.Generator) -> Tensor:
-    """Apply gamma and noise to the foreground, in place; the background stays zero."""
+def augment_intensity(
+    image: Tensor, gamma: float, noise: float, generator: torch.Generator, shading: float = 0.0
+) -> Tensor:
+    """Apply gamma, shading and noise to the foreground, in place; the background stays zero."""
     foreground = image > 0
     image.pow_(gamma)
+    if shading > 0:
+        image.mul_(_shading(image.shape, shading, generator))
     return image.add_(torch.randn(image.shape, generator=generator) * foreground, alpha=noise)
+
+
+def _shading(shape: torch.Size, deviation: float, generator: torch.Generator) -> Tensor:
+    """Return a smooth factor for each voxel: the exponential of noise of this deviation on a coarse grid."""
+    knots = deviation * torch.randn((1, 1, *(_SHADING_KNOTS,) * 3), generator=generator)
+    return interpolate(knots, size=shape, mode="trilinear", align_corners=True)[0, 0].exp()

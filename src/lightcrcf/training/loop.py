@@ -153,7 +153,6 @@ class Trainer:
         torch.manual_seed(config.run.seed)
         self.device = torch.device(config.run.device)
         self.model = _initial_model(config, self.device)
-        self.model.warp = Operations.on(self.device).warp
         self.network = processes.wrap(self.model)
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=1e-3, fused=True)
         cache = config.run.folder / "cache"
@@ -267,6 +266,8 @@ class Trainer:
         config = self.config
         pair = choose_pair(cohort, config.data.cohorts[0].within, rng)
         params = sample_augmentation(rng, config.augment)
+        if params.identical:
+            pair = (pair[0], pair[0])
         fixed, moving = (
             image[None, None].to(self.device) for image in render(*pair, params, config.data, config.augment)
         )
@@ -326,6 +327,8 @@ def _initial_model(config: TrainingConfig, device: torch.device) -> LightCRCF:
     weights = starting_weights(config)
     if weights is not None:
         model.load_fused(weights.arrays)
+    operations = Operations.on(device)
+    model.warp, model.force, model.ascend = operations.warp, operations.force, operations.ascend
     laid_out: LightCRCF = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return laid_out
 

@@ -9,19 +9,14 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool3d, pad, relu
+from torch.nn.functional import pad, relu
 
-__all__ = ["dice", "diffusion", "folding", "lncc", "local_contrast", "mean_squared_error", "window_mean"]
+from lightcrcf.network.force import window_mean
 
-
-def window_mean(images: Tensor, radius: int) -> Tensor:
-    """Return the mean over cubes of 2 * radius + 1 voxels, zeros outside, by one pass along each axis."""
-    window = 2 * radius + 1
-    # Explicit padding: that of the pooling refuses images smaller than the window.
-    images = pad(images, (radius,) * 6)
-    for size in ((window, 1, 1), (1, window, 1), (1, 1, window)):
-        images = avg_pool3d(images, size, stride=1)
-    return images
+__all__ = [
+    "bending", "determinant", "dice", "diffusion", "folding", "lncc", "local_contrast", "mean_squared_error",
+    "volume_change", "window_mean",
+]  # fmt: skip
 
 
 def lncc(
@@ -32,6 +27,7 @@ def lncc(
     weight: Tensor | None = None,
     epsilon: float = 1e-5,
     mean: Callable[[Tensor, int], Tensor] = window_mean,
+    by_deviation: bool = False,
 ) -> Tensor:
     """Return one minus the mean squared local normalised cross-correlation, in [0, 1].
 
@@ -43,6 +39,8 @@ def lncc(
         weight: (N, 1, D, H, W) weights of voxels; 1 by default.
         epsilon: added to the product of variances, so that flat regions count as uncorrelated.
         mean: implementation of `window_mean`.
+        by_deviation: whether cubes count by the standard deviation of the fixed image in them, as in the refinement,
+            so that noise in flat tissue does not count as much as the edges of a structure.
 
     Example:
         >>> image = torch.rand(1, 1, 9, 9, 9, generator=torch.Generator().manual_seed(0))
@@ -55,6 +53,9 @@ def lncc(
     variance_f = (square_f - mean_f * mean_f).clamp_min(0)
     variance_m = (square_m - mean_m * mean_m).clamp_min(0)
     cc = covariance * covariance / (variance_f * variance_m + epsilon)
+    if by_deviation:
+        deviation = variance_f.sqrt()
+        weight = deviation if weight is None else weight * deviation
     average: Tensor = cc.mean() if weight is None else (cc * weight).sum() / weight.sum().clamp_min(1.0)
     return 1.0 - average
 
@@ -116,8 +117,46 @@ def diffusion(displacement: Tensor) -> Tensor:
     return torch.stack([displacement.diff(dim=axis).square().mean() for axis in (2, 3, 4)]).mean()
 
 
+def bending(displacement: Tensor) -> Tensor:
+    """Mean squared second difference of the displacement, summed over all pairs of axes and divided by three.
+
+    An affine costs nothing, and what varies from voxel to voxel most.
+
+    Example:
+        >>> parabola = torch.arange(4.0).square().view(1, 1, 4, 1, 1).expand(1, 3, 4, 4, 4)
+        >>> round(float(bending(parabola)), 4)
+        1.3333
+    """
+    first = {axis: displacement.diff(dim=axis) for axis in (2, 3, 4)}
+    weights = {(2, 2): 1, (3, 3): 1, (4, 4): 1, (2, 3): 2, (2, 4): 2, (3, 4): 2}
+    parts = [weight * first[a].diff(dim=b).square().mean() for (a, b), weight in weights.items()]
+    return torch.stack(parts).sum() / 3
+
+
 def folding(displacement: Tensor, *, margin: float = 0.1) -> Tensor:
     """Return the mean of max(0, margin - det(I + du/dx)) by forward differences; zero unless a voxel nearly folds."""
+    return relu(margin - determinant(displacement)).mean()
+
+
+def volume_change(displacement: Tensor, *, least: float = 0.1) -> Tensor:
+    """Return the mean of (J + 1/J) / 2 - 1, J = det(I + du/dx), which near 1 is half of log(J) squared.
+
+    It does not prefer shrinking to growing. Determinants below `least` count as `least`; they are left to `folding`.
+
+    Source:
+        Leow et al., IEEE Transactions on Medical Imaging 2007; the refinement evens out the same penalty.
+
+    Example:
+        >>> ramp = 0.25 * torch.arange(4.0).view(1, 1, 4, 1, 1).expand(1, 3, 4, 4, 4)
+        >>> round(float(volume_change(ramp)), 4)
+        0.025
+    """
+    volumes = determinant(displacement).clamp_min(least)
+    return (0.5 * (volumes + 1 / volumes) - 1).mean()
+
+
+def determinant(displacement: Tensor) -> Tensor:
+    """Return det(I + du/dx) by forward differences: (N, 3, D, H, W) to (N, D - 1, H - 1, W - 1)."""
     u = displacement[:, :, :-1, :-1, :-1]
     dx = displacement[:, :, 1:, :-1, :-1] - u
     dy = displacement[:, :, :-1, 1:, :-1] - u
@@ -125,5 +164,4 @@ def folding(displacement: Tensor, *, margin: float = 0.1) -> Tensor:
     a, b, c = dx[:, 0] + 1, dx[:, 1], dx[:, 2]
     d, e, f = dy[:, 0], dy[:, 1] + 1, dy[:, 2]
     g, h, i = dz[:, 0], dz[:, 1], dz[:, 2] + 1
-    determinant = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
-    return relu(margin - determinant).mean()
+    return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)

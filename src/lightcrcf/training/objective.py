@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool3d
 
-from lightcrcf.network import sampling
+from lightcrcf.network import ascent, force, sampling
 from lightcrcf.network.config import LEVELS, Shape
 from lightcrcf.training import compiled, losses
 from lightcrcf.training.config import Loss
@@ -19,17 +20,19 @@ __all__ = ["Operations", "objective"]
 
 @dataclass(frozen=True)
 class Operations:
-    """Warp and window mean for a device."""
+    """Warp, window mean, force and steps up the force for a device."""
 
     warp: Callable[[Tensor, Tensor], Tensor]
     window_mean: Callable[[Tensor, int], Tensor]
+    force: Callable[[Tensor, Tensor], Tensor]
+    ascend: Callable[[Tensor, Tensor, Tensor, int, Shape], Tensor]
 
     @classmethod
     def on(cls, device: torch.device) -> Operations:
         """Return compiled kernels on the CPU, functions of PyTorch elsewhere."""
         if device.type == "cpu":
-            return cls(compiled.warp, compiled.window_mean)
-        return cls(sampling.warp, losses.window_mean)
+            return cls(compiled.warp, compiled.window_mean, compiled.unit_force, compiled.ascend)
+        return cls(sampling.warp, force.window_mean, force.unit_force, ascent.ascend)
 
 
 def objective(
@@ -60,23 +63,30 @@ def objective(
     for _ in range(LEVELS):
         pyramid.append((avg_pool3d(pyramid[-1][0], pool), avg_pool3d(pyramid[-1][1], pool)))
     target = 0 if compare == "full" else 1
-    parts = {name: fixed.new_zeros(()) for name in ("similarity", "regularity", "folding", "dice")}
+    parts = {name: fixed.new_zeros(()) for name in ("similarity", "regularity", "bending", "folding", "volume", "dice")}
     for offset, field in enumerate(reversed(fields)):
         # The field of level l is on the grid of the image downsampled l + 1 times.
         weight, halvings, u = loss.level_weights[offset], LEVELS - len(fields) + offset + 1, field
         if weight == 0.0:
             continue
         parts["regularity"] = parts["regularity"] + weight * losses.diffusion(u)
+        if loss.bending > 0:
+            parts["bending"] = parts["bending"] + weight * losses.bending(u)
         if offset == 0 and loss.folding > 0:
             parts["folding"] = losses.folding(u)
+        if offset == 0 and loss.volume > 0:
+            parts["volume"] = losses.volume_change(u)
         while offset == 0 and halvings > target:
             u, halvings = sampling.upsample(u, pool), halvings - 1
         if offset == 0 and labels is not None:
             parts["dice"] = losses.dice(labels[0], operations.warp(labels[1], u))
         similarity = _similarity(*pyramid[halvings], u, loss, operations)
         parts["similarity"] = parts["similarity"] + weight * similarity
-    penalties = loss.regularity * parts["regularity"] + loss.folding * parts["folding"] + loss.dice * parts["dice"]
-    parts["loss"] = parts["similarity"] + penalties
+    weights = {
+        "similarity": 1.0,
+        **{name: getattr(loss, name) for name in ("regularity", "bending", "folding", "volume", "dice")},
+    }
+    parts["loss"] = torch.stack([weight * parts[name] for name, weight in weights.items()]).sum()
     return parts
 
 
@@ -84,12 +94,13 @@ def _similarity(fixed: Tensor, moving: Tensor, displacement: Tensor, loss: Loss,
     foreground, mean = (fixed > 0).float(), operations.window_mean
     if loss.similarity == "mse":
         return losses.mean_squared_error(fixed, operations.warp(moving, displacement), weight=foreground)
+    how: dict[str, Any] = {
+        "window": loss.window, "weight": foreground, "mean": mean, "by_deviation": loss.by_deviation
+    }  # fmt: skip
     if loss.contrast == 0:
-        return losses.lncc(
-            fixed, operations.warp(moving, displacement), window=loss.window, weight=foreground, mean=mean
-        )
+        return losses.lncc(fixed, operations.warp(moving, displacement), **how)
     compared = torch.cat([moving, losses.local_contrast(moving, mean=mean)], dim=1)
     moved, moved_contrast = torch.split(operations.warp(compared, displacement), 1, dim=1)
     parts = ((fixed, moved), (losses.local_contrast(fixed, mean=mean), moved_contrast))
-    images, contrasts = (losses.lncc(*p, window=loss.window, weight=foreground, mean=mean) for p in parts)
+    images, contrasts = (losses.lncc(*p, **how) for p in parts)
     return (images + loss.contrast * contrasts) / (1 + loss.contrast)
