@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lightcrcf.errors import InputError
-from lightcrcf.training.config import load_config
+from lightcrcf.training.config import load_config, starting_weights
 
 ROOT = Path(__file__).parents[2]
 
@@ -93,4 +93,20 @@ def test_a_stage_is_checked_together_with_the_loss(recipe: Callable[..., Path]) 
     text = path.read_text(encoding="utf-8").replace("[loss]", "[loss]\nsimilarity = 'mse'")
     path.write_text(text.replace("learning_rate = 1e-3", "contrast = 1.0"), encoding="utf-8")
     with pytest.raises(InputError, match=r"stages\.0\.contrast.*lncc"):
+        load_config(path)
+
+
+def test_weights_of_a_network_that_sees_no_force_may_start_one_that_does(recipe: Callable[..., Path]) -> None:
+    config = load_config(recipe()).model_copy(update={"start": "brain-t1", "variant": "force"})
+    weights = starting_weights(config)
+    assert weights is not None
+    assert not weights.config.force
+    with pytest.raises(InputError, match="pooling 2x2x1, force"):
+        starting_weights(config.model_copy(update={"variant": "thick-slices-force"}))
+
+
+def test_by_deviation_is_for_windows_alone(recipe: Callable[..., Path]) -> None:
+    path = recipe()
+    path.write_text(path.read_text().replace("[loss]", '[loss]\nsimilarity = "mse"\nby_deviation = true'), "utf-8")
+    with pytest.raises(InputError, match="by_deviation"):
         load_config(path)
