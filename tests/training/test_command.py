@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,6 +98,19 @@ def test_all_that_is_wrong_is_told_at_once(recipe: Callable[..., Path], capsys: 
     assert [line.partition("]")[0] for line in mistakes] == ["  [data.cohorts.0", "  [loss.widow"]
     assert "person-7_T1w.nii.gz is missing" in mistakes[0]
     assert mistakes[1].endswith("expected a known key, got an unknown one; did you mean window?")
+
+
+def test_a_run_goes_on_without_the_file_of_its_initial_weights(recipe: Callable[..., Path]) -> None:
+    for steps in (1, 2):
+        config = recipe(steps)
+        initial = config.parent / "initial.safetensors"
+        config.write_text(f'start = "{initial.name}"\n{config.read_text(encoding="utf-8")}', encoding="utf-8")
+        if steps == 1:
+            shutil.copy(Path(store.__file__).with_name("models") / "brain-t1.safetensors", initial)
+            assert run(["train", str(config)]) == 0
+            initial.unlink()
+    assert run(["train", str(config)]) != 0
+    assert run(["train", str(config), "--resume"]) == 0
 
 
 def test_it_starts_from_given_weights(recipe: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:

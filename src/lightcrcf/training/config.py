@@ -176,6 +176,11 @@ class Run(Section):
     validate_steps: Annotated[int, Field(ge=1)] = 500
     log_steps: Annotated[int, Field(ge=1)] = 10
 
+    @property
+    def checkpoint(self) -> Path:
+        """Return the path of the checkpoint, the last of the run."""
+        return self.folder / "checkpoint.safetensors"
+
 
 class TrainingConfig(Section):
     """The configuration of a run. Paths are relative to the configuration file.
@@ -231,13 +236,14 @@ class TrainingConfig(Section):
                 yield Contradiction(f"{key}.labels", "label maps, which loss.dice needs", "none", (key, "loss.dice"))
 
 
-def load_config(path: Path, *, files: bool = False, start: str | None = None) -> TrainingConfig:
+def load_config(path: Path, *, files: bool = False, start: str | None = None, resume: bool = False) -> TrainingConfig:
     """Read and check a TOML file; relative paths become relative to the file's folder.
 
     Args:
         path: of the file.
         files: whether to check that the images, label maps and initial weights of a run are there.
         start: initial weights in place of those of the file.
+        resume: whether a run goes on from its checkpoint, if it has one; then there are no initial weights.
 
     Raises:
         InputError: if the file is missing or no TOML, or values are invalid; the message names all of them.
@@ -247,6 +253,8 @@ def load_config(path: Path, *, files: bool = False, start: str | None = None) ->
     if config is not None:
         config = _from_folder(config, Path(path).parent)
         config = config if start is None else config.model_copy(update={"start": start})
+        if resume and config.run.checkpoint.exists():
+            config = config.model_copy(update={"start": None})
         mistakes += _missing_files(config, reading) if files else []
         mistakes += _unfit_weights(config, reading) if files and start is None else []
     if config is None or mistakes:

@@ -66,9 +66,11 @@ def train(
         InputError: for a bad configuration, bad data, or a checkpoint of another configuration.
         UsageError: if the folder holds a run and `resume` is False.
     """
-    config = recipe if isinstance(recipe, TrainingConfig) else load_config(recipe, files=True, start=start)
+    config = (
+        recipe if isinstance(recipe, TrainingConfig) else load_config(recipe, files=True, start=start, resume=resume)
+    )
     folder = config.run.folder
-    checkpoint = folder / "checkpoint.safetensors"
+    checkpoint = config.run.checkpoint
     if checkpoint.exists() and not resume:
         raise UsageError(
             str(folder),
@@ -292,7 +294,7 @@ class Trainer:
 
     def _checkpoint(self) -> None:
         if self.processes.first:
-            path = self.config.run.folder / "checkpoint.safetensors"
+            path = self.config.run.checkpoint
             save(path, self.config, self.model, self.optimiser, self.step)
             self.narrator.saved(self.step, path)
 
