@@ -17,6 +17,7 @@ from lightcrcf_bench.publish.peer_views import PEER_VIEWS
 from lightcrcf_bench.publish.smoothness_views import SMOOTHNESS_VIEWS
 from lightcrcf_bench.quality import limits as quality_limits
 from lightcrcf_bench.quality import reading
+from lightcrcf_bench.quality.brain_masks import BRAIN_MASK, brain_mask_text, latest_brain_mask
 from lightcrcf_bench.records.ablation import ABLATION, ablation_text, latest_ablation
 from lightcrcf_bench.records.cost import COSTS, latest_cost
 from lightcrcf_bench.records.disturbed import DISTURBED, disturbed_text, latest_disturbed
@@ -67,6 +68,7 @@ KINDS = (
     ),
     Kind(partial(str.__eq__, RELEASES), lambda folder, _: latest_releases(folder), {"commands": releases_text}),
     Kind(partial(str.__eq__, DISTURBED), lambda folder, _: latest_disturbed(folder), {"wanted": disturbed_text}),
+    Kind(partial(str.__eq__, BRAIN_MASK), lambda folder, _: latest_brain_mask(folder), {"masks": brain_mask_text}),
     Kind(partial(str.__eq__, ROBUSTNESS), _plain(FORMAT), {"trials": robustness_text}),
     Kind(partial(str.__eq__, labelling.NAME), _plain(labelling.FORMAT), {"fusions": labelling.labelling_text}),
     Kind(partial(str.__eq__, template.NAME), _plain(template.FORMAT), {"averages": template.template_text}),
