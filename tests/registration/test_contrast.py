@@ -101,6 +101,32 @@ def test_two_contrasts_are_told_from_one(texture: Texture, name: str) -> None:
     assert compare_contrasts(pair).two_contrasts
 
 
+def head(seed: int) -> tuple[NDArray, NDArray]:
+    """Return a ball of 144 mm with coarse texture, and how deep its voxels lie, on a grid of 4 mm."""
+    coarse = np.random.default_rng(seed).uniform(0.2, 0.9, (14, 14, 14)).astype(np.float32)
+    data = np.repeat(np.repeat(np.repeat(coarse, 3, 0), 3, 1), 3, 2)
+    places = np.stack(np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in data.shape), indexing="ij"))
+    depth = 72 - 4 * np.linalg.norm(places, axis=0)
+    return np.where(depth > 0, data, 0).astype(np.float32), depth
+
+
+@pytest.mark.parametrize(("thickness_mm", "told"), [(28.0, True), (100.0, False)])
+def test_what_lies_below_the_skin_tells_the_contrast_of_heads(thickness_mm: float, told: bool) -> None:
+    fixed, depth = head(0)
+    moving = np.where(depth > thickness_mm, in_contrast(fixed, "inverted"), fixed)
+    grid = Grid(fixed.shape, np.diag([4.0, 4.0, 4.0, 1.0]))
+    volumes = Volume(noisy(fixed, 1), grid), Volume(noisy(moving, 2), grid)
+    pair = WorkingPair.prepare(*volumes, (None, None), Affine.identity(), None, RegistrationCache())
+    assert not compare_contrasts(pair).two_contrasts
+    assert compare_contrasts(pair, heads=True).two_contrasts == told
+
+
+def test_a_head_too_small_to_have_a_deep_part_is_compared_whole(texture: Texture) -> None:
+    moving, fixed, _ = texture()
+    pair = working(noisy(fixed, 1), noisy(in_contrast(moving, "inverted"), 2))
+    assert compare_contrasts(pair, heads=True) == compare_contrasts(pair)
+
+
 @pytest.mark.parametrize("change", [lambda f: f, lambda f: 0.4 * f, np.square, lambda f: 1.25 * np.sqrt(f)])
 def test_one_contrast_stays_one_whatever_its_scale_and_noise(texture: Texture, change: Map) -> None:
     moving, fixed, _ = texture()

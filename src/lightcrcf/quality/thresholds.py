@@ -16,7 +16,16 @@ from typing import Literal
 
 from lightcrcf.preprocessing.foreground import ImageType
 
-__all__ = ["MAX_HEAD_LITRES", "STRONG_BIAS", "THRESHOLDS", "Threshold", "calibrated", "group_of", "thresholds_for"]
+__all__ = [
+    "MAX_HEAD_LITRES",
+    "STRONG_BIAS",
+    "THRESHOLDS",
+    "Threshold",
+    "calibrated",
+    "group_of",
+    "is_head",
+    "thresholds_for",
+]
 
 Side = Literal["low", "high"]
 Aspect = Literal["place", "coverage", "detail", "intensity", "field", "way back", "affine", "masks", "bias"]
@@ -218,7 +227,7 @@ def group_of(
         return None
     if across:
         model = _group_of_two_contrasts(contents)
-    elif model is None and all(map(_is_head, contents)):
+    elif model is None and all(map(is_head, contents)):
         model = "head"
     return f"{model}{_EXTRACTED}" if model and cut_out else model
 
@@ -229,17 +238,18 @@ def _group_of_two_contrasts(contents: tuple[ImageType, ImageType]) -> str | None
         return None
     if all(content.kind == "skull-stripped brain" for content in contents):
         return f"brain{_TWO_CONTRASTS}"
-    return f"head{_TWO_CONTRASTS}" if any(map(_is_head, contents)) and all(map(_may_be_head, contents)) else None
+    return f"head{_TWO_CONTRASTS}" if any(map(is_head, contents)) and all(map(_may_be_head, contents)) else None
 
 
-def _is_head(content: ImageType) -> bool:
+def is_head(content: ImageType) -> bool:
+    """Return whether an image shows a whole head."""
     return content.kind == _HEAD and content.foreground_litres <= MAX_HEAD_LITRES
 
 
 def _may_be_head(content: ImageType) -> bool:
     """Return whether an image may show a head, or a slab of one, as a scan of thick slices does."""
     slab = content.kind == "other" and not content.masked and content.foreground_litres >= _MIN_SLAB_LITRES
-    return slab or _is_head(content)
+    return slab or is_head(content)
 
 
 def thresholds_for(group: str | None) -> Mapping[str, Threshold]:

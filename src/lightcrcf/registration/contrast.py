@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lightcrcf.geometry.alignment_kernels import block_mean
 from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.preprocessing.intensity_mapping import conditional_means, map_intensities
+from lightcrcf.preprocessing.masks import fill_holes_in_slices
 from lightcrcf.refinement.working_pair import WorkingPair
 from lightcrcf.registration.models import ModelSelection
 
@@ -27,6 +28,9 @@ _FOREGROUND, _EPSILON, _HALF = 0.05, 1e-6, 0.5
 # correlates, they are taken for one. On training data one contrast has .98 and more (brains, heads, hearts, crops,
 # abdomens, chests), a T1 and a pseudo-contrast .76 and less, FLAIR closest: docs/decisions/0018-other-contrasts.md.
 _MIN_RATIO, _MIN_CORRELATION = 0.87, 0.1
+# Scalp, fat and muscle look alike in most contrasts; so far below the skin there is brain. On training heads one
+# contrast has .99 and more there, a T1 and a pseudo-contrast .8 and less; the whole head up to .99.
+_DEEP_MM, _MIN_DEEP_LITRES = 30.0, 0.05
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,12 @@ class ContrastComparison:
         return self.plain / self.mapped if self.mapped > _MIN_CORRELATION else 1.0
 
 
-def compare_contrasts(pair: WorkingPair) -> ContrastComparison:
+def compare_contrasts(pair: WorkingPair, *, heads: bool = False) -> ContrastComparison:
     """Compare the contrasts of a pair within its masks; of a bare brain and a whole head, within the brain.
 
     Args:
         pair: on the working grid, after the affine.
+        heads: whether both images show whole heads, which are compared deep below the skin.
     """
     fixed, moving = block_mean(pair.fixed, pair.pool), block_mean(pair.moving, pair.pool)
     counts = np.ones(fixed.shape, np.float32)
@@ -76,7 +81,26 @@ def compare_contrasts(pair: WorkingPair) -> ContrastComparison:
     for image, bare in zip((fixed, moving), pair.bare, strict=True):
         if bare and pair.bare[0] != pair.bare[1]:
             counts *= image > _FOREGROUND
+    if heads:
+        counts = _deep(fixed, moving, counts, pair.grid.spacing_mm * pair.pool)
     return min(_mapped(fixed, moving, counts), _mapped(moving, fixed, counts), key=lambda found: found.ratio)
+
+
+def _deep(fixed: Float32, moving: Float32, counts: Float32, spacing_mm: NDArray[np.float64]) -> Float32:
+    """Return what counts and lies deep in both heads; all that counts if that is too little to tell."""
+    deep = counts * (_depth_mm(fixed, spacing_mm) > _DEEP_MM) * (_depth_mm(moving, spacing_mm) > _DEEP_MM)
+    litres = float(deep.sum(dtype=np.float64)) * float(np.prod(spacing_mm)) / 1e6
+    return np.asarray(deep, np.float32) if litres >= _MIN_DEEP_LITRES else counts
+
+
+def _depth_mm(image: Float32, spacing_mm: NDArray[np.float64]) -> Float32:
+    """Return how far each voxel lies below the skin; the border of the image is no skin."""
+    import SimpleITK as sitk
+
+    head = sitk.GetImageFromArray(fill_holes_in_slices(image > _FOREGROUND).astype(np.uint8))
+    head.SetSpacing(spacing_mm[::-1].tolist())
+    depth = sitk.SignedMaurerDistanceMap(head, insideIsPositive=True, squaredDistance=False, useImageSpacing=True)
+    return np.asarray(sitk.GetArrayFromImage(depth), np.float32)
 
 
 def _mapped(fixed: Float32, moving: Float32, counts: Float32) -> ContrastComparison:

@@ -11,6 +11,7 @@ from lightcrcf.affine.pyramid import AlignmentImage
 from lightcrcf.engines.base import Engine
 from lightcrcf.memory import check_memory_estimate
 from lightcrcf.options import Options
+from lightcrcf.quality.thresholds import is_head
 from lightcrcf.refinement.working_pair import WorkingPair
 from lightcrcf.registration.context import RunContext
 from lightcrcf.registration.contrast import ContrastComparison, compare_contrasts
@@ -64,7 +65,10 @@ def prepare(inputs: Inputs, plan: RegistrationPlan, context: RunContext) -> Prep
             affine, alignment = _initial_affine(plan.init, plan.transform, inputs)
         with watch.stage("prepare", 0.4):
             pairs = _working_pairs(inputs, plan, affine, context)
-            contrasts = tuple(compare_contrasts(pair) for pair in pairs)
+            contrasts = tuple(
+                compare_contrasts(pair, heads=all(map(is_head, types)))
+                for pair, types in zip(pairs, plan.image_types, strict=True)
+            )
             revised = _revised(plan, inputs, contrasts, context)
             if revised.across[0] != plan.across[0]:
                 del pairs  # before others take their place
