@@ -6,12 +6,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume, write
 from lightcrcf_bench.cohort import labelling
+from lightcrcf_bench.publish.kinds import table_of
 
 
 @pytest.fixture
@@ -24,6 +26,13 @@ def folder(grids: Callable[..., Grid], brains: Callable[..., tuple[Volume, Volum
         write(tmp_path / "oasis" / f"sub-{person}_dseg.nii.gz", labels)
     (tmp_path / "splits.json").write_text('{"oasis": {"train": ["1", "2"], "val": ["0"]}}')
     return tmp_path
+
+
+def thick_negative(image: Volume, labels: Volume, _name: str, _seed: int) -> Volume:
+    """Return every second slice with dark and bright exchanged: no shade of grey but one is kept."""
+    data = np.where(labels.data > 0, 1.2 * image.data.max() - image.data, 0).astype(np.float32)
+    affine = image.grid.affine @ np.diag([1, 1, 2, 1])
+    return Volume(np.ascontiguousarray(data[:, :, ::2]), Grid(data[:, :, ::2].shape, affine), "negative")
 
 
 def test_a_record_holds_what_follows_from_its_cases(folder: Path) -> None:
@@ -39,6 +48,18 @@ def test_a_record_holds_what_follows_from_its_cases(folder: Path) -> None:
     assert case["command"]["seconds"] > sum(case["command"]["stages_s"].values()) > 0
     assert record["summary"] == labelling.summarised(record["cases"])
     assert told[-1] == json.dumps(record["summary"])
+
+
+def test_images_may_be_shown_in_another_contrast(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labelling, "pseudo_contrast", thick_negative)
+    words = ["--data", str(folder), "--out", str(folder / "2026-01-02-labelling-T2.json"), "--threads", "1"]
+    assert labelling.main([*words, "--contrast", "T2"], log=lambda _: None) == 0
+    (case,) = json.loads((folder / "2026-01-02-labelling-T2.json").read_text())["cases"]
+    assert case["dice"]["joint"] > 0.5
+    assert case["dice"]["joint"] != case["dice"]["joint_as_they_are"]
+    text = table_of("labelling-T2", "fusions", folder)
+    assert "| joint, intensities as they are |" in text
+    assert "atlases are T1" in text
 
 
 def test_data_that_are_not_there(tmp_path: Path) -> None:

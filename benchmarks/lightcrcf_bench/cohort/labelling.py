@@ -3,6 +3,7 @@
 python -m lightcrcf_bench.cohort.labelling --data ../shared/data --out benchmarks/history/DATE-labelling.json
 
 Images of the validation split of oasis are labelled by persons of the training split, the first in its order.
+`--contrast T2` shows the images as such scans; the record is then named DATE-labelling-T2.json.
 """
 
 from __future__ import annotations
@@ -23,16 +24,19 @@ from numpy.typing import NDArray
 from lightcrcf.batch.options import BatchOptions
 from lightcrcf.evaluation.metrics import dice
 from lightcrcf.files import write_json
+from lightcrcf.geometry.kernels import resample
 from lightcrcf.geometry.threads import use_threads
 from lightcrcf.labels.atlases import TABLE, Atlas
-from lightcrcf.labels.fusion import FUSIONS, fuse
+from lightcrcf.labels.fusion import DEFAULT, FUSIONS, fuse
 from lightcrcf.labels.labelling import PropagatedAtlas, propagate, scale_intensities
 from lightcrcf.run_record.environment import usable_cores
-from lightcrcf.volumes import read
+from lightcrcf.volumes import Volume, read, write
 from lightcrcf_bench.accuracy.oasis import DATA, TERMS, oasis_files
+from lightcrcf_bench.accuracy.pseudo_contrasts import CONTRASTS, pseudo_contrast
 from lightcrcf_bench.measure import Measured, plain_header, run
 from lightcrcf_bench.publish.markdown import table
 from lightcrcf_bench.records.schema import BUSY
+from lightcrcf_bench.smoothness.simulate import seed_of
 from lightcrcf_bench.speed.worker import limited
 
 __all__ = ["FORMAT", "NAME", "PROTOCOL", "labelling_text", "main", "measure_case", "summarised"]
@@ -45,6 +49,11 @@ PROTOCOL = (
     "best: the highest Dice, which nobody can know beforehand. Times: of `lightcrcf label` with the default fusion in "
     "a process of its own, and of each fusion from the same moved atlases in one process, compilation apart."
 )
+_ACROSS = (
+    " Images are shown in another contrast (`accuracy/pseudo_contrasts.py`), by labels that are resampled with them; "
+    "atlases are T1. As they are: the default without the atlases' intensities made those of the image."
+)
+_AS_THEY_ARE = "joint_as_they_are"
 
 
 def measure_case(image: Path, truth: Path, atlases: Sequence[Atlas], threads: int) -> dict[str, Any]:
@@ -69,7 +78,10 @@ def measure_case(image: Path, truth: Path, atlases: Sequence[Atlas], threads: in
         )
         single = [_mean_dice(manual, m.labels) for m in moved]
         target, spacing = scale_intensities(fixed, moved[0].window), fixed.grid.spacing_mm
-        fused = {method: _fused(target, moved, spacing, method, manual) for method in FUSIONS}
+        shown = [m.in_target_contrast(target) for m in moved]
+        fused = {method: _fused(target, shown, moved, spacing, method, manual) for method in FUSIONS}
+        if any(m.cross_contrast for m in moved):
+            fused[_AS_THEY_ARE] = _fused(target, [m.image for m in moved], moved, spacing, DEFAULT, manual)
     return {
         "image": _name(image),
         "atlases": [_name(m.atlas.image) for m in moved],
@@ -113,11 +125,11 @@ def labelling_text(record: Mapping[str, Any]) -> str:
     titles = {
         "single": "one atlas, the mean", "most_similar": "the most similar atlas",
         "best": "the best atlas, in hindsight", "vote": "majority", "weighted": "weighted by local similarity",
-        "joint": "joint (default)",
+        "joint": "joint (default)", _AS_THEY_ARE: "joint, intensities as they are",
     }  # fmt: skip
     cases, mean = record["cases"], record["summary"]["dice"]
     rows = []
-    for name, title in titles.items():
+    for name, title in ((name, title) for name, title in titles.items() if name in mean):
         scores = [case["dice"][name] for case in cases]
         seconds = [case["fusion_s"][name] for case in cases if name in case["fusion_s"]]
         rows.append(
@@ -155,12 +167,17 @@ def _command(image: Path, atlases: Sequence[Atlas], threads: int) -> tuple[Any, 
 
 
 def _fused(
-    target: NDArray[np.float32], moved: Sequence[PropagatedAtlas], spacing: Any, method: str, manual: NDArray[Any]
+    target: NDArray[np.float32],
+    images: Sequence[NDArray[np.float32]],
+    moved: Sequence[PropagatedAtlas],
+    spacing: Any,
+    method: str,
+    manual: NDArray[Any],
 ) -> tuple[float, float]:
     """Return Dice and seconds of a fusion, in its second run."""
     for _ in range(2):
         start = time.perf_counter()
-        fused = fuse(target, [m.image for m in moved], [m.labels for m in moved], spacing, method)
+        fused = fuse(target, images, [m.labels for m in moved], spacing, method)
         seconds = time.perf_counter() - start
     return _mean_dice(manual, fused.labels), seconds
 
@@ -173,6 +190,25 @@ def _name(path: Path) -> str:
     return path.name.removesuffix("_T1w.nii.gz")
 
 
+def _in_contrast(image: Path, truth: Path, contrast: str, folder: Path) -> tuple[Path, Path]:
+    """Write an image in another contrast, and its labels on the same grid; return the files."""
+    t1, labels = read(image), read(truth)
+    shown = pseudo_contrast(t1, labels, contrast, seed_of(f"{contrast} {image.name}"))
+    step: Any = (labels.grid.inverse @ shown.grid.affine)[:3]
+    codes = resample(labels.data, shown.grid.shape, step, interpolation="nearest").astype(labels.data.dtype)
+    write(folder / image.name, shown)
+    write(folder / truth.name, Volume(codes, shown.grid, labels.source))
+    return folder / image.name, folder / truth.name
+
+
+def _asked(options: argparse.Namespace) -> str:
+    across = f" --contrast {options.contrast}" if options.contrast else ""
+    return (
+        f"python -m lightcrcf_bench.cohort.labelling --data ../shared/data --atlases {options.atlases} "
+        f"--images {options.images} --threads {options.threads}{across} --out benchmarks/history/DATE-labelling.json"
+    )
+
+
 def main(arguments: Sequence[str] | None = None, log: Callable[[str], None] = print) -> int:
     """Measure and write the record; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
@@ -180,22 +216,22 @@ def main(arguments: Sequence[str] | None = None, log: Callable[[str], None] = pr
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument("--atlases", type=int, default=10)
     parser.add_argument("--images", type=int, default=5, help="how many to label")
+    parser.add_argument("--contrast", choices=tuple(CONTRASTS), help="in which images are shown, instead of T1")
     parser.add_argument("--threads", type=int, default=usable_cores())
     options = parser.parse_args(arguments)
-    images = oasis_files(options.data, "val")
+    images = oasis_files(options.data, "val")[: options.images]
     atlases = [Atlas(*files) for files in oasis_files(options.data, "train", options.atlases)]
     cases = []
-    for image, truth in images[: options.images]:
-        cases.append(measure_case(image, truth, atlases, options.threads))
-        log(f"{cases[-1]['image']}: {cases[-1]['dice']}, {cases[-1]['command']['seconds']:.1f} s")
+    with tempfile.TemporaryDirectory() as folder:
+        for image, truth in images:
+            files = _in_contrast(image, truth, options.contrast, Path(folder)) if options.contrast else (image, truth)
+            cases.append(measure_case(*files, atlases, options.threads))
+            log(f"{cases[-1]['image']}: {cases[-1]['dice']}, {cases[-1]['command']['seconds']:.1f} s")
     record = {
         **plain_header(FORMAT),
         "data": {"name": DATA, "terms": TERMS, "split": "images of val, atlases of train", "structures": 138},
-        "protocol": PROTOCOL,
-        "commands": [
-            f"python -m lightcrcf_bench.cohort.labelling --data ../shared/data --atlases {options.atlases} "
-            f"--images {len(cases)} --threads {options.threads} --out benchmarks/history/DATE-labelling.json"
-        ],
+        "protocol": PROTOCOL + (_ACROSS if options.contrast else ""),
+        "commands": [_asked(options)],
         "threads": options.threads,
         "summary": summarised(cases),
         "cases": cases,
