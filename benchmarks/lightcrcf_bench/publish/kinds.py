@@ -10,6 +10,7 @@ from typing import Any
 
 from lightcrcf.errors import InputError
 from lightcrcf_bench.cohort import labelling, template
+from lightcrcf_bench.cohort.contrasts import CARRIED, carried_text, latest_carried, times_text
 from lightcrcf_bench.publish.accuracy_views import VIEWS
 from lightcrcf_bench.publish.cost_goals import cost_goals_text, peer_goals_text
 from lightcrcf_bench.publish.cost_views import COST_VIEWS
@@ -70,7 +71,12 @@ KINDS = (
     Kind(partial(str.__eq__, DISTURBED), lambda folder, _: latest_disturbed(folder), {"wanted": disturbed_text}),
     Kind(partial(str.__eq__, BRAIN_MASK), lambda folder, _: latest_brain_mask(folder), {"masks": brain_mask_text}),
     Kind(partial(str.__eq__, ROBUSTNESS), _plain(FORMAT), {"trials": robustness_text}),
-    Kind(partial(str.__eq__, labelling.NAME), _plain(labelling.FORMAT), {"fusions": labelling.labelling_text}),
+    Kind(lambda name: name.startswith(labelling.NAME), _plain(labelling.FORMAT), {"fusions": labelling.labelling_text}),
+    Kind(
+        partial(str.__eq__, CARRIED),
+        lambda folder, _: latest_carried(folder),
+        {"errors": carried_text, "times": times_text},
+    ),
     Kind(partial(str.__eq__, template.NAME), _plain(template.FORMAT), {"averages": template.template_text}),
     Kind(
         partial(str.__eq__, quality_limits.NAME),
