@@ -20,7 +20,7 @@ __all__ = ["MemoryEstimate", "check_memory_estimate", "limit_malloc_arenas"]
 # Bytes, measured stage by stage on pairs of 0.1 to 157 million voxels; tests and `lightcrcf bench scaling` measure the
 # error of the sum. `_VOXEL` is per voxel of the file, `_WORKING` per voxel of the working grid.
 _PROGRAM = 62 << 20  # interpreter and libraries
-_ITK = 90 << 20  # SimpleITK, which the search for the table of a CT imports
+_ITK = 90 << 20  # SimpleITK, where something imports it
 _NETWORK = 8 << 20  # the weights of a network and its kernels' scratch, and what the allocator does not return
 _NORMALIZED_VOXEL = 4  # a normalised image in float32
 _NORMALIZING_VOXEL = 13  # while it is computed: copies in float32, the foreground, the percentiles
@@ -75,7 +75,7 @@ class MemoryEstimate:
         resampled_bytes: bytes per voxel of `fixed` of everything resampled to it or measured on it; by default of the
             moving image alone.
         labels: whether label maps are moved.
-        ct: whether an image is a CT.
+        itk: whether SimpleITK is needed: for the table of a CT, or the depth below the skin of heads.
 
     Example:
         >>> import numpy as np
@@ -105,7 +105,7 @@ class MemoryEstimate:
     examined_bytes: int = 0
     resampled_bytes: int = 4
     labels: bool = False
-    ct: bool = False
+    itk: bool = False
 
     @property
     def bytes(self) -> int:
@@ -118,7 +118,7 @@ class MemoryEstimate:
         fixed, moving, largest = *(sizes or [0])[:1], *(sizes[1:] or [0])[:1], max(sizes, default=0)
         read = (
             _PROGRAM
-            + self.ct * _ITK
+            + self.itk * _ITK
             + sum({id(v.data): v.data.nbytes for v in self.volumes}.values())
             + self.examined_bytes
         )

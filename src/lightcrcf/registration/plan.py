@@ -14,6 +14,7 @@ from lightcrcf.network.config import NetworkConfig
 from lightcrcf.options import Options
 from lightcrcf.preprocessing.foreground import HEAD_AND_BRAIN, ImageType
 from lightcrcf.preprocessing.normalization import working_order
+from lightcrcf.quality.thresholds import is_head
 from lightcrcf.refinement.deformation import field_grid
 from lightcrcf.refinement.schedule import Metric, Plan, effective_preset, plan
 from lightcrcf.refinement.working_pair import WorkingPair
@@ -107,7 +108,7 @@ def plan_registration(
     init, transform = _affine_stage(options, selection)
     samples = _count_samples(inputs, image_types) if init == "auto" else 0
     memory = _memory(inputs, options, selection, refinement, grids, across, samples, retain_engine=retain_engine)
-    memory = replace(memory, ct=any(image_type.ct for pair in image_types for image_type in pair))
+    memory = replace(memory, itk=any(map(_needs_itk, image_types)))
     selection = _explained(selection, refinement, transform)
     return RegistrationPlan(image_types, selection, refinement, init, transform, memory, across, known)
 
@@ -146,6 +147,11 @@ def _memory(
         resampled_bytes=_resampled_bytes(inputs) + 8 * options.jacobian,
         labels=bool(inputs.moving_labels),
     )
+
+
+def _needs_itk(types: Types) -> bool:
+    """Return whether a CT's table is looked for, or two heads are compared below the skin."""
+    return any(each.ct for each in types) or all(map(is_head, types))
 
 
 def _is_masked(pair: ImagePair) -> bool:
