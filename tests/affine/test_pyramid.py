@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -121,3 +122,12 @@ def test_nan_is_as_a_mask(brains: BrainMaker, grids: GridMaker) -> None:
     one = source(holed)
     assert one.mask is not None
     np.testing.assert_array_equal(one.mask.data, source(image, Volume(known.astype(np.uint8), grid)).mask.data)  # type: ignore[union-attr]
+
+
+def test_without_a_mask_it_is_the_voxel_size_that_is_doubted(brains: BrainMaker, grids: GridMaker) -> None:
+    brain, _ = brains(grids((25, 31, 22), (6.0, 6.1, 6.2)))
+    source = pyramid.AlignmentImage.prepare(brain, None)
+    error = pyramid._nothing_to_align(source)
+    assert "check the voxel sizes in both headers" in str(error)
+    masked = pyramid._nothing_to_align(replace(source, mask=Volume(np.zeros(brain.data.shape), brain.grid)))
+    assert "expected a mask that is nonzero over the anatomy" in str(masked)

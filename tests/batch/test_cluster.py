@@ -160,6 +160,16 @@ def test_without_dask_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.skipif(usable_cores() < 2, reason="one core only")
+def test_without_dask_a_batch_leaves_no_folder(
+    people: list[Path], quick: BatchOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execute, "find_spec", lambda _: None)
+    with pytest.raises(UsageError, match="--workers 2: expected Dask"):
+        run_batch(all_pairs(people[:2]), tmp_path / "out", quick, workers=2)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(usable_cores() < 2, reason="one core only")
 def test_two_processes_leave_what_one_leaves(
     people: list[Path], quick: BatchOptions, tmp_path: Path, tree: Tree
 ) -> None:

@@ -216,3 +216,12 @@ def test_threads_of_a_process_of_our_own_sleep_while_they_wait(given: str | None
     words = [sys.executable, "-c", code, "--version"]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == expected
+
+
+@pytest.mark.parametrize(("value", "code"), [("", 0), ("avx2", 0), ("nonsense", 2)])
+def test_the_name_of_an_instruction_set_is_checked(
+    value: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LIGHTCRCF_ISA", value)
+    assert run(["models", "list"]) == code
+    assert ("error: LIGHTCRCF_ISA: expected one of baseline" in capsys.readouterr().err) == (code == 2)

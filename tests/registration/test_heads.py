@@ -12,7 +12,7 @@ from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.preprocessing.brain import Brain, find_brain
-from lightcrcf.preprocessing.foreground import classify
+from lightcrcf.preprocessing.foreground import ImageType, classify
 from lightcrcf.preprocessing.validity import examine
 from lightcrcf.registration import heads
 from lightcrcf.registration.heads import extract_brain, extract_brains
@@ -203,3 +203,18 @@ def test_half_a_head_has_half_a_brain(head: Pair) -> None:
     found = find_brain(*examine(image))
     assert found.doubt is None
     assert overlap(found.mask, head[1].data[:, :, 37:]) > 0.65
+
+
+@pytest.mark.parametrize(
+    ("one", "expected"),
+    [
+        (ImageType(4.0, 0.0, False, "whole head or body"), 1),
+        (ImageType(1.8, 0.0, False, "other"), 1),  # a T2 whose scalp is dark
+        (ImageType(0.9, 0.0, False, "other"), None),
+        (ImageType(1.8, 0.5, True, "other"), None),
+        (ImageType(1.8, 0.0, False, "other", ct=True), None),
+        (ImageType(14.0, 0.0, False, "whole head or body"), None),
+    ],
+)
+def test_what_may_be_a_head_is_searched_for_a_brain(one: ImageType, expected: int | None) -> None:
+    assert heads._head_index(ImageType(1.2, 0.6, True, "skull-stripped brain"), one) == expected

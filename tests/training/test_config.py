@@ -71,7 +71,7 @@ def test_a_stage_overrides_the_loss(recipe: Callable[..., Path]) -> None:
         ("learning_rate = 1e-3", "learning_rate = 0", "stages.0.learning_rate"),
         ("learning_rate = 1e-3", "finest = 4", "stages.0.finest"),
         ('precision = "f32"', 'precision = "f16"', "run.precision"),
-        ('precision = "f32"', 'precision = "bf16"', 'expected "f32" where data.shape is below 48'),
+        ('precision = "f32"', 'precision = "bf16"', "under [run], since data.shape is below 48"),
         ('folder = "run"', "", "run.folder"),
     ],
 )

@@ -224,12 +224,7 @@ def _pyramid(source: AlignmentImage, spacing_mm: float, *, both_masked: bool) ->
     if source.mask is not None:
         usable = downsample_volume(Volume(source.mask.data != 0, source.mask.grid), spacing_mm=spacing_mm)[0] >= 0.5
     if not (tissue & usable).any():
-        raise InputError(
-            (source.mask or source.volume).source,
-            expected="a mask that is nonzero over the anatomy to align",
-            got="none of the foreground under it",
-            remedy="check the mask",
-        )
+        raise _nothing_to_align(source)
     planes: list[NDArray[Any]] = [_normalise(image, tissue, source.image_type.masked), tissue & usable, usable]
     if both_masked and not blank_outside:
         planes, grid = _pad(planes, grid, closed)
@@ -242,6 +237,22 @@ def _pyramid(source: AlignmentImage, spacing_mm: float, *, both_masked: bool) ->
         planes[1:] = [np.asarray(fraction >= min(0.5, float(fraction.max()))) for fraction in planes[1:]]
         levels.append(_level(planes, grid, outline, edge, blank_outside))
     return levels[::-1]
+
+
+def _nothing_to_align(source: AlignmentImage) -> InputError:
+    if source.mask is None:
+        return InputError(
+            source.volume.source,
+            expected="anatomy that is seen at the resolution of the other image",
+            got="none",
+            remedy="check the voxel sizes in both headers, in mm",
+        )
+    return InputError(
+        source.mask.source,
+        expected="a mask that is nonzero over the anatomy to align",
+        got="none of the foreground under it",
+        remedy="check the mask",
+    )
 
 
 def _pad(planes: list[NDArray[Any]], grid: Grid, closed: NDArray[np.bool_]) -> tuple[list[NDArray[Any]], Grid]:

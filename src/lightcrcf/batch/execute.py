@@ -17,7 +17,7 @@ from lightcrcf.errors import InputError, UsageError, how_to_install
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["LostWorkerError", "connect", "local_cluster", "on_cluster"]
+__all__ = ["LostWorkerError", "check_installed", "connect", "local_cluster", "on_cluster"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -147,7 +147,7 @@ def local_cluster(workers: int, threads: int) -> Iterator[Client]:
     Raises:
         UsageError: if Dask is not installed.
     """
-    _check_installed(f"--workers {workers}")
+    check_installed(f"--workers {workers}")
     import logging
 
     import dask
@@ -211,7 +211,7 @@ def connect(address: str) -> Iterator[Client]:
         UsageError: if Dask is not installed.
         InputError: if there is no scheduler, or its workers have another version of LightCRCF.
     """
-    _check_installed(f"--scheduler {address}")
+    check_installed(f"--scheduler {address}")
     import logging
 
     from distributed import Client
@@ -251,7 +251,8 @@ def _version() -> str:
     return version("lightcrcf")
 
 
-def _check_installed(option: str) -> None:
+def check_installed(option: str) -> None:
+    """Raise UsageError, naming `option`, if Dask is not installed."""
     if find_spec("distributed") is None:
         raise UsageError(
             option, expected="Dask to be installed", got="no such package",

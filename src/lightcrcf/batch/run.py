@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from lightcrcf.batch.execute import LostWorkerError, connect, local_cluster, on_cluster
+from lightcrcf.batch.execute import LostWorkerError, check_installed, connect, local_cluster, on_cluster
 from lightcrcf.batch.manifest import Manifest
 from lightcrcf.batch.options import BatchOptions
 from lightcrcf.batch.pairs import Pair
@@ -111,7 +111,7 @@ def check_workers(workers: int, scheduler: str | None) -> None:
     """Check the number of workers.
 
     Raises:
-        UsageError: for more workers than cores, or for workers together with a cluster.
+        UsageError: for more workers than cores, for workers together with a cluster, or without Dask.
     """
     cores = usable_cores()
     if not 1 <= workers <= cores:
@@ -120,6 +120,8 @@ def check_workers(workers: int, scheduler: str | None) -> None:
         raise UsageError(
             "--workers", expected="--workers or --scheduler", got="both", remedy="the cluster has its own workers"
         )
+    if workers > 1 or scheduler is not None:
+        check_installed(f"--workers {workers}" if scheduler is None else f"--scheduler {scheduler}")
 
 
 def _group_by_fixed(pairs: Iterable[Pair]) -> list[Pair]:

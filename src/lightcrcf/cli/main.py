@@ -144,7 +144,7 @@ def _root(
 def _check_instruction_set() -> None:
     """Raise UsageError if LIGHTCRCF_ISA names no instruction set; the native core would ignore it."""
     wanted, known = os.environ.get("LIGHTCRCF_ISA"), ("baseline", "avx2", "avx512", "avx512bf16")
-    if wanted is not None and wanted not in known:
+    if wanted and wanted not in known:
         raise UsageError("LIGHTCRCF_ISA", expected=f"one of {', '.join(known)}", got=wanted, remedy="correct the name")
 
 

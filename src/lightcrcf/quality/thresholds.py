@@ -24,6 +24,7 @@ __all__ = [
     "calibrated",
     "group_of",
     "is_head",
+    "may_be_head",
     "thresholds_for",
 ]
 
@@ -233,12 +234,15 @@ def group_of(
 
 
 def _group_of_two_contrasts(contents: tuple[ImageType, ImageType]) -> str | None:
-    """Return the group of a pair of two contrasts; none was calibrated with CT."""
+    """Return the group of a pair of two contrasts.
+
+    None was calibrated with CT, nor with slabs of different persons: there a field went wrong within a good outline.
+    """
     if any(content.ct for content in contents):
         return None
     if all(content.kind == "skull-stripped brain" for content in contents):
         return f"brain{_TWO_CONTRASTS}"
-    return f"head{_TWO_CONTRASTS}" if any(map(is_head, contents)) and all(map(_may_be_head, contents)) else None
+    return f"head{_TWO_CONTRASTS}" if all(map(is_head, contents)) else None
 
 
 def is_head(content: ImageType) -> bool:
@@ -246,7 +250,7 @@ def is_head(content: ImageType) -> bool:
     return content.kind == _HEAD and content.foreground_litres <= MAX_HEAD_LITRES
 
 
-def _may_be_head(content: ImageType) -> bool:
+def may_be_head(content: ImageType) -> bool:
     """Return whether an image may show a head, or a slab of one, as a scan of thick slices does."""
     slab = content.kind == "other" and not content.masked and content.foreground_litres >= _MIN_SLAB_LITRES
     return slab or is_head(content)

@@ -157,7 +157,7 @@ class Run(Section):
         seed: of weights, pairs and augmentation.
         batch: pairs per step, divided among the processes of the run.
         tensorboard: whether to write scalars and images for TensorBoard.
-        precision: of the network; losses are always f32.
+        precision: of the network; losses are always f32. On the CPU bf16 needs 48 voxels on each axis that is pooled.
         device: of the network.
         threads: of PyTorch; as many as there are cores by default.
         checkpoint_steps: interval between checkpoints.
@@ -224,7 +224,8 @@ class TrainingConfig(Section):
             expected = f"multiples of {toml(multiples)} with the variant {self.variant}"
             yield Contradiction("data.shape", expected, toml(self.data.shape), ("variant",))
         if self.run.precision == "bf16" and self.run.device == "cpu" and self._least_coarse < _LEAST_BF16:
-            expected = f'"f32" where data.shape is below {_LEAST_BF16 * 2**LEVELS} on an axis (bf16 gradients go wrong)'
+            least = _LEAST_BF16 * 2**LEVELS
+            expected = f'precision = "f32" under [run], since data.shape is below {least} and bf16 gradients go wrong'
             yield Contradiction("run.precision", expected, toml(self.run.precision), ("data.shape", "run.device"))
         for number, stage in enumerate(self.stages):
             own = [] if stage.contrast is None else stage.loss(self.loss).contradictions()
