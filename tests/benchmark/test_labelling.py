@@ -52,12 +52,12 @@ def test_a_record_holds_what_follows_from_its_cases(folder: Path) -> None:
 
 def test_images_may_be_shown_in_another_contrast(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(labelling, "pseudo_contrast", thick_negative)
-    words = ["--data", str(folder), "--out", str(folder / "2026-01-02-labelling-T2.json"), "--threads", "1"]
+    words = ["--data", str(folder), "--out", str(folder / "2026-01-02-T2-labelling.json"), "--threads", "1"]
     assert labelling.main([*words, "--contrast", "T2"], log=lambda _: None) == 0
-    (case,) = json.loads((folder / "2026-01-02-labelling-T2.json").read_text())["cases"]
+    (case,) = json.loads((folder / "2026-01-02-T2-labelling.json").read_text())["cases"]
     assert case["dice"]["joint"] > 0.5
     assert case["dice"]["joint"] != case["dice"]["joint_as_they_are"]
-    text = table_of("labelling-T2", "fusions", folder)
+    text = table_of("T2-labelling", "fusions", folder)
     assert "| joint, intensities as they are |" in text
     assert "atlases are T1" in text
 

@@ -3,7 +3,7 @@
 python -m lightcrcf_bench.cohort.labelling --data ../shared/data --out benchmarks/history/DATE-labelling.json
 
 Images of the validation split of oasis are labelled by persons of the training split, the first in its order.
-`--contrast T2` shows the images as such scans; the record is then named DATE-labelling-T2.json.
+`--contrast T2` shows the images as such scans; the record is then named DATE-T2-labelling.json.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ KINDS = (
     Kind(partial(str.__eq__, DISTURBED), lambda folder, _: latest_disturbed(folder), {"wanted": disturbed_text}),
     Kind(partial(str.__eq__, BRAIN_MASK), lambda folder, _: latest_brain_mask(folder), {"masks": brain_mask_text}),
     Kind(partial(str.__eq__, ROBUSTNESS), _plain(FORMAT), {"trials": robustness_text}),
-    Kind(lambda name: name.startswith(labelling.NAME), _plain(labelling.FORMAT), {"fusions": labelling.labelling_text}),
+    Kind(lambda name: name.endswith(labelling.NAME), _plain(labelling.FORMAT), {"fusions": labelling.labelling_text}),
     Kind(
         partial(str.__eq__, CARRIED),
         lambda folder, _: latest_carried(folder),
