@@ -24,7 +24,6 @@ __all__ = [
     "calibrated",
     "group_of",
     "is_head",
-    "may_be_head",
     "thresholds_for",
 ]
 
@@ -34,7 +33,6 @@ Aspect = Literal["place", "coverage", "detail", "intensity", "field", "way back"
 _MAX_DIGITS = 6
 MAX_HEAD_LITRES = 8.0
 """Foreground of a head, at most; an abdomen has more than 10."""
-_MIN_SLAB_LITRES = 1.3  # foreground of a slab of a head; the T2 of thick slices at hand show 1.5 and more
 
 
 @dataclass(frozen=True)
@@ -248,12 +246,6 @@ def _group_of_two_contrasts(contents: tuple[ImageType, ImageType]) -> str | None
 def is_head(content: ImageType) -> bool:
     """Return whether an image shows a whole head."""
     return content.kind == _HEAD and content.foreground_litres <= MAX_HEAD_LITRES
-
-
-def may_be_head(content: ImageType) -> bool:
-    """Return whether an image may show a head, or a slab of one, as a scan of thick slices does."""
-    slab = content.kind == "other" and not content.masked and content.foreground_litres >= _MIN_SLAB_LITRES
-    return slab or is_head(content)
 
 
 def thresholds_for(group: str | None) -> Mapping[str, Threshold]:

@@ -12,7 +12,7 @@ from lightcrcf.preprocessing.brain import Brain, brain_not_found, find_brain
 from lightcrcf.preprocessing.foreground import ImageType, foreground, robust_minimum, volume_litres
 from lightcrcf.preprocessing.masks import fill_holes
 from lightcrcf.preprocessing.validity import Extent, compare_extremes, examine
-from lightcrcf.quality.thresholds import MAX_HEAD_LITRES, may_be_head
+from lightcrcf.quality.thresholds import MAX_HEAD_LITRES, is_head
 from lightcrcf.registration.inputs import BrainMask, ImagePair, Inputs
 from lightcrcf.volumes import Volume
 
@@ -21,6 +21,7 @@ __all__ = ["extract_brain", "extract_brains", "image_types"]
 Mask = NDArray[np.bool_]
 
 _BARE = "skull-stripped brain"
+_MIN_SLAB_LITRES = 1.3  # foreground of a slab of a head; the T2 of thick slices at hand show 1.5 and more
 # A predicted brain mask is accepted by its volume, its mean probability, and its fraction of the head's foreground. If
 # it is rejected, the head is registered whole.
 _BRAIN_LITRES = (0.5, 2.3)
@@ -67,9 +68,15 @@ def image_types(pair: ImagePair, cache: RegistrationCache) -> tuple[ImageType, I
 def _head_index(fixed: ImageType, moving: ImageType) -> int | None:
     """Return 0 or 1 for the image that may be a head whose brain the other one shows; None if neither is."""
     for number, (one, other) in enumerate(((fixed, moving), (moving, fixed))):
-        if other.kind == _BARE and may_be_head(one) and not one.ct and one.foreground_litres <= MAX_HEAD_LITRES:
+        if other.kind == _BARE and _may_be_head(one) and not one.ct and one.foreground_litres <= MAX_HEAD_LITRES:
             return number
     return None
+
+
+def _may_be_head(content: ImageType) -> bool:
+    """Return whether an image may show a head, or a slab of one, as a scan of thick slices does."""
+    slab = content.kind == "other" and not content.masked and content.foreground_litres >= _MIN_SLAB_LITRES
+    return slab or is_head(content)
 
 
 def _given_brain(image: Volume, mask: Volume | None) -> BrainMask | None:

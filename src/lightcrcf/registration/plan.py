@@ -107,8 +107,10 @@ def plan_registration(
     refinement = _plan(selection, options, grids, comparable=comparable, across=across[0], all_known=all(known))
     init, transform = _affine_stage(options, selection)
     samples = _count_samples(inputs, image_types) if init == "auto" else 0
-    memory = _memory(inputs, options, selection, refinement, grids, across, samples, retain_engine=retain_engine)
-    memory = replace(memory, itk=any(map(_needs_itk, image_types)))
+    memory = _memory(
+        inputs, options, selection, refinement, grids, across, samples,
+        itk=any(map(_needs_itk, image_types)), retain_engine=retain_engine,
+    )  # fmt: skip
     selection = _explained(selection, refinement, transform)
     return RegistrationPlan(image_types, selection, refinement, init, transform, memory, across, known)
 
@@ -122,6 +124,7 @@ def _memory(
     across: Sequence[bool],
     samples: int,
     *,
+    itk: bool,
     retain_engine: bool,
 ) -> MemoryEstimate:
     """Return the estimate of the memory; `samples` are those of the affine alignment at its finest resolution."""
@@ -146,6 +149,7 @@ def _memory(
         examined_bytes=inputs.examined_bytes,
         resampled_bytes=_resampled_bytes(inputs) + 8 * options.jacobian,
         labels=bool(inputs.moving_labels),
+        itk=itk,
     )
 
 
