@@ -22,7 +22,7 @@ from lightcrcf.transforms.itk import read_affine
 from lightcrcf.volumes import read
 from lightcrcf_bench.measure import Measured, circumstances, run
 from lightcrcf_bench.publish.markdown import table
-from lightcrcf_bench.records.history import newest, parsed
+from lightcrcf_bench.records.history import newest_valid
 from lightcrcf_bench.records.parts import Measurement, Strict
 from lightcrcf_bench.records.schema import BUSY
 from lightcrcf_bench.smoothness.study import subjects
@@ -159,7 +159,7 @@ def latest_carried(folder: Path) -> CarriedRecord:
     Raises:
         InputError: if there is none, or it is no valid record.
     """
-    return parsed(newest(folder, CARRIED), CarriedRecord.model_validate_json, "format lightcrcf-carried-contrasts 1")
+    return newest_valid(folder, CARRIED, CarriedRecord)
 
 
 def carried_text(record: CarriedRecord) -> str:

@@ -24,7 +24,7 @@ from lightcrcf.training.brain.data import brain_of_labels
 from lightcrcf.volumes import Volume, read
 from lightcrcf_bench.measure import circumstances, run
 from lightcrcf_bench.publish.markdown import table
-from lightcrcf_bench.records.history import newest, parsed
+from lightcrcf_bench.records.history import newest_valid
 from lightcrcf_bench.records.parts import Measurement, Strict
 from lightcrcf_bench.records.schema import BUSY
 from lightcrcf_bench.smoothness.simulate import biased, random_of
@@ -176,7 +176,7 @@ def latest_brain_mask(folder: Path) -> BrainMaskRecord:
     Raises:
         InputError: if there is none, or it is no valid record.
     """
-    return parsed(newest(folder, BRAIN_MASK), BrainMaskRecord.model_validate_json, "format lightcrcf-brain-mask 1")
+    return newest_valid(folder, BRAIN_MASK, BrainMaskRecord)
 
 
 def brain_mask_text(record: BrainMaskRecord) -> str:

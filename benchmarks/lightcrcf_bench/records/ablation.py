@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lightcrcf_bench.publish.markdown import table
-from lightcrcf_bench.records.history import newest, parsed
+from lightcrcf_bench.records.history import newest_valid
 from lightcrcf_bench.records.parts import Measurement, Strict
 
 __all__ = ["ABLATION", "AblationRecord", "AblationRun", "ablation_text", "latest_ablation"]
@@ -61,7 +61,7 @@ def latest_ablation(folder: Path, name: str) -> AblationRecord:
     Raises:
         InputError: if there is none, or it is no valid record.
     """
-    return parsed(newest(folder, name), AblationRecord.model_validate_json, "format lightcrcf-ablation 1")
+    return newest_valid(folder, name, AblationRecord)
 
 
 def ablation_text(record: AblationRecord) -> str:

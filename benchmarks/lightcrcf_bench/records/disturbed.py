@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from lightcrcf_bench.publish.markdown import table
-from lightcrcf_bench.records.history import newest, parsed
+from lightcrcf_bench.records.history import newest_valid
 from lightcrcf_bench.records.parts import Measurement, Strict
 
 __all__ = [
@@ -155,7 +155,7 @@ def latest_disturbed(folder: Path) -> DisturbedRecord:
     Raises:
         InputError: if there is none, or it is no valid record.
     """
-    return parsed(newest(folder, DISTURBED), DisturbedRecord.model_validate_json, "format lightcrcf-disturbed 1")
+    return newest_valid(folder, DISTURBED, DisturbedRecord)
 
 
 def disturbed_text(record: DisturbedRecord) -> str:

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from lightcrcf.errors import InputError
 
-__all__ = ["has_record", "newest", "parsed", "plain"]
+__all__ = ["has_record", "newest", "newest_valid", "parsed", "plain"]
 
 T = TypeVar("T")
+RecordT = TypeVar("RecordT", bound=BaseModel)
 
 
 def has_record(folder: Path, name: str) -> bool:
@@ -44,6 +45,21 @@ def parsed(path: Path, parse: Callable[[str], T], expected: str) -> T:
     except (OSError, ValidationError, ValueError) as error:
         first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise InputError(str(path), expected=f"a record, {expected}", got=first, remedy="measure it again") from error
+
+
+def newest_valid(folder: Path, name: str, model: type[RecordT]) -> RecordT:
+    """Return the newest record of that name in a folder of `DATE-NAME.json` files.
+
+    Args:
+        folder: of the records.
+        name: of the record.
+        model: of its content, whose format has a default.
+
+    Raises:
+        InputError: if there is none, or it is no valid record.
+    """
+    form = model.model_fields["format"].default
+    return parsed(newest(folder, name), model.model_validate_json, f"format {form} 1")
 
 
 def plain(path: Path, form: str) -> dict[str, Any]:

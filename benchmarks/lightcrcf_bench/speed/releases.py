@@ -25,7 +25,7 @@ from lightcrcf.errors import LightCRCFError
 from lightcrcf_bench.accuracy.protocols import PROTOCOLS, pairs
 from lightcrcf_bench.measure import Measured, circumstances, run
 from lightcrcf_bench.publish.markdown import table
-from lightcrcf_bench.records.history import newest, parsed
+from lightcrcf_bench.records.history import newest_valid
 from lightcrcf_bench.records.parts import Measurement, Strict
 from lightcrcf_bench.records.schema import BUSY
 
@@ -283,7 +283,7 @@ def latest_releases(folder: Path) -> ReleasesRecord:
     Raises:
         InputError: if there is none, or it is no valid record.
     """
-    return parsed(newest(folder, RELEASES), ReleasesRecord.model_validate_json, "format lightcrcf-releases 1")
+    return newest_valid(folder, RELEASES, ReleasesRecord)
 
 
 def releases_text(record: ReleasesRecord) -> str:

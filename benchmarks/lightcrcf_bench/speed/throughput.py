@@ -22,7 +22,7 @@ from lightcrcf.errors import InputError
 from lightcrcf.run_record.environment import usable_cores
 from lightcrcf_bench.measure import circumstances, run
 from lightcrcf_bench.publish.markdown import table
-from lightcrcf_bench.records.history import newest, parsed
+from lightcrcf_bench.records.history import newest_valid
 from lightcrcf_bench.records.parts import Measurement, Strict
 from lightcrcf_bench.records.schema import BUSY
 
@@ -150,7 +150,7 @@ def latest_throughput(folder: Path) -> ThroughputRecord:
     Raises:
         InputError: if there is none, or it is no valid record.
     """
-    return parsed(newest(folder, THROUGHPUT), ThroughputRecord.model_validate_json, "format lightcrcf-throughput 1")
+    return newest_valid(folder, THROUGHPUT, ThroughputRecord)
 
 
 def throughput_text(record: ThroughputRecord) -> str:
