@@ -66,7 +66,8 @@ def test_the_levels() -> None:
 
 
 def _resolution(level: Level) -> str:
-    return "1" if level.scale == 1 else f"1/{level.scale}"
+    images, field = ("1" if scale == 1 else f"1/{scale}" for scale in (level.image_scale, level.scale))
+    return images if images == field else f"{images}, field {field}"
 
 
 def test_the_numbers_in_the_text() -> None:

@@ -105,17 +105,15 @@ class LevelObjective {
   LevelObjective& operator=(const LevelObjective&) = delete;
 
   double evaluate(const OptionalField& field) {
-    if (field) require_displacement_on(*field, shape());
+    if (field) require_displacement_on(*field, objective_.field_shape());
     nb::gil_scoped_release unlocked;
     return objective_.evaluate(field_or_none(field));
   }
 
   void force(const Field& out) {
-    require_displacement_on(out, shape());
-    FieldArray scratch;
+    require_displacement_on(out, objective_.field_shape());
     nb::gil_scoped_release unlocked;
-    if (objective_.pairs().size() > 1) scratch = make_field(3, shape());
-    objective_.force(out, scratch);
+    objective_.force(out);
   }
 
   void local_similarity(const ConstVolume& moved, const Volume& out) const {

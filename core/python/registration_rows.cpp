@@ -73,8 +73,10 @@ std::vector<Images> images_of(const std::vector<PairRow>& rows) {
 }
 
 Level level_of(const LevelRow& row, size_t pairs) {
-  const auto& [scale, steps, step, momentum, force, volume, background, ratio, candidates, measures] = row;
+  const auto& [scale, image_scale, steps, step, momentum, force, volume, background, ratio, candidates, measures] = row;
   require(scale == 1 || scale == 2 || scale == 4 || scale == 8, "a scale is 1, 2, 4 or 8");
+  require(image_scale == scale || 2 * image_scale == scale, "images have the scale of the field, or half of it");
+  require(image_scale == scale || candidates.size() == 1, "where images are finer than the field there is one candidate");
   require(steps >= 0, "the number of steps is negative");
   require(step > 0 && step <= 1, "a step is at most one voxel long");
   for (double value : {momentum, force, volume, background, ratio}) require_number(value);
@@ -82,7 +84,7 @@ Level level_of(const LevelRow& row, size_t pairs) {
           "a level has 1 to 8 candidates");
   require(!std::get<0>(candidates[0]), "the first candidate is the forward one");
   require(measures.size() == pairs, "a level has a measure for each pair");
-  Level level{scale, steps, step, momentum, force, volume, background, ratio, {}, {}};
+  Level level{scale, image_scale, steps, step, momentum, force, volume, background, ratio, {}, {}};
   for (const CandidateRow& candidate : candidates) level.candidates.push_back(candidate_of(candidate));
   for (const MeasureRow& measure : measures) level.measures.push_back(measure_of(measure));
   return level;

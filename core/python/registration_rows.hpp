@@ -27,8 +27,8 @@ using PairRow = std::tuple<HeldVolume, HeldVolume, std::optional<HeldVolume>, st
 using CandidateRow = std::tuple<bool, double, double>;                // backward, both Gaussians
 using MeasureRow = std::tuple<std::string, int64_t, double, double>;  // metric, radius, contrast, its Gaussian
 
-// Scale, steps; step, momentum, force, volume, background, min_merge_ratio; candidates, and a measure for each pair.
-using LevelRow = std::tuple<int64_t, int64_t, double, double, double, double, double, double,
+// Scale, that of the images, steps; step, momentum, force, volume, background, min_merge_ratio; candidates, and a measure for each pair.
+using LevelRow = std::tuple<int64_t, int64_t, int64_t, double, double, double, double, double, double,
                             std::vector<CandidateRow>, std::vector<MeasureRow>>;
 
 // Return the pairs; the rows keep their memory. Raise ValueError unless all are on one grid.

@@ -64,7 +64,11 @@ std::vector<double> even_out_rates(double volume) {
 
 LevelSolver::LevelSolver(const std::vector<Images>& pairs, const Level& level, const Pool& pool, const Watch& watch)
     : level_(level), watch_(watch), objective_(pairs, level, pool, watch), work_(objective_.workspace()),
-      spare_(make_field(3, shape_of(work_))), velocity_(make_field(3, shape_of(work_))) {}
+      spare_(make_field(3, objective_.field_shape())), velocity_(make_field(3, objective_.field_shape())) {
+  if (work_.data != nullptr) return;
+  own_work_ = make_field(3, objective_.field_shape());
+  work_ = own_work_;
+}
 
 Ascent LevelSolver::ascend(FieldArray field, const CandidateKind& kind) {
   force_taps_ = gaussian_taps(kind.force_sigma);
@@ -98,7 +102,7 @@ Ascent LevelSolver::climb(FieldArray field) {
 // Compute the smoothed force at the field of the last evaluation into `work`. Return the 99 % quantile of its length in
 // the foreground; 0 if there is none.
 float LevelSolver::smooth_force() {
-  objective_.force(spare_, work_);
+  objective_.force(spare_);
   lightcrcf::smooth(spare_, force_taps_, work_);
   watch_.after("smooth");
   std::vector<float> lengths = squared_lengths(work_, objective_.valid_sample());

@@ -59,6 +59,7 @@ class LevelSolver {
   const Level& level_;
   const Watch& watch_;
   Objective objective_;
+  FieldArray own_work_;  // where images and field have no grid in common
   Field work_;
   FieldArray spare_, velocity_;
   Array<float, 2> force_taps_, field_taps_;

@@ -11,24 +11,31 @@ namespace lightcrcf {
 namespace {
 
 constexpr float kForeground = 0.05f;
-constexpr int64_t kSampled = 3;     // every third voxel along each axis
+constexpr int64_t kSampled = 3;     // every third voxel of the field along each axis
 constexpr double kMinUnit = 1e-12;  // of a force; less is of images that show nothing
 
 // Call body(voxel) for the flat index of each sampled voxel, in order.
 template <typename Body>
-void for_sampled(const Shape& shape, const Body& body) {
-  for (int64_t i = 0; i < shape[0]; i += kSampled) {
-    for (int64_t j = 0; j < shape[1]; j += kSampled) {
+void for_sampled(const Shape& shape, const Pool& stride, const Body& body) {
+  for (int64_t i = 0; i < shape[0]; i += stride[0]) {
+    for (int64_t j = 0; j < shape[1]; j += stride[1]) {
       const int64_t row = (i * shape[1] + j) * shape[2];
-      for (int64_t k = 0; k < shape[2]; k += kSampled) body(row + k);
+      for (int64_t k = 0; k < shape[2]; k += stride[2]) body(row + k);
     }
   }
 }
 
-Sample sample_foreground(const ConstVolume& image) {
+Sample sample_foreground(const ConstVolume& image, const Pool& stride) {
   Sample sample;
-  for_sampled(shape_of(image), [&](int64_t n) { sample.counts.push_back(image.data[n] > kForeground); });
+  for_sampled(shape_of(image), stride, [&](int64_t n) { sample.counts.push_back(image.data[n] > kForeground); });
   return sample;
+}
+
+// Return the voxels of images between two sampled voxels of the field.
+Pool stride_of(const Level& level, const Pool& pool) {
+  Pool stride = level.image_scale < level.scale ? pool : Pool{1, 1, 1};
+  for (int64_t& each : stride) each *= kSampled;
+  return stride;
 }
 
 // Return the sum of squares of np.gradient along one axis: central differences, one-sided ones at the borders.
@@ -69,14 +76,14 @@ int64_t Sample::count() const { return std::count(counts.begin(), counts.end(), 
 
 PairObjective::PairObjective(const Images& images, const Level& level, const Measure& measure, const Pool& pool,
                              const Watch& watch)
-    : watch_(watch), measure_(measure), share_(images.share) {
-  const Pool blocks = factors(level.scale, pool);
+    : watch_(watch), measure_(measure), share_(images.share), stride_(stride_of(level, pool)) {
+  const Pool blocks = factors(level.image_scale, pool);
   auto [fixed, moving] = scale_images(images, blocks, level.background);
   fixed_mask_ = std::move(fixed.weight), moving_mask_ = std::move(moving.weight);
   if (moving_mask_) moved_mask_ = make_volume(shape_of(moving_mask_.view()));
   const ConstVolume seen = fixed.image;
   terms_ = make_field(measure.metric == Metric::explained ? 4 : 3, shape_of(seen));
-  sample_ = valid_sample_ = sample_foreground(seen);
+  sample_ = valid_sample_ = sample_foreground(seen, stride_);
   foreground_ = std::max<int64_t>(std::count_if(seen.data, seen.data + seen.size(), [](float v) { return v > kForeground; }), 1);
   if (measure.metric == Metric::mse) {
     for (int axis = 0; axis < 3; ++axis) mean_squared_gradient_ += squared_gradient(seen, axis);
@@ -156,7 +163,7 @@ Sample PairObjective::valid(const Sample& sample) const {
   Sample found = sample;
   if (weight_.data == nullptr) return found;
   size_t at = 0;
-  for_sampled(shape_of(weight_), [&](int64_t n) { found.counts[at++] &= weight_.data[n] > 0.0f; });
+  for_sampled(shape_of(weight_), stride_, [&](int64_t n) { found.counts[at++] &= weight_.data[n] > 0.0f; });
   return found;
 }
 
@@ -197,14 +204,22 @@ void PairObjective::local_similarity(const ConstVolume& moved, const Volume& out
 }
 
 Objective::Objective(const std::vector<Images>& pairs, const Level& level, const Pool& pool, const Watch& watch)
-    : watch_(watch) {
+    : watch_(watch), pool_(pool), field_shape_(coarse_shape(shape_of(pairs[0].fixed), level.scale, pool)) {
   for (size_t n = 0; n < pairs.size(); ++n) {
     pairs_.push_back(std::make_unique<PairObjective>(pairs[n], level, level.measures[n], pool, watch));
   }
   valid_sample_ = pairs_[0]->sample();
+  if (level.image_scale < level.scale) finer_ = make_field(3, shape_of(pairs_[0]->images().fixed()));
 }
 
 double Objective::evaluate(const ConstField& field) {
+  if (!is_finer() || field.data == nullptr) return compare(field);
+  upsample_into(field, pool_, finer_);
+  watch_.after("upsample");
+  return compare(finer_);
+}
+
+double Objective::compare(const ConstField& field) {
   std::vector<double> values, covered;
   for (const auto& pair : pairs_) values.push_back(pair->evaluate(field));
   if (pairs_.size() == 1) return values[0];
@@ -220,8 +235,16 @@ double Objective::evaluate(const ConstField& field) {
   return total;
 }
 
-void Objective::force(const Field& out, const Field& scratch) {
+void Objective::force(const Field& out) {
+  if (!is_finer()) return force_of_images(out);
+  force_of_images(finer_);
+  for (int64_t c = 0; c < 3; ++c) block_means_into(finer_.view()[c], pool_, out[c]);
+  watch_.after("average");
+}
+
+void Objective::force_of_images(const Field& out) {
   pairs_[0]->force(out);
+  const Field scratch = first_channels(pairs_[0]->terms(), 3);
   double keep = pairs_[0]->share();
   for (size_t n = 1; n < pairs_.size(); ++n) {
     PairObjective& pair = *pairs_[n];

@@ -10,7 +10,7 @@
 
 namespace lightcrcf {
 
-// Which voxels of a grid count, of every third one along each axis.
+// Which voxels of a grid count, of every third one of the field's grid along each axis.
 struct Sample {
   std::vector<uint8_t> counts;
 
@@ -63,11 +63,14 @@ class PairObjective {
   ConstVolume weight_{nullptr, {}};
   FieldArray terms_, contrast_terms_;
   std::vector<std::unique_ptr<Channel>> channels_;
+  Pool stride_;  // of the sample, in voxels of the images
   Sample sample_, valid_sample_;
   int64_t foreground_;  // voxels
 };
 
 // The weighted mean of the similarities of all pairs. The units of the first one are those of forces.
+//
+// Where the images are finer than the field, the field is upsampled, and forces are averaged over its voxels.
 class Objective {
  public:
   Objective(const std::vector<Images>& pairs, const Level& level, const Pool& pool, const Watch& watch);
@@ -76,21 +79,30 @@ class Objective {
   double evaluate(const ConstField& field);
 
   // Compute the gradient at the field of the last evaluation with respect to a displacement applied first: the sum over
-  // the pairs by their shares, each in units of its own. scratch: (3, D, H, W), overwritten; may be `workspace`.
-  void force(const Field& out, const Field& scratch);
+  // the pairs by their shares, each in units of its own. out: (3, D, H, W) of the field.
+  void force(const Field& out);
 
   double force_unit() const { return pairs_[0]->force_unit(); }
   const Sample& valid_sample() const { return pairs_.size() == 1 ? pairs_[0]->valid_sample() : valid_sample_; }
 
-  // Return (3, D, H, W), which each evaluation overwrites: the force needs what is in it.
-  Field workspace() const { return first_channels(pairs_[0]->terms(), 3); }
+  // Return (3, D, H, W) of the field, which each evaluation overwrites: the force needs what is in it. None, without data,
+  // where the images are finer than the field.
+  Field workspace() const { return is_finer() ? Field{nullptr, {}} : first_channels(pairs_[0]->terms(), 3); }
 
+  Shape field_shape() const { return field_shape_; }
   const std::vector<std::unique_ptr<PairObjective>>& pairs() const { return pairs_; }
 
  private:
+  double compare(const ConstField& field);
+  void force_of_images(const Field& out);
+  bool is_finer() const { return finer_.size() > 0; }
+
   const Watch& watch_;
+  Pool pool_;
+  Shape field_shape_;
   std::vector<std::unique_ptr<PairObjective>> pairs_;
   Sample valid_sample_;
+  FieldArray finer_;  // the upsampled field, then its force; empty where images and field have one grid
 };
 
 }  // namespace lightcrcf

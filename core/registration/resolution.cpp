@@ -18,11 +18,6 @@ void divide(float divisor, Volume values) {
   });
 }
 
-void block_means_into(const ConstVolume& image, const Pool& blocks, Volume out) {
-  const auto edge = [&](int axis) { return std::min(blocks[axis], image.shape[axis]); };
-  lightcrcf::block_mean(image, BlockShape{edge(0), edge(1), edge(2)}, out);
-}
-
 Shape blocks_of(const Shape& shape, const Pool& blocks) {
   Shape count;
   for (int axis = 0; axis < 3; ++axis) count[axis] = (shape[axis] + blocks[axis] - 1) / blocks[axis];
@@ -55,11 +50,7 @@ void upsample_axes(const ConstField& coarse, const Pool& pool, const Field& out)
 
 FieldArray upsampled(const ConstField& coarse, const Shape& shape, const Pool& pool) {
   FieldArray out = make_field(3, shape);
-  if (pool == Pool{2, 2, 2}) {
-    lightcrcf::upsample(coarse, out);
-  } else {
-    upsample_axes(coarse, pool, out);
-  }
+  upsample_into(coarse, pool, out);
   return out;
 }
 
@@ -72,6 +63,19 @@ Pool factors(int64_t scale, const Pool& pool) {
 }
 
 Shape coarse_shape(const Shape& shape, int64_t scale, const Pool& pool) { return blocks_of(shape, factors(scale, pool)); }
+
+void block_means_into(const ConstVolume& image, const Pool& blocks, const Volume& out) {
+  const auto edge = [&](int axis) { return std::min(blocks[axis], image.shape[axis]); };
+  lightcrcf::block_mean(image, BlockShape{edge(0), edge(1), edge(2)}, out);
+}
+
+void upsample_into(const ConstField& coarse, const Pool& pool, const Field& out) {
+  if (pool == Pool{2, 2, 2}) {
+    lightcrcf::upsample(coarse, out);
+  } else {
+    upsample_axes(coarse, pool, out);
+  }
+}
 
 VolumeArray block_means(const ConstVolume& image, const Pool& blocks) {
   VolumeArray means = make_volume(blocks_of(shape_of(image), blocks));

@@ -18,6 +18,12 @@ Shape coarse_shape(const Shape& shape, int64_t scale, const Pool& pool);
 // Return means of blocks of voxels.
 VolumeArray block_means(const ConstVolume& image, const Pool& blocks);
 
+// The same into `out`, of their shape.
+void block_means_into(const ConstVolume& image, const Pool& blocks, const Volume& out);
+
+// Compute a displacement, (3, d, h, w) voxels, on a grid that is finer by `pool`, in voxels of that: (3, D, H, W).
+void upsample_into(const ConstField& coarse, const Pool& pool, const Field& out);
+
 // Return a displacement, (3, d, h, w) voxels, from `scale` at the finer `target`, in voxels of each.
 //
 // shape: of full resolution.

@@ -28,7 +28,8 @@ constexpr int64_t kMostCandidates = 8;
 
 // Steps at one resolution.
 struct Level {
-  int64_t scale;     // 1 for full resolution, 2, 4 or 8
+  int64_t scale;     // of the field: 1 for full resolution, 2, 4 or 8
+  int64_t image_scale;  // of the images: that of the field, or half of it
   int64_t steps;     // at most
   double step;       // length of the longest update, voxels; at most 1
   double momentum;   // share of the step before that each step carries on

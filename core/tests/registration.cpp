@@ -32,13 +32,15 @@ FieldArray random_field(const Shape& shape, float size) {
   return field;
 }
 
-// Two levels, of which the first has four candidates.
+// Four levels: the first has four candidates, the third a field on half of the images' grid.
 std::vector<Level> schedule_of(Metric metric) {
   const double contrast = metric == Metric::mse ? 0.0 : 0.5;
   const std::vector<Measure> measures{{metric, 1, contrast, 0.7}, {Metric::explained, 2, 0.5, 1.0}};
   const std::vector<CandidateKind> kinds{{false, 1.5, 0.5}, {true, 1.5, 0.5}, {false, 0.0, 0.7}, {true, 2.2, 0.7}};
-  return {{4, 3, 1.0, 0.0, 0.1, 0.7, 0.05, 0.0, kinds, measures}, {2, 2, 0.5, 0.6, 0.1, 0.4, 1.0, 2.0, {kinds[0]}, measures},
-          {1, 2, 0.5, 0.6, 0.1, 0.4, 1.0, 0.0, {kinds[0]}, measures}};
+  return {{4, 4, 3, 1.0, 0.0, 0.1, 0.7, 0.05, 0.0, kinds, measures},
+          {2, 2, 2, 0.5, 0.6, 0.1, 0.4, 1.0, 2.0, {kinds[0]}, measures},
+          {2, 1, 2, 0.5, 0.6, 0.1, 0.4, 1.0, 0.0, {kinds[0]}, measures},
+          {1, 1, 2, 0.5, 0.6, 0.1, 0.4, 1.0, 0.0, {kinds[0]}, measures}};
 }
 
 std::vector<float> refined(const Shape& shape, Metric metric, bool started, int threads) {
@@ -53,7 +55,7 @@ std::vector<float> refined(const Shape& shape, Metric metric, bool started, int 
   int64_t told = 0;
   const Watch watch([&](const char*) { ++told; });
   const Refinement found = refine(pairs, schedule_of(metric), kPool, {given, given}, watch);
-  CHECK(told > 0 && found.steps.size() == 3 && found.displacement.size() == 3 * fixed.size());
+  CHECK(told > 0 && found.steps.size() == 4 && found.displacement.size() == 3 * fixed.size());
   CHECK(found.objective_after >= found.objective_before && found.merge_accepted.has_value());
   CHECK(found.template_accepted.has_value() == started);
   CHECK(found.folded == count_folds(found.displacement));

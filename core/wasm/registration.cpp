@@ -15,14 +15,14 @@ namespace {
 
 // Columns of a schedule, one row a level, followed by three of each candidate: backward, and both Gaussians.
 enum Column {
-  kScale, kSteps, kStep, kMomentum, kForce, kVolume, kBackground, kMinMergeRatio,
+  kScale, kImageScale, kSteps, kStep, kMomentum, kForce, kVolume, kBackground, kMinMergeRatio,
   kMetric,  // 0 lncc, 1 mse, 2 explained
   kRadius, kContrast, kContrastSigma, kCandidates, kFirstCandidate,
   kColumns = kFirstCandidate + 3 * kMostCandidates
 };
 
 Level level_of(const double* row) {
-  Level level{static_cast<int64_t>(row[kScale]), static_cast<int64_t>(row[kSteps]), row[kStep], row[kMomentum], row[kForce],
+  Level level{static_cast<int64_t>(row[kScale]), static_cast<int64_t>(row[kImageScale]), static_cast<int64_t>(row[kSteps]), row[kStep], row[kMomentum], row[kForce],
               row[kVolume], row[kBackground], row[kMinMergeRatio], {}, {}};
   for (int n = 0; n < static_cast<int>(row[kCandidates]); ++n) {
     const double* const each = row + kFirstCandidate + 3 * n;

@@ -33,6 +33,8 @@ _MASKED_REFINEMENT = 12  # and for weights of the refinement by masks, or by mas
 _NETWORK_WORKING = 25  # features of all levels
 _NETWORK_WORKING_BF16 = 22
 _REFINEMENT_WORKING = 50  # the field, and the workspace of a step
+_REFINEMENT_HALF_WORKING = 27  # the same where the field stays on half of the grid
+_HALF_GRID = 8  # voxels for each of the half grid
 _CONTRAST_WORKING = 22  # the similarity terms of local contrast, and its two images
 _CROSS_CONTRAST_WORKING = 24  # window sums of the fixed image, and one more term
 _FURTHER_PAIR_WORKING = 16  # per further pair: the moved image, and terms of the force
@@ -75,6 +77,7 @@ class MemoryEstimate:
         resampled_bytes: bytes per voxel of `fixed` of everything resampled to it or measured on it; by default of the
             moving image alone.
         labels: whether label maps are moved.
+        half_field: whether the refinement's field stays on half of the working grid.
         itk: whether SimpleITK is needed: for the table of a CT, or the depth below the skin of heads.
 
     Example:
@@ -105,6 +108,7 @@ class MemoryEstimate:
     examined_bytes: int = 0
     resampled_bytes: int = 4
     labels: bool = False
+    half_field: bool = False
     itk: bool = False
 
     @property
@@ -168,13 +172,15 @@ class MemoryEstimate:
             for a in (self.cross_contrast, *self.further)
         ]
         further = len(self.further) * _FURTHER_PAIR_WORKING
-        return _REFINEMENT_WORKING + sum(each) + further + self.multi_start * _MULTI_START_WORKING
+        step = _REFINEMENT_HALF_WORKING if self.half_field else _REFINEMENT_WORKING
+        return step + sum(each) + further + self.multi_start * _MULTI_START_WORKING
 
     @property
     def _field_working(self) -> int:
         """Return the bytes of the displacement on the working grid, and of what the refinement retains."""
         left = self.multi_start * self.contrast * _RETAINED_MULTI_START_WORKING
-        return self.refinement * (_FIELD + left) * self.working.size
+        field = _FIELD / _HALF_GRID if self.half_field else _FIELD
+        return int(self.refinement * (field + left) * self.working.size)
 
     @property
     def _field(self) -> int:

@@ -29,7 +29,7 @@ def test_valid_rows_are_taken() -> None:
     found = refined(pairs(*SHAPE), schedule(1), half_field(*SHAPE), half_field(*SHAPE))
     assert found[0].shape == (3, *SHAPE)
     assert np.isfinite(found[0]).all()
-    assert len(found[3]) == len(found[4]) == 2
+    assert len(found[3]) == len(found[4]) == 3
 
 
 TOO_LARGE = np.empty((5, 7, 12), np.float32)
@@ -53,12 +53,14 @@ def test_invalid_pairs_are_refused(place: int, value: Any, row: int) -> None:
 
 KIND, MEASURE = (False, 1.5, 0.5), ("lncc", 1, 0.0, 0.7)
 LEVEL_CHANGES: list[tuple[int, Any]] = [
-    (0, 3), (0, 0), (0, 16), (0, "2"), (1, -1), (1, 2**70), (1, 1.5), (2, 1.01), (2, 0.0), (2, np.nan), (3, np.inf),
-    (4, 1e300), (5, np.nan), (6, -np.inf), (7, np.nan), (8, []), (8, [KIND] * 9), (8, [(True, 1.5, 0.5)]),
-    (8, [(False, -1.0, 0.5)]), (8, [(False, 1e9, 0.5)]), (8, [(False, 1.0, np.nan)]), (8, [(False, 1.0)]), (9, []),
-    (9, [MEASURE]), (9, [MEASURE, ("nothing", 1, 0.0, 0.7)]), (9, [MEASURE, ("lncc", -1, 0.0, 0.7)]),
-    (9, [MEASURE, ("lncc", 2**40, 0.0, 0.7)]), (9, [MEASURE, ("mse", 1, 0.5, 0.7)]),
-    (9, [MEASURE, ("lncc", 1, -1.0, 0.7)]), (9, [MEASURE, ("lncc", 1, 1.0, np.inf)]), (9, [MEASURE, MEASURE, MEASURE]),
+    (0, 3), (0, 0), (0, 16), (0, "2"), (1, 4), (1, 0), (1, 1), (2, -1), (2, 2**70), (2, 1.5),
+    (3, 1.01), (3, 0.0), (3, np.nan), (4, np.inf),
+    (5, 1e300), (6, np.nan), (7, -np.inf), (8, np.nan), (9, []), (9, [KIND] * 9), (9, [(True, 1.5, 0.5)]),
+    (9, [(False, -1.0, 0.5)]), (9, [(False, 1e9, 0.5)]), (9, [(False, 1.0, np.nan)]), (9, [(False, 1.0)]), (10, []),
+    (10, [MEASURE]), (10, [MEASURE, ("nothing", 1, 0.0, 0.7)]), (10, [MEASURE, ("lncc", -1, 0.0, 0.7)]),
+    (10, [MEASURE, ("lncc", 2**40, 0.0, 0.7)]), (10, [MEASURE, ("mse", 1, 0.5, 0.7)]),
+    (10, [MEASURE, ("lncc", 1, -1.0, 0.7)]), (10, [MEASURE, ("lncc", 1, 1.0, np.inf)]),
+    (10, [MEASURE, MEASURE, MEASURE]),
 ]  # fmt: skip
 
 
@@ -95,7 +97,7 @@ def test_what_does_not_fit_together_is_refused(call: Callable[[], Any]) -> None:
 
 @pytest.fixture
 def objective() -> _core.LevelObjective:
-    return _core.LevelObjective(pairs(*SHAPE), schedule(1)[1], POOL)
+    return _core.LevelObjective(pairs(*SHAPE), schedule(1)[2], POOL)
 
 
 METHODS: list[Callable[[_core.LevelObjective], Any]] = [
@@ -139,7 +141,7 @@ def test_factors_multiply_a_copy_of_the_moving_image(objective: _core.LevelObjec
     """At full resolution without a mask the image is the caller's."""
     image = noise(*SHAPE)
     rows: Rows = [(image, image, None, None, None, (False, False), 1.0)]
-    single = _core.LevelObjective(rows, changed(schedule(1)[1:], 9, [MEASURE])[0], POOL)
+    single = _core.LevelObjective(rows, changed(schedule(1)[2:], 10, [MEASURE])[0], POOL)
     before = image.copy()
     single.multiply_moving(np.full(SHAPE, 2, np.float32))
     np.testing.assert_array_equal(single.moving, 2 * before)

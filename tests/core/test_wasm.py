@@ -170,11 +170,11 @@ def schedule() -> Schedule:
 
 def schedule_rows(levels: Schedule) -> NDArray[np.float64]:
     """Return levels as core/wasm/registration.cpp takes them."""
-    rows = np.zeros((len(levels), 13 + 3 * 8))
+    rows = np.zeros((len(levels), 14 + 3 * 8))
     for row, level in zip(rows, levels, strict=True):
         *numbers, candidates, ((metric, *measure),) = level_row(level, [Images(ONE_VOXEL, ONE_VOXEL)])
-        row[:13] = *numbers, ("lncc", "mse", "explained").index(metric), *measure, len(candidates)
-        row[13 : 13 + 3 * len(candidates)] = np.ravel(candidates)
+        row[:14] = *numbers, ("lncc", "mse", "explained").index(metric), *measure, len(candidates)
+        row[14 : 14 + 3 * len(candidates)] = np.ravel(candidates)
     return rows
 
 

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, gaussian_filter
+from scipy.ndimage import binary_dilation, gaussian_filter, map_coordinates
 
 from lightcrcf._core import count_folds, local_deviations, repair_folds, smooth_folds
 from lightcrcf.errors import UsageError
 from lightcrcf.evaluation.regularity import folding_percent
 from lightcrcf.geometry.determinant import jacobian_determinant
 from lightcrcf.geometry.kernels import upsample
+from lightcrcf.refinement.images import Images
 from lightcrcf.refinement.refine import refine
+from lightcrcf.refinement.rows import level_objective
 from lightcrcf.refinement.schedule import Level, plan
 from lightcrcf.weights.preparation import Preparation
 
@@ -35,6 +37,45 @@ def test_it_aligns_from_nothing_without_folds(textured: tuple[NDArray, NDArray],
     assert refined.objective_after > refined.objective_before
     assert refined.folding_percent == folding_percent(refined.displacement) == 0
     assert len(refined.steps) == len(refined.seconds) == 3
+
+
+@pytest.mark.parametrize("metric", ["lncc", "mse", "explained"])
+@pytest.mark.parametrize("pool", [(2, 2, 2), (2, 2, 1)])
+def test_forces_of_full_resolution_find_a_field_on_half_the_grid(
+    textured: tuple[NDArray, NDArray], error: Error, metric: Any, pool: tuple[int, int, int]
+) -> None:
+    coarse = refine(*textured, None, schedule=QUICK[:2], pool=pool)
+    level = Level(2, 8, finer_images=True, force_sigma=0.7, field_sigma=0.3, radius=2, metric=metric)
+    found = refine(*textured, coarse.displacement, schedule=(level,), pool=pool)
+    assert found.displacement.shape == coarse.displacement.shape
+    assert found.scale == 1
+    assert found.objective_after > found.objective_before
+    assert found.folding_percent == 0
+    before, after = (error(*textured, _upsampled(each.displacement, pool)) for each in (coarse, found))
+    assert after < 0.8 * before
+
+
+def _upsampled(displacement: NDArray, pool: tuple[int, int, int]) -> NDArray:
+    """Return a displacement at full resolution, by SciPy: means of blocks lie between the voxels."""
+    where = [(index - 0.5 * (factor - 1)) / factor for index, factor in zip(np.indices(SHAPE), pool, strict=True)]
+    return np.stack(
+        [map_coordinates(u, where, order=1, mode="nearest") * n for u, n in zip(displacement, pool, strict=True)]
+    )
+
+
+def test_the_objective_and_its_force_are_those_of_the_upsampled_field() -> None:
+    rng = np.random.default_rng(3)
+    fixed, moving = (gaussian_filter(rng.random(SHAPE), 1.0).astype(np.float32) for _ in range(2))
+    coarse = np.stack([gaussian_filter(rng.normal(0, 4, (17, 21, 19)), 2.0) for _ in range(3)]).astype(np.float32)
+    half = level_objective([Images(fixed, moving)], Level(2, 1, finer_images=True), (2, 2, 2))
+    full = level_objective([Images(fixed, moving)], Level(1, 1), (2, 2, 2))
+    assert half.evaluate(coarse) == full.evaluate(upsample(coarse, SHAPE, (2, 2, 2)))
+    averaged, fine = np.empty((3, 17, 21, 19), np.float32), np.empty((3, *SHAPE), np.float32)
+    half.force(averaged)
+    full.force(fine)
+    blocks = np.pad(fine, ((0, 0), (0, 0), (0, 1), (0, 1)), mode="constant", constant_values=np.nan)
+    wanted = np.nanmean(blocks.reshape(3, 17, 2, 21, 2, 19, 2), axis=(2, 4, 6))
+    np.testing.assert_allclose(averaged, wanted, atol=1e-6 * np.abs(fine).max())
 
 
 def test_local_contrast_aligns_too(textured: tuple[NDArray, NDArray], error: Error) -> None:
@@ -189,7 +230,7 @@ def test_a_plan_starts_where_the_model_says(
     preset: str, preparation: Preparation | None, steps: int | None, scales: list[int], network: bool
 ) -> None:
     made = plan(preset, preparation, steps=steps)
-    assert [level.scale for level in made.schedule] == scales
+    assert [level.image_scale for level in made.schedule] == scales
     assert made.network == network
     if steps:
         assert made.schedule[-1].steps == steps

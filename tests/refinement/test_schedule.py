@@ -123,6 +123,12 @@ def test_steps_longer_than_a_voxel_are_refused() -> None:
         Level(1, 4, step=1.5)
 
 
+def test_finer_images_need_a_coarser_field_and_one_candidate() -> None:
+    for wrong in ({"scale": 1}, {"scale": 2, "bidirectional": True}):
+        with pytest.raises(ValueError, match="coarser field"):
+            Level(steps=4, finer_images=True, **wrong)  # type: ignore[arg-type]
+
+
 def test_looks_at_unknown_images_must_agree_more() -> None:
     for preparation in (None, NETWORK):
         levels = plan("accurate", preparation).schedule

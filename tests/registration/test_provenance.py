@@ -75,7 +75,7 @@ def test_it_tells_grids_and_preprocessing(record: dict[str, Any], pair: tuple[Vo
         assert told["preprocessing"]["intensity_zero"] == 0
         assert told["content"]["kind"] == "skull-stripped brain"
     assert record["working_grid"]["spacing_mm"] == pytest.approx([3, 3, 3])
-    assert record["field_grid"]["spacing_mm"] == pytest.approx([3, 3, 3])
+    assert record["field_grid"]["spacing_mm"] == pytest.approx([6, 6, 6])
 
 
 def test_it_tells_what_was_known_and_whether_anything_was_deformed(

@@ -245,14 +245,14 @@ def test_presets_spend_more_to_find_more(found: Registration, pair: Pair, coarse
     for result in (found, accurate):
         told = result.record.refinement
         assert told.objective_after > told.objective_before
-        assert told.levels[-1].scale == 1
+        assert told.finest_scale == 1
+        assert (told.levels[-1].scale, told.levels[-1].finer_images) == (2, True)
         assert 0 < told.levels[-1].steps_done <= told.levels[-1].steps
         assert told.folding_percent <= 0.01
         assert result.metrics.folding_percent <= 0.01
-    assert fast.transform.field is not None
-    assert fast.transform.field.grid.shape == (24, 30, 22)
-    assert found.transform.field is not None
-    assert found.transform.field.grid.isclose(pair[0].grid)
+    for result in (fast, found):
+        assert result.transform.field is not None
+        assert result.transform.field.grid.shape == (24, 30, 22)
 
 
 def test_refine_sets_the_steps_at_full_resolution(pair: Pair, coarse_model: Path) -> None:

@@ -37,17 +37,19 @@ __all__ = ["PROTOCOL", "measure_refinement", "steps", "write_pair"]
 
 PROTOCOL = (
     "Both images, affinely aligned on one working grid, are refined from zero at one resolution, as brain-t1 wants "
-    "it (at 1/2 local contrast is a second pair of images); a step is the time from one candidate to the next, "
+    "it (the field has half the resolution of full images); a step is the time from one candidate to the next, "
     "rejected ones included. Floor: both images read, the field read and written, once, at the speed of a copy that "
     "was measured in the same run. greedy has the same images and window; its iteration is the difference in time "
     "between many and few of them, so that reading and setting up do not count; ours and greedy's runs alternate."
 )
-_FLOATS = 8  # that a step cannot do without, for each voxel: two images, the field in and out
-# Name of each part of a step, and the floats that it reads and writes for each voxel.
+# Floats that a step cannot do without: both images for each of their voxels, the field in and out for each of its own.
+_FLOATS = (2, 6)
+# Name of each part of a step, and the floats that it reads and writes for each voxel of the images and of the field.
 _PARTS = {
-    "warp": ("warp image", 5), "compare": ("correlation", 5), "force": ("force", 8), "smooth": ("smooth", 6),
-    "measure": ("strength of the force", 0), "add": ("carry on", 6), "compose": ("compose", 9),
-    "even out": ("even out", 8), "repair folds": ("look for folds", 4),
+    "upsample": ("upsample field", 3, 3), "warp": ("warp image", 5, 0), "compare": ("correlation", 5, 0),
+    "force": ("force", 8, 0), "average": ("average force", 3, 3), "smooth": ("smooth", 0, 6),
+    "measure": ("strength of the force", 0, 0), "add": ("carry on", 0, 6), "compose": ("compose", 0, 9),
+    "even out": ("even out", 0, 8), "repair folds": ("look for folds", 0, 4),
 }  # fmt: skip
 
 
@@ -64,7 +66,7 @@ def measure_refinement(
     gemm_size: int = 3072,
     note: str = "",
 ) -> RefineRecord:
-    """Measure a step at full and at half resolution.
+    """Measure a step with images of full and of half resolution.
 
     Args:
         images: files of a fixed and a moving brain; None for shapes made up.
@@ -89,7 +91,7 @@ def measure_refinement(
         measured("pair", {"files": files, "shape": shape, "folder": folder}, threads)
         for level in (_level(scale) for scale in (2, 1)):
             runs.append(_run(Path(folder), level, threads, count, repetitions, environments))
-            log(f"scale 1/{level.scale}: {runs[-1].times.median_ms:.1f} ms a step")
+            log(f"images at 1/{level.image_scale}: {runs[-1].times.median_ms:.1f} ms a step")
     return RefineRecord(
         **circumstances(),
         protocol=PROTOCOL,
@@ -108,7 +110,7 @@ def measure_refinement(
 def _run(
     folder: Path, level: Level, threads: int, count: int, repetitions: int, environments: Environments
 ) -> RefineRun:
-    options = {"folder": str(folder), "scale": level.scale, "count": count, "threads": threads}
+    options = {"folder": str(folder), "scale": level.image_scale, "count": count, "threads": threads}
     greedy, ours, peaks_mib, loads = _Greedy(folder, level, threads, count, environments), [], [], []
     for _ in range(repetitions):
         found, taken = measured("refine", options, threads)
@@ -117,14 +119,14 @@ def _run(
         loads.append(taken.load_before)
         greedy.again()
     return RefineRun(
-        scale=level.scale, shape=ours[0]["shape"], parts=ours[0]["parts"], mb=ours[0]["mb"], radius=level.radius,
+        scale=level.image_scale, shape=ours[0]["shape"], parts=ours[0]["parts"], mb=ours[0]["mb"], radius=level.radius,
         times=Times(each_ms=tuple(each for found in ours for each in found["each_ms"])),
         peak_mib=max(peaks_mib), load_before=loads[0], greedy=greedy.found(),
     )  # fmt: skip
 
 
 def _level(scale: int) -> Level:
-    return next(v for v in plan("default", load("brain-t1").preparation).schedule if v.scale == scale)
+    return next(v for v in plan("default", load("brain-t1").preparation).schedule if v.image_scale == scale)
 
 
 class _Greedy:
@@ -133,7 +135,7 @@ class _Greedy:
     def __init__(self, folder: Path, level: Level, threads: int, count: int, environments: Environments) -> None:
         self._folder, self._threads, self._environments = folder, threads, environments
         self._window = "x".join([str(level.radius)] * 3)
-        self._levels = "x0" if level.scale == 2 else ""  # none at full resolution
+        self._levels = "x0" if level.image_scale == 2 else ""  # none at full resolution
         self._numbers = (2, 2 + count)
         self._seconds: tuple[list[float], list[float]] = ([], [])
         self._failure: str | None = None
@@ -191,7 +193,7 @@ def steps(folder: str, scale: int, count: int, threads: int) -> dict[str, Any]:
     level = _level(scale)
     schedule = (replace(level, steps=count),)
 
-    voxels = float(np.prod([-(-n // scale) for n in fixed.shape]))
+    voxels = _voxels(fixed.shape, scale), _voxels(fixed.shape, level.scale)
     with use_threads(threads):
         refine(fixed, moving, None, schedule=(replace(level, steps=1),))  # loads the kernels
         recorder = _Recorder(voxels)
@@ -205,18 +207,22 @@ def steps(folder: str, scale: int, count: int, threads: int) -> dict[str, Any]:
         "each_ms": [round(value, 3) for value in each],
         "parts": [part.model_dump() for part in parts(_cycles(whole, begins))],
         "shape": [-(-n // scale) for n in fixed.shape],
-        "mb": round(_FLOATS * 4 * voxels / 1e6, 3),
+        "mb": round(4 * float(np.dot(_FLOATS, voxels)) / 1e6, 3),
     }
+
+
+def _voxels(shape: Sequence[int], scale: int) -> float:
+    return float(np.prod([-(-n // scale) for n in shape]))
 
 
 class _Recorder:
     """Events of the parts of steps, each from the end of the one before.
 
     Args:
-        voxels: of the level.
+        voxels: of the images and of the field.
     """
 
-    def __init__(self, voxels: float) -> None:
+    def __init__(self, voxels: tuple[float, float]) -> None:
         self.events = list[Event]()
         self._voxels, self._began = voxels, time.perf_counter()
 
@@ -224,8 +230,9 @@ class _Recorder:
         """Record that a part ended."""
         ended = time.perf_counter()
         if part in _PARTS:
-            label, floats = _PARTS[part]
-            self.events.append(Event(label, self._began, ended - self._began, round(4 * floats * self._voxels)))
+            label, *floats = _PARTS[part]
+            moved = round(4 * float(np.dot(floats, self._voxels)))
+            self.events.append(Event(label, self._began, ended - self._began, moved))
         self._began = time.perf_counter()
 
 

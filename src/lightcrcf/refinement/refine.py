@@ -30,12 +30,12 @@ class RefinementResult:
     """Result of a refinement.
 
     Args:
-        displacement: (3, D, H, W) at the finest scale that was run, in voxels of its grid.
-        scale: that scale.
+        displacement: (3, D, H, W) on the grid of the last level's field, in its voxels.
+        scale: of the images at the last level.
         metric: what was maximised: "lncc", the mean squared local correlation, each window weighted by the standard
             deviation of the fixed image in it; "mse", minus the mean squared difference; or "explained", the share of
             the moving image's variance that the fixed one explains.
-        objective_before, objective_after: at the finest scale.
+        objective_before, objective_after: at the last level.
         steps: done at each level, by all candidates together.
         seconds: spent at each level.
         folding_percent: voxels whose Jacobian determinant is not positive.
@@ -136,8 +136,8 @@ def refine_together(
         [pair_row(pair) for pair in pairs], levels, pool, start, template, after
     )
     return RefinementResult(
-        found, schedule[-1].scale, schedule[-1].metric, objective_before, objective_after, tuple(steps), tuple(seconds),
-        100.0 * folded / found[0].size, merge_accepted, template_accepted,
+        found, schedule[-1].image_scale, schedule[-1].metric, objective_before, objective_after, tuple(steps),
+        tuple(seconds), 100.0 * folded / found[0].size, merge_accepted, template_accepted,
     )  # fmt: skip
 
 

@@ -54,7 +54,7 @@ def level_row(level: Level, pairs: Sequence[Images]) -> Row:
     numbers = level.step, level.momentum, level.force, level.volume, level.background, level.min_merge_ratio
     candidates = [(kind.backward, *map(float, kind.sigmas)) for kind in level.candidates()]
     measures = [_measure(level if pair.across is None else level.comparing(across=pair.across)) for pair in pairs]
-    return level.scale, level.steps, *map(float, numbers), candidates, measures
+    return level.scale, level.image_scale, level.steps, *map(float, numbers), candidates, measures
 
 
 def _measure(level: Level) -> Row:

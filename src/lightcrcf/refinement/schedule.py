@@ -35,7 +35,7 @@ class Level:
     """Steps at one resolution.
 
     Args:
-        scale: 1 for full resolution, 2, 4 or 8 for coarser ones.
+        scale: of the field, 1 for full resolution, 2, 4 or 8 for coarser ones.
         steps: at most so many.
         step: length of the longest update, in voxels of the level; at most 1.
         force_sigma, field_sigma: of the Gaussians that smooth each update and the field after it, in voxels.
@@ -55,6 +55,7 @@ class Level:
         alternative_sigmas: the two Gaussians of a further candidate in each direction; None for none.
         min_merge_ratio: after a merge this level must reach this share of the best candidate's objective; otherwise
             that candidate replaces the merged field.
+        finer_images: whether the images, and the forces, have twice the resolution of the field; with one candidate.
     """
 
     scale: int
@@ -73,12 +74,20 @@ class Level:
     bidirectional: bool = False
     alternative_sigmas: tuple[float, float] | None = None
     min_merge_ratio: float = 0.0
+    finer_images: bool = False
 
     def __post_init__(self) -> None:
         if self.step > 1:
             raise ValueError(f"a step is at most one voxel long, not {self.step}")
         if self.contrast > 0 and self.metric == "mse":
             raise ValueError("local contrast is compared by lncc, not by mse")
+        if self.finer_images and (self.scale == 1 or len(self.candidates()) > 1):
+            raise ValueError("images finer than the field need a coarser field, and one candidate")
+
+    @property
+    def image_scale(self) -> int:
+        """Return the scale of the images: that of the field, or half of it."""
+        return self.scale // 2 if self.finer_images else self.scale
 
     def comparing(self, *, across: bool) -> Level:
         """Return the level with the similarity measure of a further pair of images.
@@ -90,7 +99,7 @@ class Level:
             return self
         if not across:
             return replace(self, metric="lncc")
-        how = next(level for level in (*_ACROSS, _FULL_ACROSS) if level.scale == self.scale)
+        how = next(level for level in (*_ACROSS, _FULL_ACROSS) if level.image_scale == self.image_scale)
         return replace(
             self, metric=how.metric, radius=how.radius, contrast=how.contrast, contrast_sigma=how.contrast_sigma
         )
@@ -116,7 +125,11 @@ _COARSE: Schedule = (
     Level(4, 40, force_sigma=1.9, field_sigma=0.6, radius=2, force=0.1, volume=0.14),
     Level(2, 16, force_sigma=1.65, field_sigma=0.6, radius=2, momentum=0.6, volume=0.42),
 )
-_FULL = Level(1, 8, force_sigma=2.4, field_sigma=0.74, radius=2, momentum=0.6, volume=0.64, background=0.05)
+# The field is written on half of the grid, so that is where it is found: with forces of full resolution.
+_FULL = Level(
+    2, 12, finer_images=True, force_sigma=1.15, field_sigma=0.36, radius=2, momentum=0.6, force=0.35, volume=0.25,
+    background=0.05,
+)  # fmt: skip
 # Images that no model knows may be poor ones: contrast shows what intensities hide.
 _UNKNOWN: Schedule = (
     Level(8, 60, force_sigma=1.732, field_sigma=0.7, radius=2, contrast=0.5),
@@ -132,7 +145,9 @@ _ACROSS: Schedule = (
     Level(4, 40, force_sigma=2.4, field_sigma=0.6, volume=0.14, **_AT_ALL, **_EDGES),
     Level(2, 24, force_sigma=1.65, field_sigma=0.6, momentum=0.3, volume=0.35, **_AT_ALL, **_EDGES),
 )
-_FULL_ACROSS = Level(1, 8, force_sigma=1.5, field_sigma=0.5, momentum=0.3, volume=0.5, **_AT_ALL)
+_FULL_ACROSS = Level(
+    2, 10, finer_images=True, force_sigma=0.75, field_sigma=0.25, momentum=0.3, force=0.6, volume=0.18, **_AT_ALL
+)
 _LONG = {2: 40, 1: 12}  # steps of "accurate"
 _STEPS_AFTER_MERGE = 5  # at half resolution
 _MERGE_RATIO, _MERGE_RATIO_UNKNOWN = 0.88, 0.92  # less is what lies between candidates that disagree
@@ -221,7 +236,7 @@ def plan(
 
 def _accurate(levels: Schedule, preparation: Preparation | None) -> Schedule:
     """More steps, and several candidates that are merged before full resolution."""
-    *coarse, full = (replace(level, steps=_LONG.get(level.scale, level.steps)) for level in levels)
+    *coarse, full = (replace(level, steps=_LONG.get(level.image_scale, level.steps)) for level in levels)
     ratio = _MERGE_RATIO_UNKNOWN if preparation is None else _MERGE_RATIO
     after_merge = replace(coarse[-1], steps=_STEPS_AFTER_MERGE, min_merge_ratio=ratio)
     several = (replace(level, bidirectional=True, alternative_sigmas=_ALTERNATIVE_SIGMAS) for level in coarse)
@@ -246,7 +261,7 @@ def _for_model(level: Level, preparation: Preparation) -> Level:
     """The level with the similarity measure of a model."""
     if preparation.metric == "mse":
         return replace(level, metric="mse")
-    return replace(level, contrast=max(preparation.contrast, _COARSE_CONTRAST if level.scale > 2 else 0.0))
+    return replace(level, contrast=max(preparation.contrast, _COARSE_CONTRAST if level.image_scale > 2 else 0.0))
 
 
 def _levels(preparation: Preparation | None, *, across: bool) -> Schedule:
@@ -263,7 +278,7 @@ def _smoothed(level: Level, smoothness: float) -> Level:
     if smoothness > 1:
         powers, volume = _WIDER, smoothness**_EVENER
     else:
-        powers, volume = _NARROWER_FULL if level.scale == 1 else _NARROWER, smoothness
+        powers, volume = _NARROWER_FULL if level.image_scale == 1 else _NARROWER, smoothness
     by_force, by_field = (smoothness**power for power in powers)
     other = level.alternative_sigmas
     return replace(

@@ -138,7 +138,7 @@ def _memory(
         diffeomorphic=options.diffeomorphic,
         retain_engine=retain_engine,
         affine_samples=samples,
-        contrast=any(level.scale == 1 and level.contrast > 0 for level in refinement.schedule),
+        contrast=any(level.image_scale == 1 and level.contrast > 0 for level in refinement.schedule),
         cross_contrast=across[0],
         further=tuple(across[1:]),
         native_bf16=_uses_native_bf16(selection, options),
@@ -149,6 +149,7 @@ def _memory(
         examined_bytes=inputs.examined_bytes,
         resampled_bytes=_resampled_bytes(inputs) + 8 * options.jacobian,
         labels=bool(inputs.moving_labels),
+        half_field=_finest_scale(refinement) == 2,
         itk=itk,
     )
 
@@ -167,7 +168,7 @@ def _is_masked(pair: ImagePair) -> bool:
 def _weights_background(inputs: Inputs, refinement: Plan) -> bool:
     """Return whether the finest level gives the background of masked images another weight."""
     bare = any(extent.background_masked for pair in inputs.pairs for extent in pair.extents)
-    return bare and any(level.scale == 1 and level.background != 1 for level in refinement.schedule)
+    return bare and any(level.image_scale == 1 and level.background != 1 for level in refinement.schedule)
 
 
 def _count_samples(inputs: Inputs, image_types: Sequence[Types]) -> int:
@@ -202,8 +203,13 @@ def _comparable(types: Types) -> bool:
 def _field_grid(fixed: Grid, working: Grid, weights: Weights | None, refinement: Plan) -> Grid:
     """Return the grid of the field that will be written."""
     pool = NetworkConfig().pool if weights is None else weights.config.pool
-    finest = refinement.schedule[-1].scale if refinement.schedule else 2
-    return field_grid(working_order(fixed, pool).grid(fixed), working if finest == 1 else working.half(pool), pool)
+    lattice = working if _finest_scale(refinement) == 1 else working.half(pool)
+    return field_grid(working_order(fixed, pool).grid(fixed), lattice, pool)
+
+
+def _finest_scale(refinement: Plan) -> int:
+    """Return the scale of the displacement: the network's own without a refinement."""
+    return refinement.schedule[-1].scale if refinement.schedule else 2
 
 
 def _uses_native_bf16(selection: ModelSelection, options: Options) -> bool:
