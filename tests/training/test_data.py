@@ -13,18 +13,15 @@ import torch
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.training import data as module
-from lightcrcf.training.config import Cohort, TrainingConfig, load_config
-from lightcrcf.training.data import (
+from lightcrcf.training.augmentation import (
     AugmentationParams,
-    Subject,
     augment_intensity,
-    choose_pair,
-    load_cohort,
-    profile,
     render,
     render_labels,
     sample_augmentation,
 )
+from lightcrcf.training.config import Cohort, TrainingConfig, load_config
+from lightcrcf.training.data import Subject, choose_pair, load_cohort, profile
 from lightcrcf.volumes import Volume, read, write
 
 STILL = AugmentationParams(pose=None, misalign=np.eye(4), flip=False, gammas=(1.0, 1.0), noise_seed=0)
@@ -145,11 +142,11 @@ def test_every_change_can_be_switched_off(config: TrainingConfig) -> None:
 def test_identical_pairs_are_as_frequent_as_asked_for_and_not_misaligned(config: TrainingConfig) -> None:
     often = config.augment.model_copy(update={"identical_probability": 0.25})
     drawn = [sample_augmentation(np.random.default_rng([8, n]), often) for n in range(400)]
-    identical = [change for change in drawn if change.identical]
+    identical = [change for change in drawn if change.known == 0]
     assert 70 < len(identical) < 130
     for change in identical:
         np.testing.assert_array_equal(change.misalign, np.eye(4))
-    assert not any(np.array_equal(change.misalign, np.eye(4)) for change in drawn if not change.identical)
+    assert not any(np.array_equal(change.misalign, np.eye(4)) for change in drawn if change.known is None)
 
 
 def test_identical_pairs_leave_all_else_that_is_drawn_as_it_was(config: TrainingConfig) -> None:
@@ -157,7 +154,7 @@ def test_identical_pairs_leave_all_else_that_is_drawn_as_it_was(config: Training
     often = config.augment.model_copy(update={"identical_probability": 1.0})
     before, after = (sample_augmentation(np.random.default_rng(4), how) for how in (config.augment, often))
     assert (before.flip, before.gammas, before.noise_seed) == (after.flip, after.gammas, after.noise_seed)
-    assert (before.identical, after.identical) == (False, True)
+    assert (before.known, after.known) == (None, 0)
 
 
 def test_shading_is_smooth_and_spares_the_background() -> None:

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import avg_pool3d
 
 from lightcrcf.engines.base import open_engine
 from lightcrcf.errors import InputError, UsageError
+from lightcrcf.network import sampling
 from lightcrcf.training import loop
 from lightcrcf.training import objective as objective_module
+from lightcrcf.training.augmentation import RenderedPair
 from lightcrcf.training.config import Stage, load_config
 from lightcrcf.training.loop import Trainer, train
 from lightcrcf.training.objective import Operations, objective
@@ -132,9 +135,53 @@ def test_training_lowers_the_loss(recipe: Callable[..., Path], monkeypatch: pyte
 def test_a_pair_of_one_image_twice_needs_no_displacement(recipe: Callable[..., Path]) -> None:
     path, alone = recipe(1), "[augment]\nidentical_probability = 1.0\nnoise = 0.0\ngamma = 0.0\n"
     path.write_text(f"{path.read_text()}\n{alone}", encoding="utf-8")
-    fixed, moving, _ = Trainer(load_config(path)).batch(np.random.default_rng(3))
-    assert fixed.max() > 0.5
-    assert torch.equal(fixed, moving)
+    pair = Trainer(load_config(path)).batch(np.random.default_rng(3))
+    assert pair.fixed.max() > 0.5
+    assert torch.equal(pair.fixed, pair.moving)
+    assert pair.truth is not None
+    assert not pair.truth.any()
+
+
+def test_a_known_field_aligns_its_pair_and_costs_nothing(recipe: Callable[..., Path]) -> None:
+    path = recipe(1)
+    alone = "[augment]\nknown_probability = 1.0\nnoise = 0.0\ngamma = 0.0\nflip_probability = 1.0\n"
+    path.write_text(f"{path.read_text()}\n{alone}".replace("[loss]", "[loss]\nknown = 1.0"), encoding="utf-8")
+    trainer = Trainer(load_config(path))
+    pair = trainer.batch(np.random.default_rng(3))
+    assert pair.truth is not None
+    tissue = pair.fixed > 0
+    apart, left = (
+        float((pair.fixed - moved)[tissue].abs().mean())
+        for moved in (pair.moving, sampling.warp(pair.moving, pair.truth))
+    )
+    assert left < 0.1 * apart
+    fields = [avg_pool3d(pair.truth, 2**n) / 2**n for n in (4, 3, 2, 1)]
+    how = trainer.config.loss, "half", Operations.on(torch.device("cpu"))
+    right, wrong = (
+        objective(each, pair.fixed, pair.moving, *how, truth=pair.truth)
+        for each in (fields, [torch.zeros_like(u) for u in fields])
+    )
+    assert float(right["known"]) == pytest.approx(0, abs=1e-6)
+    assert float(wrong["known"]) > 0.01
+    assert float(wrong["loss"]) > float(right["loss"])
+
+
+def test_the_network_sees_another_contrast_and_the_loss_does_not(recipe: Callable[..., Path]) -> None:
+    path = recipe(1)
+    path.write_text(f"{path.read_text()}\n[augment]\nrecolour_probability = 1.0\n", encoding="utf-8")
+    trainer = Trainer(load_config(path))
+    pair = trainer.batch(np.random.default_rng(3))
+    for image, seen in zip((pair.fixed, pair.moving), pair.seen, strict=True):
+        assert torch.equal(image > 0, seen > 0)
+        assert not torch.equal(image, seen)
+        order = image[image > 0].argsort()
+        assert (seen[image > 0][order].diff().abs() < 0.2).all()  # a continuous function of the intensities
+    stage, images = trainer.config.stages[0], ((pair.fixed, pair.moving), pair.seen)
+    plain, colours = (RenderedPair(*both, both) for both in images)
+    found, usual, wrong = (
+        trainer._backward(each, stage, 1.0, last=True)["similarity"] for each in (pair, plain, colours)
+    )
+    assert abs(found - usual) < 0.1 * abs(wrong - usual)  # the head begins near zero
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,8 +256,9 @@ def test_no_cuda_is_said_in_one_line(recipe: Callable[..., Path]) -> None:
 
 def test_compiled_and_pytorch_operations_give_the_same_objective(recipe: Callable[..., Path]) -> None:
     trainer = Trainer(load_config(recipe(1)))
-    fixed, moving, labels = trainer.batch(np.random.default_rng(0))
-    assert labels is None
+    pair = trainer.batch(np.random.default_rng(0))
+    assert pair.labels is None
+    fixed, moving = pair.fixed, pair.moving
     labels = torch.rand(1, 2, *fixed.shape[2:]), torch.rand(1, 2, *fixed.shape[2:])
     with torch.no_grad():
         for head in (level.head for level in trainer.model.levels):

@@ -73,7 +73,7 @@ def test_a_batch_is_the_mean_of_its_pairs(recipe: Callable[..., Path]) -> None:
         pairs.optimiser.zero_grad()
         pairs.config = pairs.config.model_copy(update={"run": pairs.config.run.model_copy(update={"batch": 1})})
         batch = pairs.batch(np.random.default_rng([pairs.config.run.seed, 0, number]))
-        pairs._backward(*batch, pairs.config.stages[0], 1.0, last=True)
+        pairs._backward(batch, pairs.config.stages[0], 1.0, last=True)
         apart.append([p.grad.clone() for p in pairs.model.parameters() if p.grad is not None])
     for whole, first, second in zip(together, *apart, strict=True):
         torch.testing.assert_close(whole, (first + second) / 2, atol=1e-6, rtol=1e-3)

@@ -44,6 +44,11 @@ class Augment(Section):
         misalign_rotation_deg, misalign_scale, misalign_shift_mm: of moving the moving image alone.
         identical_probability: of a pair of one image twice, without misalignment, so that the network learns to leave
             what is aligned; noise and intensities still differ.
+        known_probability: of a pair of one image and itself, moved by a smooth random field that the network must find
+            (`known` of the loss).
+        known_voxels: largest standard deviation of that field; each pair has one between 0 and it.
+        recolour_probability: of showing an image to the network in a random contrast, of each image on its own; the
+            loss compares the images as they are.
         flip_probability: of mirroring both images left to right.
         gamma: of the logarithm of the exponent of the intensities.
         noise: added to the foreground, relative to the brightest tissue.
@@ -59,6 +64,9 @@ class Augment(Section):
     misalign_scale: float = 0.01
     misalign_shift_mm: float = 1.0
     identical_probability: Fraction = 0.0
+    known_probability: Fraction = 0.0
+    known_voxels: Annotated[float, Field(ge=0)] = 2.0
+    recolour_probability: Fraction = 0.0
     flip_probability: Fraction = 0.5
     gamma: float = 0.15
     noise: float = 0.01
@@ -76,6 +84,7 @@ class Loss(Section):
             refinement; with "lncc" only.
         regularity, bending: weights of the diffusion and the bending energy of the field of each level.
         folding, volume: weights of voxels about to fold and of changes of volume, (J + 1/J) / 2 - 1, in the finest one.
+        known: weight of the mean squared distance in voxels from the field that is known, of pairs of one image twice.
         level_weights: of the levels at 1/2, 1/4, 1/8 and 1/16 resolution.
         dice: weight of one minus the mean Dice of label maps warped by the finest field. Above zero, the model is
             weakly supervised and recorded as such.
@@ -90,6 +99,7 @@ class Loss(Section):
     bending: Annotated[float, Field(ge=0)] = 0.0
     folding: Annotated[float, Field(ge=0)] = 0.0
     volume: Annotated[float, Field(ge=0)] = 0.0
+    known: Annotated[float, Field(ge=0)] = 0.0
     level_weights: tuple[float, float, float, float] = (1.0, 0.3, 0.1, 0.0)
     dice: Annotated[float, Field(ge=0)] = 0.0
     structures: Annotated[int, Field(ge=1)] = 16

@@ -11,12 +11,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.network.model import LightCRCF
+from lightcrcf.training.augmentation import (
+    AugmentationParams,
+    Labels,
+    RenderedPair,
+    known_displacement,
+    recoloured,
+    render,
+    render_labels,
+    sample_augmentation,
+)
 from lightcrcf.training.checkpoint import restore, save
 from lightcrcf.training.config import Cohort, Stage, TrainingConfig, load_config, starting_weights
 from lightcrcf.training.data import (
@@ -24,9 +33,6 @@ from lightcrcf.training.data import (
     choose_pair,
     load_cohort,
     profile,
-    render,
-    render_labels,
-    sample_augmentation,
     val_pairs,
 )
 from lightcrcf.training.journal import Journal
@@ -95,7 +101,6 @@ def train(
 
 SINGLE_PROCESS = Processes()
 _DIVERGED = 1e3  # losses are a few units; infinity and NaN fail the comparison too
-Labels = tuple[Tensor, Tensor] | None
 
 
 @dataclass(frozen=True)
@@ -226,8 +231,8 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         own_numbers, parts = self.processes.own_indices(run.batch), []
         for number in own_numbers:
-            batch = self.batch(np.random.default_rng([run.seed, self.step, number]), current.stage.compare)
-            parts.append(self._backward(*batch, current.stage, 1.0 / len(own_numbers), last=number == own_numbers[-1]))
+            pair = self.batch(np.random.default_rng([run.seed, self.step, number]), current.stage.compare)
+            parts.append(self._backward(pair, current.stage, 1.0 / len(own_numbers), last=number == own_numbers[-1]))
         norm = float(clip_grad_norm_(self.model.parameters(), current.stage.gradient_norm))
         if not math.isfinite(norm):
             raise InputError(
@@ -238,16 +243,17 @@ class Trainer:
         self.optimiser.step()
         return {**_mean(parts), "gradient_norm": norm, "learning_rate": current.learning_rate}
 
-    def _backward(
-        self, fixed: Tensor, moving: Tensor, labels: Labels, stage: Stage, fraction: float, *, last: bool
-    ) -> dict[str, float]:
+    def _backward(self, pair: RenderedPair, stage: Stage, fraction: float, *, last: bool) -> dict[str, float]:
         """Add the gradient of one pair; the backward pass of the last pair averages over all processes."""
         accumulate = isinstance(self.network, DistributedDataParallel) and not last
         with self.network.no_sync() if accumulate else nullcontext():  # type: ignore[operator]
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.run.precision == "bf16"):
-                fields = [u.float() for u in self.network(fixed, moving, stage.finest)]
+                fields = [u.float() for u in self.network(*pair.seen, stage.finest)]
             loss, operations = stage.loss(self.config.loss), Operations.on(self.device)
-            parts = objective(fields, fixed, moving, loss, stage.compare, operations, self.model.config.pool, labels)
+            parts = objective(
+                fields, pair.fixed, pair.moving, loss, stage.compare, operations, self.model.config.pool, pair.labels,
+                pair.truth,
+            )  # fmt: skip
             if not float(parts["loss"].detach()) < _DIVERGED:
                 self.inconsistent = True  # no checkpoint of diverged weights
                 raise InputError(
@@ -257,27 +263,32 @@ class Trainer:
             (parts["loss"] * fraction).backward()  # type: ignore[no-untyped-call]
         return {name: float(value.detach()) for name, value in parts.items()}
 
-    def batch(self, rng: np.random.Generator, compare: str = "full") -> tuple[Tensor, Tensor, Labels]:
-        """Return a pair, (1, 1, D, H, W) each, and its label maps if `loss.dice` is above zero.
+    def batch(self, rng: np.random.Generator, compare: str = "full") -> RenderedPair:
+        """Return a pair, with its label maps at the resolution of `compare` if `loss.dice` is above zero.
 
-        The label maps are (1, K, d, h, w) at the resolution of `compare`. A cohort is sampled with probability
-        proportional to its number of images.
+        A cohort is sampled with probability proportional to its number of images.
         """
         sizes = np.array([len(cohort) for cohort in self.cohorts], dtype=float)
         cohort = self.cohorts[int(rng.choice(len(sizes), p=sizes / sizes.sum()))]
         config = self.config
         pair = choose_pair(cohort, config.data.cohorts[0].within, rng)
         params = sample_augmentation(rng, config.augment)
-        if params.identical:
+        if params.known is not None:
             pair = (pair[0], pair[0])
-        fixed, moving = (
-            image[None, None].to(self.device) for image in render(*pair, params, config.data, config.augment)
-        )
-        if config.loss.dice == 0:
-            return fixed, moving, None
+        images = render(*pair, params, config.data, config.augment)
+        fixed, moving, *seen = (i[None, None].to(self.device) for i in (*images, *recoloured(images, params)))
+        truth = known_displacement(params, config.data.shape)
+        return RenderedPair(
+            fixed, moving, (seen[0], seen[1]), None if truth is None else truth[None].to(self.device),
+            self._labels(pair, params, compare) if config.loss.dice > 0 else None,
+        )  # fmt: skip
+
+    def _labels(self, pair: tuple[Subject, Subject], params: AugmentationParams, compare: str) -> Labels:
+        """Return the label maps of a pair, (1, K, d, h, w) each."""
+        config = self.config
         blocks = config.network.pool if compare == "half" else (1, 1, 1)
         maps = render_labels(*pair, params, config.data, config.loss.structures, blocks)
-        return fixed, moving, (maps[0][None].to(self.device), maps[1][None].to(self.device))
+        return maps[0][None].to(self.device), maps[1][None].to(self.device)
 
     def export(self) -> Path:
         """Write the fused weights to `NAME.safetensors` in the first process, and return the path."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -16,6 +16,8 @@ from lightcrcf.training import compiled, losses
 from lightcrcf.training.config import Loss
 
 __all__ = ["Operations", "objective"]
+
+_WEIGHTED = ("regularity", "bending", "folding", "volume", "known", "dice")  # parts that the loss section weighs
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ def objective(
     operations: Operations,
     pool: Shape = (2, 2, 2),
     labels: tuple[Tensor, Tensor] | None = None,
+    truth: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Return the loss of one batch and its parts.
 
@@ -58,18 +61,21 @@ def objective(
         operations: for the device of the tensors.
         pool: downsampling factors between the levels of the network.
         labels: (N, K, d, h, w) fixed and moving label maps at the resolution of `compare`, for the Dice loss.
+        truth: (N, 3, D, H, W) voxels, the displacement that is right, where it is known.
     """
     pyramid = [(fixed, moving)]
     for _ in range(LEVELS):
         pyramid.append((avg_pool3d(pyramid[-1][0], pool), avg_pool3d(pyramid[-1][1], pool)))
     target = 0 if compare == "full" else 1
-    parts = {name: fixed.new_zeros(()) for name in ("similarity", "regularity", "bending", "folding", "volume", "dice")}
+    parts = {name: fixed.new_zeros(()) for name in ("similarity", *_WEIGHTED)}
     for offset, field in enumerate(reversed(fields)):
         # The field of level l is on the grid of the image downsampled l + 1 times.
         weight, halvings, u = loss.level_weights[offset], LEVELS - len(fields) + offset + 1, field
         if weight == 0.0:
             continue
         parts["regularity"] = parts["regularity"] + weight * losses.diffusion(u)
+        if truth is not None and loss.known > 0:
+            parts["known"] = parts["known"] + weight * _distance(u, truth, fixed, pool, halvings)
         if loss.bending > 0:
             parts["bending"] = parts["bending"] + weight * losses.bending(u)
         if offset == 0 and loss.folding > 0:
@@ -84,10 +90,19 @@ def objective(
         parts["similarity"] = parts["similarity"] + weight * similarity
     weights = {
         "similarity": 1.0,
-        **{name: getattr(loss, name) for name in ("regularity", "bending", "folding", "volume", "dice")},
+        **{name: getattr(loss, name) for name in _WEIGHTED},
     }
     parts["loss"] = torch.stack([weight * parts[name] for name, weight in weights.items()]).sum()
     return parts
+
+
+def _distance(displacement: Tensor, truth: Tensor, fixed: Tensor, pool: Shape, halvings: int) -> Tensor:
+    """Return the mean squared distance from the truth in the foreground, in voxels of the field."""
+    blocks = cast(Shape, tuple(each**halvings for each in pool))
+    wanted = avg_pool3d(truth, blocks) / truth.new_tensor(blocks).view(3, 1, 1, 1)
+    foreground = avg_pool3d((fixed > 0).float(), blocks)
+    squared = (displacement - wanted).square().sum(dim=1, keepdim=True)
+    return (squared * foreground).sum() / foreground.sum().clamp(min=1.0)
 
 
 def _similarity(fixed: Tensor, moving: Tensor, displacement: Tensor, loss: Loss, operations: Operations) -> Tensor:
