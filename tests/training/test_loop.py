@@ -162,7 +162,7 @@ def test_a_known_field_aligns_its_pair_and_costs_nothing(recipe: Callable[..., P
         for each in (fields, [torch.zeros_like(u) for u in fields])
     )
     assert float(right["known"]) == pytest.approx(0, abs=1e-6)
-    assert float(wrong["known"]) > 0.01
+    assert float(wrong["known"]) > 1e-3
     assert float(wrong["loss"]) > float(right["loss"])
 
 
