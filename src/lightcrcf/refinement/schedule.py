@@ -149,6 +149,7 @@ _FULL_ACROSS = Level(
     2, 10, finer_images=True, force_sigma=0.75, field_sigma=0.25, momentum=0.3, force=0.6, volume=0.18, **_AT_ALL
 )
 _LONG = {2: 40, 1: 12}  # steps of "accurate"
+_AFTER_NETWORK = {"fast": 4, "default": 8}  # steps at full resolution from a network's field as it is
 _STEPS_AFTER_MERGE = 5  # at half resolution
 _MERGE_RATIO, _MERGE_RATIO_UNKNOWN = 0.88, 0.92  # less is what lies between candidates that disagree
 _ALTERNATIVE_SIGMAS = (2.2, 0.7)
@@ -169,13 +170,15 @@ class Plan:
 
     Args:
         schedule: its levels; none at all leaves the network's field, or the affine, as it is.
-        network: whether it starts from a network's field, or from the identity.
+        network: whether a network runs.
         template: whether the field by way of the model's template is one more candidate.
+        candidate: whether the network's field is one more candidate, and the start is the identity.
     """
 
     schedule: Schedule
     network: bool
     template: bool = False
+    candidate: bool = False
 
     @property
     def multi_start(self) -> bool:
@@ -220,7 +223,7 @@ def plan(
 
     Example:
         >>> plan("fast", Preparation(None), steps=5)
-        Plan(schedule=(Level(scale=1, steps=5, ...),), network=True, template=False)
+        Plan(schedule=(Level(scale=2, steps=5, ...),), network=True, template=False, candidate=False)
     """
     levels = _levels(preparation, across=across)
     if preset == "accurate":
@@ -231,7 +234,9 @@ def plan(
     if preparation is not None:
         schedule = tuple(_for_model(level, preparation) for level in schedule)
     made = Plan(tuple(_smoothed(level, smoothness) for level in schedule), network)
-    return replace(made, template=template and made.multi_start)
+    finest = preparation is not None and preparation.refinement_init == "network-finest"
+    candidate = finest and made.multi_start
+    return replace(made, template=template and made.multi_start and not candidate, candidate=candidate)
 
 
 def _accurate(levels: Schedule, preparation: Preparation | None) -> Schedule:
@@ -249,12 +254,23 @@ def _started(
     """The levels that run, and whether they start from a network's field."""
     network = preparation is not None
     init = "identity" if preparation is None else preparation.refinement_init
+    if init == "network-finest":
+        return _started_finest(levels, preset, steps), True
     unrefined = preset == "fast" or init == "none"
     if steps == 0 or (steps is None and unrefined):
         return (), network
     if network and unrefined:  # what was asked for by number alone goes on from the network's field
         return levels[-1:], True
     return levels, init == "network"
+
+
+def _started_finest(levels: Schedule, preset: Preset, steps: int | None) -> Schedule:
+    """The levels that run for a network whose field the finest level refines."""
+    if steps == 0:
+        return ()
+    if preset == "accurate":
+        return levels
+    return (replace(levels[-1], steps=_AFTER_NETWORK[preset] if steps is None else steps),)
 
 
 def _for_model(level: Level, preparation: Preparation) -> Level:

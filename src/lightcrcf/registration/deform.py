@@ -82,7 +82,8 @@ def _refined(
     if not schedule:
         return None
     compared = [pair.compared_as(across) for pair, across in zip(prepared.pairs, plan.across, strict=True)]
-    return refine_together(compared, initial, schedule=schedule, pool=prepared.pair.pool, template_field=via_template)
+    start, candidate = (None, initial) if plan.refinement.candidate else (initial, via_template)
+    return refine_together(compared, start, schedule=schedule, pool=prepared.pair.pool, further_field=candidate)
 
 
 def _accepted(prepared: PreparedInputs, displacement: Float32 | None) -> Float32 | None:
