@@ -121,7 +121,7 @@ def register(
         model: "auto", the name of a shipped model, a .safetensors file, or "none" to refine from coarse to fine
             without a network.
         init: "auto" aligns affinely, "none" trusts the headers, anything else is an ITK affine file.
-        preset: "fast", the network alone; "default", at most three seconds of refinement; "accurate", refinement until
+        preset: "fast", the network, whose field a model may have refined by a few steps; "default", at most three seconds of refinement; "accurate", refinement until
             it no longer helps, as "default" does for small images.
             The model sets the initial field of the refinement; see `weights.preparation.Preparation`.
             Without a model "fast" is affine only.
