@@ -21,7 +21,7 @@ ODD = {
     "odd-single": NetworkConfig(stream="single", encoder=(3, 5, 7, 1), decoder=(1, 3, 5, 2)),
     "odd-correlation": NetworkConfig(correlation=True, encoder=(1, 2, 3, 5), decoder=(5, 1, 2, 3)),
     "odd-passes": NetworkConfig(correlation=True, encoder=(4, 2, 3, 5), decoder=(5, 1, 2, 3), passes=(2, 1, 1, 1)),
-    "odd-force": NetworkConfig(force=True, encoder=(3, 5, 7, 1), decoder=(1, 3, 5, 2), passes=(1, 3, 2, 1), steps=2),
+    "odd-force": NetworkConfig(force=True, encoder=(3, 5, 7, 1), decoder=(1, 3, 5, 2), passes=(1, 3, 2, 1)),
     "wide": NetworkConfig(encoder=(17, 33, 24, 40), decoder=(35, 16, 18, 9)),
 }
 Make = Callable[[NetworkConfig], Weights]

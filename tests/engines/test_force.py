@@ -7,8 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from lightcrcf.engines.force import unit_force
-from lightcrcf.network import force
+from lightcrcf.engines.force import pooled_force, unit_force
+from lightcrcf.network import force, sampling
 
 SHAPE = (11, 13, 19)
 Float32 = NDArray[np.float32]
@@ -33,6 +33,23 @@ def test_the_native_force_is_that_of_pytorch(noise: float, shape: tuple[int, int
         blob(c)[: shape[0], : shape[1], : shape[2]] + noise * rng.random(shape, dtype=np.float32) for c in (8.5, 10.0)
     )
     np.testing.assert_allclose(unit_force(fixed, moved), by_pytorch(fixed, moved), atol=2e-3)
+
+
+@pytest.mark.parametrize("pool", [(2, 2, 2), (2, 2, 1)])
+def test_that_of_full_resolution_is_the_mean_over_blocks(pool: tuple[int, int, int]) -> None:
+    rng, shape = np.random.default_rng(5), (12, 10, 14)
+    coarse = [n // p for n, p in zip(shape, pool, strict=True)]
+    fixed, moving = rng.random((2, *shape), dtype=np.float32)
+    field = rng.normal(0, 0.5, (3, *coarse)).astype(np.float32)
+    tensors = (torch.from_numpy(image)[None, None] for image in (fixed, moving))
+    by_reference = force.pooled_force(*tensors, torch.from_numpy(field)[None], pool, sampling.warp, force.unit_force)
+    got = pooled_force(fixed, moving, field, pool)
+    np.testing.assert_allclose(got, by_reference[0].numpy(), atol=2e-3)
+    still = pooled_force(fixed, moving, np.zeros_like(field), pool)
+    (d, h, w), (p, q, r) = coarse, pool
+    blocks = unit_force(fixed, moving).reshape(3, d, p, h, q, w, r)
+    np.testing.assert_allclose(still, blocks.mean(axis=(2, 4, 6)), atol=1e-5)
+    assert np.abs(got - still).max() > 0.05
 
 
 def test_it_points_to_where_the_moving_image_lies_and_never_longer_than_one() -> None:

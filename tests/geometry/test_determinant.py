@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lightcrcf.geometry.determinant import determinants_at, jacobian_determinant
+from lightcrcf.geometry.determinant import determinants_at, even_out, jacobian_determinant
 
 SHAPE = (5, 7, 11)
 Voxels = Callable[[tuple[int, ...]], NDArray]
@@ -64,6 +64,15 @@ def test_at_some_voxels_it_is_the_same(rng: np.random.Generator, shape: tuple[in
     voxels = rng.permutation(np.prod(shape))
     np.testing.assert_array_equal(determinants_at(u, voxels), jacobian_determinant(u).ravel()[voxels])
     np.testing.assert_array_equal(determinants_at(u, voxels[:0]), np.empty(0, np.float32))
+
+
+def test_evening_out_goes_down_the_penalty_where_volumes_change_by_up_to_five(rng: np.random.Generator) -> None:
+    u = 2 * field(rng)
+    j = np.clip(jacobian_twin(u), 0.2, 5)
+    assert {0.2, 5.0} <= set(j.ravel())
+    expected, evened = u + 0.2 * np.stack(np.gradient(0.5 * (j - 1 / j))), u.copy()
+    even_out(evened, jacobian_determinant(u), 0.2)
+    np.testing.assert_allclose(evened, expected, atol=1e-4)
 
 
 def test_memory_that_is_given_is_used(rng: np.random.Generator) -> None:

@@ -41,8 +41,6 @@ def test_a_configuration_survives_json(config: NetworkConfig) -> None:
         {"slope": "steep"},
         {"correlation": True, "stream": "single"},
         {"force": True, "stream": "single"},
-        {"steps": -1},
-        {"steps": 2.5},
     ],
 )
 def test_an_impossible_configuration_is_refused(wrong: dict) -> None:
@@ -53,6 +51,11 @@ def test_an_impossible_configuration_is_refused(wrong: dict) -> None:
 def test_an_unknown_name_in_a_configuration_is_refused() -> None:
     with pytest.raises(InputError, match="widht"):
         NetworkConfig.from_dict({"widht": 3})
+
+
+def test_steps_after_the_finest_level_of_an_earlier_version_are_left_out() -> None:
+    config = variant("force")
+    assert NetworkConfig.from_dict({**config.to_dict(), "steps": 8}) == config
 
 
 def test_variants_are_found_by_name() -> None:

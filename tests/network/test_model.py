@@ -238,27 +238,6 @@ def test_a_network_that_sees_no_force_starts_one_that_does() -> None:
         blind.load_fused(seeing.plain_arrays())
 
 
-def test_steps_follow_the_finest_level_alone_and_not_in_training() -> None:
-    config = NetworkConfig(steps=3)
-    model, plain, calls = LightCRCF(config), LightCRCF(replace(config, steps=0)), []
-    plain.load_state_dict(model.state_dict())
-
-    def ascend(fixed: Tensor, moving: Tensor, displacement: Tensor, steps: int, pool: tuple[int, ...]) -> Tensor:
-        calls.append((tuple(fixed.shape[2:]), steps, pool))
-        return 2 * displacement + 1
-
-    model.ascend = ascend
-    images = pair(MULTIPLES)
-    raw = plain(*images)
-    torch.testing.assert_close(model(*images), raw)
-    model.eval()
-    model(*images, finest=1)
-    assert calls == []
-    stepped = model(*images)
-    torch.testing.assert_close(stepped, [*raw[:-1], 2 * raw[-1] + 1])
-    assert calls == [(MULTIPLES, 3, (2, 2, 2))]
-
-
 def test_the_force_of_each_level_but_the_coarsest_is_seen_and_not_learned_from() -> None:
     model, seen = LightCRCF(NetworkConfig(passes=(2, 3, 1, 1), force=True)), []
 

@@ -7,10 +7,12 @@ from numpy.typing import NDArray
 
 from lightcrcf import _core
 from lightcrcf.geometry.arrays import contiguous
+from lightcrcf.geometry.kernels import warp_upsampled
 from lightcrcf.geometry.refinement_kernels import correlation_force, correlation_terms
+from lightcrcf.network.config import Shape
 from lightcrcf.network.force_config import FLOOR, FOREGROUND, GAIN, MIN_WEIGHTS, NOISE, RADIUS
 
-__all__ = ["unit_force"]
+__all__ = ["pooled_force", "unit_force"]
 
 Float32 = NDArray[np.float32]
 
@@ -36,4 +38,22 @@ def unit_force(fixed: Float32, moved: Float32) -> Float32:
     correlation_force(fixed, moved, None, terms, RADIUS, force)
     foreground = max(int(np.count_nonzero(fixed > FOREGROUND)), 1)
     _core.limit_lengths(force, GAIN * foreground / max(weights, MIN_WEIGHTS), 1.0)
+    return force
+
+
+def pooled_force(fixed: Float32, moving: Float32, displacement: Float32, pool: Shape) -> Float32:
+    """Return the force at full resolution, as the mean over blocks on the grid of the displacement.
+
+    Args:
+        fixed, moving: (D, H, W), unit range, on a grid that is finer than that of the displacement by `pool`.
+        displacement: (3, d, h, w) voxels.
+        pool: downsampling factors between images and displacement.
+
+    Returns:
+        (3, d, h, w) float32.
+    """
+    fine = unit_force(fixed, warp_upsampled(moving[None], displacement, pool)[0])
+    force = np.empty_like(displacement)
+    for source, target in zip(fine, force, strict=True):
+        _core.average_pool(source, pool, target)
     return force

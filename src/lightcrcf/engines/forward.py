@@ -32,7 +32,6 @@ class Forward:
 
     def __init__(self, config: NetworkConfig, arrays: Arrays, shape: Shape, layers: Layers) -> None:
         self._single, self._force = config.stream == "single", config.force
-        self._layers, self._steps, self._pool = layers, config.steps, config.pool
         sizes = [config.coarser(shape, level + 1) for level in range(LEVELS)]
         self._encoder = _Encoder(config, arrays, sizes, layers)
         kind: type[_Level] = _SingleLevel if self._single else _DualLevel
@@ -52,7 +51,7 @@ class Forward:
         field, context = self._levels[-1].coarsest()
         for level in self._levels[-2::-1]:
             field, context = level.decode(field, context)
-        return self._layers.ascend(fixed, moving, field, self._steps, self._pool) if self._steps else field
+        return field
 
 
 class _Encoder:

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.engines.ascent import ascend, pooled_force
-from lightcrcf.engines.force import unit_force
+from lightcrcf.engines.force import pooled_force, unit_force
 from lightcrcf.engines.packing import Convolution
 from lightcrcf.geometry import kernels
 from lightcrcf.network.config import Shape
@@ -119,7 +118,3 @@ class Layers(ABC):
         if fixed.shape == field.shape[1:]:
             return unit_force(fixed, self.warp_image(moving[None], field)[0])
         return pooled_force(fixed, moving, field, pool)
-
-    def ascend(self, fixed: Float32, moving: Float32, field: Float32, steps: int, pool: Shape) -> Float32:
-        """Return `engines.ascent.ascend`: the field after steps up the force."""
-        return ascend(fixed, moving, field, steps, pool)

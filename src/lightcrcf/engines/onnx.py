@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.engines.onnx_forces import ascended, pooled_force, unit_force
+from lightcrcf.engines.onnx_forces import pooled_force, unit_force
 from lightcrcf.errors import UsageError, how_to_install
 from lightcrcf.network.config import LEVELS
 from lightcrcf.weights.store import Weights
@@ -122,7 +122,7 @@ class _Graph:
                     vectors.append(self._force(level, (fixed, moving), [pyramid[level] for pyramid in images], field))
                 residual, context = self._residual(level, [*joint, *upsampled], pair[0], warped, *vectors)
                 field = self.node("Add", [residual, self.warp(field, residual)])
-        return ascended(self, fixed, moving, field, config.steps, config.pool)
+        return field
 
     def _force(self, level: int, full: tuple[str, str], images: Sequence[str], field: str) -> str:
         """Return the force at the resolution of a level, at the finest one that at full resolution."""

@@ -1,31 +1,16 @@
-"""Forces and the steps up them as nodes of an ONNX graph: `network.force` and `network.ascent`."""
+"""Forces as nodes of an ONNX graph: `network.force`."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from lightcrcf.network.config import Shape
-from lightcrcf.network.force_config import (
-    FIELD_SIGMA,
-    FLOOR,
-    FORCE_SIGMA,
-    FOREGROUND,
-    GAIN,
-    LARGEST_VOLUME,
-    MIN_WEIGHTS,
-    MOMENTUM,
-    NOISE,
-    RADIUS,
-    STEP,
-    TRUNCATE,
-    VOLUME,
-)
+from lightcrcf.network.force_config import FLOOR, FOREGROUND, GAIN, MIN_WEIGHTS, NOISE, RADIUS
 
-__all__ = ["Graph", "Nodes", "ascended", "pooled_force", "unit_force"]
+__all__ = ["Graph", "Nodes", "pooled_force", "unit_force"]
 
 _END = np.iinfo(np.int64).max
 _ALL = (1, 2, 3, 4)
@@ -111,54 +96,6 @@ def unit_force(graph: Graph, fixed: str, moved: str) -> str:
 
 
 def pooled_force(graph: Graph, fixed: str, moving: str, field: str, pool: Shape) -> str:
-    """Return `network.ascent.pooled_force`."""
+    """Return `network.force.pooled_force`."""
     force = unit_force(graph, fixed, graph.warp(moving, graph.upsample(field)))
     return graph.node("AveragePool", [force], kernel_shape=list(pool), strides=list(pool))
-
-
-def ascended(graph: Graph, fixed: str, moving: str, field: str, steps: int, pool: Shape) -> str:
-    """Return `network.ascent.ascend`."""
-    n, velocity = Nodes(graph), ""
-    for _ in range(steps):
-        force = n("Mul", _smooth(n, pooled_force(graph, fixed, moving, field, pool), FORCE_SIGMA), STEP)
-        velocity = n("Add", n("Mul", velocity, MOMENTUM), force) if velocity else force
-        composed = n("Add", velocity, graph.warp(field, velocity))
-        field = _evened_out(n, _smooth(n, composed, FIELD_SIGMA))
-    return field
-
-
-def _smooth(n: Nodes, field: str, sigma: float) -> str:
-    """Return `network.ascent.smooth` of three channels."""
-    radius = math.ceil(TRUNCATE * sigma)
-    taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    for axis in (2, 3, 4):
-        shape = [2 * radius + 1 if other == axis else 1 for other in (2, 3, 4)]
-        kernel = np.broadcast_to((taps / taps.sum()).reshape(1, 1, *shape), (3, 1, *shape))
-        weight = n.graph.constant(kernel, np.float32)
-        field = n("Conv", n.replicated(field, axis, radius), weight, group=3, kernel_shape=shape)
-    return field
-
-
-def _evened_out(n: Nodes, field: str) -> str:
-    """Return `network.ascent.even_out`."""
-    rows = [[_gradient(n, channel, axis) for axis in (2, 3, 4)] for channel in n.channels(field, 3)]
-    for k in range(3):
-        rows[k][k] = n("Add", rows[k][k], 1.0)
-    minors = [_minor(n, rows, 1, 2), _minor(n, rows, 2, 0), _minor(n, rows, 0, 1)]
-    parts = [n("Mul", rows[0][k], minor) for k, minor in enumerate(minors)]
-    determinant = n("Sum", *parts)
-    ratio = n("Min", n("Max", determinant, 1 / LARGEST_VOLUME), LARGEST_VOLUME)
-    excess = n("Mul", n("Sub", ratio, n("Div", 1.0, ratio)), 0.5 * VOLUME)
-    return n("Add", field, n("Concat", *(_gradient(n, excess, axis) for axis in (2, 3, 4)), axis=1))
-
-
-def _minor(n: Nodes, rows: list[list[str]], a: int, b: int) -> str:
-    """Return the minor of the last two rows with the columns a and b."""
-    return n("Sub", n("Mul", rows[1][a], rows[2][b]), n("Mul", rows[1][b], rows[2][a]))
-
-
-def _gradient(n: Nodes, x: str, axis: int) -> str:
-    """Return central differences along an axis of at least two voxels, one-sided ones at its ends."""
-    steps = n("Sub", n.part(x, axis, 1), n.part(x, axis, 0, -1))
-    around = n.replicated(steps, axis, 1)  # the mean of both steps beside a voxel; at the ends of one and the same
-    return n("Mul", n("Add", n.part(around, axis, 1), n.part(around, axis, 0, -1)), 0.5)

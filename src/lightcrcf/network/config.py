@@ -28,6 +28,8 @@ Shape = tuple[int, int, int]
 
 TEXTURE = ("anisotropic", "sobel", "laplacian")
 
+_RETIRED = frozenset({"steps"})  # earlier versions wrote it: steps without weights after the finest level
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -46,7 +48,6 @@ class NetworkConfig:
         pool: downsampling factor between levels along each axis: 2, or 1 for an axis of few thick slices.
         force: whether each pass but the coarsest one also sees the force of the local correlation, which the refinement
             climbs, of both images at its resolution; at the finest level at full resolution. See `network.force`.
-        steps: up that force, at full resolution, after the finest level; see `network.ascent`.
     """
 
     stream: Literal["dual", "single"] = "dual"
@@ -59,7 +60,6 @@ class NetworkConfig:
     passes: tuple[int, ...] = (1, 1, 1, 1)
     pool: Shape = (2, 2, 2)
     force: bool = False
-    steps: int = 0
 
     def __post_init__(self) -> None:
         wrong = (
@@ -75,8 +75,6 @@ class NetworkConfig:
             or not all(isinstance(n, int) and 1 <= n <= 16 for n in self.passes)
             or self.passes[-1] != 1
             or (self.stream == "single" and max(self.passes) > 1)
-            or not isinstance(self.steps, int)
-            or not 0 <= self.steps <= 64
             or len(self.pool) != 3
             or not all(isinstance(n, int) and n in (1, 2) for n in self.pool)
             or max(self.pool) != 2
@@ -116,11 +114,12 @@ class NetworkConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> NetworkConfig:
-        """Parse the output of `to_dict`.
+        """Parse the output of `to_dict`, of earlier versions too.
 
         Raises:
             InputError: for unknown names or invalid values.
         """
+        values = {name: value for name, value in values.items() if name not in _RETIRED}
         unknown = set(values) - {f.name for f in fields(cls)}
         if unknown:
             raise InputError(
@@ -136,7 +135,7 @@ class NetworkConfig:
 _TWO_PASSES = (2, 1, 1, 1)
 _VARIANTS: Mapping[str, NetworkConfig] = {
     "default": NetworkConfig(passes=_TWO_PASSES),
-    "force": NetworkConfig(passes=(1, 3, 3, 1), force=True, steps=8),
+    "force": NetworkConfig(passes=(1, 3, 3, 1), force=True),
     "single-pass": NetworkConfig(),
     "paper-single-stream": NetworkConfig(stream="single", encoder=(8, 16, 16, 16), decoder=(16, 16, 16, 16)),
     "no-tarep": NetworkConfig(passes=_TWO_PASSES, branches=()),

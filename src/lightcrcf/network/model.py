@@ -32,9 +32,8 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d, interpolate, leaky_relu, pad
 
 from lightcrcf.network import sampling
-from lightcrcf.network.ascent import ascend, pooled_force
 from lightcrcf.network.config import LEVELS, NetworkConfig, Shape, check_tensors, level_inputs, tensor_shapes
-from lightcrcf.network.force import unit_force
+from lightcrcf.network.force import pooled_force, unit_force
 from lightcrcf.network.gfrep import GfRep
 from lightcrcf.network.tarep import TaRep, bias_of, convolutions
 
@@ -124,7 +123,6 @@ class LightCRCF(nn.Module):
         # Training replaces this by faster kernels, which agree to rounding.
         self.warp: Callable[[Tensor, Tensor], Tensor] = sampling.warp
         self.force: Callable[[Tensor, Tensor], Tensor] = unit_force
-        self.ascend: Callable[[Tensor, Tensor, Tensor, int, Shape], Tensor] = ascend
         inputs = (config.blocks if config.stream == "dual" else 2 * config.blocks, *config.encoder[:-1])
         self.encoder = nn.ModuleList(
             TaRep(i, o, config.branches, stride=1 if level == 0 else config.pool, normalise=normalise)
@@ -149,8 +147,7 @@ class LightCRCF(nn.Module):
 
         Returns:
             Fields (N, 3, ...) in voxels of their own level, coarse to fine, pull-back, fixed to moving. The field of
-            level l has ceil(n / pool**(l + 1)) voxels along each axis. In training, the finest one is that before the
-            steps up the force.
+            level l has ceil(n / pool**(l + 1)) voxels along each axis.
         """
         sizes = fixed.shape[2:]
         padding = [
@@ -160,8 +157,6 @@ class LightCRCF(nn.Module):
         fields = (
             self._dual(fixed, moving, finest) if self.config.stream == "dual" else self._single(fixed, moving, finest)
         )
-        if self.config.steps and finest == 0 and not self.training:
-            fields[-1] = self.ascend(fixed, moving, fields[-1], self.config.steps, self.config.pool)
         shapes = [self.config.coarser(tuple(sizes), level + 1) for level in range(LEVELS - 1, finest - 1, -1)]
         return [u[:, :, :d, :h, :w] for u, (d, h, w) in zip(fields, shapes, strict=True)]
 

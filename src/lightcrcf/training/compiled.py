@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from lightcrcf.engines import ascent, force
+from lightcrcf.engines import force
 from lightcrcf.geometry import gradients, kernels
-from lightcrcf.network.config import Shape
 
-__all__ = ["ascend", "unit_force", "warp", "window_mean"]
+__all__ = ["unit_force", "warp", "window_mean"]
 
 
 class _Warp(torch.autograd.Function):
@@ -71,11 +69,3 @@ def unit_force(fixed: Tensor, moved: Tensor) -> Tensor:
     """Return `network.force.unit_force` of CPU tensors: twice (N, 1, D, H, W) -> (N, 3, D, H, W) float32."""
     pairs = zip(fixed.float().numpy(), moved.float().numpy(), strict=True)
     return torch.stack([torch.from_numpy(force.unit_force(f[0], m[0])) for f, m in pairs])
-
-
-@torch.no_grad()
-def ascend(fixed: Tensor, moving: Tensor, displacement: Tensor, steps: int, pool: Shape) -> Tensor:
-    """Return `network.ascent.ascend` of CPU tensors: (N, 1, D, H, W) twice, (N, 3, d, h, w) -> (N, 3, d, h, w)."""
-    batch = zip(fixed.float().numpy(), moving.float().numpy(), displacement.float().numpy(), strict=True)
-    found = [ascent.ascend(f[0], m[0], np.ascontiguousarray(u), steps, pool) for f, m, u in batch]
-    return torch.from_numpy(np.stack(found))

@@ -341,7 +341,7 @@ def _initial_model(config: TrainingConfig, device: torch.device) -> LightCRCF:
     if weights is not None:
         model.load_fused(weights.arrays)
     operations = Operations.on(device)
-    model.warp, model.force, model.ascend = operations.warp, operations.force, operations.ascend
+    model.warp, model.force = operations.warp, operations.force
     laid_out: LightCRCF = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return laid_out
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool3d
 
-from lightcrcf.network import ascent, force, sampling
+from lightcrcf.network import force, sampling
 from lightcrcf.network.config import LEVELS, Shape
 from lightcrcf.training import compiled, losses
 from lightcrcf.training.config import Loss
@@ -22,19 +22,18 @@ _WEIGHTED = ("regularity", "bending", "folding", "volume", "known", "dice")  # p
 
 @dataclass(frozen=True)
 class Operations:
-    """Warp, window mean, force and steps up the force for a device."""
+    """Warp, window mean and force for a device."""
 
     warp: Callable[[Tensor, Tensor], Tensor]
     window_mean: Callable[[Tensor, int], Tensor]
     force: Callable[[Tensor, Tensor], Tensor]
-    ascend: Callable[[Tensor, Tensor, Tensor, int, Shape], Tensor]
 
     @classmethod
     def on(cls, device: torch.device) -> Operations:
         """Return compiled kernels on the CPU, functions of PyTorch elsewhere."""
         if device.type == "cpu":
-            return cls(compiled.warp, compiled.window_mean, compiled.unit_force, compiled.ascend)
-        return cls(sampling.warp, force.window_mean, force.unit_force, ascent.ascend)
+            return cls(compiled.warp, compiled.window_mean, compiled.unit_force)
+        return cls(sampling.warp, force.window_mean, force.unit_force)
 
 
 def objective(
