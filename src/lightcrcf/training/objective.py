@@ -87,10 +87,7 @@ def objective(
             parts["dice"] = losses.dice(labels[0], operations.warp(labels[1], u))
         similarity = _similarity(*pyramid[halvings], u, loss, operations)
         parts["similarity"] = parts["similarity"] + weight * similarity
-    weights = {
-        "similarity": 1.0,
-        **{name: getattr(loss, name) for name in _WEIGHTED},
-    }
+    weights = {"similarity": 1.0, **{name: getattr(loss, name) for name in _WEIGHTED}}
     parts["loss"] = torch.stack([weight * parts[name] for name, weight in weights.items()]).sum()
     return parts
 
