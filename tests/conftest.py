@@ -128,7 +128,7 @@ def coarse_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     It has never seen such brains, so that its steps are made smaller: whatever the weights, they hardly fold.
     """
-    shipped = store.load("brain-t1")
+    shipped = store.load("brain")
     arrays = {name: array * np.float32(0.6 if ".head." in name else 1) for name, array in shipped.arrays.items()}
     path = tmp_path_factory.mktemp("models") / "coarse.safetensors"
     store.write_weights(

@@ -56,7 +56,7 @@ def test_default_does_what_accurate_does_on_small_grids() -> None:
 
 
 def test_the_levels() -> None:
-    brain = load("brain-t1").preparation
+    brain = load("brain").preparation
     short = plan("default", brain).schedule
     long = [level for level in plan("accurate", brain).schedule if level.steps != 5]
     assert [row[0] for row in table("resolution")[1:]] == [_resolution(level) for level in short]
@@ -74,7 +74,7 @@ def test_the_numbers_in_the_text() -> None:
     schedule = plan("accurate", load("abdomen-mr").preparation).schedule
     assert {2 * level.radius + 1 for level in schedule} == {5}
     assert 2 * plan("default", None).schedule[-1].radius + 1 == 7
-    preparations = (load("brain-t1").preparation, None)
+    preparations = (load("brain").preparation, None)
     known, unknown = (plan("accurate", how).schedule[-2].min_merge_ratio for how in preparations)
     assert f"less than {known} of what" in PAGE
     assert f"({unknown} where no model fits)" in PAGE

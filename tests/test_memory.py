@@ -38,15 +38,15 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     register(*files, model="none", init="none")
     register(*files, similarity="any", init="none", refine=1)
     if bfloat16_is_native():
-        register(*files, model="brain-t1", init="none", preset="fast", precision="bf16")
+        register(*files, model="brain", init="none", preset="fast", precision="bf16")
     return files[0], files[1]
 
 
 @pytest.mark.parametrize(
     "words",
     [
-        ("--model=brain-t1", "--preset=fast"),
-        ("--model=brain-t1", "--preset=fast", "--precision=bf16"),
+        ("--model=brain", "--preset=fast"),
+        ("--model=brain", "--preset=fast", "--precision=bf16"),
         ("--model=none",),  # few voxels: several looks
         ("--model=none", "--refine=4"),  # one
         ("--model=none", "--preset=fast"),
@@ -199,7 +199,7 @@ def test_the_network_gives_its_memory_back_unless_it_is_shared(
 ) -> None:
     released: list[str] = []
     monkeypatch.setattr(NativeEngine, "release", lambda engine: released.append(engine.name))
-    options = {"model": "brain-t1", "init": "none", "preset": "fast"}
+    options = {"model": "brain", "init": "none", "preset": "fast"}
     register(*pair, **options)  # type: ignore[arg-type]
     assert released == ["native"]
     register(*pair, **options, shared=RegistrationCache())  # type: ignore[arg-type]

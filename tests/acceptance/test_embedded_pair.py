@@ -87,7 +87,7 @@ def test_every_preset_finds_the_deformation(known: KnownPair, inputs: Path, by_d
 
 def test_the_registration_passes_quality_control(by_default: Path) -> None:
     record = record_of(by_default)
-    assert record["model"]["name"] == "brain-t1"
+    assert record["model"]["name"] == "brain"
     assert (record["qc"]["verdict"], record["qc"]["reasons"]) == ("pass", [])
     assert record["metrics"]["folding_percent"] < 0.1
     assert {"moved.nii.gz", "moved_labels.nii.gz", "warp.nii.gz", "affine.tfm"} <= record["files"].keys()
@@ -127,7 +127,7 @@ def test_points_go_where_they_belong(to: str, inputs: Path, by_default: Path, tm
 def test_the_report_shows_the_pair_and_the_verdict(by_default: Path) -> None:
     assert run(["report", str(by_default)]) == 0
     page = (by_default / "report.html").read_text(encoding="utf-8")
-    assert "brain-t1" in page
+    assert "brain" in page
     assert "pass" in page
     assert page.count("data:image/png;base64,") >= 2
     assert "http://" not in page.replace("http://www.w3.org", "")

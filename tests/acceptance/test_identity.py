@@ -57,7 +57,7 @@ def test_an_image_and_itself_with_the_model_that_is_chosen(
     assert found.quality.verdict == "pass" or kind == "body"
 
 
-@pytest.mark.parametrize("model", ["brain-t1", "none"])
+@pytest.mark.parametrize("model", ["brain", "none"])
 @pytest.mark.parametrize("strength", [0.0, 0.1])
 def test_a_rescan_with_noise_and_a_mild_bias_field(
     model: str, strength: float, brains: BrainMaker, grids: GridMaker

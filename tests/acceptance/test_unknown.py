@@ -289,4 +289,4 @@ def test_half_of_a_real_brain(way: str, whole_brain: Brains) -> None:
     seen = moving.grid.voxels(wanted)[:, 2] >= half + 3
     assert 0.2 < seen.mean() < 0.8
     assert np.median(distances(moved, wanted)[seen]) < 1.5
-    assert found.record.model.name == whole.record.model.name == "brain-t1"
+    assert found.record.model.name == whole.record.model.name == "brain"

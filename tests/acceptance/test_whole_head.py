@@ -49,7 +49,7 @@ def test_generated(
     record = registered(paths[0], *paths[2:], tmp_path / "run", "--brain-mask", "--report")
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert page.count("was registered alone") == 1  # of the head, not of the bare brain, whatever was asked for
-    assert record["model"]["name"] == "brain-t1"
+    assert record["model"]["name"] == "brain"
     assert record["inputs"][head]["content"]["kind"] == "whole head or body"
     assert record["inputs"][head]["brain"]["registered_alone"]
     assert f"the {head} image is a head, its brain was found" in capsys.readouterr().err

@@ -113,7 +113,7 @@ def test_refuses_what_cannot_be_compared(recipe: Callable[..., Path], tmp_path: 
     with pytest.raises(UsageError, match="no-such"):
         measure_ablation(recipe(), tmp_path / "work", variants=["no-such"])
     with pytest.raises(InputError, match="starts from nothing"):
-        measure_ablation(recipe(more='start = "brain-t1"'), tmp_path / "work")
+        measure_ablation(recipe(more='start = "brain"'), tmp_path / "work")
     with pytest.raises(InputError, match="monitor"):
         measure_ablation(recipe(monitor=""), tmp_path / "work")
     assert not (tmp_path / "work").exists()

@@ -157,12 +157,12 @@ def test_our_rows_tell_model_and_training(data: Path, commands: list[list[str]],
     record = measure(data, ["lightcrcf-affine", "lightcrcf-fast"], BenchSettings(tmp_path, threads=2))
     alone, network = record.methods
     assert (alone.ours, alone.model, alone.training) == (True, None, None)
-    assert (network.ours, network.model, network.training) == (True, "brain-t1", "unsupervised")
+    assert (network.ours, network.model, network.training) == (True, "brain", "unsupervised")
     assert network.versions == {
         "lightcrcf": "0.1",
         "model brain": "0123456789ab",
     }
-    assert network.command.endswith("--model brain-t1 --preset fast --threads 2")
+    assert network.command.endswith("--model brain --preset fast --threads 2")
     assert alone.settings == "no deformation: affine alignment"
     assert network.settings == "preset fast: affine alignment, network in f32"
 

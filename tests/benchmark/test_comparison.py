@@ -171,7 +171,7 @@ def test_forward_passes_run_in_turn(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
     monkeypatch.setattr(comparison, "run", run)
     monkeypatch.setattr(comparison, "measured", measured)
-    forwards = measure_forwards("brain-t1", (16, 16, 16), 2, Environments(None), rounds=2, log=lambda _: None)
+    forwards = measure_forwards("brain", (16, 16, 16), 2, Environments(None), rounds=2, log=lambda _: None)
     assert seen == ["voxelmorph", "eoir-8", "lapirn", "transmorph"] * 2
     by_name = {forward.name: forward for forward in forwards}
     assert (by_name["lightcrcf"].each_ms, by_name["lightcrcf"].gmac) == ((3.0,) * 20, 13.0)

@@ -45,7 +45,7 @@ PEAKS = Peaks(threads=2, gemm_size=64, gflops={"f32": 100.0, "bf16": 200.0}, cop
 
 @pytest.fixture(scope="module")
 def computed() -> dict[str, object]:
-    return compute(SHAPE, "brain-t1", 1, "f32", 2, "native", "cpu")
+    return compute(SHAPE, "brain", 1, "f32", 2, "native", "cpu")
 
 
 def test_the_parts_are_the_whole(computed: dict[str, object]) -> None:
@@ -66,7 +66,7 @@ def test_bytes_are_those_of_the_arrays(computed: dict[str, object]) -> None:
     assert computed["mb"] == pytest.approx(voxels * (4 + 4 + 2 + 3 * 4 / 8 + 4 + 2) / 1e6, abs=1e-3)
 
 
-@pytest.mark.parametrize("name", ["brain-t1", "cardiac-cine"])
+@pytest.mark.parametrize("name", ["brain", "cardiac-cine"])
 def test_what_passes_share_counts_once(name: str) -> None:
     config, shape = load(name).config, (64, 48, 16)
     assert max(config.passes) > 1
@@ -77,7 +77,7 @@ def test_what_passes_share_counts_once(name: str) -> None:
 
 def test_image_and_labels_go_where_the_field_says() -> None:
     """The labels' resampling must mean the same as the image's warp."""
-    pair, weights = workload(SHAPE), load("brain-t1")
+    pair, weights = workload(SHAPE), load("brain")
     field, moved, labels = register_arrays(open_engine(weights, threads=1), pair)
     full = upsample(field, SHAPE)
     np.testing.assert_allclose(moved, warp(pair.moving[None], full)[0], atol=1e-4)
@@ -152,7 +152,7 @@ def test_a_core_record_tells_its_ratio(computed: dict[str, object], tmp_path: Pa
     own = {name: value for name, value in computed.items() if name not in ("versions", "parameters")}
     run = {**own, "precision": "f32", "peak_mib": 300.0, "load_before": 9.0, "times": {"each_ms": [30, 20, 40]}}
     record = CoreRecord.model_validate(
-        {**COMMON, "model": "brain-t1", "engine": "native", "device": "cpu", "threads": 1, "shape": SHAPE,
+        {**COMMON, "model": "brain", "engine": "native", "device": "cpu", "threads": 1, "shape": SHAPE,
          "parameters": 111752, "parameters_training": 250476, "peaks": PEAKS, "runs": [run]}
     )  # fmt: skip
     text = core_text(record)
@@ -176,7 +176,7 @@ def run_of(shape: tuple[int, int, int], threads: int, ms: float) -> ScalingRun:
 def test_growth_is_judged_by_time_for_each_voxel() -> None:
     failed = ScalingRun(shape=(40, 40, 40), threads=1, preset="fast", failure="not enough memory")
     runs = (run_of((20, 20, 20), 1, 90.0), run_of((20, 20, 40), 1, 220.0), run_of((20, 20, 20), 2, 50.0), failed)
-    record = ScalingRecord.model_validate({**COMMON, "model": "brain-t1", "precision": "f32", "runs": runs})
+    record = ScalingRecord.model_validate({**COMMON, "model": "brain", "precision": "f32", "runs": runs})
     assert linearity(record, 1) == pytest.approx(0.1)
     assert linearity(record, 2) is None
     assert speedup(record, 1, 2) == pytest.approx(1.8)
@@ -195,9 +195,7 @@ def test_threads_are_compared_call_by_call() -> None:
         run_of(shape, threads, 1.0).model_copy(update={"core": Times(each_ms=each)})
         for threads, each in ((1, (10.0, 20.0, 90.0, 1.0)), (2, (5.0, 12.0, 45.0)))  # the last one failed
     ]
-    record = ScalingRecord.model_validate(
-        {**COMMON, "model": "brain-t1", "precision": "f32", "runs": slower_and_slower}
-    )
+    record = ScalingRecord.model_validate({**COMMON, "model": "brain", "precision": "f32", "runs": slower_and_slower})
     assert speedup(record, 1, 2) == pytest.approx(2.0)
 
 
@@ -210,7 +208,7 @@ def test_sizes_that_fail_stay_in_the_record(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(scaling, "run", fail)
     record = scaling.measure_scaling(
-        [(16, 24, 32)], [1], model="brain-t1", precision="f32", preset="fast", repetitions=1, log=lambda _: None
+        [(16, 24, 32)], [1], model="brain", precision="f32", preset="fast", repetitions=1, log=lambda _: None
     )
     assert record.runs[0].failure == "error: not enough memory"
     assert record.runs[0].core is None

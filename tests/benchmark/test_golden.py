@@ -28,7 +28,7 @@ def test_no_pair_is_worse_than_its_golden_result(number: int) -> None:
 
 def result(**changed: object) -> Golden:
     values = {
-        "protocol": "brain", "fixed": "a", "moving": "b", "preset": "fast", "model": "brain-t1", "sha256": "01",
+        "protocol": "brain", "fixed": "a", "moving": "b", "preset": "fast", "model": "brain", "sha256": "01",
         "dice": 0.6, "folding_percent": 0.1, "points_mm": ((0.0, 0.0, 0.0), (1.0, 2.0, 3.0)),
     }  # fmt: skip
     return Golden.model_validate({**values, **changed})

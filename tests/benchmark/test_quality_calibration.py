@@ -256,7 +256,7 @@ def test_without_data_there_is_one_line(tmp_path: Path) -> None:
         calibration.plans(tmp_path, 5)
 
 
-@pytest.mark.parametrize("model", [None, "brain-t1", "hippocampus-mr-labels", "a file of one's own"])
+@pytest.mark.parametrize("model", [None, "brain", "hippocampus-mr-labels", "a file of one's own"])
 def test_the_limits_of_the_product_are_figures_that_are_measured(model: str | None) -> None:
     limits = thresholds_for(model)
     assert list(limits) == list(THRESHOLDS)

@@ -253,7 +253,7 @@ def missing_model(good: Good, folder: Path) -> list[str]:
 
 
 def truncated_model(good: Good, folder: Path) -> list[str]:
-    shipped = store.load("brain-t1")
+    shipped = store.load("brain")
     whole, part = folder / "whole.safetensors", folder / "part.safetensors"
     store.write_weights(
         whole, shipped.arrays, name="w", config=shipped.config, preparation=shipped.preparation, content=shipped.content
@@ -273,7 +273,7 @@ def tensors_of_something_else(good: Good, folder: Path) -> list[str]:
 
 
 def weights_that_do_not_fit_together(good: Good, folder: Path) -> list[str]:
-    shipped = store.load("brain-t1")
+    shipped = store.load("brain")
     arrays = {name: array[..., :1] for name, array in shipped.arrays.items()}
     store.write_weights(
         folder / "m.safetensors",

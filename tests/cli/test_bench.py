@@ -84,7 +84,7 @@ def test_core_writes_and_prints_a_record(tmp_path: Path, capsys: pytest.CaptureF
     printed = json.loads(capsys.readouterr().out)
     record = read_cost(out)
     assert printed == record.model_dump(mode="json")
-    assert printed["parameters"] == 111752
+    assert printed["parameters"] == 114992
     assert len(printed["runs"][0]["times"]["each_ms"]) == 2
 
 

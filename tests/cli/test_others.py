@@ -33,10 +33,10 @@ def test_a_model_is_given_a_template(capsys: pytest.CaptureFixture[str], tmp_pat
     write(tmp_path / "template.nii.gz", phantom(4.0)[0])
     output = tmp_path / "new" / "mine.safetensors"
     output.parent.mkdir()
-    words = ["models", "add-template", "brain-t1", str(tmp_path / "template.nii.gz"), "--output", str(output)]
+    words = ["models", "add-template", "brain", str(tmp_path / "template.nii.gz"), "--output", str(output)]
     assert run([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["template"] == list(phantom(4.0)[0].grid.shape)
-    made, before = load(str(output)), load("brain-t1")
+    made, before = load(str(output)), load("brain")
     assert (made.name, made.preparation, made.profile) == (before.name, before.preparation, before.profile)
     assert made.template is not None
     assert made.template.data.max() == 255
@@ -45,7 +45,7 @@ def test_a_model_is_given_a_template(capsys: pytest.CaptureFixture[str], tmp_pat
 
 @pytest.mark.parametrize(
     ("model", "output", "code"),
-    [("brain-t1", "mine.onnx", 2), ("cardiac-cine", "mine.safetensors", 2), ("none", "mine.safetensors", 2)],
+    [("brain", "mine.onnx", 2), ("cardiac-cine", "mine.safetensors", 2), ("none", "mine.safetensors", 2)],
 )
 def test_a_template_that_cannot_be_added_is_one_line(
     model: str, output: str, code: int, capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -57,7 +57,7 @@ def test_a_template_that_cannot_be_added_is_one_line(
     words = [
         "models",
         "add-template",
-        "brain-t1",
+        "brain",
         str(tmp_path / "no.nii"),
         "--output",
         str(tmp_path / "a.safetensors"),

@@ -149,7 +149,7 @@ def test_bf16_moves_voxels_of_shipped_models_by_little(name: str, pair: Pair) ->
     weights, images = load(name), pair(SHAPE)
     precise = open_engine(weights, name="torch").displacement(*images)
     low = open_engine(weights, precision="bf16").displacement(*images)
-    assert np.abs(low - precise).mean() < 0.01  # voxels of the half grid
+    assert np.abs(low - precise).mean() < 0.02  # voxels of the half grid
 
 
 @NATIVE

@@ -61,12 +61,11 @@ def test_two_contrasts_have_limits_where_they_were_measured(
 
 def test_brains_of_heads_have_limits_of_their_own() -> None:
     one, two = (
-        group_of(model, (BRAIN, BRAIN), deformed=True, cut_out=True, across=model is None)
-        for model in ("brain-t1", None)
+        group_of(model, (BRAIN, BRAIN), deformed=True, cut_out=True, across=model is None) for model in ("brain", None)
     )
-    assert (one, two) == ("brain-t1, cut out of a head", "brain, two contrasts, cut out of a head")
-    assert thresholds_for(one) not in (THRESHOLDS, thresholds_for("brain-t1"))
-    assert thresholds_for(one)["correlation"].check < thresholds_for("brain-t1")["correlation"].check  # type: ignore[operator]
+    assert (one, two) == ("brain, cut out of a head", "brain, two contrasts, cut out of a head")
+    assert thresholds_for(one) not in (THRESHOLDS, thresholds_for("brain"))
+    assert thresholds_for(one)["correlation"].check < thresholds_for("brain")["correlation"].check  # type: ignore[operator]
     assert thresholds_for(two) not in (THRESHOLDS, thresholds_for("brain, two contrasts"))
 
 

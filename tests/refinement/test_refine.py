@@ -212,8 +212,8 @@ NETWORK, IDENTITY, NONE = (Preparation(None, refinement_init=start) for start in
 @pytest.mark.parametrize(
     ("preset", "preparation", "steps", "scales", "network"),
     [
-        ("fast", NETWORK, None, [], True),
-        ("fast", IDENTITY, None, [], True),
+        ("fast", NETWORK, None, [1], True),
+        ("fast", IDENTITY, None, [1], True),
         ("fast", None, None, [], False),
         ("fast", IDENTITY, 3, [1], True),
         ("fast", None, 3, [8, 4, 2, 1], False),

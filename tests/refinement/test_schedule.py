@@ -45,7 +45,8 @@ def test_default_does_more_on_few_voxels_and_the_other_presets_never_change() ->
 def test_below_the_limit_the_plan_is_that_of_accurate(model: str, pair: Pair, coarse_model: Path) -> None:
     name = "none" if model == "none" else str(coarse_model)
     assert decided(pair, model=name) == decided(pair, model=name, preset="accurate")
-    assert not decided(pair, model=name, preset="fast").schedule
+    fast = decided(pair, model=name, preset="fast").schedule
+    assert [(level.image_scale, level.steps) for level in fast] == ([] if model == "none" else [(1, 4)])
 
 
 def test_above_the_limit_the_plan_is_the_short_one(

@@ -29,7 +29,7 @@ def affine() -> Affine:
 
 def prepared(fixed: Volume, moving: Volume, *masks: Volume | None) -> WorkingPair:
     both = (*masks, None, None)[:2]
-    return WorkingPair.prepare(fixed, moving, both, affine(), store.load("brain-t1"), RegistrationCache(), 2)  # type: ignore[arg-type]
+    return WorkingPair.prepare(fixed, moving, both, affine(), store.load("brain"), RegistrationCache(), 2)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ HEAD = ImageType(3.4, 0.0, False, "whole head or body")
 def test_two_stripped_brains_get_the_brain_model() -> None:
     choice = select_model("auto", (BRAIN, BRAIN), GRIDS)
     assert choice.weights is not None
-    assert choice.weights.name == "brain-t1"
+    assert choice.weights.name == "brain"
     assert choice.mismatch == ()
     assert "both images look like a skull-stripped brain" in choice.reason
 
@@ -68,10 +68,10 @@ def test_none_is_no_mismatch() -> None:
 
 
 def test_a_model_asked_for_is_taken_with_a_warning_where_it_does_not_fit() -> None:
-    choice = select_model("brain-t1", (BRAIN, HEAD), GRIDS)
+    choice = select_model("brain", (BRAIN, HEAD), GRIDS)
     assert choice.weights is not None
     assert choice.mismatch == (
-        "brain-t1 was trained on a skull-stripped brain, but the moving image looks like a whole head or body",
+        "brain was trained on a skull-stripped brain, but the moving image looks like a whole head or body",
     )
 
 
@@ -79,11 +79,11 @@ def test_a_file_is_a_model(coarse_model: Path) -> None:
     choice = select_model(coarse_model, (BRAIN, BRAIN), GRIDS)
     assert choice.weights is not None
     assert choice.weights.preparation.spacing_mm == (3.0, 3.0, 3.0)
-    assert choice.weights.arrays.keys() == store.load("brain-t1").arrays.keys()
+    assert choice.weights.arrays.keys() == store.load("brain").arrays.keys()
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="brain-t1"):
+    with pytest.raises(UsageError, match="brain"):
         select_model("brain-t9", (BRAIN, BRAIN), GRIDS)
 
 
@@ -100,7 +100,7 @@ SEEN = Profile(("small crop",), ((150, 256), (170, 260), (6, 18)), ((150, 256), 
 @pytest.fixture
 def cine(tmp_path: Path) -> Path:
     """A model of stacks of slices that share a grid."""
-    shipped, path = store.load("brain-t1"), tmp_path / "cine.safetensors"
+    shipped, path = store.load("brain"), tmp_path / "cine.safetensors"
     store.write_weights(
         path, shipped.arrays, name="cine", config=shipped.config, preparation=CINE, content="cine", profile=SEEN
     )
@@ -128,7 +128,7 @@ def test_a_profile_says_what_is_unlike(
 
 
 def test_of_two_models_the_one_that_saw_labels_is_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    shipped, files = store.load("brain-t1"), {}
+    shipped, files = store.load("brain"), {}
     for name, supervision in (("a", "none"), ("b", "labels")):
         files[name] = tmp_path / f"{name}.safetensors"
         store.write_weights(

@@ -144,6 +144,6 @@ def test_an_alignment_is_judged_as_one_whatever_model_would_have_refined_it(pair
     """The limits of a model are for images that its field has made alike."""
     judged = [
         register(*pair, model=model, transform="affine").quality.judged  # type: ignore[arg-type]
-        for model in ("none", "brain-t1")
+        for model in ("none", "brain")
     ]
     assert [told.passes for told in judged[0]] == [told.passes for told in judged[1]]

@@ -139,11 +139,11 @@ def test_an_input_that_is_gone_and_another_model_are_refused(
     record = read_run(copy)
     other = replace(
         record,
-        model=replace(record.model, name="brain-t1", sha256="0" * 64),
+        model=replace(record.model, name="brain", sha256="0" * 64),
         options=replace(record.options, model="auto"),
         sources=tuple(source for source in record.sources if source.role == "fixed"),
     )
-    with pytest.raises(InputError, match="model brain-t1: expected the weights of the run"):
+    with pytest.raises(InputError, match="model brain: expected the weights of the run"):
         arguments_to_repeat(other)
 
 

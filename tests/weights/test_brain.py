@@ -27,7 +27,7 @@ def test_they_come_back(tmp_path: Path) -> None:
 
 
 def test_others_are_refused(tmp_path: Path) -> None:
-    shipped = Path(str(store._shipped())) / "brain-t1.safetensors"
+    shipped = Path(str(store._shipped())) / "brain.safetensors"
     with pytest.raises(InputError, match="weights of the network that finds brains"):
         read_brain_weights(shipped)
     fewer = {name: array for name, array in brain_weights().items() if name != "head.bias"}

@@ -23,14 +23,14 @@ def test_what_is_loaded_has_the_listed_sum(name: str) -> None:
 
 
 def test_one_bit_is_noticed_when_a_model_is_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    source = Path(str(store._shipped())) / "brain-t1.safetensors"
+    source = Path(str(store._shipped())) / "brain.safetensors"
     content = bytearray(source.read_bytes())
     content[-1] ^= 1
     (tmp_path / source.name).write_bytes(content)
-    (tmp_path / "brain-t1.md").write_text("card")
+    (tmp_path / "brain.md").write_text("card")
     monkeypatch.setattr(store, "_shipped", lambda: tmp_path)
     with pytest.raises(InputError, match="expected shipped weights, SHA-256"):
-        store.load("brain-t1")
+        store.load("brain")
 
 
 def test_a_model_that_no_list_names_is_refused() -> None:
@@ -42,7 +42,7 @@ def test_a_model_that_no_list_names_is_refused() -> None:
 
 
 def test_writing_a_model_keeps_the_list_of_its_folder_current(tmp_path: Path) -> None:
-    shipped = store.load("brain-t1")
+    shipped = store.load("brain")
     told = {"name": "mine", "config": shipped.config, "preparation": shipped.preparation, "content": shipped.content}
     store.write_weights(tmp_path / "a.safetensors", shipped.arrays, **told)
     assert not (tmp_path / "SHA256SUMS").exists()

@@ -224,7 +224,7 @@ _BRAIN = Protocol(
         distance_unit="mm",
         pairs=cycle(_OASIS),
     ),
-    model="brain-t1",
+    model="brain",
 )
 _EVERY_BRAIN = {"split": "five persons that were not used in training, every one with every other"}
 _ROWS = (

@@ -42,7 +42,7 @@ def core(
     shape: Annotated[str, typer.Option(help="Of both images.")] = "160x192x160",
     threads: Threads = 2,
     precision: Annotated[Precision, typer.Option(help="all: those that this processor has.")] = Precision.all,
-    model: Annotated[str, typer.Option(help="A name or a .safetensors file.")] = "brain-t1",
+    model: Annotated[str, typer.Option(help="A name or a .safetensors file.")] = "brain",
     repetitions: Annotated[int, typer.Option(min=1, help="That count.")] = 15,
     engine: Annotated[str, typer.Option(help="native or torch.")] = "native",
     device: Annotated[str, typer.Option(help="cpu, or cuda with --engine torch.")] = "cpu",
@@ -111,7 +111,7 @@ def refine(
 def scaling(
     shapes: Annotated[str, typer.Option(help="Sizes, with spaces between [default: 96x96x96 to 320x320x320].")] = "",
     threads: Annotated[str, typer.Option(help="Numbers of threads, with spaces between.")] = "1 2",
-    model: Annotated[str, typer.Option(help="A name or a .safetensors file.")] = "brain-t1",
+    model: Annotated[str, typer.Option(help="A name or a .safetensors file.")] = "brain",
     precision: Annotated[Precision, typer.Option(help="f32 or bf16.")] = Precision.f32,
     preset: Annotated[Preset, typer.Option(help="Of the whole command.")] = "default",
     repetitions: Annotated[int, typer.Option(min=1, help="Of the compute.")] = 5,

@@ -144,7 +144,7 @@ MIXTURES = (
         0.45,
     ),
     Mixture(
-        "brains cut out", "brain-t1, cut out of a head", (("ixi-2mm", "oasis"), ("oasis", "ixi-2mm")), 0.5, alike=False
+        "brains cut out", "brain, cut out of a head", (("ixi-2mm", "oasis"), ("oasis", "ixi-2mm")), 0.5, alike=False
     ),
     Mixture(
         "head contrasts", "head, two contrasts", _both_roles("ixi-2mm", tuple(f"ixi-{name}" for name in _HEAD)), 0.45

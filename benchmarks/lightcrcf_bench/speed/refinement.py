@@ -36,7 +36,7 @@ from lightcrcf_bench.speed.workload import workload
 __all__ = ["PROTOCOL", "measure_refinement", "steps", "write_pair"]
 
 PROTOCOL = (
-    "Both images, affinely aligned on one working grid, are refined from zero at one resolution, as brain-t1 wants "
+    "Both images, affinely aligned on one working grid, are refined from zero at one resolution, as brain wants "
     "it (the field has half the resolution of full images); a step is the time from one candidate to the next, "
     "rejected ones included. Floor: both images read, the field read and written, once, at the speed of a copy that "
     "was measured in the same run. greedy has the same images and window; its iteration is the difference in time "
@@ -126,7 +126,7 @@ def _run(
 
 
 def _level(scale: int) -> Level:
-    return next(v for v in plan("default", load("brain-t1").preparation).schedule if v.image_scale == scale)
+    return next(v for v in plan("default", load("brain").preparation).schedule if v.image_scale == scale)
 
 
 class _Greedy:
@@ -179,7 +179,7 @@ def write_pair(files: Sequence[str] | None, shape: Sequence[int], folder: str) -
     else:
         fixed, moving = (read(file) for file in files)
         pair = WorkingPair.prepare(
-            fixed, moving, (None, None), align(fixed, moving).affine, load("brain-t1"), RegistrationCache()
+            fixed, moving, (None, None), align(fixed, moving).affine, load("brain"), RegistrationCache()
         )
         grid, images = pair.grid, (pair.fixed, pair.moving)
     for name, image in zip(("fixed", "moving"), images, strict=True):

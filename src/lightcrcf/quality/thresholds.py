@@ -213,13 +213,13 @@ def group_of(
 
     Example:
         >>> head, body = (ImageType(litres, 0.0, False, "whole head or body") for litres in (4.2, 14.0))
-        >>> group_of("brain-t1", (head, head), deformed=True), group_of(None, (head, head), deformed=True)
-        ('brain-t1', 'head')
-        >>> group_of("brain-t1", (head, head), deformed=True, cut_out=True)
-        'brain-t1, cut out of a head'
+        >>> group_of("brain", (head, head), deformed=True), group_of(None, (head, head), deformed=True)
+        ('brain', 'head')
+        >>> group_of("brain", (head, head), deformed=True, cut_out=True)
+        'brain, cut out of a head'
         >>> group_of(None, (head, head), deformed=True, across=True)
         'head, two contrasts'
-        >>> group_of(None, (head, body), deformed=True), group_of("brain-t1", (head, head), deformed=False)
+        >>> group_of(None, (head, body), deformed=True), group_of("brain", (head, head), deformed=False)
         (None, None)
     """
     if not deformed:

@@ -149,7 +149,7 @@ _FULL_ACROSS = Level(
     2, 10, finer_images=True, force_sigma=0.75, field_sigma=0.25, momentum=0.3, force=0.6, volume=0.18, **_AT_ALL
 )
 _LONG = {2: 40, 1: 12}  # steps of "accurate"
-_AFTER_NETWORK = {"fast": 4, "default": 8}  # steps at full resolution from a network's field as it is
+_AFTER_NETWORK = 4  # steps at full resolution of "fast"
 _STEPS_AFTER_MERGE = 5  # at half resolution
 _MERGE_RATIO, _MERGE_RATIO_UNKNOWN = 0.88, 0.92  # less is what lies between candidates that disagree
 _ALTERNATIVE_SIGMAS = (2.2, 0.7)
@@ -234,8 +234,8 @@ def plan(
     if preparation is not None:
         schedule = tuple(_for_model(level, preparation) for level in schedule)
     made = Plan(tuple(_smoothed(level, smoothness) for level in schedule), network)
-    finest = preparation is not None and preparation.refinement_init == "network-finest"
-    candidate = finest and made.multi_start
+    identity = preparation is not None and preparation.refinement_init == "identity"
+    candidate = identity and network and made.multi_start
     return replace(made, template=template and made.multi_start and not candidate, candidate=candidate)
 
 
@@ -251,26 +251,16 @@ def _accurate(levels: Schedule, preparation: Preparation | None) -> Schedule:
 def _started(
     levels: Schedule, preset: Preset, preparation: Preparation | None, steps: int | None
 ) -> tuple[Schedule, bool]:
-    """The levels that run, and whether they start from a network's field."""
+    """The levels that run, and whether a network does."""
     network = preparation is not None
-    init = "identity" if preparation is None else preparation.refinement_init
-    if init == "network-finest":
-        return _started_finest(levels, preset, steps), True
-    unrefined = preset == "fast" or init == "none"
-    if steps == 0 or (steps is None and unrefined):
+    init = None if preparation is None else preparation.refinement_init
+    if steps == 0 or (steps is None and (init == "none" or (preset == "fast" and not network))):
         return (), network
-    if network and unrefined:  # what was asked for by number alone goes on from the network's field
-        return levels[-1:], True
-    return levels, init == "network"
-
-
-def _started_finest(levels: Schedule, preset: Preset, steps: int | None) -> Schedule:
-    """The levels that run for a network whose field the finest level refines."""
-    if steps == 0:
-        return ()
-    if preset == "accurate":
-        return levels
-    return (replace(levels[-1], steps=_AFTER_NETWORK[preset] if steps is None else steps),)
+    if not network:
+        return levels, False
+    if preset == "fast" or init == "none":  # goes on from the network's field
+        return (replace(levels[-1], steps=_AFTER_NETWORK if steps is None else steps),), True
+    return levels, init == "network" or preset == "accurate"
 
 
 def _for_model(level: Level, preparation: Preparation) -> Level:

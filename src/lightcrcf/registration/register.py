@@ -121,8 +121,8 @@ def register(
         model: "auto", the name of a shipped model, a .safetensors file, or "none" to refine from coarse to fine
             without a network.
         init: "auto" aligns affinely, "none" trusts the headers, anything else is an ITK affine file.
-        preset: "fast", the network, whose field a model may have refined by a few steps; "default", at most three seconds of refinement; "accurate", refinement until
-            it no longer helps, as "default" does for small images.
+        preset: "fast", the network and four steps at full resolution; "default", at most three seconds of refinement;
+            "accurate", refinement until it no longer helps, as "default" does for small images.
             The model sets the initial field of the refinement; see `weights.preparation.Preparation`.
             Without a model "fast" is affine only.
         refine: steps at full resolution, instead of the preset's.
@@ -138,7 +138,7 @@ def register(
         fill: value of moved images where the moving image has no data: outside of it, NaN, infinity, padding; "auto" is
             its own background (air in CT), NaN is possible. Label maps get 0.
         smoothness: of the refined field, 0.1 to 10: factor on the widths of the Gaussians that regularise it. 2 is
-            smoother, 0.5 rougher. Without a refinement ("fast", `refine=0`) anything but 1 is an error.
+            smoother, 0.5 rougher. Without a refinement (`refine=0`, some models) anything but 1 is an error.
         jacobian: also measure local volume change on the fixed grid.
         similarity: "any" for images of different contrasts: they are refined from the identity, without a network, by
             the fraction of the moving image's local variance that the fixed one explains; "same" compares intensities;

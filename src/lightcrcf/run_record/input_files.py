@@ -53,7 +53,7 @@ def file_options(model: str | os.PathLike[str], init: str | os.PathLike[str]) ->
     """Return the options that name files, for `sources_of`.
 
     Example:
-        >>> file_options("brain-t1", "start.tfm")
+        >>> file_options("brain", "start.tfm")
         [('init', 'start.tfm')]
     """
     files = [("model", model)] if os.fspath(model).endswith(".safetensors") else []

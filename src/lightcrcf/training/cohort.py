@@ -235,8 +235,7 @@ class Data(Section):
         shape: training crop in working voxels, multiples of the downsampling of the network (16 on pooled axes).
         by_content: whether `content` is an image type of `preprocessing.foreground`, which alone decides if the model
             suits an image; otherwise the ranges of the training images decide.
-        refinement_init: initial field of the refinement with this model: "network", "network-finest", "identity" or
-            "none"; see `Preparation`.
+        refinement_init: initial field of the refinement with this model: "network", "identity" or "none".
         contrast: weight of local contrast in that refinement.
     """
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 __all__ = ["CT", "Preparation", "Profile", "Ranges", "RefinementInit", "View"]
 
 View = Literal["foreground", "whole"]
-RefinementInit = Literal["network", "network-finest", "identity", "none"]
+RefinementInit = Literal["network", "identity", "none"]
 CT = "CT"
 """Entry of `Profile.kinds` for training images in Hounsfield units."""
 Vector = tuple[float, float, float]
@@ -27,9 +27,9 @@ class Preparation:
         view: extent of the working grid: the foreground with a margin, or the whole fixed image (crops).
         window: intensity range that maps to 0 and 1 (CT); None estimates it from each image.
         align: whether to align the pair affinely first; otherwise the headers define the frame (one subject).
-        refinement_init: initial field of the refinement: the low-pass filtered field of the "network"; its field as it
-            is, which the finest level alone refines ("network-finest"); the "identity" (the network serves the fast
-            preset only); or "none", without refinement.
+        refinement_init: initial field of the refinement: the low-pass filtered field of the "network", the "identity"
+            (the network serves the fast preset, and gives the accurate one a further candidate), or "none", without
+            refinement.
         contrast: weight of local contrast in the refinement, relative to that of the images.
 
     Example:

@@ -71,7 +71,7 @@ def test_every_option_arrives(folder: Path, image: Path, tmp_path: Path, monkeyp
 
     monkeypatch.setattr(labelling, "label", label)
     words = {
-        "--fusion": "weighted", "--workers": "2", "--model": "brain-t1", "--init": "none", "--preset": "accurate",
+        "--fusion": "weighted", "--workers": "2", "--model": "brain", "--init": "none", "--preset": "accurate",
         "--refine": "3", "--coarsen": "2", "--engine": "native", "--device": "cpu", "--precision": "f32",
         "--threads": "1", "--atlas-images": "T1w", "--atlas-labels": "dseg", "--transform": "affine",
     }  # fmt: skip
@@ -79,7 +79,7 @@ def test_every_option_arrives(folder: Path, image: Path, tmp_path: Path, monkeyp
     assert run(["label", str(image), "--atlases", str(folder), "--out", str(tmp_path), *more]) == 3
     assert (seen["image"], seen["fusion"], seen["workers"]) == (image, "weighted", 2)
     assert seen["options"] == BatchOptions(
-        "brain-t1", "none", "accurate", 3, engine="native", precision="f32", threads=1, coarsen=2, transform="affine"
+        "brain", "none", "accurate", 3, engine="native", precision="f32", threads=1, coarsen=2, transform="affine"
     )
     assert len(seen["atlases"]) == 2
 

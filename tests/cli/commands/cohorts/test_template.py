@@ -69,7 +69,7 @@ def test_a_template_and_what_apply_makes_of_it(
         (["IMAGE", "OTHER", "--preset", "best"], 2),
         (["IMAGE", "OTHER", "--model", "nobody"], 2),
         (["IMAGE", "OTHER", "--similarity", "none"], 2),
-        (["IMAGE", "OTHER", "--similarity", "any", "--model", "brain-t1"], 2),
+        (["IMAGE", "OTHER", "--similarity", "any", "--model", "brain"], 2),
         (["IMAGE", "OTHER", "--workers", "99999"], 2),
     ],
 )

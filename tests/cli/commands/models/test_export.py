@@ -26,8 +26,8 @@ def test_writes_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     ("words", "code", "said"),
     [
         (["no-such-model"], 2, "no-such-model"),
-        (["brain-t1", "--format", "tflite"], 2, "tflite"),
-        (["brain-t1", "--output", "nowhere/a.onnx"], 3, "nowhere"),
+        (["brain", "--format", "tflite"], 2, "tflite"),
+        (["brain", "--output", "nowhere/a.onnx"], 3, "nowhere"),
     ],
 )
 def test_bad_input_is_one_line(
