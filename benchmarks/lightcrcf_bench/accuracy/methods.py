@@ -131,6 +131,9 @@ class OwnConfiguration:
 
 OURS: dict[str, OwnConfiguration] = {
     "lightcrcf-affine": OwnConfiguration("LightCRCF, affine only", None, "no deformation"),
+    "lightcrcf-network": OwnConfiguration(
+        "LightCRCF, network alone", "fast", "preset fast without refinement", ("--refine", "0")
+    ),
     "lightcrcf-fast": OwnConfiguration("LightCRCF fast", "fast", "preset fast"),
     "lightcrcf-default": OwnConfiguration("LightCRCF default", "default", "preset default"),
     "lightcrcf-accurate": OwnConfiguration("LightCRCF accurate", "accurate", "preset accurate"),
@@ -309,7 +312,7 @@ def stages_of(run: Mapping[str, Any]) -> str:
     """Describe the stages that a registration ran, by its `run.json`.
 
     Example:
-        >>> levels = [{"scale": 2}, {"scale": 1}]
+        >>> levels = [{"scale": 2}, {"scale": 2, "finer_images": True}]
         >>> stages_of({
         ...     "affine": {"measure": "correlation"}, "engine": None, "diffeomorphic": None,
         ...     "refinement": {"start": "identity", "levels": levels},
@@ -320,7 +323,8 @@ def stages_of(run: Mapping[str, Any]) -> str:
     if run["engine"] is not None:
         stages.append(f"network in {run['engine']['precision']}")
     if run["refinement"] is not None:
-        *coarse, finest = (f"1/{level['scale']}" for level in run["refinement"]["levels"])
+        levels = run["refinement"]["levels"]
+        *coarse, finest = (f"1/{level['scale'] // (1 + level.get('finer_images', False))}" for level in levels)
         scales = f"{', '.join(coarse)} and {finest}" if coarse else finest
         start = {"network": "the network's field", "identity": "the identity"}[run["refinement"]["start"]]
         stages.append(f"refinement from {start} at {scales}")
