@@ -170,15 +170,13 @@ class Plan:
 
     Args:
         schedule: its levels; none at all leaves the network's field, or the affine, as it is.
-        network: whether a network runs.
+        network: whether it starts from a network's field, or from the identity.
         template: whether the field by way of the model's template is one more candidate.
-        candidate: whether the network's field is one more candidate, and the start is the identity.
     """
 
     schedule: Schedule
     network: bool
     template: bool = False
-    candidate: bool = False
 
     @property
     def multi_start(self) -> bool:
@@ -223,7 +221,7 @@ def plan(
 
     Example:
         >>> plan("fast", Preparation(None), steps=5)
-        Plan(schedule=(Level(scale=2, steps=5, ...),), network=True, template=False, candidate=False)
+        Plan(schedule=(Level(scale=2, steps=5, ...),), network=True, template=False)
     """
     levels = _levels(preparation, across=across)
     if preset == "accurate":
@@ -234,9 +232,7 @@ def plan(
     if preparation is not None:
         schedule = tuple(_for_model(level, preparation) for level in schedule)
     made = Plan(tuple(_smoothed(level, smoothness) for level in schedule), network)
-    identity = preparation is not None and preparation.refinement_init == "identity"
-    candidate = identity and network and made.multi_start
-    return replace(made, template=template and made.multi_start and not candidate, candidate=candidate)
+    return replace(made, template=template and made.multi_start)
 
 
 def _accurate(levels: Schedule, preparation: Preparation | None) -> Schedule:
@@ -260,7 +256,7 @@ def _started(
         return levels, False
     if preset == "fast" or init == "none":  # goes on from the network's field
         return (replace(levels[-1], steps=_AFTER_NETWORK if steps is None else steps),), True
-    return levels, init == "network" or preset == "accurate"
+    return levels, init == "network"
 
 
 def _for_model(level: Level, preparation: Preparation) -> Level:

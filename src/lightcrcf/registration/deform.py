@@ -82,8 +82,7 @@ def _refined(
     if not schedule:
         return None
     compared = [pair.compared_as(across) for pair, across in zip(prepared.pairs, plan.across, strict=True)]
-    start, candidate = (None, initial) if plan.refinement.candidate else (initial, via_template)
-    return refine_together(compared, start, schedule=schedule, pool=prepared.pair.pool, further_field=candidate)
+    return refine_together(compared, initial, schedule=schedule, pool=prepared.pair.pool, further_field=via_template)
 
 
 def _accepted(prepared: PreparedInputs, displacement: Float32 | None) -> Float32 | None:

@@ -220,7 +220,7 @@ def _refinement(deformation: Deformation, plan: Plan) -> run.RefinementRecord | 
         return None
     levels = zip(plan.schedule, result.steps, strict=True)
     return run.RefinementRecord(
-        start="network" if plan.network and not plan.candidate else "identity",
+        start="network" if plan.network else "identity",
         levels=tuple(run.LevelRecord(**vars(level), steps_done=steps) for level, steps in levels),
         finest_scale=result.scale,
         objective=result.metric,
@@ -228,6 +228,5 @@ def _refinement(deformation: Deformation, plan: Plan) -> run.RefinementRecord | 
         objective_after=result.objective_after,
         folding_percent=result.folding_percent,
         merge_accepted=result.merge_accepted,
-        template_accepted=None if plan.candidate else result.further_accepted,
-        network_accepted=result.further_accepted if plan.candidate else None,
+        template_accepted=result.further_accepted,
     )

@@ -227,9 +227,6 @@ class RefinementRecord:
     folding_percent: float
     merge_accepted: bool | None = _is("whether the merged field was kept; null with one candidate")
     template_accepted: bool | None = _is("whether the field via the template was merged too; null without one")
-    network_accepted: bool | None = _is(
-        "whether the network's field was merged too, where it is a further candidate; null elsewhere"
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
