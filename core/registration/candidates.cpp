@@ -175,7 +175,7 @@ int64_t Candidates::ascend(const Level& level) {
 void Candidates::judge_merge(const Level& level) {
   if (best_.size() > 0 && is_below_ratio(level.min_merge_ratio, best_value_, values_[0])) {
     fields_.clear();
-    fields_.push_back(std::move(best_));
+    fields_.push_back(upsample_to(std::move(best_), best_scale_, scale_, shape_, pool_));
     values_ = {best_value_};
     merge_accepted_ = false;
   }
@@ -195,6 +195,7 @@ void Candidates::merge(const Level& level) {
   const auto best = std::max_element(values_.begin(), values_.end()) - values_.begin();
   best_ = std::move(fields_[best]);
   best_value_ = values_[best];
+  best_scale_ = scale_;
   merge_accepted_ = true;
   further_accepted_ = merged.further_accepted;
   fields_.clear();

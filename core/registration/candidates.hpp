@@ -64,8 +64,9 @@ class Candidates {
   std::vector<double> values_;  // of each field, in the direction of its candidate
   std::unique_ptr<LevelSolver> solver_;
   std::optional<bool> merge_accepted_, further_accepted_;
-  FieldArray best_;  // the best single candidate, until a merge is judged, and its objective
+  FieldArray best_;  // the best single candidate, until a merge is judged, its objective and its scale
   double best_value_ = 0.0;
+  int64_t best_scale_ = 0;
 };
 
 }  // namespace lightcrcf

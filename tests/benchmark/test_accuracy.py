@@ -130,7 +130,7 @@ def test_every_method_is_run_and_scored(data: Path, commands: list[list[str]], t
     assert record.method("ants-syn").timing.endswith("3 threads; idle otherwise")
     assert len(said) == len(record.cases)
     registrations = [command for command in commands if "register" in command]
-    assert len(registrations) == 36  # five pairs and a first run that does not count, six times
+    assert len(registrations) == 42  # five pairs and a first run that does not count, seven times
     assert {option(command, "--preset") for command in registrations} == {"fast", "default", "accurate"}
     assert all(option(command, "--threads") == "3" for command in commands)
 

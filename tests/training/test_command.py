@@ -106,7 +106,7 @@ def test_a_run_goes_on_without_the_file_of_its_initial_weights(recipe: Callable[
         initial = config.parent / "initial.safetensors"
         config.write_text(f'start = "{initial.name}"\n{config.read_text(encoding="utf-8")}', encoding="utf-8")
         if steps == 1:
-            shutil.copy(Path(store.__file__).with_name("models") / "brain.safetensors", initial)
+            shutil.copy(Path(store.__file__).with_name("models") / "hippocampus-mr.safetensors", initial)
             assert run(["train", str(config)]) == 0
             initial.unlink()
     assert run(["train", str(config)]) != 0
@@ -115,16 +115,16 @@ def test_a_run_goes_on_without_the_file_of_its_initial_weights(recipe: Callable[
 
 def test_it_starts_from_given_weights(recipe: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     config = recipe(1)
-    assert run(["train", str(config), "--init-from", "brain"]) == 0
+    assert run(["train", str(config), "--init-from", "hippocampus-mr"]) == 0
     said = capsys.readouterr().err.splitlines()
-    assert said[0].startswith("training tiny, 1 steps from brain, 3 images")
+    assert said[0].startswith("training tiny, 1 steps from hippocampus-mr, 3 images")
     assert said[1].startswith("step 0 of 1: Dice ")  # before it is trained further
     folder = config.parent / "run"
     start = json.loads((folder / "training.json").read_text(encoding="utf-8"))["start"]
-    assert (start["source"], start["sha256"]) == ("brain", store.load("brain").sha256)
+    assert (start["source"], start["sha256"]) == ("hippocampus-mr", store.load("hippocampus-mr").sha256)
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert "brain; it was trained on: skull-stripped brain, working grid 1x1x1 mm" in page
-    old, new = (store.load(name).arrays for name in ("brain", folder / "tiny.safetensors"))
+    assert "hippocampus-mr; it was trained on: " in page
+    old, new = (store.load(name).arrays for name in ("hippocampus-mr", folder / "tiny.safetensors"))
     moved = max(float(abs(new[key] - old[key]).max()) for key in old)
     assert 0 < moved < 0.01  # one step of Adam away
     recipe(2)

@@ -97,7 +97,7 @@ def test_a_stage_is_checked_together_with_the_loss(recipe: Callable[..., Path]) 
 
 
 def test_weights_of_a_network_that_sees_no_force_may_start_one_that_does(recipe: Callable[..., Path]) -> None:
-    config = load_config(recipe()).model_copy(update={"start": "brain", "variant": "force"})
+    config = load_config(recipe()).model_copy(update={"start": "hippocampus-mr", "variant": "force"})
     weights = starting_weights(config)
     assert weights is not None
     assert not weights.config.force
