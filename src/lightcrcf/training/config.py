@@ -237,6 +237,13 @@ class TrainingConfig(Section):
             least = _LEAST_BF16 * 2**LEVELS
             expected = f'precision = "f32" under [run], since data.shape is below {least} and bf16 gradients go wrong'
             yield Contradiction("run.precision", expected, toml(self.run.precision), ("data.shape", "run.device"))
+        if self.loss.dice > 0 and self.augment.known_probability > 0:  # labels do not move with the known field
+            yield Contradiction(
+                "augment.known_probability",
+                "0 where label maps are compared",
+                toml(self.augment.known_probability),
+                ("loss.dice",),
+            )
         for number, stage in enumerate(self.stages):
             own = [] if stage.contrast is None else stage.loss(self.loss).contradictions()
             key = f"stages.{number}"
