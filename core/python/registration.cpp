@@ -76,12 +76,12 @@ std::vector<Level> schedule_of(const std::vector<LevelRow>& rows, size_t pairs, 
 }
 
 RefineResult refine(const std::vector<PairRow>& pairs, const std::vector<LevelRow>& schedule, const Pool& pool,
-                    const OptionalField& displacement, const OptionalField& further_field, nb::object after) {
+                    const OptionalField& displacement, const OptionalField& template_field, nb::object after) {
   const std::vector<Images> images = images_of(pairs);
   require_pool(pool);
   const std::vector<Level> levels = schedule_of(schedule, images.size(), displacement.has_value());
   const Shape half = coarse_shape(shape_of(images[0].fixed), 2, pool);
-  for (const OptionalField& field : {displacement, further_field}) {
+  for (const OptionalField& field : {displacement, template_field}) {
     if (field) require_displacement_on(*field, half);
   }
   require(after.is_none() || nb::isinstance<nb::callable>(after), "after must be a function, or None");
@@ -89,11 +89,11 @@ RefineResult refine(const std::vector<PairRow>& pairs, const std::vector<LevelRo
   Refinement found;
   {
     nb::gil_scoped_release unlocked;
-    found = lightcrcf::refine(images, levels, pool, {field_or_none(displacement), field_or_none(further_field)},
+    found = lightcrcf::refine(images, levels, pool, {field_or_none(displacement), field_or_none(template_field)},
                               follower.watch());
   }
   return {handed_over<FieldResult>(std::move(found.displacement)), found.objective_before, found.objective_after,
-          found.steps, found.seconds, found.folded, found.merge_accepted, found.further_accepted};
+          found.steps, found.seconds, found.folded, found.merge_accepted, found.template_accepted};
 }
 
 // The objective at one level, with the arrays that it compares.
@@ -130,18 +130,18 @@ class LevelObjective {
   }
 
   std::tuple<FieldResult, std::optional<bool>> merge(const std::vector<Held<const float, 4>>& fields,
-                                                     const OptionalField& further_field) {
+                                                     const OptionalField& template_field) {
     require(!fields.empty() && static_cast<int64_t>(fields.size()) <= kMostCandidates, "1 to 8 fields are merged");
     std::vector<ConstField> views;
     for (const auto& field : fields) views.push_back(field.view);
     for (const ConstField& view : views) require_displacement_on(view, shape());
-    if (further_field) require_displacement_on(*further_field, shape());
+    if (template_field) require_displacement_on(*template_field, shape());
     Merged merged;
     {
       nb::gil_scoped_release unlocked;
-      merged = merge_further(objective_, views, field_or_none(further_field));
+      merged = add_template(objective_, views, field_or_none(template_field));
     }
-    return {handed_over<FieldResult>(std::move(merged.field)), merged.further_accepted};
+    return {handed_over<FieldResult>(std::move(merged.field)), merged.template_accepted};
   }
 
   PairObjective& first() const { return *objective_.pairs()[0]; }
@@ -270,7 +270,7 @@ void bind_objective(nb::module_& module) {
       .def("force", &LevelObjective::force, "out"_a)
       .def("local_similarity", &LevelObjective::local_similarity, "moved"_a, "out"_a)
       .def("multiply_moving", &LevelObjective::multiply_moving, "factors"_a)
-      .def("merge", &LevelObjective::merge, "fields"_a, "further_field"_a.none())
+      .def("merge", &LevelObjective::merge, "fields"_a, "template_field"_a.none())
       .def_prop_ro("noise", [](const LevelObjective& self) { return self.first().noise(); })
       .def_prop_ro("attained", [](const LevelObjective& self) { return self.first().attained(); });
   define_image(type, "fixed", [](PairObjective& pair) { return pair.images().fixed(); });
@@ -286,7 +286,7 @@ void bind_objective(nb::module_& module) {
 void bind_registration(nb::module_& module) {
   using namespace nb::literals;
   const auto unlocked = nb::call_guard<nb::gil_scoped_release>();
-  module.def("refine", &refine, "pairs"_a, "schedule"_a, "pool"_a, "displacement"_a.none(), "further_field"_a.none(),
+  module.def("refine", &refine, "pairs"_a, "schedule"_a, "pool"_a, "displacement"_a.none(), "template_field"_a.none(),
              "after"_a.none());
   module.def("scale_image", &scale_image, "image"_a, "mask"_a.none(), "blocks"_a);
   module.def("local_deviations", &local_deviations, "images"_a, "masks"_a, "sigma"_a);

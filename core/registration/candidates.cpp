@@ -13,7 +13,7 @@ namespace {
 
 constexpr double kMergeSigma = 1.5;        // voxels, applied twice
 constexpr float kMergeTemperature = 0.2f;  // difference of similarities that decides
-constexpr double kMinFurtherRatio = 0.9;  // further fields that help left .91 and more of the similarity
+constexpr double kMinTemplateRatio = 0.9;  // template fields that help left .91 and more of the similarity
 constexpr Accuracy kInversion{30, 1e-3};   // steps from each start, and voxels
 constexpr int64_t kMostMerged = 2 * kMostCandidates;
 
@@ -114,20 +114,20 @@ FieldArray merge_by_local_similarity(const Objective& objective, const std::vect
   return merge.average();
 }
 
-Merged merge_further(Objective& objective, const std::vector<ConstField>& fields, const ConstField& further_field) {
+Merged add_template(Objective& objective, const std::vector<ConstField>& fields, const ConstField& template_field) {
   FieldArray merged = merge_by_local_similarity(objective, fields);
-  if (further_field.data == nullptr) return {std::move(merged), std::nullopt};
+  if (template_field.data == nullptr) return {std::move(merged), std::nullopt};
   std::vector<ConstField> all = fields;
-  all.insert(all.end(), fields.size(), further_field);
+  all.insert(all.end(), fields.size(), template_field);
   FieldArray both = merge_by_local_similarity(objective, all);
   const double without = objective.evaluate(merged), with = objective.evaluate(both);
-  if (is_below_ratio(kMinFurtherRatio, without, with)) return {std::move(merged), false};
+  if (is_below_ratio(kMinTemplateRatio, without, with)) return {std::move(merged), false};
   return {std::move(both), true};
 }
 
 Candidates::Candidates(const std::vector<Images>& pairs, const Pool& pool, const Start& start, int64_t first_scale,
                        const Watch& watch)
-    : pairs_(pairs), pool_(pool), shape_(shape_of(pairs[0].fixed)), further_field_(start.further_field),
+    : pairs_(pairs), pool_(pool), shape_(shape_of(pairs[0].fixed)), template_field_(start.template_field),
       scale_(first_scale), watch_(watch) {
   for (const Images& pair : pairs) swapped_.push_back(pair.swapped());
   if (start.displacement.data != nullptr) {
@@ -188,16 +188,16 @@ void Candidates::merge(const Level& level) {
     fields_[n] = inverse_of(fields_[n]);
     values_[n] = objective().evaluate(fields_[n]);
   }
-  FieldArray further_field;
-  if (further_field_.data != nullptr) further_field = resample_half(further_field_, scale_, shape_, pool_);
+  FieldArray template_field;
+  if (template_field_.data != nullptr) template_field = resample_half(template_field_, scale_, shape_, pool_);
   const std::vector<ConstField> views(fields_.begin(), fields_.end());
-  Merged merged = merge_further(objective(), views, further_field);
+  Merged merged = add_template(objective(), views, template_field);
   const auto best = std::max_element(values_.begin(), values_.end()) - values_.begin();
   best_ = std::move(fields_[best]);
   best_value_ = values_[best];
   best_scale_ = scale_;
   merge_accepted_ = true;
-  further_accepted_ = merged.further_accepted;
+  template_accepted_ = merged.template_accepted;
   fields_.clear();
   fields_.push_back(std::move(merged.field));
   smooth_folds(fields_[0], 0);

@@ -12,7 +12,7 @@ namespace lightcrcf {
 // What a refinement starts from: displacements of half resolution, (3, d, h, w); without data there is none.
 struct Start {
   ConstField displacement;    // without: the identity
-  ConstField further_field;  // one more candidate, of a template or a network
+  ConstField template_field;  // by way of a template: one more candidate
 };
 
 // Return whether an objective is below a ratio of a reference; of negative ones, as far below zero. Ratio 0: never.
@@ -22,12 +22,12 @@ bool is_below_ratio(double ratio, double reference, double objective);
 // gives at a voxel. At most 2 * kMostCandidates; a field may be given several times.
 FieldArray merge_by_local_similarity(const Objective& objective, const std::vector<ConstField>& fields);
 
-// Merge candidates, and a further field with the weight of all of them unless it lowers the similarity.
+// Merge candidates, and a template's field with the weight of all of them unless it lowers the similarity.
 struct Merged {
   FieldArray field;
-  std::optional<bool> further_accepted;  // none without one
+  std::optional<bool> template_accepted;  // none without a template
 };
-Merged merge_further(Objective& objective, const std::vector<ConstField>& fields, const ConstField& further_field);
+Merged add_template(Objective& objective, const std::vector<ConstField>& fields, const ConstField& template_field);
 
 // Fields of all candidates on their way from level to level, and what became of them.
 class Candidates {
@@ -39,7 +39,7 @@ class Candidates {
   // Refine all candidates at a level. Return the number of steps of all.
   int64_t ascend(const Level& level);
 
-  // Merge all candidates into one field, and the further field if it helps.
+  // Merge all candidates into one field, and the template's field if it helps.
   void merge(const Level& level);
 
   FieldArray& field() { return fields_[0]; }
@@ -47,7 +47,7 @@ class Candidates {
   int64_t scale() const { return scale_; }
   Objective& objective() { return solver_->objective(); }  // of the forward direction at the last level
   std::optional<bool> merge_accepted() const { return merge_accepted_; }
-  std::optional<bool> further_accepted() const { return further_accepted_; }
+  std::optional<bool> template_accepted() const { return template_accepted_; }
 
  private:
   void add_missing(const Level& level);
@@ -57,13 +57,13 @@ class Candidates {
   std::vector<Images> swapped_;
   Pool pool_;
   Shape shape_;
-  ConstField further_field_;
+  ConstField template_field_;
   int64_t scale_;
   const Watch& watch_;
   std::vector<FieldArray> fields_;
   std::vector<double> values_;  // of each field, in the direction of its candidate
   std::unique_ptr<LevelSolver> solver_;
-  std::optional<bool> merge_accepted_, further_accepted_;
+  std::optional<bool> merge_accepted_, template_accepted_;
   FieldArray best_;  // the best single candidate, until a merge is judged, its objective and its scale
   double best_value_ = 0.0;
   int64_t best_scale_ = 0;

@@ -63,7 +63,7 @@ Refinement refine(const std::vector<Images>& pairs, const std::vector<Level>& sc
   }
   keep_better(std::move(given), candidates, result);
   result.merge_accepted = candidates.merge_accepted();
-  result.further_accepted = candidates.further_accepted();
+  result.template_accepted = candidates.template_accepted();
   return result;
 }
 

@@ -19,7 +19,7 @@ struct Refinement {
   std::vector<double> seconds;            // at each level
   int64_t folded;                         // voxels whose Jacobian determinant is not positive
   std::optional<bool> merge_accepted;     // whether a merged field went on; none with one candidate
-  std::optional<bool> further_accepted;  // whether the further candidate was merged too; none without one
+  std::optional<bool> template_accepted;  // whether the template's field was merged too; none without one
 };
 
 // Improve the alignment of pairs of images by one field.

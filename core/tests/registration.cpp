@@ -57,7 +57,7 @@ std::vector<float> refined(const Shape& shape, Metric metric, bool started, int 
   const Refinement found = refine(pairs, schedule_of(metric), kPool, {given, given}, watch);
   CHECK(told > 0 && found.steps.size() == 4 && found.displacement.size() == 3 * fixed.size());
   CHECK(found.objective_after >= found.objective_before && found.merge_accepted.has_value());
-  CHECK(found.further_accepted.has_value() == started);
+  CHECK(found.template_accepted.has_value() == started);
   CHECK(found.folded == count_folds(found.displacement));
   return {found.displacement.data(), found.displacement.data() + found.displacement.size()};
 }

@@ -74,18 +74,18 @@ def test_all_candidates_lead_to_one_place(
     assert error(*textured, two.displacement) < 0.2 * error(*textured, None)
 
 
-def test_a_further_field_counts_where_it_is_better(textured: tuple[NDArray, NDArray], error: Error) -> None:
+def test_a_template_field_counts_where_it_is_better(textured: tuple[NDArray, NDArray], error: Error) -> None:
     """Candidates that hardly move, and a field that is right."""
     short = tuple(replace(level, steps=1, step=0.05, bidirectional=level.scale > 1) for level in QUICK)
     right = downsample(refine(*textured, None, schedule=QUICK).displacement, (2, 2, 2))
     alone = refine(*textured, None, schedule=short)
-    assert alone.further_accepted is None
-    helped = refine(*textured, None, schedule=short, further_field=right)
-    assert helped.further_accepted is True
+    assert alone.template_accepted is None
+    helped = refine(*textured, None, schedule=short, template_field=right)
+    assert helped.template_accepted is True
     assert error(*textured, helped.displacement) < 0.5 * error(*textured, alone.displacement)
 
 
-def test_a_further_field_that_spoils_the_merge_is_left_out(texture: Texture) -> None:
+def test_a_template_field_that_spoils_the_merge_is_left_out(texture: Texture) -> None:
     """Noise leaves little to tell a right field from a wrong one, and what lies between both is wrong too."""
     fixed, moving, right = map(contiguous, texture())
     noisy = moving + np.random.default_rng(1).normal(scale=0.3, size=moving.shape).astype(np.float32)

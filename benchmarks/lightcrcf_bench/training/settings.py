@@ -200,7 +200,7 @@ def _refined(ready: Ready, chosen: Plan) -> Float32 | None:
     start, pair = ready.network if chosen.network else None, ready.pair
     if not chosen.schedule:
         return start
-    further_field = ready.via_template if chosen.template else None
+    template_field = ready.via_template if chosen.template else None
     refined = refine(
         pair.fixed,
         pair.moving,
@@ -208,7 +208,7 @@ def _refined(ready: Ready, chosen: Plan) -> Float32 | None:
         schedule=chosen.schedule,
         pool=pair.pool,
         masked=pair.masked,
-        further_field=further_field,
+        template_field=template_field,
     )
     return refined.displacement
 

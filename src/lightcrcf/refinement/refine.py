@@ -41,7 +41,7 @@ class RefinementResult:
         folding_percent: voxels whose Jacobian determinant is not positive.
         merge_accepted: True if the merged field went on, False if the best single candidate did; None with one
             candidate.
-        further_accepted: whether the further candidate was merged too; None without one.
+        template_accepted: whether the template's field was merged too; None without one.
     """
 
     displacement: Float32
@@ -53,7 +53,7 @@ class RefinementResult:
     seconds: tuple[float, ...]
     folding_percent: float
     merge_accepted: bool | None = None
-    further_accepted: bool | None = None
+    template_accepted: bool | None = None
 
 
 def refine(
@@ -67,7 +67,7 @@ def refine(
     moving_mask: Float32 | None = None,
     noise: Noise | None = None,
     masked: tuple[bool, bool] = (False, False),
-    further_field: Float32 | None = None,
+    template_field: Float32 | None = None,
     after: Callable[[str], object] | None = None,
 ) -> RefinementResult:
     """Improve the alignment of `moving` with `fixed`.
@@ -82,8 +82,8 @@ def refine(
             moving one is moved along.
         noise: of both images; measured at this resolution by default.
         masked: of each image, whether everything outside its anatomy was set to one value; see `Level.background`.
-        further_field: like `displacement`, one more candidate, with the weight of all others together, where fields are
-            merged; dropped if the similarity with it is below 0.9 of that without it.
+        template_field: like `displacement`, by way of a template: one more candidate, with the weight of all others
+            together; dropped if the similarity with it is below 0.9 of that without it.
         after: called after each part of a step with its name, for measurements; what it raises ends the refinement.
 
     Returns:
@@ -103,7 +103,7 @@ def refine(
     noise = noise or Noise.of(fixed, moving)
     images = Images(fixed, moving, fixed_mask, moving_mask, noise, masked)
     return refine_together(
-        [images], displacement, schedule=schedule, pool=pool, further_field=further_field, after=after
+        [images], displacement, schedule=schedule, pool=pool, template_field=template_field, after=after
     )
 
 
@@ -113,14 +113,14 @@ def refine_together(
     *,
     schedule: Schedule,
     pool: Shape = (2, 2, 2),
-    further_field: Float32 | None = None,
+    template_field: Float32 | None = None,
     after: Callable[[str], object] | None = None,
 ) -> RefinementResult:
     """Improve the alignment of several pairs of images by one field: other contrasts of the same two persons.
 
     Args:
         pairs: all on one grid, of unit range; the first one leads. Their shares sum to 1.
-        displacement, schedule, pool, further_field, after: as for `refine`.
+        displacement, schedule, pool, template_field, after: as for `refine`.
 
     Returns:
         As `refine` does; two copies of one pair, each with half the share, give what the pair alone gives, to the bit.
@@ -130,14 +130,14 @@ def refine_together(
     """
     _check(schedule, 8 if displacement is None else 2)
     start = None if displacement is None else contiguous(displacement)
-    template = None if further_field is None else contiguous(further_field)
+    template = None if template_field is None else contiguous(template_field)
     levels = [level_row(level, pairs) for level in schedule]
-    found, objective_before, objective_after, steps, seconds, folded, merge_accepted, further_accepted = _core.refine(
+    found, objective_before, objective_after, steps, seconds, folded, merge_accepted, template_accepted = _core.refine(
         [pair_row(pair) for pair in pairs], levels, pool, start, template, after
     )
     return RefinementResult(
         found, schedule[-1].image_scale, schedule[-1].metric, objective_before, objective_after, tuple(steps),
-        tuple(seconds), 100.0 * folded / found[0].size, merge_accepted, further_accepted,
+        tuple(seconds), 100.0 * folded / found[0].size, merge_accepted, template_accepted,
     )  # fmt: skip
 
 

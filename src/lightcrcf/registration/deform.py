@@ -82,7 +82,7 @@ def _refined(
     if not schedule:
         return None
     compared = [pair.compared_as(across) for pair, across in zip(prepared.pairs, plan.across, strict=True)]
-    return refine_together(compared, initial, schedule=schedule, pool=prepared.pair.pool, further_field=via_template)
+    return refine_together(compared, initial, schedule=schedule, pool=prepared.pair.pool, template_field=via_template)
 
 
 def _accepted(prepared: PreparedInputs, displacement: Float32 | None) -> Float32 | None:

@@ -228,5 +228,5 @@ def _refinement(deformation: Deformation, plan: Plan) -> run.RefinementRecord | 
         objective_after=result.objective_after,
         folding_percent=result.folding_percent,
         merge_accepted=result.merge_accepted,
-        template_accepted=result.further_accepted,
+        template_accepted=result.template_accepted,
     )
