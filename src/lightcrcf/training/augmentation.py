@@ -149,19 +149,26 @@ def pair_geometry(
 
 
 def render(
-    fixed: Subject, moving: Subject, params: AugmentationParams, data: Data, augment: Augment
+    fixed: Subject,
+    moving: Subject,
+    params: AugmentationParams,
+    data: Data,
+    augment: Augment,
+    truth: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Resample both images of a pair on one grid with augmentation; see `pair_geometry`.
 
-    Where the field between them is known, the fixed image is the moving one, moved by it.
+    Args:
+        fixed, moving, params, data, augment: of the pair.
+        truth: `known_displacement`, if it is known: the fixed image is then the moving one, moved by it.
 
     Returns:
         Fixed and moving image, (D, H, W) float32 on the CPU.
     """
     grid, *matrices = pair_geometry(fixed, moving, params, data)
     images = [torch.from_numpy(s.image.resample_to(grid, m)) for s, m in zip((fixed, moving), matrices, strict=True)]
-    if params.known:
-        images[0] = sampling.warp(images[1][None, None], _known_field(params, data.shape)[None])[0, 0]
+    if truth is not None and params.known:
+        images[0] = sampling.warp(images[1][None, None], _mirrored(truth, params)[None])[0, 0]
     generator = torch.Generator().manual_seed(params.noise_seed)
     pair = [
         augment_intensity(i, g, augment.noise, generator, augment.shading)
@@ -175,7 +182,11 @@ def known_displacement(params: AugmentationParams, shape: Shape) -> Tensor | Non
     """Return the displacement that aligns the pair, (3, D, H, W) voxels; None where it is not known."""
     if params.known is None:
         return None
-    field = _known_field(params, shape)
+    return _mirrored(_known_field(params, shape), params)
+
+
+def _mirrored(field: Tensor, params: AugmentationParams) -> Tensor:
+    """Return a displacement of the mirrored pair, or, of such a one, that of the pair as it was."""
     return field.flip(1) * torch.tensor([-1.0, 1.0, 1.0]).view(3, 1, 1, 1) if params.flip else field
 
 

@@ -275,9 +275,9 @@ class Trainer:
         params = sample_augmentation(rng, config.augment)
         if params.known is not None:
             pair = (pair[0], pair[0])
-        images = render(*pair, params, config.data, config.augment)
-        fixed, moving, *seen = (i[None, None].to(self.device) for i in (*images, *recoloured(images, params)))
         truth = known_displacement(params, config.data.shape)
+        images = render(*pair, params, config.data, config.augment, truth)
+        fixed, moving, *seen = (i[None, None].to(self.device) for i in (*images, *recoloured(images, params)))
         return RenderedPair(
             fixed, moving, (seen[0], seen[1]), None if truth is None else truth[None].to(self.device),
             self._labels(pair, params, compare) if config.loss.dice > 0 else None,

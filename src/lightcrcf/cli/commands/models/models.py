@@ -50,7 +50,7 @@ def show(
 
 
 @app.command("add-template")
-def merge_further(
+def add_template(
     name: Annotated[str, typer.Argument(help="A name from `lightcrcf models list`, or a .safetensors file.")],
     template: Annotated[Path, typer.Argument(help="An image that `lightcrcf template` made.")],
     output: Annotated[Path, typer.Option(help="File to write, .safetensors.")],
