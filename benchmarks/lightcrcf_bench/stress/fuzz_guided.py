@@ -32,6 +32,7 @@ _READERS = (
     "run_record.replay",
     "files",
 )
+_NEVER_S = 86_400
 _LARGEST = 20_000  # bytes of a mutated file, or twice those of the sound one
 
 
@@ -75,8 +76,9 @@ def _work(suffix: str, content: bytes, seeds: Sequence[int], results: Any) -> No
     def mutated(data: bytes, largest: int, seed: int) -> bytes:
         return fuzz.mutated(bytes(data), np.random.default_rng(seed))[:largest]
 
-    # Hangs, crashes and memory are judged by who reads the results.
-    limits = ["-timeout=0", "-rss_limit_mb=0", "-malloc_limit_mb=0", "-detect_leaks=0"]
+    # Hangs, crashes and memory are judged by who reads the results. A time of 0 is no limit to libFuzzer's documents, but
+    # to its alarm: it ends the process where a file takes a second.
+    limits = [f"-timeout={_NEVER_S}", "-rss_limit_mb=0", "-malloc_limit_mb=0", "-detect_leaks=0"]
     options = [
         f"-seed={seeds[0] + 1}",
         f"-runs={2 * len(seeds) + 100}",
