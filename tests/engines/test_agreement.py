@@ -22,6 +22,14 @@ ODD = {
     "odd-correlation": NetworkConfig(correlation=True, encoder=(1, 2, 3, 5), decoder=(5, 1, 2, 3)),
     "odd-passes": NetworkConfig(correlation=True, encoder=(4, 2, 3, 5), decoder=(5, 1, 2, 3), passes=(2, 1, 1, 1)),
     "odd-force": NetworkConfig(force=True, encoder=(3, 5, 7, 1), decoder=(1, 3, 5, 2), passes=(1, 3, 2, 1)),
+    "odd-antisymmetric": NetworkConfig(
+        force=True,
+        encoder=(3, 5, 7, 1),
+        decoder=(1, 3, 5, 2),
+        passes=(1, 3, 2, 1),
+        antisymmetric=(True, False, True, True),
+    ),
+    "blind-antisymmetric": NetworkConfig(passes=(2, 1, 1, 1), antisymmetric=(True,) * 4),
     "wide": NetworkConfig(encoder=(17, 33, 24, 40), decoder=(35, 16, 18, 9)),
 }
 Make = Callable[[NetworkConfig], Weights]
@@ -46,6 +54,17 @@ def test_engines_agree_on_shipped_weights(name: str, pair: Pair) -> None:
     wanted = open_engine(weights, name="torch").displacement(*images)
     got = open_engine(weights, name="native").displacement(*images)
     np.testing.assert_allclose(got, wanted, atol=1e-3, rtol=0)
+
+
+@engines
+@pytest.mark.parametrize("force", [False, True])
+def test_what_is_antisymmetric_at_every_level_leaves_one_image_alone(
+    name: str, force: bool, random_weights: Make, pair: Pair
+) -> None:
+    config, images = NetworkConfig(passes=(1, 2, 1, 1), force=force, antisymmetric=(True,) * LEVELS), pair(SHAPE)
+    engine = open_engine(random_weights(config), name=name)
+    assert not engine.displacement(images[0], images[0].copy()).any()
+    assert np.abs(engine.displacement(*images)).max() > 1
 
 
 @engines

@@ -7,8 +7,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from lightcrcf.engines.force import pooled_force, unit_force
-from lightcrcf.network import force, sampling
+from lightcrcf.engines.force import forces, unit_force
+from lightcrcf.network import force
+from lightcrcf.network.config import NetworkConfig
+from lightcrcf.network.model import LightCRCF
 
 SHAPE = (11, 13, 19)
 Float32 = NDArray[np.float32]
@@ -41,15 +43,17 @@ def test_that_of_full_resolution_is_the_mean_over_blocks(pool: tuple[int, int, i
     coarse = [n // p for n, p in zip(shape, pool, strict=True)]
     fixed, moving = rng.random((2, *shape), dtype=np.float32)
     field = rng.normal(0, 0.5, (3, *coarse)).astype(np.float32)
-    tensors = (torch.from_numpy(image)[None, None] for image in (fixed, moving))
-    by_reference = force.pooled_force(*tensors, torch.from_numpy(field)[None], pool, sampling.warp, force.unit_force)
-    got = pooled_force(fixed, moving, field, pool)
-    np.testing.assert_allclose(got, by_reference[0].numpy(), atol=2e-3)
-    still = pooled_force(fixed, moving, np.zeros_like(field), pool)
+    tensors = [torch.from_numpy(x)[None] for x in (fixed[None], moving[None], field)]
+    by_reference = LightCRCF(NetworkConfig(force=True, pool=pool))._forces(*tensors, both=True)
+    got = forces(fixed, moving, field, pool, both=True)
+    for wanted, found in zip(by_reference, got, strict=True):
+        np.testing.assert_allclose(found, wanted[0].numpy(), atol=2e-3)
+    still, back = forces(fixed, moving, np.zeros_like(field), pool, both=True)
     (d, h, w), (p, q, r) = coarse, pool
     blocks = unit_force(fixed, moving).reshape(3, d, p, h, q, w, r)
     np.testing.assert_allclose(still, blocks.mean(axis=(2, 4, 6)), atol=1e-5)
-    assert np.abs(got - still).max() > 0.05
+    assert np.abs(got[0] - still).max() > 0.05
+    np.testing.assert_array_equal(back, forces(moving, fixed, np.zeros_like(field), pool)[0])
 
 
 def test_it_points_to_where_the_moving_image_lies_and_never_longer_than_one() -> None:

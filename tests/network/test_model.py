@@ -65,7 +65,7 @@ def test_the_fused_network_equals_every_branch_of_the_unfused_one(
     images = pair(shape)
     with torch.no_grad():
         wanted, got = model(*images), fused(*images)
-    assert wanted[-1].abs().max() > 3
+    assert wanted[-1].abs().max() > (1 if any(config.antisymmetric) else 3)
     for one, other in zip(got, wanted, strict=True):
         torch.testing.assert_close(one, other, atol=1e-3, rtol=0)
 

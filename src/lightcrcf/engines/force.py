@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 from lightcrcf import _core
 from lightcrcf.geometry.arrays import contiguous
-from lightcrcf.geometry.kernels import warp_upsampled
+from lightcrcf.geometry.kernels import warp, warp_upsampled
 from lightcrcf.geometry.refinement_kernels import correlation_force, correlation_terms
 from lightcrcf.network.config import Shape
 from lightcrcf.network.force_config import FLOOR, FOREGROUND, GAIN, MIN_WEIGHTS, NOISE, RADIUS
 
-__all__ = ["pooled_force", "unit_force"]
+__all__ = ["forces", "unit_force"]
 
 Float32 = NDArray[np.float32]
 
@@ -41,19 +41,28 @@ def unit_force(fixed: Float32, moved: Float32) -> Float32:
     return force
 
 
-def pooled_force(fixed: Float32, moving: Float32, displacement: Float32, pool: Shape) -> Float32:
-    """Return the force at full resolution, as the mean over blocks on the grid of the displacement.
+def forces(
+    fixed: Float32, moving: Float32, displacement: Float32, pool: Shape, *, both: bool = False
+) -> tuple[Float32, ...]:
+    """Return the force on the moving image, warped, on the grid of the displacement; if `both`, on the fixed one too.
 
     Args:
-        fixed, moving: (D, H, W), unit range, on a grid that is finer than that of the displacement by `pool`.
+        fixed, moving: (D, H, W), unit range, on the grid of the displacement, or finer by `pool`; then forces are the
+            means over blocks.
         displacement: (3, d, h, w) voxels.
         pool: downsampling factors between images and displacement.
+        both: whether to exchange the images for a second force.
 
     Returns:
-        (3, d, h, w) float32.
+        One or two of (3, d, h, w) float32.
     """
-    fine = unit_force(fixed, warp_upsampled(moving[None], displacement, pool)[0])
-    force = np.empty_like(displacement)
-    for source, target in zip(fine, force, strict=True):
+    finer = fixed.shape != displacement.shape[1:]
+    moved = warp_upsampled(moving[None], displacement, pool)[0] if finer else warp(moving[None], displacement)[0]
+    found = [unit_force(*pair) for pair in ((fixed, moved), (moved, fixed))[: 1 + both]]
+    return tuple(_averaged(force, np.empty_like(displacement), pool) if finer else force for force in found)
+
+
+def _averaged(fine: Float32, out: Float32, pool: Shape) -> Float32:
+    for source, target in zip(fine, out, strict=True):
         _core.average_pool(source, pool, target)
-    return force
+    return out

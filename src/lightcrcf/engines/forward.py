@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf import _core
+from lightcrcf.engines import force
 from lightcrcf.engines.layers import Features, Layers
 from lightcrcf.network.config import LEVELS, NetworkConfig, Shape
 
@@ -166,20 +167,21 @@ class _DualLevel(_Level):
         self._warped = self._moving if coarsest else layers.features(width, shape, self._moving)
         self._correlated = layers.features(_CORRELATIONS, shape) if config.correlation else None
         self._flow = None if coarsest else layers.input_features(3, shape)
+        self._antisymmetric = config.antisymmetric[level]
         self._sees_force = config.force and not coarsest
         self.images = np.empty((2 * self._sees_force, *shape), np.float32)
         self.compared = tuple(self.images)
         self._force = layers.input_features(3, shape) if self._sees_force else None
         vectors = 0 if coarsest else 1 + config.force
         parts = (width, _CORRELATIONS if config.correlation else width, *(3,) * vectors)
-        shared = layers.splits and self._passes > 1
+        shared = layers.splits and self._passes > 1 and not self._antisymmetric
         # Once its sums are computed, nothing reads the fixed features; but correlations do.
         memory = (blocks, self._fixed if shared and not config.correlation else None)
         self._decoder = _Decoder(config, arrays, level, shape, layers, parts, memory, shared)
 
     def coarsest(self) -> tuple[Float32, None]:
         """Return the flow."""
-        return self._decoder.predict([self._fixed, self._matched()]).copy(), None
+        return self._residual(None).copy(), None
 
     def decode(self, coarse: Float32, context: Features | None) -> tuple[Float32, None]:
         """Return the field, after all passes."""
@@ -188,13 +190,28 @@ class _DualLevel(_Level):
         self._decoder.begin(self._fixed)
         for _pass in range(self._passes):
             self._layers.warp(self._channels_last, field, self._warped)
-            sources = [self._fixed, self._matched(), self._layers.to_features(field, self._flow)]
-            if self._sees_force:
-                fixed, moving = self.compared
-                force = self._layers.force(fixed, moving, field, self._pool)
-                sources.append(self._layers.to_features(force, self._force))
-            field = self._layers.compose(field, self._decoder.predict(sources))
+            field = self._layers.compose(field, self._residual(field))
         return field, None
+
+    def _residual(self, field: Float32 | None) -> Float32:
+        """Return the residual flow of one pass, of both directions half their difference; valid until the next call."""
+        images, forces = [self._fixed, self._matched()], list[Float32]()
+        if self._sees_force and field is not None:
+            fixed, moving = self.compared
+            forces += force.forces(fixed, moving, field, self._pool, both=self._antisymmetric)
+        there = self._predict(images, field, *forces[:1])
+        if not self._antisymmetric:
+            return there
+        difference = there.copy()
+        difference -= self._predict(images[::-1], None if field is None else -field, *forces[1:])
+        difference *= np.float32(0.5)
+        return difference
+
+    def _predict(self, images: Sequence[Features], *vectors: Float32 | None) -> Float32:
+        """Return the output of the decoder for features and, where there are any, the field so far and the force."""
+        memories = (self._flow, self._force)
+        further = zip(vectors, memories[: len(vectors)], strict=True)
+        return self._decoder.predict([*images, *(self._layers.to_features(v, m) for v, m in further if v is not None)])
 
     def _matched(self) -> Features:
         if self._correlated is None:

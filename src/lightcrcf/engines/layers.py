@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.engines.force import pooled_force, unit_force
 from lightcrcf.engines.packing import Convolution
 from lightcrcf.geometry import kernels
 from lightcrcf.network.config import Shape
@@ -106,15 +105,3 @@ class Layers(ABC):
     def warp_image(self, image: Float32, field: Float32) -> Float32:
         """Return an image (1, D, H, W) warped, as `geometry.kernels.warp`."""
         return kernels.warp(image, field)
-
-    def force(self, fixed: Float32, moving: Float32, field: Float32, pool: Shape) -> Float32:
-        """Return `engines.force.unit_force` of a fixed image and a moving one, warped, on the grid of the field.
-
-        Args:
-            fixed, moving: (D, H, W) on the grid of the field, or finer by `pool`; then it is the mean over blocks.
-            field: (3, d, h, w) voxels.
-            pool: downsampling factors between two levels.
-        """
-        if fixed.shape == field.shape[1:]:
-            return unit_force(fixed, self.warp_image(moving[None], field)[0])
-        return pooled_force(fixed, moving, field, pool)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.engines.onnx_forces import pooled_force, unit_force
+from lightcrcf.engines.onnx_forces import unit_force
 from lightcrcf.errors import UsageError, how_to_install
 from lightcrcf.network.config import LEVELS
 from lightcrcf.weights.store import Weights
@@ -112,23 +112,38 @@ class _Graph:
             coarsest = level == LEVELS - 1
             if coarsest:
                 field, context = self._residual(level, joint, *pair)
+                if config.antisymmetric[level]:
+                    field = self._half_difference(field, self._residual(level, joint, *pair[::-1])[0])
                 continue
             upsampled = [self._repeat(context)] if single else []
             field = self.upsample(field)
             for _ in range(config.passes[level]):
                 warped = self.warp(pair[1], field)
-                vectors = [field]
-                if config.force:
-                    vectors.append(self._force(level, (fixed, moving), [pyramid[level] for pyramid in images], field))
-                residual, context = self._residual(level, [*joint, *upsampled], pair[0], warped, *vectors)
+                forces = self._forces(level, (fixed, moving), [pyramid[level] for pyramid in images], field)
+                inputs = (pair[0], warped, field, *forces[:1])
+                residual, context = self._residual(level, [*joint, *upsampled], *inputs)
+                if config.antisymmetric[level]:
+                    inputs = (warped, pair[0], self.node("Neg", [field]), *forces[1:])
+                    residual = self._half_difference(residual, self._residual(level, joint, *inputs)[0])
                 field = self.node("Add", [residual, self.warp(field, residual)])
         return field
 
-    def _force(self, level: int, full: tuple[str, str], images: Sequence[str], field: str) -> str:
-        """Return the force at the resolution of a level, at the finest one that at full resolution."""
+    def _half_difference(self, first: str, second: str) -> str:
+        return self.node("Mul", [self.node("Sub", [first, second]), self.constant(0.5, np.float32)])
+
+    def _forces(self, level: int, full: tuple[str, str], images: Sequence[str], field: str) -> list[str]:
+        """Return the forces that the network sees, of both directions where a level is antisymmetric.
+
+        They are at the resolution of the level; at the finest one those at full resolution.
+        """
+        if not self._config.force:
+            return []
         if level == 0:
-            return pooled_force(self, *full, field, self._config.pool)
-        return unit_force(self, images[0], self.warp(images[1], field))
+            fixed, moved, blocks = full[0], self.warp(full[1], self.upsample(field)), self._config.pool
+        else:
+            fixed, moved, blocks = images[0], self.warp(images[1], field), None
+        directions = [(fixed, moved), (moved, fixed)][: 1 + self._config.antisymmetric[level]]
+        return [unit_force(self, *pair, blocks) for pair in directions]
 
     def _residual(self, level: int, joint: Sequence[str], fixed: str, warped: str, *flow: str) -> tuple[str, str]:
         """Return the residual flow of a level, and the features of its decoder."""

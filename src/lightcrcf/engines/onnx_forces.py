@@ -10,7 +10,7 @@ import numpy as np
 from lightcrcf.network.config import Shape
 from lightcrcf.network.force_config import FLOOR, FOREGROUND, GAIN, MIN_WEIGHTS, NOISE, RADIUS
 
-__all__ = ["Graph", "Nodes", "pooled_force", "unit_force"]
+__all__ = ["Graph", "Nodes", "unit_force"]
 
 _END = np.iinfo(np.int64).max
 _ALL = (1, 2, 3, 4)
@@ -73,8 +73,8 @@ class Nodes:
         return self.graph.node("AveragePool", [x], kernel_shape=width, pads=[RADIUS] * 6, count_include_pad=1)
 
 
-def unit_force(graph: Graph, fixed: str, moved: str) -> str:
-    """Return `network.force.unit_force`."""
+def unit_force(graph: Graph, fixed: str, moved: str, blocks: Shape | None = None) -> str:
+    """Return `network.force.unit_force`, or the means of it over blocks of this shape."""
     n = Nodes(graph)
     squares = [n("Mul", fixed, fixed), n("Mul", moved, moved), n("Mul", fixed, moved)]
     f, m, ff, mm, fm = n.channels(n.window_mean(n("Concat", fixed, moved, *squares, axis=1)), 5)
@@ -92,10 +92,5 @@ def unit_force(graph: Graph, fixed: str, moved: str) -> str:
     sides = [n.replicated(moved, axis, 1) for axis in (2, 3, 4)]
     differences = [n("Sub", n.part(x, a, 2), n.part(x, a, 0, -2)) for a, x in zip((2, 3, 4), sides, strict=True)]
     force = n.product(n("Concat", *differences, axis=1), slope, unit)
-    return n("Div", force, n("Max", n("Sqrt", n.total(n("Mul", force, force), [1])), 1.0))
-
-
-def pooled_force(graph: Graph, fixed: str, moving: str, field: str, pool: Shape) -> str:
-    """Return `network.force.pooled_force`."""
-    force = unit_force(graph, fixed, graph.warp(moving, graph.upsample(field)))
-    return graph.node("AveragePool", [force], kernel_shape=list(pool), strides=list(pool))
+    unit = n("Div", force, n("Max", n("Sqrt", n.total(n("Mul", force, force), [1])), 1.0))
+    return graph.node("AveragePool", [unit], kernel_shape=blocks, strides=blocks) if blocks else unit

@@ -48,6 +48,8 @@ class NetworkConfig:
         pool: downsampling factor between levels along each axis: 2, or 1 for an axis of few thick slices.
         force: whether each pass but the coarsest one also sees the force of the local correlation, which the refinement
             climbs, of both images at its resolution; at the finest level at full resolution. See `network.force`.
+        antisymmetric: levels whose passes take half the difference between the residual flows of both directions, so
+            that they leave alone what is aligned; fine to coarse.
     """
 
     stream: Literal["dual", "single"] = "dual"
@@ -60,6 +62,7 @@ class NetworkConfig:
     passes: tuple[int, ...] = (1, 1, 1, 1)
     pool: Shape = (2, 2, 2)
     force: bool = False
+    antisymmetric: tuple[bool, ...] = (False,) * LEVELS
 
     def __post_init__(self) -> None:
         wrong = (
@@ -78,6 +81,9 @@ class NetworkConfig:
             or len(self.pool) != 3
             or not all(isinstance(n, int) and n in (1, 2) for n in self.pool)
             or max(self.pool) != 2
+            or len(self.antisymmetric) != LEVELS
+            or not all(isinstance(each, bool) for each in self.antisymmetric)
+            or (any(self.antisymmetric) and (self.stream == "single" or self.correlation))
         )
         if wrong:
             raise InputError(
@@ -136,6 +142,7 @@ _TWO_PASSES = (2, 1, 1, 1)
 _VARIANTS: Mapping[str, NetworkConfig] = {
     "default": NetworkConfig(passes=_TWO_PASSES),
     "force": NetworkConfig(passes=(1, 3, 3, 1), force=True),
+    "antisymmetric": NetworkConfig(passes=(1, 1, 3, 1), force=True, antisymmetric=(False, True, True, True)),
     "single-pass": NetworkConfig(),
     "paper-single-stream": NetworkConfig(stream="single", encoder=(8, 16, 16, 16), decoder=(16, 16, 16, 16)),
     "no-tarep": NetworkConfig(passes=_TWO_PASSES, branches=()),
@@ -210,7 +217,7 @@ def multiply_adds(config: NetworkConfig, shape: Shape) -> int:
         if not name.endswith("weight"):
             continue
         encoder, level = name.startswith("encoder"), int(name.split(".")[1])
-        times = images if encoder else config.passes[level]
+        times = images if encoder else config.passes[level] * (1 + config.antisymmetric[level])
         total += times * prod(kernel) * prod(config.coarser(shape, level + 1))
     return total
 

@@ -7,19 +7,13 @@ deviation of the fixed image in it (`geometry.refinement_kernels`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool3d, pad
 
-from lightcrcf.network import sampling
-from lightcrcf.network.config import Shape
 from lightcrcf.network.force_config import FLOOR, FOREGROUND, GAIN, MIN_WEIGHTS, NOISE, RADIUS
 
-__all__ = ["correlation_force", "pooled_force", "unit_force", "window_mean"]
-
-OfImages = Callable[[Tensor, Tensor], Tensor]
+__all__ = ["correlation_force", "unit_force", "window_mean"]
 
 
 def window_mean(images: Tensor, radius: int) -> Tensor:
@@ -53,23 +47,6 @@ def unit_force(fixed: Tensor, moved: Tensor) -> Tensor:
     force = force * (GAIN * foreground / weights.clamp_min(MIN_WEIGHTS)).view(-1, 1, 1, 1, 1)
     length = force.square().sum(dim=1, keepdim=True).sqrt()
     return force / length.clamp_min(1)
-
-
-def pooled_force(
-    fixed: Tensor, moving: Tensor, displacement: Tensor, pool: Shape, warp: OfImages, force: OfImages
-) -> Tensor:
-    """Return the force at full resolution, as the mean over blocks on the grid of the displacement.
-
-    Args:
-        fixed, moving: (N, 1, ...) on a grid that is finer than that of the displacement by `pool`.
-        displacement: (N, 3, D, H, W) voxels.
-        pool: downsampling factors between images and displacement.
-        warp, force: `network.sampling.warp` and `unit_force`, or faster kernels that agree with them.
-
-    Returns:
-        (N, 3, D, H, W).
-    """
-    return avg_pool3d(force(fixed, warp(moving, sampling.upsample(displacement, pool))), pool)
 
 
 def _differences(image: Tensor) -> Tensor:

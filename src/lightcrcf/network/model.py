@@ -8,7 +8,8 @@ resolution, at each level:
     r      = GfRep( TaRep( TaRep( [fixed_features, warped, u_up] ) ) )       residual flow
     u      = compose(u_up, r) = r(x) + u_up(x + r(x))
 
-Further passes of a level repeat the last three lines with u in place of u_up.
+Further passes of a level repeat the last three lines with u in place of u_up. Where a level is antisymmetric, r is half
+the difference between this and the same with both images exchanged and -u_up: zero where they do not differ.
 
 Reconstruction: the paper publishes neither layout nor code. Ours stops at half resolution (the full-resolution level
 would cost three quarters of the operations for at most half a point of Dice in published comparisons) and warps
@@ -33,7 +34,7 @@ from torch.nn.functional import avg_pool3d, interpolate, leaky_relu, pad
 
 from lightcrcf.network import sampling
 from lightcrcf.network.config import LEVELS, NetworkConfig, Shape, check_tensors, level_inputs, tensor_shapes
-from lightcrcf.network.force import pooled_force, unit_force
+from lightcrcf.network.force import unit_force
 from lightcrcf.network.gfrep import GfRep
 from lightcrcf.network.tarep import TaRep, bias_of, convolutions
 
@@ -169,15 +170,38 @@ class LightCRCF(nn.Module):
             images = self._images_of_force(fixed, moving, level) if self.config.force and fields else None
             u = sampling.upsample(fields[-1], self.config.pool) if fields else None
             for _ in range(self.config.passes[level]):
-                warped = m if u is None else self.warp(m, u).to(m.dtype)
-                matched = correlate(f, warped) if self.config.correlation else warped
-                parts = [f, matched] if u is None else [f, matched, u.to(f.dtype)]
-                if images is not None:
-                    parts.append(self._force(*images, cast(Tensor, u)).to(f.dtype))
-                _, residual = self.levels[level](torch.cat(parts, dim=1))
+                residual = self._residual(level, f, m, u, images)
                 u = residual if u is None else residual + self.warp(u, residual)
             fields.append(cast(Tensor, u))
         return fields
+
+    def _residual(
+        self, level: int, fixed: Tensor, moving: Tensor, u: Tensor | None, images: tuple[Tensor, Tensor] | None
+    ) -> Tensor:
+        """Return the residual flow of one pass; of a level in both directions, half their difference.
+
+        Args:
+            level: 0 for the finest.
+            fixed, moving: features of both images.
+            u: the field so far; None at the coarsest level.
+            images: of which forces are computed, if the network sees them.
+        """
+        warped = moving if u is None else self.warp(moving, u).to(moving.dtype)
+        both = self.config.antisymmetric[level]
+        matched = correlate(fixed, warped) if self.config.correlation else warped
+        parts = [fixed, matched] if u is None else [fixed, matched, u.to(fixed.dtype)]
+        forces = () if images is None else self._forces(*images, cast(Tensor, u), both)
+        there = torch.cat([*parts, *(force.to(fixed.dtype) for force in forces[:1])], dim=1)
+        if not both:
+            return self._flow(level, there)
+        parts = [warped, fixed] if u is None else [warped, fixed, -u.to(fixed.dtype)]
+        back = torch.cat([*parts, *(force.to(fixed.dtype) for force in forces[1:])], dim=1)
+        flow_there, flow_back = self._flow(level, torch.cat([there, back])).chunk(2)
+        return 0.5 * (flow_there - flow_back)
+
+    def _flow(self, level: int, inputs: Tensor) -> Tensor:
+        _, residual = self.levels[level](inputs)
+        return cast(Tensor, residual)
 
     def _pooled(self, fixed: Tensor, moving: Tensor, level: int) -> tuple[Tensor, Tensor]:
         window = tuple(n ** (level + 1) for n in self.config.pool)
@@ -188,11 +212,16 @@ class LightCRCF(nn.Module):
         return self._pooled(fixed, moving, level) if level > 0 else (fixed, moving)
 
     @torch.no_grad()  # an input: what the force would be elsewhere is not learned from
-    def _force(self, fixed: Tensor, moving: Tensor, displacement: Tensor) -> Tensor:
-        """Return the force on the grid of the displacement, the mean over blocks where the images are finer."""
-        if fixed.shape[2:] == displacement.shape[2:]:
-            return self.force(fixed, self.warp(moving, displacement))
-        return pooled_force(fixed, moving, displacement, self.config.pool, self.warp, self.force)
+    def _forces(self, fixed: Tensor, moving: Tensor, displacement: Tensor, both: bool) -> tuple[Tensor, ...]:
+        """Return the force on the grid of the displacement, and that on the fixed image if `both`.
+
+        Where the images are finer than the displacement, forces are means over blocks.
+        """
+        finer = fixed.shape[2:] != displacement.shape[2:]
+        moved = self.warp(moving, sampling.upsample(displacement, self.config.pool) if finer else displacement)
+        directions = ((fixed, moved), (moved, fixed)) if both else ((fixed, moved),)
+        forces = (self.force(*pair) for pair in directions)
+        return tuple(avg_pool3d(force, self.config.pool) if finer else force for force in forces)
 
     def _single(self, fixed: Tensor, moving: Tensor, finest: int) -> list[Tensor]:
         pyramid = self.encode(torch.cat([fixed, moving], dim=1))
