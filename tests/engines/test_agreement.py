@@ -63,7 +63,7 @@ def test_what_is_antisymmetric_at_every_level_leaves_one_image_alone(
 ) -> None:
     config, images = NetworkConfig(passes=(1, 2, 1, 1), force=force, antisymmetric=(True,) * LEVELS), pair(SHAPE)
     engine = open_engine(random_weights(config), name=name)
-    assert not engine.displacement(images[0], images[0].copy()).any()
+    assert np.abs(engine.displacement(images[0], images[0].copy())).max() < 1e-4
     assert np.abs(engine.displacement(*images)).max() > 1
 
 

@@ -76,8 +76,8 @@ def _work(suffix: str, content: bytes, seeds: Sequence[int], results: Any) -> No
     def mutated(data: bytes, largest: int, seed: int) -> bytes:
         return fuzz.mutated(bytes(data), np.random.default_rng(seed))[:largest]
 
-    # Hangs, crashes and memory are judged by who reads the results. A time of 0 is no limit to libFuzzer's documents, but
-    # to its alarm: it ends the process where a file takes a second.
+    # Hangs, crashes and memory are judged by who reads the results. By its documents, libFuzzer has no limit of time at
+    # 0; but then its alarm ends the process where a file takes a second.
     limits = [f"-timeout={_NEVER_S}", "-rss_limit_mb=0", "-malloc_limit_mb=0", "-detect_leaks=0"]
     options = [
         f"-seed={seeds[0] + 1}",
