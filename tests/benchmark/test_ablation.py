@@ -11,7 +11,8 @@ from lightcrcf.errors import InputError, UsageError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.training.config import Stage
 from lightcrcf.volumes import Volume, write
-from lightcrcf_bench.records.ablation import ablation_text, latest_ablation
+from lightcrcf_bench.records.ablation import AblationRecord, ablation_text
+from lightcrcf_bench.records.history import newest_valid
 from lightcrcf_bench.training.ablation import measure_ablation, shortened, variants_like
 
 RECIPE = """
@@ -87,7 +88,7 @@ def test_each_variant_is_trained_with_each_seed_and_only_once(recipe: Callable[.
     assert {path: path.read_bytes() for path in work.glob("*/log.jsonl")} == logs
 
     record.write(tmp_path / "2026-01-02-tiny-ablation.json")
-    assert latest_ablation(tmp_path, "tiny-ablation") == record
+    assert newest_valid(tmp_path, "tiny-ablation", AblationRecord) == record
     text = ablation_text(record)
     difference = plain.dice - full.dice + record.runs[3].dice - record.runs[1].dice
     assert f"| {difference / 2:+.4f} |" in text

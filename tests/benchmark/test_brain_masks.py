@@ -14,6 +14,7 @@ from lightcrcf_bench.measure import Measured
 from lightcrcf_bench.publish.kinds import NOT_YET, table_of
 from lightcrcf_bench.quality import brain_masks
 from lightcrcf_bench.quality.brain_masks import CHANGES
+from lightcrcf_bench.records.history import newest_valid
 
 SHAPE = (46, 54, 48)
 GRID = Grid(SHAPE, np.diag([2.0, 2.0, 2.0, 1.0]))
@@ -46,7 +47,7 @@ def test_heads_are_changed_and_masks_are_scored(
     folder = data / "history"
     assert table_of("brain-mask", "masks", folder) == NOT_YET
     assert brain_masks.main(["--data", str(data), "--out", str(folder / "2026-01-02-brain-mask.json")]) == 0
-    record = brain_masks.latest_brain_mask(folder)
+    record = newest_valid(folder, brain_masks.BRAIN_MASK, brain_masks.BrainMaskRecord)
     assert [case.image for case in record.cases] == list(CHANGES)
     by_name = {case.image: case for case in record.cases}
     assert by_name["T1, 2 mm"].higher_mm == pytest.approx(2.0, abs=0.1)

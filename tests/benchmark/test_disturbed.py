@@ -23,7 +23,8 @@ from lightcrcf_bench.quality import disturbed, heads_ct
 from lightcrcf_bench.quality.cases import Plan, Register, Run
 from lightcrcf_bench.quality.disturbed import lesion_in, part_of, parts_of, plans, seen, turn_between
 from lightcrcf_bench.quality.heads_ct import lungs_and_body
-from lightcrcf_bench.records.disturbed import ROWS, Disturbed, DisturbedRecord, disturbed_text, latest_disturbed
+from lightcrcf_bench.records.disturbed import DISTURBED, ROWS, Disturbed, DisturbedRecord, disturbed_text
+from lightcrcf_bench.records.history import newest_valid
 
 SHAPE = (34, 40, 30)
 GRID = Grid(SHAPE, np.array([[-4.0, 0, 0, 70], [0, 4, 0, -80], [0, 0, 4, -60], [0, 0, 0, 1]]))  # left to right is -i
@@ -171,7 +172,7 @@ def test_the_table_says_what_was_wanted_and_what_was_missed(tmp_path: Path) -> N
         case("slab-other", "b <- a", "pass", p95_mm=2.5, median_mm=0.7),
     )
     made.write(tmp_path / "2026-01-02-disturbed.json")
-    assert latest_disturbed(tmp_path) == made
+    assert newest_valid(tmp_path, DISTURBED, DisturbedRecord) == made
     text = table_of("disturbed", "wanted", tmp_path)
     assert text == disturbed_text(made)
     of = "a slab, a third of a brain, another person"
@@ -210,7 +211,7 @@ def test_an_interrupted_run_goes_on_where_it_was(data: Path, tmp_path: Path, mon
     assert disturbed.main(words) == 0
     assert disturbed.main(words) == 0
     assert run == ["a", "b"]
-    assert [found.case for found in latest_disturbed(tmp_path).cases] == ["a", "b"]
+    assert [found.case for found in newest_valid(tmp_path, DISTURBED, DisturbedRecord).cases] == ["a", "b"]
 
 
 def test_the_command_line_is_what_is_measured(tmp_path: Path) -> None:

@@ -12,12 +12,13 @@ import pytest
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume, write
 from lightcrcf_bench.measure import machine
+from lightcrcf_bench.records.history import newest_valid
 from lightcrcf_bench.speed import releases
 from lightcrcf_bench.speed.releases import (
+    RELEASES,
     Command,
     Measures,
     ReleasesRecord,
-    latest_releases,
     measure_releases,
     releases_text,
 )
@@ -69,4 +70,4 @@ def test_ratios_are_of_neighbouring_runs(tmp_path: Path) -> None:
     assert "| size of the install, MB | 900 | 450 | 0.50 |" in text
     assert "| training, s a step | 0.750 | 0.750 | 1.00 |" in text
     record.write(tmp_path / "2026-01-02-releases.json")
-    assert latest_releases(tmp_path) == record
+    assert newest_valid(tmp_path, RELEASES, ReleasesRecord) == record

@@ -12,12 +12,13 @@ from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes import Volume, write
 from lightcrcf_bench.measure import machine
+from lightcrcf_bench.records.history import newest_valid
 from lightcrcf_bench.speed import throughput
 from lightcrcf_bench.speed.throughput import (
+    THROUGHPUT,
     Setting,
     ThroughputRecord,
     Took,
-    latest_throughput,
     measure_throughput,
     throughput_text,
 )  # fmt: skip
@@ -63,10 +64,10 @@ def test_workers_are_compared_by_medians(tmp_path: Path) -> None:
     assert record.speedup("auto", 2) is None
     assert record.steady_speedup("none", 2) == pytest.approx(1.6)
     record.write(tmp_path / "2026-01-02-throughput.json")
-    assert latest_throughput(tmp_path) == record
+    assert newest_valid(tmp_path, THROUGHPUT, ThroughputRecord) == record
     text = throughput_text(record)
     assert "| no (`--init none`) | 1 | 1 | 1,000 | 400, 1,200 | 500 | 0.20 | 2.00 |" in text
     assert "1.80 times" in text
     (tmp_path / "2026-01-03-throughput.json").write_text("{}")
     with pytest.raises(InputError, match="record"):
-        latest_throughput(tmp_path)
+        newest_valid(tmp_path, THROUGHPUT, ThroughputRecord)

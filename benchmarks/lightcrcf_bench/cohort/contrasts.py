@@ -22,13 +22,12 @@ from lightcrcf.transforms.itk import read_affine
 from lightcrcf.volumes import read
 from lightcrcf_bench.measure import Measured, circumstances, run
 from lightcrcf_bench.publish.markdown import table
-from lightcrcf_bench.records.history import newest_valid
 from lightcrcf_bench.records.parts import Measurement, Strict
 from lightcrcf_bench.records.schema import BUSY
 from lightcrcf_bench.smoothness.study import subjects
 
 __all__ = [
-    "CARRIED", "Carried", "CarriedRecord", "Timed", "carried_text", "latest_carried", "main", "times_text",
+    "CARRIED", "Carried", "CarriedRecord", "Timed", "carried_text", "main", "times_text",
 ]  # fmt: skip
 
 CARRIED = "carried-contrasts"
@@ -151,15 +150,6 @@ def times(fixed: Path, images: Path, folder: Path, repetitions: int, log: Callab
         )
         for contrast, runs in taken.items()
     )  # fmt: skip
-
-
-def latest_carried(folder: Path) -> CarriedRecord:
-    """Return the newest record in a folder of `DATE-carried-contrasts.json` files.
-
-    Raises:
-        InputError: if there is none, or it is no valid record.
-    """
-    return newest_valid(folder, CARRIED, CarriedRecord)
 
 
 def carried_text(record: CarriedRecord) -> str:

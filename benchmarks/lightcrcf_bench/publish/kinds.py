@@ -8,9 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from lightcrcf.errors import InputError
 from lightcrcf_bench.cohort import labelling, template
-from lightcrcf_bench.cohort.contrasts import CARRIED, carried_text, latest_carried, times_text
+from lightcrcf_bench.cohort.contrasts import CARRIED, CarriedRecord, carried_text, times_text
 from lightcrcf_bench.publish.accuracy_views import VIEWS
 from lightcrcf_bench.publish.cost_goals import cost_goals_text, peer_goals_text
 from lightcrcf_bench.publish.cost_views import COST_VIEWS
@@ -18,11 +20,11 @@ from lightcrcf_bench.publish.peer_views import PEER_VIEWS
 from lightcrcf_bench.publish.smoothness_views import SMOOTHNESS_VIEWS
 from lightcrcf_bench.quality import limits as quality_limits
 from lightcrcf_bench.quality import reading
-from lightcrcf_bench.quality.brain_masks import BRAIN_MASK, brain_mask_text, latest_brain_mask
-from lightcrcf_bench.records.ablation import ABLATION, ablation_text, latest_ablation
+from lightcrcf_bench.quality.brain_masks import BRAIN_MASK, BrainMaskRecord, brain_mask_text
+from lightcrcf_bench.records.ablation import ABLATION, AblationRecord, ablation_text
 from lightcrcf_bench.records.cost import COSTS, latest_cost
-from lightcrcf_bench.records.disturbed import DISTURBED, disturbed_text, latest_disturbed
-from lightcrcf_bench.records.history import has_record, newest, plain
+from lightcrcf_bench.records.disturbed import DISTURBED, DisturbedRecord, disturbed_text
+from lightcrcf_bench.records.history import has_record, newest, newest_valid, plain
 from lightcrcf_bench.records.robustness import FORMAT, ROBUSTNESS, robustness_text
 from lightcrcf_bench.records.schema import latest
 from lightcrcf_bench.smoothness.frontier import FRONTIER
@@ -30,8 +32,8 @@ from lightcrcf_bench.smoothness.known import KNOWN
 from lightcrcf_bench.smoothness.known_contrasts import KNOWN_CONTRASTS, KNOWN_RIGID
 from lightcrcf_bench.smoothness.record import latest_smoothness
 from lightcrcf_bench.smoothness.rescans import RESCANS, SAME_PERSON
-from lightcrcf_bench.speed.releases import RELEASES, latest_releases, releases_text
-from lightcrcf_bench.speed.throughput import THROUGHPUT, latest_throughput, throughput_text
+from lightcrcf_bench.speed.releases import RELEASES, ReleasesRecord, releases_text
+from lightcrcf_bench.speed.throughput import THROUGHPUT, ThroughputRecord, throughput_text
 from lightcrcf_bench.training import settings
 
 __all__ = ["KINDS", "NOT_YET", "Kind", "table_of"]
@@ -60,21 +62,25 @@ def _plain(form: str) -> Callable[[Path, str], Any]:
     return lambda folder, name: plain(newest(folder, name), form)
 
 
+def _valid(model: type[BaseModel]) -> Callable[[Path, str], Any]:
+    return lambda folder, name: newest_valid(folder, name, model)
+
+
 KINDS = (
     Kind(lambda name: name in COSTS, latest_cost, {**COST_VIEWS, "goals": cost_goals_text}),
     Kind(
         partial(str.__eq__, THROUGHPUT),
-        lambda folder, _: latest_throughput(folder),
+        _valid(ThroughputRecord),
         {"pairs-per-hour": throughput_text},
     ),
-    Kind(partial(str.__eq__, RELEASES), lambda folder, _: latest_releases(folder), {"commands": releases_text}),
-    Kind(partial(str.__eq__, DISTURBED), lambda folder, _: latest_disturbed(folder), {"wanted": disturbed_text}),
-    Kind(partial(str.__eq__, BRAIN_MASK), lambda folder, _: latest_brain_mask(folder), {"masks": brain_mask_text}),
+    Kind(partial(str.__eq__, RELEASES), _valid(ReleasesRecord), {"commands": releases_text}),
+    Kind(partial(str.__eq__, DISTURBED), _valid(DisturbedRecord), {"wanted": disturbed_text}),
+    Kind(partial(str.__eq__, BRAIN_MASK), _valid(BrainMaskRecord), {"masks": brain_mask_text}),
     Kind(partial(str.__eq__, ROBUSTNESS), _plain(FORMAT), {"trials": robustness_text}),
     Kind(lambda name: name.endswith(labelling.NAME), _plain(labelling.FORMAT), {"fusions": labelling.labelling_text}),
     Kind(
         partial(str.__eq__, CARRIED),
-        lambda folder, _: latest_carried(folder),
+        _valid(CarriedRecord),
         {"errors": carried_text, "times": times_text},
     ),
     Kind(partial(str.__eq__, template.NAME), _plain(template.FORMAT), {"averages": template.template_text}),
@@ -89,7 +95,7 @@ KINDS = (
         _plain(settings.FORMAT),
         {"settings": settings.settings_text},
     ),
-    Kind(lambda name: name.endswith(ABLATION), latest_ablation, {"variants": ablation_text}),
+    Kind(lambda name: name.endswith(ABLATION), _valid(AblationRecord), {"variants": ablation_text}),
     Kind(
         lambda name: name in (SAME_PERSON, KNOWN, KNOWN_CONTRASTS, KNOWN_RIGID) or name.endswith((FRONTIER, RESCANS)),
         latest_smoothness,

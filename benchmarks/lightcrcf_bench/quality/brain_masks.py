@@ -24,13 +24,12 @@ from lightcrcf.training.brain.data import brain_of_labels
 from lightcrcf.volumes import Volume, read
 from lightcrcf_bench.measure import circumstances, run
 from lightcrcf_bench.publish.markdown import table
-from lightcrcf_bench.records.history import newest_valid
 from lightcrcf_bench.records.parts import Measurement, Strict
 from lightcrcf_bench.records.schema import BUSY
 from lightcrcf_bench.smoothness.simulate import biased, random_of
 from lightcrcf_bench.smoothness.study import subjects
 
-__all__ = ["BRAIN_MASK", "CHANGES", "BrainMaskRecord", "MaskCase", "brain_mask_text", "latest_brain_mask", "main"]
+__all__ = ["BRAIN_MASK", "CHANGES", "BrainMaskRecord", "MaskCase", "brain_mask_text", "main"]
 
 BRAIN_MASK = "brain-mask"
 _COMMAND = (
@@ -168,15 +167,6 @@ def _case(name: str, subject: str, image: Volume, brain: Bool) -> MaskCase:
         image=name, subject=subject, dice=round(dice(truth, found)[1], 4),
         hd95_mm=round(hd95_mm(truth, found, shown.grid.spacing_mm), 2), higher_mm=round(centres[0] - centres[1], 2),
     )  # fmt: skip
-
-
-def latest_brain_mask(folder: Path) -> BrainMaskRecord:
-    """Return the newest record in a folder of `DATE-brain-mask.json` files.
-
-    Raises:
-        InputError: if there is none, or it is no valid record.
-    """
-    return newest_valid(folder, BRAIN_MASK, BrainMaskRecord)
 
 
 def brain_mask_text(record: BrainMaskRecord) -> str:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from lightcrcf_bench.publish.markdown import table
-from lightcrcf_bench.records.history import newest_valid
 from lightcrcf_bench.records.parts import Measurement, Strict
 
-__all__ = ["ABLATION", "AblationRecord", "AblationRun", "ablation_text", "latest_ablation"]
+__all__ = ["ABLATION", "AblationRecord", "AblationRun", "ablation_text"]
 
 ABLATION = "-ablation"
 """How the names of these records end."""
@@ -53,15 +51,6 @@ class AblationRecord(Measurement):
     def of(self, variant: str) -> list[AblationRun]:
         """Return its runs, one per seed."""
         return [run for run in self.runs if run.variant == variant]
-
-
-def latest_ablation(folder: Path, name: str) -> AblationRecord:
-    """Return the newest record of that name in a folder of `DATE-NAME.json` files.
-
-    Raises:
-        InputError: if there is none, or it is no valid record.
-    """
-    return newest_valid(folder, name, AblationRecord)
 
 
 def ablation_text(record: AblationRecord) -> str:

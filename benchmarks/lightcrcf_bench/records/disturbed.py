@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from lightcrcf_bench.publish.markdown import table
-from lightcrcf_bench.records.history import newest_valid
 from lightcrcf_bench.records.parts import Measurement, Strict
 
 __all__ = [
     "DISTURBED", "FIGURES", "LESIONS", "OTHER", "PARTS", "ROWS", "SAME", "SHARES", "Disturbed", "DisturbedRecord",
-    "Row", "disturbed_text", "latest_disturbed",
+    "Row", "disturbed_text",
 ]  # fmt: skip
 
 DISTURBED = "disturbed"
@@ -147,15 +145,6 @@ class DisturbedRecord(Measurement):
     def of(self, kind: str) -> list[Disturbed]:
         """Return the cases of a kind."""
         return [case for case in self.cases if case.kind == kind]
-
-
-def latest_disturbed(folder: Path) -> DisturbedRecord:
-    """Return the newest record in a folder of `DATE-disturbed.json` files.
-
-    Raises:
-        InputError: if there is none, or it is no valid record.
-    """
-    return newest_valid(folder, DISTURBED, DisturbedRecord)
 
 
 def disturbed_text(record: DisturbedRecord) -> str:

@@ -25,12 +25,11 @@ from lightcrcf.errors import LightCRCFError
 from lightcrcf_bench.accuracy.protocols import PROTOCOLS, pairs
 from lightcrcf_bench.measure import Measured, circumstances, run
 from lightcrcf_bench.publish.markdown import table
-from lightcrcf_bench.records.history import newest_valid
 from lightcrcf_bench.records.parts import Measurement, Strict
 from lightcrcf_bench.records.schema import BUSY
 
 __all__ = [
-    "RELEASES", "Command", "Measures", "ReleasesRecord", "latest_releases", "main", "measure_releases", "releases_text",
+    "RELEASES", "Command", "Measures", "ReleasesRecord", "main", "measure_releases", "releases_text",
     "training_seconds",
 ]  # fmt: skip
 
@@ -275,15 +274,6 @@ def training_seconds(python: Path, data: Path, folder: Path, steps: int = 30, lo
         lines = map(json.loads, (runs / "log.jsonl").read_text(encoding="utf-8").splitlines())
         each = [float(line["seconds_per_step"]) for line in lines if "seconds_per_step" in line]
     return round(median(each[1:]), 4)
-
-
-def latest_releases(folder: Path) -> ReleasesRecord:
-    """Return the newest `DATE-releases.json` of a folder.
-
-    Raises:
-        InputError: if there is none, or it is no valid record.
-    """
-    return newest_valid(folder, RELEASES, ReleasesRecord)
 
 
 def releases_text(record: ReleasesRecord) -> str:

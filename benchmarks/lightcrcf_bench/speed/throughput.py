@@ -22,11 +22,10 @@ from lightcrcf.errors import InputError
 from lightcrcf.run_record.environment import usable_cores
 from lightcrcf_bench.measure import circumstances, run
 from lightcrcf_bench.publish.markdown import table
-from lightcrcf_bench.records.history import newest_valid
 from lightcrcf_bench.records.parts import Measurement, Strict
 from lightcrcf_bench.records.schema import BUSY
 
-__all__ = ["THROUGHPUT", "Setting", "ThroughputRecord", "latest_throughput", "measure_throughput", "throughput_text"]
+__all__ = ["THROUGHPUT", "Setting", "ThroughputRecord", "measure_throughput", "throughput_text"]
 
 THROUGHPUT = "throughput"
 PROTOCOL = (
@@ -142,15 +141,6 @@ def measure_throughput(
         pairs=pairs,
         settings=tuple(_took(setting, taken[n]) for n, setting in enumerate(settings)),
     )
-
-
-def latest_throughput(folder: Path) -> ThroughputRecord:
-    """Return the newest record in a folder of `DATE-throughput.json` files.
-
-    Raises:
-        InputError: if there is none, or it is no valid record.
-    """
-    return newest_valid(folder, THROUGHPUT, ThroughputRecord)
 
 
 def throughput_text(record: ThroughputRecord) -> str:
