@@ -207,6 +207,7 @@ def test_schedules_that_do_not_fit_are_refused(textured: tuple[NDArray, NDArray]
 
 
 NETWORK, IDENTITY, NONE = (Preparation(None, refinement_init=start) for start in ("network", "identity", "none"))  # type: ignore[arg-type]
+HALF = Preparation(None, refinement_scale=2)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +223,9 @@ NETWORK, IDENTITY, NONE = (Preparation(None, refinement_init=start) for start in
         ("default", IDENTITY, None, [8, 4, 2, 1], False),
         ("default", None, None, [8, 4, 2, 1], False),
         ("default", NONE, None, [], True),
+        ("default", HALF, None, [2, 1], True),
+        ("accurate", HALF, None, [2, 2, 1], True),
+        ("fast", HALF, None, [1], True),
         ("accurate", NONE, 4, [1], True),
         ("accurate", IDENTITY, 0, [], True),
     ],

@@ -236,3 +236,9 @@ def test_writing_where_no_folder_is_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="folder"):
         write(tmp_path / "absent" / "model.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refinement_starts_at_a_scale_that_there_is() -> None:
+    assert Preparation.from_json(Preparation(None, refinement_scale=2).to_json()).refinement_scale == 2
+    with pytest.raises(ValueError, match="scale of 8 or 4 or 2, got 3"):
+        Preparation(None, refinement_scale=3)

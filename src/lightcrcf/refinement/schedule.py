@@ -248,15 +248,14 @@ def _started(
     levels: Schedule, preset: Preset, preparation: Preparation | None, steps: int | None
 ) -> tuple[Schedule, bool]:
     """The levels that run, and whether a network does."""
-    network = preparation is not None
     init = None if preparation is None else preparation.refinement_init
-    if steps == 0 or (steps is None and (init == "none" or (preset == "fast" and not network))):
-        return (), network
-    if not network:
+    if steps == 0 or (steps is None and (init == "none" or (preset == "fast" and init is None))):
+        return (), init is not None
+    if preparation is None or (init == "identity" and preset != "fast"):
         return levels, False
     if preset == "fast" or init == "none":  # goes on from the network's field
         return (replace(levels[-1], steps=_AFTER_NETWORK if steps is None else steps),), True
-    return levels, init == "network"
+    return tuple(level for level in levels if level.scale <= preparation.refinement_scale), True
 
 
 def _for_model(level: Level, preparation: Preparation) -> Level:

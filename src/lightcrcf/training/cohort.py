@@ -236,6 +236,7 @@ class Data(Section):
         by_content: whether `content` is an image type of `preprocessing.foreground`, which alone decides if the model
             suits an image; otherwise the ranges of the training images decide.
         refinement_init: initial field of the refinement with this model: "network", "identity" or "none".
+        refinement_scale: of the coarsest level of that refinement from the network's field: 8, 4 or 2.
         contrast: weight of local contrast in that refinement.
     """
 
@@ -247,6 +248,7 @@ class Data(Section):
     content: str = "skull-stripped brain"
     by_content: bool = False
     refinement_init: RefinementInit = "network"
+    refinement_scale: Literal[8, 4, 2] = 8
     contrast: Annotated[float, Field(ge=0)] = 0.0
     shape: tuple[int, int, int] = (160, 192, 144)
 
@@ -263,4 +265,5 @@ class Data(Section):
         spacing = self.spacing_mm
         vector = None if spacing == "native" else spacing if isinstance(spacing, tuple) else (spacing,) * 3
         align = not self.cohorts[0].within
-        return Preparation(vector, self.view, self.window, align, self.refinement_init, self.contrast)
+        start = self.refinement_init, self.refinement_scale
+        return Preparation(vector, self.view, self.window, align, *start, self.contrast)

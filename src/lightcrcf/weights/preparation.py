@@ -12,6 +12,7 @@ __all__ = ["CT", "Preparation", "Profile", "Ranges", "RefinementInit", "View"]
 
 View = Literal["foreground", "whole"]
 RefinementInit = Literal["network", "identity", "none"]
+REFINEMENT_SCALES = (8, 4, 2)
 CT = "CT"
 """Entry of `Profile.kinds` for training images in Hounsfield units."""
 Vector = tuple[float, float, float]
@@ -29,6 +30,8 @@ class Preparation:
         align: whether to align the pair affinely first; otherwise the headers define the frame (one subject).
         refinement_init: initial field of the refinement: the low-pass filtered field of the "network", the "identity"
             (the network serves the fast preset only), or "none", without refinement.
+        refinement_scale: of the coarsest level that refines the field of the network: 8, 4 or 2, where 1 is full
+            resolution.
         contrast: weight of local contrast in the refinement, relative to that of the images.
 
     Example:
@@ -41,6 +44,7 @@ class Preparation:
     window: tuple[float, float] | None = None
     align: bool = True
     refinement_init: RefinementInit = "network"
+    refinement_scale: int = 8
     contrast: float = 0.0
 
     def __post_init__(self) -> None:
@@ -52,6 +56,8 @@ class Preparation:
         if self.refinement_init not in get_args(RefinementInit):
             names = " or ".join(get_args(RefinementInit))
             raise ValueError(f"an initial field of {names}, got {self.refinement_init!r}")
+        if self.refinement_scale not in REFINEMENT_SCALES:
+            raise ValueError(f"a scale of {' or '.join(map(str, REFINEMENT_SCALES))}, got {self.refinement_scale!r}")
         if not 0 <= self.contrast < math.inf:
             raise ValueError(f"a contrast of zero or more, got {self.contrast}")
         if window is not None and not (len(window) == 2 and -math.inf < window[0] < window[1] < math.inf):
