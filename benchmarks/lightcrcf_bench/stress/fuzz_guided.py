@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+import lightcrcf
+import lightcrcf_bench
 from lightcrcf.errors import UsageError, how_to_install
 from lightcrcf_bench.stress import fuzz
 
@@ -97,7 +99,13 @@ def _watching() -> Any:
 
 
 def _imported_again() -> Any:
-    """Import `fuzz` and its dependencies in this project again: earlier imports are not instrumented."""
+    """Import `fuzz` and its dependencies in this project again: earlier imports are not instrumented.
+
+    Nor are modules of an editable installation, which a loader of its own imports; so they come from their folders.
+    """
+    folders = [str(Path(module.__path__[0]).parent) for module in (lightcrcf, lightcrcf_bench)]
+    sys.path[:0] = dict.fromkeys(folders)
+    sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in type(finder).__module__]
     for name in [name for name in sys.modules if name.partition(".")[0] in ("lightcrcf", "lightcrcf_bench")]:
         del sys.modules[name]
     with _watching():
