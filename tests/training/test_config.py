@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lightcrcf.errors import InputError
+from lightcrcf.training import config as config_module
 from lightcrcf.training.config import load_config, starting_weights
 
 ROOT = Path(__file__).parents[2]
@@ -81,6 +82,25 @@ def test_mistakes_are_named_in_one_line(recipe: Callable[..., Path], old: str, n
     with pytest.raises(InputError, match=re.escape(named)) as caught:
         load_config(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("native", "side", "device", "wanted"),
+    [(True, 48, "cpu", "bf16"), (True, 32, "cpu", "f32"), (False, 48, "cpu", "f32"), (False, 32, "cuda", "bf16")],
+)
+def test_precision_is_what_the_machine_is_fast_at(
+    recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, native: bool, side: int, device: str, wanted: str
+) -> None:
+    monkeypatch.setattr(config_module, "bfloat16_is_native", lambda: native)
+    config = load_config(recipe())
+    data = config.data.model_copy(update={"shape": (side,) * 3})
+    made, asked = (
+        config.model_copy(
+            update={"data": data, "run": config.run.model_copy(update={"device": device, "precision": p})}
+        )
+        for p in ("auto", "f32")
+    )
+    assert (made.precision, asked.precision) == (wanted, "f32")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

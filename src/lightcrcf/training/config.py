@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from lightcrcf.engines.bfloat16 import bfloat16_is_native
 from lightcrcf.errors import InputError, LightCRCFError
 from lightcrcf.network.config import LEVELS, VARIANTS, NetworkConfig, tensor_shapes
 from lightcrcf.training.cohort import Cohort, Data
@@ -167,7 +168,8 @@ class Run(Section):
         seed: of weights, pairs and augmentation.
         batch: pairs per step, divided among the processes of the run.
         tensorboard: whether to write scalars and images for TensorBoard.
-        precision: of the network; losses are always f32. On the CPU bf16 needs 48 voxels on each axis that is pooled.
+        precision: of the network; losses are always f32. "auto" is bf16 on a GPU and on CPUs with AVX512-BF16, where
+            it needs 48 voxels on each axis that is pooled; other CPUs are faster in f32.
         device: of the network.
         threads: of PyTorch; as many as there are cores by default.
         checkpoint_steps: interval between checkpoints.
@@ -179,7 +181,7 @@ class Run(Section):
     seed: int = 0
     batch: Annotated[int, Field(ge=1)] = 1
     tensorboard: bool = True
-    precision: Literal["f32", "bf16"] = "bf16"
+    precision: Literal["auto", "f32", "bf16"] = "auto"
     device: Literal["cpu", "cuda"] = "cpu"
     threads: Annotated[int, Field(ge=1)] | None = None
     checkpoint_steps: Annotated[int, Field(ge=1)] = 200
@@ -220,6 +222,14 @@ class TrainingConfig(Section):
     def network(self) -> NetworkConfig:
         """The configuration of the network variant."""
         return VARIANTS[self.variant]
+
+    @property
+    def precision(self) -> Literal["f32", "bf16"]:
+        """The precision of the network on this machine."""
+        if self.run.precision != "auto":
+            return self.run.precision
+        fast = self.run.device == "cuda" or (bfloat16_is_native() and self._least_coarse >= _LEAST_BF16)
+        return "bf16" if fast else "f32"
 
     @property
     def _least_coarse(self) -> int:

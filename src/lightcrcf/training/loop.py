@@ -247,7 +247,7 @@ class Trainer:
         """Add the gradient of one pair; the backward pass of the last pair averages over all processes."""
         accumulate = isinstance(self.network, DistributedDataParallel) and not last
         with self.network.no_sync() if accumulate else nullcontext():  # type: ignore[operator]
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.run.precision == "bf16"):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
                 fields = [u.float() for u in self.network(*pair.seen, stage.finest)]
             loss, operations = stage.loss(self.config.loss), Operations.on(self.device)
             parts = objective(

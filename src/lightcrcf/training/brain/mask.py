@@ -21,6 +21,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from lightcrcf.engines.bfloat16 import bfloat16_is_native
 from lightcrcf.network.brain import BrainNet
 from lightcrcf.network.brain_config import MULTIPLE
 from lightcrcf.training.brain.data import (
@@ -88,7 +89,7 @@ class BrainConfig(Section):
         learning_rate: of Adam, annealed by a cosine to a hundredth.
         folder: for the log and the weights.
         seed: of all randomness.
-        precision: of the convolutions.
+        precision: of the convolutions; "auto" is bf16 where the processor has it (AVX512-BF16).
         checkpoint_steps: interval between exports of the weights.
     """
 
@@ -104,7 +105,7 @@ class BrainConfig(Section):
     learning_rate: Positive = 2e-3
     folder: Path
     seed: int = 0
-    precision: Literal["f32", "bf16"] = "bf16"
+    precision: Literal["auto", "f32", "bf16"] = "auto"
     checkpoint_steps: Annotated[int, Field(ge=1)] = 250
 
     def contradictions(self) -> Iterator[Contradiction]:
@@ -233,7 +234,8 @@ def _batches(config: BrainConfig) -> Iterator[list[Example]]:
 
 def _logits(model: BrainNet, batch: list[Example], precision: str) -> Tensor:
     both = torch.from_numpy(np.stack([np.stack([e.image, e.known]) for e in batch]))
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+    bf16 = precision == "bf16" or (precision == "auto" and bfloat16_is_native())
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         logits: Tensor = model(both.to(memory_format=torch.channels_last_3d))
     return logits.float()
 

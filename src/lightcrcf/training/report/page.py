@@ -254,7 +254,7 @@ def _provenance(state: State) -> list[tuple[str, str]]:
         ("written", datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")),
         ("LightCRCF", version("lightcrcf")),
         ("PyTorch", version("torch")),
-        ("device, precision", f"{run.device}, {run.precision}"),
+        ("device, precision", f"{run.device}, {state.config.precision}"),
         ("seed", str(run.seed)),
         ("folder", str(run.folder)),
     ]
