@@ -203,7 +203,7 @@ def necessary_gflop(config: NetworkConfig, shape: Shape) -> float:
     total = multiply_adds(config, shape)
     if config.stream == "dual":
         for level, passes in enumerate(config.passes):
-            kernel = 27 * config.encoder[level] * config.decoder[level]
+            kernel = 27 * config.encoder[level] * config.decoder[level] * (1 + config.antisymmetric[level])
             total -= (passes - 1) * kernel * prod(config.coarser(shape, level + 1))
     return 2 * total / 1e9
 
