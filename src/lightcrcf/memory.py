@@ -32,6 +32,7 @@ _SIMILARITY_WORKING = 10  # of measuring the similarity of the images, which the
 _MASKED_REFINEMENT = 12  # and for weights of the refinement by masks, or by masked background
 _NETWORK_WORKING = 25  # features of all levels
 _NETWORK_WORKING_BF16 = 22
+_FORCES_WORKING = 28  # forces at full resolution, while a network that sees them runs
 _REFINEMENT_WORKING = 50  # the field, and the workspace of a step
 _REFINEMENT_HALF_WORKING = 27  # the same where the field stays on half of the grid
 _HALF_GRID = 8  # voxels for each of the half grid
@@ -69,6 +70,7 @@ class MemoryEstimate:
         cross_contrast: whether the images have different contrasts.
         further: the same for each further pair of images.
         native_bf16: whether the network runs in bfloat16 in native kernels.
+        forces: whether the network sees forces.
         multi_start: whether the refinement has several candidates.
         field: grid of the field that is written; `fixed` if None.
         masks: whether the images have masks or unknown voxels.
@@ -101,6 +103,7 @@ class MemoryEstimate:
     cross_contrast: bool = False
     further: Sequence[bool] = ()
     native_bf16: bool = False
+    forces: bool = False
     multi_start: bool = False
     field: Grid | None = None
     masks: bool = False
@@ -130,7 +133,7 @@ class MemoryEstimate:
         pairs = 1 + len(self.further)
         images = pairs * (_IMAGES_WORKING + self.masks * _MASKS_WORKING) + _SIMILARITY_WORKING
         both = fixed_ready + _NORMALIZED_VOXEL * (moving + sum(sizes[2 : 2 * pairs])) + images * self.working.size
-        network = self._network if self.network else 0
+        network = self._network + self.forces * _FORCES_WORKING * self.working.size if self.network else 0
         deformed = both + self._left_of_network + self._field_working
         field = self._field
         moved = deformed + _FIELD * field + self.resampled_bytes * self.fixed.size
@@ -154,7 +157,7 @@ class MemoryEstimate:
 
     @property
     def _network(self) -> int:
-        """Return the bytes of the running network."""
+        """Return the bytes of the running network, forces aside."""
         return _NETWORK + (_NETWORK_WORKING_BF16 if self.native_bf16 else _NETWORK_WORKING) * self.working.size
 
     @property

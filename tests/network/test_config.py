@@ -82,14 +82,20 @@ def test_every_variant_has_at_most_120000_fused_parameters(config: NetworkConfig
     assert sum(prod(shape) for shape in tensor_shapes(config).values()) <= 120_000
 
 
-@pytest.mark.parametrize("name", ["default", "force", "single-pass", "no-tarep", "no-gfrep", "correlation"])
+@pytest.mark.parametrize(
+    "name", ["default", "force", "antisymmetric", "single-pass", "no-tarep", "no-gfrep", "correlation"]
+)
 def test_a_brain_needs_at_most_14_billion_multiply_adds(name: str) -> None:
     assert multiply_adds(VARIANTS[name], (160, 192, 160)) <= 14e9
 
 
-def test_multiply_adds_are_those_of_the_convolutions_that_run() -> None:
+@pytest.mark.parametrize("antisymmetric", [(False,) * 4, (True, False, True, True)])
+def test_multiply_adds_are_those_of_the_convolutions_that_run(antisymmetric: tuple[bool, ...]) -> None:
     """Counted while it runs: few channels, three passes at the finest level."""
-    config = NetworkConfig(encoder=(2, 3, 4, 5), decoder=(3, 2, 4, 2), passes=(3, 1, 2, 1), branches=(), groups=1)
+    config = NetworkConfig(
+        encoder=(2, 3, 4, 5), decoder=(3, 2, 4, 2), passes=(3, 1, 2, 1), branches=(), groups=1,
+        antisymmetric=antisymmetric,
+    )  # fmt: skip
     counted: list[int] = []
     model = LightCRCF(config)
     original = torch.nn.functional.conv3d

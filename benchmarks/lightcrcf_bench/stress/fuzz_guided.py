@@ -82,6 +82,7 @@ def _work(suffix: str, content: bytes, seeds: Sequence[int], results: Any) -> No
     # 0; but then its alarm ends the process where a file takes a second.
     limits = [f"-timeout={_NEVER_S}", "-rss_limit_mb=0", "-malloc_limit_mb=0", "-detect_leaks=0"]
     options = [
+        f"-artifact_prefix={folder.name}/",
         f"-seed={seeds[0] + 1}",
         f"-runs={2 * len(seeds) + 100}",
         f"-max_len={max(_LARGEST, 2 * len(content))}",

@@ -58,8 +58,10 @@ def forces(
     """
     finer = fixed.shape != displacement.shape[1:]
     moved = warp_upsampled(moving[None], displacement, pool)[0] if finer else warp(moving[None], displacement)[0]
-    found = [unit_force(*pair) for pair in ((fixed, moved), (moved, fixed))[: 1 + both]]
-    return tuple(_averaged(force, np.empty_like(displacement), pool) if finer else force for force in found)
+    directions = ((fixed, moved), (moved, fixed))[: 1 + both]
+    if not finer:
+        return tuple(unit_force(*pair) for pair in directions)
+    return tuple(_averaged(unit_force(*pair), np.empty_like(displacement), pool) for pair in directions)
 
 
 def _averaged(fine: Float32, out: Float32, pool: Shape) -> Float32:

@@ -203,7 +203,7 @@ class _DualLevel(_Level):
         if not self._antisymmetric:
             return there
         difference = there.copy()
-        difference -= self._predict(images[::-1], None if field is None else -field, *forces[1:])
+        difference -= self._predict(images[::-1], field, *forces[1:])
         difference *= np.float32(0.5)
         return difference
 

@@ -123,7 +123,7 @@ class _Graph:
                 inputs = (pair[0], warped, field, *forces[:1])
                 residual, context = self._residual(level, [*joint, *upsampled], *inputs)
                 if config.antisymmetric[level]:
-                    inputs = (warped, pair[0], self.node("Neg", [field]), *forces[1:])
+                    inputs = (warped, pair[0], field, *forces[1:])
                     residual = self._half_difference(residual, self._residual(level, joint, *inputs)[0])
                 field = self.node("Add", [residual, self.warp(field, residual)])
         return field

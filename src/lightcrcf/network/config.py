@@ -48,8 +48,8 @@ class NetworkConfig:
         pool: downsampling factor between levels along each axis: 2, or 1 for an axis of few thick slices.
         force: whether each pass but the coarsest one also sees the force of the local correlation, which the refinement
             climbs, of both images at its resolution; at the finest level at full resolution. See `network.force`.
-        antisymmetric: levels whose passes take half the difference between the residual flows of both directions, so
-            that they leave alone what is aligned; fine to coarse.
+        antisymmetric: levels whose passes take half the difference between the residual flow and that of both images
+            exchanged, so that they leave alone what is aligned; fine to coarse.
     """
 
     stream: Literal["dual", "single"] = "dual"
@@ -81,14 +81,15 @@ class NetworkConfig:
             or len(self.pool) != 3
             or not all(isinstance(n, int) and n in (1, 2) for n in self.pool)
             or max(self.pool) != 2
-            or len(self.antisymmetric) != LEVELS
-            or not all(isinstance(each, bool) for each in self.antisymmetric)
+            or not isinstance(self.antisymmetric, tuple)
+            or [type(each) for each in self.antisymmetric] != [bool] * LEVELS
             or (any(self.antisymmetric) and (self.stream == "single" or self.correlation))
         )
         if wrong:
             raise InputError(
                 "network configuration",
-                expected=f"{LEVELS} encoder and decoder widths and passes, known branches {TEXTURE}, a known stream",
+                expected=f"{LEVELS} encoder and decoder widths and passes, known branches {TEXTURE}, a known stream; "
+                "correlation, force and antisymmetric levels only where they go together",
                 got=str(self),
                 remedy="see lightcrcf.network.config.VARIANTS",
             )

@@ -9,7 +9,7 @@ resolution, at each level:
     u      = compose(u_up, r) = r(x) + u_up(x + r(x))
 
 Further passes of a level repeat the last three lines with u in place of u_up. Where a level is antisymmetric, r is half
-the difference between this and the same with both images exchanged and -u_up: zero where they do not differ.
+the difference between this and the same with both images exchanged: zero where they do not differ, whatever u_up is.
 
 Reconstruction: the paper publishes neither layout nor code. Ours stops at half resolution (the full-resolution level
 would cost three quarters of the operations for at most half a point of Dice in published comparisons) and warps
@@ -189,13 +189,12 @@ class LightCRCF(nn.Module):
         warped = moving if u is None else self.warp(moving, u).to(moving.dtype)
         both = self.config.antisymmetric[level]
         matched = correlate(fixed, warped) if self.config.correlation else warped
-        parts = [fixed, matched] if u is None else [fixed, matched, u.to(fixed.dtype)]
+        field = () if u is None else (u.to(fixed.dtype),)
         forces = () if images is None else self._forces(*images, cast(Tensor, u), both)
-        there = torch.cat([*parts, *(force.to(fixed.dtype) for force in forces[:1])], dim=1)
+        there = torch.cat([fixed, matched, *field, *(force.to(fixed.dtype) for force in forces[:1])], dim=1)
         if not both:
             return self._flow(level, there)
-        parts = [warped, fixed] if u is None else [warped, fixed, -u.to(fixed.dtype)]
-        back = torch.cat([*parts, *(force.to(fixed.dtype) for force in forces[1:])], dim=1)
+        back = torch.cat([warped, fixed, *field, *(force.to(fixed.dtype) for force in forces[1:])], dim=1)
         flow_there, flow_back = self._flow(level, torch.cat([there, back])).chunk(2)
         return 0.5 * (flow_there - flow_back)
 

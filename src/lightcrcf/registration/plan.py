@@ -142,6 +142,7 @@ def _memory(
         cross_contrast=across[0],
         further=tuple(across[1:]),
         native_bf16=_uses_native_bf16(selection, options),
+        forces=selection.weights is not None and selection.weights.config.force,
         multi_start=refinement.multi_start,
         field=_field_grid(inputs.fixed.grid, grids[0], selection.weights, refinement),
         edges=_weights_background(inputs, refinement),

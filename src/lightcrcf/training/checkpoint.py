@@ -15,11 +15,11 @@ from lightcrcf.weights.store import read_tensors, write_tensors
 __all__ = ["restore", "save"]
 
 
-_NOT_TRAINED_ON = {"root", "refinement_init", "refinement_scale", "contrast"}
+_NOT_TRAINED_ON = {"root", "refinement_scale", "contrast"}
 
 
 def digest(config: TrainingConfig) -> str:
-    """Return a hash of the configuration that a resumed run must share: all but schedule, run, refinement and paths.
+    """Return a hash of the configuration that a resumed run must share: all but schedule, run section and paths.
 
     Default values are excluded, so that versions with more options can resume older runs.
     """

@@ -303,6 +303,7 @@ def starting_weights(config: TrainingConfig) -> Weights | None:
     blind = replace(config.network, force=False)  # may start a network that sees forces
     if tensor_shapes(weights.config) not in (tensor_shapes(config.network), tensor_shapes(blind)):
         same = [name for name in VARIANTS if tensor_shapes(VARIANTS[name]) == tensor_shapes(weights.config)]
+        same.sort(key=lambda name: replace(VARIANTS[name], branches=(), groups=1) != weights.config)
         remedy = f'set variant = "{same[0]}" in the recipe, or start' if same else "start"
         raise InputError(
             f"initial weights {config.start}",

@@ -237,11 +237,15 @@ class Trainer:
         if not math.isfinite(norm):
             raise InputError(
                 f"step {self.step}", expected="finite gradients", got=str(norm),
-                remedy='go on with --resume; if it fails again, lower the learning rate or set precision = "f32"',
+                remedy="go on with --resume; if it fails again, lower the learning rate" + self._more_precise,
             )  # fmt: skip
         self.inconsistent = True
         self.optimiser.step()
         return {**_mean(parts), "gradient_norm": norm, "learning_rate": current.learning_rate}
+
+    @property
+    def _more_precise(self) -> str:
+        return ' or set precision = "f32"' if self.config.precision == "bf16" else ""
 
     def _backward(self, pair: RenderedPair, stage: Stage, fraction: float, *, last: bool) -> dict[str, float]:
         """Add the gradient of one pair; the backward pass of the last pair averages over all processes."""
