@@ -253,3 +253,13 @@ def test_the_force_of_each_level_but_the_coarsest_is_seen_and_not_learned_from()
     assert not torch.equal(fields[-1], before)
     fields[-1].sum().backward()
     assert model.levels[0].first.main.weight.grad[:, -3:].abs().max() > 0
+
+
+@pytest.mark.parametrize(("name", "stays"), [("antisymmetric", True), ("force", False)])
+def test_an_antisymmetric_level_leaves_alone_what_any_field_has_aligned(name: str, stays: bool) -> None:
+    model = LightCRCF(variant(name))
+    flat, features, field = torch.full((1, 1, 8, 8, 8), 0.5), torch.rand(1, 16, 1, 1, 1), torch.randn(1, 3, 8, 8, 8)
+    everywhere = features.expand(1, 16, 8, 8, 8)  # warped, they are the same
+    with torch.no_grad():
+        residual = model._residual(1, everywhere, everywhere, field, (flat, flat))
+    assert (residual.abs().max() < 1e-6) == stays
