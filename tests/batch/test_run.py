@@ -258,6 +258,17 @@ def test_a_folder_holds_one_batch_with_one_set_of_options(
         run_batch(pairs, out, quick, resume=True)
 
 
+def test_a_batch_that_finished_no_pair_starts_again_without_asking(
+    people: list[Path], quick: BatchOptions, tmp_path: Path
+) -> None:
+    pairs, out = many_to_one(people[0], people[1:2]), tmp_path / "out"
+    Manifest(out).begin(quick, pairs, resume=False)
+    with pytest.raises(UsageError, match="inverse"):
+        run_batch(pairs, out, replace(quick, inverse=True), resume=True)
+    assert run_batch(pairs, out, replace(quick, inverse=True)).failures == {}
+    assert json.loads((out / "batch.json").read_text(encoding="utf-8"))["options"]["inverse"] is True
+
+
 def test_what_a_killed_batch_left_is_cleared_away(
     people: list[Path], quick: BatchOptions, tmp_path: Path, temporary: Callable[[Path], Path]
 ) -> None:

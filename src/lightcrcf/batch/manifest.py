@@ -42,16 +42,19 @@ class Manifest:
         """Create the folder, or resume in it.
 
         Raises:
-            UsageError: if it holds a cohort and `resume` is not set, or one with other options.
+            UsageError: if it holds finished pairs and `resume` is not set, or a cohort with other options.
         """
         wanted, begun = options.identity(), self._stored_options()
         if begun is not None and not resume:
-            raise UsageError(
-                str(self.folder),
-                expected="a folder without an earlier batch",
-                got=f"one with {len(list(self._records.glob('*.json')))} finished pairs",
-                remedy="add --resume to go on, or choose another folder",
-            )
+            finished = len(list(self._records.glob("*.json")))
+            if finished:
+                raise UsageError(
+                    str(self.folder),
+                    expected="a folder without an earlier batch",
+                    got=f"one with {finished} finished pairs",
+                    remedy="add --resume to go on, or choose another folder",
+                )
+            begun = None  # interrupted before its first pair: nothing can be lost
         if begun is not None:
             self._check_same(begun, wanted)
         for needed in (self._records, self.folder / "pairs"):
