@@ -16,6 +16,8 @@ from torch.nn.utils import clip_grad_norm_
 
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.network.model import LightCRCF
+from lightcrcf.run_record.environment import usable_cores
+from lightcrcf.training.ahead import Ahead
 from lightcrcf.training.augmentation import (
     AugmentationParams,
     Labels,
@@ -100,6 +102,7 @@ def train(
 
 
 SINGLE_PROCESS = Processes()
+_MOST_RENDER_THREADS = 12
 _DIVERGED = 1e3  # losses are a few units; infinity and NaN fail the comparison too
 
 
@@ -148,6 +151,7 @@ class Trainer:
         self.origin = origin or Origin.of(config)
         self.narrator = Narrator(log if processes.first else lambda line: None, self.total_steps)
         self.inconsistent = False
+        self._ahead: Ahead[list[RenderedPair]] | None = None
         if config.run.batch % processes.count:
             raise UsageError(
                 "run.batch", expected=f"a multiple of the {processes.count} processes", got=str(config.run.batch),
@@ -185,6 +189,11 @@ class Trainer:
         """Number of steps of all stages."""
         return sum(stage.steps for stage in self.config.stages)
 
+    @property
+    def _render_threads(self) -> int:
+        """Threads that prepare pairs: a GPU waits for more than one."""
+        return 1 if self.device.type == "cpu" else min(_MOST_RENDER_THREADS, max(usable_cores() - 1, 1))
+
     def run(self) -> Path:
         """Train to the end of the schedule, and return the path of the weights.
 
@@ -196,6 +205,7 @@ class Trainer:
         images, monitored = (sum(map(len, cohorts)) for cohorts in (self.cohorts, [s for s, _ in self.monitored]))
         source = self.origin.start.source if self.origin.start else None
         self.narrator.begins(self.config.name, self.step, images, monitored, run.folder, source)
+        self._ahead = Ahead(self._pairs, self.total_steps, self._render_threads)
         try:
             if self.step == 0 and source:
                 self._monitor(journal)  # what the weights do before they are trained further
@@ -214,6 +224,7 @@ class Trainer:
                 if self.step % run.validate_steps == 0 or self.step == self.total_steps:
                     self._monitor(journal)
         finally:
+            self._ahead.close()
             if not self.inconsistent:
                 self._checkpoint()
             if journal is not None:
@@ -225,14 +236,12 @@ class Trainer:
 
     def train_step(self) -> dict[str, float]:
         """Take one optimiser step. The batch depends only on seed and step, so that resuming changes nothing."""
-        current, run = position(self.config.stages, self.step), self.config.run
+        current = position(self.config.stages, self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = current.learning_rate
         self.optimiser.zero_grad(set_to_none=True)
-        own_numbers, parts = self.processes.own_indices(run.batch), []
-        for number in own_numbers:
-            pair = self.batch(np.random.default_rng([run.seed, self.step, number]), current.stage.compare)
-            parts.append(self._backward(pair, current.stage, 1.0 / len(own_numbers), last=number == own_numbers[-1]))
+        pairs = self._pairs(self.step) if self._ahead is None else self._ahead.take(self.step)
+        parts = [self._backward(pair, current.stage, 1.0 / len(pairs), last=pair is pairs[-1]) for pair in pairs]
         norm = float(clip_grad_norm_(self.model.parameters(), current.stage.gradient_norm))
         if not math.isfinite(norm):
             raise InputError(
@@ -242,6 +251,12 @@ class Trainer:
         self.inconsistent = True
         self.optimiser.step()
         return {**_mean(parts), "gradient_norm": norm, "learning_rate": current.learning_rate}
+
+    def _pairs(self, step: int) -> list[RenderedPair]:
+        """Return the pairs of this process for a step."""
+        run, compare = self.config.run, position(self.config.stages, step).stage.compare
+        numbers = self.processes.own_indices(run.batch)
+        return [self.batch(np.random.default_rng([run.seed, step, number]), compare) for number in numbers]
 
     @property
     def _more_precise(self) -> str:
