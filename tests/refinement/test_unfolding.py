@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lightcrcf.evaluation.fields import deformation_determinant
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.quality.metrics import QualityMetrics
 from lightcrcf.quality.transform_metrics import inverse_metrics
-from lightcrcf.refinement.unfolding import remove_folds
+from lightcrcf.refinement.unfolding import remove_folds, without_few_folds
+from lightcrcf.registration.register import register
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.transforms.chain import Chain
-from lightcrcf.transforms.diffeomorphic import MIN_DETERMINANT, min_determinant
+from lightcrcf.transforms.diffeomorphic import MIN_DETERMINANT, folded_percent, min_determinant
 from lightcrcf.transforms.field import DisplacementField
 from lightcrcf.transforms.itk import read_field, write_field
 
@@ -56,3 +58,24 @@ def test_the_metrics_see_both_ways_through_the_inverse(folded: DisplacementField
 def test_without_a_field_or_an_inverse_there_is_nothing_to_measure(folded: DisplacementField) -> None:
     assert inverse_metrics(chain(None), chain(None)) == QualityMetrics()
     assert inverse_metrics(chain(folded), None) == QualityMetrics()
+
+
+def test_few_folds_are_undone_and_many_or_large_ones_are_left(folded: DisplacementField) -> None:
+    few = np.zeros((3, 24, 26, 28), np.float32)
+    few[0, 12, 13, 14] = 1.5
+    assert 0 < folded_percent(few) < 1
+    undone = without_few_folds(few)
+    assert folded_percent(undone) == 0
+    assert undone[0, 12, 13, 14] > 0.4
+    assert not undone[:, :9].any()
+    large = 4 * few
+    for kept in (np.zeros_like(few), large, folded.displacement):
+        assert without_few_folds(kept) is kept
+
+
+@pytest.mark.data
+def test_a_field_on_half_of_the_grid_folds_nowhere_on_a_finer_one(data: Path) -> None:
+    fixed, moving = (data / f"chaos-t2/sub-{person}_T2w.nii.gz" for person in (32, 34))
+    found = register(fixed, moving)
+    assert found.transform.field is not None
+    assert (deformation_determinant(found.transform, found.fixed.grid) > 0).all()

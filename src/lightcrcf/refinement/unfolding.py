@@ -1,13 +1,21 @@
-"""Projection of the written field onto fields that do not fold."""
+"""Projection of fields onto those that do not fold: on request, or where few cells do."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lightcrcf.transforms.diffeomorphic import MIN_DETERMINANT, folded_percent, make_diffeomorphic
 from lightcrcf.transforms.field import DisplacementField
 
-__all__ = ["UnfoldingSummary", "remove_folds"]
+__all__ = ["UnfoldingSummary", "remove_folds", "without_few_folds"]
+
+Float32 = NDArray[np.float32]
+
+# Refined brains and abdomens fold in .02 to .3 % of the cells of half the grid, and change by .3 to .6 voxels.
+_MOST_FOLDED_PERCENT, _LARGEST_CHANGE_VOXELS = 1.0, 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,3 +52,17 @@ def remove_folds(field: DisplacementField) -> tuple[DisplacementField, Unfolding
         passes=projected.passes,
     )
     return DisplacementField(field.grid, projected.displacement), summary
+
+
+def without_few_folds(displacement: Float32) -> Float32:
+    """Return a displacement without folds between its voxels, or as it is where they are many or ask for large changes.
+
+    The refinement keeps central differences on its grid from folding. A grid that is finer shows each cell by itself.
+
+    Args:
+        displacement: (3, D, H, W) voxels.
+    """
+    if not 0 < folded_percent(displacement) <= _MOST_FOLDED_PERCENT:
+        return displacement
+    projected = make_diffeomorphic(displacement)
+    return displacement if projected.largest_change_voxels > _LARGEST_CHANGE_VOXELS else projected.displacement

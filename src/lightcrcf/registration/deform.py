@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from lightcrcf.refinement.acceptance import gains
 from lightcrcf.refinement.air import faded_in_air
 from lightcrcf.refinement.refine import RefinementResult, refine_together
-from lightcrcf.refinement.unfolding import UnfoldingSummary, remove_folds
+from lightcrcf.refinement.unfolding import UnfoldingSummary, remove_folds, without_few_folds
+from lightcrcf.refinement.working_pair import WorkingPair
 from lightcrcf.registration.context import RunContext
 from lightcrcf.registration.inputs import Inputs
 from lightcrcf.registration.prepare import PreparedInputs
@@ -53,7 +54,7 @@ def deform(prepared: PreparedInputs, inputs: Inputs, context: RunContext) -> Def
     context.release(network)
     with watch.stage("refine", 0.6):
         refinement = _refined(prepared, displacement, via_template)
-        displacement = _accepted(prepared, displacement if refinement is None else refinement.displacement)
+        displacement = _accepted(prepared, displacement if refinement is None else _unfolded(pair, refinement))
     with watch.stage("field", 0.7):
         field = None if displacement is None else pair.on_fixed(displacement, inputs.fixed.grid)
     with watch.stage("diffeomorphic", 0.72):
@@ -83,6 +84,12 @@ def _refined(
         return None
     compared = [pair.compared_as(across) for pair, across in zip(prepared.pairs, plan.across, strict=True)]
     return refine_together(compared, initial, schedule=schedule, pool=prepared.pair.pool, template_field=via_template)
+
+
+def _unfolded(pair: WorkingPair, refinement: RefinementResult) -> Float32:
+    """Return the displacement; on half of the working grid, without the few folds that a finer grid would show."""
+    found = refinement.displacement
+    return found if pair.lattice(found) is pair.grid else without_few_folds(found)
 
 
 def _accepted(prepared: PreparedInputs, displacement: Float32 | None) -> Float32 | None:
