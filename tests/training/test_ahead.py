@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from lightcrcf.training.ahead import Ahead
+from lightcrcf.training.data import Ahead
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -1,22 +1,26 @@
-"""Training images: prepared and aligned once."""
+"""Training images: prepared and aligned once. Batches of them are prepared ahead."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lightcrcf.affine.align import align
 from lightcrcf.errors import InputError
 from lightcrcf.evaluation.labels import as_codes, label_codes
 from lightcrcf.files import atomic_path
+from lightcrcf.memory import limit_malloc_arenas
 from lightcrcf.preprocessing.foreground import ImageType, classify
 from lightcrcf.preprocessing.missing_data import fill_missing
 from lightcrcf.preprocessing.normalization import NormalizedImage, normalize, working_order
@@ -30,6 +34,7 @@ from lightcrcf.volumes.volume import Volume
 from lightcrcf.weights.preparation import CT, Profile, Ranges
 
 __all__ = [
+    "Ahead",
     "Subject",
     "choose_pair",
     "load_cohort",
@@ -38,6 +43,7 @@ __all__ = [
 ]
 
 Shape = tuple[int, int, int]
+T = TypeVar("T")
 
 CACHE_VERSION = 1
 Float64 = NDArray[np.float64]
@@ -229,3 +235,34 @@ def _aligned(reference: Volume, volume: Volume, cache: Path) -> Affine:
     with atomic_path(entry) as temporary:
         temporary.write_text(json.dumps(affine.matrix.tolist()), encoding="utf-8")
     return affine
+
+
+class Ahead(Generic[T]):
+    """Results of a function of consecutive numbers, of which the next ones are computed in the background.
+
+    Args:
+        make: gives the same for the same number, whenever and in whichever thread.
+        end: the first number that is not asked for.
+        threads: so many numbers are computed at once.
+    """
+
+    def __init__(self, make: Callable[[int], T], end: int, threads: int = 1) -> None:
+        limit_malloc_arenas()
+        self._make, self._end, self._ahead = make, end, threads
+        self._threads = ThreadPoolExecutor(threads, initializer=torch.set_flush_denormal, initargs=(True,))
+        self._coming: dict[int, Future[T]] = {}
+
+    def take(self, number: int) -> T:
+        """Return the result for a number, which is asked for once; those after it are begun.
+
+        Raises:
+            Exception: what `make` raised.
+        """
+        for n in range(number, min(number + 1 + self._ahead, self._end)):
+            if n not in self._coming:
+                self._coming[n] = self._threads.submit(self._make, n)
+        return self._coming.pop(number).result()
+
+    def close(self) -> None:
+        """Stop; what is being computed ends first."""
+        self._threads.shutdown(cancel_futures=True)

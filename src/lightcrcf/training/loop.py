@@ -17,7 +17,6 @@ from torch.nn.utils import clip_grad_norm_
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.network.model import LightCRCF
 from lightcrcf.run_record.environment import usable_cores
-from lightcrcf.training.ahead import Ahead
 from lightcrcf.training.augmentation import (
     AugmentationParams,
     Labels,
@@ -31,6 +30,7 @@ from lightcrcf.training.augmentation import (
 from lightcrcf.training.checkpoint import restore, save
 from lightcrcf.training.config import Cohort, Stage, TrainingConfig, load_config, starting_weights
 from lightcrcf.training.data import (
+    Ahead,
     Subject,
     choose_pair,
     load_cohort,
