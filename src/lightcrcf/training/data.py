@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from lightcrcf.affine.align import align
@@ -249,7 +248,7 @@ class Ahead(Generic[T]):
     def __init__(self, make: Callable[[int], T], end: int, threads: int = 1) -> None:
         limit_malloc_arenas()
         self._make, self._end, self._ahead = make, end, threads
-        self._threads = ThreadPoolExecutor(threads, initializer=torch.set_flush_denormal, initargs=(True,))
+        self._threads = ThreadPoolExecutor(threads)
         self._coming: dict[int, Future[T]] = {}
 
     def take(self, number: int) -> T:

@@ -10,8 +10,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,6 +32,7 @@ from lightcrcf.training.brain.data import (
     skull_stripped_head,
     synthetic_head,
 )
+from lightcrcf.training.data import Ahead
 from lightcrcf.training.recipe.mistakes import read_section
 from lightcrcf.training.recipe.section import Contradiction, Fraction, Positive, Section, Template
 from lightcrcf.training.recipe.words import toml
@@ -224,12 +224,9 @@ def _batches(config: BrainConfig) -> Iterator[list[Example]]:
         rng = np.random.default_rng([config.seed, step])
         return [sample_example(head(rng), config.shape, rng) for _ in range(config.batch)]
 
-    with ThreadPoolExecutor(1) as background:
-        next_batch = background.submit(sample_batch, 0)
+    with closing(Ahead(sample_batch, config.steps)) as batches:
         for step in range(config.steps):
-            batch = next_batch.result()
-            next_batch = background.submit(sample_batch, step + 1)
-            yield batch
+            yield batches.take(step)
 
 
 def _logits(model: BrainNet, batch: list[Example], precision: str) -> Tensor:
