@@ -14,7 +14,7 @@ from lightcrcf.training.datasets.listing import Listing, Problem, from_templates
 from lightcrcf.training.datasets.split import listing_of_found, split_persons
 from lightcrcf.training.recipe.section import Contradiction, Fraction, Positive, Section, Template
 from lightcrcf.training.recipe.words import toml
-from lightcrcf.weights.preparation import Preparation, RefinementInit, View
+from lightcrcf.weights.preparation import Preparation, RefinementInit, RefinementScale, View
 
 __all__ = ["Bids", "Cohort", "Data", "Split"]
 
@@ -248,7 +248,7 @@ class Data(Section):
     content: str = "skull-stripped brain"
     by_content: bool = False
     refinement_init: RefinementInit = "network"
-    refinement_scale: Literal[8, 4, 2] = 8
+    refinement_scale: RefinementScale = 8
     contrast: Annotated[float, Field(ge=0)] = 0.0
     shape: tuple[int, int, int] = (160, 192, 144)
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
-__all__ = ["CT", "Preparation", "Profile", "Ranges", "RefinementInit", "View"]
+__all__ = ["CT", "Preparation", "Profile", "Ranges", "RefinementInit", "RefinementScale", "View"]
 
 View = Literal["foreground", "whole"]
 RefinementInit = Literal["network", "identity", "none"]
-REFINEMENT_SCALES = (8, 4, 2)
+RefinementScale = Literal[8, 4, 2]
 CT = "CT"
 """Entry of `Profile.kinds` for training images in Hounsfield units."""
 Vector = tuple[float, float, float]
@@ -44,7 +44,7 @@ class Preparation:
     window: tuple[float, float] | None = None
     align: bool = True
     refinement_init: RefinementInit = "network"
-    refinement_scale: int = 8
+    refinement_scale: RefinementScale = 8
     contrast: float = 0.0
 
     def __post_init__(self) -> None:
@@ -56,8 +56,9 @@ class Preparation:
         if self.refinement_init not in get_args(RefinementInit):
             names = " or ".join(get_args(RefinementInit))
             raise ValueError(f"an initial field of {names}, got {self.refinement_init!r}")
-        if self.refinement_scale not in REFINEMENT_SCALES:
-            raise ValueError(f"a scale of {' or '.join(map(str, REFINEMENT_SCALES))}, got {self.refinement_scale!r}")
+        if self.refinement_scale not in get_args(RefinementScale):
+            scales = " or ".join(map(str, get_args(RefinementScale)))
+            raise ValueError(f"a scale of {scales}, got {self.refinement_scale!r}")
         if not 0 <= self.contrast < math.inf:
             raise ValueError(f"a contrast of zero or more, got {self.contrast}")
         if window is not None and not (len(window) == 2 and -math.inf < window[0] < window[1] < math.inf):
