@@ -92,6 +92,12 @@ def test_the_record_says_so(results: Callable[[str], Path]) -> None:
     assert "diffeomorphic" in unfolded["timings_s"]
 
 
+def test_quality_is_measured_on_the_field_without_folds(results: Callable[[str], Path]) -> None:
+    plain, unfolded = record(results("plain"))["metrics"], record(results("unfolded"))["metrics"]
+    assert plain["correlation_after"] != unfolded["correlation_after"]
+    assert plain["jacobian_p99"] > unfolded["jacobian_p99"]
+
+
 @pytest.mark.data
 def test_an_abdomen_of_thick_slices_keeps_its_overlap(data: Path, tmp_path: Path) -> None:
     """Each try leaves a few cells folded. Then the whole field shrank, by 37 voxels, and .89 of overlap became .72."""

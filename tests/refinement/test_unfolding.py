@@ -73,6 +73,13 @@ def test_few_folds_are_undone_and_many_or_large_ones_are_left(folded: Displaceme
         assert without_few_folds(kept) is kept
 
 
+def test_a_record_of_two_projections_tells_the_change_of_both(folded: DisplacementField) -> None:
+    once, first = remove_folds(folded)
+    again, both = remove_folds(once, before=folded, passes=first.passes)
+    assert both == first
+    np.testing.assert_array_equal(again.displacement, once.displacement)
+
+
 @pytest.mark.data
 def test_a_field_on_half_of_the_grid_folds_nowhere_on_a_finer_one(data: Path) -> None:
     fixed, moving = (data / f"chaos-t2/sub-{person}_T2w.nii.gz" for person in (32, 34))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lightcrcf.geometry.grid import Grid
 from lightcrcf.refinement.acceptance import gains
 from lightcrcf.refinement.air import faded_in_air
 from lightcrcf.refinement.refine import RefinementResult, refine_together
@@ -16,6 +17,7 @@ from lightcrcf.registration.context import RunContext
 from lightcrcf.registration.inputs import Inputs
 from lightcrcf.registration.prepare import PreparedInputs
 from lightcrcf.registration.template_path import register_via_template
+from lightcrcf.transforms.diffeomorphic import make_diffeomorphic
 from lightcrcf.transforms.field import DisplacementField
 
 __all__ = ["Deformation", "deform"]
@@ -57,9 +59,10 @@ def deform(prepared: PreparedInputs, inputs: Inputs, context: RunContext) -> Def
         displacement = _accepted(prepared, displacement if refinement is None else _unfolded(pair, refinement))
     with watch.stage("field", 0.7):
         field = None if displacement is None else pair.on_fixed(displacement, inputs.fixed.grid)
+    unfolding = None
     with watch.stage("diffeomorphic", 0.72):
-        wanted = context.options.diffeomorphic
-        field, unfolding = remove_folds(field) if wanted and field is not None else (field, None)
+        if context.options.diffeomorphic and displacement is not None and field is not None:
+            displacement, field, unfolding = _diffeomorphic(pair, displacement, field, inputs.fixed.grid)
     return Deformation(displacement, refinement, field, unfolding)
 
 
@@ -90,6 +93,18 @@ def _unfolded(pair: WorkingPair, refinement: RefinementResult) -> Float32:
     """Return the displacement; on half of the working grid, without the few folds that a finer grid would show."""
     found = refinement.displacement
     return found if pair.lattice(found) is pair.grid else without_few_folds(found)
+
+
+def _diffeomorphic(
+    pair: WorkingPair, displacement: Float32, field: DisplacementField, grid: Grid
+) -> tuple[Float32, DisplacementField, UnfoldingSummary]:
+    """Return displacement and field without folds, each on its own grid, and what changed in the field.
+
+    Quality is measured by the displacement, so that folds must be gone from it too.
+    """
+    projected = make_diffeomorphic(displacement)
+    anew = pair.on_fixed(projected.displacement, grid)
+    return projected.displacement, *remove_folds(anew, before=field, passes=projected.passes)
 
 
 def _accepted(prepared: PreparedInputs, displacement: Float32 | None) -> Float32 | None:
