@@ -14,8 +14,8 @@ __all__ = ["UnfoldingSummary", "remove_folds", "without_few_folds"]
 
 Float32 = NDArray[np.float32]
 
-# Refined brains and abdomens fold in .02 to .3 % of the cells of half the grid, and change by .3 to .6 voxels; by a quarter
-# of the smoothness in 2 to 6 %, and change by up to 1.2.
+# Refined brains and abdomens fold in .02 to .3 % of the cells of half the grid, and change by .3 to .6 voxels; at a
+# quarter of the smoothness in 2 to 6 %, by up to 1.2.
 _MOST_FOLDED_PERCENT, _LARGEST_CHANGE_VOXELS = 10.0, 2.0
 
 
