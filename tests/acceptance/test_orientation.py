@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 
+from lightcrcf.cli.main import run
 from lightcrcf.geometry.grid import AxisOrder
 from lightcrcf.registration.register import Registration, register
-from lightcrcf.volumes import Volume, read
+from lightcrcf.volumes import UNKNOWN_SIDES, Volume, read
 
 ORDERS = [AxisOrder(p, f) for p in permutations(range(3)) for f in product((False, True), repeat=3)]  # type: ignore[arg-type]
 
@@ -58,3 +61,30 @@ def test_a_scan_that_lies_anterior_superior_left_registers_as_well_as_a_native_o
     for name in ("correlation_affine", "correlation_after", "overlap_after"):
         assert getattr(straight.metrics, name) == pytest.approx(getattr(native.metrics, name), abs=0.05)
     assert native.quality.verdict == straight.quality.verdict == "pass"
+
+
+def test_a_header_that_does_not_tell_left_from_right_is_a_reason_to_check(
+    pair: tuple[Volume, Volume], coarse_model: Path
+) -> None:
+    fixed, moving = pair
+    unknown = replace(moving, notes=(UNKNOWN_SIDES,), source="b.nii")
+    known, asked = (register(fixed, image, model=coarse_model).quality for image in (moving, unknown))
+    assert known.verdict == "pass"
+    assert (asked.verdict, asked.remarks) == ("check", (f"b.nii: {UNKNOWN_SIDES}",))
+
+
+def test_the_command_tells_what_the_reader_assumed(
+    pair: tuple[Volume, Volume], coarse_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, volume in zip("ab", pair, strict=True):
+        image = nib.Nifti1Image(volume.data, volume.grid.affine)
+        image.set_qform(None, 0)
+        image.set_sform(volume.grid.affine, 1)
+        image.header.set_xyzt_units("micron" if name == "b" else "mm")
+        if name == "b":
+            image.header.set_zooms(1000 * volume.grid.spacing_mm)
+            image.set_sform(np.diag([1000, 1000, 1000, 1]) @ volume.grid.affine, 1)
+        nib.save(image, tmp_path / f"{name}.nii")
+    files = [f"--fixed={tmp_path / 'a.nii'}", f"--moving={tmp_path / 'b.nii'}", f"--out={tmp_path / 'out'}"]
+    assert run(["register", *files, f"--model={coarse_model}"]) == 0
+    assert f"{tmp_path / 'b.nii'}: voxel sizes converted to mm (times 0.001)" in capsys.readouterr().err

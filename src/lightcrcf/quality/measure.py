@@ -188,9 +188,10 @@ def _warped(mask: Float32 | None, full: Float32) -> Float32 | None:
 
 
 def _within_mask(foreground: Mask, counted: Mask, known: Mask) -> float | None:
-    """Return the fraction of the known foreground within the user's mask; None if that is all but some at its edge."""
-    fraction = _fraction(foreground & known, counted)
-    return fraction if fraction < _NEARLY_ALL else None
+    """Return the fraction of the known foreground in the user's mask; None if nothing is known, or all but an edge."""
+    seen = foreground & known
+    fraction = _fraction(seen, counted)
+    return fraction if fraction < _NEARLY_ALL and seen.any() else None
 
 
 def _fraction(of: Mask, within: Mask) -> float:

@@ -16,6 +16,7 @@ from lightcrcf.quality.verdict import SEVERITY, Quality, judge_by_group
 from lightcrcf.registration.deform import Deformation
 from lightcrcf.registration.inputs import ImagePair, Inputs
 from lightcrcf.registration.prepare import PreparedInputs
+from lightcrcf.volumes import UNKNOWN_SIDES
 
 __all__ = ["Judgement", "judge_pairs"]
 
@@ -56,7 +57,7 @@ def judge_pairs(
     metrics = measure(pairs, deformation.displacement, affine, folding_percent=folding)
     group = _group(prepared, inputs, deformation)
     mismatch = plan.selection.mismatch if group is None or not plan.across[0] else ()
-    remarks = (*mismatch, *_misplaced_labels(inputs), *warnings_of(labels))
+    remarks = (*mismatch, *_unknown_sides(inputs), *_misplaced_labels(inputs), *warnings_of(labels))
     first = judge_by_group(metrics[0], group, remarks=remarks, mirrored=is_mirrored(affine))
     verdicts = (first, *(judge_by_group(each) for each in metrics[1:]))
     return Judgement(_worst(verdicts, [_name(pair) for pair in inputs.pairs]), metrics, verdicts)
@@ -69,6 +70,12 @@ def _group(prepared: PreparedInputs, inputs: Inputs, deformation: Deformation) -
         plan.selection.weights.name if plan.selection.weights else None, plan.contents,
         deformed=deformation.displacement is not None, cut_out=inputs.first.cut_out, across=plan.across[0],
     )  # fmt: skip
+
+
+def _unknown_sides(inputs: Inputs) -> list[str]:
+    """Return a warning for each image whose header does not tell left from right."""
+    images = {image.source: image for pair in inputs.pairs for image in pair.shown}
+    return [f"{source}: {UNKNOWN_SIDES}" for source, image in images.items() if UNKNOWN_SIDES in image.notes]
 
 
 def _misplaced_labels(inputs: Inputs) -> list[str]:

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 
-__all__ = ["Volume"]
+__all__ = ["UNKNOWN_SIDES", "Volume"]
+
+UNKNOWN_SIDES = (
+    "neither sform nor qform: voxel sizes only, assumed to run left, anterior, superior; sides may be swapped, and ITK "
+    "assumes other directions"
+)
+"""Note on a file whose header does not tell left from right."""
 
 
 @dataclass(frozen=True, eq=False)

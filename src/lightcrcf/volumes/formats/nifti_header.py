@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.volumes.orientation import corner_distance, orthogonal_grid
+from lightcrcf.volumes.volume import UNKNOWN_SIDES
 
 __all__ = ["geometry_fields", "header_for", "header_grid"]
 
@@ -78,8 +79,7 @@ def _matrix(header: Any, shape: tuple[int, int, int], source: str) -> tuple[NDAr
         return np.asarray(sform), _compare(sform, qform, shape)
     if qform is not None:
         return qform, ()
-    note = "neither sform nor qform: voxel sizes only, assumed to run left, anterior, superior; sides may be swapped"
-    return _base(header, shape), (note,)
+    return _base(header, shape), (UNKNOWN_SIDES,)
 
 
 def _usable(matrix: NDArray[np.float64]) -> bool:
