@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lightcrcf import progress as throttle
-from lightcrcf.cli.console import print_json, print_table, show_progress
+from lightcrcf.cli.console import print_json, print_table, resumable, show_progress
 
 
 def test_a_log_has_the_title_once_the_inputs_are_good_and_then_a_stage_now_and_then(
@@ -48,3 +48,12 @@ def test_columns_line_up(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(("name", "n"), [("a", 10), ("longer", 7)])
     print_table(("name", "value"), [("a", "text")], numbers=False)
     assert capsys.readouterr().out == "name     n\na       10\nlonger   7\nname  value\na     text\n"
+
+
+def test_an_interrupted_command_says_how_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyboardInterrupt), resumable("the same command with --resume"):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == "what is finished is kept; the same command with --resume goes on from there\n"
+    with pytest.raises(ValueError, match="1"), resumable("the same"):
+        raise ValueError(1)
+    assert capsys.readouterr().err == ""

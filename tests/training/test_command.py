@@ -175,8 +175,9 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(recipe: Callable[..., Path]) -
         _, err = process.communicate(timeout=120)
     finally:
         process.kill()
-    *lines, last = err.splitlines()
+    *lines, hint, last = err.splitlines()
     assert (process.returncode, last) == (130, "interrupted")
+    assert hint == "what is finished is kept; the same command with --resume goes on from there"
     assert lines[0].startswith("training tiny, 100000 steps")
     assert lines[-1].endswith(str(folder / "checkpoint.safetensors"))
     assert names(folder) == {"cache", "checkpoint.safetensors", "log.jsonl", "tensorboard", "training.json"}

@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from lightcrcf.progress import Throttle
 
-__all__ = ["Progress", "print_json", "print_message", "print_table", "show_progress"]
+__all__ = ["Progress", "print_json", "print_message", "print_table", "resumable", "show_progress"]
 
 Progress = Callable[[str, float], None]
 
@@ -22,6 +22,20 @@ def print_message(text: str) -> None:
     """Print a message on stderr; ignore a closed stream."""
     with suppress(OSError):
         typer.echo(text, err=True)
+
+
+@contextmanager
+def resumable(how: str) -> Iterator[None]:
+    """Say how a command goes on that is interrupted.
+
+    Args:
+        how: what to call, such as "'lightcrcf batch' with --resume".
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        print_message(f"what is finished is kept; {how} goes on from there")
+        raise
 
 
 def print_json(data: Any) -> None:

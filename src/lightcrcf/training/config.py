@@ -254,6 +254,9 @@ class TrainingConfig(Section):
                 toml(self.augment.known_probability),
                 ("loss.dice",),
             )
+        if self.augment.known_probability > 0 and self.loss.known == 0:
+            expected = "a weight above 0 with augment.known_probability, whose pairs count nothing otherwise"
+            yield Contradiction("loss.known", expected, toml(self.loss.known), ("augment.known_probability",))
         for number, stage in enumerate(self.stages):
             own = [] if stage.contrast is None else stage.loss(self.loss).contradictions()
             key = f"stages.{number}"
@@ -360,7 +363,7 @@ def _missing_in(cohort: Cohort, config: TrainingConfig, number: int) -> Iterator
         yield Mistake(key, error.expected, f"{error.got} in {error.subject}", error.remedy)
         return
     blocking = listing.blocking(train_labels=config.loss.dice > 0 or cohort.skull_strip_with_labels)
-    remedy = "correct the recipe, or the folder; 'lightcrcf data check' with the recipe lists all"
+    remedy = "correct the recipe, or the folder; 'lightcrcf data check' lists all files that are missing"
     for problem in blocking[:_MOST_MISSING]:
         yield Mistake(key, f"the images of the recipe in {listing.folder}", problem.text, remedy)
     if len(blocking) > _MOST_MISSING:

@@ -98,6 +98,14 @@ def test_consequences_of_a_mistake_are_not_told(old: str, new: str, alone: str, 
     assert not {f"{section}.image]", f"{section}]"} & set(subjects)
 
 
+def test_known_fields_that_count_nothing_are_a_mistake(wrong: Path) -> None:
+    wrong.write_text(WRONG.replace("[loss]", "[augment]\nknown_probability = 0.5\n[loss]"), encoding="utf-8")
+    with pytest.raises(InputErrors) as caught:
+        load_config(wrong)
+    found = {error.subject: error.got for error in caught.value.each}
+    assert found["[loss.known]"] == "0.0"
+
+
 def test_a_recipe_without_its_sections_names_them(tmp_path: Path) -> None:
     path = tmp_path / "empty.toml"
     path.write_text('name = "a"\nstage = 1\n', encoding="utf-8")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lightcrcf.cli.console import print_json, print_message
+from lightcrcf.cli.console import print_json, print_message, resumable
 from lightcrcf.cli.options import Scheduler, Workers, parse_options, with_all_options
 from lightcrcf.errors import InputError, LightCRCFError, MemoryEstimateError, QualityError, UsageError
 
@@ -58,7 +58,7 @@ def batch(
     from lightcrcf.batch.run import run_batch
 
     every = BatchOptions(**parse_options(options), threads=threads, report=report)
-    with follow_batch(out) as follower:
+    with resumable("the same command with --resume"), follow_batch(out) as follower:
         summary = run_batch(
             pairs,
             out,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lightcrcf.cli.commands.cohorts.batch import follow_batch, raise_for
-from lightcrcf.cli.console import print_json, print_message
+from lightcrcf.cli.console import print_json, print_message, resumable
 from lightcrcf.cli.options import Scheduler, Workers, parse_options, with_options
 from lightcrcf.errors import InputError, how_to_install
 
@@ -74,7 +74,7 @@ def bids(
     from lightcrcf.bids.register import register_participants
 
     every = BatchOptions(**parse_options(options), threads=threads, report=report)
-    with follow_batch(out_dir) as follower:
+    with resumable("the same command"), follow_batch(out_dir) as follower:
         summary = register_participants(
             DataSet.open(bids_dir),
             out_dir,

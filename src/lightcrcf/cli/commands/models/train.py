@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lightcrcf.cli.console import print_message
+from lightcrcf.cli.console import print_message, resumable
 from lightcrcf.errors import UsageError, how_to_install
 
 __all__ = ["train"]
@@ -42,7 +42,8 @@ def train(
     from lightcrcf.training.loop import train as run
 
     if not is_brain_mask(config):
-        run(config, resume=resume, start=init_from, log=print_message)
+        with resumable("the same command with --resume"):
+            run(config, resume=resume, start=init_from, log=print_message)
         return
     if resume:
         raise UsageError(
