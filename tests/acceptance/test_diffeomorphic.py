@@ -95,7 +95,6 @@ def test_the_record_says_so(results: Callable[[str], Path]) -> None:
 def test_quality_is_measured_on_the_field_without_folds(results: Callable[[str], Path]) -> None:
     plain, unfolded = record(results("plain"))["metrics"], record(results("unfolded"))["metrics"]
     assert plain["correlation_after"] != unfolded["correlation_after"]
-    assert plain["jacobian_p99"] > unfolded["jacobian_p99"]
 
 
 @pytest.mark.data

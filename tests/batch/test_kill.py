@@ -79,13 +79,14 @@ def test_killed_and_resumed_it_ends_as_if_nothing_had_been(
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core only")
-def test_ctrl_c_ends_all_processes_with_one_line(people: list[Path], tmp_path: Path) -> None:
+def test_ctrl_c_ends_all_processes_and_says_how_to_go_on(people: list[Path], tmp_path: Path) -> None:
     process = start(people, tmp_path / "out", "--workers", "2", preset="default")
     while not any((tmp_path / "out" / "manifest").glob("[!.]*.json")):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, stderr = process.communicate(timeout=120)
-    assert (process.returncode, stderr.splitlines()[1:]) == (130, [b"interrupted"])
+    hint = b"what is finished is kept; the same command with --resume goes on from there"
+    assert (process.returncode, stderr.splitlines()[1:]) == (130, [hint, b"interrupted"])
     for _ in range(200):  # what tracks the processes' resources takes a moment longer
         try:
             os.killpg(process.pid, 0)

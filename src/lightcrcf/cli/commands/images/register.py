@@ -172,9 +172,10 @@ def _pages(registration: Registration, out: Path) -> dict[str, Callable[[Path], 
 def _print_for_people(out: Path, registration: Registration) -> None:
     reasons = "".join(f"\n  {reason}" for reason in registration.quality.reasons)
     inputs = registration.record.inputs
-    for image in (inputs.fixed, inputs.moving):
-        for note in image.notes:
-            print_message(f"{image.source}: {note}")
+    notes = [f"{image.source}: {note}" for image in (inputs.fixed, inputs.moving) for note in image.notes]
+    for note in notes:
+        if note not in registration.quality.reasons:
+            print_message(note)
     for role, brain in (("fixed", inputs.fixed.brain), ("moving", inputs.moving.brain)):
         if brain is not None and brain.registered_alone:
             by = "found" if brain.by == "network" else "given by its mask"
