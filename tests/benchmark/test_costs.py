@@ -51,13 +51,14 @@ def computed() -> dict[str, object]:
 def test_the_parts_are_the_whole(computed: dict[str, object]) -> None:
     """Every layer that runs is in the table, so that nothing large hides outside of it."""
     parts = {part["name"]: part for part in computed["parts"]}  # type: ignore[attr-defined]
-    assert parts["decoder 1/8, second"]["calls"] == 6  # the level makes three passes, each for both orders of the images
+    assert parts["decoder 1/8, second"]["calls"] == 6  # three passes, each for both orders of the images
     assert {
         "space to depth", "encoder 1/2", "encoder 1/16", "decoder 1/16, head", "upsample flow 1/8",
         "channels last 1/4", "warp features 1/4", "compose flows 1/8",
     } <= parts.keys()  # fmt: skip
     assert {"upsample field and warp image", "upsample field and warp labels"} <= parts.keys()
-    assert sum(p["gflop"] for p in parts.values()) == pytest.approx(computed["gflop"], abs=1e-3)
+    # Antisymmetric levels do again in each pass what they could share of the fixed image: a thirtieth.
+    assert 1 <= sum(p["gflop"] for p in parts.values()) / computed["gflop"] < 1.04  # type: ignore[operator]
 
 
 def test_bytes_are_those_of_the_arrays(computed: dict[str, object]) -> None:
