@@ -33,6 +33,7 @@ _MASKED_REFINEMENT = 12  # and for weights of the refinement by masks, or by mas
 _NETWORK_WORKING = 25  # features of all levels
 _NETWORK_WORKING_BF16 = 22
 _FORCES_WORKING = 24  # forces at full resolution, while a network that sees them runs
+_MAPPED_WORKING = 8  # of two contrasts, the mapped and the moved image while a network runs
 _REFINEMENT_WORKING = 50  # the field, and the workspace of a step
 _REFINEMENT_HALF_WORKING = 27  # the same where the field stays on half of the grid
 _HALF_GRID = 8  # voxels for each of the half grid
@@ -133,7 +134,8 @@ class MemoryEstimate:
         pairs = 1 + len(self.further)
         images = pairs * (_IMAGES_WORKING + self.masks * _MASKS_WORKING) + _SIMILARITY_WORKING
         both = fixed_ready + _NORMALIZED_VOXEL * (moving + sum(sizes[2 : 2 * pairs])) + images * self.working.size
-        network = self._network + self.forces * _FORCES_WORKING * self.working.size if self.network else 0
+        extra = self.forces * _FORCES_WORKING + self.cross_contrast * _MAPPED_WORKING
+        network = self.network * (self._network + extra * self.working.size)
         deformed = both + self._left_of_network + self._field_working
         field = self._field
         moved = deformed + _FIELD * field + self.resampled_bytes * self.fixed.size

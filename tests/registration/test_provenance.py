@@ -57,7 +57,7 @@ def test_it_names_the_model_by_its_hash(record: dict[str, Any], coarse_model: Pa
     assert record["model"] == {
         "name": "coarse", "sha256": weights.sha256, "parameters": weights.parameters, "reason": "as asked",
         "preparation": {"spacing_mm": [3.0, 3.0, 3.0], "view": "foreground", "window": None, "align": True,
-        "refinement_init": "network", "refinement_scale": 8, "contrast": 0.0},
+        "refinement_init": "network", "refinement_scale": 8, "contrast": 0.0, "across": None},
     }  # fmt: skip
     assert record["engine"] == {"name": "native", "device": "cpu", "precision": "f32"}
 

@@ -168,14 +168,12 @@ def test_a_known_field_aligns_its_pair_and_costs_nothing(recipe: Callable[..., P
 
 def test_the_network_sees_another_contrast_and_the_loss_does_not(recipe: Callable[..., Path]) -> None:
     path = recipe(1)
-    path.write_text(f"{path.read_text()}\n[augment]\nrecolour_probability = 1.0\n", encoding="utf-8")
+    path.write_text(f"{path.read_text()}\n[augment]\ncontrast_probability = 1.0\n", encoding="utf-8")
     trainer = Trainer(load_config(path))
     pair = trainer.batch(np.random.default_rng(3))
     for image, seen in zip((pair.fixed, pair.moving), pair.seen, strict=True):
         assert torch.equal(image > 0, seen > 0)
-        assert not torch.equal(image, seen)
-        order = image[image > 0].argsort()
-        assert (seen[image > 0][order].diff().abs() < 0.2).all()  # a continuous function of the intensities
+    assert sum(torch.equal(*both) for both in zip((pair.fixed, pair.moving), pair.seen, strict=True)) == 1
     stage, images = trainer.config.stages[0], ((pair.fixed, pair.moving), pair.seen)
     plain, colours = (RenderedPair(*both, both) for both in images)
     found, usual, wrong = (

@@ -18,15 +18,16 @@ from lightcrcf_bench.accuracy.protocols import PeerSettings, Protocol
 from lightcrcf_bench.smoothness.study import Rung
 
 __all__ = [
-    "AFFINE", "CONVEXADAM", "CURVES", "DEFAULT", "ELASTIX", "FAST", "GREEDY", "GREEDY_NMI", "PEERS", "PEERS_ACROSS",
-    "SMOOTHNESS", "SYN", "across_ladder", "elastix_rung", "ladder",
+    "AFFINE", "CONVEXADAM", "CURVES", "DEFAULT", "ELASTIX", "FAST", "GREEDY", "GREEDY_NMI", "NETWORK", "PEERS",
+    "PEERS_ACROSS", "SMOOTHNESS", "SYN", "across_ladder", "elastix_rung", "ladder",
 ]  # fmt: skip
 
-DEFAULT, FAST, AFFINE = "lightcrcf-default", "lightcrcf-fast", "lightcrcf-affine"
+DEFAULT, FAST, NETWORK, AFFINE = "lightcrcf-default", "lightcrcf-fast", "lightcrcf-network", "lightcrcf-affine"
 GREEDY_NMI, ELASTIX, CONVEXADAM = "greedy-nmi", "elastix", "convexadam"
 CURVES = {
     DEFAULT: "LightCRCF default",
-    FAST: "LightCRCF, network alone",
+    FAST: "LightCRCF fast",
+    NETWORK: "LightCRCF, network alone",
     AFFINE: "LightCRCF, affine only",
     "greedy": "greedy NCC",
     GREEDY_NMI: "greedy NMI",
@@ -72,10 +73,10 @@ def across_ladder(protocol: Protocol, bench: BenchSettings) -> dict[str, Rung]:
     nmi = PeerSettings(
         "greedy", "", f"-ia-image-centers -dof 12 {_NMI}", _NMI, "12-parameter affine, both by mutual information;"
     )
-    auto = replace(protocol, model="auto")  # no network is trained for two contrasts: none runs
+    auto = replace(protocol, model="auto")
     rungs = [Rung(unregistered(), "identity", usual=True)]
     rungs += [_ours(auto, value, bench) for value in SMOOTHNESS]
-    rungs += [Rung(own_runner(auto, AFFINE, OURS[AFFINE], bench), AFFINE, usual=True)]
+    rungs += [Rung(own_runner(auto, name, OURS[name], bench), name, usual=True) for name in (AFFINE, FAST, NETWORK)]
     rungs += [_greedy(replace(auto, peers={"greedy-ncc": nmi}), *sigmas, bench, GREEDY_NMI) for sigmas in GREEDY]
     rungs += [_syn(protocol, *sigmas, bench) for sigmas in SYN]
     rungs += [_as_measured(protocol, "elastix-bspline", ELASTIX, bench)]

@@ -217,19 +217,22 @@ def plan(
         steps: at full resolution, instead of the preset's; 0 is no refinement.
         template: whether the model has one.
         smoothness: of the field, 1 for the preset's.
-        across: whether the images are of two contrasts, for which there is no model.
+        across: whether the images are of two contrasts; a model that does not know such pairs counts as none.
 
     Example:
         >>> plan("fast", Preparation(None), steps=5)
         Plan(schedule=(Level(scale=2, steps=5, ...),), network=True, template=False)
     """
+    if across and preparation is not None:
+        init = preparation.across
+        preparation = None if init is None else replace(preparation, refinement_init=init)
     levels = _levels(preparation, across=across)
     if preset == "accurate":
         levels = _accurate(levels, preparation)
     if steps is not None:
         levels = (*levels[:-1], replace(levels[-1], steps=steps))
     schedule, network = _started(levels, preset, preparation, steps)
-    if preparation is not None:
+    if preparation is not None and not across:
         schedule = tuple(_for_model(level, preparation) for level in schedule)
     made = Plan(tuple(_smoothed(level, smoothness) for level in schedule), network)
     return replace(made, template=template and made.multi_start)

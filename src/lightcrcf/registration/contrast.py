@@ -110,11 +110,14 @@ def _mapped(fixed: Float32, moving: Float32, counts: Float32) -> ContrastCompari
 
 
 def select_across_contrasts(selection: ModelSelection) -> ModelSelection:
-    """Return the selection for a pair of two contrasts: no model, since networks were trained on one.
+    """Return the selection for a pair of two contrasts: a model that was trained on such pairs, or none.
 
     Args:
         selection: for one contrast.
     """
+    weights = selection.weights
+    if weights is not None and weights.preparation.across is not None:
+        return replace(selection, reason=f"{selection.reason}, of two contrasts", mismatch=(REMARK,))
     return replace(selection, weights=None, reason="no model is for images of different contrasts", mismatch=(REMARK,))
 
 

@@ -15,6 +15,7 @@ from lightcrcf.refinement.unfolding import UnfoldingSummary, remove_folds, witho
 from lightcrcf.refinement.working_pair import WorkingPair
 from lightcrcf.registration.context import RunContext
 from lightcrcf.registration.inputs import Inputs
+from lightcrcf.registration.predict import predict
 from lightcrcf.registration.prepare import PreparedInputs
 from lightcrcf.registration.template_path import register_via_template
 from lightcrcf.transforms.diffeomorphic import make_diffeomorphic
@@ -51,7 +52,7 @@ def deform(prepared: PreparedInputs, inputs: Inputs, context: RunContext) -> Def
     """Find the deformation: predict it by the network, refine it from coarse to fine, keep it if it gains enough."""
     watch, pair, network = context.stopwatch, prepared.pair, prepared.network
     with watch.stage("network", 0.55):
-        displacement = None if network is None else network.displacement(*pair.for_network())
+        displacement = None if network is None else predict(network, pair, across=prepared.plan.across[0])
     via_template = _via_template(prepared, inputs, context)
     context.release(network)
     with watch.stage("refine", 0.6):

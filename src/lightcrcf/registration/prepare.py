@@ -52,7 +52,7 @@ class PreparedInputs:
 def prepare(inputs: Inputs, plan: RegistrationPlan, context: RunContext) -> PreparedInputs:
     """Align the images affinely and resample them onto the working grid; compile the network in the background.
 
-    If the contrasts of the first pair turn out to differ, prepare the images anew for that, without a network.
+    If the contrasts of the first pair turn out to differ, and the model is not for such pairs, prepare the images anew.
 
     Raises:
         InputError: for images that have nothing in common.
@@ -70,11 +70,13 @@ def prepare(inputs: Inputs, plan: RegistrationPlan, context: RunContext) -> Prep
                 for pair, types in zip(pairs, plan.image_types, strict=True)
             )
             revised = _revised(plan, inputs, contrasts, context)
-            if revised.across[0] != plan.across[0]:
+            if revised.selection.weights is not plan.selection.weights:
                 del pairs  # before others take their place
                 pairs = _working_pairs(inputs, revised, affine, context)
         with watch.stage("load network", 0.5):
             network = compiling.result() if compiling else None
+            if network is None and revised.network is not None:
+                network = context.engine(revised.network)
     if network is not None and revised.network is None:
         context.release(network)
         network = None
@@ -96,14 +98,16 @@ def _revised(
 
 
 def _across(contrasts: Sequence[ContrastComparison], options: Options, plan: RegistrationPlan) -> tuple[bool, ...]:
-    """Return for each pair whether its contrasts differ; a model that was asked for decides it for the first pair."""
+    """Return for each pair whether its contrasts differ; a named model of one contrast decides for the first pair."""
     if options.similarity != "auto":
         return plan.across
     differ = [
         each.two_contrasts or fixed.ct != moving.ct
         for each, (fixed, moving) in zip(contrasts, plan.image_types, strict=True)
     ]
-    return (options.model in ("auto", "none") and differ[0], *differ[1:])
+    weights = plan.selection.weights
+    tells = options.model in ("auto", "none") or (weights is not None and weights.preparation.across is not None)
+    return (tells and differ[0], *differ[1:])
 
 
 def _working_pairs(

@@ -19,11 +19,12 @@ from lightcrcf.geometry.kernels import resample
 from lightcrcf.geometry.label_kernels import label_fractions
 from lightcrcf.network import sampling
 from lightcrcf.training.config import Augment, Data
+from lightcrcf.training.contrasts import OtherContrast, sample_contrast, seen_in_other_contrast, smooth_factor
 from lightcrcf.training.data import Subject
 
 __all__ = [
-    "AugmentationParams", "Labels", "RenderedPair", "known_displacement", "recoloured", "render", "render_labels",
-    "sample_augmentation",
+    "AugmentationParams", "Labels", "RenderedPair", "known_displacement", "render", "render_labels",
+    "sample_augmentation", "seen",
 ]  # fmt: skip
 
 Float64 = NDArray[np.float64]
@@ -33,8 +34,6 @@ Labels = tuple[Tensor, Tensor] | None
 _SHADING_KNOTS = 4  # along each axis of a crop
 _KNOWN_KNOTS = (5, 10)  # of a known field along each axis of a crop: its large and its small parts
 _KNOWN_SHARES = (0.9, 0.3)  # of its standard deviation
-_COLOUR_KNOTS, _DARKEST, _BRIGHTEST = 7, 0.1, 1.0  # of a random contrast, and between which its tissues lie
-_HIGHEST = 1.2  # of unit intensities
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +48,7 @@ class AugmentationParams:
         noise_seed: seed of noise and shading of both images.
         known: of a pair of one image twice, the standard deviation in voxels of the smooth random field that lies
             between them, 0 for none; None for two images.
-        recolour: whether the network sees the fixed and the moving image in another contrast.
+        contrast: what the network sees of one image in another contrast; None for both images as they are.
     """
 
     pose: Float64 | None
@@ -58,7 +57,7 @@ class AugmentationParams:
     gammas: tuple[float, float]
     noise_seed: int
     known: float | None = None
-    recolour: tuple[bool, bool] = (False, False)
+    contrast: OtherContrast | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +66,7 @@ class RenderedPair:
 
     Args:
         fixed, moving: (1, 1, D, H, W) that are compared.
-        seen: the same as the network sees them, maybe in other contrasts.
+        seen: the same as the network sees them, one of them maybe from another contrast.
         truth: (1, 3, D, H, W) voxels, the displacement that aligns them, where it is known.
         labels: (1, K, d, h, w) each.
     """
@@ -108,11 +107,11 @@ def sample_augmentation(rng: np.random.Generator, augment: Augment) -> Augmentat
     # Drawn only where it is asked for: resumed runs of older recipes draw what they drew.
     identical = augment.identical_probability > 0 and bool(rng.random() < augment.identical_probability)
     known = 0.0 if identical else _known(rng, augment)
-    chance = augment.recolour_probability
-    recolour = (bool(rng.random() < chance), bool(rng.random() < chance)) if chance > 0 else (False, False)
+    chance = augment.contrast_probability
+    contrast = sample_contrast(rng) if chance > 0 and rng.random() < chance else None
     return AugmentationParams(
         pose if has_pose else None, misalign if known is None else np.eye(4), flip,
-        (float(gammas[0]), float(gammas[1])), seed, known, recolour,
+        (float(gammas[0]), float(gammas[1])), seed, known, contrast,
     )  # fmt: skip
 
 
@@ -201,20 +200,11 @@ def _known_field(params: AugmentationParams, shape: Shape) -> Tensor:
     return field[0]
 
 
-def recoloured(pair: tuple[Tensor, Tensor], params: AugmentationParams) -> tuple[Tensor, Tensor]:
-    """Return a pair as the network sees it: each image in a random contrast, or as it is; the background stays zero."""
-    generator = torch.Generator().manual_seed(params.noise_seed + 2)
-    fixed, moving = (_recolour(i, generator) if w else i for i, w in zip(pair, params.recolour, strict=True))
-    return fixed, moving
-
-
-def _recolour(image: Tensor, generator: torch.Generator) -> Tensor:
-    """Return a continuous, piecewise linear function of the intensities."""
-    values = _DARKEST + (_BRIGHTEST - _DARKEST) * torch.rand(_COLOUR_KNOTS, generator=generator)
-    place = (image / _HIGHEST * (_COLOUR_KNOTS - 1)).clamp(0, _COLOUR_KNOTS - 1.001)
-    below = place.long()
-    mapped = torch.lerp(values[below], values[below + 1], place - below)
-    return torch.where(image > 0, mapped, image)
+def seen(pair: tuple[Tensor, Tensor], params: AugmentationParams) -> tuple[Tensor, Tensor]:
+    """Return a pair as the network sees it: as it is, or one image from another contrast."""
+    if params.contrast is None:
+        return pair
+    return seen_in_other_contrast(pair, params.contrast, params.noise_seed + 2)
 
 
 def render_labels(
@@ -251,11 +241,5 @@ def augment_intensity(
     foreground = image > 0
     image.pow_(gamma)
     if shading > 0:
-        image.mul_(_shading(image.shape, shading, generator))
+        image.mul_(smooth_factor(image.shape, _SHADING_KNOTS, shading, generator))
     return image.add_(torch.randn(image.shape, generator=generator) * foreground, alpha=noise)
-
-
-def _shading(shape: torch.Size, deviation: float, generator: torch.Generator) -> Tensor:
-    """Return a smooth factor for each voxel: the exponential of noise of this deviation on a coarse grid."""
-    knots = deviation * torch.randn((1, 1, *(_SHADING_KNOTS,) * 3), generator=generator)
-    return interpolate(knots, size=shape, mode="trilinear", align_corners=True)[0, 0].exp()

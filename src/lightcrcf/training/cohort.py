@@ -238,6 +238,8 @@ class Data(Section):
         refinement_init: initial field of the refinement with this model: "network", "identity" or "none".
         refinement_scale: of the coarsest level of that refinement from the network's field: 8, 4 or 2.
         contrast: weight of local contrast in that refinement.
+        across: the initial field for images of two contrasts, after training with `contrast_probability` of
+            `[augment]`; by default the network does not run on such images.
     """
 
     root: Path
@@ -250,6 +252,7 @@ class Data(Section):
     refinement_init: RefinementInit = "network"
     refinement_scale: RefinementScale = 8
     contrast: Annotated[float, Field(ge=0)] = 0.0
+    across: RefinementInit | None = None
     shape: tuple[int, int, int] = (160, 192, 144)
 
     def contradictions(self) -> Iterator[Contradiction]:
@@ -266,4 +269,4 @@ class Data(Section):
         vector = None if spacing == "native" else spacing if isinstance(spacing, tuple) else (spacing,) * 3
         align = not self.cohorts[0].within
         start = self.refinement_init, self.refinement_scale
-        return Preparation(vector, self.view, self.window, align, *start, self.contrast)
+        return Preparation(vector, self.view, self.window, align, *start, self.contrast, self.across)

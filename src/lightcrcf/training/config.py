@@ -48,8 +48,8 @@ class Augment(Section):
         known_probability: of a pair of one image and itself, moved by a smooth random field that the network must find
             (`known` of the loss).
         known_voxels: largest standard deviation of that field; each pair has one between 0 and it.
-        recolour_probability: of showing an image to the network in a random contrast, of each image on its own; the
-            loss compares the images as they are.
+        contrast_probability: of showing the network one image of a pair as a simulated scan of another contrast,
+            mapped to the contrast of the other one as registration does; the loss compares the images as they are.
         flip_probability: of mirroring both images left to right.
         gamma: of the logarithm of the exponent of the intensities.
         noise: added to the foreground, relative to the brightest tissue.
@@ -67,7 +67,7 @@ class Augment(Section):
     identical_probability: Fraction = 0.0
     known_probability: Fraction = 0.0
     known_voxels: Annotated[float, Field(ge=0)] = 2.0
-    recolour_probability: Fraction = 0.0
+    contrast_probability: Fraction = 0.0
     flip_probability: Fraction = 0.5
     gamma: float = 0.15
     noise: float = 0.01
@@ -257,6 +257,9 @@ class TrainingConfig(Section):
         if self.augment.known_probability > 0 and self.loss.known == 0:
             expected = "a weight above 0 with augment.known_probability, whose pairs count nothing otherwise"
             yield Contradiction("loss.known", expected, toml(self.loss.known), ("augment.known_probability",))
+        if self.data.across is not None and self.augment.contrast_probability == 0:
+            expected = "data.across only with augment.contrast_probability above 0"
+            yield Contradiction("data.across", expected, toml(self.data.across), ("augment.contrast_probability",))
         for number, stage in enumerate(self.stages):
             own = [] if stage.contrast is None else stage.loss(self.loss).contradictions()
             key = f"stages.{number}"

@@ -22,10 +22,10 @@ from lightcrcf.training.augmentation import (
     Labels,
     RenderedPair,
     known_displacement,
-    recoloured,
     render,
     render_labels,
     sample_augmentation,
+    seen,
 )
 from lightcrcf.training.checkpoint import restore, save
 from lightcrcf.training.config import Cohort, Stage, TrainingConfig, load_config, starting_weights
@@ -296,9 +296,9 @@ class Trainer:
             pair = (pair[0], pair[0])
         truth = known_displacement(params, config.data.shape)
         images = render(*pair, params, config.data, config.augment, truth)
-        fixed, moving, *seen = (i[None, None].to(self.device) for i in (*images, *recoloured(images, params)))
+        fixed, moving, *shown = (i[None, None].to(self.device) for i in (*images, *seen(images, params)))
         return RenderedPair(
-            fixed, moving, (seen[0], seen[1]), None if truth is None else truth[None].to(self.device),
+            fixed, moving, (shown[0], shown[1]), None if truth is None else truth[None].to(self.device),
             self._labels(pair, params, compare) if config.loss.dice > 0 else None,
         )  # fmt: skip
 

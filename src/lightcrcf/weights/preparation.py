@@ -33,6 +33,8 @@ class Preparation:
         refinement_scale: of the coarsest level that refines the field of the network: 8, 4 or 2, where 1 is full
             resolution.
         contrast: weight of local contrast in the refinement, relative to that of the images.
+        across: the initial field for images of two contrasts, of a network that was trained on such pairs; None for a
+            network that was not, which does not run on them.
 
     Example:
         >>> Preparation.from_json(Preparation((1.0, 1.0, 1.0)).to_json()).view
@@ -46,6 +48,7 @@ class Preparation:
     refinement_init: RefinementInit = "network"
     refinement_scale: RefinementScale = 8
     contrast: float = 0.0
+    across: RefinementInit | None = None
 
     def __post_init__(self) -> None:
         spacing, window = self.spacing_mm, self.window
@@ -53,9 +56,9 @@ class Preparation:
             raise ValueError(f"a spacing of three positive numbers or none, got {spacing}")
         if self.view not in get_args(View):
             raise ValueError(f"a view of {' or '.join(get_args(View))}, got {self.view!r}")
-        if self.refinement_init not in get_args(RefinementInit):
-            names = " or ".join(get_args(RefinementInit))
-            raise ValueError(f"an initial field of {names}, got {self.refinement_init!r}")
+        for init in (self.refinement_init, self.across):
+            if init is not None and init not in get_args(RefinementInit):
+                raise ValueError(f"an initial field of {' or '.join(get_args(RefinementInit))}, got {init!r}")
         if self.refinement_scale not in get_args(RefinementScale):
             scales = " or ".join(map(str, get_args(RefinementScale)))
             raise ValueError(f"a scale of {scales}, got {self.refinement_scale!r}")
