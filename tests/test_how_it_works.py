@@ -11,7 +11,7 @@ from lightcrcf.refinement.schedule import MAX_ACCURATE_VOXELS, Level, Plan, effe
 from lightcrcf.weights.store import load, names
 
 PAGE = (Path(__file__).parents[1] / "docs" / "how-it-works.md").read_text(encoding="utf-8")
-NO_MODEL, TWO_CONTRASTS = "`none` (no model fits)", "two contrasts"
+NO_MODEL, TWO_CONTRASTS, BRAINS = "`none` (no model fits)", "two contrasts", "`brain`, two contrasts"
 
 
 def table(first: str) -> list[list[str]]:
@@ -25,7 +25,9 @@ def planned(row: str, preset: str) -> Plan:
     """The plan of one cell."""
     if row in (NO_MODEL, TWO_CONTRASTS):
         return plan(preset, None, across=row == TWO_CONTRASTS)
-    weights = load(row.strip("`"))
+    weights = load(row.split("`")[1])
+    if row == BRAINS:
+        return plan(preset, weights.preparation, across=True)
     return plan(preset, weights.preparation, template=weights.template is not None)
 
 
@@ -41,7 +43,7 @@ def words(made: Plan) -> str:
 def test_the_table_has_every_model_and_preset() -> None:
     header, *rows = table("model")
     assert header == ["model", *(f"`{preset}`" for preset in PRESETS)]
-    assert [row[0] for row in rows] == [*(f"`{name}`" for name in names()), NO_MODEL, TWO_CONTRASTS]
+    assert [row[0] for row in rows] == [*(f"`{name}`" for name in names()), NO_MODEL, BRAINS, TWO_CONTRASTS]
 
 
 @pytest.mark.parametrize("row", table("model")[1:], ids=lambda row: row[0])

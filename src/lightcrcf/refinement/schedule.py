@@ -149,7 +149,8 @@ _FULL_ACROSS = Level(
     2, 10, finer_images=True, force_sigma=0.75, field_sigma=0.25, momentum=0.3, force=0.6, volume=0.18, **_AT_ALL
 )
 _LONG = {2: 40, 1: 12}  # steps of "accurate"
-_AFTER_NETWORK = 4  # steps at full resolution of "fast"
+_AFTER_NETWORK = (4,)  # steps of "fast" at the last levels
+_AFTER_NETWORK_ACROSS = (12, 4)  # across contrasts, where a network sees less
 _STEPS_AFTER_MERGE = 5  # at half resolution
 _MERGE_RATIO, _MERGE_RATIO_UNKNOWN = 0.88, 0.92  # less is what lies between candidates that disagree
 _ALTERNATIVE_SIGMAS = (2.2, 0.7)
@@ -217,7 +218,7 @@ def plan(
         steps: at full resolution, instead of the preset's; 0 is no refinement.
         template: whether the model has one.
         smoothness: of the field, 1 for the preset's.
-        across: whether the images are of two contrasts; a model that does not know such pairs counts as none.
+        across: whether the images are of two contrasts; a model that does not run on such pairs counts as none.
 
     Example:
         >>> plan("fast", Preparation(None), steps=5)
@@ -257,7 +258,10 @@ def _started(
     if preparation is None or (init == "identity" and preset != "fast"):
         return levels, False
     if preset == "fast" or init == "none":  # goes on from the network's field
-        return (replace(levels[-1], steps=_AFTER_NETWORK if steps is None else steps),), True
+        after = _AFTER_NETWORK_ACROSS if levels[-1].metric == "explained" else _AFTER_NETWORK
+        if steps is not None:
+            after = (*after[:-1], steps)
+        return tuple(replace(level, steps=n) for level, n in zip(levels[-len(after) :], after, strict=True)), True
     return tuple(level for level in levels if level.scale <= preparation.refinement_scale), True
 
 

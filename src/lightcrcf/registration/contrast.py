@@ -110,7 +110,7 @@ def _mapped(fixed: Float32, moving: Float32, counts: Float32) -> ContrastCompari
 
 
 def select_across_contrasts(selection: ModelSelection) -> ModelSelection:
-    """Return the selection for a pair of two contrasts: a model that was trained on such pairs, or none.
+    """Return the selection for a pair of two contrasts: a model that runs on such pairs, or none.
 
     Args:
         selection: for one contrast.

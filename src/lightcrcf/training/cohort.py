@@ -238,8 +238,8 @@ class Data(Section):
         refinement_init: initial field of the refinement with this model: "network", "identity" or "none".
         refinement_scale: of the coarsest level of that refinement from the network's field: 8, 4 or 2.
         contrast: weight of local contrast in that refinement.
-        across: the initial field for images of two contrasts, after training with `contrast_probability` of
-            `[augment]`; by default the network does not run on such images.
+        across: the initial field for images of two contrasts, one of which the network sees in the contrast of the
+            other; by default it does not run on them.
     """
 
     root: Path

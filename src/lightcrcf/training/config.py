@@ -257,9 +257,6 @@ class TrainingConfig(Section):
         if self.augment.known_probability > 0 and self.loss.known == 0:
             expected = "a weight above 0 with augment.known_probability, whose pairs count nothing otherwise"
             yield Contradiction("loss.known", expected, toml(self.loss.known), ("augment.known_probability",))
-        if self.data.across is not None and self.augment.contrast_probability == 0:
-            expected = "data.across only with augment.contrast_probability above 0"
-            yield Contradiction("data.across", expected, toml(self.data.across), ("augment.contrast_probability",))
         for number, stage in enumerate(self.stages):
             own = [] if stage.contrast is None else stage.loss(self.loss).contradictions()
             key = f"stages.{number}"

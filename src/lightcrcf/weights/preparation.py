@@ -33,8 +33,8 @@ class Preparation:
         refinement_scale: of the coarsest level that refines the field of the network: 8, 4 or 2, where 1 is full
             resolution.
         contrast: weight of local contrast in the refinement, relative to that of the images.
-        across: the initial field for images of two contrasts, of a network that was trained on such pairs; None for a
-            network that was not, which does not run on them.
+        across: the initial field for images of two contrasts, one of which the network sees in the contrast of the
+            other; None if it does not run on them.
 
     Example:
         >>> Preparation.from_json(Preparation((1.0, 1.0, 1.0)).to_json()).view
