@@ -110,13 +110,6 @@ class Options:
                 got=str(self.similarity),
                 remedy="correct the name",
             )
-        if self.similarity == "any" and self.model not in ("auto", "none"):
-            raise UsageError(
-                "similarity",
-                expected="no model with any, since networks were trained on one contrast",
-                got=self.model,
-                remedy="leave out the model, or choose same",
-            )
 
     def _check_weights(self) -> None:
         for weight in self.channel_weights:

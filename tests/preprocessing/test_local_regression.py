@@ -59,6 +59,13 @@ def test_the_place_of_comparison_may_be_another_one(target: NDArray) -> None:
     assert error(placed, moved) < error(apart, moved)
 
 
+def test_far_from_the_target_the_map_is_that_of_the_whole_images(target: NDArray) -> None:
+    cut = target.copy()
+    cut[20:] = 0
+    found = in_contrast_of(cut, other(target))
+    assert np.corrcoef(found[36:].ravel(), target[36:].ravel())[0, 1] > 0.95
+
+
 def test_background_stays_empty_and_what_is_flat_stays_finite(target: NDArray) -> None:
     flat = np.where(target > 0, np.float32(0.5), np.float32(0))
     for one, two in ((target, flat), (flat, target), (flat, flat), (np.zeros_like(target), target)):

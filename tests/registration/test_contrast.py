@@ -152,12 +152,11 @@ def test_other_words_are_refused(value: Any) -> None:
         Options(similarity=value).check()
 
 
-def test_any_has_no_model() -> None:
-    Options(similarity="any").check()
-    Options(similarity="any", model="none").check()
-    Options(similarity="same", model="brain").check()
-    with pytest.raises(UsageError, match=r"similarity: expected no model with any.*, got brain"):
-        Options(similarity="any", model="brain").check()
+def test_any_needs_a_model_for_it_or_none(pair: Pair, coarse_model: Path) -> None:
+    for model in ("auto", "none", "brain"):
+        Options(similarity="any", model=model).check()
+    with pytest.raises(UsageError, match=r"similarity: expected with any, no model or one that runs.*, got coarse"):
+        register(*pair, model=coarse_model, similarity="any")
 
 
 @pytest.mark.parametrize("command", ["register", "batch", "label", "bids"])

@@ -11,8 +11,12 @@ from numpy.typing import NDArray
 
 from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.engines.base import Engine
+from lightcrcf.errors import UsageError
 from lightcrcf.preprocessing.local_regression import in_contrast_of
+from lightcrcf.refinement.schedule import plan
 from lightcrcf.refinement.working_pair import WorkingPair
+from lightcrcf.registration.contrast import REMARK, select_across_contrasts
+from lightcrcf.registration.models import ModelSelection
 from lightcrcf.registration.predict import predict
 from lightcrcf.registration.register import register
 from lightcrcf.transforms.affine import Affine
@@ -76,6 +80,21 @@ def test_the_image_with_larger_voxels_is_mapped(pair: Pair) -> None:
         assert not np.array_equal(seen[0], fixed)
 
 
+def test_what_does_not_count_is_filled_after_the_mapping(pair: Pair) -> None:
+    """Then both images agree there, and the fill is no evidence for the map."""
+    mask = Volume(np.ones(pair[0].data.shape, np.uint8), pair[0].grid)
+    mask.data[: mask.data.shape[0] // 2] = 0
+    masks = (mask, None)
+    prepared = WorkingPair.prepare(pair[0], inverted(pair[1]), masks, Affine.identity(), None, RegistrationCache())
+    assert prepared.network_masks[0] is not None
+    left_out = prepared.network_masks[0] == 0
+    fixed, moving = prepared.counted()
+    assert not fixed[left_out].any()
+    first = shown(prepared, across=True)[0]
+    np.testing.assert_array_equal(first[0][left_out], first[1][left_out])
+    np.testing.assert_array_equal(first[1], in_contrast_of(fixed, moving))
+
+
 @pytest.mark.parametrize("init", ["network", "identity"])
 def test_a_model_for_two_contrasts_runs_on_them(pair: Pair, coarse_model: Path, tmp_path: Path, init: str) -> None:
     weights = store.load(coarse_model)
@@ -86,9 +105,37 @@ def test_a_model_for_two_contrasts_runs_on_them(pair: Pair, coarse_model: Path, 
         profile=weights.profile, supervision="none",
     )  # fmt: skip
     for preset, runs in (("fast", True), ("default", init == "network")):
-        found = register(pair[0], inverted(pair[1]), model=path, preset=preset)  # type: ignore[arg-type]
+        found = register(pair[0], inverted(pair[1]), model=path, preset=preset, similarity="any")  # type: ignore[arg-type]
         assert found.record.similarity.contrasts == "any"
         assert found.record.model.name == "across"
         assert (found.record.engine is not None) == runs
         assert found.record.refinement.objective == "explained"
-    assert register(*pair, model=path, preset="fast").record.similarity.contrasts == "same"
+    named = register(pair[0], inverted(pair[1]), model=path, preset="fast")
+    assert named.record.similarity.contrasts == "same"  # a model that was asked for decides
+
+
+def test_a_named_model_that_does_not_suit_says_so_across_contrasts_too(coarse_model: Path) -> None:
+    """Limits of two contrasts are for models that suit."""
+    weights = store.load(coarse_model)
+    chosen = ModelSelection(weights, "as asked", ("it was trained on something else",))
+    with pytest.raises(UsageError, match="one that runs on two contrasts"):
+        select_across_contrasts(chosen, named=True)
+    knowing = replace(weights, preparation=replace(weights.preparation, across="network"))
+    kept = select_across_contrasts(replace(chosen, weights=knowing), named=True)
+    assert kept.mismatch == ("it was trained on something else", REMARK)
+    assert select_across_contrasts(chosen, named=False).weights is None
+
+
+def test_a_smoother_field_starts_from_the_identity() -> None:
+    """A refined field that gains too little to be kept would leave the network's, as rough as it is."""
+    brain = store.load("brain").preparation
+    starts = [plan("default", brain, across=True, smoothness=s) for s in (0.5, 1.0, 1.4, 4.0)]
+    assert [each.network for each in starts] == [True, True, False, False]
+    assert [each.schedule[0].scale for each in starts] == [4, 4, 8, 8]
+
+
+def test_quick_steps_after_a_network() -> None:
+    brain = store.load("brain").preparation
+    plans = [plan("fast", brain, across=across, steps=n) for across in (False, True) for n in (None, 7, 0)]
+    assert [[level.steps for level in each.schedule] for each in plans] == [[4], [7], [], [12, 4], [12, 7], []]
+    assert all(each.network for each in plans)

@@ -20,7 +20,7 @@ Float32 = NDArray[np.float32]
 Shape = tuple[int, int, int]
 
 _SIGMA = 7.0  # voxels of the images
-_TISSUE, _RIDGE, _LEAST = 0.02, (1e-4, 1e-5), 1e-6
+_TISSUE, _PRIOR, _RIDGE, _LEAST = 0.02, 1e-3, (1e-4, 1e-5), 1e-6
 _MOST_STRETCH = 4.0  # of the regression's own contrast, which misaligned images flatten
 _DARKEST, _MIDDLE, _BRIGHTEST = 0.03, 0.5, 1.2  # of unit intensities
 
@@ -41,14 +41,22 @@ def in_contrast_of(target: Float32, image: Float32, placed: Float32 | None = Non
         (D, H, W) float32, 0 where the image is.
     """
     constant, slope, curve = _upsampled(_coefficients(target, image if placed is None else placed, pool), target, pool)
-    mapped = constant + image * (slope + image * curve)
-    return np.where(image > _TISSUE, np.clip(mapped, _DARKEST, _BRIGHTEST), 0).astype(np.float32)
+    mapped: Float32 = curve  # in place: a whole image each time
+    mapped *= image
+    mapped += slope
+    mapped *= image
+    mapped += constant
+    np.clip(mapped, _DARKEST, _BRIGHTEST, out=mapped)
+    mapped[image <= _TISSUE] = 0
+    return mapped
 
 
 def _upsampled(blocks: Float32, like: Float32, pool: Shape) -> Float32:
     """Return (3, D, H, W): the kernel is that of displacements, which it also scales."""
     a, b, c = like.shape
-    return upsample(blocks, (a, b, c), pool) / np.array(pool, np.float32).reshape(3, 1, 1, 1)
+    found = upsample(blocks, (a, b, c), pool)
+    found /= np.array(pool, np.float32).reshape(3, 1, 1, 1)
+    return found
 
 
 def _coefficients(target: Float32, image: Float32, pool: Shape) -> Float32:
@@ -59,7 +67,8 @@ def _coefficients(target: Float32, image: Float32, pool: Shape) -> Float32:
     taps = gaussian_taps((_SIGMA / pool[0], _SIGMA / pool[1], _SIGMA / pool[2]))
     d = m - _MIDDLE
     powers = np.stack([d, d**2, d**3, d**4, t, t * d, t * d * d, t * t, np.ones_like(t)]) * weight
-    sums = _means(powers, taps)
+    # Far from all tissue of the target the regression is that of the whole images.
+    sums = _means(powers, taps) + _PRIOR * powers.mean(axis=(1, 2, 3), keepdims=True)
     d1, d2, d3, d4, t0, t1, t2, tt = sums[:-1] / (sums[-1] + _LEAST)
     s11, s12, s22 = d2 - d1 * d1 + _RIDGE[0], d3 - d1 * d2, d4 - d2 * d2 + _RIDGE[1]
     c1, c2 = t1 - t0 * d1, t2 - t0 * d2

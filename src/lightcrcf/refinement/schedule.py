@@ -225,8 +225,7 @@ def plan(
         Plan(schedule=(Level(scale=2, steps=5, ...),), network=True, template=False)
     """
     if across and preparation is not None:
-        init = preparation.across
-        preparation = None if init is None else replace(preparation, refinement_init=init)
+        preparation = _across(preparation, smoothness)
     levels = _levels(preparation, across=across)
     if preset == "accurate":
         levels = _accurate(levels, preparation)
@@ -236,7 +235,19 @@ def plan(
     if preparation is not None and not across:
         schedule = tuple(_for_model(level, preparation) for level in schedule)
     made = Plan(tuple(_smoothed(level, smoothness) for level in schedule), network)
-    return replace(made, template=template and made.multi_start)
+    return replace(made, template=template and made.multi_start and not across)
+
+
+def _across(preparation: Preparation, smoothness: float) -> Preparation | None:
+    """Return what a model says of two contrasts; None if it does not run on them.
+
+    A field smoother than the preset's starts from the identity: one that gains too little to be kept would leave the
+    network's, which is as rough as it is.
+    """
+    init = preparation.across
+    if init == "network" and smoothness > 1:
+        init = "identity"
+    return None if init is None else replace(preparation, refinement_init=init)
 
 
 def _accurate(levels: Schedule, preparation: Preparation | None) -> Schedule:
@@ -261,7 +272,8 @@ def _started(
         after = _AFTER_NETWORK_ACROSS if levels[-1].metric == "explained" else _AFTER_NETWORK
         if steps is not None:
             after = (*after[:-1], steps)
-        return tuple(replace(level, steps=n) for level, n in zip(levels[-len(after) :], after, strict=True)), True
+        last = [replace(level, min_merge_ratio=0.0) for level in levels[-len(after) :]]
+        return tuple(replace(level, steps=n) for level, n in zip(last, after, strict=True)), True
     return tuple(level for level in levels if level.scale <= preparation.refinement_scale), True
 
 

@@ -173,11 +173,25 @@ class WorkingPair:
         return Images(*images, self.noise, self.masked, across, self.share)
 
     def for_network(self) -> tuple[Float32, Float32]:
+        """Both images, `filled`."""
+        return self.filled(self.fixed, self.moving)
+
+    def counted(self) -> tuple[Float32, Float32]:
+        """Both images, 0 where they do not count for the network."""
+        fixed, moving = (
+            image if mask is None else image * (mask > 0)
+            for image, mask in zip((self.fixed, self.moving), self.network_masks, strict=True)
+        )
+        return fixed, moving
+
+    def filled(self, fixed: Float32, moving: Float32) -> tuple[Float32, Float32]:
         """Both images, each with the other's values where it does not count: there the network finds nothing to move.
 
         Where neither counts both are 0; so is what lies outside of crops, as it was where the network learned of them.
+
+        Args:
+            fixed, moving: (D, H, W), those of the pair, maybe in another contrast.
         """
-        fixed, moving = self.fixed, self.moving
         counts = [None if mask is None else mask > 0 for mask in self.network_masks]
         if counts[0] is not None:
             fixed = np.where(counts[0], fixed, moving if counts[1] is None else moving * counts[1])

@@ -26,12 +26,12 @@ def predict(network: Engine, pair: WorkingPair, *, across: bool) -> Float32:
         across: whether the images are of two contrasts. The network then runs twice, the second time with intensities
             mapped where the first one aligned the images.
     """
-    fixed, moving = pair.for_network()
     if not across:
-        return network.displacement(fixed, moving)
-    found = network.displacement(*_in_one_contrast(pair, fixed, moving, moving))
+        return network.displacement(*pair.for_network())
+    fixed, moving = pair.counted()
+    found = network.displacement(*pair.filled(*_in_one_contrast(pair, fixed, moving, moving)))
     moved = warp_upsampled(moving[None], found, pair.pool)[0]
-    return network.displacement(*_in_one_contrast(pair, fixed, moving, moved))
+    return network.displacement(*pair.filled(*_in_one_contrast(pair, fixed, moving, moved)))
 
 
 def _in_one_contrast(pair: WorkingPair, fixed: Float32, moving: Float32, moved: Float32) -> tuple[Float32, Float32]:
@@ -39,7 +39,7 @@ def _in_one_contrast(pair: WorkingPair, fixed: Float32, moving: Float32, moved: 
 
     Args:
         pair: of the images.
-        fixed, moving: (D, H, W).
+        fixed, moving: (D, H, W), 0 where they do not count.
         moved: (D, H, W), the moving image where it is compared with the fixed one.
     """
     sizes = [float(np.prod(image.grid.spacing_mm)) for image in pair.images]

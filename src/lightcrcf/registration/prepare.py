@@ -70,7 +70,7 @@ def prepare(inputs: Inputs, plan: RegistrationPlan, context: RunContext) -> Prep
                 for pair, types in zip(pairs, plan.image_types, strict=True)
             )
             revised = _revised(plan, inputs, contrasts, context)
-            if revised.selection.weights is not plan.selection.weights:
+            if _prepares_anew(plan, revised):
                 del pairs  # before others take their place
                 pairs = _working_pairs(inputs, revised, affine, context)
         with watch.stage("load network", 0.5):
@@ -81,6 +81,12 @@ def prepare(inputs: Inputs, plan: RegistrationPlan, context: RunContext) -> Prep
         context.release(network)
         network = None
     return PreparedInputs(affine, alignment, pairs, network, revised, contrasts)
+
+
+def _prepares_anew(plan: RegistrationPlan, revised: RegistrationPlan) -> bool:
+    """Return whether the working images of a revised plan are others: those of another model, or of none."""
+    models = [each.selection.weights.sha256 if each.selection.weights else None for each in (plan, revised)]
+    return models[0] != models[1] or plan.known != revised.known
 
 
 def _revised(
@@ -98,16 +104,14 @@ def _revised(
 
 
 def _across(contrasts: Sequence[ContrastComparison], options: Options, plan: RegistrationPlan) -> tuple[bool, ...]:
-    """Return for each pair whether its contrasts differ; a named model of one contrast decides for the first pair."""
+    """Return for each pair whether its contrasts differ; a model that was asked for decides it for the first pair."""
     if options.similarity != "auto":
         return plan.across
     differ = [
         each.two_contrasts or fixed.ct != moving.ct
         for each, (fixed, moving) in zip(contrasts, plan.image_types, strict=True)
     ]
-    weights = plan.selection.weights
-    tells = options.model in ("auto", "none") or (weights is not None and weights.preparation.across is not None)
-    return (tells and differ[0], *differ[1:])
+    return (options.model in ("auto", "none") and differ[0], *differ[1:])
 
 
 def _working_pairs(

@@ -121,7 +121,7 @@ def register(
         model: "auto", the name of a shipped model, a .safetensors file, or "none" to refine from coarse to fine
             without a network.
         init: "auto" aligns affinely, "none" trusts the headers, anything else is an ITK affine file.
-        preset: "fast", the network and four steps at full resolution; "default", at most three seconds of refinement;
+        preset: "fast", the network and a few steps; "default", at most three seconds of refinement;
             "accurate", refinement until it no longer helps, as "default" does for small images.
             The model sets the initial field of the refinement; see `weights.preparation.Preparation`.
             Without a model "fast" is affine only.
@@ -140,9 +140,10 @@ def register(
         smoothness: of the refined field, 0.1 to 10: factor on the widths of the Gaussians that regularise it. 2 is
             smoother, 0.5 rougher. Without a refinement (`refine=0`, some models) anything but 1 is an error.
         jacobian: also measure local volume change on the fixed grid.
-        similarity: "any" for images of different contrasts: they are refined from the identity, without a network, by
-            the fraction of the moving image's local variance that the fixed one explains; "same" compares intensities;
-            "auto" decides after the affine alignment, and is "same" where a model was named.
+        similarity: "any" for images of different contrasts: they are refined by the fraction of the moving image's
+            local variance that the fixed one explains, from the field of a network that runs on such pairs ("brain"),
+            or from the identity; "same" compares intensities; "auto" decides after the affine alignment, and is "same"
+            where a model was named.
         transform: "rigid", "similarity" (and one scale), "affine", or "deformable", an affine and a field. Without
             a field there is neither network nor refinement: with `refine`, `smoothness`, `diffeomorphic` or `init`,
             anything but "deformable" is an error, and `preset` makes no difference.

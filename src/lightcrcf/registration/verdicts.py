@@ -13,6 +13,7 @@ from lightcrcf.quality.similarity import containment, overlap
 from lightcrcf.quality.thresholds import group_of
 from lightcrcf.quality.transform_metrics import is_mirrored
 from lightcrcf.quality.verdict import SEVERITY, Quality, judge_by_group
+from lightcrcf.registration.contrast import REMARK
 from lightcrcf.registration.deform import Deformation
 from lightcrcf.registration.inputs import ImagePair, Inputs
 from lightcrcf.registration.prepare import PreparedInputs
@@ -56,7 +57,7 @@ def judge_pairs(
     folding = None if unfolding is None else unfolding.folded_percent
     metrics = measure(pairs, deformation.displacement, affine, folding_percent=folding)
     group = _group(prepared, inputs, deformation)
-    mismatch = plan.selection.mismatch if group is None or not plan.across[0] else ()
+    mismatch = [each for each in plan.selection.mismatch if each != REMARK or group is None]
     remarks = (*mismatch, *_unknown_sides(inputs), *_misplaced_labels(inputs), *warnings_of(labels))
     first = judge_by_group(metrics[0], group, remarks=remarks, mirrored=is_mirrored(affine))
     verdicts = (first, *(judge_by_group(each) for each in metrics[1:]))

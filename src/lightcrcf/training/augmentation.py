@@ -200,11 +200,11 @@ def _known_field(params: AugmentationParams, shape: Shape) -> Tensor:
     return field[0]
 
 
-def seen(pair: tuple[Tensor, Tensor], params: AugmentationParams) -> tuple[Tensor, Tensor]:
-    """Return a pair as the network sees it: as it is, or one image from another contrast."""
+def seen(pair: tuple[Tensor, Tensor], params: AugmentationParams, pool: Shape) -> tuple[Tensor, Tensor]:
+    """Return a pair as a network with this `pool` sees it: as it is, or one image of another contrast."""
     if params.contrast is None:
         return pair
-    return seen_in_other_contrast(pair, params.contrast, params.noise_seed + 2)
+    return seen_in_other_contrast(pair, params.contrast, params.noise_seed + 2, pool)
 
 
 def render_labels(

@@ -12,7 +12,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import conv3d, interpolate
 
@@ -20,7 +19,7 @@ from lightcrcf.preprocessing.local_regression import in_contrast_of
 
 __all__ = ["OtherContrast", "sample_contrast", "seen_in_other_contrast", "smooth_factor"]
 
-Float32 = NDArray[np.float32]
+Shape = tuple[int, int, int]
 
 _TISSUES = (0.03, 0.4, 0.85)  # quantiles of a T1's foreground that lie in liquor, grey and white matter
 _DARKEST, _BRIGHTEST, _APART = 0.05, 1.0, (0.15, 0.4)  # intensities of tissues; how far those of the last two differ
@@ -60,27 +59,30 @@ def sample_contrast(rng: np.random.Generator) -> OtherContrast:
     )  # fmt: skip
 
 
-def seen_in_other_contrast(pair: tuple[Tensor, Tensor], contrast: OtherContrast, seed: int) -> tuple[Tensor, Tensor]:
+def seen_in_other_contrast(
+    pair: tuple[Tensor, Tensor], contrast: OtherContrast, seed: int, pool: Shape = (2, 2, 2)
+) -> tuple[Tensor, Tensor]:
     """Return a pair as the network sees it: one image simulated in another contrast, both mapped to one contrast.
 
     Args:
         pair: fixed and moving image, (D, H, W), 0 in the background.
         contrast: what was drawn.
         seed: of the map of intensities, the shading and the noise.
+        pool: downsampling factors of the network.
     """
     generator = torch.Generator().manual_seed(seed)
     own, other = pair[::-1] if contrast.image == "moving" else pair
     scan = _simulated(own, contrast, generator)
     if contrast.back:
         # Where the scan is aligned with the other image it is aligned with what it was made of.
-        scan = _mapped(own if contrast.placed else other, scan)
+        scan = _mapped(own if contrast.placed else other, scan, pool)
     else:
-        other = _mapped(scan, other)
+        other = _mapped(scan, other, pool)
     return (other, scan) if contrast.image == "moving" else (scan, other)
 
 
-def _mapped(target: Tensor, image: Tensor) -> Tensor:
-    return torch.from_numpy(in_contrast_of(target.numpy(), image.numpy()))
+def _mapped(target: Tensor, image: Tensor, pool: Shape) -> Tensor:
+    return torch.from_numpy(in_contrast_of(target.numpy(), image.numpy(), pool=pool))
 
 
 def _simulated(image: Tensor, contrast: OtherContrast, generator: torch.Generator) -> Tensor:

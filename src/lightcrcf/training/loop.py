@@ -296,7 +296,8 @@ class Trainer:
             pair = (pair[0], pair[0])
         truth = known_displacement(params, config.data.shape)
         images = render(*pair, params, config.data, config.augment, truth)
-        fixed, moving, *shown = (i[None, None].to(self.device) for i in (*images, *seen(images, params)))
+        all_images = *images, *seen(images, params, config.network.pool)
+        fixed, moving, *shown = (i[None, None].to(self.device) for i in all_images)
         return RenderedPair(
             fixed, moving, (shown[0], shown[1]), None if truth is None else truth[None].to(self.device),
             self._labels(pair, params, compare) if config.loss.dice > 0 else None,

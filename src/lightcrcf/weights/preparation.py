@@ -29,7 +29,7 @@ class Preparation:
         window: intensity range that maps to 0 and 1 (CT); None estimates it from each image.
         align: whether to align the pair affinely first; otherwise the headers define the frame (one subject).
         refinement_init: initial field of the refinement: the low-pass filtered field of the "network", the "identity"
-            (the network serves the fast preset only), or "none", without refinement.
+            (the network serves the fast preset only), or "none", without refinement. For images of one contrast.
         refinement_scale: of the coarsest level that refines the field of the network: 8, 4 or 2, where 1 is full
             resolution.
         contrast: weight of local contrast in the refinement, relative to that of the images.
