@@ -10,7 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightcrcf.training.contrasts import OtherContrast, sample_contrast, seen_in_other_contrast, smooth_factor
+from lightcrcf.training.augmentation.contrasts import (
+    OtherContrast,
+    sample_contrast,
+    seen_in_other_contrast,
+    smooth_factor,
+)
 
 PLAIN = OtherContrast("moving", back=True, placed=True, axis=2, slice_voxels=1.0, noise=0.0)
 

@@ -13,7 +13,7 @@ import torch
 from lightcrcf.errors import InputError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.training import data as module
-from lightcrcf.training.augmentation import (
+from lightcrcf.training.augmentation.pair import (
     AugmentationParams,
     augment_intensity,
     render,

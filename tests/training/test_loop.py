@@ -17,7 +17,7 @@ from lightcrcf.errors import InputError, UsageError
 from lightcrcf.network import sampling
 from lightcrcf.training import loop
 from lightcrcf.training import objective as objective_module
-from lightcrcf.training.augmentation import RenderedPair
+from lightcrcf.training.augmentation.pair import RenderedPair
 from lightcrcf.training.config import Stage, load_config
 from lightcrcf.training.loop import Trainer, train
 from lightcrcf.training.objective import Operations, objective

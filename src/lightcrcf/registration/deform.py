@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.refinement.acceptance import gains
 from lightcrcf.refinement.air import faded_in_air
+from lightcrcf.refinement.initial_field import predict
 from lightcrcf.refinement.refine import RefinementResult, refine_together
 from lightcrcf.refinement.unfolding import UnfoldingSummary, remove_folds, without_few_folds
 from lightcrcf.refinement.working_pair import WorkingPair
 from lightcrcf.registration.context import RunContext
 from lightcrcf.registration.inputs import Inputs
-from lightcrcf.registration.predict import predict
 from lightcrcf.registration.prepare import PreparedInputs
 from lightcrcf.registration.template_path import register_via_template
 from lightcrcf.transforms.diffeomorphic import make_diffeomorphic

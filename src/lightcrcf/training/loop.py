@@ -17,7 +17,7 @@ from torch.nn.utils import clip_grad_norm_
 from lightcrcf.errors import InputError, UsageError
 from lightcrcf.network.model import LightCRCF
 from lightcrcf.run_record.environment import usable_cores
-from lightcrcf.training.augmentation import (
+from lightcrcf.training.augmentation.pair import (
     AugmentationParams,
     Labels,
     RenderedPair,

@@ -18,8 +18,13 @@ from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
 from lightcrcf.geometry.label_kernels import label_fractions
 from lightcrcf.network import sampling
+from lightcrcf.training.augmentation.contrasts import (
+    OtherContrast,
+    sample_contrast,
+    seen_in_other_contrast,
+    smooth_factor,
+)
 from lightcrcf.training.config import Augment, Data
-from lightcrcf.training.contrasts import OtherContrast, sample_contrast, seen_in_other_contrast, smooth_factor
 from lightcrcf.training.data import Subject
 
 __all__ = [

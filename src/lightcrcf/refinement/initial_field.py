@@ -1,4 +1,4 @@
-"""The network's field of a pair; of two contrasts, one image is mapped to the contrast of the other one before."""
+"""The field of a network for a pair; of two contrasts, one image is mapped to the contrast of the other one before."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _PLACED, _MAPPED_BACK = 0.3, 0.8
 
 @dataclass(frozen=True)
 class OtherContrast:
-    """What is drawn of another contrast.
+    """Parameters of another contrast.
 
     Args:
         image: which image of the pair is the scan of another contrast.

@@ -13,11 +13,11 @@ from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.engines.base import Engine
 from lightcrcf.errors import UsageError
 from lightcrcf.preprocessing.local_regression import in_contrast_of
+from lightcrcf.refinement.initial_field import predict
 from lightcrcf.refinement.schedule import plan
 from lightcrcf.refinement.working_pair import WorkingPair
 from lightcrcf.registration.contrast import REMARK, select_across_contrasts
 from lightcrcf.registration.models import ModelSelection
-from lightcrcf.registration.predict import predict
 from lightcrcf.registration.register import register
 from lightcrcf.transforms.affine import Affine
 from lightcrcf.volumes import Volume

@@ -1,0 +1,1 @@
+"""Augmentation of training pairs: geometry and intensities, and simulated scans of other contrasts."""
