@@ -110,6 +110,16 @@ class Options:
                 got=str(self.similarity),
                 remedy="correct the name",
             )
+        if self.similarity == "any" and self.model not in ("auto", "none"):
+            from lightcrcf.weights.store import load  # deferred: imports NumPy
+
+            if load(self.model).preparation.across is None:
+                raise UsageError(
+                    "similarity",
+                    expected="with any, no model or one that runs on two contrasts",
+                    got=str(self.model),
+                    remedy="leave out the model, or choose same",
+                )
 
     def _check_weights(self) -> None:
         for weight in self.channel_weights:

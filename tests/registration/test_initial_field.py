@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from lightcrcf.cache.registration import RegistrationCache
 from lightcrcf.engines.base import Engine
-from lightcrcf.errors import UsageError
 from lightcrcf.preprocessing.local_regression import in_contrast_of
 from lightcrcf.refinement.initial_field import predict
 from lightcrcf.refinement.schedule import plan
@@ -118,12 +117,10 @@ def test_a_named_model_that_does_not_suit_says_so_across_contrasts_too(coarse_mo
     """Limits of two contrasts are for models that suit."""
     weights = store.load(coarse_model)
     chosen = ModelSelection(weights, "as asked", ("it was trained on something else",))
-    with pytest.raises(UsageError, match="one that runs on two contrasts"):
-        select_across_contrasts(chosen, named=True)
     knowing = replace(weights, preparation=replace(weights.preparation, across="network"))
-    kept = select_across_contrasts(replace(chosen, weights=knowing), named=True)
+    kept = select_across_contrasts(replace(chosen, weights=knowing))
     assert kept.mismatch == ("it was trained on something else", REMARK)
-    assert select_across_contrasts(chosen, named=False).weights is None
+    assert select_across_contrasts(chosen).weights is None
 
 
 def test_a_smoother_field_starts_from_the_identity() -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.errors import UsageError
 from lightcrcf.geometry.alignment_kernels import block_mean
 from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.preprocessing.intensity_mapping import conditional_means, map_intensities
@@ -110,27 +109,16 @@ def _mapped(fixed: Float32, moving: Float32, counts: Float32) -> ContrastCompari
     return ContrastComparison(_correlation(fixed, moving, counts), _correlation(fixed, mapped, counts))
 
 
-def select_across_contrasts(selection: ModelSelection, *, named: bool) -> ModelSelection:
+def select_across_contrasts(selection: ModelSelection) -> ModelSelection:
     """Return the selection for a pair of two contrasts: a model that runs on such pairs, or none.
 
     Args:
         selection: for one contrast.
-        named: whether its model was asked for.
-
-    Raises:
-        UsageError: for a model that was asked for and does not run on them.
     """
     weights = selection.weights
     if weights is not None and weights.preparation.across is not None:
         mismatch = (*selection.mismatch, REMARK)
         return replace(selection, reason=f"{selection.reason}, of two contrasts", mismatch=mismatch)
-    if weights is not None and named:
-        raise UsageError(
-            "similarity",
-            expected="with any, no model or one that runs on two contrasts",
-            got=weights.name,
-            remedy="leave out the model, or choose same",
-        )
     return replace(selection, weights=None, reason="no model is for images of different contrasts", mismatch=(REMARK,))
 
 

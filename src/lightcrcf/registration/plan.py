@@ -93,15 +93,13 @@ def plan_registration(
         across: for each pair, whether its images are of two contrasts; by default as the options say.
 
     Raises:
-        UsageError: for an unknown model, one that does not run on two contrasts, or a smoothness where the model's
-            field is not refined.
+        UsageError: for an unknown model, or a smoothness where the model's field is not refined.
         InputError: for damaged weights.
     """
     image_types = tuple((cache.image_type(pair.fixed), cache.image_type(pair.moving)) for pair in inputs.pairs)
     across = across or (options.similarity == "any",) * len(image_types)
     chosen = select_model(options.model, image_types[0], (inputs.fixed.grid, inputs.moving.grid))
-    named = options.model not in ("auto", "none")
-    selection = select_across_contrasts(chosen, named=named) if across[0] else chosen
+    selection = select_across_contrasts(chosen) if across[0] else chosen
     further = zip(inputs.pairs[1:], image_types[1:], strict=True)
     of_one = replace(selection, mismatch=chosen.mismatch)
     known = (True, *(_knows(of_one, pair, types) for pair, types in further))

@@ -69,7 +69,7 @@ def test_a_template_and_what_apply_makes_of_it(
         (["IMAGE", "OTHER", "--preset", "best"], 2),
         (["IMAGE", "OTHER", "--model", "nobody"], 2),
         (["IMAGE", "OTHER", "--similarity", "none"], 2),
-        (["IMAGE", "OTHER", "--similarity", "any", "--model", "brain"], 2),
+        (["IMAGE", "OTHER", "--similarity", "any", "--model", "hippocampus-mr"], 2),
         (["IMAGE", "OTHER", "--workers", "99999"], 2),
     ],
 )
@@ -91,7 +91,7 @@ def test_every_option_reaches_the_template(images: list[str], tmp_path: Path, mo
 
     monkeypatch.setattr("lightcrcf.template.build.build", stop)
     options = (
-        "--iterations 7 --step 0.25 --sharpen 0 --model m --preset accurate --coarsen 2 --workers 2 "
+        "--iterations 7 --step 0.25 --sharpen 0 --model brain --preset accurate --coarsen 2 --workers 2 "
         "--scheduler tcp://x:1 --threads 3 --similarity any --resume"
     )
     assert run(["template", *images, "--out", str(tmp_path), *options.split()]) == 2
@@ -99,7 +99,12 @@ def test_every_option_reaches_the_template(images: list[str], tmp_path: Path, mo
         "paths": [Path(image) for image in images],
         "out": tmp_path,
         "recipe": Recipe(
-            7, 0.25, 0.0, BatchOptions("m", preset="accurate", coarsen=2, threads=3, similarity="any"), 2, "tcp://x:1"
+            7,
+            0.25,
+            0.0,
+            BatchOptions("brain", preset="accurate", coarsen=2, threads=3, similarity="any"),
+            2,
+            "tcp://x:1",
         ),
         "resume": True,
         "progress": True,
