@@ -52,11 +52,10 @@ class OtherContrast:
 
 def sample_contrast(rng: np.random.Generator) -> OtherContrast:
     """Sample another contrast of one image of a pair."""
-    image, back, placed = "moving" if rng.random() < 0.5 else "fixed", rng.random(), rng.random()
-    return OtherContrast(
-        "moving" if image == "moving" else "fixed", bool(back < _MAPPED_BACK), bool(placed < _PLACED),
-        int(rng.integers(3)), float(rng.uniform(1, _THICKEST)), float(rng.uniform(0, _NOISIEST)),
-    )  # fmt: skip
+    image: Literal["fixed", "moving"] = "moving" if rng.random() < 0.5 else "fixed"
+    back, placed = rng.random() < _MAPPED_BACK, rng.random() < _PLACED
+    axis, slice_voxels = int(rng.integers(3)), float(rng.uniform(1, _THICKEST))
+    return OtherContrast(image, back, placed, axis, slice_voxels, float(rng.uniform(0, _NOISIEST)))
 
 
 def seen_in_other_contrast(
