@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv3d
 
 from lightcrcf.network import reparam
+from lightcrcf.network.convolution import convolve
 from lightcrcf.network.tarep import bias_of, convolutions
 
 __all__ = ["GfRep"]
@@ -63,4 +63,4 @@ class GfRep(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the flow (N, 3, D, H, W), in voxels of this level, of features (N, in, D, H, W)."""
-        return conv3d(x, *self.fused_kernel(), padding=1)
+        return convolve(x, *self.fused_kernel())

@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from torch.nn.functional import conv3d
 
 from lightcrcf.network import reparam
+from lightcrcf.network.convolution import Stride, convolve
 
 __all__ = ["TaRep", "Texture", "bias_of", "convolutions", "laplacian_mask", "sobel_mask"]
 
-Stride = int | tuple[int, int, int]
 ANISOTROPIC = ((3, 3, 1), (3, 1, 3), (1, 3, 3))
 
 
@@ -171,4 +171,4 @@ class TaRep(nn.Module):
         """Return (N, out, D/stride, H/stride, W/stride) of (N, in, D, H, W)."""
         if self.norms and self.training:
             return self.branches(x)
-        return conv3d(x, *self.fused_kernel(), stride=self.stride, padding=1)
+        return convolve(x, *self.fused_kernel(), self.stride)
