@@ -25,7 +25,8 @@ def installed() -> Iterator[Path]:
     try:
         folder.chmod(0o755)
         pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", folder, ROOT], check=True)
+        compiled = ["-C", "build-dir=core"] if (ROOT / "core" / "CMakeCache.txt").exists() else []  # by scripts/setup
+        subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", *compiled, "-w", folder, ROOT], check=True)
         (wheel,) = folder.glob("*.whl")
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "env"], check=True)
         python = folder / "env" / "bin" / "python"

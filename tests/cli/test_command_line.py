@@ -128,3 +128,21 @@ def test_words_too_many_name_what_the_command_takes(capsys: pytest.CaptureFixtur
 def test_help_is_shown_whatever_else_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["register", "a.nii", "--out", "a", "--out", "b", "--help"]) == 0
     assert "Usage: lightcrcf register" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--smoothness", "abc"], "--smoothness: expected a number, got abc;"),
+        (["--smoothness", "20"], "--smoothness: expected 10 or less, got 20;"),
+        (["--threads", "1.5"], "--threads: expected a whole number, got 1.5;"),
+        (["--threads", "0"], "--threads: expected 1 or more, got 0;"),
+        (["--preset", "quick"], "--preset: expected one of fast, default, accurate, got quick;"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_refused_value_is_told_what_is_expected(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    err = refused(["register", *words], capsys)
+    assert err == f"error: {told} see 'lightcrcf register --help'\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,17 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
 
 _EXAMPLES = {"register": "--fixed F --moving M --out DIR"}  # none of them is required, because of --from
+# What options of a type expect, by the types of pydantic's errors.
+_EXPECTED = {
+    "float_parsing": "a number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "{ge:g} or more",
+    "less_than": "less than {lt:g}",
+    "less_than_equal": "{le:g} or less",
+    "finite_number": "a finite number",
+}
 _INSTEAD_OF_SEVERAL = {
     ("apply", "transform"): "name one: applying one after the other would interpolate twice; register the outer pair "
     "directly, or let ANTs go through both at once: antsApplyTransforms -d 3 -r REFERENCE -i INPUT -o OUTPUT "
@@ -48,7 +60,7 @@ class Command(TyperCommand):
         """Parse arguments, as Click; options with one value may be given once.
 
         Raises:
-            UsageError: for a repeated option, short options, and extra arguments.
+            UsageError: for a repeated option, short options, extra arguments, and a value that an option cannot have.
             InputError: for an unreadable file, which typer reports as wrong usage.
         """
         try:
@@ -63,6 +75,7 @@ class Command(TyperCommand):
             return super().parse_args(ctx, args)
         except CommandLineError as error:
             _explain_unreadable_file(given, error)
+            _explain_refused_value(ctx, error)
             raise
 
     def _check_repeats(self, words: Sequence[str], order: Sequence[Any]) -> None:
@@ -108,6 +121,17 @@ def _explain_unreadable_file(given: Mapping[str, Any], error: Exception) -> None
         if isinstance(path, str) and Path(path).exists() and not os.access(path, os.R_OK):
             remedy = "change its permissions, or ask its owner"
             raise InputError(path, expected="a readable file or folder", got="permission denied", remedy=remedy)
+
+
+def _explain_refused_value(ctx: Any, error: Exception) -> None:
+    """Raise an error with what the option expects, if its type refused the value."""
+    refused = getattr(error.__cause__, "errors", list)()
+    if refused:
+        wanted = _EXPECTED.get(refused[0]["type"], str(error).rstrip(".")).format(**refused[0].get("ctx", {}))
+        choices = re.search(r" is not (one of .*)", wanted)
+        expected = choices[1].replace("'", "") if choices else wanted
+        name, remedy = error.param.opts[0], f"see '{ctx.command_path} --help'"  # type: ignore[attr-defined]
+        raise UsageError(name, expected=expected, got=str(refused[0]["input"]), remedy=remedy)
 
 
 def _values(words: Sequence[str], names: Sequence[str]) -> Iterator[str]:
