@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from lightcrcf.errors import UsageError
 from lightcrcf.training.journal import Journal
 from lightcrcf.training.loop import train
 
@@ -51,3 +53,13 @@ def test_without_tensorboard_there_is_the_log(tmp_path: Path) -> None:
     lines = (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in lines] == [{"step": 3, "loss": 0.25}, {"step": 3, "monitor": {"dice": 0.5}}]
     assert [path.name for path in tmp_path.iterdir()] == ["log.jsonl"]
+
+
+def test_a_missing_tensorboard_is_told_before_anything_is_read(
+    recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = recipe(4)
+    monkeypatch.setattr("lightcrcf.training.loop.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"run.tensorboard: expected the package tensorboard, .* set it to false, or"):
+        train(config)
+    assert not (config.parent / "run").exists()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
-from lightcrcf.errors import InputError, UsageError
+from lightcrcf.errors import InputError, UsageError, how_to_install
 from lightcrcf.network.model import LightCRCF
 from lightcrcf.run_record.environment import usable_cores
 from lightcrcf.training.augmentation.pair import (
@@ -72,13 +73,18 @@ def train(
 
     Raises:
         InputError: for a bad configuration, bad data, or a checkpoint of another configuration.
-        UsageError: if the folder holds a run and `resume` is False.
+        UsageError: if the folder holds a run and `resume` is False, or TensorBoard is wanted and missing.
     """
     config = (
         recipe if isinstance(recipe, TrainingConfig) else load_config(recipe, files=True, start=start, resume=resume)
     )
     folder = config.run.folder
     checkpoint = config.run.checkpoint
+    if config.run.tensorboard and find_spec("tensorboard") is None:
+        raise UsageError(
+            "run.tensorboard", expected="the package tensorboard", got="no such package",
+            remedy=f"set it to false, or {how_to_install('train')}",
+        )  # fmt: skip
     if checkpoint.exists() and not resume:
         raise UsageError(
             str(folder),

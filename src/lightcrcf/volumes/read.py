@@ -55,6 +55,7 @@ def _read(path: Path) -> Volume:
 
 def _not_nifti(path: Path) -> InputError:
     size = path.stat().st_size
-    got = "an empty file" if size == 0 else f"{size} bytes without a NIfTI header"
+    if size == 0:
+        return InputError(str(path), expected="a NIfTI file", got="an empty file", remedy="copy or export it again")
     remedy = "check the file; if it is Analyze 7.5, which does not say left from right, convert it to NIfTI"
-    return InputError(str(path), expected="a NIfTI file", got=got, remedy=remedy)
+    return InputError(str(path), expected="a NIfTI file", got=f"{size} bytes without a NIfTI header", remedy=remedy)
