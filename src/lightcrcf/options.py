@@ -50,7 +50,8 @@ class Options:
     )
     init: str = _option("auto", "auto: affine alignment included; none: trust the headers; or an ITK affine file.")
     preset: Preset = _option(
-        "default", "fast: network and few steps, affine without a network; default: refined as the model asks; accurate: more."
+        "default",
+        "fast: network and few steps, affine without a network; default: refined as the model asks; accurate: more.",
     )
     refine: int | None = _option(None, "Refinement steps at full resolution [default: by preset].", min=0)
     diffeomorphic: bool = _option(False, "Change the field a little so that it folds nowhere.")

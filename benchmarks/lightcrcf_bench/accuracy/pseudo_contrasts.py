@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightcrcf.geometry.arrays import contiguous
 from lightcrcf.geometry.gradients import window_mean
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.geometry.kernels import resample
-from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
+from lightcrcf.geometry.refinement_kernels import gaussian
 from lightcrcf.volumes import Volume
 
 __all__ = ["CONTRASTS", "Contrast", "pseudo_contrast", "smoothed"]
@@ -204,9 +203,7 @@ def _noise_of(shape: tuple[int, ...], sigma: float, random: np.random.Generator)
 
 def smoothed(sigma: tuple[float, ...], *images: Float32) -> list[Float32]:
     """Smooth by a Gaussian; border voxels are repeated."""
-    taps, out = gaussian_taps((sigma[0], sigma[1], sigma[2])), np.empty((len(images), *images[0].shape), np.float32)
-    smooth(contiguous(np.stack(images)), taps, out)
-    return list(out)
+    return list(gaussian(np.stack(images), (sigma[0], sigma[1], sigma[2])))
 
 
 def _coarser(grid: Grid, factors: NDArray[np.float64]) -> Grid:

@@ -125,7 +125,7 @@ def _explain_unreadable_file(given: Mapping[str, Any], error: Exception) -> None
 
 def _explain_refused_value(ctx: Any, error: Exception) -> None:
     """Raise an error with what the option expects, if its type refused the value."""
-    refused = getattr(error.__cause__, "errors", list)()
+    refused: list[Any] = getattr(error.__cause__, "errors", list)()
     if refused:
         wanted = _EXPECTED.get(refused[0]["type"], str(error).rstrip(".")).format(**refused[0].get("ctx", {}))
         choices = re.search(r" is not (one of .*)", wanted)

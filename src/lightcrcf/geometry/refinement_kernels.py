@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lightcrcf import _core
 from lightcrcf.geometry.arrays import contiguous
 
-__all__ = ["correlation_force", "correlation_terms", "gaussian_taps", "smooth"]
+__all__ = ["correlation_force", "correlation_terms", "gaussian", "gaussian_taps", "smooth"]
 
 Float32 = NDArray[np.float32]
 
@@ -81,6 +81,19 @@ def correlation_force(
     """
     fixed, moved, weight = contiguous(fixed), contiguous(moved), None if weight is None else contiguous(weight)
     _core.correlation_force(fixed, moved, weight, radius, terms, out)
+
+
+def gaussian(values: Float32, sigma_voxels: tuple[float, float, float]) -> Float32:
+    """Return each channel of `values` (C, D, H, W) convolved with a Gaussian; borders are replicated.
+
+    Example:
+        >>> step = np.repeat(np.float32([0, 1]), 3).reshape(1, 1, 1, 6)
+        >>> gaussian(step, (0, 0, 0.5)).astype(float).round(2).ravel().tolist()
+        [0.0, 0.0, 0.11, 0.89, 1.0, 1.0]
+    """
+    out = np.empty(values.shape, np.float32)
+    smooth(values, gaussian_taps(sigma_voxels), out)
+    return out
 
 
 def smooth(values: Float32, taps: Float32, out: Float32) -> None:

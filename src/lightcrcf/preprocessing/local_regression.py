@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lightcrcf.geometry.alignment_kernels import block_mean
 from lightcrcf.geometry.kernels import upsample
-from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
+from lightcrcf.geometry.refinement_kernels import gaussian
 
 __all__ = ["in_contrast_of"]
 
@@ -64,11 +64,11 @@ def _coefficients(target: Float32, image: Float32, pool: Shape) -> Float32:
     # Blocks at the edge of the anatomy are partly empty in both images: dark stays dark there.
     weight = block_mean(((target > _TISSUE) & (image > _TISSUE)).astype(np.float32), pool)
     t, m = block_mean(target, pool), block_mean(image, pool)
-    taps = gaussian_taps((_SIGMA / pool[0], _SIGMA / pool[1], _SIGMA / pool[2]))
     d = m - _MIDDLE
     powers = np.stack([d, d**2, d**3, d**4, t, t * d, t * d * d, t * t, np.ones_like(t)]) * weight
     # Far from all tissue of the target the regression is that of the whole images.
-    sums = _means(powers, taps) + _PRIOR * powers.mean(axis=(1, 2, 3), keepdims=True)
+    sigma = (_SIGMA / pool[0], _SIGMA / pool[1], _SIGMA / pool[2])
+    sums = gaussian(powers, sigma) + _PRIOR * powers.mean(axis=(1, 2, 3), keepdims=True)
     d1, d2, d3, d4, t0, t1, t2, tt = sums[:-1] / (sums[-1] + _LEAST)
     s11, s12, s22 = d2 - d1 * d1 + _RIDGE[0], d3 - d1 * d2, d4 - d2 * d2 + _RIDGE[1]
     c1, c2 = t1 - t0 * d1, t2 - t0 * d2
@@ -79,9 +79,3 @@ def _coefficients(target: Float32, image: Float32, pool: Shape) -> Float32:
     slope, curve = slope * stretch, curve * stretch
     constant = t0 - slope * (d1 + _MIDDLE) - curve * (d2 - _MIDDLE**2)
     return np.stack([constant, slope - 2 * _MIDDLE * curve, curve])
-
-
-def _means(values: Float32, taps: Float32) -> Float32:
-    out = np.empty_like(values, dtype=np.float32)
-    smooth(np.ascontiguousarray(values, np.float32), taps, out)
-    return out

@@ -15,7 +15,7 @@ from lightcrcf import _core
 from lightcrcf.geometry.alignment_kernels import downsample
 from lightcrcf.geometry.arrays import contiguous
 from lightcrcf.geometry.gradients import window_mean
-from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
+from lightcrcf.geometry.refinement_kernels import gaussian
 from lightcrcf.preprocessing.bias_field import smooth_gain
 from lightcrcf.refinement.rows import level_objective
 from lightcrcf.refinement.schedule import Level, Metric
@@ -88,8 +88,7 @@ def _extremes(objective: _core.LevelObjective) -> tuple[float, float]:
     most = np.maximum(variance - objective.noise, 0) / np.maximum(variance, _SMALL)
     before, after = (np.minimum(_similarity(objective, image), most) for image in (objective.moving, objective.moved))
     weight = np.sqrt(variance) if objective.weight is None else np.sqrt(variance) * objective.weight
-    taps, around = gaussian_taps((_AROUND,) * 3), np.empty((3, *weight.shape), np.float32)
-    smooth(np.stack([weight * (after - before), weight * most, weight]), taps, around)
+    around = gaussian(np.stack([weight * (after - before), weight * most, weight]), (_AROUND,) * 3)
     tissue = fixed > _FOREGROUND
     telling = tissue & (around[2] > _TELLING * around[2][tissue].mean()) & (around[1] > _SMALL)
     gains = around[0][telling] / around[1][telling]

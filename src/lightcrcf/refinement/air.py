@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightcrcf.geometry.alignment_kernels import block_mean
-from lightcrcf.geometry.arrays import contiguous
 from lightcrcf.geometry.kernels import warp
-from lightcrcf.geometry.refinement_kernels import gaussian_taps, smooth
+from lightcrcf.geometry.refinement_kernels import gaussian
 from lightcrcf.preprocessing.masks import fill_holes_in_slices
 from lightcrcf.refinement.working_pair import WorkingPair
 
@@ -38,8 +37,7 @@ def faded_in_air(displacement: Float32, pair: WorkingPair) -> Float32:
     moved = warp(images[1][None], displacement)[0]
     body = _beyond_the_ends(fill_holes_in_slices((images[0] > _BODY) | (moved > _BODY))).astype(np.float32)
     sigmas = _SIGMA_MM / lattice.spacing_mm
-    near = np.empty((1, *body.shape), np.float32)
-    smooth(contiguous(body[None]), gaussian_taps((sigmas[0], sigmas[1], sigmas[2])), near)
+    near = gaussian(body[None], (sigmas[0], sigmas[1], sigmas[2]))
     weight: Float32 = np.minimum(np.float32(_TIMES) * near[0], np.float32(1))
     return np.asarray(displacement * weight, np.float32)
 
