@@ -51,7 +51,7 @@ class Options:
     init: str = _option("auto", "auto: affine alignment included; none: trust the headers; or an ITK affine file.")
     preset: Preset = _option(
         "default",
-        "fast: network and few steps, affine without a network; default: refined as the model asks; accurate: more.",
+        "fast: network and a few steps, or affine only; default: refined as the model asks; accurate: more.",
     )
     refine: int | None = _option(None, "Refinement steps at full resolution [default: by preset].", min=0)
     diffeomorphic: bool = _option(False, "Change the field a little so that it folds nowhere.")
@@ -141,8 +141,8 @@ class Options:
             raise UsageError(
                 "smoothness",
                 expected="a refinement, which it smooths",
-                got="--refine 0" if self.refine == 0 else "--preset fast, which has none",
-                remedy="choose --preset default or accurate, or leave it out",
+                got="--refine 0" if self.refine == 0 else "--preset fast without --refine",
+                remedy="choose --preset default or accurate, name a number of steps (--refine 4), or leave it out",
             )
 
     def _check_transform(self) -> None:

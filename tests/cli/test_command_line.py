@@ -138,6 +138,11 @@ def test_help_is_shown_whatever_else_is_wrong(capsys: pytest.CaptureFixture[str]
         (["--threads", "1.5"], "--threads: expected a whole number, got 1.5;"),
         (["--threads", "0"], "--threads: expected 1 or more, got 0;"),
         (["--preset", "quick"], "--preset: expected one of fast, default, accurate, got quick;"),
+        (["--preset", "{x}"], "--preset: expected one of fast, default, accurate, got {x};"),
+        (
+            ["--preset", "a is not one of b"],
+            "--preset: expected one of fast, default, accurate, got a is not one of b;",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -12,27 +12,32 @@ from lightcrcf.network.config import NetworkConfig
 from lightcrcf.network.convolution import convolve
 from lightcrcf.network.model import LightCRCF
 
+TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-4}
 
-def _tensors(batch: int, depth: int, channels: int = 2) -> list[Tensor]:
+
+def _tensors(batch: int, depth: int, dtype: torch.dtype) -> list[Tensor]:
     torch.manual_seed(depth)
-    shapes = ((batch, channels, depth, 5, 7), (3, channels, 3, 3, 3), (3,))
-    return [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    shapes = ((batch, 2, depth, 5, 7), (3, 2, 3, 3, 3), (3,))
+    return [torch.randn(shape, dtype=dtype, requires_grad=True) for shape in shapes]
 
 
+@pytest.mark.parametrize("dtype", TOLERANCES)
 @pytest.mark.parametrize("stride", [1, (1, 2, 2)])
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 9])
 @pytest.mark.parametrize("batch", [1, 2])
-def test_output_and_gradients_are_those_of_pytorch(batch: int, depth: int, stride: int | tuple[int, int, int]) -> None:
-    tensors = _tensors(batch, depth)
+def test_output_and_gradients_are_those_of_pytorch(
+    batch: int, depth: int, stride: int | tuple[int, int, int], dtype: torch.dtype
+) -> None:
+    tensors, tolerance = _tensors(batch, depth, dtype), TOLERANCES[dtype]
     expected = conv3d(*tensors, stride=stride, padding=1)
     result = convolve(*tensors, stride)
-    assert torch.allclose(result, expected, rtol=0, atol=1e-12)
+    assert torch.allclose(result, expected, rtol=0, atol=tolerance)
     for ours, theirs in zip(
         torch.autograd.grad(result.square().sum(), tensors),
         torch.autograd.grad(expected.square().sum(), tensors),
         strict=True,
     ):
-        assert torch.allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+        assert torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")

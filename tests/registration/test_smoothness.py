@@ -114,7 +114,7 @@ def test_fast_refuses_it_in_one_line_before_any_work(
     words = [command, *files[command], "--out", str(tmp_path / "out"), "--preset", "fast", "--smoothness", "2"]
     assert run(words) == 2
     told = capsys.readouterr().err.splitlines()[-1]
-    assert "expected a refinement, which it smooths, got --preset fast, which has none; choose" in told
+    assert "expected a refinement, which it smooths, got --preset fast without --refine; choose" in told
     assert not (tmp_path / "out").exists()
 
 

@@ -55,7 +55,7 @@ def test_without_tensorboard_there_is_the_log(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["log.jsonl"]
 
 
-def test_a_missing_tensorboard_is_told_before_anything_is_read(
+def test_a_missing_tensorboard_is_told_before_the_run_folder_is_made(
     recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = recipe(4)

@@ -44,7 +44,7 @@ def colours() -> np.ndarray:
 # name: (file name, bytes, what the message says)
 Case = tuple[str, Callable[[Path], bytes], str]
 CASES: dict[str, Case] = {
-    "empty": ("a.nii.gz", lambda p: b"", "got an empty file"),
+    "empty": ("a.nii.gz", lambda p: b"", "got an empty file; copy or export it again"),
     "text": ("a.nii.gz", lambda p: b"hello\n" * 99, "without a NIfTI header"),
     "gzipped text": ("a.nii.gz", lambda p: gzip.compress(b"hello\n" * 99), "without a NIfTI header"),
     "gzip cut in the header": ("a.nii.gz", lambda p: gzip.compress(nifti(p))[:150], "ends early|damaged"),

@@ -22,7 +22,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
 
 _EXAMPLES = {"register": "--fixed F --moving M --out DIR"}  # none of them is required, because of --from
-# What options of a type expect, by the types of pydantic's errors.
+# What an option expects, by pydantic's type of error.
 _EXPECTED = {
     "float_parsing": "a number",
     "int_parsing": "a whole number",
@@ -127,11 +127,20 @@ def _explain_refused_value(ctx: Any, error: Exception) -> None:
     """Raise an error with what the option expects, if its type refused the value."""
     refused: list[Any] = getattr(error.__cause__, "errors", list)()
     if refused:
-        wanted = _EXPECTED.get(refused[0]["type"], str(error).rstrip(".")).format(**refused[0].get("ctx", {}))
-        choices = re.search(r" is not (one of .*)", wanted)
-        expected = choices[1].replace("'", "") if choices else wanted
-        name, remedy = error.param.opts[0], f"see '{ctx.command_path} --help'"  # type: ignore[attr-defined]
-        raise UsageError(name, expected=expected, got=str(refused[0]["input"]), remedy=remedy)
+        template = _EXPECTED.get(refused[0]["type"])
+        wanted = template.format(**refused[0].get("ctx", {})) if template else str(error).rstrip(".")
+        choices = re.search(r".* is not one of (.*)", wanted, re.DOTALL)
+        names = choices[1].replace("'", "") if choices else ""
+        expected = (f"one of {names}" if "," in names else names) or wanted
+        remedy = f"see '{ctx.command_path} --help'"
+        raise UsageError(_name(error), expected=expected, got=str(refused[0]["input"]), remedy=remedy)
+
+
+def _name(error: Any) -> str:
+    """Return the name of the parameter of an error, as typed on the command line."""
+    parameter = error.param
+    is_option = parameter.param_type_name == "option"
+    return str(parameter.opts[0] if is_option else parameter.metavar or parameter.name)
 
 
 def _values(words: Sequence[str], names: Sequence[str]) -> Iterator[str]:

@@ -137,8 +137,8 @@ def register(
         engine, device, precision, threads: how to run the network.
         fill: value of moved images where the moving image has no data: outside of it, NaN, infinity, padding; "auto" is
             its own background (air in CT), NaN is possible. Label maps get 0.
-        smoothness: of the refined field, 0.1 to 10: factor on the widths of the Gaussians that regularise it. 2 is
-            smoother, 0.5 rougher. Without a refinement (`refine=0`, some models) anything but 1 is an error.
+        smoothness: of the refined field, 0.1 to 10; 2 is smoother, 0.5 rougher. Without a refinement (`refine=0`, some
+            models) and with "fast" without `refine` anything but 1 is an error.
         jacobian: also measure local volume change on the fixed grid.
         similarity: "any" for images of different contrasts: they are refined by the fraction of the moving image's
             local variance that the fixed one explains, from the field of a network that runs on such pairs ("brain"),

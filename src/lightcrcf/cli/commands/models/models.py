@@ -56,7 +56,7 @@ def add_template(
     output: Annotated[Path, typer.Option(help="File to write, .safetensors.")],
     json: Json = False,
 ) -> None:
-    """Give a model a template, through which --preset accurate looks for a second way between two images."""
+    """Give a model a template, via which --preset accurate has one more candidate field."""
     from lightcrcf.errors import UsageError
     from lightcrcf.registration.template_path import make_template
     from lightcrcf.volumes import read
