@@ -11,10 +11,12 @@ from lightcrcf.errors import InputError, UsageError
 from lightcrcf.geometry.grid import Grid
 from lightcrcf.training.config import Stage
 from lightcrcf.volumes import Volume, write
+from lightcrcf_bench.publish.kinds import table_of
 from lightcrcf_bench.records.ablation import AblationRecord, ablation_text
 from lightcrcf_bench.records.history import newest_valid
 from lightcrcf_bench.training.ablation import measure_ablation, shortened, variants_like
 
+HISTORY = Path(__file__).parents[2] / "benchmarks" / "history"
 RECIPE = """
 name = "tiny"
 {more}
@@ -93,6 +95,13 @@ def test_each_variant_is_trained_with_each_seed_and_only_once(recipe: Callable[.
     difference = plain.dice - full.dice + record.runs[3].dice - record.runs[1].dice
     assert f"| {difference / 2:+.4f} |" in text
     assert "2 seeds" in text
+    assert all(run.sdlogj is not None and 0 < run.sdlogj < 1 for run in record.runs)
+    assert f"| {(full.sdlogj + record.runs[1].sdlogj) / 2:.3f} |" in text
+
+
+def test_records_without_sdlogj_leave_it_empty() -> None:
+    text = table_of("cardiac-cine-ablation", "variants", HISTORY)
+    assert "| single-pass | 0.6960 ± 0.0171 | +0.0036 | -0.0030, +0.0140 |  | 0.0000 |" in text
 
 
 def test_stages_keep_their_shares() -> None:

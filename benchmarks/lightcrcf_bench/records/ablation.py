@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import mean, stdev
 from typing import Annotated, Literal
 
@@ -22,7 +23,7 @@ class AblationRun(Strict):
     Args:
         variant: of the network.
         seed: of weights, pairs and augmentation.
-        dice, dice_affine, folding_percent: means over the watched pairs.
+        dice, dice_affine, folding_percent, sdlogj: means over the watched pairs; older records have no SDlogJ.
         parameters, parameters_training: fused, and with all branches.
         gmac: 10^9 multiply-adds at the recipe's training shape.
         seconds_per_step: median, of training.
@@ -37,6 +38,7 @@ class AblationRun(Strict):
     parameters_training: int
     gmac: float
     seconds_per_step: float | None
+    sdlogj: float | None = None
 
 
 class AblationRecord(Measurement):
@@ -56,7 +58,7 @@ class AblationRecord(Measurement):
 def ablation_text(record: AblationRecord) -> str:
     """Render a row for each variant: mean and deviation over seeds, and the paired difference from the default."""
     header = (
-        "variant", "Dice", "against default", "lowest and highest difference", "folding, %", "parameters",
+        "variant", "Dice", "against default", "lowest and highest difference", "SDlogJ", "folding, %", "parameters",
         "in training", "GMAC", "Dice gained per GMAC",
     )  # fmt: skip
     default = {run.seed: run.dice for run in record.of("default")}
@@ -79,9 +81,15 @@ def _row(runs: list[AblationRun], default: dict[int, float]) -> tuple[str, ...]:
         f"{mean(scores):.4f}{spread}",
         f"{mean(differences):+.4f}" if compared else "",
         f"{min(differences):+.4f}, {max(differences):+.4f}" if compared else "",
+        _mean([run.sdlogj for run in runs]),
         f"{mean(run.folding_percent for run in runs):.4f}",
         f"{one.parameters:,}",
         f"{one.parameters_training:,}",
         f"{one.gmac:.2f}",
         f"{mean(run.dice - run.dice_affine for run in runs) / one.gmac:.3f}",
     )
+
+
+def _mean(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{mean(known):.3f}" if known else ""

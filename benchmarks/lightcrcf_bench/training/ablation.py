@@ -64,8 +64,10 @@ def measure_ablation(
     runs = []
     for seed in range(seeds):
         for name in variants or known:
-            runs.append(_run(config, known[name], name, seed, stages, work))
-            log(f"{name}, seed {seed}: Dice {runs[-1].dice:.4f}, folding {runs[-1].folding_percent:.4f} %")
+            run = _run(config, known[name], name, seed, stages, work)
+            runs.append(run)
+            scores = f"Dice {run.dice:.4f}, SDlogJ {run.sdlogj:.3f}, folding {run.folding_percent:.4f} %"
+            log(f"{name}, seed {seed}: {scores}")
     chosen = f" --variants {','.join(variants)}" if variants else ""
     return AblationRecord(
         name=f"{config.name}-ablation",
@@ -149,6 +151,7 @@ def _run(
         dice=round(scores["dice"], 5),
         dice_affine=round(scores["dice_affine"], 5),
         folding_percent=round(scores["folding_percent"], 6),
+        sdlogj=round(scores["sdlogj"], 5),
         parameters=sum(prod(shape) for shape in tensor_shapes(network).values()),
         parameters_training=sum(parameter.numel() for parameter in LightCRCF(network).parameters()),
         gmac=round(multiply_adds(network, config.data.shape) / 1e9, 3),
@@ -157,7 +160,7 @@ def _run(
 
 
 def _share_affines(common: Path, own: Path) -> None:
-    """Return all runs align the same images: let them keep the affines in one place."""
+    """Keep the affines of all runs in one place, since they align the same images."""
     common.mkdir(parents=True, exist_ok=True)
     own.parent.mkdir(exist_ok=True)
     if not own.exists():
