@@ -20,7 +20,8 @@ def tool(name: str) -> str | None:
 
 
 def run(*command: object) -> None:
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=600)
+    words = [str(part) for part in command]
+    done = subprocess.run(words, capture_output=True, encoding="utf-8", errors="replace", timeout=600)  # GCC's quotes
     assert done.returncode == 0, f"{command}\n{(done.stdout + done.stderr)[-6000:]}"
 
 
