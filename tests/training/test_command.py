@@ -52,11 +52,13 @@ def test_a_longer_schedule_goes_on_where_the_shorter_one_ended(
     recipe: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = recipe(2)
-    assert run(["train", str(config)]) == 0
+    assert run(["train", str(config), "--resume"]) == 0
+    assert "run: the training starts from its beginning" in capsys.readouterr().err
     first = store.load(config.parent / "run" / "tiny.safetensors").sha256
     assert run(["train", str(config)]) == 2
     assert "--resume" in capsys.readouterr().err
     assert run(["train", str(config), "--resume"]) == 0  # nothing left to do
+    assert "no checkpoint" not in capsys.readouterr().err
     assert store.load(config.parent / "run" / "tiny.safetensors").sha256 == first
     recipe("[[stages]]\nsteps = 2\nlearning_rate = 1e-3\n\n[[stages]]\nsteps = 1\n")
     assert run(["train", str(config), "--resume"]) == 0

@@ -101,8 +101,10 @@ def test_the_run_leaves_a_model_that_both_engines_read(recipe: Callable[..., Pat
 def test_a_finished_folder_is_not_overwritten(recipe: Callable[..., Path]) -> None:
     config = recipe(1)
     train(config)
-    with pytest.raises(UsageError, match="--resume"):
+    with pytest.raises(UsageError, match="name another folder, or add --resume"):
         train(config)
+    with pytest.raises(UsageError, match=r"name another folder$"):  # --resume would be refused
+        train(config, start="brain")
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(recipe: Callable[..., Path]) -> None:

@@ -43,7 +43,7 @@ def test_a_resumed_run_has_the_same_persons(found: Callable[[], TrainingConfig],
     folder = config.data.root
     for what in ("T1w", "dseg"):
         shutil.copy(folder / f"person-0_{what}.nii.gz", folder / f"person-9_{what}.nii.gz")
-    with pytest.raises(InputError, match=r"got .* (new in|missing from) (train|monitor); restore the files"):
+    with pytest.raises(InputError, match=r"got .* in (train|none) instead of (train|none); restore the files"):
         Origin.of(found()).recorded(tmp_path, resume=True)
 
 

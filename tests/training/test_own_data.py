@@ -73,7 +73,10 @@ def test_the_recipe_of_the_guide_trains_a_model(scans: Path, capsys: pytest.Capt
     record = json.loads((scans / "registered" / "run.json").read_text(encoding="utf-8"))
     assert record["model"]["name"] == "our-t1"
     assert "A watched pair" in (scans / "our-t1" / "report.html").read_text(encoding="utf-8")
-    assert tune == "lightcrcf train our-t1.toml --init-from brain"  # test_command.py runs such a one
+    tuned = small_recipe().replace("our-t1", "our-t1-tuned").replace("\n", '\nvariant = "antisymmetric"\n', 1)
+    (scans / "our-t1-tuned.toml").write_text(tuned, encoding="utf-8")
+    assert run(shlex.split(tune)[1:]) == 0
+    assert (scans / "our-t1-tuned" / "our-t1-tuned.safetensors").is_file()
 
 
 @pytest.mark.parametrize("fragment", blocks("toml")[1:], ids=lambda text: text.splitlines()[1])

@@ -90,9 +90,11 @@ def train(
             str(folder),
             expected="an empty run folder",
             got="a checkpoint",
-            remedy="add --resume or name another folder",
+            remedy="name another folder" + ("" if start else ", or add --resume"),
         )
     with process_group(config.run.device) as processes:
+        if processes.first and resume and not checkpoint.exists():
+            log(f"no checkpoint in {folder}: the training starts from its beginning")
         origin = Origin.of(config)
         folder.mkdir(parents=True, exist_ok=True)
         if processes.first:

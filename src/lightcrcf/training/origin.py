@@ -145,7 +145,11 @@ def _check_persons(path: Path, before: tuple[Persons, ...], now: tuple[Persons, 
             if first != second:
                 name = min(first ^ second)
                 raise InputError(
-                    str(path), expected=f"the persons of {new.folder} that the run started with",
-                    got=f"{name} {'missing from' if name in first else 'new in'} {split}",
-                    remedy="restore the files, name those persons in exclude, or train into another folder",
+                    str(path), expected=f"the split of {new.folder} that the run started with",
+                    got=f"{name} in {_split_of(new, name)} instead of {_split_of(old, name)}",
+                    remedy="restore the files and the recipe's split, or train into another folder",
                 )  # fmt: skip
+
+
+def _split_of(persons: Persons, name: str) -> str:
+    return next((split for split in ("train", "monitor", "test", "atlases") if name in getattr(persons, split)), "none")

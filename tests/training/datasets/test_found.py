@@ -58,6 +58,17 @@ def test_label_maps_are_no_persons(tmp_path: Path) -> None:
     assert [scan.subject for scan in found.scans] == ["a", "b"]
 
 
+def test_other_files_of_a_person_are_no_persons(tmp_path: Path) -> None:
+    """Such as label maps that the recipe does not name: the same person would be trained on and tested."""
+    touch(tmp_path, "01.nii", "01_seg.nii", "02.nii", "02_seg.nii", "021.nii")
+    listing = Cohort(folder=tmp_path, image="{id}.nii").listing(Path())
+    (text,) = (problem.text for problem in listing.blocking(train_labels=False))
+    assert text.startswith("01_seg and 1 more would be persons beside 01: narrow image, name label maps in labels, or")
+    named = Cohort(folder=tmp_path, image="{id}.nii", labels="{id}_seg.nii").listing(Path())
+    assert named.train == ("01", "02", "021")
+    assert not named.blocking(train_labels=False)
+
+
 def test_who_lacks_one_of_two_images_is_named(tmp_path: Path) -> None:
     touch(tmp_path, "a/ED.nii", "a/ES.nii", "b/ED.nii")
     cohort = Cohort(folder=tmp_path, image=["{id}/ED.nii", "{id}/ES.nii"])

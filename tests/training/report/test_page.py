@@ -100,6 +100,18 @@ def test_the_end_and_the_start_are_told(config: TrainingConfig, watched: Watched
     assert "random weights" in page(config, watched)
 
 
+def test_what_speaks_against_the_weights_is_told(config: TrainingConfig, watched: Watched) -> None:
+    start = Start("brain", "brain", "0" * 64, "skull-stripped brain", (1.0, 1.0, 1.0))
+    write_log(
+        config.run.folder, *({"step": 6 * n, "monitor": {"dice": 0.6 - 0.1 * n, "dice_affine": 0.45}} for n in (1, 2))
+    )
+    assert "Dice is lower than" not in page(config, watched, step=6, start=start)
+    text = page(config, watched, start=start)
+    assert "Dice is lower than before the network." in text
+    assert "Dice is lower than that of the initial weights." in text
+    assert "initial weights.<" not in page(config, watched)
+
+
 def test_a_page_that_fails_does_not_end_the_run(config: TrainingConfig, watched: Watched) -> None:
     broken = replace(watched, chain=Chain(Affine.identity(), None, Affine.identity()))
     said: list[str] = []

@@ -140,7 +140,13 @@ def _page(path: Path, state: State, groups: Sequence[Group]) -> str:
         facts=_facts(state, pace.tolist()),
         command=state.origin.command(state.weights),
         watched=[
-            {"who": g.who, "rows": _rows(log, g.name), "charts": _score_charts(log, g.name, state)} for g in groups
+            {
+                "who": g.who,
+                "rows": _rows(log, g.name),
+                "notes": _notes(log, g.name, state),
+                "charts": _score_charts(log, g.name, state),
+            }
+            for g in groups
         ],
         curves=_loss_charts(log, state),
         pair=pair,
@@ -175,7 +181,7 @@ class _PairPictures:
         aligned = not np.array_equal(group.pair.chain.after.matrix, np.eye(4))
         before = "after affine alignment" if aligned else "as given"
         rows = [
-            Row.of(_NAMES, planes, "fixed", caption="fixed"),
+            Row.of(_NAMES, planes, "fixed", outlines=_NAMES, caption="fixed"),
             Row.of(_NAMES, planes, "affine", outlines=_NAMES, caption=f"moving, {before}"),
             Row.of(_NAMES, planes, "moved", outlines=_NAMES, caption="moved by the network"),
             Row.of(_NAMES, planes, "fixed", "affine difference", caption=f"difference, {before}"),
@@ -216,6 +222,17 @@ def _rows(log: Log, group: str) -> list[dict[str, object]]:
             cells = [affine[-1] if len(affine) else None, values[0], best and best(values), values[-1]]
             rows.append({"name": title, "cells": ["" if cell is None else f"{cell:.4f}" for cell in cells]})
     return rows
+
+
+def _notes(log: Log, group: str, state: State) -> list[str]:
+    """Return a sentence for each comparison that speaks against the present weights."""
+    name = next((name for name in ("dice", "correlation") if len(log.series(group, name)[1])), None)
+    if name is None:
+        return []
+    values, affine, title = log.series(group, name)[1], log.series(group, f"{name}_affine")[1], _SCORES[name][0]
+    notes = [f"{title} is lower than before the network."] if len(affine) and values[-1] < affine[-1] else []
+    started = state.origin.start is not None and values[-1] < values[0]
+    return notes + ([f"{title} is lower than that of the initial weights."] if started else [])
 
 
 def _score_charts(log: Log, group: str, state: State) -> list[Chart]:
