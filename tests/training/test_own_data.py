@@ -63,9 +63,9 @@ def test_the_recipe_of_the_guide_trains_a_model(scans: Path, capsys: pytest.Capt
     check, train, tune = (line for text in blocks("text")[:2] for line in text.splitlines())
     assert run(shlex.split(check)[1:]) == 0
     said = capsys.readouterr().out
-    assert re.search(r"train +2 subjects", said)
-    assert re.search(r"val +2 subjects, 2 pairs", said)
-    assert re.search(r"test +2 subjects, [26] pairs", said)
+    assert re.search(r"train +2 persons, 2 pairs: \d, \d", said)
+    assert re.search(r"monitor +2 persons, 2 pairs", said)
+    assert re.search(r"test +2 persons, [26] pairs", said)
     assert run(shlex.split(train)[1:]) == 0
     last = capsys.readouterr().err.splitlines()[-1]
     command = shlex.split(last.partition("to use it: ")[2])

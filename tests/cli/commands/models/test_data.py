@@ -99,7 +99,7 @@ def test_what_blocks_is_3_and_each_is_a_line(tree: Tree, capsys: pytest.CaptureF
     out, err = capsys.readouterr()
     lines = out.splitlines()
     assert err == ""
-    assert "  train    28 of 30 subjects, 30 pairs" in lines
+    assert "  train    28 of 30 persons, 30 pairs: S11, S12, S13, S14, ..." in lines
     assert sum(line.startswith("  error    S") and "is missing" in line for line in lines) == 2
     assert "  warning  S02/S02.delineation.structure.label.hdr is missing" in lines
     assert lines[-1] == "not trainable: 2 errors"

@@ -43,7 +43,7 @@ def check(
     config = load_config(recipe)
     root = config.data.root if folder is None else folder
     if not root.is_dir():
-        remedy = "name the folder after the recipe, or in its data.root"
+        remedy = "give the folder as the second argument, or correct data.root"
         raise InputError(str(root), expected="the folder of the data", got="no folder", remedy=remedy)
     config = config.model_copy(update={"data": config.data.model_copy(update={"root": root})})
     checks = check_data(config, labels=labels)
@@ -62,6 +62,9 @@ def _verdict(checks: list[CohortCheck]) -> str:
     return f"not trainable: {count} error{'s' if count > 1 else ''}" if count else "trainable"
 
 
+_NAMES = 4  # that are shown of each split
+
+
 def _lines(found: CohortCheck) -> Iterator[str]:
     from lightcrcf.training.datasets.listing import SPLITS
 
@@ -73,7 +76,9 @@ def _lines(found: CohortCheck) -> Iterator[str]:
         subjects = listing.split(name)
         here = found.count(subjects)
         count = f"{here} of {len(subjects)}" if here < len(subjects) else f"{here}"
-        yield f"  {name:<8} {count} subjects, {len(listing.pairs(name))} pairs"
+        names = ", ".join([*subjects[:_NAMES], *(["..."] if len(subjects) > _NAMES else [])])
+        shown = "monitor" if name == "val" else name
+        yield f"  {shown:<8} {count} persons, {len(listing.pairs(name))} pairs" + (f": {names}" if names else "")
     if found.shapes is not None and found.spacings_mm is not None:
         sizes, spacings = _span(found.shapes, "d"), _span(found.spacings_mm, ".4g")
         yield f"  images   {sizes} voxels of {spacings} mm; a run holds {found.gibibytes:.2g} GiB of them"
