@@ -62,11 +62,13 @@ def ablation_text(record: AblationRecord) -> str:
         "in training", "GMAC", "Dice gained per GMAC",
     )  # fmt: skip
     default = {run.seed: run.dice for run in record.of("default")}
-    rows = [_row(record.of(name), default) for name in dict.fromkeys(run.variant for run in record.runs)]
-    seeds = len({run.seed for run in record.runs})
+    variants = [record.of(name) for name in dict.fromkeys(run.variant for run in record.runs)]
+    rows = [_row(runs, default) for runs in variants]
+    fewest, most = (choose(len(runs) for runs in variants) for choose in (min, max))
+    seeds = f"{most} seed{'s' if most > 1 else ''}" if fewest == most else f"{fewest} to {most} seeds"
     notes = [
-        f"{record.steps} steps each (the recipe has {record.recipe_steps}), {seeds} "
-        f"{'seed' if seeds == 1 else 'seeds'}; affine alone: {record.runs[0].dice_affine:.3f}. {record.protocol}",
+        f"{record.steps} steps each (the recipe has {record.recipe_steps}), {seeds}; "
+        f"affine alone: {record.runs[0].dice_affine:.3f}. {record.protocol}",
     ]
     return "\n".join([*table(header, rows), "", *(f"- {note}" for note in notes)])
 
