@@ -67,8 +67,8 @@ def test_what_the_structure_gains_the_whole_box_loses(known_change: dict[str, An
 def test_ventricles_of_real_heads_grow_by_about_what_they_did(
     data: Path, known_change: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Two training persons before and after, at 2 mm, onto a third."""
-    fixed, *people = sorted(json.loads((data / "splits.json").read_text(encoding="utf-8"))["oasis"]["train"])[:3]
+    """Three training persons before and after, at 2 mm, onto a fourth."""
+    fixed, *people = sorted(json.loads((data / "splits.json").read_text(encoding="utf-8"))["oasis"]["train"])[:4]
     inside = np.isin(read(data / "oasis" / f"sub-{fixed}_dseg.nii.gz").data, CODES)
     found, shared = [], RegistrationCache()
     for seed, person in enumerate(people):
@@ -87,4 +87,4 @@ def test_ventricles_of_real_heads_grow_by_about_what_they_did(
             found.append(float(maps.log.data[inside].mean()))
     changes = 100 * np.expm1(np.diff(np.reshape(found, (-1, 2)))[:, 0])
     assert (changes > 5).all()
-    assert 8 < changes.mean() < 25  # smooth fields find half of what such small structures gain
+    assert 10 < changes.mean() < 25

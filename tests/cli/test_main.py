@@ -78,7 +78,10 @@ def test_debugging_shows_the_traceback_above_the_line(
         (["bogus"], ("'bogus'", "see 'lightcrcf --help'")),
         (["register"], ("--fixed", "see 'lightcrcf register --help'")),
         (["register", "--fixd", "a.nii"], ("--fixd", "see 'lightcrcf register --help'")),
-        (["points", "--to", "elsewhere"], ("--to: expected one of moving, fixed, got elsewhere;", "points --help'")),
+        (
+            ["points", "--to", "elsewhere"],
+            ("--to: expected one of moving, fixed, got elsewhere;", "see 'lightcrcf points --help'"),
+        ),
         (["models", "show"], ("argument", "see 'lightcrcf models show --help'")),
     ],
 )

@@ -110,8 +110,14 @@ class Command(TyperCommand):
 
 def _placeholder(parameter: Any) -> str:
     """Return a required option or argument as typed on the command line."""
-    name = str(parameter.name).upper()
-    return f"{parameter.opts[0]} {name}" if parameter.param_type_name == "option" else str(parameter.metavar or name)
+    value = f" {str(parameter.name).upper()}" if parameter.param_type_name == "option" else ""
+    return f"{_name(parameter)}{value}"
+
+
+def _name(parameter: Any) -> str:
+    """Return an option, or the placeholder of an argument."""
+    is_option = parameter.param_type_name == "option"
+    return str(parameter.opts[0] if is_option else parameter.metavar or str(parameter.name).upper())
 
 
 def _explain_unreadable_file(given: Mapping[str, Any], error: Exception) -> None:
@@ -133,14 +139,8 @@ def _explain_refused_value(ctx: Any, error: Exception) -> None:
         names = choices[1].replace("'", "") if choices else ""
         expected = (f"one of {names}" if "," in names else names) or wanted
         remedy = f"see '{ctx.command_path} --help'"
-        raise UsageError(_name(error), expected=expected, got=str(refused[0]["input"]), remedy=remedy)
-
-
-def _name(error: Any) -> str:
-    """Return the name of the parameter of an error, as typed on the command line."""
-    parameter = error.param
-    is_option = parameter.param_type_name == "option"
-    return str(parameter.opts[0] if is_option else parameter.metavar or parameter.name)
+        name = _name(error.param)  # type: ignore[attr-defined]
+        raise UsageError(name, expected=expected, got=str(refused[0]["input"]), remedy=remedy)
 
 
 def _values(words: Sequence[str], names: Sequence[str]) -> Iterator[str]:

@@ -121,7 +121,7 @@ def register(
         model: "auto", the name of a shipped model, a .safetensors file, or "none" to refine from coarse to fine
             without a network.
         init: "auto" aligns affinely, "none" trusts the headers, anything else is an ITK affine file.
-        preset: "fast", the network and a few steps; "default", at most three seconds of refinement;
+        preset: "fast", the network and a few steps; "default", a refinement of seconds for a brain;
             "accurate", refinement until it no longer helps, as "default" does for small images.
             The model sets the initial field of the refinement; see `weights.preparation.Preparation`.
             Without a model "fast" is affine only.

@@ -29,7 +29,7 @@ from lightcrcf.training.augmentation.pair import (
     seen,
 )
 from lightcrcf.training.checkpoint import restore, save
-from lightcrcf.training.config import Cohort, Stage, TrainingConfig, load_config, starting_weights
+from lightcrcf.training.config import Cohort, Run, Stage, TrainingConfig, load_config, starting_weights
 from lightcrcf.training.data import (
     Ahead,
     Subject,
@@ -78,20 +78,8 @@ def train(
     config = (
         recipe if isinstance(recipe, TrainingConfig) else load_config(recipe, files=True, start=start, resume=resume)
     )
-    folder = config.run.folder
-    checkpoint = config.run.checkpoint
-    if config.run.tensorboard and find_spec("tensorboard") is None:
-        raise UsageError(
-            "run.tensorboard", expected="the package tensorboard", got="no such package",
-            remedy=f"set it to false, or {how_to_install('train')}",
-        )  # fmt: skip
-    if checkpoint.exists() and not resume:
-        raise UsageError(
-            str(folder),
-            expected="an empty run folder",
-            got="a checkpoint",
-            remedy="name another folder" + ("" if start else ", or add --resume"),
-        )
+    _check_run(config.run, resume=resume, start=start)
+    folder, checkpoint = config.run.folder, config.run.checkpoint
     with process_group(config.run.device) as processes:
         if processes.first and resume and not checkpoint.exists():
             log(f"no checkpoint in {folder}: the training starts from its beginning")
@@ -107,6 +95,18 @@ def train(
             return trainer.run()
         finally:
             torch.set_flush_denormal(False)  # it applies to the whole process, which may do other work
+
+
+def _check_run(run: Run, *, resume: bool, start: str | None) -> None:
+    """Raise UsageError if the folder holds a run that is not resumed, or TensorBoard is wanted and missing."""
+    if run.tensorboard and find_spec("tensorboard") is None:
+        raise UsageError(
+            "run.tensorboard", expected="the package tensorboard", got="no such package",
+            remedy=f"set it to false, or {how_to_install('train')}",
+        )  # fmt: skip
+    if run.checkpoint.exists() and not resume:
+        remedy = "name another folder" + ("" if start else ", or add --resume")
+        raise UsageError(str(run.folder), expected="an empty run folder", got="a checkpoint", remedy=remedy)
 
 
 SINGLE_PROCESS = Processes()

@@ -69,18 +69,14 @@ def by_file_names(folder: Path, images: Sequence[str], labels: Sequence[str]) ->
 def _of_one_person(scans: Sequence[Scan]) -> Iterator[Problem]:
     """Yield a problem if the name of a person goes on after that of another: 01_seg beside 01 is no other person."""
     persons = {scan.subject for scan in scans}
-    longer = sorted(name for name in persons if any(name[:n] in persons for n in _word_ends(name)))
+    starts = ((name, name[: end.start()]) for name in persons for end in re.finditer(r"(?<=.)[_.-]", name))
+    longer = {name: start for name, start in starts if start in persons}
     if longer:
-        first, count = longer[0], f" and {len(longer) - 1} more" if len(longer) > 1 else ""
-        person = next(first[:n] for n in _word_ends(first) if first[:n] in persons)
+        first, count = min(longer), f" and {len(longer) - 1} more" if len(longer) > 1 else ""
         yield Problem(
-            f"{first}{count} would be persons beside {person}: narrow image, name label maps in labels, or list the "
-            "images in a CSV"
+            f"{first}{count} would be persons beside {longer[first]}: narrow image, name label maps in labels, or list "
+            "the images in a CSV"
         )
-
-
-def _word_ends(name: str) -> list[int]:
-    return [separator.start() for separator in re.finditer(r"(?<=.)[_.-]", name)]
 
 
 def _matches(folder: Path, template: str) -> Iterator[tuple[Path, str, list[str]]]:

@@ -19,6 +19,8 @@ __all__ = ["app"]
 
 app = App(help="Look at training data.", no_args_is_help=True)
 
+_NAMES = 4  # that are shown of each split
+
 
 @app.callback()
 def _group() -> None:
@@ -62,9 +64,6 @@ def _verdict(checks: list[CohortCheck]) -> str:
     return f"not trainable: {count} error{'s' if count > 1 else ''}" if count else "trainable"
 
 
-_NAMES = 4  # that are shown of each split
-
-
 def _lines(found: CohortCheck) -> Iterator[str]:
     from lightcrcf.training.datasets.listing import SPLITS
 
@@ -76,7 +75,7 @@ def _lines(found: CohortCheck) -> Iterator[str]:
         subjects = listing.split(name)
         here = found.count(subjects)
         count = f"{here} of {len(subjects)}" if here < len(subjects) else f"{here}"
-        names = ", ".join([*subjects[:_NAMES], *(["..."] if len(subjects) > _NAMES else [])])
+        names = ", ".join(subjects[:_NAMES]) + (", ..." if len(subjects) > _NAMES else "")
         shown = "monitor" if name == "val" else name
         yield f"  {shown:<8} {count} persons, {len(listing.pairs(name))} pairs" + (f": {names}" if names else "")
     if found.shapes is not None and found.spacings_mm is not None:
